@@ -1,0 +1,340 @@
+"""Reading a corpus of text pairs: a source text and the target text that belongs to it.
+
+A corpus is named by one string, the same on the command line and in Python:
+
+| spec | what it is |
+|---|---|
+| `train.tsv` | a row is source TAB target; further columns are ignored |
+| `train.jsonl` | a row is `{"source": "...", "target": "..."}`; further keys are ignored |
+| `train.en,train.de` | two parallel files, line i of one belongs to line i of the other |
+| `hf:NAME[:CONFIG][@SPLIT][#SOURCE,TARGET]` | a Hugging Face dataset (extra `[data]`) |
+| `tfds:NAME[/CONFIG][@SPLIT][#SOURCE,TARGET]` | a TensorFlow dataset (extra `[data]`) |
+
+Files are UTF-8, may start with a byte order mark, may end their lines in CR LF, and may be
+compressed with gzip. A line ends at a line feed and nowhere else: texts from the web are full of
+characters such as U+2028 and U+0085, which `str.splitlines` takes for line ends.
+
+Rows that cannot be used are counted, remembered by file and line, and skipped as long as there are
+few of them; a file with many is not the file its owner thinks it is, so reading stops. Nothing is
+ever written to the files.
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib
+import itertools
+import json
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+MAX_BAD_SHARE = 0.01  # by default one row in a hundred may be unusable; in a small file none may
+SKIPPED_ROWS_KEPT = 20  # a report is for reading: the first rows are told, the others counted
+
+_NO_TAB = "no tab between source and target"
+_NOT_UTF8 = "not UTF-8"
+
+
+class DataError(ValueError):
+    """A corpus that cannot be used. The message is one line: what, where, and what to do."""
+
+
+@dataclass(frozen=True)
+class SkippedRow:
+    """A row that was left out: its file, its line number (from 1) and why."""
+
+    file: str
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.reason}"
+
+
+@dataclass
+class PairCorpus:
+    """Pairs of texts in the order of their file: `targets[i]` belongs to `sources[i]`.
+
+    Args:
+        sources: Source texts, none empty, without white space at the ends.
+        targets: Target texts, as many as there are sources.
+        name: What the corpus is called in messages: the spec it was read from.
+        num_skipped: How many rows could not be used.
+        skipped: The first `SKIPPED_ROWS_KEPT` of them.
+    """
+
+    sources: list[str]
+    targets: list[str]
+    name: str
+    num_skipped: int = 0
+    skipped: list[SkippedRow] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return zip(self.sources, self.targets, strict=True)
+
+    def reversed(self) -> PairCorpus:
+        """The same pairs the other way round: from target to source."""
+        return PairCorpus(self.targets, self.sources, self.name, self.num_skipped, self.skipped)
+
+    def report(self) -> str:
+        """How many pairs there are, and the skipped rows one to a line."""
+        lines = [f"{self.name}: {len(self):,} pairs"]
+        if self.num_skipped:
+            lines[0] += f", {self.num_skipped:,} rows skipped"
+            lines += [f"  {row}" for row in self.skipped]
+            if self.num_skipped > len(self.skipped):
+                lines.append(f"  and {self.num_skipped - len(self.skipped):,} more")
+        return "\n".join(lines)
+
+
+def read_pairs(
+    spec: str, *, reverse: bool = False, max_bad_rows: int | None = None, min_pairs: int = 2
+) -> PairCorpus:
+    """Read a corpus of text pairs.
+
+    Args:
+        spec: One of the forms in the table at the head of this module.
+        reverse: Swap source and target.
+        max_bad_rows: How many unusable rows to skip before stopping. By default one row in a
+            hundred, which means none in a file of fewer than 100 rows.
+        min_pairs: Fewer pairs than this are an error: 2 for training, 1 is enough to evaluate.
+
+    Returns:
+        A `PairCorpus`; its `report()` tells which rows were skipped.
+
+    Raises:
+        DataError: The corpus is missing, empty, too small, of unequal sides, or has too many
+            unusable rows (no tab, an empty side, not UTF-8).
+    """
+    rows = _Rows(spec, max_bad_rows)
+    if spec.startswith(("hf:", "tfds:")):
+        _read_dataset(spec, rows)
+    elif "," in spec and not os.path.exists(os.path.expanduser(spec)):
+        _read_parallel(spec, rows)
+    elif spec.removesuffix(".gz").endswith(".jsonl"):
+        _read_jsonl(spec, rows)
+    else:
+        _read_tsv(spec, rows)
+    corpus = rows.finish(min_pairs)
+    return corpus.reversed() if reverse else corpus
+
+
+class _Rows:
+    """Collects the good rows of a corpus and holds the bad ones to their limit."""
+
+    def __init__(self, name: str, max_bad_rows: int | None):
+        self.corpus = PairCorpus([], [], name)
+        self.max_bad_rows = max_bad_rows
+
+    def add(self, file: str, line: int, source: str, target: str) -> None:
+        source, target = source.strip(), target.strip()
+        if not source or not target:
+            self.skip(file, line, f"the {'target' if source else 'source'} is empty")
+            return
+        self.corpus.sources.append(source)
+        self.corpus.targets.append(target)
+
+    def skip(self, file: str, line: int, reason: str) -> None:
+        self.corpus.num_skipped += 1
+        if len(self.corpus.skipped) < SKIPPED_ROWS_KEPT:
+            self.corpus.skipped.append(SkippedRow(file, line, reason))
+
+    def finish(self, min_pairs: int) -> PairCorpus:
+        name, good, bad = self.corpus.name, len(self.corpus), self.corpus.num_skipped
+        if not good and not bad:
+            raise DataError(f"{name} is empty: it has no rows. Expected at least {min_pairs}.")
+        limit = self.max_bad_rows
+        if limit is None:
+            limit = int(MAX_BAD_SHARE * (good + bad))
+        if bad > limit or not good:
+            raise DataError(
+                f"{self.corpus.skipped[0]}. {bad:,} of the {good + bad:,} rows of {name} cannot be "
+                f"used and at most {limit:,} may be: correct them{self._hint(good)}."
+            )
+        if good < min_pairs:
+            rows = "1 usable row" if good == 1 else f"{good} usable rows"
+            raise DataError(f"{name} has only {rows}. Expected at least {min_pairs}.")
+        return self.corpus
+
+    def _hint(self, good: int) -> str:
+        if good:
+            return ", or allow more with max_bad_rows"
+        if all(row.reason == _NO_TAB for row in self.corpus.skipped):
+            return ", or name two parallel files as SOURCE_FILE,TARGET_FILE"
+        return ""
+
+
+# Files
+
+
+def _lines(path: str) -> Iterator[bytes]:
+    """The lines of a file as bytes, without line ends and byte order mark; gzip is unpacked."""
+    try:
+        with open(os.path.expanduser(path), "rb") as raw:
+            packed = raw.peek(2)[:2] == b"\x1f\x8b"
+            stream: Iterable[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw
+            for number, line in enumerate(stream):
+                if number == 0:
+                    if line.startswith((b"\xff\xfe", b"\xfe\xff")):
+                        raise DataError(f"{path} is in UTF-16. Convert it to UTF-8 first.")
+                    line = line.removeprefix(b"\xef\xbb\xbf")
+                    if not line:
+                        return
+                yield line.removesuffix(b"\n").removesuffix(b"\r")
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist. Give the path of a text file.") from None
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder. Give the path of a text file.") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path} is a damaged gzip file: {error}.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def _read_tsv(path: str, rows: _Rows) -> None:
+    for number, line in enumerate(_lines(path), start=1):
+        try:
+            columns = line.decode().split("\t", 2)
+        except UnicodeDecodeError:
+            rows.skip(path, number, _NOT_UTF8)
+            continue
+        if len(columns) < 2:
+            rows.skip(path, number, _NO_TAB)
+        else:
+            rows.add(path, number, columns[0], columns[1])
+
+
+def _read_jsonl(path: str, rows: _Rows) -> None:
+    for number, line in enumerate(_lines(path), start=1):
+        try:
+            row = json.loads(line.decode())
+        except UnicodeDecodeError:
+            rows.skip(path, number, _NOT_UTF8)
+        except ValueError:
+            rows.skip(path, number, "not JSON")
+        else:
+            _add_record(rows, path, number, row, "source", "target")
+
+
+def _add_record(
+    rows: _Rows, file: str, number: int, row: Any, source_key: str, target_key: str
+) -> None:
+    sides = [row.get(key) for key in (source_key, target_key)] if isinstance(row, dict) else [None]
+    if not all(isinstance(side, str) for side in sides):
+        rows.skip(file, number, f'expected texts under "{source_key}" and "{target_key}"')
+        return
+    try:
+        "".join(sides).encode()  # JSON can say half a surrogate pair, which no UTF-8 can hold
+    except UnicodeEncodeError:
+        rows.skip(file, number, _NOT_UTF8)
+        return
+    rows.add(file, number, *sides)
+
+
+def _read_parallel(spec: str, rows: _Rows) -> None:
+    paths = spec.split(",")
+    if len(paths) != 2 or not all(path.strip() for path in paths):
+        raise DataError(f"Expected two files as SOURCE_FILE,TARGET_FILE. Received: {spec}")
+    source_path, target_path = (path.strip() for path in paths)
+    counts = [0, 0]
+    both = itertools.zip_longest(_lines(source_path), _lines(target_path))
+    for number, (source, target) in enumerate(both, start=1):
+        counts[0] += source is not None
+        counts[1] += target is not None
+        if source is None or target is None:
+            continue
+        texts = []
+        for path, line in ((source_path, source), (target_path, target)):
+            try:
+                texts.append(line.decode())
+            except UnicodeDecodeError:
+                rows.skip(path, number, _NOT_UTF8)
+                break
+        if len(texts) == 2:
+            rows.add(source_path if not texts[0].strip() else target_path, number, *texts)
+    if counts[0] != counts[1]:
+        raise DataError(
+            f"{source_path} has {counts[0]:,} lines and {target_path} has {counts[1]:,}. "
+            "Parallel files must have the same number of lines."
+        )
+
+
+# Datasets by name
+
+
+def _read_dataset(spec: str, rows: _Rows) -> None:
+    kind, _, rest = spec.partition(":")
+    rest, _, columns = rest.partition("#")
+    name, _, split = rest.partition("@")
+    keys = [key.strip() for key in columns.split(",")] if columns else []
+    if not name or (keys and (len(keys) != 2 or not all(keys))):
+        raise DataError(f"Expected {kind}:NAME[@SPLIT][#SOURCE,TARGET]. Received: {spec}")
+    load = _load_hugging_face if kind == "hf" else _load_tfds
+    try:
+        records, found = load(name, split or "train", keys)
+    except ImportError as error:
+        raise DataError(
+            f"{spec} needs the package {error.name}: pip install 'attention-zoo[data]'."
+        ) from None
+    except Exception as error:  # an unknown name, no network, a gated dataset: all end the run
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DataError(f"{spec} cannot be loaded: {reason}") from error
+    number = 0
+    for number, record in enumerate(records, start=1):
+        if number == 1:
+            keys = keys or _guess_keys(spec, record, found)
+            if not set(keys) <= set(record):
+                raise DataError(
+                    f"{spec} has no columns {keys[0]} and {keys[1]}. It has: {', '.join(record)}. "
+                    "Name two of them as #SOURCE,TARGET."
+                )
+        _add_record(rows, spec, number, record, *keys)
+
+
+def _guess_keys(spec: str, record: dict[str, Any], found: list[str]) -> list[str]:
+    """`source` and `target`, else what the dataset itself calls its pair, else its only two."""
+    for keys in (["source", "target"], found, list(record)):
+        if len(keys) == 2 and set(keys) <= set(record):
+            return keys
+    raise DataError(
+        f"{spec} has the columns {', '.join(record)}. Name two of them as #SOURCE,TARGET."
+    )
+
+
+def _load_hugging_face(
+    name: str, split: str, keys: list[str]
+) -> tuple[Iterable[dict[str, Any]], list[str]]:
+    datasets = importlib.import_module("datasets")
+    path, _, config = name.partition(":")
+    dataset = datasets.load_dataset(path, config or None, split=split)
+    records: Iterable[dict[str, Any]] = dataset
+    if "translation" in dataset.column_names and "translation" not in keys:
+        records = (record["translation"] for record in dataset)  # {"translation": {"de": …}}
+    return records, []
+
+
+def _load_tfds(
+    name: str, split: str, keys: list[str]
+) -> tuple[Iterable[dict[str, Any]], list[str]]:
+    tfds = importlib.import_module("tensorflow_datasets")
+    dataset, info = tfds.load(name, split=split, with_info=True)
+    return (_decode_values(record) for record in tfds.as_numpy(dataset)), list(
+        info.supervised_keys or []
+    )
+
+
+def _decode_values(record: dict[str, Any]) -> dict[str, Any]:
+    """TFDS hands out texts as bytes; a value that is not UTF-8 stays bytes and is a bad row."""
+    decoded = {}
+    for key, value in record.items():
+        try:
+            decoded[key] = value.decode() if isinstance(value, bytes) else value
+        except UnicodeDecodeError:
+            decoded[key] = value
+    return decoded
