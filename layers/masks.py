@@ -1,0 +1,109 @@
+"""Mask functions: boolean tensors in which True means *attend*.
+
+Shapes: B batch, T query length, S key length, H heads. Every mask here can be broadcast against
+scores of shape `(B, T, S)` or, with heads, `(B, H, T, S)`.
+"""
+
+from keras import ops
+from keras.backend import standardize_dtype
+
+# Near the lowest finite number. Minus infinity would make an empty row NaN, in its gradient too.
+_LOWEST = {"float32": -3e38, "float64": -1e308}
+
+
+def causal_mask(query_length, key_length=None, offset=0):
+    """Lets position `i` of the query see the keys up to and including `i + offset`.
+
+    Args:
+        query_length: T, a number or a scalar tensor.
+        key_length: S; as many keys as queries when it is `None`.
+        offset: how many keys come before the first query (a number or a scalar tensor). With a
+            cache it is the number of steps already made.
+
+    Returns:
+        Boolean tensor of shape `(1, T, S)`.
+    """
+    key_length = query_length if key_length is None else key_length
+    rows = ops.arange(query_length, dtype="int32") + ops.cast(offset, "int32")
+    columns = ops.arange(key_length, dtype="int32")
+    return ops.expand_dims(rows, -1)[None] >= columns[None, None]  # (1, T, S)
+
+
+def combine_masks(query_mask=None, memory_mask=None, attention_mask=None, causal=None):
+    """Brings every kind of mask to one that scores can be broadcast against.
+
+    Args:
+        query_mask: `(B, T)`, False for the padding of the query: such a row attends to nothing.
+        memory_mask: `(B, S)`, False for the padding of the keys.
+        attention_mask: `(T, S)`, `(B, T, S)` or `(B, H, T, S)`, any dimension may be 1.
+        causal: `(1, T, S)`, see `causal_mask`.
+
+    Returns:
+        Boolean tensor of rank 3, of rank 4 if `attention_mask` has heads, or `None` if every
+        argument is `None`.
+    """
+    masks = []
+    if query_mask is not None:
+        masks.append(ops.expand_dims(as_mask(query_mask), -1))  # (B, T, 1)
+    if memory_mask is not None:
+        masks.append(ops.expand_dims(as_mask(memory_mask), -2))  # (B, 1, S)
+    if causal is not None:
+        masks.append(as_mask(causal))
+    if attention_mask is not None:
+        attention_mask = as_mask(attention_mask)
+        masks.append(attention_mask[None] if len(attention_mask.shape) == 2 else attention_mask)
+    if not masks:
+        return None
+    rank = max(len(mask.shape) for mask in masks)
+    combined = None
+    for mask in masks:
+        mask = _with_rank(mask, rank)
+        combined = mask if combined is None else ops.logical_and(combined, mask)
+    return combined
+
+
+def merge_memory_masks(value_mask=None, key_mask=None):
+    """Padding is where either the value or the key is padding. All of shape `(B, S)` or `None`."""
+    if value_mask is None or key_mask is None or value_mask is key_mask:
+        mask = key_mask if value_mask is None else value_mask
+        return None if mask is None else as_mask(mask)
+    return ops.logical_and(as_mask(value_mask), as_mask(key_mask))
+
+
+def masked_softmax(scores, mask=None):
+    """Softmax over the last axis which gives exactly zero wherever the mask is False.
+
+    Computed in float32 (float64 for float64 scores) whatever the type of the scores, because half
+    precision overflows at 65504. A row in which everything is masked becomes a row of zeros:
+    neither NaN nor uniform weights over padding.
+
+    Args:
+        scores: `(B, T, S)` or `(B, H, T, S)`.
+        mask: what `combine_masks` returns.
+
+    Returns:
+        Weights of the shape of `scores`, float32 or float64.
+    """
+    scores = ops.cast(scores, softmax_dtype(scores.dtype))
+    if mask is None:
+        return ops.softmax(scores, axis=-1)
+    mask = _with_rank(mask, len(scores.shape))
+    weights = ops.softmax(
+        ops.where(mask, scores, _LOWEST[standardize_dtype(scores.dtype)]), axis=-1
+    )
+    return ops.where(mask, weights, 0.0)
+
+
+def softmax_dtype(dtype):
+    """The type in which scores of type `dtype` are normalised."""
+    return "float64" if standardize_dtype(dtype) == "float64" else "float32"
+
+
+def as_mask(mask):
+    """A boolean tensor from any mask: NumPy arrays and 0/1 integers too."""
+    return ops.cast(ops.convert_to_tensor(mask), "bool")
+
+
+def _with_rank(mask, rank):
+    """Puts in the axis of the heads, `(B, T, S)` to `(B, 1, T, S)`, if the rank asks for it."""
+    return ops.expand_dims(mask, -3) if len(mask.shape) < rank else mask
