@@ -9,6 +9,7 @@ from .bahdanau import BahdanauAttention
 from .luong import LuongAttention
 from .masks import causal_mask, combine_masks, masked_softmax
 from .qkv import QKVAttention
+from .self_attention import SelfAttention
 
 __all__ = [
     "Attention",
@@ -16,6 +17,7 @@ __all__ = [
     "LuongAttention",
     "Memory",
     "QKVAttention",
+    "SelfAttention",
     "causal_mask",
     "combine_masks",
     "masked_softmax",

@@ -142,12 +142,8 @@ class Attention(keras.layers.Layer):
             `(context, weights)`, always both: `(B, T, Dv)` and `(B, T, S)` or `(B, H, T, S)`.
         """
         query = self._as_input("query", query)
-        mask = combine_masks(memory_mask=memory.mask, attention_mask=attention_mask)
-        weights = masked_softmax(self.score(query, memory.keys), mask)
-        kept = ops.cast(weights, self.compute_dtype)
-        if self._dropout_layer is not None:
-            kept = self._dropout_layer(kept, training=training)
-        return self.read(kept, memory.values), weights
+        scores = self.score(query, memory.keys)
+        return self._weigh(scores, memory, attention_mask, training)
 
     def call(
         self,
@@ -190,18 +186,27 @@ class Attention(keras.layers.Layer):
         return_attention_scores=False,
         training=None,
     ):
-        shape = self.compute_output_shape(
-            query.shape, value.shape, None if key is None else key.shape
-        )
-        context = keras.KerasTensor(shape, dtype=self.compute_dtype)
-        if not return_attention_scores:
-            return context
-        scores_shape = self.compute_scores_shape(query.shape, value.shape)
-        dtype = softmax_dtype(self.compute_dtype)
-        return context, keras.KerasTensor(scores_shape, dtype=dtype)
+        key_shape = None if key is None else key.shape
+        return self._output_spec(query.shape, value.shape, key_shape, return_attention_scores)
 
     def get_config(self):
         return {**super().get_config(), "dropout": self.dropout, "seed": self.seed}
+
+    def _weigh(self, scores, memory, attention_mask, training):
+        mask = combine_masks(memory_mask=memory.mask, attention_mask=attention_mask)
+        weights = masked_softmax(scores, mask)
+        kept = ops.cast(weights, self.compute_dtype)
+        if self._dropout_layer is not None:
+            kept = self._dropout_layer(kept, training=training)
+        return self.read(kept, memory.values), weights
+
+    def _output_spec(self, query_shape, value_shape, key_shape, with_scores):
+        shape = self.compute_output_shape(query_shape, value_shape, key_shape)
+        context = keras.KerasTensor(shape, dtype=self.compute_dtype)
+        if not with_scores:
+            return context
+        shape = self.compute_scores_shape(query_shape, value_shape)
+        return context, keras.KerasTensor(shape, dtype=softmax_dtype(self.compute_dtype))
 
     def _as_input(self, name, tensor):
         """Casts explicitly: Keras casts only what goes through `__call__`."""

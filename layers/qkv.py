@@ -87,16 +87,10 @@ class QKVAttention(Attention):
     def build(self, query_shape, value_shape, key_shape=None):
         super().build(query_shape, value_shape, key_shape)
         key_width = (key_shape or value_shape)[-1]
-        self.query_kernel, self.query_bias = self._add_projection(
-            "query", query_shape[-1], self.num_heads * self.key_dim
-        )
-        self.key_kernel, self.key_bias = self._add_projection(
-            "key", key_width, self.num_kv_heads * self.key_dim
-        )
-        self.value_kernel, self.value_bias = self._add_projection(
-            "value", value_shape[-1], self.num_kv_heads * self.value_dim
-        )
-        self.output_kernel, self.output_bias = self._add_projection(
+        self._add_projection("query", query_shape[-1], self.num_heads * self.key_dim)
+        self._add_projection("key", key_width, self.num_kv_heads * self.key_dim)
+        self._add_projection("value", value_shape[-1], self.num_kv_heads * self.value_dim)
+        self._add_projection(
             "output", self.num_heads * self.value_dim, self.output_dim or query_shape[-1]
         )
         self.built = True
@@ -104,8 +98,8 @@ class QKVAttention(Attention):
     def project(self, value, key=None, mask=None) -> Memory:
         value = self._as_input("value", value)
         key = value if key is None else self._as_input("key", key)
-        keys = self._linear(key, self.key_kernel, self.key_bias)
-        values = self._linear(value, self.value_kernel, self.value_bias)
+        keys = self._project_to("key", key)
+        values = self._project_to("value", value)
         return Memory(
             self._split_heads(keys, self.num_kv_heads),  # (B, Hkv, S, K)
             self._split_heads(values, self.num_kv_heads),  # (B, Hkv, S, V)
@@ -113,7 +107,7 @@ class QKVAttention(Attention):
         )
 
     def score(self, query, keys):
-        query = self._linear(query, self.query_kernel, self.query_bias)  # (B, T, H*K)
+        query = self._project_to("query", query)  # (B, T, H*K)
         return self.compare(self._split_heads(query, self.num_heads), keys)
 
     def compare(self, query, keys):
@@ -126,7 +120,7 @@ class QKVAttention(Attention):
     def read(self, weights, values):
         context = ops.matmul(self._group(weights), values)
         context = self._ungroup(context, ops.shape(weights)[2])  # (B, H, T, V)
-        return self._linear(self._merge_heads(context), self.output_kernel, self.output_bias)
+        return self._project_to("output", self._merge_heads(context))
 
     def compute_output_shape(self, query_shape, value_shape, key_shape=None):
         return (*query_shape[:-1], self.output_dim or query_shape[-1])
@@ -146,18 +140,32 @@ class QKVAttention(Attention):
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
         }
 
-    def _add_projection(self, name, width, units):
-        kernel = self.add_weight(
-            name=f"{name}_kernel",
-            shape=(width, units),
-            initializer=self.kernel_initializer.clone(),
-        )
-        if not self.use_bias:
-            return kernel, None
-        return kernel, self.add_weight(name=f"{name}_bias", shape=(units,), initializer="zeros")
+    def _add_projection(self, name, width, *parts):
+        """Adds `NAME_kernel` and `NAME_bias`, which `_project_to(NAME, ...)` applies.
 
-    def _linear(self, inputs, kernel, bias):
+        With several parts, widths that lie side by side in the kernel, each is initialised apart.
+        """
+        units = sum(parts)
+
+        def initialize(shape, dtype=None):
+            kernels = [self.kernel_initializer.clone()((width, n), dtype) for n in parts]
+            return ops.concatenate(kernels, axis=-1)
+
+        kernel = self.add_weight(
+            name=f"{name}_kernel", shape=(width, units), initializer=initialize
+        )
+        bias = None
+        if self.use_bias:
+            bias = self.add_weight(name=f"{name}_bias", shape=(units,), initializer="zeros")
+        setattr(self, f"{name}_kernel", kernel)
+        setattr(self, f"{name}_bias", bias)
+
+    def _project_to(self, name, inputs):
+        kernel, bias = self._projection(name)
         return linear(inputs, self._cast(kernel), None if bias is None else self._cast(bias))
+
+    def _projection(self, name):
+        return getattr(self, f"{name}_kernel"), getattr(self, f"{name}_bias")
 
     def _split_heads(self, tensor, heads):
         """`(B, T, H*K)` to `(B, H, T, K)`."""
