@@ -1,0 +1,182 @@
+"""What a model looked at: an output with the attention of each of its tokens over the source."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["Explanation"]
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """An output text with the weights that each of its tokens put on the source tokens.
+
+    It writes itself as a picture, a page or lines for the terminal, and in a notebook it shows
+    itself.
+
+    Args:
+        text: The source text.
+        target: The text which the model wrote.
+        source_tokens: The S tokens of the source, as the tokenizer made them: SentencePiece's
+            mark of a word's beginning is understood.
+        target_tokens: The T tokens of the output.
+        attention: Weights, row t over the source when target token t was chosen; from 0 to 1,
+            a row adds up to at most 1. [T, S]
+        score: Log probability of the output, as the decoder that made it reports it.
+
+    Raises:
+        ValueError: If the attention does not have one row for each target token and one column
+            for each source token, or has weights that are not between 0 and 1.
+
+    Example:
+        >>> explanation = Explanation(
+        ...     text="星期一", target="Monday",
+        ...     source_tokens=["▁", "星期", "一"], target_tokens=["▁Monday"],
+        ...     attention=np.array([[0.1, 0.2, 0.7]]), score=-0.02,
+        ... )
+        >>> explanation.save("alignment.png")
+        >>> print(explanation.to_terminal())
+
+    Paper: soft attention as an alignment is from Bahdanau et al. 2015,
+    https://arxiv.org/abs/1409.0473.
+    """
+
+    text: str
+    target: str
+    source_tokens: list[str]
+    target_tokens: list[str]
+    attention: np.ndarray
+    score: float
+
+    def __post_init__(self) -> None:
+        attention = np.array(self.attention, np.float32)
+        expected = (len(self.target_tokens), len(self.source_tokens))
+        if 0 in expected and not attention.size:
+            attention = attention.reshape(expected)
+        if attention.shape != expected:
+            raise ValueError(
+                "`attention` must have one row for each target token and one column for each "
+                f"source token, here {expected}. Received: attention.shape={attention.shape}"
+            )
+        if not np.all((attention >= 0) & (attention <= 1 + 1e-3)):
+            low, high = np.min(attention), np.max(attention)
+            raise ValueError(
+                "`attention` must be weights between 0 and 1, the result of a softmax. "
+                f"Received: attention from {low} to {high}"
+            )
+        attention.flags.writeable = False
+        object.__setattr__(self, "source_tokens", list(self.source_tokens))
+        object.__setattr__(self, "target_tokens", list(self.target_tokens))
+        object.__setattr__(self, "attention", attention)
+        object.__setattr__(self, "score", float(self.score))
+
+    @classmethod
+    def from_padded(
+        cls,
+        text: str,
+        target: str,
+        source_tokens: Sequence[bytes | str],
+        target_tokens: Sequence[bytes | str],
+        attention: np.ndarray,
+        score: float,
+    ) -> Explanation:
+        """One row of a batch, as the `explain` signature returns it, without its padding.
+
+        Args:
+            text: The source text.
+            target: The output text.
+            source_tokens: Tokens, then empty strings up to the longest source of the batch.
+            target_tokens: Tokens, then empty strings up to the longest output of the batch.
+            attention: Weights, padded like the tokens. [T, S]
+            score: Log probability of the output.
+
+        Returns:
+            The explanation with the tokens that are there.
+        """
+        source = _without_padding(source_tokens)
+        output = _without_padding(target_tokens)
+        weights = np.asarray(attention)[: len(output), : len(source)]
+        return cls(text, target, source, output, weights, score)
+
+    def to_png(self, path: str | PathLike[str]) -> None:
+        """Writes the heat map as a PNG picture, with labels in any script there is a font for."""
+        Path(path).write_bytes(self._repr_png_())
+
+    def to_svg(self, path: str | PathLike[str]) -> None:
+        """Writes the heat map as an SVG drawing, the labels as outlines."""
+        from .plotting import heat_map_bytes
+
+        Path(path).write_bytes(heat_map_bytes(self, "svg"))
+
+    def to_html(self, path: str | PathLike[str]) -> None:
+        """Writes an interactive page in one file, which asks nothing from any server."""
+        from .explanation_html import render_page
+
+        Path(path).write_text(render_page(self), encoding="utf-8")
+
+    def to_terminal(self, width: int | None = None, color: bool = True) -> str:
+        """The heat map as lines of text.
+
+        Args:
+            width: Columns that the lines may take; those of the terminal when left out.
+            color: Whether to shade with ANSI colours; with ASCII characters otherwise.
+
+        Returns:
+            Lines to print. Where a sentence is too long for the width, its source is continued
+            in further blocks below the first.
+        """
+        from .explanation_terminal import render_lines
+
+        return "\n".join(render_lines(self, width, color))
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Writes the kind of file that the path's suffix names.
+
+        Args:
+            path: A path that ends in `.png`, `.svg`, `.html` or `.txt`.
+
+        Raises:
+            ValueError: If the suffix is another one.
+        """
+        writers = {
+            ".png": self.to_png,
+            ".svg": self.to_svg,
+            ".html": self.to_html,
+            ".txt": self._to_text_file,
+        }
+        suffix = Path(path).suffix.lower()
+        if suffix not in writers:
+            raise ValueError(
+                f"An explanation is written as one of {', '.join(writers)}, by the end of the "
+                f"file's name. Received: path={str(path)!r}"
+            )
+        writers[suffix](path)
+
+    def _to_text_file(self, path: str | PathLike[str]) -> None:
+        text = self.to_terminal(width=100, color=False)
+        Path(path).write_text(text + "\n", encoding="utf-8")
+
+    def _repr_png_(self) -> bytes:
+        from .plotting import heat_map_bytes
+
+        return heat_map_bytes(self)
+
+    def _repr_html_(self) -> str:
+        from .explanation_html import render_frame
+
+        return render_frame(self)
+
+
+def _without_padding(tokens: Sequence[bytes | str]) -> list[str]:
+    texts = [
+        token.decode("utf-8", "replace") if isinstance(token, bytes) else str(token)
+        for token in tokens
+    ]
+    while texts and not texts[-1]:
+        texts.pop()
+    return texts

@@ -1,0 +1,135 @@
+"""Attention as lines of text: shaded cells which line up in any terminal."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from .labels import display_width, shorten, token_labels
+
+if TYPE_CHECKING:
+    from .explanation import Explanation
+
+__all__ = ["render_lines"]
+
+# Background and foreground of xterm's 256 colours, from nothing to all of the attention. Each
+# background has its own foreground, so that it is readable on dark terminals and on light ones.
+BACKGROUNDS = (231, 195, 153, 111, 69, 26, 25, 18)
+FOREGROUNDS = (16, 16, 16, 16, 16, 231, 231, 231)
+ASCII_RAMP = " .:-=+*#%@"
+
+NARROW_CELL = 2  # columns of a cell whose label is written downwards
+TALLEST_LABEL = 12  # lines of a label that is written downwards
+NARROWEST = 16  # columns; less than that cannot hold a label and a cell
+
+
+def render_lines(explanation: Explanation, width: int | None, color: bool) -> list[str]:
+    """The heat map of an explanation as lines of text.
+
+    Target tokens are down the left side. Source tokens are above the cells, side by side if the
+    width allows, otherwise written downwards over narrow cells and, if even that is too wide, in
+    several blocks below each other. Wide cells also have the weight in percent written in them.
+
+    Args:
+        explanation: What to draw.
+        width: Columns that a line may take; those of the terminal if None.
+        color: Whether to shade with ANSI colours; with ASCII characters otherwise.
+
+    Returns:
+        The lines.
+    """
+    if width is None:
+        width = shutil.get_terminal_size().columns
+    if width < NARROWEST:
+        raise ValueError(
+            f"`width` must be at least {NARROWEST} columns to hold a label and a cell. "
+            f"Received: width={width}"
+        )
+    ellipsis = "\u2026" if color else "..."
+    source = [_plain(label, color) for label in token_labels(explanation.source_tokens)]
+    target = [_plain(label, color) for label in token_labels(explanation.target_tokens)]
+    if not source or not target:
+        return ["(no tokens to draw)"]
+    margin = min(max(map(display_width, target)), 20, width // 3)
+    target = [shorten(label, margin, ellipsis) for label in target]
+    room = width - margin - 1
+
+    columns = [max(display_width(label), 3) for label in source]
+    if sum(columns) + len(columns) <= room:
+        blocks = [(0, [[_pad(label, size) for label, size in zip(source, columns, strict=True)]])]
+        gap = " "
+    else:
+        columns = [NARROW_CELL] * len(source)
+        per_block = room // NARROW_CELL
+        blocks = [
+            (start, _downwards(source[start : start + per_block], ellipsis))
+            for start in range(0, len(source), per_block)
+        ]
+        gap = ""
+    shade = _color_cell if color else _ascii_cell
+    lines: list[str] = []
+    for start, header in blocks:
+        stop = start + len(header[0])
+        lines += ["", *(" " * (margin + 1) + gap.join(row).rstrip() for row in header)]
+        for label, weights in zip(target, explanation.attention, strict=True):
+            cells = zip(weights[start:stop], columns[start:stop], strict=True)
+            row = gap.join(shade(float(weight), size) for weight, size in cells)
+            lines.append(f"{' ' * (margin - display_width(label))}{label} {row}".rstrip())
+    return [*lines[1:], "", _legend(shade, color)]
+
+
+def _plain(label: str, color: bool) -> str:
+    """Without colour all that this module adds is ASCII: the marks in labels as well."""
+    return label if color else label.replace("\u00b7", "-").replace("\u2423", "_")
+
+
+def _pad(label: str, columns: int) -> str:
+    """The label in the middle of its column."""
+    space = columns - display_width(label)
+    return " " * (space // 2) + label + " " * (space - space // 2)
+
+
+def _downwards(labels: list[str], ellipsis: str) -> list[list[str]]:
+    """Labels written from top to bottom, ending just above the cells. Rows of cells' width."""
+    stacks = []
+    for label in labels:
+        letters = _letters(label)
+        if len(letters) > TALLEST_LABEL:
+            dots = [ellipsis] if len(ellipsis) == 1 else list("..")
+            letters = letters[: TALLEST_LABEL - len(dots)] + dots
+        stacks.append(letters)
+    height = max(map(len, stacks))
+    stacks = [[""] * (height - len(letters)) + letters for letters in stacks]
+    return [
+        [stack[row] + " " * (NARROW_CELL - display_width(stack[row])) for stack in stacks]
+        for row in range(height)
+    ]
+
+
+def _letters(label: str) -> list[str]:
+    """Letters together with the accents and joiners that follow them."""
+    letters: list[str] = []
+    for character in label:
+        if letters and display_width(letters[-1] + character) == display_width(letters[-1]):
+            letters[-1] += character
+        else:
+            letters.append(character)
+    return letters
+
+
+def _color_cell(weight: float, columns: int) -> str:
+    level = min(int(weight * len(BACKGROUNDS)), len(BACKGROUNDS) - 1)
+    percent = round(100 * weight)
+    text = str(percent) if columns > NARROW_CELL and percent else ""
+    return f"\x1b[38;5;{FOREGROUNDS[level]};48;5;{BACKGROUNDS[level]}m{text:^{columns}}\x1b[0m"
+
+
+def _ascii_cell(weight: float, columns: int) -> str:
+    level = min(int(weight * len(ASCII_RAMP)), len(ASCII_RAMP) - 1)
+    return ASCII_RAMP[level] * columns
+
+
+def _legend(shade: Callable[[float, int], str], color: bool) -> str:
+    levels = len(BACKGROUNDS) if color else len(ASCII_RAMP)
+    return f"0% {''.join(shade((i + 0.5) / levels, 1) for i in range(levels))} 100%"

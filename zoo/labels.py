@@ -1,0 +1,118 @@
+"""Subwords as labels: what a reader sees of a token in a picture, on a page or in a terminal."""
+
+import unicodedata
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+
+__all__ = ["clean_text", "display_width", "is_right_to_left", "shorten", "token_labels"]
+
+SPACE_MARK = "\u2581"  # SentencePiece writes the space before a word as this block
+BARE_SPACE = "\u2423"  # a token which is nothing but a space has to be seen: open box
+CONTINUATION = "\u00b7"  # put before a piece that goes on inside a word: un ·break ·able
+ELLIPSIS = "\u2026"
+JOINERS = "\u200c\u200d"  # they choose letter shapes in Persian, Hindi and emoji: part of the text
+
+
+def clean_text(text: str) -> str:
+    """Text without the characters that would act on the page or terminal instead of being read.
+
+    Control characters (a line break, the start of a terminal's escape sequence) become what Python
+    writes for them, direction overrides and other invisible format characters are dropped, and
+    what neither XML nor UTF-8 can hold becomes the replacement character.
+
+    Args:
+        text: Any text.
+
+    Returns:
+        The text on one line, safe to print, to draw, and, once escaped, to write as XML.
+
+    Example:
+        >>> print(clean_text("a\\nb"))
+        a\\nb
+    """
+    return "".join(_clean_character(character) for character in text)
+
+
+def _clean_character(character: str) -> str:
+    category = unicodedata.category(character)
+    if category == "Cc":
+        return character.encode("unicode_escape").decode("ascii")
+    if category in ("Zl", "Zp"):
+        return " "
+    if category == "Cf" and character not in JOINERS:
+        return ""
+    if category == "Cs" or ord(character) & 0xFFFE == 0xFFFE:
+        return "\ufffd"
+    return character
+
+
+def token_labels(tokens: Sequence[str]) -> list[str]:
+    """Readable labels of SentencePiece tokens.
+
+    The mark of a word's beginning is left out, since most tokens begin a word; a token which is
+    only that mark is shown as an open box. A piece which goes on inside a word of a script that
+    writes spaces gets a leading dot instead. Chinese and Japanese pieces, which follow each other
+    without spaces anyway, and the tokens of vocabularies without marks stay as they are.
+
+    Args:
+        tokens: Tokens in reading order.
+
+    Returns:
+        One label for each token, never empty.
+
+    Example:
+        >>> token_labels(["\\u2581un", "break", "able", "\\u2581今天"])
+        ['un', '·break', '·able', '今天']
+    """
+    marked = any(token.startswith(SPACE_MARK) for token in tokens)
+    labels: list[str] = []
+    previous = ""
+    for token in tokens:
+        body = token.removeprefix(SPACE_MARK)
+        inside_word = marked and body == token and _joins(previous[-1:]) and _joins(body[:1])
+        label = clean_text(body.replace(SPACE_MARK, " "))
+        labels.append(CONTINUATION + label if inside_word else label or BARE_SPACE)
+        previous = token
+    return labels
+
+
+def _joins(character: str) -> bool:
+    """Whether it is a letter, mark or digit of a script that puts spaces between words."""
+    if not character or unicodedata.category(character)[0] not in "LMN":
+        return False
+    return unicodedata.east_asian_width(character) not in ("W", "F")
+
+
+def display_width(text: str) -> int:
+    """Columns that the text takes in a terminal: 2 for a wide character, 0 for a combining mark."""
+    return cell_len(text)
+
+
+def shorten(text: str, columns: int, ellipsis: str = ELLIPSIS) -> str:
+    """The text cut to at most `columns` terminal columns, an ellipsis in place of what is left out.
+
+    Example:
+        >>> shorten("Donaudampfschiff", 8)
+        'Donauda…'
+    """
+    if cell_len(text) <= columns:
+        return text
+    room = columns - cell_len(ellipsis)
+    kept = ""
+    for character in text:
+        if cell_len(kept + character) > room:
+            break
+        kept += character
+    return kept + ellipsis
+
+
+def is_right_to_left(text: str) -> bool:
+    """Whether the first letter that has a direction is Arabic, Hebrew or of another such script."""
+    for character in text:
+        direction = unicodedata.bidirectional(character)
+        if direction in ("R", "AL"):
+            return True
+        if direction == "L":
+            return False
+    return False
