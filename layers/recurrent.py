@@ -1,0 +1,163 @@
+"""One step of a recurrent decoder that attends. Shapes: B batch, N queries, D state, S source."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from .attention import Attention, Memory
+
+
+@keras.saving.register_keras_serializable(package="attention_zoo")
+class AttentionGRUCell(keras.layers.Layer):
+    """A gated recurrent unit that gets a context of its own at every step.
+
+    Without attention the context is the same at every step: one fixed vector of the source
+    (Cho et al. 2014). With attention there are two ways of wiring it:
+
+    - `input_feeding=False`, Bahdanau et al. 2015: the state *before* the step is the query,
+      `c_i = attend(s_{i-1})`, `s_i = GRU([x_i; c_i], s_{i-1})`; the output is `[s_i; c_i]`.
+    - `input_feeding=True`, Luong et al. 2015: the state *after* the step is the query,
+      `s_i = GRU([x_i; a_{i-1}], s_{i-1})`, `a_i = tanh(W [s_i; attend(s_i)])`; the output
+      is `a_i`, which is fed to the next step.
+
+    The part of the gates that depends on the inputs alone is computed for all steps at once by
+    the sublayer `input_projection`; the cell works on what it returned. The gates are those of
+    `keras.layers.GRU` with `reset_after=True`.
+
+    Args:
+        units: width D of the state.
+        context_dim: width of the context that comes out of the memory.
+        attention: an attention layer of this package, or `None` for one fixed context.
+        input_feeding: Luong's wiring instead of Bahdanau's.
+        output_dim: width of Luong's attentional vector; `units` if `None`. Only with
+            `input_feeding=True`.
+
+    Call arguments:
+        projected_inputs: what `input_projection` returned, shape (B, N, 3 D); the N rows of a
+            sentence share one memory, so that the beams of a search need no copies of it.
+        states: what the cell returned at the step before, or `initial_states(...)`.
+        memory: `attention.project(...)`, or the fixed context of shape (B, 1, context_dim).
+
+    Returns:
+        output (B, N, output width), new states, attention weights (B, N, S) or, without
+        attention, `None`; the weights of several heads are averaged.
+
+    Example:
+
+    >>> attention = BahdanauAttention(units=8)
+    >>> cell = AttentionGRUCell(units=6, context_dim=10, attention=attention)
+    >>> memory = attention.project(source_states)            # source_states (B, S, 10)
+    >>> states = cell.initial_states(start)                  # start (B, N, 6)
+    >>> output, states, weights = cell(cell.input_projection(x), states, memory)
+
+    References: https://arxiv.org/abs/1406.1078, https://arxiv.org/abs/1409.0473,
+    https://arxiv.org/abs/1508.04025
+    """
+
+    def __init__(
+        self,
+        units: int,
+        context_dim: int,
+        attention: Attention | None = None,
+        input_feeding: bool = False,
+        output_dim: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if units < 1 or context_dim < 1:
+            raise ValueError(
+                "units and context_dim must be positive. "
+                f"Received: units={units}, context_dim={context_dim}"
+            )
+        if input_feeding and attention is None:
+            raise ValueError(
+                "input_feeding feeds what was attended to, so it needs an attention layer. "
+                "Received: attention=None, input_feeding=True"
+            )
+        if output_dim is not None and not input_feeding:
+            raise ValueError(
+                "output_dim is the width of the attentional vector, which only "
+                f"input_feeding=True has. Received: output_dim={output_dim}"
+            )
+        self.units = units
+        self.context_dim = context_dim
+        self.attention = attention
+        self.input_feeding = input_feeding
+        self.output_dim = output_dim
+        self.fed_dim = (output_dim or units) if input_feeding else context_dim
+        self.output_width = self.fed_dim if input_feeding else units + context_dim
+        self.input_projection = keras.layers.Dense(3 * units, name="input_projection")
+
+    def build(self, *input_shapes):
+        gates = 3 * self.units
+        self.context_kernel = self.add_weight(
+            (self.fed_dim, gates), "glorot_uniform", name="context_kernel"
+        )
+        self.recurrent_kernel = self.add_weight(
+            (self.units, gates), "orthogonal", name="recurrent_kernel"
+        )
+        self.recurrent_bias = self.add_weight((gates,), "zeros", name="recurrent_bias")
+        if self.attention is not None and not self.attention.built:
+            self.attention.build((None, None, self.units), (None, None, self.context_dim))
+        if self.input_feeding:
+            self.combine_kernel = self.add_weight(
+                (self.units + self.context_dim, self.fed_dim),
+                "glorot_uniform",
+                name="combine_kernel",
+            )
+
+    def initial_states(self, start):
+        """States before the first step, from the start state (B, N, D)."""
+        if not self.input_feeding:
+            return (start,)
+        return (start, ops.zeros((*ops.shape(start)[:-1], self.fed_dim), dtype=start.dtype))
+
+    def call(self, projected_inputs, states, memory):
+        if not self.input_feeding:
+            context, weights = self._context(states[0], memory)
+            hidden = self._gated_update(projected_inputs, context, states[0])
+            return ops.concatenate([hidden, context], axis=-1), (hidden,), weights
+        hidden, fed = states
+        hidden = self._gated_update(projected_inputs, fed, hidden)
+        context, weights = self._context(hidden, memory)
+        combined = ops.concatenate([hidden, context], axis=-1)
+        fed = ops.tanh(ops.matmul(combined, ops.cast(self.combine_kernel, combined.dtype)))
+        return fed, (hidden, fed), weights
+
+    def _context(self, query, memory: Memory):
+        if self.attention is None:
+            shape = (*ops.shape(query)[:-1], self.context_dim)
+            return ops.broadcast_to(memory, shape), None
+        context, weights = self.attention.attend(query, memory)
+        if len(weights.shape) == 4:  # (B, H, N, S)
+            weights = ops.mean(weights, axis=1)
+        return context, weights  # (B, N, context_dim), (B, N, S)
+
+    def _gated_update(self, projected_inputs, fed, hidden):
+        dtype = hidden.dtype
+        # Cast here, because a decoder calls the cell outside of any layer's autocast scope.
+        given = projected_inputs + ops.matmul(fed, ops.cast(self.context_kernel, dtype))
+        recurrent = ops.matmul(hidden, ops.cast(self.recurrent_kernel, dtype))
+        recurrent = recurrent + ops.cast(self.recurrent_bias, dtype)
+        gates = ops.sigmoid(given[..., : 2 * self.units] + recurrent[..., : 2 * self.units])
+        update, reset = ops.split(gates, 2, axis=-1)
+        candidate = ops.tanh(
+            given[..., 2 * self.units :] + reset * recurrent[..., 2 * self.units :]
+        )
+        return candidate + update * (hidden - candidate)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "context_dim": self.context_dim,
+            "attention": keras.saving.serialize_keras_object(self.attention),
+            "input_feeding": self.input_feeding,
+            "output_dim": self.output_dim,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        attention = keras.saving.deserialize_keras_object(config.pop("attention"))
+        return cls(attention=attention, **config)

@@ -1,0 +1,153 @@
+"""Token-budgeted batches of similar lengths, in an order that depends on seed and epoch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from ..zoo.tokenizer import END_ID, PAD_ID, START_ID, SubwordTokenizer
+from .pair_files import DataError
+
+
+@dataclass(frozen=True)
+class TokenizedPairs:
+    """Subword ids of a corpus, without start and end.
+
+    Attributes:
+        sources: int32 arrays, one a row.
+        targets: int32 arrays, one a row.
+        too_long: rows left out because a side was longer than the limit.
+    """
+
+    sources: list[np.ndarray]
+    targets: list[np.ndarray]
+    too_long: int = 0
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    @classmethod
+    def encode(
+        cls,
+        sources: list[str],
+        targets: list[str],
+        tokenizer: SubwordTokenizer,
+        max_source_length: int,
+        max_target_length: int,
+    ) -> TokenizedPairs:
+        """Encodes both sides and leaves out the rows that are too long, end id included."""
+        encoded = zip(tokenizer.encode(sources), tokenizer.encode(targets), strict=True)
+        kept = [
+            (source, target)
+            for source, target in encoded
+            if len(source) < max_source_length and len(target) < max_target_length
+        ]
+        if not kept:
+            raise DataError(
+                f"All {len(sources)} rows are longer than {max_source_length} source or "
+                f"{max_target_length} target subwords; raise max_source_length or "
+                "max_target_length."
+            )
+        return cls([s for s, _ in kept], [t for _, t in kept], len(sources) - len(kept))
+
+
+class TokenBatches:
+    """Batches of about `tokens` padded tokens on the longer side, an endless stream of epochs.
+
+    Rows are shuffled, rows of similar length are put together, each batch is padded to bounds out
+    of a short list for source and target (so that the number of shapes is bounded), and the
+    batches of an epoch are shuffled. The order is a function of `seed` and epoch alone: a run that
+    is started again at step k reads what it would have read.
+
+    Args:
+        pairs: the corpus.
+        tokens: budget of a batch, in padded tokens: rows times the longer of the two lengths.
+        seed: seed of the order.
+        bucket_count: number of bounds for each of source and target.
+
+    Example:
+
+    >>> batches = TokenBatches(pairs, tokens=4096)
+    >>> inputs, labels = next(batches.stream(start_step=0))
+    """
+
+    def __init__(self, pairs: TokenizedPairs, tokens: int, seed: int = 0, bucket_count: int = 12):
+        self.pairs = pairs
+        self.tokens = tokens
+        self.seed = seed
+        # One more than the text: the end of the source, the start or end of the target.
+        source_lengths = np.array([len(ids) + 1 for ids in pairs.sources])
+        target_lengths = np.array([len(ids) + 1 for ids in pairs.targets])
+        self.source_bounds = length_bounds(source_lengths, bucket_count)
+        self.target_bounds = length_bounds(target_lengths, bucket_count)
+        self._padded_source = round_up(source_lengths, self.source_bounds)
+        self._padded_target = round_up(target_lengths, self.target_bounds)
+        longest = int(max(self._padded_source.max(), self._padded_target.max()))
+        if longest > tokens:
+            raise DataError(
+                f"The longest row has {longest} subwords and a batch only {tokens}; raise "
+                "batch_tokens or lower max_source_length and max_target_length."
+            )
+
+    def plan(self, epoch: int) -> list[np.ndarray]:
+        """Row numbers of each batch of an epoch, in the order in which they are read."""
+        random = np.random.default_rng([self.seed, epoch])
+        rows = random.permutation(len(self.pairs))
+        order = np.lexsort((self._padded_source[rows], self._padded_target[rows]))
+        rows = rows[order]  # the sort is stable, so rows of one shape stay shuffled
+        longer = np.maximum(self._padded_source, self._padded_target)[rows]
+        batches, start, longest = [], 0, 0
+        for position, length in enumerate(longer):
+            longest = max(longest, length)
+            if (position + 1 - start) * longest > self.tokens:
+                batches.append(rows[start:position])
+                start, longest = position, length
+        batches.append(rows[start:])
+        return [batches[i] for i in random.permutation(len(batches))]
+
+    def batch(self, rows: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Model inputs and labels of some rows."""
+        source = np.full((len(rows), self._padded_source[rows].max()), PAD_ID, np.int32)
+        target = np.full((len(rows), self._padded_target[rows].max()), PAD_ID, np.int32)
+        labels = np.full_like(target, PAD_ID)
+        target[:, 0] = START_ID
+        for i, row in enumerate(rows):
+            ids, written = self.pairs.sources[row], self.pairs.targets[row]
+            source[i, : len(ids)], source[i, len(ids)] = ids, END_ID
+            target[i, 1 : len(written) + 1] = written
+            labels[i, : len(written)], labels[i, len(written)] = written, END_ID
+        return {"source": source, "target": target}, labels
+
+    def stream(self, start_step: int = 0) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+        """The batches from step `start_step` of the endless stream on."""
+        epoch = 0
+        while start_step >= len(plan := self.plan(epoch)):
+            start_step -= len(plan)
+            epoch += 1
+        while True:
+            for rows in plan[start_step:]:
+                yield self.batch(rows)
+            start_step, epoch = 0, epoch + 1
+            plan = self.plan(epoch)
+
+    def dataset(self, start_step: int = 0) -> tf.data.Dataset:
+        """The stream as a `tf.data.Dataset` of `({"source", "target"}, labels)`."""
+        ids = tf.TensorSpec((None, None), tf.int32)
+        return tf.data.Dataset.from_generator(
+            lambda: self.stream(start_step),
+            output_signature=({"source": ids, "target": ids}, ids),
+        ).prefetch(8)
+
+
+def length_bounds(lengths: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` rising lengths, so that rounding up to them pads every quantile alike."""
+    quantiles = np.quantile(lengths, np.linspace(0, 1, count + 1)[1:], method="higher")
+    return np.unique(quantiles)
+
+
+def round_up(lengths: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """Each length's smallest bound that is no shorter."""
+    return bounds[np.searchsorted(bounds, lengths)]

@@ -1,0 +1,91 @@
+"""The state of a training run on disk, from which it goes on exactly where it was."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .files import written_atomically
+
+PROGRESS = "progress.json"
+
+
+class CheckpointError(ValueError):
+    """No usable checkpoint, or one that belongs to another model."""
+
+
+class Checkpoints:
+    """Numbered checkpoints in a folder: all variables of a run, and its progress.
+
+    A checkpoint is one `.npz` file: an array for each variable, each with the checksum that the
+    zip format keeps, so that a file that was cut short or damaged is recognised and the one
+    before it is used. It is written aside and renamed.
+
+    Args:
+        folder: where the files are.
+        keep: how many of them.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2):
+        self.folder = folder
+        self.keep = keep
+
+    def paths(self) -> list[Path]:
+        """The checkpoints there are, the newest first."""
+        return sorted(self.folder.glob("step-*.npz"), reverse=True)
+
+    def save(self, step: int, variables: Sequence[Any], progress: dict[str, Any]) -> Path:
+        """Writes the values of Keras variables and `progress` (JSON) for a step."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"step-{step:09d}.npz"
+        arrays = {f"{i:04d}": np.asarray(variable) for i, variable in enumerate(variables)}
+        with written_atomically(path) as aside:
+            np.savez(aside, **{PROGRESS: np.array(json.dumps(progress))}, **arrays)
+        for old in self.paths()[self.keep :]:
+            old.unlink()
+        return path
+
+    def restore(self, variables: Sequence[Any]) -> dict[str, Any] | None:
+        """Loads the newest whole checkpoint into the variables and returns its progress.
+
+        Returns `None` where there is no checkpoint at all.
+        """
+        broken = []
+        for path in self.paths():
+            try:
+                arrays = _read(path)
+            except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, EOFError):
+                broken.append(path.name)
+                continue
+            progress = json.loads(str(arrays.pop(PROGRESS)))
+            _assign(path, variables, [arrays[name] for name in sorted(arrays)])
+            return progress
+        if broken:
+            raise CheckpointError(
+                f"No checkpoint in {self.folder} can be read ({', '.join(broken)} damaged); "
+                "remove the folder of the run to start it anew."
+            )
+        return None
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
+
+
+def _assign(path: Path, variables: Sequence[Any], arrays: list[np.ndarray]) -> None:
+    expected = [tuple(variable.shape) for variable in variables]
+    found = [array.shape for array in arrays]
+    if expected != found:
+        raise CheckpointError(
+            f"{path} belongs to another model: it holds {len(found)} arrays that do not fit the "
+            f"{len(expected)} variables of this run. Give another output folder."
+        )
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)

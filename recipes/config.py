@@ -1,0 +1,137 @@
+"""What a run is made of: every value that is needed to repeat it, in one frozen dataclass."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """A setting that is unknown or has an impossible value."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that decides what a run learns; the same values and data give the same weights.
+
+    How long it learns (`--max-steps`, `--max-minutes`) is not part of it: a run may be gone on
+    with. Each value can be set with `--set name=value` on the command line.
+    """
+
+    task: str = "translation"
+    model: str = "rnn-bahdanau"  # a name of the catalog
+    model_options: dict[str, Any] = field(default_factory=dict)  # --set model.dropout=0.2
+    train: str | None = None  # a pair file; the embedded default if None
+    valid: str | None = None
+    reverse: bool = False  # swap source and target
+    seed: int = 1
+
+    vocab_size: int = 8000  # an upper bound: small corpora give fewer subwords
+    subwords: str = "bpe"  # or "unigram"
+    character_coverage: float = 0.9999  # share of the characters with a subword of their own
+    max_source_length: int = 128  # in subwords; longer rows are left out of training
+    max_target_length: int = 128
+
+    batch_tokens: int = 2048  # padded tokens of the longer side in a batch
+    learning_rate: float = 0.001  # at its peak
+    warmup_steps: int = 500  # then it falls with the inverse square root of the step
+    label_smoothing: float = 0.1
+    clip_norm: float = 1.0  # of all gradients together; 0 for no clipping
+    average_decay: float = 0.998  # of the moving average of the weights; 0 for none
+
+    metric: str = "bleu"  # that decides which weights are best: bleu, chrf or exact_match
+    bleu_tokenize: str = "auto"  # sacreBLEU's tokenization: none, 13a, zh, char, ...
+    evaluate_every: int = 500  # steps
+    evaluate_rows: int = 500  # rows of the validation corpus decoded at an evaluation
+    patience: int = 10  # evaluations without a better metric before a run stops
+    checkpoint_minutes: float = 5.0
+
+    beam_size: int = 5  # of predictions and exports; evaluations during training are greedy
+    length_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "batch_tokens", "evaluate_every", "evaluate_rows", "patience"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1. Received: {getattr(self, name)}")
+        for name in ("max_source_length", "max_target_length"):
+            if getattr(self, name) < 2:
+                raise ConfigError(
+                    f"{name} counts the end of the text too, so it is at least 2. "
+                    f"Received: {getattr(self, name)}"
+                )
+        if not 0 <= self.average_decay < 1:
+            raise ConfigError(
+                f"average_decay must lie in [0, 1). Received: {self.average_decay}"
+            )
+        if self.subwords not in ("bpe", "unigram"):
+            raise ConfigError(f"subwords is bpe or unigram. Received: {self.subwords}")
+        if (self.train is None) != (self.valid is None):
+            given, missing = ("train", "valid") if self.valid is None else ("valid", "train")
+            raise ConfigError(
+                f"--{given} needs --{missing} too; give both, or neither for the embedded default."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> RunConfig:
+        unknown = set(values) - {f.name for f in dataclasses.fields(cls)}
+        if unknown:
+            raise ConfigError(
+                f"This run was written with settings that are not known here: "
+                f"{', '.join(sorted(unknown))}. Use the version of attention-zoo that wrote it."
+            )
+        return cls(**values)
+
+    def with_settings(self, settings: Iterable[str]) -> RunConfig:
+        """The config with `name=value` strings applied; `model.name=value` goes to the model."""
+        known = {f.name: f for f in dataclasses.fields(self)}
+        hints = typing.get_type_hints(type(self))
+        changes: dict[str, Any] = {}
+        model_options = dict(self.model_options)
+        for setting in settings:
+            name, equals, text = setting.partition("=")
+            if not equals:
+                raise ConfigError(f"--set takes name=value. Received: {setting}")
+            if name.startswith("model."):
+                model_options[name.removeprefix("model.")] = _literal(text)
+            elif name in known and name != "model_options":
+                changes[name] = _parse(name, text, hints[name])
+            else:
+                settable = ", ".join(sorted(set(known) - {"model_options"}))
+                raise ConfigError(
+                    f"There is no setting {name!r}. Known: {settable}, and model.NAME for an "
+                    "argument of the model."
+                )
+        return dataclasses.replace(self, model_options=model_options, **changes)
+
+
+def _literal(text: str) -> Any:
+    """An int, float, bool or None where the text is one, else the text."""
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _parse(name: str, text: str, hint: Any) -> Any:
+    value = _literal(text)
+    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if str in allowed and value is not None:
+        return text
+    if float in allowed and type(value) is int:
+        return float(value)
+    if type(value) in allowed:
+        return value
+    kinds = " or ".join(kind.__name__ for kind in allowed)
+    raise ConfigError(f"{name} takes a value of type {kinds}. Received: {name}={text}")

@@ -1,0 +1,142 @@
+"""A run is a folder: all that is needed to repeat it, to go on with it and to use it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from .. import __version__
+from ..zoo.catalog import MODELS
+from ..zoo.generation import GenerationOptions
+from ..zoo.model import Seq2SeqModel
+from ..zoo.text_to_text import TextToText
+from ..zoo.tokenizer import SubwordTokenizer
+from .checkpoint import Checkpoints
+from .config import ConfigError, RunConfig
+from .files import written_atomically
+
+
+class Run:
+    """The files of one run.
+
+    | file | what |
+    |---|---|
+    | `config.json` | every setting, and the version that wrote it |
+    | `tokenizer.model` | the SentencePiece model |
+    | `checkpoints/` | the state of training, to go on from |
+    | `model.keras` | the best model so far by the validation metric |
+    | `metrics.json` | the course of training and the scores of the best model |
+    | `tensorboard/` | what TensorBoard shows |
+
+    Args:
+        folder: the folder, which need not exist.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self.config_path = self.folder / "config.json"
+        self.tokenizer_path = self.folder / "tokenizer.model"
+        self.model_path = self.folder / "model.keras"
+        self.metrics_path = self.folder / "metrics.json"
+        self.tensorboard_path = self.folder / "tensorboard"
+        self.checkpoints = Checkpoints(self.folder / "checkpoints")
+
+    def open(self, config: RunConfig) -> bool:
+        """Claims the folder for a config; returns whether the run was begun before.
+
+        Raises:
+            ConfigError: the folder holds another run, or files that are no run.
+        """
+        if self.config_path.exists():
+            found = self.read_config()
+            if found != config:
+                ours, theirs = config.to_dict(), found.to_dict()
+                differences = ", ".join(
+                    f"{name} is {theirs[name]!r} there and {ours[name]!r} here"
+                    for name in ours
+                    if ours[name] != theirs[name]
+                )
+                raise ConfigError(
+                    f"{self.folder} holds another run: {differences}. Give another --output, or "
+                    "the same settings to go on with that run."
+                )
+            return True
+        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+            raise ConfigError(
+                f"{self.folder} exists and is no run of attention-zoo; give another --output."
+            )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.config_path, {"attention_zoo": __version__, **config.to_dict()})
+        return False
+
+    def read_config(self) -> RunConfig:
+        """The settings of the run."""
+        if not self.config_path.is_file():
+            raise ConfigError(
+                f"{self.folder} is no run: it has no config.json. Give the folder that "
+                "`attention-zoo train` was told with --output."
+            )
+        try:
+            values = json.loads(self.config_path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ConfigError(f"{self.config_path} is not readable JSON: {error}") from error
+        values.pop("attention_zoo", None)
+        return RunConfig.from_dict(values)
+
+    def save_model(self, model: Seq2SeqModel) -> None:
+        with written_atomically(self.model_path) as aside:
+            model.save(aside)
+
+    def load(self, **generation: Any) -> TextToText:
+        """The best model of the run with its tokenizer.
+
+        Args:
+            **generation: fields of `GenerationOptions` that replace those of the run.
+        """
+        config = self.read_config()
+        if not self.model_path.is_file():
+            raise ConfigError(
+                f"{self.folder} has no model.keras yet: its training was stopped before the first "
+                "evaluation. Go on with `attention-zoo train`."
+            )
+        model = keras.models.load_model(self.model_path, compile=False)
+        tokenizer = SubwordTokenizer.load(self.tokenizer_path)
+        return text_to_text(model, tokenizer, config, name=self.folder.resolve().name, **generation)
+
+
+def text_to_text(
+    model: Seq2SeqModel,
+    tokenizer: SubwordTokenizer,
+    config: RunConfig,
+    name: str = "model",
+    **generation: Any,
+) -> TextToText:
+    """The model with the search of its config."""
+    options = {
+        "beam_size": config.beam_size,
+        "length_penalty": config.length_penalty,
+        "max_length": config.max_target_length,
+        **generation,
+    }
+    return TextToText(
+        model, tokenizer, GenerationOptions(**options), config.max_source_length, name
+    )
+
+
+def build_model(config: RunConfig, vocab_size: int) -> Seq2SeqModel:
+    """The untrained model of a config."""
+    return MODELS[config.model].build(vocab_size=vocab_size, **config.model_options)
+
+
+def load(folder: str | Path, **generation: Any) -> TextToText:
+    """Loads a trained run: `attention_zoo.load("runs/en-de").predict(["a house"])`."""
+    return Run(folder).load(**generation)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Writes JSON that people can read, atomically."""
+    with written_atomically(path) as aside:
+        aside.write_text(json.dumps(values, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

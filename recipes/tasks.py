@@ -1,0 +1,106 @@
+"""The tasks by name, and the way from a command to a trained run that they share."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..zoo.catalog import MODELS, entry
+from .config import ConfigError, RunConfig
+from .pair_files import PairCorpus, read_pairs
+
+if TYPE_CHECKING:
+    from ..zoo.text_to_text import TextToText
+    from .training import Budget
+
+# Each module has a `TASK`; a table of names, so that listing them loads nothing.
+TASKS = {"translation": "translation"}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A kind of text-to-text task.
+
+    Attributes:
+        name: as on the command line.
+        description: one line.
+        default_corpora: makes the embedded training and validation corpora.
+        default_description: what the embedded default is.
+        default_settings: settings of `RunConfig` that belong to the embedded default.
+        settings: settings of `RunConfig` that belong to the task on any data.
+    """
+
+    name: str
+    description: str
+    default_corpora: Callable[[int], tuple[PairCorpus, PairCorpus]]
+    default_description: str
+    default_settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def task(name: str) -> Task:
+    """The task of a name."""
+    if name not in TASKS:
+        raise ConfigError(f"There is no task {name!r}. Known: {', '.join(TASKS)}.")
+    return importlib.import_module(f".{TASKS[name]}", __package__).TASK
+
+
+def make_config(
+    task_name: str,
+    model: str,
+    train: str | None = None,
+    valid: str | None = None,
+    reverse: bool = False,
+    settings: list[str] | None = None,
+) -> RunConfig:
+    """The config of a run: the task's settings, then the model's, then what the user set.
+
+    Raises:
+        ConfigError: an unknown task, model or setting.
+    """
+    chosen = task(task_name)
+    if model not in MODELS:
+        raise ConfigError(f"There is no model {model!r}. Known: {', '.join(MODELS)}.")
+    values = dict(chosen.settings)
+    if train is None:
+        values |= chosen.default_settings
+    config = RunConfig(
+        task=task_name, model=model, train=train, valid=valid, reverse=reverse,
+    )
+    config = replace(config, **{**entry(model).training, **values})
+    return config.with_settings(settings or [])
+
+
+def read_corpora(config: RunConfig) -> tuple[PairCorpus, PairCorpus]:
+    """The training and validation corpora of a config."""
+    if config.train is None or config.valid is None:
+        train, valid = task(config.task).default_corpora(config.seed)
+        return (train.reversed(), valid.reversed()) if config.reverse else (train, valid)
+    return (
+        read_pairs(config.train, reverse=config.reverse),
+        read_pairs(config.valid, reverse=config.reverse, min_pairs=1),
+    )
+
+
+def run_task(
+    config: RunConfig,
+    output: str | Path,
+    budget: Budget,
+    report: Callable[[str], None] = print,
+) -> TextToText:
+    """Trains a config into a run folder, or goes on with it.
+
+    All that can be wrong with the settings and the data is found before the folder is touched.
+    """
+    corpora = read_corpora(config)
+    for corpus in corpora:
+        report(corpus.report())
+    from .run import Run
+    from .training import train
+
+    run = Run(output)
+    run.open(config)
+    return train(config, run, *corpora, budget=budget, report=report)

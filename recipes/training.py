@@ -1,0 +1,307 @@
+"""Training a model of the zoo on pairs of texts: what all recipes share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import keras
+
+from ..zoo.losses import SmoothedCrossEntropy
+from ..zoo.model import Seq2SeqModel
+from ..zoo.text_to_text import TextToText
+from ..zoo.tokenizer import SubwordTokenizer
+from .averaging import WeightAverage
+from .batching import TokenBatches, TokenizedPairs
+from .config import RunConfig
+from .evaluation import Evaluator
+from .optimizers import FusedAdam, InverseSquareRoot
+from .pair_files import PairCorpus
+from .run import Run, build_model, text_to_text, write_json
+from .tensorboard import RunLogger
+
+REPORT_SECONDS = 10.0
+
+
+@dataclass
+class Progress:
+    """Where a run stands; kept with its checkpoints."""
+
+    step: int = 0
+    seconds: float = 0.0
+    best_step: int = 0
+    best_value: float | None = None
+    evaluations_since_best: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a run may train, in all of its parts together."""
+
+    max_steps: int | None = None
+    max_minutes: float | None = None
+
+    def is_spent(self, progress: Progress) -> bool:
+        return (self.max_steps is not None and progress.step >= self.max_steps) or (
+            self.max_minutes is not None and progress.seconds >= 60 * self.max_minutes
+        )
+
+
+def train(
+    config: RunConfig,
+    run: Run,
+    train_corpus: PairCorpus,
+    valid_corpus: PairCorpus,
+    budget: Budget,
+    report: Callable[[str], None] = print,
+) -> TextToText:
+    """Trains the model of a config, or goes on where the run was stopped.
+
+    Args:
+        config: all that decides what is learnt.
+        run: the folder, opened for this config.
+        train_corpus: what is learnt from.
+        valid_corpus: what decides which weights are best, and when to stop.
+        budget: how long to train; with neither limit, until the metric gets no better.
+        report: takes each line of progress.
+
+    Returns:
+        The best model, with the search that the config asks for.
+    """
+    keras.utils.set_random_seed(config.seed)
+    tokenizer = _tokenizer(config, run, train_corpus)
+    pairs = TokenizedPairs.encode(
+        train_corpus.sources,
+        train_corpus.targets,
+        tokenizer,
+        config.max_source_length,
+        config.max_target_length,
+    )
+    batches = TokenBatches(pairs, config.batch_tokens, config.seed)
+    model = build_model(config, tokenizer.vocab_size)
+    report(
+        f"{config.model}: {model.count_params():,} parameters, {tokenizer.vocab_size:,} subwords, "
+        f"{len(pairs):,} training pairs ({pairs.too_long:,} too long), "
+        f"{len(batches.plan(0)):,} batches an epoch"
+    )
+    loop = TrainingLoop(config, run, model, tokenizer, valid_corpus, budget, report)
+    loop.restore()
+    if not loop.is_over():
+        model.fit(
+            batches.dataset(loop.progress.step),
+            steps_per_epoch=None,
+            epochs=1,
+            verbose=0,
+            callbacks=[loop],
+        )
+    return loop.finish()
+
+
+def _tokenizer(config: RunConfig, run: Run, corpus: PairCorpus) -> SubwordTokenizer:
+    if run.tokenizer_path.exists():
+        return SubwordTokenizer.load(run.tokenizer_path)
+    tokenizer = SubwordTokenizer.train(
+        [*corpus.sources, *corpus.targets],
+        config.vocab_size,
+        config.subwords,
+        config.character_coverage,
+    )
+    tokenizer.save(run.tokenizer_path)
+    return tokenizer
+
+
+class TrainingLoop(keras.callbacks.Callback):
+    """All that happens between two steps: averaging, reports, evaluations, checkpoints, the end.
+
+    A Keras callback, so that the steps themselves are those of `Model.fit`.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        run: Run,
+        model: Seq2SeqModel,
+        tokenizer: SubwordTokenizer,
+        valid_corpus: PairCorpus,
+        budget: Budget,
+        report: Callable[[str], None],
+    ):
+        super().__init__()
+        self.config, self.run, self.budget, self.report = config, run, budget, report
+        self.progress = Progress()
+        self.trained = model
+        optimizer = FusedAdam(
+            InverseSquareRoot(config.learning_rate, config.warmup_steps),
+            global_clipnorm=config.clip_norm or None,
+        )
+        model.compile(
+            optimizer, loss=SmoothedCrossEntropy(config.label_smoothing), jit_compile=False
+        )
+        optimizer.build(model.trainable_variables)
+        self.average = WeightAverage(model, config.average_decay) if config.average_decay else None
+        # A metric's state says nothing of what is learnt, and some appear only during `fit`.
+        metrics = {id(v) for metric in model.metrics for v in metric.variables}
+        self.variables = [
+            *(v for v in model.variables if id(v) not in metrics),
+            *optimizer.variables,
+            *(self.average.variables if self.average else []),
+        ]
+        self.text_to_text = text_to_text(model, tokenizer, config, name=run.folder.resolve().name)
+        self.evaluator = Evaluator(self.text_to_text, valid_corpus, config)
+        self.logger: RunLogger | None = None
+
+    def restore(self) -> None:
+        """Goes on from the newest checkpoint, if there is one."""
+        saved = self.run.checkpoints.restore(self.variables)
+        if saved is not None:
+            self.progress = Progress(**saved)
+            self.report(
+                f"going on at step {self.progress.step:,} "
+                f"after {self.progress.seconds / 60:.1f} minutes of training"
+            )
+
+    def is_over(self) -> bool:
+        return (
+            self.budget.is_spent(self.progress)
+            or self.progress.evaluations_since_best >= self.config.patience
+        )
+
+    def on_train_begin(self, logs=None):
+        self.logger = RunLogger(self.run.tensorboard_path, purge_step=self.progress.step + 1)
+        self._clock = time.perf_counter()
+        self._last_report = self._last_checkpoint = self.progress.seconds
+        self._window = _Window()
+
+    def on_train_batch_end(self, batch, logs=None):
+        progress = self.progress
+        progress.step += 1
+        self._window.add(logs)
+        if self.average:
+            self.average.update(progress.step)
+        self._tick()
+        if progress.seconds - self._last_report >= REPORT_SECONDS:
+            self._report_training()
+        over = self.is_over()
+        if over or progress.step % self.config.evaluate_every == 0:
+            self._evaluate()
+            over = self.is_over()
+        if over or progress.seconds - self._last_checkpoint >= 60 * self.config.checkpoint_minutes:
+            self.checkpoint()
+        if over:
+            self.trained.stop_training = True
+
+    def on_train_end(self, logs=None):
+        self.logger.close()
+
+    def checkpoint(self) -> None:
+        """Writes all that is needed to go on exactly here."""
+        self.run.checkpoints.save(self.progress.step, self.variables, asdict(self.progress))
+        self._last_checkpoint = self.progress.seconds
+
+    def finish(self) -> TextToText:
+        """Scores the best model with the search of the config, and writes `metrics.json`."""
+        best = self.run.load()
+        scores, perplexity = Evaluator(best, self.evaluator.corpus, self.config).full()
+        progress = self.progress
+        write_json(
+            self.run.metrics_path,
+            {
+                "steps": progress.step,
+                "minutes": round(progress.seconds / 60, 2),
+                "parameters": best.model.count_params(),
+                "best_step": progress.best_step,
+                "valid": {**scores.values, "perplexity": perplexity},
+                "signatures": scores.signatures,
+                "beam_size": best.generation.beam_size,
+                "length_penalty": best.generation.length_penalty,
+                "history": progress.history,
+            },
+        )
+        self.report(
+            f"best at step {progress.best_step:,} of {progress.step:,}, "
+            f"{progress.seconds / 60:.1f} minutes; validation, beam {best.generation.beam_size}:\n"
+            f"{scores}\nperplexity   {perplexity:6.2f}"
+        )
+        return best
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        self.progress.seconds += now - self._clock
+        self._window.seconds += now - self._clock
+        self._clock = now
+
+    def _report_training(self) -> None:
+        values = self._window.means()
+        values["learning_rate"] = float(self.trained.optimizer.learning_rate)
+        self.logger.log_training(self.progress.step, values)
+        self.report(
+            f"step {self.progress.step:>7,}  loss {values['loss']:.3f}  "
+            f"cross entropy {values['cross_entropy']:.3f}  "
+            f"rate {values['learning_rate']:.2e}  "
+            f"{values['tokens_per_second']:>6,.0f} tokens/s  "
+            f"{self.progress.seconds / 60:.1f} min"
+        )
+        self._last_report = self.progress.seconds
+        self._window = _Window()
+
+    def _evaluate(self) -> None:
+        """Decodes validation rows with the averaged weights and keeps them if they are best."""
+        progress, config = self.progress, self.config
+        if self.average:
+            with self.average.applied():
+                better = self._compare()
+        else:
+            better = self._compare()
+        progress.evaluations_since_best = 0 if better else progress.evaluations_since_best + 1
+        latest = progress.history[-1]
+        self.report(
+            f"step {progress.step:>7,}  validation: {config.metric} {latest[config.metric]:.2f}  "
+            f"perplexity {latest['perplexity']:.2f}" + ("  (best so far)" if better else "")
+        )
+        self._clock_evaluation()
+
+    def _compare(self) -> bool:
+        progress = self.progress
+        evaluation = self.evaluator.quick()
+        progress.history.append(
+            {"step": progress.step, "minutes": progress.seconds / 60, **evaluation.metrics}
+        )
+        self.logger.log_evaluation(
+            progress.step, evaluation.metrics, evaluation.samples, evaluation.explanations
+        )
+        value = evaluation.metrics[self.config.metric]
+        better = progress.best_value is None or value > progress.best_value
+        if better:
+            progress.best_value, progress.best_step = value, progress.step
+            self.run.save_model(self.trained)
+        return better
+
+    def _clock_evaluation(self) -> None:
+        """Counts the time of an evaluation as training, but not as time for tokens."""
+        now = time.perf_counter()
+        self.progress.seconds += now - self._clock
+        self._clock = now
+        self._last_report = self.progress.seconds
+
+
+class _Window:
+    """Sums of what was logged since the last report."""
+
+    def __init__(self) -> None:
+        self.loss = self.cross_entropy = self.tokens = self.seconds = 0.0
+
+    def add(self, logs: dict[str, Any]) -> None:
+        tokens = float(logs["tokens"])
+        self.tokens += tokens
+        self.loss += tokens * float(logs["loss"])
+        self.cross_entropy += tokens * float(logs["cross_entropy"])
+
+    def means(self) -> dict[str, float]:
+        return {
+            "loss": self.loss / self.tokens,
+            "cross_entropy": self.cross_entropy / self.tokens,
+            "tokens_per_second": self.tokens / self.seconds,
+        }

@@ -1,0 +1,52 @@
+"""Translation: a sentence in one language to the same sentence in another.
+
+    python recipes/translation.py --train train.en,train.de --valid valid.en,valid.de
+    python recipes/translation.py                    the embedded default, dates into Chinese
+
+Takes the same options as `attention-zoo train translation`. Most often set:
+--model rnn | rnn-bahdanau | rnn-luong | rnn-qkv, --max-minutes, --set vocab_size=8000,
+--set model.dropout=0.3.
+"""
+
+from __future__ import annotations
+
+from attention_zoo.recipes.dates import date_pairs
+from attention_zoo.recipes.pair_files import PairCorpus
+from attention_zoo.recipes.tasks import Task
+
+
+def default_corpora(seed: int) -> tuple[PairCorpus, PairCorpus]:
+    """English dates, times and weekdays with their Chinese; no target is in both corpora."""
+    return date_pairs("train", 20_000, seed), date_pairs("dev", 1_000, seed)
+
+
+TASK = Task(
+    name="translation",
+    description="a sentence in one language to the same sentence in another",
+    default_corpora=default_corpora,
+    default_description="English dates, times, ranges and lists of them into Chinese (CLDR)",
+    # Few, regular words: characters and a small model learn them in minutes. An evaluation
+    # counts exact matches, as a date with one wrong digit is a wrong date.
+    default_settings={
+        "vocab_size": 256,
+        "character_coverage": 1.0,
+        "batch_tokens": 4096,
+        "metric": "exact_match",
+        "learning_rate": 0.002,
+        "warmup_steps": 100,
+        "evaluate_every": 200,
+        "model_options": {
+            "embedding_dim": 96,
+            "encoder_units": 96,
+            "decoder_units": 128,
+            "attention_units": 96,
+            "dropout": 0.1,
+        },
+    },
+)
+
+
+if __name__ == "__main__":
+    from attention_zoo.recipes.cli import run_recipe
+
+    run_recipe("translation")

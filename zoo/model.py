@@ -1,0 +1,105 @@
+"""The protocol of every text-to-text model: one decoder, one trainer, one exporter serve them all.
+
+Shapes: B batch, S source length, T target length, D width, V vocabulary, N beams.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from .losses import SmoothedCrossEntropy
+
+Nest = Any
+
+
+class Seq2SeqModel(keras.Model):
+    """An encoder-decoder over subword ids.
+
+    A subclass gives four methods for decoding,
+
+    - `encode(source) -> memory`: all that is fixed while a target is written: projected keys and
+      values, the mask of the source. It is never tiled or reordered: the N beams of a sentence
+      are N queries of the same memory.
+    - `start(memory, num_beams) -> state`: a nest of tensors of leading shape (B, N).
+    - `step(token_ids (B, N), state, memory) -> logits (B, N, V), state, scores (B, N, S)`.
+    - `reorder(state, beams (B, N)) -> state`: the state of the beams chosen.
+
+    and one for training, `hidden(inputs, training)`: what the vocabulary is read from, (B, T, D).
+    Calling the model gives logits: `model({"source": (B, S), "target": (B, T)}) -> (B, T, V)`,
+    where the target begins with the start id and padding is id 0 on both sides.
+
+    It trains with `compile` and `fit` on `(inputs, labels)` as any Keras model, with any loss over
+    logits. Under `SmoothedCrossEntropy` the loss is computed from the hidden states of the
+    positions that are not padding, which saves the vocabulary's product for all others.
+    """
+
+    def encode(self, source: tf.Tensor, training: bool = False) -> Nest:
+        raise NotImplementedError
+
+    def start(self, memory: Nest, num_beams: int = 1) -> Nest:
+        raise NotImplementedError
+
+    def step(
+        self, token_ids: tf.Tensor, state: Nest, memory: Nest
+    ) -> tuple[tf.Tensor, Nest, tf.Tensor]:
+        raise NotImplementedError
+
+    def hidden(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        raise NotImplementedError
+
+    def vocabulary_weights(self) -> tuple[tf.Tensor, tf.Tensor]:
+        """The kernel (V, D) and bias (V,) that turn hidden states into logits."""
+        raise NotImplementedError
+
+    def reorder(self, state: Nest, beams: tf.Tensor) -> Nest:
+        """The state in which beam n of each sentence goes on from beam `beams[b, n]`."""
+        return tf.nest.map_structure(lambda x: tf.gather(x, beams, batch_dims=1), state)
+
+    def logits(self, hidden: tf.Tensor) -> tf.Tensor:
+        """Logits (..., V) of hidden states (..., D)."""
+        kernel, bias = self.vocabulary_weights()
+        return tf.matmul(hidden, tf.cast(kernel, hidden.dtype), transpose_b=True) + tf.cast(
+            bias, hidden.dtype
+        )
+
+    def call(self, inputs, training=False):
+        return self.logits(self.hidden(inputs, training=training))
+
+    def build_from_ids(self) -> None:
+        """Creates all weights by a call on one token."""
+        ids = tf.zeros((1, 1), tf.int32)
+        self({"source": ids, "target": ids})
+
+    def token_losses(
+        self, inputs: dict[str, tf.Tensor], labels: tf.Tensor, training: bool
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Smoothed and plain loss of every label that is not padding, in reading order."""
+        hidden = self.hidden(inputs, training=training)
+        keep = tf.not_equal(labels, self.loss.ignore_class)
+        kernel, bias = self.vocabulary_weights()
+        rows = tf.boolean_mask(hidden, keep)
+        return self.loss.from_hidden(
+            tf.boolean_mask(labels, keep),
+            rows,
+            tf.cast(kernel, rows.dtype),
+            tf.cast(bias, rows.dtype),
+        )
+
+    def train_step(self, data):
+        inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if not isinstance(self.loss, SmoothedCrossEntropy) or sample_weight is not None:
+            return super().train_step(data)
+        with tf.GradientTape() as tape:
+            smoothed, plain = self.token_losses(inputs, labels, training=True)
+            loss = tf.reduce_mean(smoothed)
+            scaled = self.optimizer.scale_loss(loss)
+        weights = self.trainable_weights
+        self.optimizer.apply_gradients(zip(tape.gradient(scaled, weights), weights, strict=True))
+        return {
+            "loss": loss,
+            "cross_entropy": tf.reduce_mean(plain),
+            "tokens": tf.shape(plain)[0],
+        }

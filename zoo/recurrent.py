@@ -1,0 +1,235 @@
+"""The recurrent family: four models that differ by one argument, the attention."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import NamedTuple
+
+import keras
+import tensorflow as tf
+
+from ..layers import BahdanauAttention, LuongAttention, QKVAttention
+from ..layers.recurrent import AttentionGRUCell
+from .model import Nest, Seq2SeqModel
+from .tokenizer import PAD_ID
+
+ATTENTIONS = ("none", "bahdanau", "luong", "qkv")
+
+
+class RecurrentMemory(NamedTuple):
+    """What the decoder reads while it writes.
+
+    Attributes:
+        attended: the projected source for the attention, or the fixed context (B, 1, C).
+        start: state of the decoder before the first step, (B, D).
+        mask: True where the source is not padding, (B, S).
+    """
+
+    attended: Nest
+    start: tf.Tensor
+    mask: tf.Tensor
+
+
+@keras.saving.register_keras_serializable(package="attention_zoo")
+class RecurrentSeq2Seq(Seq2SeqModel):
+    """Bidirectional GRU encoder, GRU decoder, and one choice of attention.
+
+    - `"none"`: the source is squeezed into one fixed vector C that every step of the decoder
+      reads (Cho et al. 2014).
+    - `"bahdanau"`: a context of its own for every step, additive scores (Bahdanau et al. 2015).
+    - `"luong"`: multiplicative scores and input feeding (Luong et al. 2015).
+    - `"qkv"`: scaled dot products of a query with keys that weight values (Vaswani et al. 2017),
+      in the decoder of Bahdanau.
+
+    Args:
+        vocab_size: subwords V of the one vocabulary of source and target.
+        attention: `"none"`, `"bahdanau"`, `"luong"` or `"qkv"`.
+        embedding_dim: width of the embeddings.
+        encoder_units: width of the encoder, in each direction.
+        decoder_units: width D of the decoder's state.
+        attention_units: width of the space in which query and key are compared.
+        readout_units: width from which the vocabulary is read; `embedding_dim` if `None`.
+        tie_embeddings: read the vocabulary with the embedding itself (Press and Wolf 2017);
+            needs `readout_units` equal to `embedding_dim`.
+        dropout: rate on embeddings, source states and readout.
+
+    Example:
+
+    >>> model = RecurrentSeq2Seq(vocab_size=8000, attention="bahdanau")
+    >>> model.compile(optimizer="adam", loss=SmoothedCrossEntropy(0.1))
+    >>> model.fit(batches)      # of ({"source": (B, S), "target": (B, T)}, labels (B, T))
+
+    References: https://arxiv.org/abs/1406.1078, https://arxiv.org/abs/1409.0473,
+    https://arxiv.org/abs/1508.04025, https://arxiv.org/abs/1706.03762
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        attention: str = "bahdanau",
+        embedding_dim: int = 256,
+        encoder_units: int = 256,
+        decoder_units: int = 512,
+        attention_units: int = 256,
+        readout_units: int | None = None,
+        tie_embeddings: bool = True,
+        dropout: float = 0.3,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if attention not in ATTENTIONS:
+            raise ValueError(
+                f"attention is one of {', '.join(ATTENTIONS)}. Received: attention={attention!r}"
+            )
+        readout_units = readout_units or embedding_dim
+        if tie_embeddings and readout_units != embedding_dim:
+            raise ValueError(
+                "Tied embeddings read the vocabulary from vectors as wide as an embedding: leave "
+                "readout_units out or set tie_embeddings=False. Received: "
+                f"readout_units={readout_units}, embedding_dim={embedding_dim}"
+            )
+        self.config = {
+            "vocab_size": vocab_size,
+            "attention": attention,
+            "embedding_dim": embedding_dim,
+            "encoder_units": encoder_units,
+            "decoder_units": decoder_units,
+            "attention_units": attention_units,
+            "readout_units": readout_units,
+            "tie_embeddings": tie_embeddings,
+            "dropout": dropout,
+        }
+        self.attention = attention
+        self.tie_embeddings = tie_embeddings
+        source_dim = 2 * encoder_units
+        # The variance of a tied embedding is that of a kernel read from it.
+        near = keras.initializers.RandomNormal(stddev=embedding_dim**-0.5)
+        self.embedding = keras.layers.Embedding(vocab_size, embedding_dim, near, name="embedding")
+        self.forward_encoder = keras.layers.GRU(
+            encoder_units, return_sequences=True, name="forward_encoder"
+        )
+        self.backward_encoder = keras.layers.GRU(
+            encoder_units, return_sequences=True, name="backward_encoder"
+        )
+        self.bridge = keras.layers.Dense(decoder_units, "tanh", name="bridge")
+        self.cell = AttentionGRUCell(
+            decoder_units,
+            context_dim=source_dim,
+            attention=self._attention_layer(attention, attention_units, source_dim),
+            input_feeding=attention == "luong",
+            output_dim=readout_units if attention == "luong" else None,
+            name="decoder",
+        )
+        # Luong's attentional vector is a readout already.
+        self.readout = (
+            None
+            if attention == "luong"
+            else keras.layers.Dense(readout_units, "tanh", name="readout")
+        )
+        self.dropout = keras.layers.Dropout(dropout, name="dropout")
+
+    @staticmethod
+    def _attention_layer(attention: str, units: int, source_dim: int):
+        if attention == "bahdanau":
+            return BahdanauAttention(units, name="attention")
+        if attention == "luong":
+            return LuongAttention("general", name="attention")
+        if attention == "qkv":
+            return QKVAttention(1, key_dim=units, output_dim=source_dim, name="attention")
+        return None
+
+    def build(self, input_shape=None):
+        config = self.config
+        if not self.tie_embeddings:
+            self.vocabulary_kernel = self.add_weight(
+                (config["vocab_size"], config["readout_units"]),
+                "glorot_uniform",
+                name="vocabulary_kernel",
+            )
+        self.vocabulary_bias = self.add_weight(
+            (config["vocab_size"],), "zeros", name="vocabulary_bias"
+        )
+        embedded = (None, None, config["embedding_dim"])
+        source_dim = 2 * config["encoder_units"]
+        self.embedding.build((None, None))
+        self.forward_encoder.build(embedded)
+        self.backward_encoder.build(embedded)
+        self.bridge.build((None, source_dim))
+        self.cell.build()
+        self.cell.input_projection.build(embedded)
+        if self.readout is not None:
+            self.readout.build((None, None, self.cell.output_width + config["embedding_dim"]))
+        self.built = True
+
+    def vocabulary_weights(self):
+        kernel = self.embedding.embeddings if self.tie_embeddings else self.vocabulary_kernel
+        return tf.convert_to_tensor(kernel), tf.convert_to_tensor(self.vocabulary_bias)
+
+    def encode(self, source, training=False):
+        mask = tf.not_equal(source, PAD_ID)
+        embedded = self.dropout(self.embedding(source), training=training)
+        lengths = tf.maximum(tf.reduce_sum(tf.cast(mask, tf.int32), axis=1), 1)
+        states, last = self._read_both_ways(embedded, lengths)
+        states = self.dropout(states, training=training)
+        attended = (
+            last[:, None]
+            if self.cell.attention is None
+            else self.cell.attention.project(states, mask=mask)
+        )
+        return RecurrentMemory(attended, self.bridge(last), mask)
+
+    def _read_both_ways(self, embedded, lengths):
+        """States (B, S, 2 E) of a reading in each direction, and the last of each (B, 2 E).
+
+        Padding comes last, so a reading from the left never meets it before the text ends, nor
+        does one of the reversed text: no mask is needed at each step, which is where it costs.
+        """
+        reverse = partial(tf.reverse_sequence, seq_lengths=lengths, seq_axis=1)
+        forward = self.forward_encoder(embedded)
+        backward = reverse(self.backward_encoder(reverse(embedded)))
+        last = tf.gather(forward, lengths - 1, batch_dims=1)
+        return tf.concat([forward, backward], -1), tf.concat([last, backward[:, 0]], -1)
+
+    def start(self, memory, num_beams=1):
+        start = tf.repeat(memory.start[:, None], num_beams, axis=1)
+        return self.cell.initial_states(start)
+
+    def step(self, token_ids, state, memory):
+        embedded = self.embedding(token_ids)
+        given = self.cell.input_projection(embedded)
+        output, state, scores = self.cell(given, state, memory.attended)
+        if scores is None:
+            scores = tf.zeros((*tf.unstack(tf.shape(token_ids)), tf.shape(memory.mask)[1]))
+        return self.logits(self._read_out(output, embedded)), state, scores
+
+    def hidden(self, inputs, training=False):
+        memory = self.encode(inputs["source"], training=training)
+        embedded = self.dropout(self.embedding(inputs["target"]), training=training)
+        given = self.cell.input_projection(embedded)
+        outputs = self._unroll(given, self.start(memory), memory.attended)
+        return self.dropout(self._read_out(outputs, embedded), training=training)
+
+    def _read_out(self, outputs, embedded):
+        if self.readout is None:
+            return outputs
+        return self.readout(tf.concat([outputs, embedded], axis=-1))
+
+    def _unroll(self, given, states, attended):
+        """Outputs (B, T, output width) of the cell over all steps of `given` (B, T, 3 D)."""
+        steps = tf.shape(given)[1]
+        # An array of steps: the gradient of slicing one tensor would fill all of it at each step.
+        inputs = tf.TensorArray(given.dtype, size=steps).unstack(tf.transpose(given, (1, 0, 2)))
+        outputs = tf.TensorArray(given.dtype, size=steps)
+
+        def body(t, states, outputs):
+            output, states, _ = self.cell(inputs.read(t)[:, None], states, attended)
+            return t + 1, states, outputs.write(t, output[:, 0])
+
+        _, _, outputs = tf.while_loop(
+            lambda t, *_: t < steps, body, (0, states, outputs), maximum_iterations=steps
+        )
+        stacked = tf.transpose(outputs.stack(), (1, 0, 2))
+        return tf.ensure_shape(stacked, (None, None, self.cell.output_width))
+
+    def get_config(self):
+        return {**super().get_config(), **self.config}

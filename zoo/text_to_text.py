@@ -1,0 +1,221 @@
+"""Text in, text out: a model with its tokenizer and its way of searching, as users meet it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import tensorflow as tf
+
+from .explanation import Explanation
+from .generation import IMPOSSIBLE, GenerationOptions, generate
+from .model import Seq2SeqModel
+from .tokenizer import PAD_ID, START_ID, SubwordTokenizer
+
+TEXT = tf.TensorSpec((None,), tf.string, name="text")
+TARGET = tf.TensorSpec((None,), tf.string, name="target")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model wrote for one text, and its score: log probability over length penalty."""
+
+    text: str
+    score: float
+
+
+class TextToText:
+    """A trained model that takes and returns plain text.
+
+    Evaluation, prediction and export run the same graph functions, `signatures()`: what is
+    evaluated is what is served.
+
+    | signature | inputs | outputs |
+    |---|---|---|
+    | `serving_default` | `text` (B,) | `text` (B,), `score` (B,) |
+    | `n_best` | `text` (B,) | `text` (B, N), `score` (B, N) |
+    | `explain` | `text` (B,) | `text` (B,), `source_tokens` (B, S), `target_tokens` (B, T), `attention` (B, T, S) |
+    | `score` | `text`, `target` (B,) | `score` (B,), `tokens` (B,) |
+
+    `score` of the first two is what hypotheses are ranked by, log p over the length penalty;
+    the signature `score` gives log p of the target itself and the number of its subwords, end
+    included. Padding is "" and 0. Texts longer than `max_source_length` subwords are cut.
+
+    Args:
+        model: a model of the zoo.
+        tokenizer: the subwords it was trained on.
+        generation: how targets are searched for.
+        max_source_length: most subwords of a source, end included.
+        name: name under which the model is exported and served.
+
+    Example:
+
+    >>> translator = attention_zoo.load("runs/en-de")
+    >>> translator.predict(["a house"])
+    [Prediction(text='ein haus', score=-0.31)]
+    """
+
+    def __init__(
+        self,
+        model: Seq2SeqModel,
+        tokenizer: SubwordTokenizer,
+        generation: GenerationOptions | None = None,
+        max_source_length: int = 256,
+        name: str = "model",
+    ):
+        self.model = model
+        self.tokenizer = tokenizer
+        self.generation = generation or GenerationOptions()
+        self.max_source_length = max_source_length
+        self.name = name
+        self._functions: dict[str, Callable] | None = None
+
+    def with_generation(self, **changes) -> TextToText:
+        """The same model with other options of generation."""
+        options = replace(self.generation, **changes)
+        return TextToText(self.model, self.tokenizer, options, self.max_source_length, self.name)
+
+    def signatures(self) -> dict[str, tf.types.experimental.PolymorphicFunction]:
+        """The graph functions by name, each returning a dictionary of tensors."""
+        if self._functions is None:
+            inputs = {
+                "serving_default": (self._best, [TEXT]),
+                "n_best": (self._n_best, [TEXT]),
+                "explain": (self._explain, [TEXT]),
+                "score": (self._score, [TEXT, TARGET]),
+            }
+            # The loops are explicit, so there is nothing for autograph to convert.
+            self._functions = {
+                name: tf.function(function, input_signature=signature, autograph=False)
+                for name, (function, signature) in inputs.items()
+            }
+        return self._functions
+
+    def trackables(self) -> list:
+        """The resources that an export has to track beside the model's variables."""
+        return [self.tokenizer.graph_tokenizer]
+
+    def predict(self, texts: Sequence[str], batch_size: int = 64) -> list[Prediction]:
+        """The best target of each text."""
+        rows = self._rows("serving_default", batch_size, texts)
+        return [Prediction(row["text"].decode(), float(row["score"])) for row in rows]
+
+    def n_best(self, texts: Sequence[str], batch_size: int = 64) -> list[list[Prediction]]:
+        """At most `beam_size` targets of each text, the best first."""
+        return [
+            [
+                Prediction(text.decode(), float(score))
+                for text, score in zip(row["text"], row["score"], strict=True)
+                if score > IMPOSSIBLE / 2
+            ]
+            for row in self._rows("n_best", batch_size, texts)
+        ]
+
+    def explain(self, texts: Sequence[str], batch_size: int = 16) -> list[Explanation]:
+        """The best target of each text with the attention that each of its subwords paid."""
+        explanations = []
+        rows = self._rows("explain", batch_size, texts)
+        for text, row in zip(texts, rows, strict=True):
+            source = [piece.decode() for piece in row["source_tokens"] if piece]
+            target = [piece.decode() for piece in row["target_tokens"] if piece]
+            explanations.append(
+                Explanation(
+                    text=text,
+                    target=row["text"].decode(),
+                    source_tokens=source,
+                    target_tokens=target,
+                    attention=row["attention"][: len(target), : len(source)],
+                    score=float(row["score"]),
+                )
+            )
+        return explanations
+
+    def score(
+        self, texts: Sequence[str], targets: Sequence[str], batch_size: int = 64
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Log probability of each given target, and its number of subwords, end included."""
+        if len(texts) != len(targets):
+            raise ValueError(
+                "Each text needs one target. "
+                f"Received: {len(texts)} texts and {len(targets)} targets"
+            )
+        rows = list(self._rows("score", batch_size, texts, targets))
+        return (
+            np.array([row["score"] for row in rows], np.float32),
+            np.array([row["tokens"] for row in rows], np.int32),
+        )
+
+    def _rows(
+        self, signature: str, batch_size: int, *columns: Sequence[str]
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Runs a signature in batches of texts of similar length; one dictionary a row."""
+        # A batch runs for as long as its longest row, so rows of like length go together.
+        order = sorted(range(len(columns[0])), key=lambda i: len(columns[0][i]))
+        rows: list[dict[str, np.ndarray]] = [{}] * len(order)
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            arguments = [tf.constant([column[i] for i in chosen]) for column in columns]
+            outputs = self._run(signature, arguments)
+            arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
+            for position, row in enumerate(chosen):
+                rows[row] = {name: array[position] for name, array in arrays.items()}
+        return iter(rows)
+
+    def _run(self, signature: str, arguments: list[tf.Tensor]) -> dict[str, tf.Tensor]:
+        try:
+            return self.signatures()[signature](*arguments)
+        except tf.errors.NotFoundError:
+            # TensorFlow drops the SentencePiece resource of a tokenizer whenever its caches of
+            # kernels are cleared, as `keras.utils.set_random_seed` does. A new one is the same.
+            self.tokenizer = SubwordTokenizer(self.tokenizer.model)
+            self._functions = None
+            return self.signatures()[signature](*arguments)
+
+    def _best(self, text):
+        hypotheses = self._generate(text)
+        return {
+            "text": self.tokenizer.decode_tensor(hypotheses.ids[:, 0]),
+            "score": hypotheses.scores[:, 0],
+        }
+
+    def _n_best(self, text):
+        hypotheses = self._generate(text)
+        shape = tf.shape(hypotheses.ids)  # (B, N, T)
+        texts = self.tokenizer.decode_tensor(tf.reshape(hypotheses.ids, (-1, shape[2])))
+        texts = tf.reshape(texts, (-1, self.generation.beam_size))
+        found = hypotheses.scores > IMPOSSIBLE / 2
+        return {"text": tf.where(found, texts, ""), "score": hypotheses.scores}
+
+    def _explain(self, text):
+        source = self._source(text)
+        hypotheses = generate(self.model, source, self.generation, return_attention=True)
+        ids = hypotheses.ids[:, 0]
+        return {
+            "text": self.tokenizer.decode_tensor(ids),
+            "score": hypotheses.scores[:, 0],
+            "source_tokens": self.tokenizer.pieces_tensor(source),
+            "target_tokens": self.tokenizer.pieces_tensor(ids),
+            "attention": hypotheses.attention[:, 0],
+        }
+
+    def _score(self, text, target):
+        labels = self.tokenizer.encode_tensor(target)
+        start = tf.fill([tf.shape(labels)[0], 1], START_ID)
+        inputs = {
+            "source": self._source(text),
+            "target": tf.concat([start, labels[:, :-1]], axis=1),
+        }
+        logits = tf.cast(self.model(inputs, training=False), tf.float32)
+        log_p = -tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+        counts = tf.cast(labels != PAD_ID, tf.int32)
+        return {
+            "score": tf.reduce_sum(log_p * tf.cast(counts, tf.float32), axis=1),
+            "tokens": tf.reduce_sum(counts, axis=1),
+        }
+
+    def _source(self, text):
+        return self.tokenizer.encode_tensor(text, self.max_source_length)
+
+    def _generate(self, text):
+        return generate(self.model, self._source(text), self.generation)
