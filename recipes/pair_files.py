@@ -225,16 +225,18 @@ def _read_jsonl(path: str, rows: _Rows) -> None:
 def _add_record(
     rows: _Rows, file: str, number: int, row: Any, source_key: str, target_key: str
 ) -> None:
-    sides = [row.get(key) for key in (source_key, target_key)] if isinstance(row, dict) else [None]
-    if not all(isinstance(side, str) for side in sides):
+    source, target = (
+        (row.get(source_key), row.get(target_key)) if isinstance(row, dict) else (None, None)
+    )
+    if not isinstance(source, str) or not isinstance(target, str):
         rows.skip(file, number, f'expected texts under "{source_key}" and "{target_key}"')
         return
     try:
-        "".join(sides).encode()  # JSON can say half a surrogate pair, which no UTF-8 can hold
+        (source + target).encode()  # JSON can say half a surrogate pair, which UTF-8 cannot hold
     except UnicodeEncodeError:
         rows.skip(file, number, _NOT_UTF8)
         return
-    rows.add(file, number, *sides)
+    rows.add(file, number, source, target)
 
 
 def _read_parallel(spec: str, rows: _Rows) -> None:

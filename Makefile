@@ -1,0 +1,80 @@
+# `make demo` and `make test` work on a fresh machine with Python 3.10 to 3.13: each makes .venv first.
+
+# The first interpreter that runs and fits; `make PYTHON=/path/to/python3.12 test` takes another.
+PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13 python3.10; do \
+	"$$python" -c 'import sys, ensurepip; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' \
+	2>/dev/null && echo "$$python" && break; done)
+PYTEST_ARGS ?= -n 2 --dist loadscope
+
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+BACKENDS := .venv-backends
+# Read from the virtual environment under its import name, which the checkout's folder need not have.
+PACKAGES := layers zoo recipes serving
+
+.PHONY: help demo test test-slow test-backends lint format typecheck wheel-test constraints clean
+
+help:
+	@echo "make demo           train two models, compare them, look at an alignment, serve and ask (6 minutes)"
+	@echo "make test           the tests; PYTEST_ARGS='-k attention' for some of them"
+	@echo "make test-slow      the tests that take minutes"
+	@echo "make test-backends  the tests of the layers under JAX and PyTorch, without TensorFlow"
+	@echo "make lint           style, format and unused code; make format mends what it can"
+	@echo "make typecheck      mypy"
+	@echo "make wheel-test     build the wheel, install it outside the checkout and try it there"
+	@echo "make constraints    renew the pinned versions"
+	@echo "make clean          remove the environments and all that was built"
+
+# A stamp: the environment is made again when what it is made from changes.
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.10 to 3.13 is needed. Give its path: make PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# The layers need neither TensorFlow nor text, so there is neither in this environment.
+$(BACKENDS)/.installed: setup.cfg pyproject.toml requirements-backends.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.10 to 3.13 is needed. Give its path: make PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(BACKENDS)
+	$(BACKENDS)/bin/python -m pip install --quiet --requirement requirements-backends.txt
+	$(BACKENDS)/bin/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/attention-zoo demo
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest -m slow
+
+test-backends: $(BACKENDS)/.installed
+	KERAS_BACKEND=jax $(BACKENDS)/bin/python -m pytest tests/layers
+	KERAS_BACKEND=torch $(BACKENDS)/bin/python -m pytest tests/layers
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+typecheck: $(INSTALLED)
+	mkdir -p .venv/typecheck
+	ln -sfn ../.. .venv/typecheck/attention_zoo
+	MYPYPATH=.venv/typecheck $(BIN)/mypy -m attention_zoo $(PACKAGES:%=-p attention_zoo.%)
+
+wheel-test: $(INSTALLED)
+	.ci/wheel-test $(BIN)/python
+
+constraints:
+	python3 -m venv .venv-constraints
+	.venv-constraints/bin/python -m pip install --quiet uv
+	.venv-constraints/bin/uv pip compile --quiet --universal --python-version 3.10 --all-extras \
+		--no-annotate --no-header --upgrade setup.cfg --output-file constraints.txt
+
+clean:
+	rm -rf .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,15 @@
+"""What all tests share. Nothing here loads TensorFlow: the tests of the layers run without it."""
+
+import os
+
+import pytest
+
+# Before any test imports Keras or TensorFlow: neither chatter nor a search for a GPU's libraries.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    """Every test runs in an empty folder of its own, so that none writes into the checkout."""
+    monkeypatch.chdir(tmp_path)
