@@ -20,7 +20,7 @@ from .evaluation import Evaluator
 from .optimizers import FusedAdam, InverseSquareRoot
 from .pair_files import PairCorpus
 from .run import Run, build_model, text_to_text, write_json
-from .tensorboard import RunLogger
+from .run_logger import RunLogger
 
 REPORT_SECONDS = 10.0
 
