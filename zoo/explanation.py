@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -75,34 +74,6 @@ class Explanation:
         object.__setattr__(self, "attention", attention)
         object.__setattr__(self, "score", float(self.score))
 
-    @classmethod
-    def from_padded(
-        cls,
-        text: str,
-        target: str,
-        source_tokens: Sequence[bytes | str],
-        target_tokens: Sequence[bytes | str],
-        attention: np.ndarray,
-        score: float,
-    ) -> Explanation:
-        """One row of a batch, as the `explain` signature returns it, without its padding.
-
-        Args:
-            text: The source text.
-            target: The output text.
-            source_tokens: Tokens, then empty strings up to the longest source of the batch.
-            target_tokens: Tokens, then empty strings up to the longest output of the batch.
-            attention: Weights, padded like the tokens. [T, S]
-            score: Log probability of the output.
-
-        Returns:
-            The explanation with the tokens that are there.
-        """
-        source = _without_padding(source_tokens)
-        output = _without_padding(target_tokens)
-        weights = np.asarray(attention)[: len(output), : len(source)]
-        return cls(text, target, source, output, weights, score)
-
     def to_png(self, path: str | PathLike[str]) -> None:
         """Writes the heat map as a PNG picture, with labels in any script there is a font for."""
         Path(path).write_bytes(self._repr_png_())
@@ -170,13 +141,3 @@ class Explanation:
         from .explanation_html import render_frame
 
         return render_frame(self)
-
-
-def _without_padding(tokens: Sequence[bytes | str]) -> list[str]:
-    texts = [
-        token.decode("utf-8", "replace") if isinstance(token, bytes) else str(token)
-        for token in tokens
-    ]
-    while texts and not texts[-1]:
-        texts.pop()
-    return texts

@@ -60,6 +60,7 @@ SCRIPT = """
   const [source, target] = sides;
   const said = document.getElementById("said");
   const invitation = said.textContent;
+  const name = token => "\\u2068" + token.textContent + "\\u2069";  // directions do not mix
   let chosen = null;
   function clear() {
     for (const token of source.concat(target)) {
@@ -78,8 +79,8 @@ SCRIPT = """
     others.forEach((token, other) => token.style.setProperty("--w", shares[other]));
     const best = shares.map((share, other) => [share, other]).filter(([share]) => share >= .01)
       .sort((a, b) => b[0] - a[0]).slice(0, 3)
-      .map(([share, other]) => others[other].textContent + " " + Math.round(100 * share) + "%");
-    said.textContent = sides[side][index].textContent + (side ? " \\u2190 " : " \\u2192 ")
+      .map(([share, other]) => name(others[other]) + " " + Math.round(100 * share) + "%");
+    said.textContent = name(sides[side][index]) + (side ? " \\u2190 " : " \\u2192 ")
       + (best.join(", ") || "\\u2013");
   }
   function restore() { chosen ? show(...chosen) : clear(); }

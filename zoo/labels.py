@@ -15,7 +15,7 @@ JOINERS = "\u200c\u200d"  # they choose letter shapes in Persian, Hindi and emoj
 
 
 def clean_text(text: str) -> str:
-    """Text without the characters that would act on the page or terminal instead of being read.
+    r"""Text without the characters that would act on the page or terminal instead of being read.
 
     Control characters (a line break, the start of a terminal's escape sequence) become what Python
     writes for them, direction overrides and other invisible format characters are dropped, and
@@ -28,8 +28,8 @@ def clean_text(text: str) -> str:
         The text on one line, safe to print, to draw, and, once escaped, to write as XML.
 
     Example:
-        >>> print(clean_text("a\\nb"))
-        a\\nb
+        >>> print(clean_text("a\nb"))
+        a\nb
     """
     return "".join(_clean_character(character) for character in text)
 
@@ -48,7 +48,7 @@ def _clean_character(character: str) -> str:
 
 
 def token_labels(tokens: Sequence[str]) -> list[str]:
-    """Readable labels of SentencePiece tokens.
+    r"""Readable labels of SentencePiece tokens.
 
     The mark of a word's beginning is left out, since most tokens begin a word; a token which is
     only that mark is shown as an open box. A piece which goes on inside a word of a script that
@@ -62,7 +62,7 @@ def token_labels(tokens: Sequence[str]) -> list[str]:
         One label for each token, never empty.
 
     Example:
-        >>> token_labels(["\\u2581un", "break", "able", "\\u2581今天"])
+        >>> token_labels(["\u2581un", "break", "able", "\u2581今天"])
         ['un', '·break', '·able', '今天']
     """
     marked = any(token.startswith(SPACE_MARK) for token in tokens)

@@ -183,7 +183,7 @@ def _add_caption(axes: Axes, lines: list[str], families: Sequence[str]) -> None:
 
 
 def heat_map_bytes(explanation: Explanation, image_format: str = "png", **kwargs) -> bytes:
-    """The encoded picture of `heat_map`, whose size is bounded whatever the sentence.
+    r"""The encoded picture of `heat_map`, whose size is bounded whatever the sentence.
 
     Args:
         explanation: What to draw.
@@ -196,7 +196,7 @@ def heat_map_bytes(explanation: Explanation, image_format: str = "png", **kwargs
 
     Example:
         >>> heat_map_bytes(explanation)[:4]
-        b'\\x89PNG'
+        b'\x89PNG'
     """
     metadata = {"Title": clean_text(f"{explanation.text} → {explanation.target}")}
     if image_format == "svg":
