@@ -1,0 +1,52 @@
+"""When two results count as the same."""
+
+from __future__ import annotations
+
+import numpy as np
+
+TOLERANCE = 1e-4
+
+
+def same_values(a: np.ndarray, b: np.ndarray, padded: bool = False) -> tuple[bool, float]:
+    """Whether two arrays agree: text and integers exactly, floats to `TOLERANCE`.
+
+    Args:
+        a: an array.
+        b: another.
+        padded: whether one may go on with empty strings or zeros where the other ends.
+
+    Returns:
+        Whether they agree, and the largest difference between numbers.
+    """
+    a, b = np.asarray(a), np.asarray(b)
+    if a.dtype.kind != b.dtype.kind or a.ndim != b.ndim:
+        return False, 0.0
+    if padded and a.shape != b.shape:
+        shape = np.maximum(a.shape, b.shape)
+        a, b = _pad(a, shape), _pad(b, shape)
+    if a.shape != b.shape:
+        return False, 0.0
+    if a.dtype.kind == "f":
+        with np.errstate(invalid="ignore"):
+            difference = np.abs(a.astype(np.float64) - b.astype(np.float64))
+        difference = np.where(a == b, 0.0, difference)  # two infinities differ by none
+        limit = TOLERANCE * np.maximum(1.0, np.abs(np.where(np.isfinite(b), b, 1.0)))
+        return bool((difference <= limit).all()), float(difference.max(initial=0.0))
+    return bool((a == b).all()), 0.0
+
+
+def _pad(array: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    fill = b"" if array.dtype.kind == "O" else array.dtype.type(0)
+    width = [(0, int(size) - have) for size, have in zip(shape, array.shape, strict=True)]
+    return np.pad(array, width, constant_values=fill)
+
+
+def shorten(array: np.ndarray) -> str:
+    """The first values of an array, for a message."""
+    values = np.asarray(array).ravel()[:3].tolist()
+    shown = [
+        repr(value.decode("utf-8", "replace")) if isinstance(value, bytes) else f"{value:.6g}"
+        for value in values
+    ]
+    more = ", …" if np.asarray(array).size > 3 else ""
+    return f"[{', '.join(shown)}{more}]"

@@ -1,0 +1,230 @@
+"""Writing a text-to-text model as a SavedModel that a stock TensorFlow Serving runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from . import gates
+from .findings import Arrays, Finding, Report
+from .versions import check_version, find_versions
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
+_TEMPORARY_PREFIX = ".unpublished-"
+MAIN_SIGNATURE = "serving_default"
+
+
+class ExportError(Exception):
+    """An export that was not published. The message is one line: what was found and where.
+
+    Attributes:
+        findings: what each gate found, if the gates were reached.
+    """
+
+    def __init__(self, message: str, findings: Sequence[Finding] = ()):
+        super().__init__(message)
+        self.findings = list(findings)
+
+
+class TextToText(Protocol):
+    """What `export` asks of a pipeline from text to text."""
+
+    model: Any
+
+    def signatures(self) -> Mapping[str, Any]:
+        """`tf.function`s by name, each with an input signature and a dict of outputs."""
+
+    def trackables(self) -> Sequence[Any]:
+        """The resources that the signatures use beside the model's weights, such as a tokenizer."""
+
+
+def export(
+    text_to_text: TextToText,
+    directory: str | os.PathLike,
+    version: int | None = None,
+    *,
+    name: str | None = None,
+    samples: Sequence[str] | None = None,
+    report: Callable[[Finding], None] | None = None,
+) -> Path:
+    """Publishes a model as `directory/name/version/`, if it passes every gate.
+
+    The SavedModel is written beside its final place under a name that a server takes no notice of,
+    checked there, and then renamed: a server that watches the folder never sees half a model. If a
+    gate refuses it, or anything else goes wrong, nothing is left behind.
+
+    Args:
+        text_to_text: pipeline with `signatures()`, `trackables()` and `model`.
+        directory: folder of all models; made if missing.
+        version: number of the version; one above the highest there if `None`.
+        name: name of the model, which becomes part of its address; the pipeline's `name`, or else
+            its model's, if `None`.
+        samples: texts that the gates send; a mixture of short, long and odd ones if `None`.
+        report: called with the finding of each gate.
+
+    Returns:
+        The folder of the new version.
+
+    Raises:
+        ExportError: if the version exists, the name cannot be served, or a gate refuses the export.
+
+    Example:
+
+    >>> export(attention_zoo.load("runs/en-de"), "exports")
+    PosixPath('exports/rnn-bahdanau/1')
+    """
+    model_directory = Path(directory) / _check_name(name or _default_name(text_to_text))
+    if version is not None:
+        try:
+            check_version(version)
+        except ValueError as error:
+            raise ExportError(str(error)) from error
+        _refuse_existing(model_directory, version)
+    samples = list(gates.SAMPLES if samples is None else samples)
+    with _aside(model_directory) as temporary:
+        functions = _write(text_to_text, temporary)
+        findings = _check(text_to_text, functions, temporary, samples)
+        for finding in findings:
+            if report is not None:
+                report(finding)
+        failed = [finding for finding in findings if not finding.passed]
+        if failed:
+            raise ExportError(
+                f"The gate '{failed[0].gate}' refuses this export: {failed[0].found}. "
+                "Nothing was published",
+                findings,
+            )
+        return _publish(temporary, model_directory, version)
+
+
+def _default_name(text_to_text: TextToText) -> str:
+    return getattr(text_to_text, "name", None) or text_to_text.model.name
+
+
+def _check_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ExportError(
+            "The name of a model is part of its address and of a folder: letters, digits, '_', "
+            f"'.' and '-', beginning with a letter or digit. Received: name={name!r}"
+        )
+    return name
+
+
+def _refuse_existing(model_directory: Path, version: int) -> None:
+    if version in find_versions(model_directory):
+        raise ExportError(
+            f"{model_directory} already has version {version}, and a version that may be in use "
+            "is never changed; leave out the version to get the next one"
+        )
+
+
+@contextmanager
+def _aside(model_directory: Path) -> Iterator[Path]:
+    """A new folder in `model_directory` under a name that is no version; gone at the end."""
+    made = [folder for folder in (model_directory, *model_directory.parents) if not folder.exists()]
+    try:
+        model_directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ExportError(f"Cannot write to {model_directory}: {error.strerror}") from error
+    temporary = model_directory / f"{_TEMPORARY_PREFIX}{uuid.uuid4().hex}"
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        for folder in made:
+            try:
+                folder.rmdir()  # only while nothing is in it: a published version stays
+            except OSError:
+                break
+
+
+def _write(text_to_text: TextToText, path: Path) -> dict[str, Any]:
+    """Writes the SavedModel to `path` and returns its functions by signature."""
+    import keras  # here, because whoever only asks a server needs no Keras
+
+    functions = dict(text_to_text.signatures())
+    if MAIN_SIGNATURE not in functions:
+        raise ExportError(
+            f"A pipeline needs a signature '{MAIN_SIGNATURE}', the one that is called when a "
+            f"request names none. Received: {sorted(functions)}"
+        )
+    # `track(model)` would write every weight twice: the functions bring the weights they use.
+    archive = keras.export.ExportArchive()
+    for resource in text_to_text.trackables():
+        archive.track(resource)
+    for signature, function in functions.items():
+        if getattr(function, "input_signature", None) is None:
+            raise ExportError(
+                f"The signature '{signature}' must be a tf.function with an input_signature, so "
+                "that its number of rows is left open"
+            )
+        function.get_concrete_function()
+        archive.add_endpoint(signature, function)
+    try:
+        archive.write_out(str(path), verbose=False)
+    except (AssertionError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ExportError(f"TensorFlow cannot write this pipeline: {reason[:400]}") from error
+    return functions
+
+
+def _check(
+    text_to_text: TextToText,
+    functions: Mapping[str, Any],
+    path: Path,
+    samples: Sequence[str],
+) -> list[Finding]:
+    weights = text_to_text.model.weights
+    model_bytes = sum(_num_bytes(weight) for weight in weights)
+    report: Report = gates.check_in_clean_process([path], samples)[0]
+    findings = list(report.findings)
+    if report.requests:
+        expected = {
+            name: _call(functions[name], inputs)
+            for name, inputs in report.requests.items()
+            if name in functions and name in report.replies
+        }
+        findings.append(gates.check_same_results(report.replies, expected))
+    findings.append(gates.check_weights(path, model_bytes, len(weights)))
+    return findings
+
+
+def _num_bytes(weight: Any) -> int:
+    import tensorflow as tf
+
+    size = 1
+    for dimension in weight.shape:
+        size *= int(dimension)
+    return size * tf.as_dtype(weight.dtype).size
+
+
+def _call(function: Any, inputs: Arrays) -> Arrays:
+    import tensorflow as tf
+
+    outputs = function(**{alias: tf.constant(array) for alias, array in inputs.items()})
+    return {alias: tensor.numpy() for alias, tensor in outputs.items()}
+
+
+def _publish(temporary: Path, model_directory: Path, version: int | None) -> Path:
+    """Renames the checked folder to its version; of two that race for one, one is told so."""
+    while True:
+        number = version
+        if number is None:
+            number = max(find_versions(model_directory), default=0) + 1
+            while (model_directory / str(number)).exists():
+                number += 1
+        try:
+            # A rename replaces an empty folder and refuses any other.
+            os.rename(temporary, model_directory / str(number))
+        except OSError:
+            if version is None and (model_directory / str(number)).exists():
+                continue
+            _refuse_existing(model_directory, number)
+            raise
+        return model_directory / str(number)

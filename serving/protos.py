@@ -1,0 +1,120 @@
+"""The parts of TensorFlow's protocol buffers that serving reads, without importing TensorFlow.
+
+Importing TensorFlow takes seconds and hundreds of megabytes, and gives a process a Python runtime
+that a model server does not have. Checking an export in a process that has none of it needs a
+handful of messages only; they are declared here, field numbers as in TensorFlow, in a pool of
+their own. Fields that are not declared are kept unread.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+_PACKAGE = "attention_zoo.wire"
+_Field = descriptor_pb2.FieldDescriptorProto
+_SCALARS = {
+    "bool": _Field.TYPE_BOOL,
+    "bytes": _Field.TYPE_BYTES,
+    "double": _Field.TYPE_DOUBLE,
+    "int32": _Field.TYPE_INT32,
+    "int64": _Field.TYPE_INT64,
+    "string": _Field.TYPE_STRING,
+}
+
+# Message: {field: (number, type)}. "[X]" is a repeated field, "{X}" a map from strings to X.
+_SCHEMA: dict[str, dict[str, tuple[int, str]]] = {
+    "ShapeDim": {"size": (1, "int64"), "name": (2, "string")},
+    "TensorShape": {"dim": (2, "[ShapeDim]"), "unknown_rank": (3, "bool")},
+    "Encoding": {},
+    "TensorInfo": {
+        "name": (1, "string"),
+        "dtype": (2, "int32"),
+        "tensor_shape": (3, "TensorShape"),
+        "coo_sparse": (4, "Encoding"),
+        "composite_tensor": (5, "Encoding"),
+    },
+    "SignatureDef": {
+        "inputs": (1, "{TensorInfo}"),
+        "outputs": (2, "{TensorInfo}"),
+        "method_name": (3, "string"),
+    },
+    "AttrValue": {"b": (5, "bool")},
+    "NodeDef": {"name": (1, "string"), "op": (2, "string"), "attr": (5, "{AttrValue}")},
+    "OpDef": {"name": (1, "string")},
+    "OpList": {"op": (1, "[OpDef]")},
+    "FunctionDef": {
+        "signature": (1, "OpDef"),
+        "node_def": (3, "[NodeDef]"),
+        "attr": (5, "{AttrValue}"),
+    },
+    "FunctionLibrary": {"function": (1, "[FunctionDef]")},
+    "GraphDef": {"node": (1, "[NodeDef]"), "library": (2, "FunctionLibrary")},
+    "MetaGraphDef": {"graph_def": (2, "GraphDef"), "signature_def": (5, "{SignatureDef}")},
+    "SignatureMap": {"signature_def": (5, "{SignatureDef}")},
+    "SavedModel": {"meta_graphs": (2, "[MetaGraphDef]")},
+    "RunOptions": {"timeout_in_ms": (2, "int64")},
+    "ConfigProto": {
+        "intra_op_parallelism_threads": (2, "int32"),
+        "inter_op_parallelism_threads": (5, "int32"),
+        "use_per_session_threads": (9, "bool"),
+    },
+}
+
+
+def _set_type(field: descriptor_pb2.FieldDescriptorProto, kind: str) -> None:
+    if kind in _SCALARS:
+        field.type = _SCALARS[kind]
+    else:
+        field.type = _Field.TYPE_MESSAGE
+        field.type_name = f".{_PACKAGE}.{kind}"
+
+
+def _add_map_entry(message: descriptor_pb2.DescriptorProto, name: str, kind: str) -> str:
+    """Declares the nested message of a map's entries and returns its full name."""
+    entry = message.nested_type.add()
+    entry.name = "".join(part.capitalize() for part in name.split("_")) + "Entry"
+    entry.options.map_entry = True
+    entry.field.add(
+        name="key", number=1, type=_Field.TYPE_STRING, label=_Field.LABEL_OPTIONAL, json_name="key"
+    )
+    value = entry.field.add(name="value", number=2, label=_Field.LABEL_OPTIONAL, json_name="value")
+    _set_type(value, kind)
+    return f".{_PACKAGE}.{message.name}.{entry.name}"
+
+
+def _declare(schema: dict[str, dict[str, tuple[int, str]]]) -> dict[str, Any]:
+    file = descriptor_pb2.FileDescriptorProto(
+        name="attention_zoo/wire.proto", package=_PACKAGE, syntax="proto3"
+    )
+    for message_name, fields in schema.items():
+        message = file.message_type.add(name=message_name)
+        for name, (number, kind) in fields.items():
+            field = message.field.add(name=name, number=number, label=_Field.LABEL_OPTIONAL)
+            if kind[0] == "{":
+                field.label = _Field.LABEL_REPEATED
+                field.type = _Field.TYPE_MESSAGE
+                field.type_name = _add_map_entry(message, name, kind[1:-1])
+            elif kind[0] == "[":
+                field.label = _Field.LABEL_REPEATED
+                _set_type(field, kind[1:-1])
+            else:
+                _set_type(field, kind)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return {
+        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.{name}"))
+        for name in schema
+    }
+
+
+_MESSAGES = _declare(_SCHEMA)
+
+ConfigProto = _MESSAGES["ConfigProto"]
+MetaGraphDef = _MESSAGES["MetaGraphDef"]
+OpList = _MESSAGES["OpList"]
+RunOptions = _MESSAGES["RunOptions"]
+SavedModel = _MESSAGES["SavedModel"]
+SignatureMap = _MESSAGES["SignatureMap"]
+TensorInfo = _MESSAGES["TensorInfo"]

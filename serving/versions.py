@@ -1,0 +1,61 @@
+"""Versions of a model on disk: `base/<number>/`, as TensorFlow Serving finds them."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+MAX_VERSION = 2**63 - 1
+_NUMBER = re.compile(r"[0-9]+")
+
+
+def find_versions(base_path: str | os.PathLike) -> dict[int, Path]:
+    """The folders below `base_path` whose names are numbers, by number, lowest first.
+
+    Leading zeros are allowed; anything that is no number, such as a version that is being written,
+    is left out. A folder that does not exist has no versions.
+    """
+    found: dict[int, Path] = {}
+    try:
+        entries = sorted(os.scandir(base_path), key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    for entry in entries:
+        if _NUMBER.fullmatch(entry.name) and entry.is_dir():
+            number = int(entry.name)
+            if number <= MAX_VERSION:
+                found.setdefault(number, Path(entry.path))
+    return dict(sorted(found.items()))
+
+
+def find_models(directory: str | os.PathLike) -> dict[str, Path]:
+    """The models in a folder, by name.
+
+    Args:
+        directory: the folder of one model, which holds versions, or a folder of such folders.
+
+    Returns:
+        Base paths by name; empty if there is no version anywhere.
+    """
+    directory = Path(directory)
+    if find_versions(directory):
+        return {directory.resolve().name: directory}
+    try:
+        children = sorted(child for child in directory.iterdir() if child.is_dir())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    return {child.name: child for child in children if find_versions(child)}
+
+
+def check_version(version: int) -> int:
+    """`version`, if a server can serve a version of this number.
+
+    Raises:
+        ValueError: if it is no whole number from 0 to 2**63 - 1.
+    """
+    if isinstance(version, bool) or not isinstance(version, int) or not 0 <= version <= MAX_VERSION:
+        raise ValueError(
+            f"A version is a whole number from 0 to 2**63 - 1. Received: version={version!r}"
+        )
+    return version

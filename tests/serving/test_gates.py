@@ -1,0 +1,174 @@
+"""Every gate refuses the export that is wrong in its way, and only that one."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+from broken_exports import doubled_weights, write_all
+
+from attention_zoo.serving import gates, operations
+from attention_zoo.serving.comparison import same_values
+from attention_zoo.serving.protos import SavedModel
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory):
+    """The report on every broken export, all from one process."""
+    paths = write_all(tmp_path_factory.mktemp("broken"))
+    found = gates.check_in_clean_process(list(paths.values()))
+    return dict(zip(paths, found, strict=True))
+
+
+def failed(report):
+    return {finding.gate: finding.found for finding in report.findings if not finding.passed}
+
+
+def test_a_sound_export_passes(reports):
+    assert [finding.gate for finding in reports["sound"].findings] == [
+        "session",
+        "operations",
+        "outputs",
+        "batch",
+    ]
+    assert failed(reports["sound"]) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "gate", "words"),
+    [
+        ("scalar", "outputs", "output 'score' of 'serving_default' is a scalar"),
+        ("half", "outputs", "has type half"),
+        ("ragged", "outputs", "is a ragged or sparse tensor"),
+        ("flattened", "outputs", "has 14 rows for a request of 7"),
+        ("infinite", "outputs", "has 1 values that are not finite"),
+        ("frozen", "outputs", "input 'text' of 'serving_default' is fixed to 2 rows"),
+        ("neighbours", "batch", "'score' of 'serving_default' depends on the other rows"),
+        ("needs-two", "batch", "fails on row 0 alone"),
+        ("python-call", "operations", "no operation EagerPyFunc"),
+        ("compiled", "operations", "ask for XLA compilation"),
+        ("compiled", "session", "XLA compilation disabled"),
+        ("lost-variable", "session", "FAILED_PRECONDITION: Could not find variable"),
+        ("truncated", "session", "cannot read saved_model.pb"),
+        ("missing", "session", "cannot read saved_model.pb"),
+    ],
+)
+def test_a_broken_export_is_refused_by_its_gate(name, gate, words, reports):
+    found = failed(reports[name])
+    assert words in found[gate]
+    assert "\n" not in found[gate]
+
+
+def test_no_other_gate_refuses_it(reports):
+    assert {name: set(failed(report)) for name, report in reports.items()} == {
+        "sound": set(),
+        "scalar": {"outputs"},
+        "half": {"outputs"},
+        "ragged": {"outputs", "session"},
+        "flattened": {"outputs"},
+        "infinite": {"outputs"},
+        "frozen": {"outputs"},
+        "neighbours": {"batch"},
+        "needs-two": {"batch"},
+        "python-call": {"operations", "session"},
+        "compiled": {"operations", "session"},
+        "lost-variable": {"session"},
+        "truncated": {"session"},
+        "missing": {"session"},
+    }
+
+
+def test_replies_and_requests_come_back_from_the_process(reports):
+    requests = reports["sound"].requests["serving_default"]
+    assert [text.decode() for text in requests["text"]] == list(gates.SAMPLES)
+    lengths = [len(text.encode()) for text in gates.SAMPLES]
+    assert reports["sound"].replies["serving_default"]["score"].tolist() == lengths
+
+
+def test_weights_written_twice_are_refused(tmp_path):
+    model = doubled_weights(tmp_path / "1")
+    size = sum(4 * int(np.prod(weight.shape)) for weight in model.weights)
+    finding = gates.check_weights(tmp_path / "1", size, len(model.weights))
+    assert not finding.passed
+    assert "written more than once" in finding.found
+    assert 1.9 < finding.numbers["ratio"] < 2.3
+    assert gates.check_weights(tmp_path / "1", 2 * size, 2 * len(model.weights)).passed
+
+
+def test_results_that_differ_from_python_are_refused():
+    replies = {"f": {"text": np.array([b"a", b"b"], object), "score": np.float32([1.0, -200.0])}}
+    near = {"f": {"text": replies["f"]["text"], "score": np.float32([1.00009, -200.01])}}
+    assert gates.check_same_results(replies, near).passed
+    far = {"f": {"text": replies["f"]["text"], "score": np.float32([1.0002, -200.0])}}
+    finding = gates.check_same_results(replies, far)
+    assert not finding.passed
+    assert "'score' of 'f'" in finding.found
+    other = {"f": {"text": np.array([b"a", b"c"], object), "score": replies["f"]["score"]}}
+    assert "'text' of 'f' is ['a', 'b']" in gates.check_same_results(replies, other).found
+    assert "no reply" in gates.check_same_results({}, near).found
+    assert "has outputs" in gates.check_same_results(replies, {"f": {"text": near}}).found
+
+
+def test_padding_is_no_difference_and_anything_else_is():
+    short = np.float32([[0.5, 0.5]])
+    assert same_values(short, np.float32([[0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]), padded=True)[0]
+    assert not same_values(short, np.float32([[0.5, 0.5, 0.1]]), padded=True)[0]
+    assert not same_values(short, np.float32([[0.5, 0.5, 0.0]]))[0]
+    texts = np.array([b"a", b""], object)
+    assert same_values(texts, np.array([b"a"], object), padded=True)[0]
+    assert not same_values(texts, np.array([b"a", b"b"], object), padded=True)[0]
+    assert not same_values(np.int32([1]), np.float32([1]))[0]
+    assert same_values(np.float32([-np.inf]), np.float32([-np.inf])) == (True, 0.0)
+    assert not same_values(np.float32([np.nan]), np.float32([np.nan]))[0]
+
+
+def test_an_operation_of_another_library_is_found():
+    model = SavedModel()
+    graph = model.meta_graphs.add().graph_def
+    graph.node.add(name="a", op="Placeholder")
+    graph.node.add(name="b", op="SentencepieceOp")
+    function = graph.library.function.add()
+    function.signature.name = "decode"
+    function.node_def.add(name="c", op="Addons>GatherTree")
+    graph.node.add(name="d", op="decode")
+    known = frozenset({"Placeholder"})
+    assert operations.unknown_operations(model, known) == {"Addons>GatherTree": "function decode"}
+    assert operations.compiled_functions(model) == []
+    function.attr["_XlaMustCompile"].b = True
+    assert operations.compiled_functions(model) == ["function decode"]
+
+
+def test_a_process_that_dies_is_a_finding(tmp_path):
+    crashing = tmp_path / "python"
+    crashing.write_text("#!/bin/sh\necho going down >&2\nkill -SEGV $$\n")
+    crashing.chmod(0o755)
+    (report,) = gates.check_in_clean_process([tmp_path], python=str(crashing))
+    assert failed(report) == {
+        "session": "the process that loaded it ended with signal 11: going down"
+    }
+
+
+def test_the_command_says_what_it_found(exported, capsys, monkeypatch):
+    monkeypatch.setattr(gates.c_api, "disable_xla", lambda: True)  # other tests may want XLA
+    assert gates.main([str(exported)]) == 0
+    printed = capsys.readouterr().out
+    assert "ok   session: 4 signatures answer" in printed
+    assert gates.main([str(exported.parent)]) == 1
+    assert "FAIL session" in capsys.readouterr().out
+
+
+def test_the_session_needs_no_python_tensorflow(exported):
+    import subprocess
+
+    code = (
+        "import sys, numpy as np\n"
+        "from attention_zoo.serving.session import SavedModelSession\n"
+        f"session = SavedModelSession({str(exported)!r})\n"
+        "print(session.run('serving_default', {'text': np.array(['the old dog'])})['text'])\n"
+        "assert not [name for name in sys.modules if name.split('.')[0] in "
+        "('tensorflow', 'keras', 'tensorflow_text')]\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("[b'")
