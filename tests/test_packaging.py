@@ -1,0 +1,207 @@
+"""The package as a user gets it: what is in the wheel, and what importing it loads."""
+
+import ast
+import configparser
+import importlib.metadata
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import attention_zoo
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+NOT_PACKAGES = {"tests", "benchmarks", "docs"}
+
+SETTINGS = configparser.ConfigParser()
+SETTINGS.read(CHECKOUT / "setup.cfg", encoding="utf-8")
+
+
+def tracked_files(suffix=""):
+    """The files of the repository as git knows them, or, without git, as they lie."""
+    listed = subprocess.run(
+        ["git", "-C", CHECKOUT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        capture_output=True,
+        check=False,
+    )
+    if listed.returncode:
+        pytest.skip("not in a git checkout")
+    paths = [Path(name) for name in listed.stdout.decode().split("\0") if name]
+    return [path for path in paths if path.suffix == suffix and (CHECKOUT / path).is_file()]
+
+
+def modules():
+    """Every module that should be in the wheel, as a path from the checkout."""
+    return {path for path in tracked_files(".py") if path.parts[0] not in NOT_PACKAGES}
+
+
+def test_package_list_equals_the_folders():
+    listed = set(SETTINGS["options"]["packages"].split())
+    folders = {path.parent for path in tracked_files(".py")}
+    folders = {
+        folder for folder in folders if not folder.parts[:1] or folder.parts[0] not in NOT_PACKAGES
+    }
+    assert listed == {".".join(("attention_zoo", *folder.parts)) for folder in folders}
+    for folder in folders:
+        assert (CHECKOUT / folder / "__init__.py").is_file(), f"{folder} is no package"
+
+
+def test_nothing_else_lies_at_the_root():
+    """A module at the root would be importable under two names."""
+    at_root = {path.name for path in tracked_files(".py") if len(path.parts) == 1}
+    assert at_root == {"__init__.py", "__main__.py"}
+
+
+def test_installed_metadata():
+    assert importlib.metadata.version("attention-zoo") == attention_zoo.__version__
+    (command,) = importlib.metadata.distribution("attention-zoo").entry_points
+    assert (command.name, command.value) == ("attention-zoo", "attention_zoo.recipes.cli:main")
+
+
+def test_tensorflow_and_its_text_share_their_minor_version():
+    versions = {
+        name: ".".join(importlib.metadata.version(name).split(".")[:2])
+        for name in ("tensorflow", "tensorflow-text", "tensorflow-serving-api")
+        if importlib.util.find_spec("tensorflow")
+    }
+    assert len(set(versions.values())) <= 1, versions
+
+
+def test_constraints_pin_all_that_is_required():
+    """A pinned version for each requirement, by name, extras included."""
+    packaging = pytest.importorskip("packaging.requirements")
+    pinned = {
+        packaging.Requirement(line).name.lower()
+        for line in (CHECKOUT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith("#")
+    }
+    lists = [SETTINGS["options"]["install_requires"], *SETTINGS["options.extras_require"].values()]
+    required = {
+        packaging.Requirement(line).name.lower()
+        for lines in lists
+        for line in lines.splitlines()
+        if line and not line.startswith("#")
+    }
+    assert required <= pinned
+
+
+# The wheel, built once from the files of the repository
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A folder with the source distribution and the wheel made from it."""
+    pytest.importorskip("build")
+    folder = tmp_path_factory.mktemp("built")
+    source = folder / "source"
+    kept = {"setup.cfg", "pyproject.toml", "README.md", "LICENSE"}
+    for path in {*tracked_files(".py"), *map(Path, kept)}:
+        target = source / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((CHECKOUT / path).read_bytes())
+    # The build tools of this environment, where they are new enough, save a download.
+    subprocess.run(
+        [sys.executable, "-m", "build", "--outdir", folder / "dist", source],
+        check=True,
+        capture_output=True,
+    )
+    return folder / "dist"
+
+
+def test_wheel_has_every_module_and_nothing_else(built):
+    (wheel,) = built.glob("*.whl")
+    names = {Path(name) for name in zipfile.ZipFile(wheel).namelist()}
+    names = {name for name in names if ".dist-info" not in name.parts[0]}
+    assert names == {Path("attention_zoo") / path for path in modules()}
+
+
+def test_wheel_carries_its_licence(built):
+    (wheel,) = built.glob("*.whl")
+    (licence,) = [n for n in zipfile.ZipFile(wheel).namelist() if n.endswith("licenses/LICENSE")]
+    assert zipfile.ZipFile(wheel).read(licence) == (CHECKOUT / "LICENSE").read_bytes()
+    (metadata,) = [n for n in zipfile.ZipFile(wheel).namelist() if n.endswith("/METADATA")]
+    assert b"\nLicense-Expression: Apache-2.0\n" in zipfile.ZipFile(wheel).read(metadata)
+
+
+def test_source_distribution_has_what_the_build_needs(built):
+    (archive,) = built.glob("*.tar.gz")
+    with tarfile.open(archive) as files:
+        names = {Path(*Path(name).parts[1:]) for name in files.getnames()}
+    assert modules() | {Path("setup.cfg"), Path("pyproject.toml"), Path("README.md")} <= names
+
+
+# What an import loads, in a fresh process
+
+
+def loaded_by(code, **environment):
+    """The names of the top-level modules that are loaded after `code`."""
+    code += (
+        "\nimport json, sys; print(json.dumps(sorted({n.partition('.')[0] for n in sys.modules})))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_root_import_is_light():
+    loaded = loaded_by("import attention_zoo; attention_zoo.__version__")
+    assert "attention_zoo" in loaded
+    assert not loaded & {"tensorflow", "keras", "jax", "torch", "numpy"}
+
+
+def test_layers_load_no_tensorflow_on_another_backend():
+    pytest.importorskip("jax")
+    loaded = loaded_by("import attention_zoo.layers", KERAS_BACKEND="jax")
+    assert {"attention_zoo", "keras", "jax"} <= loaded
+    assert "tensorflow" not in loaded
+
+
+# Which folder may import which: those above it in the list
+
+
+FOLDERS = ["layers", "zoo", "serving", "recipes"]  # recipes may export at the end of a run
+
+
+def imports(path):
+    """The top-level modules and the folders of this package that a file imports, anywhere in it."""
+    others, folders = set(), set()
+    for node in ast.walk(ast.parse((CHECKOUT / path).read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            here = ("attention_zoo", *path.parent.parts)
+            stem = here[: len(here) - node.level + 1] if node.level else ()
+            module = ".".join((*stem, *filter(None, [node.module])))
+            names = [f"{module}.{alias.name}" for alias in node.names]
+        for name in names:
+            top, *rest = name.split(".")
+            if top == "attention_zoo" and rest:
+                folders.add(rest[0])
+            else:
+                others.add(top)
+    return others, folders & set(FOLDERS)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_folder_imports_only_from_those_above_it(folder):
+    allowed = set(FOLDERS[: FOLDERS.index(folder) + 1])
+    for path in sorted(p for p in modules() if p.parts[0] == folder):
+        assert imports(path)[1] <= allowed, f"{path} imports from below"
+
+
+def test_layers_need_keras_and_numpy_and_nothing_else():
+    for path in sorted(p for p in modules() if p.parts[0] == "layers"):
+        foreign = imports(path)[0] - set(sys.stdlib_module_names) - {"keras", "numpy"}
+        assert not foreign, f"{path} imports {foreign}"
