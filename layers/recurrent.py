@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import keras
 from keras import ops
 
 from .attention import Attention, Memory
+
+
+class StepWeights(NamedTuple):
+    """The weights that a step multiplies with, in the type of computation.
+
+    Attributes:
+        context_kernel: from the context, or Luong's fed vector, to the gates: (C, 3 D).
+        recurrent_kernel: from the state to the gates, (D, 3 D).
+        recurrent_bias: (3 D,).
+    """
+
+    context_kernel: Any
+    recurrent_kernel: Any
+    recurrent_bias: Any
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -38,6 +54,7 @@ class AttentionGRUCell(keras.layers.Layer):
             sentence share one memory, so that the beams of a search need no copies of it.
         states: what the cell returned at the step before, or `initial_states(...)`.
         memory: `attention.project(...)`, or the fixed context of shape (B, 1, context_dim).
+        weights: what `step_weights()` returned, to read it once for many steps.
 
     Returns:
         output (B, N, output width), new states, attention weights (B, N, S) or, without
@@ -113,17 +130,26 @@ class AttentionGRUCell(keras.layers.Layer):
             return (start,)
         return (start, ops.zeros((*ops.shape(start)[:-1], self.fed_dim), dtype=start.dtype))
 
-    def call(self, projected_inputs, states, memory):
+    def step_weights(self) -> StepWeights:
+        """The weights of a step, to be read once outside of a loop."""
+        return StepWeights(
+            ops.cast(self.context_kernel, self.compute_dtype),
+            ops.cast(self.recurrent_kernel, self.compute_dtype),
+            ops.cast(self.recurrent_bias, self.compute_dtype),
+        )
+
+    def call(self, projected_inputs, states, memory, weights: StepWeights | None = None):
+        weights = weights or self.step_weights()
         if not self.input_feeding:
-            context, weights = self._context(states[0], memory)
-            hidden = self._gated_update(projected_inputs, context, states[0])
-            return ops.concatenate([hidden, context], axis=-1), (hidden,), weights
+            context, scores = self._context(states[0], memory)
+            hidden = self._gated_update(projected_inputs, context, states[0], weights)
+            return ops.concatenate([hidden, context], axis=-1), (hidden,), scores
         hidden, fed = states
-        hidden = self._gated_update(projected_inputs, fed, hidden)
-        context, weights = self._context(hidden, memory)
+        hidden = self._gated_update(projected_inputs, fed, hidden, weights)
+        context, scores = self._context(hidden, memory)
         combined = ops.concatenate([hidden, context], axis=-1)
         fed = ops.tanh(ops.matmul(combined, ops.cast(self.combine_kernel, combined.dtype)))
-        return fed, (hidden, fed), weights
+        return fed, (hidden, fed), scores
 
     def _context(self, query, memory: Memory):
         if self.attention is None:
@@ -134,17 +160,14 @@ class AttentionGRUCell(keras.layers.Layer):
             weights = ops.mean(weights, axis=1)
         return context, weights  # (B, N, context_dim), (B, N, S)
 
-    def _gated_update(self, projected_inputs, fed, hidden):
-        dtype = hidden.dtype
-        # Cast here, because a decoder calls the cell outside of any layer's autocast scope.
-        given = projected_inputs + ops.matmul(fed, ops.cast(self.context_kernel, dtype))
-        recurrent = ops.matmul(hidden, ops.cast(self.recurrent_kernel, dtype))
-        recurrent = recurrent + ops.cast(self.recurrent_bias, dtype)
-        gates = ops.sigmoid(given[..., : 2 * self.units] + recurrent[..., : 2 * self.units])
-        update, reset = ops.split(gates, 2, axis=-1)
-        candidate = ops.tanh(
-            given[..., 2 * self.units :] + reset * recurrent[..., 2 * self.units :]
-        )
+    def _gated_update(self, projected_inputs, fed, hidden, weights: StepWeights):
+        given = projected_inputs + ops.matmul(fed, weights.context_kernel)
+        recurrent = ops.matmul(hidden, weights.recurrent_kernel) + weights.recurrent_bias
+        given_update, given_reset, given_candidate = ops.split(given, 3, axis=-1)
+        update, reset, candidate = ops.split(recurrent, 3, axis=-1)
+        update = ops.sigmoid(given_update + update)
+        reset = ops.sigmoid(given_reset + reset)
+        candidate = ops.tanh(given_candidate + reset * candidate)
         return candidate + update * (hidden - candidate)
 
     def get_config(self):

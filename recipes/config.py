@@ -127,8 +127,8 @@ def _literal(text: str) -> Any:
 def _parse(name: str, text: str, hint: Any) -> Any:
     value = _literal(text)
     allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if str in allowed and value is not None:
-        return text
+    if str in allowed:
+        return None if value is None and type(None) in allowed else text
     if float in allowed and type(value) is int:
         return float(value)
     if type(value) in allowed:

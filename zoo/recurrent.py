@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from ..layers import BahdanauAttention, LuongAttention, QKVAttention
-from ..layers.recurrent import AttentionGRUCell
+from ..layers.recurrent import AttentionGRUCell, StepWeights
 from .model import Nest, Seq2SeqModel
 from .tokenizer import PAD_ID
 
@@ -216,20 +216,88 @@ class RecurrentSeq2Seq(Seq2SeqModel):
 
     def _unroll(self, given, states, attended):
         """Outputs (B, T, output width) of the cell over all steps of `given` (B, T, 3 D)."""
-        steps = tf.shape(given)[1]
-        # An array of steps: the gradient of slicing one tensor would fill all of it at each step.
-        inputs = tf.TensorArray(given.dtype, size=steps).unstack(tf.transpose(given, (1, 0, 2)))
-        outputs = tf.TensorArray(given.dtype, size=steps)
+        shape = tf.shape(given)
+        weights = self.cell.step_weights()
+        unroller = _Unroller(weights, tf.transpose(given, (1, 0, 2)))
+        outputs = tf.TensorArray(given.dtype, size=shape[1])
+        hidden = tf.TensorArray(given.dtype, size=shape[1])
 
-        def body(t, states, outputs):
-            output, states, _ = self.cell(inputs.read(t)[:, None], states, attended)
-            return t + 1, states, outputs.write(t, output[:, 0])
+        def body(t, states, outputs, hidden):
+            inputs, weights = unroller.at(t)
+            output, states, _ = self.cell(inputs, states, attended, weights)
+            outputs = outputs.write(t, tf.squeeze(output, 1))
+            return t + 1, states, outputs, hidden.write(t, tf.squeeze(states[0], 1))
 
-        _, _, outputs = tf.while_loop(
-            lambda t, *_: t < steps, body, (0, states, outputs), maximum_iterations=steps
+        _, _, outputs, hidden = tf.while_loop(
+            lambda t, *_: t < shape[1],
+            body,
+            (0, states, outputs, hidden),
+            maximum_iterations=shape[1],
         )
-        stacked = tf.transpose(outputs.stack(), (1, 0, 2))
-        return tf.ensure_shape(stacked, (None, None, self.cell.output_width))
+        outputs = outputs.stack()  # (T, B, output width)
+        unroller.tell(outputs, hidden.stack(), states[0], self.cell)
+        return tf.ensure_shape(
+            tf.transpose(outputs, (1, 0, 2)), (None, None, self.cell.output_width)
+        )
 
     def get_config(self):
         return {**super().get_config(), **self.config}
+
+
+class _Unroller:
+    """Feeds a loop over time, and takes the gradients of its two large kernels out of it.
+
+    Left to itself, the gradient of a loop makes the whole gradient of every weight at every step
+    and adds it to a sum. What a kernel gets is x^T dy summed over the steps, one product over all
+    of them once the x and the dy are known. So the loop runs on kernels that have no gradient, and
+    the dy come back as gradients of two terms that are added to what the kernels give: the
+    projected inputs and the recurrent bias, of which each step has its own.
+    """
+
+    def __init__(self, weights: StepWeights, given: tf.Tensor):
+        self._contexts: tf.Tensor | None = None
+        self._hidden: tf.Tensor | None = None
+        self._frozen = tf.nest.map_structure(tf.stop_gradient, weights)
+
+        @tf.custom_gradient
+        def inputs(given, kernel):
+            return tf.identity(given), lambda dy: (dy, _kernel_gradient(self._contexts, dy))
+
+        @tf.custom_gradient
+        def biases(bias, kernel):
+            tiled = tf.broadcast_to(bias, tf.shape(given))
+            return tiled, lambda dy: (
+                tf.reduce_sum(dy, axis=(0, 1)),
+                _kernel_gradient(self._hidden, dy),
+            )
+
+        steps = tf.shape(given)[0]
+        self._inputs = tf.TensorArray(given.dtype, size=steps).unstack(
+            inputs(given, weights.context_kernel)
+        )
+        self._biases = tf.TensorArray(given.dtype, size=steps).unstack(
+            biases(weights.recurrent_bias, weights.recurrent_kernel)
+        )
+
+    def at(self, t: tf.Tensor) -> tuple[tf.Tensor, StepWeights]:
+        """Projected inputs (B, 1, 3 D) and weights of step t."""
+        bias = tf.expand_dims(self._biases.read(t), 1)
+        weights = self._frozen._replace(recurrent_bias=bias)
+        return tf.expand_dims(self._inputs.read(t), 1), weights
+
+    def tell(
+        self, outputs: tf.Tensor, hidden: tf.Tensor, start: tf.Tensor, cell: AttentionGRUCell
+    ) -> None:
+        """Says what the kernels were multiplied with: known only after the loop."""
+        before = tf.concat([tf.transpose(start, (1, 0, 2)), hidden[:-1]], axis=0)
+        if cell.input_feeding:
+            contexts = tf.concat([tf.zeros_like(outputs[:1]), outputs[:-1]], axis=0)
+        else:
+            contexts = outputs[..., cell.units :]
+        self._hidden, self._contexts = tf.stop_gradient(before), tf.stop_gradient(contexts)
+
+
+def _kernel_gradient(inputs: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
+    """x^T dy summed over steps and rows: (T, B, I) and (T, B, O) to (I, O)."""
+    flat = tf.reshape(inputs, (-1, inputs.shape[-1]))
+    return tf.matmul(flat, tf.reshape(dy, (-1, dy.shape[-1])), transpose_a=True)
