@@ -14,6 +14,11 @@ class ConfigError(ValueError):
     """A setting that is unknown or has an impossible value."""
 
 
+def setting(default: Any, description: str) -> Any:
+    """A field with a description, which `attention-zoo settings` shows."""
+    return field(default=default, metadata={"description": description})
+
+
 @dataclass(frozen=True)
 class RunConfig:
     """All that decides what a run learns; the same values and data give the same weights.
@@ -23,35 +28,35 @@ class RunConfig:
     """
 
     task: str = "translation"
-    model: str = "rnn-bahdanau"  # a name of the catalog
+    model: str = "rnn-bahdanau"
     model_options: dict[str, Any] = field(default_factory=dict)  # --set model.dropout=0.2
     train: str | None = None  # a pair file; the embedded default if None
     valid: str | None = None
-    reverse: bool = False  # swap source and target
-    seed: int = 1
+    reverse: bool = False  # source and target swapped
+    seed: int = setting(1, "of weights, dropout and the order of the data")
 
-    vocab_size: int = 8000  # an upper bound: small corpora give fewer subwords
-    subwords: str = "bpe"  # or "unigram"
-    character_coverage: float = 0.9999  # share of the characters with a subword of their own
-    max_source_length: int = 128  # in subwords; longer rows are left out of training
-    max_target_length: int = 128
+    vocab_size: int = setting(8000, "most subwords; a small corpus gives fewer")
+    subwords: str = setting("bpe", "or unigram")
+    character_coverage: float = setting(0.9999, "share of the characters that get a subword of their own")
+    max_source_length: int = setting(128, "in subwords; longer rows are left out of training")
+    max_target_length: int = setting(128, "in subwords; also the longest target that is written")
 
-    batch_tokens: int = 2048  # padded tokens of the longer side in a batch
-    learning_rate: float = 0.001  # at its peak
-    warmup_steps: int = 500  # then it falls with the inverse square root of the step
-    label_smoothing: float = 0.1
-    clip_norm: float = 1.0  # of all gradients together; 0 for no clipping
-    average_decay: float = 0.998  # of the moving average of the weights; 0 for none
+    batch_tokens: int = setting(2048, "padded tokens of the longer side in a batch")
+    learning_rate: float = setting(0.001, "at its peak, after the warm-up")
+    warmup_steps: int = setting(500, "of the warm-up; then the rate falls with 1 / sqrt(step)")
+    label_smoothing: float = setting(0.1, "share of the target distribution that is spread evenly")
+    clip_norm: float = setting(1.0, "largest norm of all gradients together; 0 for no limit")
+    average_decay: float = setting(0.998, "of the moving average of the weights that is evaluated; 0 for none")
 
-    metric: str = "bleu"  # that decides which weights are best: bleu, chrf or exact_match
-    bleu_tokenize: str = "auto"  # sacreBLEU's tokenization: none, 13a, zh, char, ...
-    evaluate_every: int = 500  # steps
-    evaluate_rows: int = 500  # rows of the validation corpus decoded at an evaluation
-    patience: int = 10  # evaluations without a better metric before a run stops
-    checkpoint_minutes: float = 5.0
+    metric: str = setting("bleu", "decides which weights are best: bleu, chrf or exact_match")
+    bleu_tokenize: str = setting("auto", "sacreBLEU's tokenization: none, 13a, zh, char, ...")
+    evaluate_every: int = setting(500, "steps between two evaluations")
+    evaluate_rows: int = setting(500, "rows of the validation corpus decoded at an evaluation")
+    patience: int = setting(10, "evaluations without a better metric before a run stops")
+    checkpoint_minutes: float = setting(5.0, "minutes between two checkpoints")
 
-    beam_size: int = 5  # of predictions and exports; evaluations during training are greedy
-    length_penalty: float = 1.0
+    beam_size: int = setting(5, "of predictions and exports; evaluations in training are greedy")
+    length_penalty: float = setting(1.0, "log p is divided by ((5 + length) / 6) to this power")
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "batch_tokens", "evaluate_every", "evaluate_rows", "patience"):
@@ -109,6 +114,15 @@ class RunConfig:
                     "argument of the model."
                 )
         return dataclasses.replace(self, model_options=model_options, **changes)
+
+
+def describe_settings() -> list[tuple[str, Any, str]]:
+    """Name, default and description of every setting."""
+    return [
+        (f.name, f.default, f.metadata["description"])
+        for f in dataclasses.fields(RunConfig)
+        if "description" in f.metadata
+    ]
 
 
 def _literal(text: str) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from ..zoo.explanation import Explanation
 from ..zoo.text_to_text import TextToText
 from .config import RunConfig
-from .metrics import Scores, translation_scores
+from .metrics import Scores, exact_match, translation_scores
 from .pair_files import PairCorpus
 
 SAMPLES = 8
@@ -69,3 +69,15 @@ class Evaluator:
     def _perplexity(self, sources: list[str], references: list[str]) -> float:
         log_p, tokens = self.text_to_text.score(sources, references)
         return math.exp(min(-float(log_p.sum()) / int(tokens.sum()), 50.0))
+
+
+def scores_by_length(text_to_text: TextToText, corpus: PairCorpus) -> tuple[float, float, float]:
+    """Exact matches in percent: of all rows, of the half with shorter sources, of the longer."""
+    outputs = [prediction.text for prediction in text_to_text.predict(corpus.sources)]
+    order = sorted(range(len(corpus)), key=lambda i: len(corpus.sources[i]))
+    half = max(1, len(order) // 2)
+
+    def score(rows: list[int]) -> float:
+        return exact_match([outputs[i] for i in rows], [corpus.targets[i] for i in rows])
+
+    return score(order), score(order[:half]), score(order[-half:])

@@ -17,6 +17,7 @@ from .averaging import WeightAverage
 from .batching import TokenBatches, TokenizedPairs
 from .config import RunConfig
 from .evaluation import Evaluator
+from .interruption import Interrupted, StopRequest
 from .optimizers import FusedAdam, InverseSquareRoot
 from .pair_files import PairCorpus
 from .run import Run, build_model, text_to_text, write_json
@@ -70,6 +71,9 @@ def train(
 
     Returns:
         The best model, with the search that the config asks for.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM came; the run is saved.
     """
     keras.utils.set_random_seed(config.seed)
     tokenizer = _tokenizer(config, run, train_corpus)
@@ -90,13 +94,17 @@ def train(
     loop = TrainingLoop(config, run, model, tokenizer, valid_corpus, budget, report)
     loop.restore()
     if not loop.is_over():
-        model.fit(
-            batches.dataset(loop.progress.step),
-            steps_per_epoch=None,
-            epochs=1,
-            verbose=0,
-            callbacks=[loop],
-        )
+        with StopRequest() as loop.stop_request:
+            # One endless epoch: what happens when is counted in steps.
+            model.fit(
+                batches.dataset(loop.progress.step), shuffle=False, verbose=0, callbacks=[loop]
+            )
+        if loop.stop_request.signal_number is not None:
+            raise Interrupted(
+                loop.stop_request.signal_number,
+                f"stopped and saved at step {loop.progress.step:,}; "
+                "give the same command to go on",
+            )
     return loop.finish()
 
 
@@ -151,7 +159,7 @@ class TrainingLoop(keras.callbacks.Callback):
         ]
         self.text_to_text = text_to_text(model, tokenizer, config, name=run.folder.resolve().name)
         self.evaluator = Evaluator(self.text_to_text, valid_corpus, config)
-        self.logger: RunLogger | None = None
+        self.stop_request = StopRequest()
 
     def restore(self) -> None:
         """Goes on from the newest checkpoint, if there is one."""
@@ -170,7 +178,9 @@ class TrainingLoop(keras.callbacks.Callback):
         )
 
     def on_train_begin(self, logs=None):
-        self.logger = RunLogger(self.run.tensorboard_path, purge_step=self.progress.step + 1)
+        resumed = self.progress.step + 1 if self.progress.step else None
+        self.logger = RunLogger(self.run.tensorboard_path, purge_step=resumed)
+        self.logger.log_hyperparameters(self.config.to_dict())
         self._clock = time.perf_counter()
         self._last_report = self._last_checkpoint = self.progress.seconds
         self._window = _Window()
@@ -184,20 +194,23 @@ class TrainingLoop(keras.callbacks.Callback):
         self._tick()
         if progress.seconds - self._last_report >= REPORT_SECONDS:
             self._report_training()
+        stopped = self.stop_request.signal_number is not None
         over = self.is_over()
-        if over or progress.step % self.config.evaluate_every == 0:
+        if (over and not stopped) or progress.step % self.config.evaluate_every == 0:
             self._evaluate()
             over = self.is_over()
+        over = over or stopped
         if over or progress.seconds - self._last_checkpoint >= 60 * self.config.checkpoint_minutes:
             self.checkpoint()
         if over:
             self.trained.stop_training = True
 
     def on_train_end(self, logs=None):
-        self.logger.close()
+        self.logger.close(completed=self.is_over())
 
     def checkpoint(self) -> None:
         """Writes all that is needed to go on exactly here."""
+        self.logger.flush()
         self.run.checkpoints.save(self.progress.step, self.variables, asdict(self.progress))
         self._last_checkpoint = self.progress.seconds
 
