@@ -1,3 +1,43 @@
-"""Attention Zoo: sequence-to-sequence models with attention for Keras 3 and TensorFlow."""
+"""Attention Zoo: sequence-to-sequence models with attention for Keras 3 and TensorFlow.
+
+    import attention_zoo
+    translator = attention_zoo.load("runs/en-de")          # a trained run: text in, text out
+    translator.predict(["a house"])
+    model = attention_zoo.build("rnn-bahdanau", vocab_size=8000)       # an untrained Keras model
+
+    from attention_zoo.layers import BahdanauAttention     # a layer for a model of your own
+
+Importing the package loads nothing; TensorFlow is loaded with the first name that needs it, and
+`attention_zoo.layers` runs on every Keras backend without it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
+
+_PUBLIC = {
+    "load": ".recipes.run",
+    "build": ".zoo.catalog",
+    "MODELS": ".zoo.catalog",
+    "TextToText": ".zoo.text_to_text",
+    "GenerationOptions": ".zoo.generation",
+    "SubwordTokenizer": ".zoo.tokenizer",
+    "generate": ".zoo.generation",
+    "export": ".serving.export",
+    "Client": ".serving.client",
+}
+
+__all__ = [*_PUBLIC, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name], __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

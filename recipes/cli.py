@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from .config import ConfigError
 from .interruption import Interrupted
 from .pair_files import DataError
+from .runtime import load_tensorflow
 
 app = typer.Typer(
     help="Sequence-to-sequence models with attention: train, look, export, serve.",
@@ -37,19 +37,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run_command(application: typer.Typer, arguments: list[str] | None = None) -> int:
     """The exit status of a command; errors that a user can mend are one line on stderr."""
-    _prepare_environment()
     from ..serving.errors import ServingError
 
     try:
         result = typer.main.get_command(application)(arguments, standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        print(error.ctx.get_help())
-        return 2
-    except click.ClickException as error:
-        return _fail(error.format_message())
     except (ConfigError, DataError, ServingError, _Refused) as error:
         return _fail(str(error))
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         return _fail("interrupted", 130)
     except Interrupted as stop:
         print(stop)
@@ -58,6 +52,14 @@ def run_command(application: typer.Typer, arguments: list[str] | None = None) ->
         # The reader of a pipe has gone; what was written after it is nobody's.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        # What the parser refuses; its classes are click's, which typer has or brings itself.
+        if not hasattr(error, "format_message"):
+            raise
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.ctx.get_help())  # type: ignore[attr-defined]
+            return 2
+        return _fail(error.format_message())
     return result if isinstance(result, int) else 0
 
 
@@ -68,14 +70,6 @@ class _Refused(ValueError):
 def _fail(message: str, status: int = 2) -> int:
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return status
-
-
-def _prepare_environment() -> None:
-    """Settings that TensorFlow reads when it is first imported."""
-    # Notes of the runtime about drivers and instruction sets; Python errors are shown anyway.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Large tensors from a pool rather than from the system: about a tenth of a training step.
-    os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
 
 
 @app.command("list")
@@ -140,8 +134,8 @@ def train(
     with the same settings is gone on with. Settings of one model begin with `model.`, as in
     `--set model.dropout=0.4`; all others are shown by `attention-zoo settings`.
     """
+    from .config import Budget
     from .tasks import make_config, run_task
-    from .training import Budget
 
     config = make_config(task, model, train, valid, reverse, settings)
     run_task(config, output or Path("runs") / f"{task}-{model}", Budget(max_steps, max_minutes))
@@ -174,6 +168,7 @@ def evaluate(
 
     Example: `attention-zoo evaluate runs/en-de --data test.tsv --beam-size 5`
     """
+    load_tensorflow()
     from dataclasses import replace
 
     from .evaluation import Evaluator
@@ -209,12 +204,13 @@ def predict(
 
     With --n-best each line is the number of the text, its score and the result, tabs between.
     """
-    from .files import written_atomically
-    from .run import load
-
     if texts and input:
         raise _Refused("Give texts or --input, not both.")
     sources = texts or _read_lines(input)
+    load_tensorflow()
+    from .files import written_atomically
+    from .run import load
+
     if n_best and beam_size and beam_size < n_best:
         raise _Refused(
             f"--beam-size {beam_size} finds fewer than --n-best {n_best} results; raise it."
@@ -241,6 +237,7 @@ def explain(
 
     Example: `attention-zoo explain runs/en-de "a house" --output house.png`
     """
+    load_tensorflow()
     from .run import load
 
     explanation = load(run).explain([text])[0]
@@ -267,6 +264,7 @@ def export(
 
     Example: `attention-zoo export runs/en-de models` writes models/en-de/1
     """
+    load_tensorflow()
     from ..serving.export import export as publish
     from .run import load
 
@@ -286,6 +284,7 @@ def serve(
     Example: `attention-zoo serve models`, then `curl -d '{"instances": ["a house"]}'
     http://127.0.0.1:8501/v1/models/en-de:predict`
     """
+    load_tensorflow()
     from ..serving.server import Address
     from ..serving.server import serve as run_server
 
@@ -303,6 +302,7 @@ def demo(
 
     Example: `attention-zoo demo`
     """
+    load_tensorflow()
     from .demo import run_demo
 
     run_demo(output)

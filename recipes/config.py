@@ -95,7 +95,7 @@ class RunConfig:
 
     def with_settings(self, settings: Iterable[str]) -> RunConfig:
         """The config with `name=value` strings applied; `model.name=value` goes to the model."""
-        known = {f.name: f for f in dataclasses.fields(self)}
+        known = {name for name, _, _ in describe_settings()}
         hints = typing.get_type_hints(type(self))
         changes: dict[str, Any] = {}
         model_options = dict(self.model_options)
@@ -105,15 +105,27 @@ class RunConfig:
                 raise ConfigError(f"--set takes name=value. Received: {setting}")
             if name.startswith("model."):
                 model_options[name.removeprefix("model.")] = _literal(text)
-            elif name in known and name != "model_options":
+            elif name in known:
                 changes[name] = _parse(name, text, hints[name])
             else:
-                settable = ", ".join(sorted(set(known) - {"model_options"}))
                 raise ConfigError(
-                    f"There is no setting {name!r}. Known: {settable}, and model.NAME for an "
-                    "argument of the model."
+                    f"There is no setting {name!r}. Known: {', '.join(sorted(known))}, and "
+                    "model.NAME for an argument of the model."
                 )
         return dataclasses.replace(self, model_options=model_options, **changes)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long a run may train, in all of its parts together."""
+
+    max_steps: int | None = None
+    max_minutes: float | None = None
+
+    def is_spent(self, steps: int, seconds: float) -> bool:
+        return (self.max_steps is not None and steps >= self.max_steps) or (
+            self.max_minutes is not None and seconds >= 60 * self.max_minutes
+        )
 
 
 def describe_settings() -> list[tuple[str, Any, str]]:

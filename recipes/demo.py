@@ -13,10 +13,10 @@ from pathlib import Path
 from ..serving.client import Client
 from ..serving.export import export
 from ..zoo.text_to_text import TextToText
+from .config import Budget
 from .evaluation import scores_by_length
 from .pair_files import PairCorpus
 from .tasks import make_config, read_corpora, run_task
-from .training import Budget
 
 MODELS = {"rnn": "one fixed context", "rnn-bahdanau": "attention"}
 STEPS = 600

@@ -102,6 +102,7 @@ class Run:
                 f"{self.folder} has no model.keras yet: its training was stopped before the first "
                 "evaluation. Go on with `attention-zoo train`."
             )
+        MODELS[config.model].model_class()
         model = keras.models.load_model(self.model_path, compile=False)
         tokenizer = SubwordTokenizer.load(self.tokenizer_path)
         return text_to_text(model, tokenizer, config, name=self.folder.resolve().name, **generation)

@@ -29,6 +29,7 @@ from ..zoo.plotting import heat_map_bytes
 __all__ = ["RunLogger"]
 
 FLUSH_SECONDS = 10
+DOTS_PER_INCH = 100  # TensorBoard shrinks pictures to a card; a finer one becomes harder to read
 PUNCTUATION = {ord(sign): f"&#{ord(sign)};" for sign in "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"}
 
 
@@ -44,8 +45,8 @@ class RunLogger:
 
     Args:
         log_dir: Folder of the logs, made if it is not there.
-        purge_step: The first step that will be made now, one more than that of the checkpoint
-            which training goes on from; None in a new folder.
+        purge_step: The first step that will be made now: 0 in a new run, one more than that of the
+            checkpoint from which training goes on.
 
     Raises:
         ValueError: If `purge_step` is negative.
@@ -59,10 +60,10 @@ class RunLogger:
         ...     )
     """
 
-    def __init__(self, log_dir: str | PathLike[str], purge_step: int | None = None) -> None:
-        if purge_step is not None and purge_step < 0:
+    def __init__(self, log_dir: str | PathLike[str], purge_step: int = 0) -> None:
+        if purge_step < 0:
             raise ValueError(
-                "`purge_step` must be the first step of a resumed run, or None in a new folder. "
+                "`purge_step` must be the first step that will be made, 0 in a new run. "
                 f"Received: purge_step={purge_step}"
             )
         self._train = self._open(Path(log_dir) / "train", purge_step)
@@ -71,11 +72,11 @@ class RunLogger:
         self._closed = False
 
     @staticmethod
-    def _open(folder: Path, purge_step: int | None) -> EventFileWriter:
+    def _open(folder: Path, purge_step: int) -> EventFileWriter:
         writer = EventFileWriter(str(folder), flush_secs=FLUSH_SECONDS)
-        if purge_step is not None:
-            start = SessionLog(status=SessionLog.START)
-            writer.add_event(Event(wall_time=time.time(), step=purge_step, session_log=start))
+        # In a new run as well: TensorBoard takes the first mark of a start for no restart.
+        start = SessionLog(status=SessionLog.START)
+        writer.add_event(Event(wall_time=time.time(), step=purge_step, session_log=start))
         return writer
 
     def log_hyperparameters(self, config: Mapping[str, Any]) -> None:
@@ -200,7 +201,7 @@ def _literal(text: str) -> str:
 
 def _heat_map_pb(tag: str, explanation: Explanation) -> Summary:
     """The picture as it is: TensorBoard stores images as width, height and an encoded PNG."""
-    picture = heat_map_bytes(explanation)
+    picture = heat_map_bytes(explanation, dots_per_inch=DOTS_PER_INCH)
     width, height = struct.unpack(">II", picture[16:24])
     summary = Summary()
     summary.value.add(

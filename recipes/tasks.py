@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..zoo.catalog import MODELS, entry
-from .config import ConfigError, RunConfig
+from .config import Budget, ConfigError, RunConfig
 from .pair_files import PairCorpus, read_pairs
+
+from .runtime import load_tensorflow
 
 if TYPE_CHECKING:
     from ..zoo.text_to_text import TextToText
-    from .training import Budget
 
 # Each module has a `TASK`; a table of names, so that listing them loads nothing.
 TASKS = {"translation": "translation"}
@@ -98,6 +99,7 @@ def run_task(
     corpora = read_corpora(config)
     for corpus in corpora:
         report(corpus.report())
+    load_tensorflow()
     from .run import Run
     from .training import train
 

@@ -15,7 +15,7 @@ from ..zoo.text_to_text import TextToText
 from ..zoo.tokenizer import SubwordTokenizer
 from .averaging import WeightAverage
 from .batching import TokenBatches, TokenizedPairs
-from .config import RunConfig
+from .config import Budget, RunConfig
 from .evaluation import Evaluator
 from .interruption import Interrupted, StopRequest
 from .optimizers import FusedAdam, InverseSquareRoot
@@ -36,19 +36,6 @@ class Progress:
     best_value: float | None = None
     evaluations_since_best: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How long a run may train, in all of its parts together."""
-
-    max_steps: int | None = None
-    max_minutes: float | None = None
-
-    def is_spent(self, progress: Progress) -> bool:
-        return (self.max_steps is not None and progress.step >= self.max_steps) or (
-            self.max_minutes is not None and progress.seconds >= 60 * self.max_minutes
-        )
 
 
 def train(
@@ -173,7 +160,7 @@ class TrainingLoop(keras.callbacks.Callback):
 
     def is_over(self) -> bool:
         return (
-            self.budget.is_spent(self.progress)
+            self.budget.is_spent(self.progress.step, self.progress.seconds)
             or self.progress.evaluations_since_best >= self.config.patience
         )
 

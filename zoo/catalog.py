@@ -31,11 +31,14 @@ class CatalogEntry:
     options: dict[str, Any]
     training: dict[str, Any] = field(default_factory=dict)
 
+    def model_class(self) -> type[Seq2SeqModel]:
+        """The class, imported (which also lets Keras load a file of it)."""
+        module, name = self.family
+        return getattr(importlib.import_module(f".{module}", __package__), name)
+
     def build(self, vocab_size: int, **options: Any) -> Seq2SeqModel:
         """An untrained model with all its weights; `options` replace those of the entry."""
-        module, name = self.family
-        model_class = getattr(importlib.import_module(f".{module}", __package__), name)
-        model = model_class(vocab_size=vocab_size, **{**self.options, **options})
+        model = self.model_class()(vocab_size=vocab_size, **{**self.options, **options})
         model.build_from_ids()
         return model
 
