@@ -11,17 +11,17 @@ from .attention import Attention, Memory
 
 
 class StepWeights(NamedTuple):
-    """The weights that a step multiplies with, in the type of computation.
+    """The weights of a step, in the type of computation.
 
     Attributes:
         context_kernel: from the context, or Luong's fed vector, to the gates: (C, 3 D).
         recurrent_kernel: from the state to the gates, (D, 3 D).
-        recurrent_bias: (3 D,).
+        candidate_bias: added to the state's part of the candidate, (D,).
     """
 
     context_kernel: Any
     recurrent_kernel: Any
-    recurrent_bias: Any
+    candidate_bias: Any
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -114,7 +114,7 @@ class AttentionGRUCell(keras.layers.Layer):
         self.recurrent_kernel = self.add_weight(
             (self.units, gates), "orthogonal", name="recurrent_kernel"
         )
-        self.recurrent_bias = self.add_weight((gates,), "zeros", name="recurrent_bias")
+        self.candidate_bias = self.add_weight((self.units,), "zeros", name="candidate_bias")
         if self.attention is not None and not self.attention.built:
             self.attention.build((None, None, self.units), (None, None, self.context_dim))
         if self.input_feeding:
@@ -135,7 +135,7 @@ class AttentionGRUCell(keras.layers.Layer):
         return StepWeights(
             ops.cast(self.context_kernel, self.compute_dtype),
             ops.cast(self.recurrent_kernel, self.compute_dtype),
-            ops.cast(self.recurrent_bias, self.compute_dtype),
+            ops.cast(self.candidate_bias, self.compute_dtype),
         )
 
     def call(self, projected_inputs, states, memory, weights: StepWeights | None = None):
@@ -162,13 +162,8 @@ class AttentionGRUCell(keras.layers.Layer):
 
     def _gated_update(self, projected_inputs, fed, hidden, weights: StepWeights):
         given = projected_inputs + ops.matmul(fed, weights.context_kernel)
-        recurrent = ops.matmul(hidden, weights.recurrent_kernel) + weights.recurrent_bias
-        given_update, given_reset, given_candidate = ops.split(given, 3, axis=-1)
-        update, reset, candidate = ops.split(recurrent, 3, axis=-1)
-        update = ops.sigmoid(given_update + update)
-        reset = ops.sigmoid(given_reset + reset)
-        candidate = ops.tanh(given_candidate + reset * candidate)
-        return candidate + update * (hidden - candidate)
+        recurrent = ops.matmul(hidden, weights.recurrent_kernel)
+        return gated_update(given, recurrent, weights.candidate_bias, hidden)
 
     def get_config(self):
         return {
@@ -184,3 +179,20 @@ class AttentionGRUCell(keras.layers.Layer):
     def from_config(cls, config):
         attention = keras.saving.deserialize_keras_object(config.pop("attention"))
         return cls(attention=attention, **config)
+
+
+def gated_update(given, recurrent, candidate_bias, state):
+    """The next state of a gated recurrent unit.
+
+    Args:
+        given: the part of the gates from inputs, (..., 3 D): update, reset, candidate.
+        recurrent: the part from the state, (..., 3 D).
+        candidate_bias: added to the state's part of the candidate, (..., D).
+        state: (..., D).
+    """
+    given_update, given_reset, given_candidate = ops.split(given, 3, axis=-1)
+    update, reset, candidate = ops.split(recurrent, 3, axis=-1)
+    update = ops.sigmoid(given_update + update)
+    reset = ops.sigmoid(given_reset + reset)
+    candidate = ops.tanh(given_candidate + reset * (candidate + candidate_bias))
+    return candidate + update * (state - candidate)

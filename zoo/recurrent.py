@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
 from ..layers import BahdanauAttention, LuongAttention, QKVAttention
-from ..layers.recurrent import AttentionGRUCell, StepWeights
+from ..layers.recurrent import AttentionGRUCell
 from .model import Nest, Seq2SeqModel
 from .tokenizer import PAD_ID
+from .unroll import BidirectionalGRU, StepInputs
 
 ATTENTIONS = ("none", "bahdanau", "luong", "qkv")
 
@@ -105,12 +105,7 @@ class RecurrentSeq2Seq(Seq2SeqModel):
         # The variance of a tied embedding is that of a kernel read from it.
         near = keras.initializers.RandomNormal(stddev=embedding_dim**-0.5)
         self.embedding = keras.layers.Embedding(vocab_size, embedding_dim, near, name="embedding")
-        self.forward_encoder = keras.layers.GRU(
-            encoder_units, return_sequences=True, name="forward_encoder"
-        )
-        self.backward_encoder = keras.layers.GRU(
-            encoder_units, return_sequences=True, name="backward_encoder"
-        )
+        self.encoder = BidirectionalGRU(encoder_units, name="encoder")
         self.bridge = keras.layers.Dense(decoder_units, "tanh", name="bridge")
         self.cell = AttentionGRUCell(
             decoder_units,
@@ -152,8 +147,7 @@ class RecurrentSeq2Seq(Seq2SeqModel):
         embedded = (None, None, config["embedding_dim"])
         source_dim = 2 * config["encoder_units"]
         self.embedding.build((None, None))
-        self.forward_encoder.build(embedded)
-        self.backward_encoder.build(embedded)
+        self.encoder.build(embedded)
         self.bridge.build((None, source_dim))
         self.cell.build()
         self.cell.input_projection.build(embedded)
@@ -169,7 +163,7 @@ class RecurrentSeq2Seq(Seq2SeqModel):
         mask = tf.not_equal(source, PAD_ID)
         embedded = self.dropout(self.embedding(source), training=training)
         lengths = tf.maximum(tf.reduce_sum(tf.cast(mask, tf.int32), axis=1), 1)
-        states, last = self._read_both_ways(embedded, lengths)
+        states, last = self.encoder(embedded, lengths)
         states = self.dropout(states, training=training)
         attended = (
             last[:, None]
@@ -177,18 +171,6 @@ class RecurrentSeq2Seq(Seq2SeqModel):
             else self.cell.attention.project(states, mask=mask)
         )
         return RecurrentMemory(attended, self.bridge(last), mask)
-
-    def _read_both_ways(self, embedded, lengths):
-        """States (B, S, 2 E) of a reading in each direction, and the last of each (B, 2 E).
-
-        Padding comes last, so a reading from the left never meets it before the text ends, nor
-        does one of the reversed text: no mask is needed at each step, which is where it costs.
-        """
-        reverse = partial(tf.reverse_sequence, seq_lengths=lengths, seq_axis=1)
-        forward = self.forward_encoder(embedded)
-        backward = reverse(self.backward_encoder(reverse(embedded)))
-        last = tf.gather(forward, lengths - 1, batch_dims=1)
-        return tf.concat([forward, backward], -1), tf.concat([last, backward[:, 0]], -1)
 
     def start(self, memory, num_beams=1):
         start = tf.repeat(memory.start[:, None], num_beams, axis=1)
@@ -216,26 +198,36 @@ class RecurrentSeq2Seq(Seq2SeqModel):
 
     def _unroll(self, given, states, attended):
         """Outputs (B, T, output width) of the cell over all steps of `given` (B, T, 3 D)."""
-        shape = tf.shape(given)
         weights = self.cell.step_weights()
-        unroller = _Unroller(weights, tf.transpose(given, (1, 0, 2)))
-        outputs = tf.TensorArray(given.dtype, size=shape[1])
-        hidden = tf.TensorArray(given.dtype, size=shape[1])
+        steps = tf.shape(given)[1]
+        inputs = StepInputs(
+            tf.transpose(given, (1, 0, 2)),
+            weights.candidate_bias,
+            weights.recurrent_kernel,
+            weights.context_kernel,
+        )
+        frozen = tf.nest.map_structure(tf.stop_gradient, weights)
+        outputs = tf.TensorArray(given.dtype, size=steps)
+        hidden = tf.TensorArray(given.dtype, size=steps)
 
         def body(t, states, outputs, hidden):
-            inputs, weights = unroller.at(t)
-            output, states, _ = self.cell(inputs, states, attended, weights)
+            given, bias = inputs.at(t)
+            weights = frozen._replace(candidate_bias=tf.expand_dims(bias, 1))
+            output, states, _ = self.cell(tf.expand_dims(given, 1), states, attended, weights)
             outputs = outputs.write(t, tf.squeeze(output, 1))
             return t + 1, states, outputs, hidden.write(t, tf.squeeze(states[0], 1))
 
         _, _, outputs, hidden = tf.while_loop(
-            lambda t, *_: t < shape[1],
-            body,
-            (0, states, outputs, hidden),
-            maximum_iterations=shape[1],
+            lambda t, *_: t < steps, body, (0, states, outputs, hidden), maximum_iterations=steps
         )
-        outputs = outputs.stack()  # (T, B, output width)
-        unroller.tell(outputs, hidden.stack(), states[0], self.cell)
+        outputs, hidden = outputs.stack(), hidden.stack()  # (T, B, output width), (T, B, D)
+        before = tf.concat([tf.transpose(states[0], (1, 0, 2)), hidden[:-1]], axis=0)
+        fed = (
+            tf.concat([tf.zeros_like(outputs[:1]), outputs[:-1]], axis=0)
+            if self.cell.input_feeding
+            else outputs[..., self.cell.units :]
+        )
+        inputs.tell(before, fed)
         return tf.ensure_shape(
             tf.transpose(outputs, (1, 0, 2)), (None, None, self.cell.output_width)
         )
@@ -243,61 +235,3 @@ class RecurrentSeq2Seq(Seq2SeqModel):
     def get_config(self):
         return {**super().get_config(), **self.config}
 
-
-class _Unroller:
-    """Feeds a loop over time, and takes the gradients of its two large kernels out of it.
-
-    Left to itself, the gradient of a loop makes the whole gradient of every weight at every step
-    and adds it to a sum. What a kernel gets is x^T dy summed over the steps, one product over all
-    of them once the x and the dy are known. So the loop runs on kernels that have no gradient, and
-    the dy come back as gradients of two terms that are added to what the kernels give: the
-    projected inputs and the recurrent bias, of which each step has its own.
-    """
-
-    def __init__(self, weights: StepWeights, given: tf.Tensor):
-        self._contexts: tf.Tensor | None = None
-        self._hidden: tf.Tensor | None = None
-        self._frozen = tf.nest.map_structure(tf.stop_gradient, weights)
-
-        @tf.custom_gradient
-        def inputs(given, kernel):
-            return tf.identity(given), lambda dy: (dy, _kernel_gradient(self._contexts, dy))
-
-        @tf.custom_gradient
-        def biases(bias, kernel):
-            tiled = tf.broadcast_to(bias, tf.shape(given))
-            return tiled, lambda dy: (
-                tf.reduce_sum(dy, axis=(0, 1)),
-                _kernel_gradient(self._hidden, dy),
-            )
-
-        steps = tf.shape(given)[0]
-        self._inputs = tf.TensorArray(given.dtype, size=steps).unstack(
-            inputs(given, weights.context_kernel)
-        )
-        self._biases = tf.TensorArray(given.dtype, size=steps).unstack(
-            biases(weights.recurrent_bias, weights.recurrent_kernel)
-        )
-
-    def at(self, t: tf.Tensor) -> tuple[tf.Tensor, StepWeights]:
-        """Projected inputs (B, 1, 3 D) and weights of step t."""
-        bias = tf.expand_dims(self._biases.read(t), 1)
-        weights = self._frozen._replace(recurrent_bias=bias)
-        return tf.expand_dims(self._inputs.read(t), 1), weights
-
-    def tell(
-        self, outputs: tf.Tensor, hidden: tf.Tensor, start: tf.Tensor, cell: AttentionGRUCell
-    ) -> None:
-        """Says what the kernels were multiplied with: known only after the loop."""
-        before = tf.concat([tf.transpose(start, (1, 0, 2)), hidden[:-1]], axis=0)
-        if cell.input_feeding:
-            contexts = tf.concat([tf.zeros_like(outputs[:1]), outputs[:-1]], axis=0)
-        else:
-            contexts = outputs[..., cell.units :]
-        self._hidden, self._contexts = tf.stop_gradient(before), tf.stop_gradient(contexts)
-
-
-def _kernel_gradient(inputs: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
-    """x^T dy summed over steps and rows: (T, B, I) and (T, B, O) to (I, O)."""
-    flat = tf.reshape(inputs, (-1, inputs.shape[-1]))
-    return tf.matmul(flat, tf.reshape(dy, (-1, dy.shape[-1])), transpose_a=True)
