@@ -162,7 +162,7 @@ def _add_scale(figure: Figure, mesh, width: float, height: float) -> None:
     left = max(width, 0.9) + 0.18  # to the right of the caption as well
     scale_axes = figure.add_axes((left / width, 1 - long / height, thick / width, long / height))
     scale = figure.colorbar(mesh, cax=scale_axes, ticks=[0, 0.05, 0.2, 0.5, 1.0])
-    scale.ax.set_yticklabels(["0", "0.05", "0.2", "0.5", "1"])
+    scale.ax.set_yticklabels(["0", "0.05", "0.2", "0.5", "1"], usetex=False)
     scale.ax.tick_params(length=2, width=0.5, labelsize=7, colors="0.35")
     scale.outline.set(edgecolor="0.6", linewidth=0.6)
 
@@ -182,14 +182,20 @@ def _add_caption(axes: Axes, lines: list[str], families: Sequence[str]) -> None:
     )
 
 
-def heat_map_bytes(explanation: Explanation, image_format: str = "png", **kwargs) -> bytes:
+def heat_map_bytes(
+    explanation: Explanation,
+    image_format: str = "png",
+    dots_per_inch: int = DOTS_PER_INCH,
+    max_tokens: int = 80,
+) -> bytes:
     r"""The encoded picture of `heat_map`, whose size is bounded whatever the sentence.
 
     Args:
         explanation: What to draw.
         image_format: `"png"` or `"svg"`; the letters in an SVG are outlines, so that it looks the
             same where the fonts are not installed.
-        **kwargs: Arguments of `heat_map`.
+        dots_per_inch: Fineness of a PNG.
+        max_tokens: Most tokens drawn along either side.
 
     Returns:
         The bytes of the file.
@@ -202,10 +208,10 @@ def heat_map_bytes(explanation: Explanation, image_format: str = "png", **kwargs
     if image_format == "svg":
         metadata["Date"] = None
     buffer = io.BytesIO()
-    heat_map(explanation, **kwargs).savefig(
+    heat_map(explanation, max_tokens).savefig(
         buffer,
         format=image_format,
-        dpi=DOTS_PER_INCH,
+        dpi=dots_per_inch,
         bbox_inches="tight",
         pad_inches=0.1,
         metadata=metadata,
