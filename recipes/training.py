@@ -165,8 +165,8 @@ class TrainingLoop(keras.callbacks.Callback):
         )
 
     def on_train_begin(self, logs=None):
-        resumed = self.progress.step + 1 if self.progress.step else None
-        self.logger = RunLogger(self.run.tensorboard_path, purge_step=resumed)
+        next_step = self.progress.step + 1 if self.progress.step else 0
+        self.logger = RunLogger(self.run.tensorboard_path, purge_step=next_step)
         self.logger.log_hyperparameters(self.config.to_dict())
         self._clock = time.perf_counter()
         self._last_report = self._last_checkpoint = self.progress.seconds
