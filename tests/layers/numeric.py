@@ -1,0 +1,105 @@
+"""Numbers for the tests of the layers, on every Keras backend."""
+
+import contextlib
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def array(tensor):
+    return ops.convert_to_numpy(tensor)
+
+
+def softmax(scores, mask=None):
+    """Softmax written row by row; a row without anything to attend to is a row of zeros."""
+    mask = np.ones_like(scores, bool) if mask is None else np.broadcast_to(mask, scores.shape)
+    weights = np.zeros_like(scores)
+    for place in np.ndindex(scores.shape[:-1]):
+        allowed = mask[place]
+        if allowed.any():
+            exponentials = np.exp(scores[place][allowed] - scores[place][allowed].max())
+            weights[place][allowed] = exponentials / exponentials.sum()
+    return weights
+
+
+def random_weights(layer, seed=0):
+    """Gives a built layer weights that are all different from zero, biases too."""
+    generator = np.random.default_rng(seed)
+    layer.set_weights([generator.normal(0, 0.5, w.shape) for w in layer.weights])
+    return {weight.name: array(weight).astype("float64") for weight in layer.weights}
+
+
+def check_gradients(layer, *inputs, **options):
+    """Compares the gradients of a float64 layer with finite differences, along random directions.
+
+    Checked for every weight and every input, through a function of the outputs that depends on
+    each of them in its own way.
+    """
+    with _double_precision():
+        layer = type(layer).from_config({**layer.get_config(), "dtype": "float64"})
+        layer.build(*(tensor.shape for tensor in inputs))
+        random_weights(layer)
+        points = [array(weight) for weight in layer.trainable_weights]
+        points += [tensor.astype("float64") for tensor in inputs]
+        number_of_weights = len(layer.trainable_weights)
+        generator = np.random.default_rng(1)
+
+        def function(*tensors):
+            weights, sequences = tensors[:number_of_weights], tensors[number_of_weights:]
+            outputs, _ = layer.stateless_call(
+                weights, layer.non_trainable_variables, *sequences, **options
+            )
+            coefficients = ops.reshape(ops.cos(ops.arange(_size(outputs), dtype="float64")), (-1,))
+            return ops.sum(coefficients * ops.square(ops.reshape(outputs, (-1,)) + 0.5))
+
+        gradients = _gradients(function, points)
+        for place, point in enumerate(points):
+            for _ in range(2):
+                direction = generator.normal(size=point.shape)
+                ahead, behind = (
+                    _value(function, points, place, point + step * direction)
+                    for step in (1e-5, -1e-5)
+                )
+                numerical = (ahead - behind) / 2e-5
+                analytical = float(np.sum(gradients[place] * direction))
+                np.testing.assert_allclose(analytical, numerical, rtol=1e-6, atol=1e-7)
+
+
+def _value(function, points, place, changed):
+    points = [changed if index == place else point for index, point in enumerate(points)]
+    return float(array(function(*(ops.convert_to_tensor(p, dtype="float64") for p in points))))
+
+
+def _gradients(function, points):
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        tensors = [tf.constant(point) for point in points]
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            value = function(*tensors)
+        return [np.array(gradient) for gradient in tape.gradient(value, tensors)]
+    if backend == "jax":
+        import jax
+
+        gradients = jax.grad(function, argnums=tuple(range(len(points))))(*points)
+        return [np.array(gradient) for gradient in gradients]
+    import torch
+
+    tensors = [torch.tensor(point, requires_grad=True) for point in points]
+    return [np.array(gradient) for gradient in torch.autograd.grad(function(*tensors), tensors)]
+
+
+def _double_precision():
+    """JAX has no float64 unless it is asked for it."""
+    if keras.backend.backend() != "jax":
+        return contextlib.nullcontext()
+    import jax
+
+    return jax.enable_x64(True)
+
+
+def _size(tensor):
+    return int(np.prod(tensor.shape))
