@@ -19,7 +19,7 @@ from .pair_files import PairCorpus
 from .tasks import make_config, read_corpora, run_task
 
 MODELS = {"rnn": "one fixed context", "rnn-bahdanau": "attention"}
-STEPS = 600
+STEPS = 1250
 QUESTION = "from Tuesday, March 5, 2024 to the 9th of May 2024"
 SERVER_SECONDS = 90.0
 

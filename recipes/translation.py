@@ -25,22 +25,24 @@ TASK = Task(
     description="a sentence in one language to the same sentence in another",
     default_corpora=default_corpora,
     default_description="English dates, times, ranges and lists of them into Chinese (CLDR)",
-    # Few, regular words: characters and a small model learn them in minutes. An evaluation
-    # counts exact matches, as a date with one wrong digit is a wrong date.
+    # Few, regular words: a small model learns them in minutes from small batches at a high rate.
+    # An evaluation counts exact matches, as a date with one wrong digit is a wrong date.
     default_settings={
         "vocab_size": 256,
         "character_coverage": 1.0,
-        "batch_tokens": 4096,
-        "metric": "exact_match",
-        "learning_rate": 0.002,
+        "batch_tokens": 1024,
+        "learning_rate": 0.004,
         "warmup_steps": 100,
-        "evaluate_every": 200,
+        "label_smoothing": 0.0,
+        "average_decay": 0.99,
+        "metric": "exact_match",
+        "evaluate_every": 250,
         "model_options": {
             "embedding_dim": 96,
             "encoder_units": 96,
             "decoder_units": 128,
             "attention_units": 96,
-            "dropout": 0.1,
+            "dropout": 0.0,
         },
     },
 )
