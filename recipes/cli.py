@@ -242,7 +242,7 @@ def explain(
 
     explanation = load(run).explain([text])[0]
     if output is None:
-        print(explanation.to_terminal())
+        print(explanation.to_terminal(color=sys.stdout.isatty()))
         return
     try:
         explanation.save(output)

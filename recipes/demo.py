@@ -19,7 +19,7 @@ from .pair_files import PairCorpus
 from .tasks import make_config, read_corpora, run_task
 
 MODELS = {"rnn": "one fixed context", "rnn-bahdanau": "attention"}
-STEPS = 1250
+STEPS = 1500
 QUESTION = "from Tuesday, March 5, 2024 to the 9th of May 2024"
 SERVER_SECONDS = 90.0
 
@@ -39,7 +39,7 @@ def run_demo(output: Path, steps: int = STEPS) -> None:
     picture = output / "alignment.png"
     explanation = models["rnn-bahdanau"].explain([QUESTION])[0]
     explanation.save(picture)
-    print(explanation.to_terminal())
+    print(explanation.to_terminal(color=sys.stdout.isatty()))
     print(f"as a picture: {picture}")
     _headline("Export, with its checks")
     path = export(models["rnn-bahdanau"], output / "models", report=print)

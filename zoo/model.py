@@ -69,8 +69,8 @@ class Seq2SeqModel(keras.Model):
         return self.logits(self.hidden(inputs, training=training))
 
     def build_from_ids(self) -> None:
-        """Creates all weights by a call on one token."""
-        ids = tf.zeros((1, 1), tf.int32)
+        """Creates all weights by a call on two tokens."""
+        ids = tf.zeros((1, 2), tf.int32)
         self({"source": ids, "target": ids})
 
     def token_losses(
