@@ -64,6 +64,7 @@ class AttentionGRUCell(keras.layers.Layer):
 
     >>> attention = BahdanauAttention(units=8)
     >>> cell = AttentionGRUCell(units=6, context_dim=10, attention=attention)
+    >>> cell.build()
     >>> memory = attention.project(source_states)            # source_states (B, S, 10)
     >>> states = cell.initial_states(start)                  # start (B, N, 6)
     >>> output, states, weights = cell(cell.input_projection(x), states, memory)
@@ -177,8 +178,8 @@ class AttentionGRUCell(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config):
-        attention = keras.saving.deserialize_keras_object(config.pop("attention"))
-        return cls(attention=attention, **config)
+        attention = keras.saving.deserialize_keras_object(config["attention"])
+        return cls(**{**config, "attention": attention})
 
 
 def gated_update(given, recurrent, candidate_bias, state):

@@ -164,7 +164,9 @@ def test_attention_that_sees_one_source_state_equals_the_fixed_context(random):
         getattr(fixed, name).assign(getattr(cell, name))
     x = random.normal(size=(B, N, INPUT)).astype("float32")
     source = ops.convert_to_tensor(random.normal(size=(B, 1, SOURCE)).astype("float32"))
-    states = cell.initial_states(ops.convert_to_tensor(random.normal(size=(B, N, UNITS)), "float32"))
+    states = cell.initial_states(
+        ops.convert_to_tensor(random.normal(size=(B, N, UNITS)), "float32")
+    )
     given = cell.input_projection(x)
     output = cell(given, states, cell.attention.project(source))[0]
     np.testing.assert_allclose(array(output), array(fixed(given, states, source)[0]), atol=1e-6)
@@ -183,7 +185,9 @@ def test_weights_read_once_give_the_same_step(random):
 
 def test_queries_of_a_sentence_do_not_see_one_another(random):
     cell = make_cell(random, BahdanauAttention(8))
-    memory = cell.attention.project(ops.convert_to_tensor(random.normal(size=(B, S, SOURCE)), "float32"))
+    memory = cell.attention.project(
+        ops.convert_to_tensor(random.normal(size=(B, S, SOURCE)), "float32")
+    )
     x = random.normal(size=(B, N, INPUT)).astype("float32")
     start = random.normal(size=(B, N, UNITS)).astype("float32")
     together = cell(cell.input_projection(x), (ops.convert_to_tensor(start),), memory)
