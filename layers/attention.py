@@ -197,7 +197,9 @@ class Attention(keras.layers.Layer):
         weights = masked_softmax(scores, mask)
         kept = ops.cast(weights, self.compute_dtype)
         if self._dropout_layer is not None:
-            kept = self._dropout_layer(kept, training=training)
+            # Keras takes `training=None` for an answer; left out, the layer around this one says.
+            given = {} if training is None else {"training": training}
+            kept = self._dropout_layer(kept, **given)
         return self.read(kept, memory.values), weights
 
     def _output_spec(self, query_shape, value_shape, key_shape, with_scores):

@@ -326,7 +326,7 @@ def _precision(subject):
 
 def _no_state(subject):
     before = dict(vars(subject.layer))
-    subject.call(*subject.inputs())
+    subject.call(*subject.inputs(QUERY_LENGTH + 1, KEY_LENGTH + 1))
     left = [
         name for name, item in vars(subject.layer).items() if before.get(name, item) is not item
     ]
