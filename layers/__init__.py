@@ -2,6 +2,7 @@
 
 `BahdanauAttention`, `LuongAttention` and `QKVAttention` compare queries with a memory of keys and
 values; `SelfAttention` compares a sequence with itself. They share one base, `Attention`.
+`AttentionGRUCell` and the Transformer blocks are what models are made of with them.
 """
 
 from .attention import Attention, Memory
@@ -9,15 +10,20 @@ from .bahdanau import BahdanauAttention
 from .luong import LuongAttention
 from .masks import causal_mask, combine_masks, masked_softmax
 from .qkv import QKVAttention
+from .recurrent import AttentionGRUCell
 from .self_attention import SelfAttention
+from .transformer import TransformerDecoderBlock, TransformerEncoderBlock
 
 __all__ = [
     "Attention",
+    "AttentionGRUCell",
     "BahdanauAttention",
     "LuongAttention",
     "Memory",
     "QKVAttention",
     "SelfAttention",
+    "TransformerDecoderBlock",
+    "TransformerEncoderBlock",
     "causal_mask",
     "combine_masks",
     "masked_softmax",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ class Task:
         default_corpora: makes the embedded training and validation corpora.
         default_description: what the embedded default is.
         default_settings: settings of `RunConfig` that belong to the embedded default.
+        default_model_options: options of a model that belong to the embedded default, by family.
         settings: settings of `RunConfig` that belong to the task on any data.
     """
 
@@ -39,6 +40,7 @@ class Task:
     default_corpora: Callable[[int], tuple[PairCorpus, PairCorpus]]
     default_description: str
     default_settings: dict[str, Any] = field(default_factory=dict)
+    default_model_options: dict[str, dict[str, Any]] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
 
 
@@ -57,7 +59,7 @@ def make_config(
     reverse: bool = False,
     settings: list[str] | None = None,
 ) -> RunConfig:
-    """The config of a run: the task's settings, then the model's, then what the user set.
+    """The config of a run: the task's settings, over them the model's, over them the user's.
 
     Raises:
         ConfigError: an unknown task, model or setting.
@@ -67,11 +69,11 @@ def make_config(
         raise ConfigError(f"There is no model {model!r}. Known: {', '.join(MODELS)}.")
     values = dict(chosen.settings)
     if train is None:
+        family, _ = entry(model).family
         values |= chosen.default_settings
-    config = RunConfig(
-        task=task_name, model=model, train=train, valid=valid, reverse=reverse,
-    )
-    config = replace(config, **{**entry(model).training, **values})
+        values["model_options"] = dict(chosen.default_model_options.get(family, {}))
+    values |= entry(model).training
+    config = RunConfig(task_name, model, train=train, valid=valid, reverse=reverse, **values)
     return config.with_settings(settings or [])
 
 
@@ -103,6 +105,15 @@ def run_task(
     from .run import Run
     from .training import train
 
+    _check_model_options(config)
     run = Run(output)
     run.open(config)
     return train(config, run, *corpora, budget=budget, report=report)
+
+
+def _check_model_options(config: RunConfig) -> None:
+    try:
+        entry(config.model).instance(vocab_size=8, **config.model_options)
+    except (TypeError, ValueError) as error:
+        options = ", ".join(f"model.{name}={value}" for name, value in config.model_options.items())
+        raise ConfigError(f"{config.model} cannot be made with {options}: {error}") from error

@@ -4,7 +4,7 @@
     python recipes/translation.py                    the embedded default, dates into Chinese
 
 Takes the same options as `attention-zoo train translation`. Most often set:
---model rnn | rnn-bahdanau | rnn-luong | rnn-qkv, --max-minutes, --set vocab_size=8000,
+--model rnn | rnn-bahdanau | rnn-luong | rnn-qkv | transformer-tiny, --max-minutes, --set vocab_size=8000,
 --set model.dropout=0.3.
 """
 
@@ -37,13 +37,16 @@ TASK = Task(
         "average_decay": 0.99,
         "metric": "exact_match",
         "evaluate_every": 250,
-        "model_options": {
+    },
+    default_model_options={
+        "recurrent": {
             "embedding_dim": 96,
             "encoder_units": 96,
             "decoder_units": 128,
             "attention_units": 96,
             "dropout": 0.0,
         },
+        "transformer": {"dropout": 0.0},
     },
 )
 

@@ -78,7 +78,7 @@ def beam_search(
 
     # All beams start alike, so all but the first are ruled out: they would only repeat it.
     first = tf.one_hot(tf.zeros([batch], tf.int32), beams, on_value=0.0, off_value=IMPOSSIBLE)
-    live = _Live(tf.fill([batch, beams], START_ID), first, model.start(memory, beams))
+    live = _Live(tf.fill([batch, beams], START_ID), first, model.start(memory, beams, steps))
     zeros = tf.zeros([batch, beams], tf.int32)
     finished = _Finished(tf.fill([batch, beams], IMPOSSIBLE), zeros, zeros)
     history = _History(

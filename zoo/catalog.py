@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 # Families by module and class: the catalog itself can be read without TensorFlow.
 _RECURRENT = ("recurrent", "RecurrentSeq2Seq")
+_TRANSFORMER = ("transformer", "TransformerSeq2Seq")
+_VASWANI = "Vaswani et al. 2017, https://arxiv.org/abs/1706.03762"
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,13 @@ class CatalogEntry:
 
     def build(self, vocab_size: int, **options: Any) -> Seq2SeqModel:
         """An untrained model with all its weights; `options` replace those of the entry."""
-        model = self.model_class()(vocab_size=vocab_size, **{**self.options, **options})
+        model = self.instance(vocab_size, **options)
         model.build_from_ids()
         return model
+
+    def instance(self, vocab_size: int, **options: Any) -> Seq2SeqModel:
+        """An untrained model whose weights are not made yet."""
+        return self.model_class()(vocab_size=vocab_size, **{**self.options, **options})
 
 
 MODELS: dict[str, CatalogEntry] = {
@@ -64,9 +70,65 @@ MODELS: dict[str, CatalogEntry] = {
     ),
     "rnn-qkv": CatalogEntry(
         "queries compared with keys by scaled dot products, values summed by the result",
-        "Vaswani et al. 2017, https://arxiv.org/abs/1706.03762",
+        _VASWANI,
         _RECURRENT,
         {"attention": "qkv"},
+    ),
+    "transformer-tiny": CatalogEntry(
+        "self-attention, 4 + 4 layers of width 128: for small corpora and two cores",
+        "Wu et al. 2021, https://aclanthology.org/2021.acl-long.480",
+        _TRANSFORMER,
+        {
+            "width": 128,
+            "encoder_layers": 4,
+            "decoder_layers": 4,
+            "num_heads": 4,
+            "feedforward_dim": 256,
+            "dropout": 0.3,
+        },
+        {"batch_tokens": 4096, "learning_rate": 0.004, "warmup_steps": 1000},
+    ),
+    "transformer-small": CatalogEntry(
+        "self-attention, 6 + 6 layers of width 256",
+        _VASWANI,
+        _TRANSFORMER,
+        {
+            "width": 256,
+            "encoder_layers": 6,
+            "decoder_layers": 6,
+            "num_heads": 4,
+            "feedforward_dim": 1024,
+            "dropout": 0.2,
+        },
+        {"batch_tokens": 4096, "learning_rate": 0.002, "warmup_steps": 2000},
+    ),
+    "transformer-base": CatalogEntry(
+        "self-attention, 6 + 6 layers of width 512",
+        _VASWANI,
+        _TRANSFORMER,
+        {
+            "width": 512,
+            "encoder_layers": 6,
+            "decoder_layers": 6,
+            "num_heads": 8,
+            "feedforward_dim": 2048,
+            "dropout": 0.1,
+        },
+        {"batch_tokens": 8192, "learning_rate": 0.0007, "warmup_steps": 4000},
+    ),
+    "transformer-big": CatalogEntry(
+        "self-attention, 6 + 6 layers of width 1024",
+        _VASWANI,
+        _TRANSFORMER,
+        {
+            "width": 1024,
+            "encoder_layers": 6,
+            "decoder_layers": 6,
+            "num_heads": 16,
+            "feedforward_dim": 4096,
+            "dropout": 0.3,
+        },
+        {"batch_tokens": 8192, "learning_rate": 0.0005, "warmup_steps": 4000},
     ),
 }
 

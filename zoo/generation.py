@@ -168,7 +168,7 @@ def greedy_search(
             tf.fill([batch], START_ID),
             tf.zeros([batch]),
             tf.zeros([batch], tf.int32),
-            model.start(memory, 1),
+            model.start(memory, 1, steps),
             written,
             looked_at,
         ),

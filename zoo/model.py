@@ -23,7 +23,7 @@ class Seq2SeqModel(keras.Model):
     - `encode(source) -> memory`: all that is fixed while a target is written: projected keys and
       values, the mask of the source. It is never tiled or reordered: the N beams of a sentence
       are N queries of the same memory.
-    - `start(memory, num_beams) -> state`: a nest of tensors of leading shape (B, N).
+    - `start(memory, num_beams, max_steps) -> state`: a nest of tensors, for at most so many steps.
     - `step(token_ids (B, N), state, memory) -> logits (B, N, V), state, scores (B, N, S)`.
     - `reorder(state, beams (B, N)) -> state`: the state of the beams chosen.
 
@@ -39,7 +39,7 @@ class Seq2SeqModel(keras.Model):
     def encode(self, source: tf.Tensor, training: bool = False) -> Nest:
         raise NotImplementedError
 
-    def start(self, memory: Nest, num_beams: int = 1) -> Nest:
+    def start(self, memory: Nest, num_beams: int = 1, max_steps: tf.Tensor | None = None) -> Nest:
         raise NotImplementedError
 
     def step(

@@ -172,7 +172,7 @@ class RecurrentSeq2Seq(Seq2SeqModel):
         )
         return RecurrentMemory(attended, self.bridge(last), mask)
 
-    def start(self, memory, num_beams=1):
+    def start(self, memory, num_beams=1, max_steps=None):
         start = tf.repeat(memory.start[:, None], num_beams, axis=1)
         return self.cell.initial_states(start)
 

@@ -1,0 +1,229 @@
+"""The blocks of a Transformer. Shapes: B batch, S source, T target, N beams, D width, H heads."""
+
+from __future__ import annotations
+
+import keras
+from keras import ops
+
+from .attention import Memory, positive_int
+from .qkv import QKVAttention
+from .self_attention import SelfAttention
+
+
+class _Block(keras.layers.Layer):
+    """What encoder and decoder blocks share: their arguments, and the residual connection.
+
+    Args:
+        num_heads: heads H of each attention.
+        feedforward_dim: width of the feed-forward layer's middle.
+        dropout: rate on what each sublayer adds.
+        attention_dropout: rate on attention weights.
+        activation_dropout: rate in the middle of the feed-forward layer.
+        norm_first: normalise what goes into a sublayer (pre-norm, easier to train) rather than
+            the sum that comes out (post-norm, as first published).
+        activation: of the feed-forward layer.
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        feedforward_dim: int,
+        dropout: float = 0.1,
+        attention_dropout: float = 0.0,
+        activation_dropout: float = 0.0,
+        norm_first: bool = True,
+        activation: str = "relu",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.supports_masking = True
+        self.num_heads = positive_int("num_heads", num_heads)
+        self.feedforward_dim = positive_int("feedforward_dim", feedforward_dim)
+        self.dropout = dropout
+        self.attention_dropout = attention_dropout
+        self.activation_dropout = activation_dropout
+        self.norm_first = norm_first
+        self.activation = activation
+        self._residual_dropout = keras.layers.Dropout(dropout)
+        self._activation_dropout = keras.layers.Dropout(activation_dropout)
+
+    def _key_dim(self, width: int) -> int:
+        if width % self.num_heads:
+            raise ValueError(
+                "The width must be a multiple of num_heads, so that the heads side by side are as "
+                f"wide as the input. Received: width={width}, num_heads={self.num_heads}"
+            )
+        return width // self.num_heads
+
+    def _build_feed_forward(self, width: int) -> None:
+        self._expand = keras.layers.Dense(self.feedforward_dim, self.activation, name="expand")
+        self._contract = keras.layers.Dense(width, name="contract")
+        self._expand.build((None, width))
+        self._contract.build((None, self.feedforward_dim))
+
+    def _build_norms(self, width: int, names: tuple[str, ...]) -> None:
+        for name in names:
+            norm = keras.layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm")
+            norm.build((None, width))
+            setattr(self, f"_{name}_norm", norm)
+
+    def _feed_forward(self, x, training):
+        hidden = self._activation_dropout(self._expand(x), training=training)
+        return self._contract(hidden)
+
+    def _residual(self, x, norm, sublayer, training):
+        """`x` plus what the sublayer makes of it; the sublayer's other results beside it."""
+        added, *others = sublayer(norm(x) if self.norm_first else x)
+        x = x + self._residual_dropout(added, training=training)
+        return (x if self.norm_first else norm(x), *others)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "feedforward_dim": self.feedforward_dim,
+            "dropout": self.dropout,
+            "attention_dropout": self.attention_dropout,
+            "activation_dropout": self.activation_dropout,
+            "norm_first": self.norm_first,
+            "activation": self.activation,
+        }
+
+
+@keras.saving.register_keras_serializable(package="attention_zoo")
+class TransformerEncoderBlock(_Block):
+    """Self-attention, then a feed-forward layer, each with a residual connection.
+
+    Args: those of the constructor, `num_heads`, `feedforward_dim`, `dropout=0.1`,
+        `attention_dropout=0.0`, `activation_dropout=0.0`, `norm_first=True`,
+        `activation="relu"`.
+
+    Call arguments:
+        inputs: (B, S, D).
+        mask: boolean (B, S), False for padding.
+
+    Returns:
+        (B, S, D). With `norm_first`, what the last block gives still has to be normalised.
+
+    Example:
+
+    >>> x = TransformerEncoderBlock(num_heads=4, feedforward_dim=256)(x, mask=mask)
+
+    Reference: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762
+    """
+
+    def build(self, inputs_shape):
+        width = inputs_shape[-1]
+        self.self_attention = SelfAttention(
+            self.num_heads,
+            self._key_dim(width),
+            dropout=self.attention_dropout,
+            name="self_attention",
+        )
+        self.self_attention.build(inputs_shape)
+        self._build_feed_forward(width)
+        self._build_norms(width, ("attention", "feed_forward"))
+        self.built = True
+
+    def call(self, inputs, mask=None, training=None):
+        def attend(x):
+            return (self.self_attention(x, mask=mask, training=training),)
+
+        def feed_forward(x):
+            return (self._feed_forward(x, training),)
+
+        (x,) = self._residual(inputs, self._attention_norm, attend, training)
+        (x,) = self._residual(x, self._feed_forward_norm, feed_forward, training)
+        return x
+
+    def compute_output_shape(self, inputs_shape):
+        return inputs_shape
+
+
+@keras.saving.register_keras_serializable(package="attention_zoo")
+class TransformerDecoderBlock(_Block):
+    """Causal self-attention, attention to a source, then a feed-forward layer.
+
+    Args: those of the constructor, as for `TransformerEncoderBlock`.
+
+    Call arguments:
+        inputs: (B, T, D).
+        memory: what `project(source_states, mask)` returned.
+
+    Returns:
+        (B, T, D) and the weights over the source (B, H, T, S), always both.
+
+    Example:
+
+    >>> block = TransformerDecoderBlock(num_heads=4, feedforward_dim=256)
+    >>> block.build(target.shape)
+    >>> memory = block.project(source_states, mask=source_mask)       # once for a source
+    >>> x, weights = block(target, memory)                            # all steps, or
+    >>> x, weights, cache = block.step(x, block.initial_cache(B, 64), 0, memory)   # one by one
+
+    Reference: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762
+    """
+
+    def build(self, inputs_shape, *memory_shapes):
+        width = inputs_shape[-1]
+        sizes = (self.num_heads, self._key_dim(width))
+        self.self_attention = SelfAttention(
+            *sizes, dropout=self.attention_dropout, causal=True, name="self_attention"
+        )
+        self.cross_attention = QKVAttention(
+            *sizes, dropout=self.attention_dropout, name="cross_attention"
+        )
+        self.self_attention.build(inputs_shape)
+        self.cross_attention.build(inputs_shape, (None, None, width))
+        self._build_feed_forward(width)
+        self._build_norms(width, ("attention", "cross_attention", "feed_forward"))
+        self.built = True
+
+    def project(self, source_states, mask=None) -> Memory:
+        """Keys and values of the source (B, S, D), to be used at every step."""
+        return self.cross_attention.project(source_states, mask=mask)
+
+    def call(self, inputs, memory: Memory, training=None):
+        def attend(x):
+            return (self.self_attention(x, training=training),)
+
+        (x,) = self._residual(inputs, self._attention_norm, attend, training)
+        return self._attend_and_feed(x, memory, training)
+
+    def initial_cache(self, batch_size, max_length) -> Memory:
+        """A cache for `max_length` steps of `batch_size` sequences."""
+        return self.self_attention.initial_cache(batch_size, max_length)
+
+    def step(self, inputs, cache: Memory, index, memory: Memory):
+        """One step of the N hypotheses of each source.
+
+        Args:
+            inputs: (B, N, D), the new position of each hypothesis.
+            cache: of B N sequences, hypotheses of one source side by side.
+            index: how many steps came before.
+            memory: of B sources.
+
+        Returns:
+            (B, N, D), the weights over the source (B, H, N, S), and the cache for the next step.
+        """
+        shape = ops.shape(inputs)
+
+        def attend(x):
+            rows = ops.reshape(x, (-1, 1, x.shape[-1]))  # (B*N, 1, D)
+            outputs, _, new = self.self_attention.step(rows, cache, index)
+            return ops.reshape(outputs, shape), new
+
+        x, cache = self._residual(inputs, self._attention_norm, attend, training=False)
+        x, weights = self._attend_and_feed(x, memory, training=False)
+        return x, weights, cache
+
+    def _attend_and_feed(self, x, memory: Memory, training):
+        def attend(x):
+            return self.cross_attention.attend(x, memory, training=training)
+
+        def feed_forward(x):
+            return (self._feed_forward(x, training),)
+
+        x, weights = self._residual(x, self._cross_attention_norm, attend, training)
+        (x,) = self._residual(x, self._feed_forward_norm, feed_forward, training)
+        return x, weights

@@ -1,0 +1,224 @@
+"""The Transformer as a sequence-to-sequence model: self-attention in place of recurrence."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ..layers.transformer import TransformerDecoderBlock, TransformerEncoderBlock
+from .model import Nest, Seq2SeqModel
+from .tokenizer import PAD_ID
+
+
+class TransformerMemory(NamedTuple):
+    """What the decoder reads while it writes.
+
+    Attributes:
+        blocks: keys, values and mask of the source for each block of the decoder.
+        mask: True where the source is not padding, (B, S).
+    """
+
+    blocks: tuple[Nest, ...]
+    mask: tf.Tensor
+
+
+class TransformerState(NamedTuple):
+    """Where the decoder stands.
+
+    Attributes:
+        caches: keys and values of what was written, for each block, with B N rows.
+        index: how many steps were made.
+    """
+
+    caches: tuple[Nest, ...]
+    index: tf.Tensor
+
+
+@keras.saving.register_keras_serializable(package="attention_zoo")
+class TransformerSeq2Seq(Seq2SeqModel):
+    """Encoder and decoder of self-attention, joined by attention of the decoder to the source.
+
+    Args:
+        vocab_size: subwords V of the one vocabulary of source and target.
+        width: width D of all states.
+        encoder_layers: blocks of the encoder.
+        decoder_layers: blocks of the decoder.
+        num_heads: heads H of each attention; divides `width`.
+        feedforward_dim: width of the middle of each feed-forward layer.
+        dropout: rate on embeddings and on what each sublayer adds.
+        attention_dropout: rate on attention weights.
+        activation_dropout: rate in the middle of the feed-forward layers.
+        norm_first: pre-norm if true, post-norm as first published if not.
+        positions: `"sinusoidal"`, of any length, or `"learned"`, of at most `max_length`.
+        max_length: longest source or target with learned positions.
+        tie_embeddings: read the vocabulary with the embedding itself.
+
+    Example:
+
+    >>> model = TransformerSeq2Seq(vocab_size=8000, width=128, num_heads=4)
+    >>> model.compile(optimizer="adam", loss=SmoothedCrossEntropy(0.1))
+    >>> model.fit(batches)      # of ({"source": (B, S), "target": (B, T)}, labels (B, T))
+
+    References: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; on pre-norm Xiong et al.
+    2020, https://arxiv.org/abs/2002.04745
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        width: int = 128,
+        encoder_layers: int = 4,
+        decoder_layers: int = 4,
+        num_heads: int = 4,
+        feedforward_dim: int = 256,
+        dropout: float = 0.1,
+        attention_dropout: float = 0.0,
+        activation_dropout: float = 0.0,
+        norm_first: bool = True,
+        positions: str = "sinusoidal",
+        max_length: int = 512,
+        tie_embeddings: bool = True,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if width % num_heads:
+            raise ValueError(
+                "width must be a multiple of num_heads. "
+                f"Received: width={width}, num_heads={num_heads}"
+            )
+        if positions not in ("sinusoidal", "learned"):
+            raise ValueError(
+                f"positions is sinusoidal or learned. Received: positions={positions!r}"
+            )
+        self.config = {
+            "vocab_size": vocab_size,
+            "width": width,
+            "encoder_layers": encoder_layers,
+            "decoder_layers": decoder_layers,
+            "num_heads": num_heads,
+            "feedforward_dim": feedforward_dim,
+            "dropout": dropout,
+            "attention_dropout": attention_dropout,
+            "activation_dropout": activation_dropout,
+            "norm_first": norm_first,
+            "positions": positions,
+            "max_length": max_length,
+            "tie_embeddings": tie_embeddings,
+        }
+        near = keras.initializers.RandomNormal(stddev=width**-0.5)
+        self.embedding = keras.layers.Embedding(vocab_size, width, near, name="embedding")
+        arguments = (
+            num_heads,
+            feedforward_dim,
+            dropout,
+            attention_dropout,
+            activation_dropout,
+            norm_first,
+        )
+        self.encoder_blocks = [
+            TransformerEncoderBlock(*arguments, name=f"encoder_{i}") for i in range(encoder_layers)
+        ]
+        self.decoder_blocks = [
+            TransformerDecoderBlock(*arguments, name=f"decoder_{i}") for i in range(decoder_layers)
+        ]
+        self.norms = [
+            keras.layers.LayerNormalization(epsilon=1e-6, name=f"{side}_norm")
+            for side in ("encoder", "decoder")
+        ]
+        self.dropout = keras.layers.Dropout(dropout, name="dropout")
+
+    def build(self, input_shape=None):
+        config = self.config
+        shape = (None, None, config["width"])
+        self.embedding.build((None, None))
+        for layer in [*self.encoder_blocks, *self.decoder_blocks, *self.norms]:
+            layer.build(shape)
+        vocabulary = (config["vocab_size"], config["width"])
+        if not config["tie_embeddings"]:
+            self.vocabulary_kernel = self.add_weight(
+                vocabulary, "glorot_uniform", name="vocabulary_kernel"
+            )
+        self.vocabulary_bias = self.add_weight(vocabulary[:1], "zeros", name="vocabulary_bias")
+        if config["positions"] == "learned":
+            self.position_embedding = self.add_weight(
+                (config["max_length"], config["width"]),
+                keras.initializers.RandomNormal(stddev=0.02),
+                name="position_embedding",
+            )
+        self.built = True
+
+    def vocabulary_weights(self):
+        tied = self.config["tie_embeddings"]
+        kernel = self.embedding.embeddings if tied else self.vocabulary_kernel
+        return tf.convert_to_tensor(kernel), tf.convert_to_tensor(self.vocabulary_bias)
+
+    def encode(self, source, training=False):
+        mask = tf.not_equal(source, PAD_ID)
+        x = self._embed(source, tf.range(tf.shape(source)[1]), training)
+        for block in self.encoder_blocks:
+            x = block(x, mask=mask, training=training)
+        x = self._normalized(x, 0)
+        return TransformerMemory(tuple(b.project(x, mask) for b in self.decoder_blocks), mask)
+
+    def start(self, memory, num_beams=1, max_steps=None):
+        if max_steps is None:
+            max_steps = self.config["max_length"]
+        rows = tf.shape(memory.mask)[0] * num_beams
+        caches = tuple(block.initial_cache(rows, max_steps) for block in self.decoder_blocks)
+        return TransformerState(caches, tf.constant(0))
+
+    def step(self, token_ids, state, memory):
+        x = self._embed(token_ids, state.index[None], training=False)
+        caches = []
+        for block, cache, source in zip(
+            self.decoder_blocks, state.caches, memory.blocks, strict=True
+        ):
+            x, weights, cache = block.step(x, cache, state.index, source)
+            caches.append(cache)
+        logits = self.logits(self._normalized(x, 1))
+        state = TransformerState(tuple(caches), state.index + 1)
+        return logits, state, tf.reduce_mean(weights, axis=1)
+
+    def reorder(self, state, beams):
+        first = tf.range(tf.shape(beams)[0])[:, None] * beams.shape[1]
+        rows = tf.reshape(first + beams, [-1])
+        caches = tf.nest.map_structure(lambda x: tf.gather(x, rows), state.caches)
+        return state._replace(caches=caches)
+
+    def hidden(self, inputs, training=False):
+        memory = self.encode(inputs["source"], training=training)
+        target = inputs["target"]
+        x = self._embed(target, tf.range(tf.shape(target)[1]), training)
+        for block, source in zip(self.decoder_blocks, memory.blocks, strict=True):
+            x, _ = block(x, source, training=training)
+        return self._normalized(x, 1)
+
+    def _embed(self, ids, positions, training):
+        """Embeddings of (B, T) ids at positions (T,), scaled to the size of the positions."""
+        embedded = self.embedding(ids) * self.config["width"] ** 0.5
+        if self.config["positions"] == "learned":
+            added = tf.gather(tf.convert_to_tensor(self.position_embedding), positions)
+        else:
+            added = sinusoids(positions, self.config["width"])
+        return self.dropout(embedded + tf.cast(added, embedded.dtype), training=training)
+
+    def _normalized(self, x, side):
+        return self.norms[side](x) if self.config["norm_first"] else x
+
+    def get_config(self):
+        return {**super().get_config(), **self.config}
+
+
+def sinusoids(positions: tf.Tensor, width: int) -> tf.Tensor:
+    """Sines, then cosines, of positions (T,) at `width // 2` wavelengths from 2 pi to 20,000 pi.
+
+    Reference: Vaswani et al. 2017, section 3.5
+    """
+    half = width // 2
+    rates = np.exp(-np.log(10000.0) * np.arange(half) / max(half - 1, 1)).astype(np.float32)
+    angles = tf.cast(positions, tf.float32)[:, None] * rates
+    waves = tf.concat([tf.sin(angles), tf.cos(angles)], axis=-1)
+    return tf.pad(waves, [[0, 0], [0, width - 2 * half]])
