@@ -174,7 +174,10 @@ class _Rows:
 
 
 def _lines(path: str) -> Iterator[bytes]:
-    """The lines of a file as bytes, without line ends and byte order mark; gzip is unpacked."""
+    """The lines of a file as bytes, without byte order mark; gzip is unpacked.
+
+    A CR before the line feed stays: it is white space at the end of a text, which is removed there.
+    """
     try:
         with open(os.path.expanduser(path), "rb") as raw:
             packed = raw.peek(2)[:2] == b"\x1f\x8b"
@@ -186,7 +189,7 @@ def _lines(path: str) -> Iterator[bytes]:
                     line = line.removeprefix(b"\xef\xbb\xbf")
                     if not line:
                         return
-                yield line.removesuffix(b"\n").removesuffix(b"\r")
+                yield line.removesuffix(b"\n")
     except FileNotFoundError:
         raise DataError(f"{path} does not exist. Give the path of a text file.") from None
     except IsADirectoryError:
