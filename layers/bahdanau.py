@@ -2,6 +2,8 @@
 
 import math
 
+from typing import Any
+
 import keras
 from keras import initializers, ops
 
@@ -101,7 +103,7 @@ def additive_score(query, keys, scale):
     and reading the whole, and needs a fraction of the memory.
     """
     parts = _parts(query, keys)
-    scores = []
+    scores: list[Any] = []
     for query_part, keys_part in zip(split(query, parts), split(keys, parts), strict=True):
         query_part = after(scores[-1] if scores else None, query_part)
         hidden = _hidden(query_part, keys_part)
@@ -111,7 +113,9 @@ def additive_score(query, keys, scale):
     def gradient(*arguments, upstream=None):
         # Backends differ in how they hand in the gradient of the scores, (B, T, S).
         upstream = arguments[0] if upstream is None else upstream
-        to_query, to_keys, to_scale = [], [], []
+        to_query: list[Any] = []
+        to_keys: list[Any] = []
+        to_scale: list[Any] = []
         tensors = (query, keys, upstream)
         for part in zip(*(split(tensor, parts) for tensor in tensors), strict=True):
             query_part = after(to_keys[-1] if to_keys else None, part[0])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,10 @@ class Checkpoints:
         """Writes the values of Keras variables and `progress` (JSON) for a step."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step-{step:09d}.npz"
-        arrays = {f"{i:04d}": np.asarray(variable) for i, variable in enumerate(variables)}
+        arrays: dict[str, Any] = {f"{i:04d}": np.asarray(v) for i, v in enumerate(variables)}
+        arrays[PROGRESS] = np.array(json.dumps(progress))
         with written_atomically(path) as aside:
-            np.savez(aside, **{PROGRESS: np.array(json.dumps(progress))}, **arrays)
+            np.savez(aside, **arrays)
         for old in self.paths()[self.keep :]:
             old.unlink()
         return path
@@ -60,10 +61,10 @@ class Checkpoints:
         for path in self.paths():
             try:
                 arrays = _read(path)
-            except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, EOFError):
+                progress = json.loads(str(arrays.pop(PROGRESS)))
+            except Exception:  # there are as many kinds of errors as ways of being damaged
                 broken.append(path.name)
                 continue
-            progress = json.loads(str(arrays.pop(PROGRESS)))
             _assign(path, variables, [arrays[name] for name in sorted(arrays)])
             return progress
         if broken:
@@ -75,8 +76,14 @@ class Checkpoints:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    # An array's header says how much of its file is an array; a checksum is of all of it, so each
+    # file is read whole before it is believed.
+    with zipfile.ZipFile(path) as archive:
+        files = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
+    return {
+        name: np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+        for name, data in files.items()
+    }
 
 
 def _assign(path: Path, variables: Sequence[Any], arrays: list[np.ndarray]) -> None:

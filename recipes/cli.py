@@ -88,7 +88,11 @@ def list_models() -> None:
     for name, entry in MODELS.items():
         models.add_row(name, entry.description, entry.paper)
     recipes = Table(
-        "recipe", "what it does", "embedded default", title="Recipes", title_justify="left",
+        "recipe",
+        "what it does",
+        "embedded default",
+        title="Recipes",
+        title_justify="left",
         box=None,
     )
     for name in TASKS:

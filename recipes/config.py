@@ -37,7 +37,9 @@ class RunConfig:
 
     vocab_size: int = setting(8000, "most subwords; a small corpus gives fewer")
     subwords: str = setting("bpe", "or unigram")
-    character_coverage: float = setting(0.9999, "share of the characters that get a subword of their own")
+    character_coverage: float = setting(
+        0.9999, "share of the characters that get a subword of their own"
+    )
     max_source_length: int = setting(128, "in subwords; longer rows are left out of training")
     max_target_length: int = setting(128, "in subwords; also the longest target that is written")
 
@@ -46,7 +48,9 @@ class RunConfig:
     warmup_steps: int = setting(500, "of the warm-up; then the rate falls with 1 / sqrt(step)")
     label_smoothing: float = setting(0.1, "share of the target distribution that is spread evenly")
     clip_norm: float = setting(1.0, "largest norm of all gradients together; 0 for no limit")
-    average_decay: float = setting(0.998, "of the moving average of the weights that is evaluated; 0 for none")
+    average_decay: float = setting(
+        0.998, "of the moving average of the weights that is evaluated; 0 for none"
+    )
 
     metric: str = setting("bleu", "decides which weights are best: bleu, chrf or exact_match")
     bleu_tokenize: str = setting("auto", "sacreBLEU's tokenization: none, 13a, zh, char, ...")
@@ -69,9 +73,7 @@ class RunConfig:
                     f"Received: {getattr(self, name)}"
                 )
         if not 0 <= self.average_decay < 1:
-            raise ConfigError(
-                f"average_decay must lie in [0, 1). Received: {self.average_decay}"
-            )
+            raise ConfigError(f"average_decay must lie in [0, 1). Received: {self.average_decay}")
         if self.subwords not in ("bpe", "unigram"):
             raise ConfigError(f"subwords is bpe or unigram. Received: {self.subwords}")
         if (self.train is None) != (self.valid is None):

@@ -58,7 +58,7 @@ class InverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
     """
 
     def __init__(self, peak: float, warmup_steps: int):
-        if peak <= 0 or warmup_steps < 1:
+        if not peak > 0 or warmup_steps < 1:
             raise ValueError(
                 "peak must be positive and warmup_steps at least 1. "
                 f"Received: peak={peak}, warmup_steps={warmup_steps}"

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from ..zoo.catalog import MODELS, entry
 from .config import Budget, ConfigError, RunConfig
 from .pair_files import PairCorpus, read_pairs
-
 from .runtime import load_tensorflow
 
 if TYPE_CHECKING:

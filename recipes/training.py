@@ -89,8 +89,7 @@ def train(
         if loop.stop_request.signal_number is not None:
             raise Interrupted(
                 loop.stop_request.signal_number,
-                f"stopped and saved at step {loop.progress.step:,}; "
-                "give the same command to go on",
+                f"stopped and saved at step {loop.progress.step:,}; give the same command to go on",
             )
     return loop.finish()
 

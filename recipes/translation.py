@@ -4,8 +4,8 @@
     python recipes/translation.py                    the embedded default, dates into Chinese
 
 Takes the same options as `attention-zoo train translation`. Most often set:
---model rnn | rnn-bahdanau | rnn-luong | rnn-qkv | transformer-tiny, --max-minutes, --set vocab_size=8000,
---set model.dropout=0.3.
+--model (rnn, rnn-bahdanau, rnn-luong, rnn-qkv, transformer-tiny), --max-minutes,
+--set vocab_size=8000, --set model.dropout=0.3.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ any graph and in any exported model. Shapes: B batch, N hypotheses, T target len
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -56,7 +56,7 @@ class GenerationOptions:
                 "min_length must be smaller than max_length, which counts the end too. "
                 f"Received: min_length={self.min_length}, max_length={self.max_length}"
             )
-        if self.length_penalty < 0:
+        if not self.length_penalty >= 0:
             raise ValueError(
                 f"length_penalty is not negative. Received: length_penalty={self.length_penalty}"
             )
@@ -109,7 +109,7 @@ class Hypotheses(NamedTuple):
 
     ids: tf.Tensor
     scores: tf.Tensor
-    attention: tf.Tensor | None
+    attention: Any  # a tensor, or None
 
 
 def generate(

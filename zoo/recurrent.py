@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -88,7 +88,7 @@ class RecurrentSeq2Seq(Seq2SeqModel):
                 "readout_units out or set tie_embeddings=False. Received: "
                 f"readout_units={readout_units}, embedding_dim={embedding_dim}"
             )
-        self.config = {
+        self.config: dict[str, Any] = {
             "vocab_size": vocab_size,
             "attention": attention,
             "embedding_dim": embedding_dim,
@@ -234,4 +234,3 @@ class RecurrentSeq2Seq(Seq2SeqModel):
 
     def get_config(self):
         return {**super().get_config(), **self.config}
-

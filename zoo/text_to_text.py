@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -35,11 +36,12 @@ class TextToText:
     |---|---|---|
     | `serving_default` | `text` (B,) | `text` (B,), `score` (B,) |
     | `n_best` | `text` (B,) | `text` (B, N), `score` (B, N) |
-    | `explain` | `text` (B,) | `text` (B,), `source_tokens` (B, S), `target_tokens` (B, T), `attention` (B, T, S) |
+    | `explain` | `text` (B,) | those of `serving_default`, and the three below |
     | `score` | `text`, `target` (B,) | `score` (B,), `tokens` (B,) |
 
-    `score` of the first two is what hypotheses are ranked by, log p over the length penalty;
-    the signature `score` gives log p of the target itself and the number of its subwords, end
+    `explain` adds `source_tokens` (B, S), `target_tokens` (B, T) and `attention` (B, T, S).
+    `score` of the first three is what hypotheses are ranked by, log p over the length penalty; the
+    signature `score` gives log p of the target itself and the number of its subwords, end
     included. Padding is "" and 0. Texts longer than `max_source_length` subwords are cut.
 
     Args:
@@ -148,11 +150,11 @@ class TextToText:
 
     def _rows(
         self, signature: str, batch_size: int, *columns: Sequence[str]
-    ) -> Iterator[dict[str, np.ndarray]]:
+    ) -> Iterator[dict[str, Any]]:
         """Runs a signature in batches of texts of similar length; one dictionary a row."""
         # A batch runs for as long as its longest row, so rows of like length go together.
         order = sorted(range(len(columns[0])), key=lambda i: len(columns[0][i]))
-        rows: list[dict[str, np.ndarray]] = [{}] * len(order)
+        rows: list[dict[str, Any]] = [{}] * len(order)
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             arguments = [tf.constant([column[i] for i in chosen]) for column in columns]

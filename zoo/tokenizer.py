@@ -159,4 +159,3 @@ class SubwordTokenizer:
         """The piece of each id in the graph, of the shape of `ids`; padding gives ""."""
         pieces = self.graph_tokenizer.id_to_string(ids)
         return tf.where(tf.equal(ids, PAD_ID), tf.zeros_like(pieces), pieces)
-

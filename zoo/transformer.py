@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -93,7 +93,7 @@ class TransformerSeq2Seq(Seq2SeqModel):
             raise ValueError(
                 f"positions is sinusoidal or learned. Received: positions={positions!r}"
             )
-        self.config = {
+        self.config: dict[str, Any] = {
             "vocab_size": vocab_size,
             "width": width,
             "encoder_layers": encoder_layers,

@@ -1,9 +1,9 @@
 """Gated recurrent units over time, with the gradients of their kernels taken out of the loop.
 
 Left to itself, the gradient of a loop makes the whole gradient of every weight at every step and
-adds it to a sum. But what a kernel gets is x^T dy summed over the steps: one product, once the x and
-the dy of all steps are known. So the loops here run on kernels that have no gradient, and the dy come
-back as the gradients of two terms of the gates of which every step has its own.
+adds it to a sum. But what a kernel gets is x^T dy summed over the steps: one product, once the x
+and the dy of all steps are known. So the loops here run on kernels that have no gradient, and the
+dy come back as the gradients of two terms of the gates of which every step has its own.
 
 Shapes: T steps, B batch, D units, E embedding width.
 """
@@ -104,12 +104,9 @@ class BidirectionalGRU(keras.layers.Layer):
 
     def build(self, input_shape, lengths_shape=None):
         width, gates = input_shape[-1], 3 * self.units
-        pair = _Pairwise
-        self.kernel = self.add_weight(
-            (2, width, gates), pair("glorot_uniform"), name="kernel"
-        )
+        self.kernel = self.add_weight((2, width, gates), _Pairwise("glorot_uniform"), name="kernel")
         self.recurrent_kernel = self.add_weight(
-            (2, self.units, gates), pair("orthogonal"), name="recurrent_kernel"
+            (2, self.units, gates), _Pairwise("orthogonal"), name="recurrent_kernel"
         )
         self.bias = self.add_weight((2, gates), "zeros", name="bias")
         self.candidate_bias = self.add_weight((2, self.units), "zeros", name="candidate_bias")
