@@ -1,7 +1,6 @@
 """Additive attention (Bahdanau et al. 2015)."""
 
 import math
-
 from typing import Any
 
 import keras

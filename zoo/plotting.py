@@ -204,7 +204,9 @@ def heat_map_bytes(
         >>> heat_map_bytes(explanation)[:4]
         b'\x89PNG'
     """
-    metadata: dict[str, str | None] = {"Title": clean_text(f"{explanation.text} → {explanation.target}")}
+    metadata: dict[str, str | None] = {
+        "Title": clean_text(f"{explanation.text} → {explanation.target}")
+    }
     if image_format == "svg":
         metadata["Date"] = None
     buffer = io.BytesIO()
