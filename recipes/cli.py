@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .checkpoint import CheckpointError
 from .config import ConfigError
 from .interruption import Interrupted
 from .pair_files import DataError
@@ -26,12 +27,16 @@ app = typer.Typer(
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
 BeamSize = Annotated[
-    int | None, typer.Option(help="Hypotheses kept by the search; that of the run if left out.")
+    int | None,
+    typer.Option(min=1, help="Hypotheses kept by the search; that of the run if left out."),
 ]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs a command and exits: 0, 2 with one line for wrong input, 130 after Ctrl-C."""
+    """Runs a command and exits: 0, 2 with one line for wrong input, 130 after Ctrl-C.
+
+    A training that SIGTERM stopped is not done: 143, as of any command that is ended by it.
+    """
     sys.exit(run_command(app, arguments))
 
 
@@ -41,17 +46,21 @@ def run_command(application: typer.Typer, arguments: list[str] | None = None) ->
 
     try:
         result = typer.main.get_command(application)(arguments, standalone_mode=False)
-    except (ConfigError, DataError, ServingError, _Refused) as error:
+    except (ConfigError, CheckpointError, DataError, ServingError, _Refused) as error:
         return _fail(str(error))
     except (typer.Abort, KeyboardInterrupt):
         return _fail("interrupted", 130)
     except Interrupted as stop:
         print(stop)
-        return 130 if stop.signal_number == 2 else 0
+        return 128 + stop.signal_number
     except BrokenPipeError:
         # The reader of a pipe has gone; what was written after it is nobody's.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _fail(f"{os.fspath(error.filename)}: {error.strerror}")
     except Exception as error:
         # What the parser refuses; its classes are click's, which typer has or brings itself.
         if not hasattr(error, "format_message"):
@@ -123,7 +132,7 @@ def train(
     ] = None,
     reverse: Annotated[bool, typer.Option("--reverse", help="Swap source and target.")] = False,
     max_steps: Annotated[int | None, typer.Option(min=1, help="Steps in all.")] = None,
-    max_minutes: Annotated[float | None, typer.Option(min=0, help="Minutes in all.")] = None,
+    max_minutes: Annotated[float | None, typer.Option(min=0.01, help="Minutes in all.")] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any setting; may be repeated."),
@@ -162,7 +171,7 @@ def evaluate(
     run: RunFolder,
     data: Annotated[str, typer.Option(help="Pair file with sources and references.")],
     beam_size: BeamSize = None,
-    length_penalty: Annotated[float | None, typer.Option(help="0 for none.")] = None,
+    length_penalty: Annotated[float | None, typer.Option(min=0, help="0 for none.")] = None,
     tokenize: Annotated[
         str | None, typer.Option(help="sacreBLEU's tokenization: 13a, zh, none, ...")
     ] = None,
@@ -185,12 +194,12 @@ def evaluate(
         config = replace(config, bleu_tokenize=tokenize)
     corpus = read_pairs(data, reverse=config.reverse, min_pairs=1)
     model = opened.load(**_given(beam_size=beam_size, length_penalty=length_penalty))
-    scores, perplexity = Evaluator(model, corpus, config).full()
-    values = {**scores.values, "perplexity": perplexity, "rows": len(corpus)}
+    scores = Evaluator(model, corpus, config).full()
     if as_json:
-        print(json.dumps({**values, "signatures": scores.signatures}, indent=2))
+        values = {**scores.values, "rows": len(corpus), "signatures": scores.signatures}
+        print(json.dumps(values, indent=2))
     else:
-        print(f"{scores}\nperplexity   {perplexity:6.2f}\nrows         {len(corpus):6,}")
+        print(f"{scores}\nrows: {len(corpus):,}")
 
 
 @app.command()
@@ -210,6 +219,8 @@ def predict(
     """
     if texts and input:
         raise _Refused("Give texts or --input, not both.")
+    if output and not output.absolute().parent.is_dir():
+        raise _Refused(f"{output} cannot be written: there is no folder {output.parent}.")
     sources = texts or _read_lines(input)
     load_tensorflow()
     from .files import written_atomically

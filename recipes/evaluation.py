@@ -50,25 +50,24 @@ class Evaluator:
     def quick(self) -> Evaluation:
         """Greedy outputs of some rows, with samples and the attention of pinned ones."""
         outputs = [p.text for p in self._greedy.predict(self._sources)]
-        scores = self._scores(outputs, self._references)
-        metrics = {**scores.values, "perplexity": self._perplexity(self._sources, self._references)}
+        scores = self._scores(self._sources, self._references, outputs)
         samples = list(zip(self._sources, self._references, outputs, strict=True))
         every = max(1, len(samples) // SAMPLES)
         pinned = sorted(self._sources[:: max(1, len(samples) // PINNED)][:PINNED], key=len)
-        return Evaluation(metrics, samples[::every][:SAMPLES], self._greedy.explain(pinned))
+        return Evaluation(scores.values, samples[::every][:SAMPLES], self._greedy.explain(pinned))
 
-    def full(self) -> tuple[Scores, float]:
-        """Scores of the whole corpus with the model's own search, and its perplexity."""
+    def full(self) -> Scores:
+        """Scores of the whole corpus with the model's own search."""
         outputs = [p.text for p in self.text_to_text.predict(self.corpus.sources)]
-        scores = self._scores(outputs, self.corpus.targets)
-        return scores, self._perplexity(self.corpus.sources, self.corpus.targets)
+        return self._scores(self.corpus.sources, self.corpus.targets, outputs)
 
-    def _scores(self, outputs: list[str], references: list[str]) -> Scores:
-        return translation_scores(outputs, references, self.config.bleu_tokenize)
-
-    def _perplexity(self, sources: list[str], references: list[str]) -> float:
+    def _scores(self, sources: list[str], references: list[str], outputs: list[str]) -> Scores:
+        scores = translation_scores(outputs, references, self.config.bleu_tokenize)
         log_p, tokens = self.text_to_text.score(sources, references)
-        return math.exp(min(-float(log_p.sum()) / int(tokens.sum()), 50.0))
+        cross_entropy = -float(log_p.sum()) / int(tokens.sum())  # of a subword, in nats
+        perplexity = math.exp(min(cross_entropy, 50.0))
+        values = {**scores.values, "cross_entropy": cross_entropy, "perplexity": perplexity}
+        return Scores(values, scores.signatures)
 
 
 def scores_by_length(text_to_text: TextToText, corpus: PairCorpus) -> tuple[float, float, float]:

@@ -14,13 +14,16 @@ _UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"
 
 @dataclass(frozen=True)
 class Scores:
-    """Values in percent by the name of their metric, and the signatures that say how they count."""
+    """Values by the name of their metric, and the signatures that say how they are counted.
+
+    Perplexity and cross entropy are of a subword; all others are percentages.
+    """
 
     values: dict[str, float]
     signatures: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        lines = [f"{name:<12} {value:6.2f}" for name, value in self.values.items()]
+        lines = [f"{name:<14}{value:7.2f}" for name, value in self.values.items()]
         lines += [f"{name}: {signature}" for name, signature in self.signatures.items()]
         return "\n".join(lines)
 

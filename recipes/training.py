@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -15,8 +16,9 @@ from ..zoo.text_to_text import TextToText
 from ..zoo.tokenizer import SubwordTokenizer
 from .averaging import WeightAverage
 from .batching import TokenBatches, TokenizedPairs
-from .config import Budget, RunConfig
+from .config import Budget, ConfigError, RunConfig
 from .evaluation import Evaluator
+from .files import written_atomically
 from .interruption import Interrupted, StopRequest
 from .optimizers import FusedAdam, InverseSquareRoot
 from .pair_files import PairCorpus
@@ -24,6 +26,10 @@ from .run import Run, build_model, text_to_text, write_json
 from .run_logger import RunLogger
 
 REPORT_SECONDS = 10.0
+
+
+class TrainingError(ConfigError):
+    """A training that cannot go on."""
 
 
 @dataclass
@@ -50,7 +56,7 @@ def train(
 
     Args:
         config: all that decides what is learnt.
-        run: the folder, opened for this config.
+        run: the folder, which is claimed when all is ready to start.
         train_corpus: what is learnt from.
         valid_corpus: what decides which weights are best, and when to stop.
         budget: how long to train; with neither limit, until the metric gets no better.
@@ -60,6 +66,8 @@ def train(
         The best model, with the search that the config asks for.
 
     Raises:
+        ConfigError: the text and the settings do not go together, or the folder is another run's.
+        DataError: no row is short enough, or one is longer than a batch.
         Interrupted: SIGINT or SIGTERM came; the run is saved.
     """
     keras.utils.set_random_seed(config.seed)
@@ -78,6 +86,10 @@ def train(
         f"{len(pairs):,} training pairs ({pairs.too_long:,} too long), "
         f"{len(batches.plan(0)):,} batches an epoch"
     )
+    run.open(config)
+    if not run.tokenizer_path.exists():
+        with written_atomically(run.tokenizer_path) as aside:
+            tokenizer.save(aside)
     loop = TrainingLoop(config, run, model, tokenizer, valid_corpus, budget, report)
     loop.restore()
     if not loop.is_over():
@@ -97,14 +109,15 @@ def train(
 def _tokenizer(config: RunConfig, run: Run, corpus: PairCorpus) -> SubwordTokenizer:
     if run.tokenizer_path.exists():
         return SubwordTokenizer.load(run.tokenizer_path)
-    tokenizer = SubwordTokenizer.train(
-        [*corpus.sources, *corpus.targets],
-        config.vocab_size,
-        config.subwords,
-        config.character_coverage,
-    )
-    tokenizer.save(run.tokenizer_path)
-    return tokenizer
+    try:
+        return SubwordTokenizer.train(
+            [*corpus.sources, *corpus.targets],
+            config.vocab_size,
+            config.subwords,
+            config.character_coverage,
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 class TrainingLoop(keras.callbacks.Callback):
@@ -175,6 +188,12 @@ class TrainingLoop(keras.callbacks.Callback):
         progress = self.progress
         progress.step += 1
         self._window.add(logs)
+        if not math.isfinite(logs["loss"]):
+            raise TrainingError(
+                f"The loss is {float(logs['loss'])} at step {progress.step:,}, with a learning rate of "
+                f"{float(self.trained.optimizer.learning_rate):.2e}. Lower learning_rate or clip_norm, "
+                "or raise warmup_steps, and train into a new folder."
+            )
         if self.average:
             self.average.update(progress.step)
         self._tick()
@@ -182,7 +201,7 @@ class TrainingLoop(keras.callbacks.Callback):
             self._report_training()
         stopped = self.stop_request.signal_number is not None
         over = self.is_over()
-        if (over and not stopped) or progress.step % self.config.evaluate_every == 0:
+        if over or progress.step % self.config.evaluate_every == 0:
             self._evaluate()
             over = self.is_over()
         over = over or stopped
@@ -203,7 +222,7 @@ class TrainingLoop(keras.callbacks.Callback):
     def finish(self) -> TextToText:
         """Scores the best model with the search of the config, and writes `metrics.json`."""
         best = self.run.load()
-        scores, perplexity = Evaluator(best, self.evaluator.corpus, self.config).full()
+        scores = Evaluator(best, self.evaluator.corpus, self.config).full()
         progress = self.progress
         write_json(
             self.run.metrics_path,
@@ -212,7 +231,7 @@ class TrainingLoop(keras.callbacks.Callback):
                 "minutes": round(progress.seconds / 60, 2),
                 "parameters": best.model.count_params(),
                 "best_step": progress.best_step,
-                "valid": {**scores.values, "perplexity": perplexity},
+                "valid": scores.values,
                 "signatures": scores.signatures,
                 "beam_size": best.generation.beam_size,
                 "length_penalty": best.generation.length_penalty,
@@ -222,7 +241,7 @@ class TrainingLoop(keras.callbacks.Callback):
         self.report(
             f"best at step {progress.best_step:,} of {progress.step:,}, "
             f"{progress.seconds / 60:.1f} minutes; validation, beam {best.generation.beam_size}:\n"
-            f"{scores}\nperplexity   {perplexity:6.2f}"
+            f"{scores}"
         )
         return best
 
