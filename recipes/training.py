@@ -189,10 +189,11 @@ class TrainingLoop(keras.callbacks.Callback):
         progress.step += 1
         self._window.add(logs)
         if not math.isfinite(logs["loss"]):
+            rate = float(self.trained.optimizer.learning_rate)
             raise TrainingError(
-                f"The loss is {float(logs['loss'])} at step {progress.step:,}, with a learning rate of "
-                f"{float(self.trained.optimizer.learning_rate):.2e}. Lower learning_rate or clip_norm, "
-                "or raise warmup_steps, and train into a new folder."
+                f"The loss is {float(logs['loss'])} at step {progress.step:,}, with a learning "
+                f"rate of {rate:.2e}. Lower learning_rate or clip_norm, or raise warmup_steps, "
+                "and train into a new folder."
             )
         if self.average:
             self.average.update(progress.step)
