@@ -92,7 +92,7 @@ class ServingError(Exception):
         return self.message
 
     def __repr__(self) -> str:
-        return f"ServingError({self.code.name}, {self.message!r})"
+        return f"{type(self).__name__}({self.code.name}, {self.message!r})"
 
     @property
     def status_text(self) -> str:

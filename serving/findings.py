@@ -24,7 +24,7 @@ class Finding:
     gate: str
     passed: bool
     found: str
-    numbers: dict[str, float] = field(default_factory=dict)
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{'ok  ' if self.passed else 'FAIL'} {self.gate}: {self.found}"

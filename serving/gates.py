@@ -307,7 +307,12 @@ def check_in_clean_process(
         request_file = Path(folder) / "samples.json"
         report_file = Path(folder) / "report.json"
         request_file.write_text(json.dumps(list(samples)))
-        command = [python, "-m", "attention_zoo.serving.gates", *map(os.fspath, paths)]
+        command = [
+            python,
+            "-m",
+            "attention_zoo.serving.gates",
+            *(os.fspath(path) for path in paths),
+        ]
         command += ["--samples", str(request_file), "--report", str(report_file)]
         environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
         done = subprocess.run(

@@ -11,6 +11,7 @@ import ctypes
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from . import c_api, protos
 
@@ -85,7 +86,7 @@ def core_operations() -> frozenset[str]:
     return frozenset(names - TEXT_OPERATIONS)
 
 
-def _nodes(saved_model) -> Iterator[tuple[str, object]]:
+def _nodes(saved_model) -> Iterator[tuple[str, Any]]:
     """Every node and the place it stands in."""
     for meta_graph in saved_model.meta_graphs:
         for node in meta_graph.graph_def.node:

@@ -52,7 +52,7 @@ _SCHEMA: dict[str, dict[str, tuple[int, str]]] = {
     "FunctionLibrary": {"function": (1, "[FunctionDef]")},
     "GraphDef": {"node": (1, "[NodeDef]"), "library": (2, "FunctionLibrary")},
     "MetaGraphDef": {"graph_def": (2, "GraphDef"), "signature_def": (5, "{SignatureDef}")},
-    "SignatureMap": {"signature_def": (5, "{SignatureDef}")},
+    "SignatureMap": {"signature_def": (1, "{SignatureDef}")},
     "SavedModel": {"meta_graphs": (2, "[MetaGraphDef]")},
     "RunOptions": {"timeout_in_ms": (2, "int64")},
     "ConfigProto": {

@@ -87,6 +87,7 @@ class SavedModelSession:
             self._api.TF_DeleteGraph(self._graph)
             self._closed = True
             raise
+        # All signatures as a SignatureDefMap of TensorFlow Serving, with what is not read here.
         self.signature_map: bytes = _signature_bytes(meta_graph)
         self.signatures: dict[str, Signature] = {
             name: _to_signature(name, proto) for name, proto in meta_graph.signature_def.items()
@@ -204,7 +205,7 @@ class SavedModelSession:
                     None,
                     status,
                 )
-            return [c_api.to_array(tensor) for tensor in results]
+            return [c_api.to_array(tensor) for tensor in results if tensor]
         finally:
             if options is not None:
                 api.TF_DeleteBuffer(options)
@@ -261,7 +262,6 @@ class SavedModelSession:
 
 
 def _signature_bytes(meta_graph) -> bytes:
-    """All signatures, serialized so that any SignatureDef message can be read from them."""
     signatures = protos.SignatureMap()
     for name, proto in meta_graph.signature_def.items():
         signatures.signature_def[name].CopyFrom(proto)

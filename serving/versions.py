@@ -18,7 +18,7 @@ def find_versions(base_path: str | os.PathLike) -> dict[int, Path]:
     """
     found: dict[int, Path] = {}
     try:
-        entries = sorted(os.scandir(base_path), key=lambda entry: entry.name)
+        entries = sorted(os.scandir(os.fspath(base_path)), key=lambda entry: entry.name)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     for entry in entries:

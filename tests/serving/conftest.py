@@ -1,15 +1,16 @@
-"""One toy model, exported once, for all tests of serving."""
+"""Models written once for all tests of serving; what imports TensorFlow is imported in fixtures."""
 
 from __future__ import annotations
 
 import pytest
-from toy_pipelines import ToyTextToText
 
-from attention_zoo.serving.export import export
+from attention_zoo.serving.model_config import ModelConfig, VersionPolicy
 
 
 @pytest.fixture(scope="session")
 def toy():
+    from toy_pipelines import ToyTextToText
+
     return ToyTextToText()
 
 
@@ -22,5 +23,31 @@ def export_findings():
 @pytest.fixture(scope="session")
 def exported(toy, export_findings, tmp_path_factory):
     """Folder of version 1 of the toy model."""
+    from attention_zoo.serving.export import export
+
     directory = tmp_path_factory.mktemp("exports")
     return export(toy, directory, report=export_findings.append)
+
+
+@pytest.fixture(scope="session")
+def wire_folder(tmp_path_factory):
+    """Folder of the model `calc` with versions 1 and 3."""
+    import wire_models
+
+    base = tmp_path_factory.mktemp("wire") / "calc"
+    wire_models.write(base / "1", offset=2.0)
+    wire_models.write(base / "3", offset=3.0)
+    return base
+
+
+@pytest.fixture(scope="session")
+def server(wire_folder, exported):
+    """A running server with the toy model and both versions of `calc`, 1 labelled stable."""
+    from attention_zoo.serving.server import ServerThread
+
+    configs = [
+        ModelConfig("toy", exported.parent),
+        ModelConfig("calc", wire_folder, VersionPolicy(all=True), {"stable": 1}),
+    ]
+    with ServerThread(configs=configs) as running:
+        yield running

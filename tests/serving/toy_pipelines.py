@@ -115,12 +115,13 @@ class ToyTextToText:
         }
 
     def explain(self, text):
-        ids, _, source = self.decode(text)
+        ids, score, source = self.decode(text)
         closeness = tf.cast(ids[:, :, None] == source[:, None, :], tf.float32)
         mask = tf.cast((ids != PAD)[:, :, None] & (source != PAD)[:, None, :], tf.float32)
         weights = (closeness + 0.1) * mask
         return {
             "text": self.detokenize(ids),
+            "score": score,
             "source_tokens": self.pieces(source),
             "target_tokens": self.pieces(ids),
             "attention": weights / (tf.reduce_sum(weights, -1, keepdims=True) + 1e-6),

@@ -1,0 +1,85 @@
+"""How a client's calls reach a server over gRPC. Importing this imports TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import grpc
+import numpy as np
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+from .errors import Code, ServingError
+from .grpc_service import read_tensor, write_tensor
+from .transports import Target, columns_of, unreachable
+
+CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+)
+_MAX_REPLY = 2**31
+
+
+def make_request(
+    target: Target, signature: str, inputs: Mapping[str, list[str]]
+) -> predict_pb2.PredictRequest:
+    """The request of a call."""
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name = target.model
+    request.model_spec.signature_name = signature
+    if target.version is not None:
+        request.model_spec.version.value = target.version
+    elif target.label is not None:
+        request.model_spec.version_label = target.label
+    for name, texts in inputs.items():
+        array = np.empty(len(texts), dtype=object)
+        array[:] = [text.encode("utf-8", "surrogateescape") for text in texts]
+        request.inputs[name].CopyFrom(write_tensor(array))
+    return request
+
+
+def read_response(response: predict_pb2.PredictResponse) -> dict[str, list]:
+    """The outputs of a reply."""
+    return columns_of(
+        {name: read_tensor(proto, _MAX_REPLY) for name, proto in response.outputs.items()}
+    )
+
+
+def to_error(error: grpc.RpcError, host: str, port: int, timeout: float) -> ServingError:
+    """The error of a call that failed."""
+    code = Code(error.code().value[0])
+    message = error.details() or code.name
+    if code == Code.DEADLINE_EXCEEDED:
+        return ServingError(code, f"No answer within {timeout:g} seconds")
+    if code == Code.UNAVAILABLE and "connect" in message.lower():
+        return unreachable(host, port, ConnectionError(message))
+    return ServingError(code, message)
+
+
+class GrpcTransport:
+    """gRPC with the official stubs.
+
+    Args:
+        host: of the server.
+        port: of the server.
+        target: what to ask.
+        timeout: seconds for a whole call, which the server is told.
+    """
+
+    def __init__(self, host: str, port: int, target: Target, timeout: float):
+        self._host = host
+        self._port = port
+        self._target = target
+        self._timeout = timeout
+        authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._channel = grpc.insecure_channel(authority, options=CHANNEL_OPTIONS)
+        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+
+    def call(self, signature: str, inputs: Mapping[str, list[str]]) -> dict[str, list]:
+        request = make_request(self._target, signature, inputs)
+        try:
+            return read_response(self._stub.Predict(request, timeout=self._timeout))
+        except grpc.RpcError as error:
+            raise to_error(error, self._host, self._port, self._timeout) from error
+
+    def close(self) -> None:
+        self._channel.close()

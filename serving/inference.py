@@ -1,0 +1,147 @@
+"""What happens between a request and its reply, whatever the transport."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from .errors import Code, ServingError, invalid_argument
+from .json_parser import parse
+from .json_reply import write_outputs
+from .json_tensor import read_inputs, read_signature_name
+from .models import Handle, ModelManager
+from .session import Signature
+
+DEFAULT_SIGNATURE = "serving_default"
+_LARGE_BODY = 16_384  # bytes; more is read in a thread, so that other connections go on
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Which model a request asks for.
+
+    Attributes:
+        name: of the model.
+        version: a number, or `None` for the highest or the labelled one.
+        label: a label, or `None`.
+    """
+
+    name: str
+    version: int | None = None
+    label: str | None = None
+
+
+class InferenceCore:
+    """Runs requests on the models of a manager, in threads of its own.
+
+    Args:
+        manager: the models.
+        num_threads: requests at a time; four for each processor if `None`, as the official server.
+    """
+
+    def __init__(self, manager: ModelManager, num_threads: int | None = None):
+        self.manager = manager
+        self._pool = ThreadPoolExecutor(
+            num_threads or 4 * (os.cpu_count() or 1), thread_name_prefix="attention-zoo-request"
+        )
+
+    def use(self, spec: ModelSpec) -> Handle:
+        """The version that a request asks for, to be released when it is answered."""
+        return self.manager.use(spec.name, spec.version, spec.label)
+
+    async def predict_json(self, spec: ModelSpec, body: bytes, timeout: float | None) -> bytes:
+        """Answers a request in JSON with a reply in JSON."""
+        deadline = deadline_after(timeout)
+        document = await self._aside(len(body) > _LARGE_BODY, lambda: parse(body))
+        name = read_signature_name(document)
+        with self.use(spec) as handle:
+            signature = handle.session.signatures.get(name or DEFAULT_SIGNATURE)
+            if signature is None:
+                raise invalid_argument(
+                    f'Serving signature name: "{name or DEFAULT_SIGNATURE}" '
+                    "not found in signature def"
+                )
+            read = await self._aside(
+                len(body) > _LARGE_BODY, lambda: read_inputs(document, signature.inputs, name)
+            )
+            outputs = await self.predict(handle, signature, read.inputs, None, deadline)
+            values = sum(array.size for array in outputs.values())
+            text = await self._aside(
+                values * 8 > _LARGE_BODY, lambda: write_outputs(outputs, read.by_row)
+            )
+        return text.encode("utf-8", "surrogateescape")
+
+    async def predict(
+        self,
+        handle: Handle,
+        signature: Signature,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Iterable[str] | None = None,
+        deadline: float | None = None,
+    ) -> dict[str, np.ndarray]:
+        """Runs a signature on arrays.
+
+        Args:
+            handle: the version in use.
+            signature: one of its signatures.
+            inputs: an array for each of its inputs.
+            outputs: the outputs wanted; all if `None`.
+            deadline: on the clock of `time.monotonic`, when the answer is of no more use.
+        """
+        check_inputs(signature, inputs)
+
+        def run() -> dict[str, np.ndarray]:
+            timeout = None
+            if deadline is not None:
+                timeout = deadline - time.monotonic()
+                if timeout <= 0:
+                    raise ServingError(Code.DEADLINE_EXCEEDED, "Deadline exceeded before the run")
+            return handle.session.run(signature.name, inputs, outputs, timeout)
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, run)
+
+    async def _aside(self, in_thread: bool, function: Callable[[], Result]) -> Result:
+        """The result of a function that may be quick or take long."""
+        if not in_thread:
+            return function()
+        return await asyncio.get_running_loop().run_in_executor(self._pool, function)
+
+    def close(self) -> None:
+        """Ends the threads once their requests are done."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def deadline_after(timeout: float | None) -> float | None:
+    """The moment on the clock of `time.monotonic` that is so many seconds away."""
+    return None if timeout is None else time.monotonic() + timeout
+
+
+def _braced(names: Iterable[str]) -> str:
+    return f"{{{','.join(sorted(names))}}}"
+
+
+def check_inputs(signature: Signature, inputs: Mapping[str, Any]) -> None:
+    """Checks that a request has the inputs of a signature, no more and no less."""
+    expected = signature.inputs
+    if len(inputs) != len(expected):
+        raise invalid_argument(
+            f"input size does not match signature: {len(inputs)}!={len(expected)} "
+            f"len({_braced(inputs)}) != len({_braced(expected)}). "
+            f"Sent extra: {_braced(set(inputs) - set(expected))}. "
+            f"Missing but required: {_braced(set(expected) - set(inputs))}."
+        )
+    for alias, spec in expected.items():
+        if alias not in inputs:
+            raise invalid_argument(
+                f"Signature input alias: {alias}(feed name: {spec.tensor}) not found in request "
+                f"and no default value provided. Inputs expected to be in the request "
+                f"{_braced(expected)}, or default input alias set: "
+            )

@@ -1,0 +1,333 @@
+"""Which models and versions a server holds: found on disk, loaded, used, replaced, freed.
+
+A model is a base path with a folder for each version. The manager looks there again and again,
+loads what its policy wants, and frees a version only when another one can take its place and the
+last request that uses it is done. A version that cannot be loaded is reported and leaves the others
+as they are.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import Code, ServingError, invalid_argument, not_found
+from .model_config import ModelConfig
+from .session import SavedModelSession
+from .versions import find_versions
+
+_LOG = logging.getLogger("attention_zoo.serving")
+MAX_LOAD_RETRIES = 5
+RETRY_SECONDS = 60.0
+_ENDED_VERSIONS_KEPT = 50  # in the status of a model that is published again and again
+
+
+class State(enum.IntEnum):
+    """The states of a version, numbered as in `ModelVersionStatus`."""
+
+    UNKNOWN = 0
+    START = 10
+    LOADING = 20
+    AVAILABLE = 30
+    UNLOADING = 40
+    END = 50
+
+
+@dataclass
+class Version:
+    """One version of a model and what became of it."""
+
+    model: str
+    number: int
+    path: Path
+    state: State = State.START
+    error: ServingError | None = None
+    session: SavedModelSession | None = None
+    users: int = 0
+    failed_loads: int = 0
+    failed_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """What a client is told about a version."""
+
+    version: int
+    state: State
+    error: ServingError | None
+
+
+class Handle:
+    """A version in use: it stays loaded until `release`."""
+
+    def __init__(self, manager: ModelManager, version: Version):
+        assert version.session is not None
+        self._manager = manager
+        self._version = version
+        self.name = version.model
+        self.version = version.number
+        self.session: SavedModelSession = version.session
+
+    def release(self) -> None:
+        """Says that this use is over."""
+        self._manager._release(self._version)
+
+    def __enter__(self) -> Handle:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
+
+class ModelManager:
+    """Loads and frees the versions of some models, and hands out those that are asked for.
+
+    Args:
+        configs: the models.
+        load: opens the version in a folder.
+        poll_seconds: time between two looks at the disk; 0 looks once, at the start.
+
+    Example:
+
+    >>> manager = ModelManager([ModelConfig("en-de", Path("exports/en-de"))])
+    >>> manager.start()
+    >>> with manager.use("en-de") as handle:
+    ...     handle.session.run("serving_default", inputs)
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[ModelConfig],
+        load: Callable[[Path], SavedModelSession] = SavedModelSession,
+        poll_seconds: float = 1.0,
+    ):
+        self._load = load
+        self._poll_seconds = poll_seconds
+        self._condition = threading.Condition()
+        self._sync_lock = threading.Lock()  # one look at the disk at a time
+        self._configs = {config.name: config for config in configs}
+        self._versions: dict[str, dict[int, Version]] = {}
+        self._warned: set[str] = set()
+        self._stopped = threading.Event()
+        self._watcher: threading.Thread | None = None
+        self._unloading: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Loads every model and begins to watch the disk.
+
+        Raises:
+            ServingError: if a model has no version that can be served.
+        """
+        self.sync()
+        faults = [fault for name in self._configs if (fault := self._fault(name))]
+        if faults:
+            self.stop()
+            raise ServingError(Code.UNAVAILABLE, "; ".join(faults))
+        if self._poll_seconds > 0:
+            self._watcher = threading.Thread(
+                target=self._watch, name="attention-zoo-versions", daemon=True
+            )
+            self._watcher.start()
+
+    def _fault(self, name: str) -> str | None:
+        """Why a model cannot be served, if it cannot."""
+        versions = self._versions.get(name, {}).values()
+        if any(version.state == State.AVAILABLE for version in versions):
+            return None
+        errors = [f"version {version.number}: {version.error}" for version in versions]
+        if errors:
+            return (
+                f"No version of model {name} can be served: {' '.join('; '.join(errors).split())}"
+            )
+        return (
+            f"No versions of model {name} found under base path {self._configs[name].base_path}. "
+            "Did you forget to name its folder as a number (such as '1')?"
+        )
+
+    def _watch(self) -> None:
+        while not self._stopped.wait(self._poll_seconds):
+            try:
+                self.sync()
+            except OSError as error:  # a disk that is away for a moment must not end the watch
+                _LOG.warning("Cannot look for versions: %s", error)
+
+    def sync(self) -> None:
+        """Looks at the disk once and brings every model to what its policy wants."""
+        with self._sync_lock:
+            for config in list(self._configs.values()):
+                if not self._stopped.is_set():
+                    self._sync_model(config)
+            for name in set(self._versions) - set(self._configs):
+                self._unload(self._loaded(name))
+
+    def _sync_model(self, config: ModelConfig) -> None:
+        on_disk = find_versions(config.base_path)
+        wanted = config.policy.wanted(on_disk)
+        if not wanted:
+            # Whoever empties a folder by mistake keeps what is being served.
+            if config.name not in self._warned:
+                self._warned.add(config.name)
+                _LOG.warning(
+                    "No versions of model %s found under base path %s",
+                    config.name,
+                    config.base_path,
+                )
+            return
+        self._warned.discard(config.name)
+        for number in sorted(wanted):
+            if self._should_load(config.name, number):
+                self._load_version(config.name, number, on_disk[number])
+        loaded = self._loaded(config.name)
+        if any(version.number in wanted for version in loaded):
+            self._unload([version for version in loaded if version.number not in wanted])
+        self._forget_ended(config.name)
+
+    def _should_load(self, name: str, number: int) -> bool:
+        known = self._versions.get(name, {}).get(number)
+        if known is None or (known.state == State.END and known.error is None):
+            return True
+        return (
+            known.state == State.END
+            and known.failed_loads <= MAX_LOAD_RETRIES
+            and time.monotonic() - known.failed_at >= RETRY_SECONDS
+        )
+
+    def _load_version(self, name: str, number: int, path: Path) -> None:
+        with self._condition:
+            versions = self._versions.setdefault(name, {})
+            earlier = versions.get(number)
+            version = Version(name, number, path, State.LOADING)
+            version.failed_loads = earlier.failed_loads if earlier else 0
+            self._versions[name] = dict(sorted({**versions, number: version}.items()))
+        start = time.perf_counter()
+        try:
+            session = self._load(path)
+        except (ServingError, OSError, ValueError) as fault:
+            error = fault if isinstance(fault, ServingError) else _internal(fault)
+            _LOG.error("Model %s version %d cannot be loaded: %s", name, number, error)
+            with self._condition:
+                version.state, version.error = State.END, error
+                version.failed_loads += 1
+                version.failed_at = time.monotonic()
+            return
+        with self._condition:
+            version.session, version.state = session, State.AVAILABLE
+        seconds = time.perf_counter() - start
+        _LOG.info("Model %s version %d loaded from %s in %.1f s", name, number, path, seconds)
+
+    def _loaded(self, name: str) -> list[Version]:
+        with self._condition:
+            versions = self._versions.get(name, {}).values()
+            return [version for version in versions if version.state == State.AVAILABLE]
+
+    def _unload(self, versions: Iterable[Version]) -> None:
+        """Takes versions out of use; each is freed after its last request."""
+        versions = list(versions)
+        with self._condition:
+            for version in versions:
+                version.state = State.UNLOADING
+        for version in versions:
+            # Each in its own time: a slow request must not keep new versions from being loaded.
+            thread = threading.Thread(
+                target=self._free, args=(version,), name="attention-zoo-unload", daemon=True
+            )
+            thread.start()
+            self._unloading = [*(t for t in self._unloading if t.is_alive()), thread]
+
+    def _free(self, version: Version) -> None:
+        with self._condition:
+            self._condition.wait_for(lambda: version.users == 0)
+            session, version.session = version.session, None
+        assert session is not None
+        session.close()
+        with self._condition:
+            version.state = State.END
+        _LOG.info("Model %s version %d unloaded", version.model, version.number)
+
+    def _forget_ended(self, name: str) -> None:
+        with self._condition:
+            versions = self._versions.get(name, {})
+            ended = [number for number, v in versions.items() if v.state == State.END]
+            for number in ended[:-_ENDED_VERSIONS_KEPT]:
+                del versions[number]
+
+    def use(self, name: str, version: int | None = None, label: str | None = None) -> Handle:
+        """The version that a request asks for: by number, by label, or the highest one.
+
+        Raises:
+            ServingError: with the code and words of TensorFlow Serving if there is none.
+        """
+        if not name:
+            raise invalid_argument("ModelSpec has no name specified.")
+        with self._condition:
+            if label is not None:
+                config = self._configs.get(name)
+                if config is None or label not in config.labels:
+                    raise invalid_argument(f"Unrecognized servable version label: {label}")
+                version = config.labels[label]
+            found = self._available(name, version)
+            if found is None:
+                asked = f"Latest({name})" if version is None else f"Specific({name}, {version})"
+                raise not_found(f"Servable not found for request: {asked}")
+            found.users += 1
+            return Handle(self, found)
+
+    def _available(self, name: str, number: int | None) -> Version | None:
+        versions = self._versions.get(name, {})
+        if number is not None:
+            found = versions.get(number)
+            return found if found is not None and found.state == State.AVAILABLE else None
+        available = [v for v in versions.values() if v.state == State.AVAILABLE]
+        return max(available, key=lambda v: v.number, default=None)
+
+    def _release(self, version: Version) -> None:
+        with self._condition:
+            version.users -= 1
+            self._condition.notify_all()
+
+    def status(self, name: str, version: int | None = None) -> list[VersionStatus]:
+        """The state of a version, or of all versions of a model, highest first.
+
+        Raises:
+            ServingError: NOT_FOUND if there is none.
+        """
+        with self._condition:
+            versions = self._versions.get(name, {})
+            if version is not None:
+                if version not in versions:
+                    raise not_found(f"Could not find version {version} of model {name}")
+                chosen = [versions[version]]
+            else:
+                if not versions:
+                    raise not_found(f"Could not find any versions of model {name}")
+                chosen = sorted(versions.values(), key=lambda v: v.number, reverse=True)
+            return [VersionStatus(v.number, v.state, v.error) for v in chosen]
+
+    def models(self) -> dict[str, list[int]]:
+        """The versions that can be used, by model."""
+        with self._condition:
+            return {
+                name: [v.number for v in versions.values() if v.state == State.AVAILABLE]
+                for name, versions in self._versions.items()
+            }
+
+    def stop(self, grace: float = 30.0) -> None:
+        """Ends the watch and frees every version, waiting `grace` seconds for requests at most."""
+        self._stopped.set()
+        if self._watcher is not None:
+            self._watcher.join()
+        with self._sync_lock:
+            for name in list(self._versions):
+                self._unload(self._loaded(name))
+        end = time.monotonic() + grace
+        for thread in self._unloading:
+            thread.join(max(0.0, end - time.monotonic()))
+
+
+def _internal(fault: Exception) -> ServingError:
+    return ServingError(Code.INTERNAL, f"{type(fault).__name__}: {fault}")

@@ -1,0 +1,187 @@
+"""The REST interface of TensorFlow Serving: which address does what, and how it answers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from typing import Any
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from .errors import Code, ServingError, invalid_argument
+from .inference import InferenceCore, ModelSpec
+from .json_writer import PrettyWriter, quote
+from .models import VersionStatus
+from .session import Signature, TensorSpec
+from .versions import MAX_VERSION
+
+_LOG = logging.getLogger("attention_zoo.serving")
+_JSON = "application/json"
+_MODEL = r"(?:/v1/models)(?:/([^/:]+))"
+_VERSION = r"(?:(?:/versions/([0-9]+))|(?:/labels/([^/:]+)))?"
+_API = re.compile(r"/v1/.*", re.IGNORECASE | re.DOTALL)
+_PREDICT = re.compile(rf"{_MODEL}{_VERSION}:(classify|regress|predict)", re.IGNORECASE)
+_STATUS = re.compile(rf"{_MODEL}?{_VERSION}(?:/(metadata))?", re.IGNORECASE)
+_ORIGIN = re.compile(r"https?://")
+_NOT_FOUND_PAGE = (
+    "<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n"
+    "<H1>Not Found</H1>\n</BODY></HTML>\n"
+)
+
+
+class RestApi:
+    """Answers HTTP requests from an `InferenceCore`.
+
+    Args:
+        core: runs the requests.
+        timeout: seconds after which a prediction is given up.
+        max_body_bytes: the largest body, unpacked, that is read.
+    """
+
+    def __init__(
+        self, core: InferenceCore, timeout: float = 30.0, max_body_bytes: int = 64 * 2**20
+    ):
+        self._core = core
+        self._timeout = timeout
+        self._max_body_bytes = max_body_bytes
+
+    def application(self) -> web.Application:
+        """The aiohttp application that answers every address."""
+        app = web.Application(client_max_size=self._max_body_bytes)
+        app.router.add_route("*", "/{address:.*}", self.handle)
+        return app
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answers one request; whatever goes wrong becomes a reply."""
+        path = _path_of(request)
+        if not _API.fullmatch(path):
+            return web.Response(status=404, text=_NOT_FOUND_PAGE, content_type="text/html")
+        if request.method == "OPTIONS":
+            allowed = _ORIGIN.search(request.headers.get("Origin", ""))
+            return web.Response(status=200 if allowed else 400)
+        try:
+            return _reply(200, await self._answer(request, path))
+        except ServingError as error:
+            return _reply(error.code.http_status, _error_body(error.message))
+        except web.HTTPRequestEntityTooLarge:
+            message = f"The body of the request is larger than {self._max_body_bytes} bytes"
+            return _reply(413, _error_body(message))
+        except web.RequestPayloadError as error:
+            return _reply(400, _error_body(f"The body of the request cannot be read: {error}"))
+        except web.HTTPException as error:
+            return _reply(error.status, _error_body(error.reason))
+        except Exception:
+            _LOG.exception("Cannot answer %s %s", request.method, path)
+            return _reply(500, _error_body("The server failed to answer; its log says why"))
+
+    async def _answer(self, request: web.Request, path: str) -> bytes:
+        method = request.method
+        if method == "POST" and (match := _PREDICT.fullmatch(path)):
+            spec = _spec_of(*match.group(1, 2, 3))
+            return await self._call(match.group(4).lower(), spec, await request.read())
+        if method == "GET" and (match := _STATUS.fullmatch(path)):
+            spec = _spec_of(*match.group(1, 2, 3))
+            if not spec.name:
+                raise invalid_argument("Missing model name in request.")
+            if match.group(4):
+                return self._metadata(spec)
+            return self._status(spec)
+        raise invalid_argument(f"Malformed request: {method} {path}")
+
+    async def _call(self, verb: str, spec: ModelSpec, body: bytes) -> bytes:
+        if verb == "predict":
+            return await self._core.predict_json(spec, body, self._timeout)
+        self._core.use(spec).release()
+        raise invalid_argument(
+            f"Expected {'classification' if verb == 'classify' else 'regression'} signature "
+            f"method_name to be tensorflow/serving/{verb}. Was: tensorflow/serving/predict"
+        )
+
+    def _status(self, spec: ModelSpec) -> bytes:
+        # A label is read and not looked at: that is how the official server does it.
+        found = self._core.manager.status(spec.name, spec.version)
+        document = {"model_version_status": [_version_status(status) for status in found]}
+        return f"{json.dumps(document, indent=1, ensure_ascii=False)}\n".encode()
+
+    def _metadata(self, spec: ModelSpec) -> bytes:
+        with self._core.use(spec) as handle:
+            signatures = handle.session.signatures
+            model_spec = {
+                "name": handle.name,
+                "signature_name": "",
+                "version": str(handle.version),
+            }
+        described = {name: _signature(signatures[name]) for name in sorted(signatures)}
+        document = {
+            "model_spec": model_spec,
+            "metadata": {"signature_def": {"signature_def": described}},
+        }
+        return f"{json.dumps(document, indent=1, ensure_ascii=False)}\n".encode()
+
+
+def _path_of(request: web.Request) -> str:
+    """The path as the client wrote it, without a query."""
+    path = re.split(r"[?#]", request.raw_path, maxsplit=1)[0]
+    return re.sub(r"^https?://[^/]*", "", path)
+
+
+def _spec_of(name: str | None, version: str | None, label: str | None) -> ModelSpec:
+    digits = (version or "").lstrip("0")
+    if len(digits) > 19 or int(digits or 0) > MAX_VERSION:
+        raise invalid_argument(f"Failed to convert version: {version} to numeric.")
+    return ModelSpec(
+        name=unquote(name or ""),
+        version=None if version is None else int(digits or 0),
+        label=None if label is None else unquote(label),
+    )
+
+
+def _reply(status: int, body: bytes) -> web.Response:
+    return web.Response(status=status, body=body, content_type=_JSON)
+
+
+def _error_body(message: str) -> bytes:
+    writer = PrettyWriter()
+    writer.start(is_array=False)
+    writer.name("error")
+    writer.raw(quote(message))
+    writer.end()
+    return writer.text().encode("utf-8", "surrogateescape")
+
+
+def _version_status(status: VersionStatus) -> dict[str, Any]:
+    error = status.error
+    return {
+        "version": str(status.version),
+        "state": status.state.name,
+        "status": {
+            "error_code": error.code.name if error else Code.OK.name,
+            "error_message": error.message if error else "",
+        },
+    }
+
+
+def _signature(signature: Signature) -> dict[str, Any]:
+    return {
+        "inputs": {alias: _tensor_info(spec) for alias, spec in signature.inputs.items()},
+        "outputs": {alias: _tensor_info(spec) for alias, spec in signature.outputs.items()},
+        "method_name": signature.method_name,
+        "defaults": {},
+    }
+
+
+def _tensor_info(spec: TensorSpec) -> dict[str, Any]:
+    names = spec.dim_names or [""] * len(spec.shape or ())
+    return {
+        "dtype": spec.dtype.enum_name,
+        "tensor_shape": {
+            "dim": [
+                {"size": str(size), "name": name}
+                for size, name in zip(spec.shape or (), names, strict=True)
+            ],
+            "unknown_rank": spec.shape is None,
+        },
+        "name": spec.tensor,
+    }

@@ -1,0 +1,216 @@
+"""The clients against the server, and against servers that are none."""
+
+from __future__ import annotations
+
+import http.server
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from attention_zoo.serving.client import Client, ClientError, Prediction
+from attention_zoo.serving.errors import Code
+
+TEXTS = ["the little dog", "", "two dogs and a cat sleep in the house"]
+
+
+@pytest.fixture(params=["rest", "grpc"])
+def client(request, server):
+    address = server.address
+    url = address.rest_url if request.param == "rest" else address.grpc_url
+    with Client(url, model="toy") as made:
+        yield made
+
+
+def test_predictions_are_those_of_the_pipeline(client, toy):
+    expected = toy.serving_default(TEXTS)
+    predictions = client.predict(TEXTS)
+    assert [p.text for p in predictions] == [t.decode() for t in expected["text"].numpy()]
+    assert [p.score for p in predictions] == pytest.approx(expected["score"].numpy(), abs=1e-4)
+    assert client.translate(TEXTS) == predictions
+    assert client.predict(TEXTS[:1])[0].text == predictions[0].text
+
+
+def test_several_hypotheses(client, toy):
+    expected = toy.n_best(TEXTS)
+    found = client.n_best(TEXTS)
+    assert [[p.text for p in row] for row in found] == [
+        [text.decode() for text in row] for row in expected["text"].numpy()
+    ]
+    assert isinstance(found[0][0], Prediction)
+    assert found[0][1].score == pytest.approx(expected["score"].numpy()[0, 1], abs=1e-4)
+
+
+def test_explanations_have_no_padding(client):
+    short, empty, long = client.explain(TEXTS)
+    assert (short.text, short.target) == (TEXTS[0], client.predict(TEXTS)[0].text)
+    assert "".join(short.source_tokens).replace("▁", " ").strip() == TEXTS[0]
+    assert short.attention.shape == (len(short.target_tokens), len(short.source_tokens))
+    np.testing.assert_allclose(short.attention.sum(-1), 1.0, atol=1e-4)
+    assert empty.source_tokens == [] and empty.attention.shape == (0, 0)
+    assert len(long.source_tokens) > len(short.source_tokens)
+
+
+def test_scores_of_targets(client, toy):
+    expected = toy.score(TEXTS[:1], ["a house"])
+    (score,) = client.score(TEXTS[:1], ["a house"])
+    assert score.score == pytest.approx(float(expected["score"][0]), abs=1e-4)
+    assert score.tokens == int(expected["tokens"][0])
+    with pytest.raises(ValueError, match="Received: 3 texts and 1 targets"):
+        client.score(TEXTS, ["a house"])
+
+
+def test_no_texts_need_no_server(client):
+    assert client.predict([]) == []
+    assert client.n_best([]) == []
+    assert client.explain([]) == []
+    assert client.score([], []) == []
+
+
+def test_one_text_alone_is_refused(client):
+    with pytest.raises(TypeError, match=r"write \['the dog'\]"):
+        client.predict("the dog")
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "message"),
+    [
+        ({"model": "nope"}, Code.NOT_FOUND, "Servable not found for request: Latest(nope)"),
+        (
+            {"model": "toy", "version": 9},
+            Code.NOT_FOUND,
+            "Servable not found for request: Specific(toy, 9)",
+        ),
+        (
+            {"model": "toy", "label": "x y/z"},
+            Code.INVALID_ARGUMENT,
+            "Unrecognized servable version label: x y/z",
+        ),
+    ],
+)
+@pytest.mark.parametrize("kind", ["rest", "grpc"])
+def test_errors_of_the_server(settings, code, message, kind, server):
+    url = server.address.rest_url if kind == "rest" else server.address.grpc_url
+    with Client(url, **settings) as client, pytest.raises(ClientError) as error:
+        client.predict(["a"])
+    assert (error.value.code, str(error.value)) == (code, message)
+
+
+@pytest.mark.parametrize("kind", ["rest", "grpc"])
+def test_versions_and_labels_reach_the_server(kind, server):
+    url = server.address.rest_url if kind == "rest" else server.address.grpc_url
+    with Client(url, "toy", version=1) as client:
+        assert client.predict(["a"])
+    with (
+        Client(url, "calc", label="stable") as client,
+        pytest.raises(ClientError, match="input"),
+    ):
+        client.predict(["a"])
+
+
+@pytest.mark.parametrize("kind", ["http", "grpc"])
+def test_nobody_listens(kind):
+    with Client(f"{kind}://127.0.0.1:1", "m", timeout=5) as client:
+        with pytest.raises(ClientError, match=r"No server answers at 127\.0\.0\.1:1") as error:
+            client.predict(["a"])
+        assert error.value.code == Code.UNAVAILABLE
+
+
+class _Replies(http.server.BaseHTTPRequestHandler):
+    """Answers every POST with what stands in `reply`."""
+
+    reply: tuple[int, bytes] = (200, b"")
+    wait: threading.Event | None = None
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        if self.wait is not None:
+            self.wait.wait(10)
+            return
+        status, body = self.reply
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def other_server():
+    """Makes a server with fixed replies and returns its address."""
+    running = []
+
+    def make(**settings):
+        handler = type("Handler", (_Replies,), settings)
+        made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=made.serve_forever, daemon=True).start()
+        running.append(made)
+        return f"http://127.0.0.1:{made.server_address[1]}"
+
+    yield make
+    for made in running:
+        made.shutdown()
+        made.server_close()
+
+
+@pytest.mark.parametrize(
+    ("reply", "code", "message"),
+    [
+        ((200, b"<html>hello</html>"), Code.INTERNAL, "not as a model server"),
+        ((200, b'{"outputs": [1]}'), Code.INTERNAL, "not as a model server"),
+        ((503, b"busy"), Code.UNAVAILABLE, "answered with status 503"),
+        ((429, b'{"error": "queue full"}'), Code.RESOURCE_EXHAUSTED, "queue full"),
+        ((502, b""), Code.UNAVAILABLE, "answered with status 502"),
+    ],
+)
+def test_replies_of_other_servers(reply, code, message, other_server):
+    with Client(other_server(reply=reply), "m") as client, pytest.raises(ClientError) as error:
+        client.predict(["a"])
+    assert error.value.code == code
+    assert message in str(error.value)
+
+
+def test_a_silent_server_is_given_up(other_server):
+    wait = threading.Event()
+    with Client(other_server(wait=wait), "m", timeout=0.2) as client:
+        with pytest.raises(ClientError, match=r"No answer within 0.2 seconds") as error:
+            client.predict(["a"])
+        assert error.value.code == Code.DEADLINE_EXCEEDED
+    wait.set()
+
+
+def test_an_idle_connection_that_was_closed_is_opened_again(other_server):
+    reply = b'{"outputs": {"text": ["x"], "score": [1.0]}}'
+    with Client(other_server(reply=(200, reply)), "m") as client:
+        # The server above speaks HTTP/1.0 and closes after each reply.
+        assert client.predict(["a"]) == client.predict(["a"]) == [Prediction("x", 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"url": "127.0.0.1:8501", "model": "m"}, "Received: url="),
+        ({"url": "ftp://host", "model": "m"}, "Received: url="),
+        ({"url": "http://host:port", "model": "m", "timeout": 0}, "Received: timeout=0"),
+        ({"url": "http://h", "model": "m", "version": 1, "label": "a"}, "not by both"),
+    ],
+)
+def test_impossible_settings(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Client(**arguments)
+
+
+def test_a_client_for_rest_needs_no_tensorflow():
+    code = (
+        "import sys\n"
+        "from attention_zoo.serving import Client\n"
+        "Client('http://127.0.0.1:1', model='m')\n"
+        "heavy = {'tensorflow', 'keras', 'grpc', 'aiohttp'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
