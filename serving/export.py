@@ -12,8 +12,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from . import gates
+from .batching import BatchingParameters
+from .clean_process import check_in_clean_process
+from .config_files import VERSION_BATCHING_FILE, batching_text
 from .findings import Arrays, Finding, Report
+from .model_card import CARD_FILE, render_card
+from .samples import SAMPLES
 from .versions import check_version, find_versions
+from .warmup import write_warmup
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
 _TEMPORARY_PREFIX = ".unpublished-"
@@ -50,7 +56,10 @@ def export(
     version: int | None = None,
     *,
     name: str | None = None,
+    keep: int | None = None,
     samples: Sequence[str] | None = None,
+    batching: BatchingParameters | None = None,
+    notes: str = "",
     report: Callable[[Finding], None] | None = None,
 ) -> Path:
     """Publishes a model as `directory/name/version/`, if it passes every gate.
@@ -59,13 +68,20 @@ def export(
     checked there, and then renamed: a server that watches the folder never sees half a model. If a
     gate refuses it, or anything else goes wrong, nothing is left behind.
 
+    Beside the model lie the requests with which a server warms it up, the parameters with which it
+    puts requests together, and a card that says what the model is and what was measured.
+
     Args:
         text_to_text: pipeline with `signatures()`, `trackables()` and `model`.
         directory: folder of all models; made if missing.
         version: number of the version; one above the highest there if `None`.
         name: name of the model, which becomes part of its address; the pipeline's `name`, or else
             its model's, if `None`.
-        samples: texts that the gates send; a mixture of short, long and odd ones if `None`.
+        keep: how many of the newest versions stay, the new one among them; all if `None`.
+        samples: texts that the gates send and that warm up a server; a mixture of short, long and
+            odd ones if `None`.
+        batching: how a server puts requests together; batches of up to 64 if `None`.
+        notes: what else the model's card says, in Markdown: its data, its scores.
         report: called with the finding of each gate.
 
     Returns:
@@ -80,15 +96,18 @@ def export(
     PosixPath('exports/rnn-bahdanau/1')
     """
     model_directory = Path(directory) / _check_name(name or _default_name(text_to_text))
+    if keep is not None and keep < 1:
+        raise ExportError(f"At least the new version has to stay. Received: keep={keep}")
     if version is not None:
         try:
             check_version(version)
         except ValueError as error:
             raise ExportError(str(error)) from error
         _refuse_existing(model_directory, version)
-    samples = list(gates.SAMPLES if samples is None else samples)
+    samples = list(SAMPLES if samples is None else samples)
     with _aside(model_directory) as temporary:
         functions = _write(text_to_text, temporary)
+        _write_extras(temporary, model_directory.name, functions, samples, batching)
         findings = _check(text_to_text, functions, temporary, samples)
         for finding in findings:
             if report is not None:
@@ -100,7 +119,12 @@ def export(
                 "Nothing was published",
                 findings,
             )
-        return _publish(temporary, model_directory, version)
+        card = render_card(model_directory.name, temporary, findings, notes)
+        (temporary / CARD_FILE).write_text(card, encoding="utf-8")
+        published = _publish(temporary, model_directory, version)
+    if keep is not None:
+        _remove_old(model_directory, keep)
+    return published
 
 
 def _default_name(text_to_text: TextToText) -> str:
@@ -174,6 +198,24 @@ def _write(text_to_text: TextToText, path: Path) -> dict[str, Any]:
     return functions
 
 
+def _write_extras(
+    path: Path,
+    name: str,
+    functions: Mapping[str, Any],
+    samples: Sequence[str],
+    batching: BatchingParameters | None,
+) -> None:
+    """Writes what a server reads beside the model itself."""
+    inputs = {
+        signature: [spec.name for spec in function.input_signature]
+        for signature, function in functions.items()
+        if all(spec.dtype.name == "string" for spec in function.input_signature)
+    }
+    write_warmup(path, name, inputs, samples)
+    parameters = batching or BatchingParameters(max_batch_size=64, max_enqueued_batches=100)
+    (path / VERSION_BATCHING_FILE).write_text(batching_text(parameters), encoding="utf-8")
+
+
 def _check(
     text_to_text: TextToText,
     functions: Mapping[str, Any],
@@ -182,7 +224,7 @@ def _check(
 ) -> list[Finding]:
     weights = text_to_text.model.weights
     model_bytes = sum(_num_bytes(weight) for weight in weights)
-    report: Report = gates.check_in_clean_process([path], samples)[0]
+    report: Report = check_in_clean_process([path], samples)[0]
     findings = list(report.findings)
     if report.requests:
         expected = {
@@ -228,3 +270,11 @@ def _publish(temporary: Path, model_directory: Path, version: int | None) -> Pat
             _refuse_existing(model_directory, number)
             raise
         return model_directory / str(number)
+
+
+def _remove_old(model_directory: Path, keep: int) -> None:
+    """Removes all but the newest versions, each at one stroke."""
+    for path in list(find_versions(model_directory).values())[:-keep]:
+        away = path.with_name(f"{_TEMPORARY_PREFIX}{uuid.uuid4().hex}")
+        os.rename(path, away)
+        shutil.rmtree(away, ignore_errors=True)

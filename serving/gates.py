@@ -5,7 +5,8 @@ that happens, by doing what the server does, and says in one line what it found:
 
 | gate | what it asks |
 |---|---|
-| `session` | the C++ loader takes it and every signature answers, with XLA off |
+| `warm-up` | the C++ loader takes it, and the requests that lie beside it are answered |
+| `session` | every signature answers in the C++ session, with XLA off |
 | `same results` | the answers are those of the pipeline in Python: strings equal, numbers to 1e-4 |
 | `weights` | the weights lie on disk once |
 | `operations` | a stock server has every operation, and nothing asks for XLA |
@@ -23,9 +24,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,8 +35,10 @@ from google.protobuf.message import DecodeError
 from . import c_api, dtypes, operations
 from .comparison import same_values, shorten
 from .errors import ServingError
-from .findings import Arrays, Finding, Report, read_report, write_report
+from .findings import Arrays, Finding, Report, write_report
+from .samples import SAMPLES
 from .session import SavedModelSession, Signature, TensorSpec
+from .warmup import warm_up
 
 MAX_WEIGHTS_RATIO = 1.2
 # The variables' file also holds the object graph: a constant part and one for each variable.
@@ -45,17 +46,6 @@ WEIGHTS_ALLOWANCE = 4096
 ALLOWANCE_PER_VARIABLE = 512
 CALL_SECONDS = 300.0  # a call that takes longer has a loop without an end
 OUTPUT_TYPES = frozenset({"string", "float"}) | dtypes.SIGNED_INTEGERS
-
-# Short and long, empty, several scripts, white space and digits: what a server is sent.
-SAMPLES = (
-    "A small house stands by the river.",
-    "",
-    "Yes",
-    "On 24 December 2031 at 16:45 two trains from the north, both late, met in the old town.",
-    "我们明天下午三点在图书馆见面。",
-    "  two   spaces\tand a tab ",
-    "Größe, façade & “quotes” – 100 %",
-)
 
 
 def callable_signatures(session: SavedModelSession) -> dict[str, Signature]:
@@ -84,6 +74,28 @@ def _make_input(spec: TensorSpec, samples: Sequence[str], turn: int) -> np.ndarr
         return np.array([text.encode("utf-8") for text in turned], dtype=object)
     inner = [size if size > 0 else 1 for size in (spec.shape or (-1,))[1:]]
     return np.ones([len(samples), *inner], spec.dtype.numpy or np.float32)
+
+
+def check_warmup(session: SavedModelSession, path: str | os.PathLike) -> Finding:
+    """Makes the warm-up requests twice: what the first round takes, later requests do not."""
+    try:
+        cold = warm_up(session, path)
+        warm = warm_up(session, path)
+    except ServingError as error:
+        return Finding("warm-up", False, " ".join(error.message.split()))
+    if not cold.records:
+        return Finding("warm-up", True, "it brings no warm-up requests", {"requests": 0})
+    numbers = {
+        "requests": cold.records,
+        "first slowest": cold.slowest,
+        "then slowest": warm.slowest,
+        "then": warm.seconds,
+    }
+    found = (
+        f"{cold.records} requests, the slowest {cold.slowest * 1000:.0f} ms, and "
+        f"{warm.slowest * 1000:.0f} ms when warm"
+    )
+    return Finding("warm-up", True, found, numbers)
 
 
 def check_session(
@@ -280,50 +292,17 @@ def check_directory(
         found = Finding("session", False, f"the C++ loader refuses it: {reason}")
         return Report([found, found_operations], {}, {})
     with session:
+        warmed = check_warmup(session, path)
         requests = make_requests(session, samples)
         answered, replies = check_session(session, requests)
         findings = [
+            warmed,
             answered,
             found_operations,
             check_outputs(session, requests, replies),
             check_batches(session, requests, replies),
         ]
     return Report(findings, requests, replies)
-
-
-def check_in_clean_process(
-    paths: Sequence[str | os.PathLike],
-    samples: Sequence[str] = SAMPLES,
-    python: str = sys.executable,
-) -> list[Report]:
-    """Runs `check_directory` on each folder in one new process, with XLA off and on the CPU.
-
-    Args:
-        paths: folders, each of one version.
-        samples: texts to send.
-        python: the interpreter; one with another version of TensorFlow checks the export there.
-    """
-    with tempfile.TemporaryDirectory(prefix="attention-zoo-gates-") as folder:
-        request_file = Path(folder) / "samples.json"
-        report_file = Path(folder) / "report.json"
-        request_file.write_text(json.dumps(list(samples)))
-        command = [
-            python,
-            "-m",
-            "attention_zoo.serving.gates",
-            *(os.fspath(path) for path in paths),
-        ]
-        command += ["--samples", str(request_file), "--report", str(report_file)]
-        environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, errors="replace", check=False
-        )
-        if not report_file.exists():
-            lines = done.stderr.strip().splitlines() or ["it printed nothing"]
-            how = f"signal {-done.returncode}" if done.returncode < 0 else f"{done.returncode}"
-            found = f"the process that loaded it ended with {how}: {lines[-1]}"
-            return [Report([Finding("session", False, found)], {}, {}) for _ in paths]
-        return [read_report(entry) for entry in json.loads(report_file.read_text())]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,93 +5,33 @@ Importing this module imports TensorFlow: the messages of `tensorflow-serving-ap
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
-import numpy as np
 from google.protobuf import any_pb2
-from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
+    model_management_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
 )
 
-from . import dtypes
+from . import protos
+from .config_files import configs_of
 from .errors import Code, ServingError, invalid_argument
 from .inference import DEFAULT_SIGNATURE, InferenceCore, ModelSpec, check_inputs, deadline_after
 from .session import Signature
+from .tensor_protos import fill_tensor, read_tensor
 
 _LOG = logging.getLogger("attention_zoo.serving")
 _MAX_MESSAGE = 1024
 _SIGNATURE_DEF = "signature_def"
-# The field of a TensorProto that holds the values of each type, where it is not `int_val`.
-_FIELDS = {
-    "float": "float_val",
-    "double": "double_val",
-    "string": "string_val",
-    "int64": "int64_val",
-    "bool": "bool_val",
-    "uint32": "uint32_val",
-    "uint64": "uint64_val",
-}
-_INT_VAL = frozenset({"int32", "int16", "int8", "uint8", "uint16"})
-
-
-def read_tensor(proto: tensor_pb2.TensorProto, max_bytes: int) -> np.ndarray:
-    """The array of a TensorProto.
-
-    Args:
-        proto: the message; values that are missing at its end repeat the last one.
-        max_bytes: the largest array that is made.
-
-    Raises:
-        ValueError: if the message is no tensor, or one that is too large.
-    """
-    dtype = dtypes.from_number(proto.dtype)
-    shape = [dim.size for dim in proto.tensor_shape.dim]
-    if dtype.numpy is None or proto.tensor_shape.unknown_rank or any(n < 0 for n in shape):
-        raise ValueError("not a tensor")
-    size = 1
-    for dimension in shape:
-        size *= dimension
-    if size * dtype.numpy.itemsize > max_bytes:
-        raise ValueError("too large")
-    if proto.tensor_content:
-        if dtype is dtypes.STRING:
-            raise ValueError("strings have no content")
-        return np.frombuffer(proto.tensor_content, dtype.numpy).reshape(shape)
-    field = "int_val" if dtype.name in _INT_VAL else _FIELDS.get(dtype.name)
-    if field is None:
-        raise ValueError("no values of this type")
-    values = list(getattr(proto, field))
-    if len(values) > size:
-        raise ValueError("more values than the shape has room for")
-    if not values:
-        values = [b"" if dtype is dtypes.STRING else 0] * size
-    array = np.empty(size, dtype.numpy)
-    array[: len(values)] = values
-    array[len(values) :] = values[-1] if values else 0
-    return array.reshape(shape)
-
-
-def write_tensor(array: np.ndarray) -> tensor_pb2.TensorProto:
-    """The TensorProto of an array, its values in the field of their type."""
-    dtype = dtypes.from_numpy(array.dtype)
-    proto = tensor_pb2.TensorProto(dtype=dtype.number)
-    proto.tensor_shape.SetInParent()
-    for size in array.shape:
-        proto.tensor_shape.dim.add(size=size)
-    field = "int_val" if dtype.name in _INT_VAL else _FIELDS.get(dtype.name)
-    if field is None:
-        proto.tensor_content = array.tobytes()
-    else:
-        getattr(proto, field).extend(array.ravel().tolist())
-    return proto
 
 
 def _spec_of(request: Any) -> ModelSpec:
@@ -107,22 +47,36 @@ def _spec_of(request: Any) -> ModelSpec:
 
 
 class _Answers:
-    """Turns errors into the status of a call."""
+    """Turns errors into the status of a call, and counts calls."""
+
+    def __init__(self, core: InferenceCore):
+        self._core = core
 
     async def _answer(
-        self, context: grpc.aio.ServicerContext, make: Callable[[], Awaitable[Any]]
+        self,
+        api: str,
+        request: Any,
+        context: grpc.aio.ServicerContext,
+        make: Callable[[], Awaitable[Any]],
     ) -> Any:
+        start = time.perf_counter()
+        code = Code.CANCELLED
         try:
-            return await make()
+            response = await make()
+            code = Code.OK
+            return response
         except ServingError as error:
-            await context.abort(_status_code(error.code), _cut(error.message))
-        except Exception as error:
-            if isinstance(error, grpc.aio.AbortError):
-                raise
+            code = error.code
+            await context.abort(_status_code(code), _cut(error.message))
+        except Exception:
+            code = Code.INTERNAL
             _LOG.exception("Cannot answer a call of gRPC")
             await context.abort(
                 grpc.StatusCode.INTERNAL, "The server failed to answer; its log says why"
             )
+        finally:
+            seconds = time.perf_counter() - start
+            self._core.count_request(request.model_spec.name, api, "GRPC", seconds, code)
 
 
 def _status_code(code: Code) -> grpc.StatusCode:
@@ -142,14 +96,14 @@ class PredictionService(_Answers, prediction_service_pb2_grpc.PredictionServiceS
     """
 
     def __init__(self, core: InferenceCore, max_tensor_bytes: int = 256 * 2**20):
-        self._core = core
+        super().__init__(core)
         self._max_tensor_bytes = max_tensor_bytes
 
     async def Predict(self, request, context):
         async def make():
             return await self._predict(request, context.time_remaining())
 
-        return await self._answer(context, make)
+        return await self._answer("Predict", request, context, make)
 
     async def _predict(
         self, request: predict_pb2.PredictRequest, timeout: float | None
@@ -170,14 +124,14 @@ class PredictionService(_Answers, prediction_service_pb2_grpc.PredictionServiceS
             response = predict_pb2.PredictResponse()
             _fill_spec(response.model_spec, handle.name, handle.version, name)
         for alias, array in outputs.items():
-            response.outputs[alias].CopyFrom(write_tensor(array))
+            fill_tensor(response.outputs[alias], array)
         return response
 
     async def GetModelMetadata(self, request, context):
         async def make():
             return self._metadata(request)
 
-        return await self._answer(context, make)
+        return await self._answer("GetModelMetadata", request, context, make)
 
     def _metadata(self, request: get_model_metadata_pb2.GetModelMetadataRequest):
         spec = _spec_of(request)
@@ -200,25 +154,25 @@ class PredictionService(_Answers, prediction_service_pb2_grpc.PredictionServiceS
         return response
 
     async def Classify(self, request, context):
-        return await self._refuse(request, context, "classification", "classify")
+        return await self._refuse("Classify", request, context, "classification")
 
     async def Regress(self, request, context):
-        return await self._refuse(request, context, "regression", "regress")
+        return await self._refuse("Regress", request, context, "regression")
 
     async def MultiInference(self, request, context):
         await context.abort(
             grpc.StatusCode.UNIMPLEMENTED, "This server answers Predict; it has no MultiInference"
         )
 
-    async def _refuse(self, request, context, kind: str, verb: str):
+    async def _refuse(self, api: str, request, context, kind: str):
         async def make():
             self._core.use(_spec_of(request)).release()
             raise invalid_argument(
-                f"Expected {kind} signature method_name to be tensorflow/serving/{verb}. "
+                f"Expected {kind} signature method_name to be tensorflow/serving/{api.lower()}. "
                 "Was: tensorflow/serving/predict"
             )
 
-        return await self._answer(context, make)
+        return await self._answer(api, request, context, make)
 
 
 def _fill_spec(spec: Any, name: str, version: int, signature: str) -> None:
@@ -248,14 +202,11 @@ class ModelService(_Answers, model_service_pb2_grpc.ModelServiceServicer):
         core: has the models.
     """
 
-    def __init__(self, core: InferenceCore):
-        self._core = core
-
     async def GetModelStatus(self, request, context):
         async def make():
             return self._status(request)
 
-        return await self._answer(context, make)
+        return await self._answer("GetModelStatus", request, context, make)
 
     def _status(self, request: get_model_status_pb2.GetModelStatusRequest):
         spec = _spec_of(request)
@@ -268,13 +219,49 @@ class ModelService(_Answers, model_service_pb2_grpc.ModelServiceServicer):
         return response
 
     async def HandleReloadConfigRequest(self, request, context):
-        await context.abort(
-            grpc.StatusCode.UNIMPLEMENTED, "This server reads its models from its folder"
+        try:
+            configs = configs_of(request.config)
+            loop = asyncio.get_running_loop()
+            await loop.run_in_executor(None, self._core.manager.reload, configs)
+        except ServingError as error:
+            await context.abort(_status_code(error.code), _cut(error.message))
+        response = model_management_pb2.ReloadConfigResponse()
+        response.status.error_code = Code.OK
+        return response
+
+
+class HealthService:
+    """`grpc.health.v1.Health`: whether the server takes requests.
+
+    The official server says once that it is well and never again looks; this one says so for as
+    long as it has a model that can be used.
+    """
+
+    NAME = "grpc.health.v1.Health"
+    SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
+
+    def __init__(self, core: InferenceCore):
+        self._core = core
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What a server of gRPC calls."""
+        check = grpc.unary_unary_rpc_method_handler(
+            self._check,
+            request_deserializer=protos.HealthCheckRequest.FromString,
+            response_serializer=protos.HealthCheckResponse.SerializeToString,
         )
+        return grpc.method_handlers_generic_handler(self.NAME, {"Check": check})
+
+    async def _check(self, request, context):
+        if request.service not in self.SERVICES:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
+        serving = any(self._core.manager.models().values())
+        return protos.HealthCheckResponse(status=1 if serving else 2)
 
 
 def add_services(server: grpc.aio.Server, core: InferenceCore) -> None:
-    """Puts both services on a server of gRPC."""
+    """Puts all services on a server of gRPC."""
+    server.add_generic_rpc_handlers((HealthService(core).handler(),))
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
         PredictionService(core), server
     )

@@ -9,7 +9,7 @@ import numpy as np
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from .errors import Code, ServingError
-from .grpc_service import read_tensor, write_tensor
+from .tensor_protos import fill_tensor, read_tensor
 from .transports import Target, columns_of, unreachable
 
 CHANNEL_OPTIONS = (
@@ -33,7 +33,7 @@ def make_request(
     for name, texts in inputs.items():
         array = np.empty(len(texts), dtype=object)
         array[:] = [text.encode("utf-8", "surrogateescape") for text in texts]
-        request.inputs[name].CopyFrom(write_tensor(array))
+        fill_tensor(request.inputs[name], array)
     return request
 
 

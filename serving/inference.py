@@ -12,10 +12,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from .batching import BatchingSession
 from .errors import Code, ServingError, invalid_argument
 from .json_parser import parse
 from .json_reply import write_outputs
 from .json_tensor import read_inputs, read_signature_name
+from .metrics import Metrics
 from .models import Handle, ModelManager
 from .session import Signature
 
@@ -44,11 +46,22 @@ class InferenceCore:
 
     Args:
         manager: the models.
+        metrics: is told of requests and runs.
         num_threads: requests at a time; four for each processor if `None`, as the official server.
+        max_pending: requests that may be under way or wait; beyond them they are refused.
     """
 
-    def __init__(self, manager: ModelManager, num_threads: int | None = None):
+    def __init__(
+        self,
+        manager: ModelManager,
+        metrics: Metrics | None = None,
+        num_threads: int | None = None,
+        max_pending: int = 1000,
+    ):
         self.manager = manager
+        self.metrics = metrics or Metrics()
+        self._max_pending = max_pending
+        self._pending = 0  # counted in the event loop alone
         self._pool = ThreadPoolExecutor(
             num_threads or 4 * (os.cpu_count() or 1), thread_name_prefix="attention-zoo-request"
         )
@@ -56,6 +69,13 @@ class InferenceCore:
     def use(self, spec: ModelSpec) -> Handle:
         """The version that a request asks for, to be released when it is answered."""
         return self.manager.use(spec.name, spec.version, spec.label)
+
+    def count_request(
+        self, name: str, api: str, entrypoint: str, seconds: float, code: Code
+    ) -> None:
+        """Counts an answered request; models that nobody serves are counted as one."""
+        known = name if name in self.manager.models() else ""
+        self.metrics.request(known, api, entrypoint, seconds, code)
 
     async def predict_json(self, spec: ModelSpec, body: bytes, timeout: float | None) -> bytes:
         """Answers a request in JSON with a reply in JSON."""
@@ -97,16 +117,26 @@ class InferenceCore:
             deadline: on the clock of `time.monotonic`, when the answer is of no more use.
         """
         check_inputs(signature, inputs)
+        if self._pending >= self._max_pending:
+            raise ServingError(
+                Code.UNAVAILABLE,
+                f"{self._pending} requests are under way, and no more are taken; try again later",
+            )
+        start = time.perf_counter()
+        self._pending += 1
+        try:
+            session = handle.session
+            if isinstance(session, BatchingSession):
+                future = session.submit(signature.name, inputs, outputs, deadline)
+                return await asyncio.wrap_future(future)
 
-        def run() -> dict[str, np.ndarray]:
-            timeout = None
-            if deadline is not None:
-                timeout = deadline - time.monotonic()
-                if timeout <= 0:
-                    raise ServingError(Code.DEADLINE_EXCEEDED, "Deadline exceeded before the run")
-            return handle.session.run(signature.name, inputs, outputs, timeout)
+            def run() -> dict[str, np.ndarray]:
+                return session.run(signature.name, inputs, outputs, _time_left(deadline))
 
-        return await asyncio.get_running_loop().run_in_executor(self._pool, run)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, run)
+        finally:
+            self._pending -= 1
+            self.metrics.runtime(handle.name, time.perf_counter() - start)
 
     async def _aside(self, in_thread: bool, function: Callable[[], Result]) -> Result:
         """The result of a function that may be quick or take long."""
@@ -122,6 +152,15 @@ class InferenceCore:
 def deadline_after(timeout: float | None) -> float | None:
     """The moment on the clock of `time.monotonic` that is so many seconds away."""
     return None if timeout is None else time.monotonic() + timeout
+
+
+def _time_left(deadline: float | None) -> float | None:
+    if deadline is None:
+        return None
+    timeout = deadline - time.monotonic()
+    if timeout <= 0:
+        raise ServingError(Code.DEADLINE_EXCEEDED, "The deadline passed before the run")
+    return timeout
 
 
 def _braced(names: Iterable[str]) -> str:

@@ -8,16 +8,16 @@ as they are.
 
 from __future__ import annotations
 
-import enum
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import Code, ServingError, invalid_argument, not_found
+from .loading import LoadedSession
 from .model_config import ModelConfig
+from .model_state import State, Version, VersionStatus
 from .session import SavedModelSession
 from .versions import find_versions
 
@@ -25,41 +25,6 @@ _LOG = logging.getLogger("attention_zoo.serving")
 MAX_LOAD_RETRIES = 5
 RETRY_SECONDS = 60.0
 _ENDED_VERSIONS_KEPT = 50  # in the status of a model that is published again and again
-
-
-class State(enum.IntEnum):
-    """The states of a version, numbered as in `ModelVersionStatus`."""
-
-    UNKNOWN = 0
-    START = 10
-    LOADING = 20
-    AVAILABLE = 30
-    UNLOADING = 40
-    END = 50
-
-
-@dataclass
-class Version:
-    """One version of a model and what became of it."""
-
-    model: str
-    number: int
-    path: Path
-    state: State = State.START
-    error: ServingError | None = None
-    session: SavedModelSession | None = None
-    users: int = 0
-    failed_loads: int = 0
-    failed_at: float = 0.0
-
-
-@dataclass(frozen=True)
-class VersionStatus:
-    """What a client is told about a version."""
-
-    version: int
-    state: State
-    error: ServingError | None
 
 
 class Handle:
@@ -71,7 +36,7 @@ class Handle:
         self._version = version
         self.name = version.model
         self.version = version.number
-        self.session: SavedModelSession = version.session
+        self.session: LoadedSession = version.session
 
     def release(self) -> None:
         """Says that this use is over."""
@@ -91,6 +56,7 @@ class ModelManager:
         configs: the models.
         load: opens the version in a folder.
         poll_seconds: time between two looks at the disk; 0 looks once, at the start.
+        reread: asked for the models before every look; `None` if they are as they were.
 
     Example:
 
@@ -103,11 +69,13 @@ class ModelManager:
     def __init__(
         self,
         configs: Sequence[ModelConfig],
-        load: Callable[[Path], SavedModelSession] = SavedModelSession,
+        load: Callable[[Path], LoadedSession] = SavedModelSession,
         poll_seconds: float = 1.0,
+        reread: Callable[[], Sequence[ModelConfig] | None] | None = None,
     ):
         self._load = load
         self._poll_seconds = poll_seconds
+        self._reread = reread
         self._condition = threading.Condition()
         self._sync_lock = threading.Lock()  # one look at the disk at a time
         self._configs = {config.name: config for config in configs}
@@ -121,18 +89,59 @@ class ModelManager:
         """Loads every model and begins to watch the disk.
 
         Raises:
-            ServingError: if a model has no version that can be served.
+            ServingError: if a model has no version that can be served, or a label names a version
+                that is not served.
         """
-        self.sync()
-        faults = [fault for name in self._configs if (fault := self._fault(name))]
-        if faults:
+        try:
+            self.sync()
+            self._check_all()
+        except ServingError:
             self.stop()
-            raise ServingError(Code.UNAVAILABLE, "; ".join(faults))
+            raise
         if self._poll_seconds > 0:
             self._watcher = threading.Thread(
                 target=self._watch, name="attention-zoo-versions", daemon=True
             )
             self._watcher.start()
+
+    def reload(self, configs: Sequence[ModelConfig]) -> None:
+        """Serves these models in place of the ones before.
+
+        The new ones are loaded before the others are freed. If one of them cannot be served,
+        everything stays as it was.
+
+        Raises:
+            ServingError: why a model cannot be served.
+        """
+        with self._sync_lock:
+            before = self._configs
+            # What is served now stays reachable until all of the new models are.
+            self._configs = {**before, **{config.name: config for config in configs}}
+            try:
+                self._sync_all()
+                self._configs = {config.name: config for config in configs}
+                self._check_all()
+            except ServingError as error:
+                self._configs = before
+                self._sync_all()
+                _LOG.error("The models stay as they were: %s", error)
+                raise
+            self._sync_all()
+        _LOG.info("Serving %s", ", ".join(self._configs) or "no models")
+
+    def _check_all(self) -> None:
+        """Raises an error unless every model can be served and every label used."""
+        faults = [fault for name in self._configs if (fault := self._fault(name))]
+        if faults:
+            raise ServingError(Code.UNAVAILABLE, "; ".join(faults))
+        for config in self._configs.values():
+            for number in config.labels.values():
+                if self._available(config.name, number) is None:
+                    raise ServingError(
+                        Code.FAILED_PRECONDITION,
+                        f"Request to assign label to version {number} of model {config.name}, "
+                        "which is not currently available for inference",
+                    )
 
     def _fault(self, name: str) -> str | None:
         """Why a model cannot be served, if it cannot."""
@@ -152,18 +161,25 @@ class ModelManager:
     def _watch(self) -> None:
         while not self._stopped.wait(self._poll_seconds):
             try:
-                self.sync()
-            except OSError as error:  # a disk that is away for a moment must not end the watch
+                configs = self._reread() if self._reread is not None else None
+                if configs is None:
+                    self.sync()
+                else:
+                    self.reload(configs)
+            except (OSError, ServingError) as error:  # neither must end the watch
                 _LOG.warning("Cannot look for versions: %s", error)
 
     def sync(self) -> None:
         """Looks at the disk once and brings every model to what its policy wants."""
         with self._sync_lock:
-            for config in list(self._configs.values()):
-                if not self._stopped.is_set():
-                    self._sync_model(config)
-            for name in set(self._versions) - set(self._configs):
-                self._unload(self._loaded(name))
+            self._sync_all()
+
+    def _sync_all(self) -> None:
+        for config in list(self._configs.values()):
+            if not self._stopped.is_set():
+                self._sync_model(config)
+        for name in set(self._versions) - set(self._configs):
+            self._unload(self._loaded(name))
 
     def _sync_model(self, config: ModelConfig) -> None:
         on_disk = find_versions(config.base_path)

@@ -3,7 +3,8 @@
 Importing TensorFlow takes seconds and hundreds of megabytes, and gives a process a Python runtime
 that a model server does not have. Checking an export in a process that has none of it needs a
 handful of messages only; they are declared here, field numbers as in TensorFlow, in a pool of
-their own. Fields that are not declared are kept unread.
+their own. Fields that are not declared are kept unread. The messages of configuration files that
+`tensorflow-serving-api` leaves out stand here as well.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ _SCALARS = {
     "bool": _Field.TYPE_BOOL,
     "bytes": _Field.TYPE_BYTES,
     "double": _Field.TYPE_DOUBLE,
+    "float": _Field.TYPE_FLOAT,
     "int32": _Field.TYPE_INT32,
     "int64": _Field.TYPE_INT64,
     "string": _Field.TYPE_STRING,
+    "uint32": _Field.TYPE_UINT32,
+    "uint64": _Field.TYPE_UINT64,
 }
 
 # Message: {field: (number, type)}. "[X]" is a repeated field, "{X}" a map from strings to X.
@@ -54,6 +58,45 @@ _SCHEMA: dict[str, dict[str, tuple[int, str]]] = {
     "MetaGraphDef": {"graph_def": (2, "GraphDef"), "signature_def": (5, "{SignatureDef}")},
     "SignatureMap": {"signature_def": (1, "{SignatureDef}")},
     "SavedModel": {"meta_graphs": (2, "[MetaGraphDef]")},
+    "TensorProto": {
+        "dtype": (1, "int32"),
+        "tensor_shape": (2, "TensorShape"),
+        "tensor_content": (4, "bytes"),
+        "float_val": (5, "[float]"),
+        "double_val": (6, "[double]"),
+        "int_val": (7, "[int32]"),
+        "string_val": (8, "[bytes]"),
+        "int64_val": (10, "[int64]"),
+        "bool_val": (11, "[bool]"),
+        "uint32_val": (16, "[uint32]"),
+        "uint64_val": (17, "[uint64]"),
+    },
+    "HealthCheckRequest": {"service": (1, "string")},
+    "HealthCheckResponse": {"status": (1, "int32")},
+    "Int64Value": {"value": (1, "int64")},
+    "StringValue": {"value": (1, "string")},
+    "BoolValue": {"value": (1, "bool")},
+    "BatchingParameters": {
+        "max_batch_size": (1, "Int64Value"),
+        "batch_timeout_micros": (2, "Int64Value"),
+        "max_enqueued_batches": (3, "Int64Value"),
+        "num_batch_threads": (4, "Int64Value"),
+        "thread_pool_name": (5, "StringValue"),
+        "allowed_batch_sizes": (6, "[int64]"),
+        "pad_variable_length_inputs": (7, "bool"),
+        "enable_large_batch_splitting": (8, "BoolValue"),
+        "max_execution_batch_size": (9, "Int64Value"),
+    },
+    "PrometheusConfig": {"enable": (1, "bool"), "path": (2, "string")},
+    "MonitoringConfig": {"prometheus_config": (1, "PrometheusConfig")},
+    "ModelSpec": {"name": (1, "string"), "signature_name": (3, "string")},
+    "PredictRequest": {
+        "model_spec": (1, "ModelSpec"),
+        "inputs": (2, "{TensorProto}"),
+        "output_filter": (3, "[string]"),
+    },
+    "PredictLog": {"request": (1, "PredictRequest")},
+    "PredictionLog": {"predict_log": (6, "PredictLog")},
     "RunOptions": {"timeout_in_ms": (2, "int64")},
     "ConfigProto": {
         "intra_op_parallelism_threads": (2, "int32"),
@@ -111,10 +154,14 @@ def _declare(schema: dict[str, dict[str, tuple[int, str]]]) -> dict[str, Any]:
 
 _MESSAGES = _declare(_SCHEMA)
 
+BatchingParameters = _MESSAGES["BatchingParameters"]
 ConfigProto = _MESSAGES["ConfigProto"]
 MetaGraphDef = _MESSAGES["MetaGraphDef"]
+HealthCheckRequest = _MESSAGES["HealthCheckRequest"]
+HealthCheckResponse = _MESSAGES["HealthCheckResponse"]
+MonitoringConfig = _MESSAGES["MonitoringConfig"]
 OpList = _MESSAGES["OpList"]
+PredictionLog = _MESSAGES["PredictionLog"]
 RunOptions = _MESSAGES["RunOptions"]
 SavedModel = _MESSAGES["SavedModel"]
 SignatureMap = _MESSAGES["SignatureMap"]
-TensorInfo = _MESSAGES["TensorInfo"]

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
 from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import web
 
+from .config_files import METRICS_PATH
 from .errors import Code, ServingError, invalid_argument
 from .inference import InferenceCore, ModelSpec
 from .json_writer import PrettyWriter, quote
-from .models import VersionStatus
+from .model_state import VersionStatus
 from .session import Signature, TensorSpec
 from .versions import MAX_VERSION
 
@@ -38,12 +40,18 @@ class RestApi:
         core: runs the requests.
         timeout: seconds after which a prediction is given up.
         max_body_bytes: the largest body, unpacked, that is read.
+        metrics_path: where the page for Prometheus is; `None` shows none.
     """
 
     def __init__(
-        self, core: InferenceCore, timeout: float = 30.0, max_body_bytes: int = 64 * 2**20
+        self,
+        core: InferenceCore,
+        timeout: float = 30.0,
+        max_body_bytes: int = 64 * 2**20,
+        metrics_path: str | None = METRICS_PATH,
     ):
         self._core = core
+        self._metrics_path = metrics_path
         self._timeout = timeout
         self._max_body_bytes = max_body_bytes
 
@@ -56,25 +64,40 @@ class RestApi:
     async def handle(self, request: web.Request) -> web.Response:
         """Answers one request; whatever goes wrong becomes a reply."""
         path = _path_of(request)
+        if path == self._metrics_path and request.method == "GET":
+            return web.Response(text=self._core.metrics.page(), content_type="text/plain")
         if not _API.fullmatch(path):
             return web.Response(status=404, text=_NOT_FOUND_PAGE, content_type="text/html")
         if request.method == "OPTIONS":
             allowed = _ORIGIN.search(request.headers.get("Origin", ""))
             return web.Response(status=200 if allowed else 400)
+        start = time.perf_counter()
+        response, code = await self._answer_or_explain(request, path)
+        match = _PREDICT.fullmatch(path) or _STATUS.fullmatch(path)
+        name = unquote(match.group(1) or "") if match else ""
+        verb = (match.group(4) or "").lower() if match else ""
+        self._core.count_request(name, verb, "REST", time.perf_counter() - start, code)
+        return response
+
+    async def _answer_or_explain(
+        self, request: web.Request, path: str
+    ) -> tuple[web.Response, Code]:
         try:
-            return _reply(200, await self._answer(request, path))
+            return _reply(200, await self._answer(request, path)), Code.OK
         except ServingError as error:
-            return _reply(error.code.http_status, _error_body(error.message))
+            return _reply(error.code.http_status, _error_body(error.message)), error.code
         except web.HTTPRequestEntityTooLarge:
             message = f"The body of the request is larger than {self._max_body_bytes} bytes"
-            return _reply(413, _error_body(message))
+            return _reply(413, _error_body(message)), Code.INVALID_ARGUMENT
         except web.RequestPayloadError as error:
-            return _reply(400, _error_body(f"The body of the request cannot be read: {error}"))
+            message = f"The body of the request cannot be read: {error}"
+            return _reply(400, _error_body(message)), Code.INVALID_ARGUMENT
         except web.HTTPException as error:
-            return _reply(error.status, _error_body(error.reason))
+            return _reply(error.status, _error_body(error.reason)), Code.INVALID_ARGUMENT
         except Exception:
             _LOG.exception("Cannot answer %s %s", request.method, path)
-            return _reply(500, _error_body("The server failed to answer; its log says why"))
+            message = "The server failed to answer; its log says why"
+            return _reply(500, _error_body(message)), Code.INTERNAL
 
     async def _answer(self, request: web.Request, path: str) -> bytes:
         method = request.method

@@ -9,8 +9,8 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,83 +18,33 @@ from typing import Any
 from aiohttp import web
 
 from . import c_api
+from .config_files import read_models
 from .errors import Code, ServingError
 from .inference import InferenceCore
+from .loading import Loader
+from .metrics import Metrics
 from .model_config import ModelConfig
 from .models import ModelManager
 from .rest import RestApi
+from .server_options import LOOPBACK, Address, ServerOptions
 from .versions import find_models
 
 _LOG = logging.getLogger("attention_zoo.serving")
-LOOPBACK = "127.0.0.1"
-
-
-@dataclass(frozen=True)
-class ServerOptions:
-    """How a server listens and what it takes.
-
-    Args:
-        host: address to listen on; the default can be reached from this machine alone.
-        rest_port: port of REST; 0 takes a free one, `None` offers no REST.
-        grpc_port: port of gRPC; 0 takes a free one, `None` offers no gRPC.
-        poll_seconds: time between two looks for new versions; 0 never looks again.
-        timeout: seconds after which a request over REST is given up.
-        max_body_bytes: the largest body or message that is read.
-        grace: seconds that requests under way are given when the server stops.
-    """
-
-    host: str = LOOPBACK
-    rest_port: int | None = 8501
-    grpc_port: int | None = 8500
-    poll_seconds: float = 1.0
-    timeout: float = 30.0
-    max_body_bytes: int = 64 * 2**20
-    grace: float = 10.0
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a running server listens, and what it serves.
-
-    Attributes:
-        host: the address.
-        rest_port: port of REST, or `None`.
-        grpc_port: port of gRPC, or `None`.
-        models: the versions that can be used, by model.
-    """
-
-    host: str
-    rest_port: int | None
-    grpc_port: int | None
-    models: Mapping[str, list[int]]
-
-    @property
-    def rest_url(self) -> str:
-        """Where clients of REST connect to."""
-        return f"http://{self._authority(self.rest_port)}"
-
-    @property
-    def grpc_url(self) -> str:
-        """Where clients of gRPC connect to."""
-        return f"grpc://{self._authority(self.grpc_port)}"
-
-    def _authority(self, port: int | None) -> str:
-        if port is None:
-            raise ValueError("The server was started without this interface.")
-        host = LOOPBACK if self.host in ("0.0.0.0", "::", "") else self.host
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def find_configs(directory: str | os.PathLike) -> list[ModelConfig]:
     """The models in a folder: of one model with its versions, or of several such folders.
 
+    A file is read as a `models.config`.
+
     Raises:
         ServingError: if there is no version of any model.
     """
     path = Path(directory)
+    if path.is_file():
+        return read_models(path)
     if not path.is_dir():
-        what = "is no folder" if path.exists() else "does not exist"
-        raise ServingError(Code.NOT_FOUND, f"Nothing to serve: {path} {what}")
+        raise ServingError(Code.NOT_FOUND, f"Nothing to serve: {path} does not exist")
     models = find_models(path)
     if not models:
         raise ServingError(
@@ -106,18 +56,56 @@ def find_configs(directory: str | os.PathLike) -> list[ModelConfig]:
     return [ModelConfig(name, base_path) for name, base_path in models.items()]
 
 
+class ChangedFile:
+    """Reads a `models.config` again whenever it was written.
+
+    Args:
+        path: the file, which was read already.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self._path = Path(path)
+        self._seen = self._stamp()
+
+    def _stamp(self) -> tuple[int, int]:
+        status = self._path.stat()
+        return status.st_mtime_ns, status.st_ino
+
+    def __call__(self) -> list[ModelConfig] | None:
+        """The models, if the file has changed."""
+        stamp = self._stamp()
+        if stamp == self._seen:
+            return None
+        self._seen = stamp
+        return read_models(self._path)
+
+
 class ModelServer:
     """A server in an event loop.
 
     Args:
         configs: the models.
         options: how it listens.
+        reread: asked for the models before every look at the disk; `None` if nothing changed.
     """
 
-    def __init__(self, configs: Sequence[ModelConfig], options: ServerOptions | None = None):
+    def __init__(
+        self,
+        configs: Sequence[ModelConfig],
+        options: ServerOptions | None = None,
+        reread: Callable[[], Sequence[ModelConfig] | None] | None = None,
+    ):
         self.options = options or ServerOptions()
-        self.manager = ModelManager(configs, poll_seconds=self.options.poll_seconds)
-        self.core = InferenceCore(self.manager)
+        self.metrics = Metrics()
+        loader = Loader(
+            batching=self.options.batching,
+            enable_batching=self.options.enable_batching,
+            intra_op_threads=self.options.intra_op_threads,
+            inter_op_threads=self.options.inter_op_threads,
+            metrics=self.metrics,
+        )
+        self.manager = ModelManager(configs, loader, self.options.poll_seconds, reread)
+        self.core = InferenceCore(self.manager, self.metrics, max_pending=self.options.max_pending)
         self._runner: web.AppRunner | None = None
         self._grpc_server: Any = None
 
@@ -141,7 +129,7 @@ class ModelServer:
         options = self.options
         if options.rest_port is None:
             return None
-        api = RestApi(self.core, options.timeout, options.max_body_bytes)
+        api = RestApi(self.core, options.timeout, options.max_body_bytes, options.metrics_path)
         self._runner = web.AppRunner(
             api.application(), access_log=None, shutdown_timeout=options.grace
         )
@@ -216,17 +204,20 @@ def serve(
     grpc_port: int | None = 8500,
     host: str = LOOPBACK,
     ready: Callable[[Address], None] | None = None,
+    options: ServerOptions | None = None,
 ) -> None:
     """Serves the models of a folder until the process is told to stop (SIGTERM, Ctrl-C).
 
     XLA is switched off for the whole process, as in the official server.
 
     Args:
-        directory: folder of one model with its versions, or of several such folders.
+        directory: folder of one model with its versions, or of several such folders; or a
+            `models.config`, which is read again when it changes.
         rest_port: port of REST; 0 takes a free one, `None` offers no REST.
         grpc_port: port of gRPC; 0 takes a free one, `None` offers no gRPC.
         host: address to listen on; the default can be reached from this machine alone.
         ready: called with the address once requests are answered.
+        options: everything else; the host and the ports are those above.
 
     Raises:
         ServingError: if there is nothing to serve, or a port cannot be opened.
@@ -236,9 +227,11 @@ def serve(
         # Before the C API is opened, so that both use one copy of TensorFlow's libraries.
         from . import grpc_service  # noqa: F401
     c_api.disable_xla()
-    server = ModelServer(
-        configs, ServerOptions(host=host, rest_port=rest_port, grpc_port=grpc_port)
+    chosen = replace(
+        options or ServerOptions(), host=host, rest_port=rest_port, grpc_port=grpc_port
     )
+    reread = ChangedFile(directory) if Path(directory).is_file() else None
+    server = ModelServer(configs, chosen, reread)
     asyncio.run(_serve_until_told(server, ready))
 
 

@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -90,7 +91,7 @@ class SavedModelSession:
         # All signatures as a SignatureDefMap of TensorFlow Serving, with what is not read here.
         self.signature_map: bytes = _signature_bytes(meta_graph)
         self.signatures: dict[str, Signature] = {
-            name: _to_signature(name, proto) for name, proto in meta_graph.signature_def.items()
+            name: read_signature(name, proto) for name, proto in meta_graph.signature_def.items()
         }
         self._endpoints: dict[str, c_api.Output] = {}
 
@@ -268,7 +269,8 @@ def _signature_bytes(meta_graph) -> bytes:
     return signatures.SerializeToString()
 
 
-def _to_signature(name: str, proto) -> Signature:
+def read_signature(name: str, proto: Any) -> Signature:
+    """The signature of a SignatureDef message."""
     return Signature(
         name=name,
         method_name=proto.method_name,

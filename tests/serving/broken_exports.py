@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from attention_zoo.serving.warmup import write_warmup
+
 TEXT = tf.TensorSpec([None], tf.string, name="text")
 
 
@@ -100,6 +102,9 @@ def write_all(directory: Path) -> dict[str, Path]:
     _untracked_keras_variable(paths["lost-variable"])
     paths["truncated"] = directory / "truncated"
     _truncated(paths["truncated"])
+    paths["cold"] = directory / "cold"
+    _archive(paths["cold"], FUNCTIONS["sound"])
+    write_warmup(paths["cold"], "cold", {"serving_default": ["words"]}, ["a", "b"])
     paths["missing"] = directory / "missing"
     return paths
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from attention_zoo.serving import gates
 from attention_zoo.serving.export import ExportError, export
 from attention_zoo.serving.findings import Finding, Report
+from attention_zoo.serving.samples import SAMPLES
 from attention_zoo.serving.session import SavedModelSession
+from attention_zoo.serving.warmup import WARMUP_FILE
+
+export_module = sys.modules["attention_zoo.serving.export"]
 
 
 class Lengths:
@@ -52,7 +57,7 @@ def no_gates(monkeypatch):
             function(paths[0])
         return [Report([Finding("session", True, "not asked")], {}, {})]
 
-    monkeypatch.setattr(gates, "check_in_clean_process", check)
+    monkeypatch.setattr(export_module, "check_in_clean_process", check)
     return instead
 
 
@@ -60,6 +65,8 @@ def test_export_has_the_layout_of_a_server_and_the_four_signatures(exported):
     assert exported.name == "1"
     assert exported.parent.name == "toy"
     assert (exported / "saved_model.pb").is_file()
+    assert (exported / WARMUP_FILE).is_file()
+    assert "max_batch_size" in (exported / "batching_params.pbtxt").read_text()
     assert [path.name for path in exported.parent.iterdir()] == ["1"]
     with SavedModelSession(exported) as session:
         names = {name for name in session.signatures if not name.startswith("__")}
@@ -72,6 +79,7 @@ def test_export_has_the_layout_of_a_server_and_the_four_signatures(exported):
 
 def test_every_gate_reports_on_a_sound_export(exported, export_findings):
     assert [finding.gate for finding in export_findings] == [
+        "warm-up",
         "session",
         "operations",
         "outputs",
@@ -82,7 +90,7 @@ def test_every_gate_reports_on_a_sound_export(exported, export_findings):
     assert all(finding.passed for finding in export_findings), export_findings
     numbers = {finding.gate: finding.numbers for finding in export_findings}
     assert numbers["session"]["answered"] == 4
-    assert numbers["batch"]["rows"] == 4 * len(gates.SAMPLES)
+    assert numbers["batch"]["rows"] == 4 * len(SAMPLES)
     assert 1.0 <= numbers["weights"]["ratio"] < 1.2
     assert numbers["same results"]["largest difference"] <= 1e-4
 
@@ -93,6 +101,29 @@ def test_next_version_is_one_above_the_highest(no_gates, tmp_path):
     (tmp_path / "lengths" / "42").write_text("a file in the way")
     assert export(Lengths(), tmp_path).name == "43"
     assert export(Lengths(), tmp_path, name="other") == tmp_path / "other" / "1"
+
+
+def test_old_versions_are_removed_if_told(no_gates, tmp_path):
+    for _ in range(4):
+        export(Lengths(), tmp_path)
+    export(Lengths(), tmp_path, keep=2)
+    assert sorted(path.name for path in (tmp_path / "lengths").iterdir()) == ["4", "5"]
+    with pytest.raises(ExportError, match="Received: keep=0"):
+        export(Lengths(), tmp_path, keep=0)
+
+
+def test_the_card_says_what_the_model_takes_and_what_was_measured(exported):
+    card = (exported / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert card.startswith("# toy\n")
+    assert "| `score` | `target` string (B)<br>`text` string (B) |" in card
+    assert "`attention` float (B, ?, ?)" in card
+    assert "| weights | " in card and "| batch | 28 rows" in card
+    assert " ms on the machine that published it" in card
+
+
+def test_the_card_has_the_notes_of_the_maker(no_gates, tmp_path):
+    path = export(Lengths(), tmp_path, notes="## Scores\n\nBLEU 36.1")
+    assert "\n## Scores\n\nBLEU 36.1\n" in (path / "MODEL_CARD.md").read_text(encoding="utf-8")
 
 
 def test_an_existing_version_is_never_touched(no_gates, tmp_path):

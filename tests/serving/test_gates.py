@@ -9,15 +9,17 @@ import pytest
 from broken_exports import doubled_weights, write_all
 
 from attention_zoo.serving import gates, operations
+from attention_zoo.serving.clean_process import check_in_clean_process
 from attention_zoo.serving.comparison import same_values
 from attention_zoo.serving.protos import SavedModel
+from attention_zoo.serving.samples import SAMPLES
 
 
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory):
     """The report on every broken export, all from one process."""
     paths = write_all(tmp_path_factory.mktemp("broken"))
-    found = gates.check_in_clean_process(list(paths.values()))
+    found = check_in_clean_process(list(paths.values()))
     return dict(zip(paths, found, strict=True))
 
 
@@ -27,6 +29,7 @@ def failed(report):
 
 def test_a_sound_export_passes(reports):
     assert [finding.gate for finding in reports["sound"].findings] == [
+        "warm-up",
         "session",
         "operations",
         "outputs",
@@ -52,6 +55,7 @@ def test_a_sound_export_passes(reports):
         ("lost-variable", "session", "FAILED_PRECONDITION: Could not find variable"),
         ("truncated", "session", "cannot read saved_model.pb"),
         ("missing", "session", "cannot read saved_model.pb"),
+        ("cold", "warm-up", "signature serving_default has no input words"),
     ],
 )
 def test_a_broken_export_is_refused_by_its_gate(name, gate, words, reports):
@@ -76,13 +80,14 @@ def test_no_other_gate_refuses_it(reports):
         "lost-variable": {"session"},
         "truncated": {"session"},
         "missing": {"session"},
+        "cold": {"warm-up"},
     }
 
 
 def test_replies_and_requests_come_back_from_the_process(reports):
     requests = reports["sound"].requests["serving_default"]
-    assert [text.decode() for text in requests["text"]] == list(gates.SAMPLES)
-    lengths = [len(text.encode()) for text in gates.SAMPLES]
+    assert [text.decode() for text in requests["text"]] == list(SAMPLES)
+    lengths = [len(text.encode()) for text in SAMPLES]
     assert reports["sound"].replies["serving_default"]["score"].tolist() == lengths
 
 
@@ -143,7 +148,7 @@ def test_a_process_that_dies_is_a_finding(tmp_path):
     crashing = tmp_path / "python"
     crashing.write_text("#!/bin/sh\necho going down >&2\nkill -SEGV $$\n")
     crashing.chmod(0o755)
-    (report,) = gates.check_in_clean_process([tmp_path], python=str(crashing))
+    (report,) = check_in_clean_process([tmp_path], python=str(crashing))
     assert failed(report) == {
         "session": "the process that loaded it ended with signal 11: going down"
     }

@@ -6,17 +6,21 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
     inference_pb2,
+    model_management_pb2,
     model_service_pb2_grpc,
     predict_pb2,
     prediction_service_pb2_grpc,
 )
 
-from attention_zoo.serving.grpc_service import read_tensor, write_tensor
+from attention_zoo.serving import protos
+from attention_zoo.serving.server import ServerOptions, ServerThread
+from attention_zoo.serving.tensor_protos import fill_tensor, read_tensor
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +205,12 @@ def test_tensors_that_are_none_are_refused(index, predictions):
     assert error.value.details() == "tensor parsing error: x"
 
 
+def write_tensor(array):
+    proto = tensor_pb2.TensorProto()
+    fill_tensor(proto, array)
+    return proto
+
+
 def test_tensors_are_read_and_written_as_tensorflow_does():
     for dtype in (
         np.float32,
@@ -292,3 +302,53 @@ def test_the_deadline_of_the_client_ends_the_run(predictions):
         predictions.Predict(request(signature="slow", x=np.float32([1e6])), timeout=0.3)
     assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     assert list(predictions.Predict(request(x=X)).outputs["y"].float_val) == [3.5, 4.0]
+
+
+def test_reload_replaces_the_models_and_refuses_what_cannot_be_served(wire_folder):
+    options = ServerOptions(rest_port=None, grpc_port=0, poll_seconds=0)
+    with ServerThread(wire_folder, options) as running:
+        target = f"{running.address.host}:{running.address.grpc_port}"
+        with grpc.insecure_channel(target) as channel:
+            stub = model_service_pb2_grpc.ModelServiceStub(channel)
+            predict = prediction_service_pb2_grpc.PredictionServiceStub(channel).Predict
+            asked = model_management_pb2.ReloadConfigRequest()
+            entry = asked.config.model_config_list.config.add(
+                name="renamed", base_path=str(wire_folder), model_platform="tensorflow"
+            )
+            entry.model_version_policy.all.SetInParent()
+            entry.version_labels["stable"] = 1
+            assert stub.HandleReloadConfigRequest(asked).status.error_code == 0
+            response = predict(request(model="renamed", label="stable", x=X))
+            assert response.outputs["y"].float_val[0] == 2.5
+            with pytest.raises(grpc.RpcError, match="Servable not found"):
+                predict(request(x=X))
+            entry.version_labels["stable"] = 9
+            with pytest.raises(grpc.RpcError) as error:
+                stub.HandleReloadConfigRequest(asked)
+            assert error.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+            assert "assign label to version 9 of model renamed" in error.value.details()
+            assert predict(request(model="renamed", label="stable", x=X))
+            with pytest.raises(grpc.RpcError, match="Only ModelConfigList is currently supported"):
+                stub.HandleReloadConfigRequest(model_management_pb2.ReloadConfigRequest())
+
+
+def test_health(channel):
+    def check(service):
+        call = channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=protos.HealthCheckRequest.SerializeToString,
+            response_deserializer=protos.HealthCheckResponse.FromString,
+        )
+        return call(protos.HealthCheckRequest(service=service)).status
+
+    assert check("") == check("tensorflow.serving.PredictionService") == 1
+    with pytest.raises(grpc.RpcError) as error:
+        check("nope")
+    assert error.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_calls_are_counted(predictions, server):
+    predictions.Predict(request(x=X))
+    page = server.server.metrics.page()
+    line = ':tensorflow:serving:request_latency_count{model_name="calc",API="Predict",entrypoint='
+    assert f'{line}"GRPC"}}' in page

@@ -11,7 +11,8 @@ import pytest
 from attention_zoo.serving import models
 from attention_zoo.serving.errors import Code, ServingError
 from attention_zoo.serving.model_config import ModelConfig, VersionPolicy
-from attention_zoo.serving.models import ModelManager, State
+from attention_zoo.serving.model_state import State
+from attention_zoo.serving.models import ModelManager
 from attention_zoo.serving.versions import find_models, find_versions
 
 
@@ -189,12 +190,67 @@ def test_going_back_to_an_older_version(base, start):
 def test_labels_and_policies(base, start):
     for number in (2, 3):
         publish(base, number)
-    config = ModelConfig("m", base, VersionPolicy(specific=(1, 3)), {"stable": 1, "gone": 2})
+    config = ModelConfig("m", base, VersionPolicy(specific=(1, 3)), {"stable": 1})
     manager = start(config)
     assert manager.models() == {"m": [1, 3]}
     assert manager.use("m", label="stable").version == 1
-    with pytest.raises(ServingError, match=r"Specific\(m, 2\)"):
-        manager.use("m", label="gone")
+    with pytest.raises(ServingError, match="Unrecognized servable version label: canary"):
+        manager.use("m", label="canary")
+
+
+def test_a_label_for_a_version_that_is_not_served_is_an_error_at_the_start(base, start):
+    words = "Request to assign label to version 2 of model m, which is not currently available"
+    with pytest.raises(ServingError, match=words) as error:
+        start(ModelConfig("m", base, labels={"stable": 2}))
+    assert error.value.code == Code.FAILED_PRECONDITION
+
+
+def test_reload_replaces_the_models(tmp_path, base, start):
+    publish(tmp_path / "other", 5)
+    manager = start(ModelConfig("m", base))
+    held = manager.use("m")
+    policy = VersionPolicy(all=True)
+    manager.reload([ModelConfig("o", tmp_path / "other", policy, {"canary": 5})])
+    assert manager.use("o", label="canary").version == 5
+    with pytest.raises(ServingError, match=r"Latest\(m\)"):
+        manager.use("m")
+    assert not held.session.closed.is_set()
+    held.release()
+    wait_for(held.session.closed.is_set)
+    manager.reload([])
+    with pytest.raises(ServingError, match=r"Latest\(o\)"):
+        manager.use("o")
+
+
+@pytest.mark.parametrize("labels", [{}, {"stable": 9}])
+def test_a_reload_that_fails_changes_nothing(labels, tmp_path, base, start):
+    publish(tmp_path / "other", 1, broken=not labels)
+    manager = start(ModelConfig("m", base, labels={"stable": 1}))
+    with pytest.raises(ServingError):
+        manager.reload([ModelConfig("o", tmp_path / "other", labels=labels)])
+    assert manager.use("m", label="stable").version == 1
+    wait_for(lambda: not manager.models().get("o"))
+
+
+def test_a_changed_configuration_is_read_again(tmp_path, base):
+    publish(tmp_path / "other", 1)
+    pending = [[ModelConfig("o", tmp_path / "other")], ServingError(Code.NOT_FOUND, "bad file")]
+
+    def reread():
+        if not pending:
+            return None
+        found = pending.pop()
+        if isinstance(found, ServingError):
+            raise found
+        return found
+
+    manager = ModelManager([ModelConfig("m", base)], FakeSession, 0.02, reread)
+    manager.start()
+    try:
+        wait_for(lambda: manager.models().get("o") == [1])
+        wait_for(lambda: not manager.models().get("m"))
+    finally:
+        manager.stop(grace=0.1)
 
 
 def test_a_model_without_versions_is_an_error_at_the_start(tmp_path, base, start):

@@ -18,6 +18,8 @@ from attention_zoo.serving.client import Client
 from attention_zoo.serving.errors import Code, ServingError
 from attention_zoo.serving.server import (
     Address,
+    ChangedFile,
+    ModelServer,
     ServerOptions,
     ServerThread,
     find_configs,
@@ -39,7 +41,7 @@ def test_models_of_a_folder(tmp_path):
     ("path", "words"),
     [
         ("missing", "does not exist"),
-        ("file", "is no folder"),
+        ("file", r"Cannot serve .*file: .* Only ModelConfigList"),
         ("empty", "has no versions of a model"),
     ],
 )
@@ -48,8 +50,34 @@ def test_nothing_to_serve_is_one_clear_error(path, words, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ServingError, match=words) as error:
         serve(tmp_path / path)
-    assert error.value.code == Code.NOT_FOUND
+    assert error.value.code in (Code.NOT_FOUND, Code.INVALID_ARGUMENT)
     assert "\n" not in str(error.value)
+
+
+def test_a_file_of_models_is_served_and_read_again(tmp_path, wire_folder):
+    file = tmp_path / "models.config"
+    entry = "name: 'calc' base_path: '{}' model_platform: 'tensorflow'"
+    entry = entry.format(wire_folder)
+    file.write_text(f"model_config_list {{ config {{ {entry} }} }}")
+    reread = ChangedFile(file)
+    assert reread() is None
+    manager = ModelServer(find_configs(file), REST_ONLY, reread).manager
+    manager.start()
+    try:
+        assert manager.models() == {"calc": [3]}
+        policy = "model_version_policy { specific { versions: 1 } } "
+        labels = "version_labels { key: 'stable' value: 1 }"
+        file.write_text(f"model_config_list {{ config {{ {entry} {policy} {labels} }} }}")
+        end = time.monotonic() + 60
+        while manager.models() != {"calc": [1]} and time.monotonic() < end:
+            time.sleep(0.02)
+        with manager.use("calc", label="stable") as handle:
+            assert handle.version == 1
+        file.write_text("nonsense")
+        time.sleep(0.2)
+        assert manager.models() == {"calc": [1]}
+    finally:
+        manager.stop()
 
 
 def test_a_damaged_model_is_one_clear_error(tmp_path):

@@ -1,0 +1,343 @@
+"""Dynamic batching: requests that arrive together run together.
+
+While a batch runs, further requests wait and make the next one. On a processor as on a GPU the
+time of a call hardly grows with the first rows added to it, so a server under load answers several
+times as many requests. The price is that a request takes as long as the longest of its batch.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .errors import Code, ServingError, invalid_argument
+from .session import SavedModelSession, Signature
+
+Arrays = dict[str, np.ndarray]
+Key = tuple
+
+
+@dataclass(frozen=True)
+class BatchingParameters:
+    """How requests are put together; the names and defaults of TensorFlow Serving.
+
+    Args:
+        max_batch_size: most rows in a batch; a request with more is refused.
+        batch_timeout_micros: how long a batch that is not full waits for more while a thread is
+            free.
+        max_enqueued_batches: batches that may wait; beyond them requests are refused.
+        num_batch_threads: batches that run at a time; the number of processors if `None`.
+        allowed_batch_sizes: if given, a batch is filled up to one of these sizes with copies of
+            its first row; rising, and the last is `max_batch_size`.
+        pad_variable_length_inputs: whether inputs that differ beyond the first dimension are
+            padded with their first value, as the official server does, and put together.
+    """
+
+    max_batch_size: int = 1000
+    batch_timeout_micros: int = 0
+    max_enqueued_batches: int = 10
+    num_batch_threads: int | None = None
+    allowed_batch_sizes: tuple[int, ...] = ()
+    pad_variable_length_inputs: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("max_batch_size", "max_enqueued_batches", "num_batch_threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"`{name}` is a number from 1. Received: {name}={value}")
+        if self.batch_timeout_micros < 0:
+            raise ValueError(
+                "`batch_timeout_micros` is a number from 0. "
+                f"Received: batch_timeout_micros={self.batch_timeout_micros}"
+            )
+        sizes = self.allowed_batch_sizes
+        if sizes and (sorted(set(sizes)) != list(sizes) or sizes[-1] != self.max_batch_size):
+            raise ValueError(
+                "`allowed_batch_sizes` must rise and end with `max_batch_size`, here "
+                f"{self.max_batch_size}. Received: allowed_batch_sizes={sizes}"
+            )
+
+    def padded_size(self, rows: int) -> int:
+        """The number of rows with which a batch of `rows` is run."""
+        return next((size for size in self.allowed_batch_sizes if size >= rows), rows)
+
+
+@dataclass
+class BatchObserver:
+    """What a batch tells of itself; the metrics of a server listen here.
+
+    Attributes:
+        queued: called with the seconds that a request waited and its rows.
+        processed: called with the rows of a batch and the rows added to fill it up.
+    """
+
+    queued: Callable[[float, int], None] = lambda seconds, rows: None
+    processed: Callable[[int, int], None] = lambda rows, padding: None
+
+
+@dataclass
+class _Task:
+    inputs: Arrays
+    rows: int
+    deadline: float | None
+    arrived: float
+    result: Future = field(default_factory=Future)
+
+
+@dataclass
+class _Batch:
+    key: Key
+    opened: float
+    tasks: list[_Task] = field(default_factory=list)
+    rows: int = 0
+
+
+class BatchingSession:
+    """A session that puts requests of one signature together.
+
+    It has the interface of `SavedModelSession`, and `submit`, which does not wait. A request whose
+    batch fails is run again alone, so that nobody gets an error for what a neighbour sent.
+
+    Args:
+        session: runs the batches, and is closed with this one.
+        parameters: how requests are put together.
+        observer: is told of every batch.
+    """
+
+    def __init__(
+        self,
+        session: SavedModelSession,
+        parameters: BatchingParameters | None = None,
+        observer: BatchObserver | None = None,
+    ):
+        self._session = session
+        self._parameters = parameters or BatchingParameters()
+        self._observer = observer or BatchObserver()
+        self.path = session.path
+        self.signatures = session.signatures
+        self.signature_map = session.signature_map
+        self._condition = threading.Condition()
+        self._waiting: collections.deque[_Batch] = collections.deque()
+        self._open: dict[Key, _Batch] = {}
+        self._closing = False
+        num_threads = self._parameters.num_batch_threads or os.cpu_count() or 1
+        self._threads = [
+            threading.Thread(target=self._work, name="attention-zoo-batch", daemon=True)
+            for _ in range(num_threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def signature(self, name: str) -> Signature:
+        """The signature of this name."""
+        return self._session.signature(name)
+
+    def submit(
+        self,
+        signature: str,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Iterable[str] | None = None,
+        deadline: float | None = None,
+    ) -> Future:
+        """Puts a request into a batch.
+
+        Args:
+            signature: name of the signature.
+            inputs: an array for each input, all with the same number of rows.
+            outputs: the outputs wanted; all if `None`.
+            deadline: on the clock of `time.monotonic`, when the result is of no more use.
+
+        Returns:
+            A future of the outputs.
+
+        Raises:
+            ServingError: if the request cannot be put into a batch, or too many wait.
+        """
+        arrays = {name: np.asarray(array) for name, array in inputs.items()}
+        rows = _num_rows(arrays)
+        limit = self._parameters.max_batch_size
+        if rows > limit:
+            raise invalid_argument(
+                f"Task size {rows} is larger than maximum input batch size {limit}"
+            )
+        wanted = None if outputs is None else tuple(outputs)
+        key = (signature, wanted, *self._shape_key(arrays))
+        task = _Task(arrays, rows, deadline, time.monotonic())
+        with self._condition:
+            if self._closing:
+                raise ServingError(Code.UNAVAILABLE, f"The session of {self.path} is closed")
+            batch = self._open.get(key)
+            if batch is None or batch.rows + rows > limit:
+                if len(self._waiting) >= self._parameters.max_enqueued_batches:
+                    raise ServingError(
+                        Code.UNAVAILABLE,
+                        "The batch scheduling queue to which this task was submitted is full; "
+                        f"task size is {rows}",
+                    )
+                batch = _Batch(key, task.arrived)
+                self._open[key] = batch
+                self._waiting.append(batch)
+            batch.tasks.append(task)
+            batch.rows += rows
+            self._condition.notify()
+        return task.result
+
+    def run(
+        self,
+        signature: str,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Iterable[str] | None = None,
+        timeout: float | None = None,
+    ) -> Arrays:
+        """`submit`, and waits for the outputs."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        return self.submit(signature, inputs, outputs, deadline).result()
+
+    def _shape_key(self, arrays: Arrays) -> tuple:
+        """What requests must have in common to be put together."""
+        if self._parameters.pad_variable_length_inputs:
+            return tuple((name, a.dtype.kind, a.ndim) for name, a in sorted(arrays.items()))
+        return tuple((name, a.dtype.kind, a.shape[1:]) for name, a in sorted(arrays.items()))
+
+    def _work(self) -> None:
+        while (batch := self._next_batch()) is not None:
+            self._process(batch)
+
+    def _next_batch(self) -> _Batch | None:
+        """Waits for a batch that is full or has waited long enough; `None` at the end."""
+        patience = self._parameters.batch_timeout_micros / 1e6
+        with self._condition:
+            while True:
+                wait = None
+                now = time.monotonic()
+                for batch in self._waiting:
+                    due = batch.opened + patience
+                    if self._closing or self._is_closed(batch) or now >= due:
+                        self._waiting.remove(batch)
+                        if self._open.get(batch.key) is batch:
+                            del self._open[batch.key]
+                        return batch
+                    wait = due - now if wait is None else min(wait, due - now)
+                if self._closing:
+                    return None
+                self._condition.wait(wait)
+
+    def _is_closed(self, batch: _Batch) -> bool:
+        """Whether nothing more can come into a batch."""
+        full = batch.rows >= self._parameters.max_batch_size
+        return full or self._open.get(batch.key) is not batch
+
+    def _process(self, batch: _Batch) -> None:
+        now = time.monotonic()
+        tasks = []
+        for task in batch.tasks:
+            self._observer.queued(now - task.arrived, task.rows)
+            if not task.result.set_running_or_notify_cancel():
+                continue
+            if task.deadline is not None and now >= task.deadline:
+                task.result.set_exception(
+                    ServingError(
+                        Code.DEADLINE_EXCEEDED,
+                        "Run() timeout exceeded while waiting in batching queue",
+                    )
+                )
+                continue
+            tasks.append(task)
+        if not tasks:
+            return
+        try:
+            self._run_together(batch.key, tasks)
+        except Exception as error:
+            if len(tasks) == 1:
+                tasks[0].result.set_exception(error)
+                return
+            for task in tasks:
+                self._run_alone(batch.key, task)
+
+    def _run_alone(self, key: Key, task: _Task) -> None:
+        try:
+            self._run_together(key, [task])
+        except Exception as error:
+            task.result.set_exception(error)
+
+    def _run_together(self, key: Key, tasks: Sequence[_Task]) -> None:
+        rows = sum(task.rows for task in tasks)
+        size = self._parameters.padded_size(rows)
+        merged = {
+            name: _merge([task.inputs[name] for task in tasks], size - rows)
+            for name in tasks[0].inputs
+        }
+        self._observer.processed(size, size - rows)
+        deadlines = [task.deadline for task in tasks]
+        timeout = None
+        if all(deadline is not None for deadline in deadlines):
+            # Until the last one has no more use for the result.
+            timeout = max(0.001, max(d for d in deadlines if d is not None) - time.monotonic())
+        outputs = self._session.run(key[0], merged, key[1], timeout)
+        for array in outputs.values():
+            _check_output(array, size)
+        start = 0
+        for task in tasks:
+            stop = start + task.rows
+            task.result.set_result({name: array[start:stop] for name, array in outputs.items()})
+            start = stop
+
+    def close(self) -> None:
+        """Finishes what waits, ends the threads and frees the model."""
+        with self._condition:
+            self._closing = True
+            self._condition.notify_all()
+        for thread in self._threads:
+            thread.join()
+        self._session.close()
+
+
+def _num_rows(arrays: Arrays) -> int:
+    if not arrays:
+        raise invalid_argument("Batching Run() must have at least one input tensor")
+    sizes = set()
+    for array in arrays.values():
+        if array.ndim == 0:
+            raise invalid_argument("Batching Run() input tensors must have at least one dimension")
+        sizes.add(len(array))
+    if len(sizes) != 1:
+        raise invalid_argument("Batching Run() input tensors must have equal 0th-dimension size")
+    return sizes.pop()
+
+
+def _merge(arrays: Sequence[np.ndarray], padding: int) -> np.ndarray:
+    if len({array.shape[1:] for array in arrays}) > 1:
+        shape = np.max([array.shape[1:] for array in arrays], axis=0)
+        arrays = [_pad(array, shape) for array in arrays]
+    parts = list(arrays)
+    if padding:
+        parts.extend([parts[0][:1]] * padding)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _pad(array: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """An array filled up to `shape` beyond its rows, with its first value."""
+    if array.size == 0:
+        return np.zeros((len(array), *shape), array.dtype)
+    padded = np.empty((len(array), *shape), array.dtype)
+    padded[...] = array.flat[0]
+    padded[tuple(slice(size) for size in array.shape)] = array
+    return padded
+
+
+def _check_output(array: np.ndarray, rows: int) -> None:
+    if array.ndim == 0:
+        raise ServingError(Code.FAILED_PRECONDITION, "Batched output tensor has 0 dimensions")
+    if len(array) != rows:
+        raise ServingError(
+            Code.FAILED_PRECONDITION,
+            "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension "
+            "sizes of the input tensors",
+        )

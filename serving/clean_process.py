@@ -1,0 +1,49 @@
+"""The gates in a process of their own, which never imports TensorFlow's Python package."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from .findings import Finding, Report, read_report
+from .samples import SAMPLES
+
+
+def check_in_clean_process(
+    paths: Sequence[str | os.PathLike],
+    samples: Sequence[str] = SAMPLES,
+    python: str = sys.executable,
+) -> list[Report]:
+    """Runs `check_directory` on each folder in one new process, with XLA off and on the CPU.
+
+    Args:
+        paths: folders, each of one version.
+        samples: texts to send.
+        python: the interpreter; one with another version of TensorFlow checks the export there.
+    """
+    with tempfile.TemporaryDirectory(prefix="attention-zoo-gates-") as folder:
+        request_file = Path(folder) / "samples.json"
+        report_file = Path(folder) / "report.json"
+        request_file.write_text(json.dumps(list(samples)))
+        command = [
+            python,
+            "-m",
+            "attention_zoo.serving.gates",
+            *(os.fspath(path) for path in paths),
+        ]
+        command += ["--samples", str(request_file), "--report", str(report_file)]
+        environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, errors="replace", check=False
+        )
+        if not report_file.exists():
+            lines = done.stderr.strip().splitlines() or ["it printed nothing"]
+            how = f"signal {-done.returncode}" if done.returncode < 0 else f"{done.returncode}"
+            found = f"the process that loaded it ended with {how}: {lines[-1]}"
+            return [Report([Finding("session", False, found)], {}, {}) for _ in paths]
+        return [read_report(entry) for entry in json.loads(report_file.read_text())]

@@ -1,0 +1,73 @@
+"""From the folder of a version to a session that answers at once: load, warm up, put batches."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .batching import BatchingParameters, BatchingSession
+from .config_files import VERSION_BATCHING_FILE, read_batching
+from .errors import ServingError
+from .metrics import Metrics
+from .session import SavedModelSession
+from .warmup import warm_up
+
+_LOG = logging.getLogger("attention_zoo.serving")
+
+LoadedSession = SavedModelSession | BatchingSession
+
+
+@dataclass
+class Loader:
+    """Loads versions for a server.
+
+    A version that brings a `batching_params.pbtxt` is served in batches, as is every version if
+    `batching` is given.
+
+    Args:
+        batching: how requests are put together where a version does not say.
+        enable_batching: whether any are put together.
+        intra_op_threads: threads within an operation; 0 leaves it to TensorFlow.
+        inter_op_threads: operations at a time; 0 leaves it to TensorFlow.
+        metrics: is told of warm-ups and batches.
+    """
+
+    batching: BatchingParameters | None = None
+    enable_batching: bool = True
+    intra_op_threads: int = 0
+    inter_op_threads: int = 0
+    metrics: Metrics = field(default_factory=Metrics)
+
+    def __call__(self, path: Path) -> LoadedSession:
+        """The session of a version.
+
+        Raises:
+            ServingError: if it cannot be loaded, or a warm-up request fails.
+        """
+        parameters = self._parameters(path)  # first: it is quick, and may be wrong
+        session = SavedModelSession(
+            path,
+            intra_op_threads=self.intra_op_threads,
+            inter_op_threads=self.inter_op_threads,
+        )
+        try:
+            warmed = warm_up(session, path)
+        except ServingError as error:
+            self.metrics.warmup(str(path), 0.0, error.code)
+            session.close()
+            raise
+        if warmed.records:
+            self.metrics.warmup(str(path), warmed.seconds)
+            _LOG.info("%s: %d warm-up requests, %.1f s", path, warmed.records, warmed.seconds)
+        if parameters is None:
+            return session
+        return BatchingSession(session, parameters, self.metrics.batch_observer())
+
+    def _parameters(self, path: Path) -> BatchingParameters | None:
+        if not self.enable_batching:
+            return None
+        file = path / VERSION_BATCHING_FILE
+        if file.exists():
+            return read_batching(file.read_text(encoding="utf-8"), str(file))
+        return self.batching

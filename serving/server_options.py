@@ -1,0 +1,80 @@
+"""How a server listens and what it takes, and where it can be reached once it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .batching import BatchingParameters
+from .config_files import METRICS_PATH
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """How a server listens and what it takes.
+
+    Args:
+        host: address to listen on; the default can be reached from this machine alone.
+        rest_port: port of REST; 0 takes a free one, `None` offers no REST.
+        grpc_port: port of gRPC; 0 takes a free one, `None` offers no gRPC.
+        poll_seconds: time between two looks for new versions; 0 never looks again.
+        timeout: seconds after which a request over REST is given up.
+        max_body_bytes: the largest body or message that is read.
+        max_pending: requests that may be under way or wait; beyond them they are refused.
+        enable_batching: whether requests are put together, where a version says how or
+            `batching` does.
+        batching: how requests are put together where a version does not say.
+        intra_op_threads: threads within an operation; 0 leaves it to TensorFlow.
+        inter_op_threads: operations at a time; 0 leaves it to TensorFlow.
+        metrics_path: where REST shows the page for Prometheus; `None` shows none.
+        grace: seconds that requests under way are given when the server stops.
+    """
+
+    host: str = LOOPBACK
+    rest_port: int | None = 8501
+    grpc_port: int | None = 8500
+    poll_seconds: float = 1.0
+    timeout: float = 30.0
+    max_body_bytes: int = 64 * 2**20
+    max_pending: int = 1000
+    enable_batching: bool = True
+    batching: BatchingParameters | None = None
+    intra_op_threads: int = 0
+    inter_op_threads: int = 0
+    metrics_path: str | None = METRICS_PATH
+    grace: float = 10.0
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a running server listens, and what it serves.
+
+    Attributes:
+        host: the address.
+        rest_port: port of REST, or `None`.
+        grpc_port: port of gRPC, or `None`.
+        models: the versions that can be used, by model.
+    """
+
+    host: str
+    rest_port: int | None
+    grpc_port: int | None
+    models: Mapping[str, list[int]]
+
+    @property
+    def rest_url(self) -> str:
+        """Where clients of REST connect to."""
+        return f"http://{self._authority(self.rest_port)}"
+
+    @property
+    def grpc_url(self) -> str:
+        """Where clients of gRPC connect to."""
+        return f"grpc://{self._authority(self.grpc_port)}"
+
+    def _authority(self, port: int | None) -> str:
+        if port is None:
+            raise ValueError("The server was started without this interface.")
+        host = LOOPBACK if self.host in ("0.0.0.0", "::", "") else self.host
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

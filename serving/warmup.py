@@ -1,0 +1,133 @@
+"""Warm-up: requests that lie beside a model and are made before anyone else's.
+
+The first call of a graph is up to a hundred times slower than the next ones. TensorFlow Serving
+makes the calls in `assets.extra/tf_serving_warmup_requests` while it loads a version, and refuses
+the version if one of them fails: what cannot answer never gets a request.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from . import protos
+from .errors import Code, ServingError, invalid_argument
+from .records import read_records, write_records
+from .session import SavedModelSession
+from .tensor_protos import fill_tensor, read_tensor
+
+WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
+MAX_RECORDS = 1000
+_MAX_TENSOR_BYTES = 64 * 2**20
+_DEFAULT_SIGNATURE = "serving_default"
+
+
+@dataclass(frozen=True)
+class WarmupResult:
+    """What warming up took.
+
+    Attributes:
+        records: the number of calls.
+        slowest: seconds of the slowest call.
+        seconds: all calls together.
+    """
+
+    records: int
+    slowest: float
+    seconds: float
+
+
+def choose_batches(samples: Sequence[str], large: int = 8) -> list[list[str]]:
+    """Batches of several lengths and sizes: the shortest text, the longest, and many at once."""
+    by_length = sorted((text for text in samples if text), key=len)
+    if not by_length:
+        return []
+    mixed = [by_length[index % len(by_length)] for index in range(large)]
+    return [[by_length[0]], [by_length[-1]], mixed]
+
+
+def write_warmup(
+    path: str | os.PathLike,
+    model: str,
+    inputs: Mapping[str, Sequence[str]],
+    samples: Sequence[str],
+) -> int:
+    """Writes the warm-up requests of a model that takes texts.
+
+    Args:
+        path: folder of the version.
+        model: name under which it is served.
+        inputs: the names of the inputs of each signature, all of them texts.
+        samples: texts such as it will be sent.
+
+    Returns:
+        The number of requests.
+    """
+    records = []
+    for signature, names in sorted(inputs.items()):
+        for batch in choose_batches(samples):
+            log = protos.PredictionLog()
+            request = log.predict_log.request
+            request.model_spec.name = model
+            request.model_spec.signature_name = signature
+            array = np.array([text.encode("utf-8") for text in batch], dtype=object)
+            for name in names:
+                fill_tensor(request.inputs[name], array)
+            records.append(log.SerializeToString(deterministic=True))
+    file = Path(path) / WARMUP_FILE
+    file.parent.mkdir(exist_ok=True)
+    write_records(file, records)
+    return len(records)
+
+
+def warm_up(session: SavedModelSession, path: str | os.PathLike) -> WarmupResult:
+    """Makes the warm-up requests in the folder of a version; none if there is no file.
+
+    Raises:
+        ServingError: if the file is damaged or a request fails.
+    """
+    file = Path(path) / WARMUP_FILE
+    if not file.exists():
+        return WarmupResult(0, 0.0, 0.0)
+    durations = []
+    try:
+        for index, record in enumerate(read_records(file)):
+            if index == MAX_RECORDS:
+                raise invalid_argument(
+                    f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {file}"
+                )
+            log = protos.PredictionLog.FromString(record)
+            start = time.perf_counter()
+            _replay(session, log, index)
+            durations.append(time.perf_counter() - start)
+    except (ValueError, DecodeError) as error:
+        raise ServingError(Code.DATA_LOSS, f"Cannot read warm-up requests: {error}") from error
+    return WarmupResult(len(durations), max(durations, default=0.0), sum(durations))
+
+
+def _replay(session: SavedModelSession, log, index: int) -> None:
+    if not log.HasField("predict_log"):
+        raise ServingError(
+            Code.UNIMPLEMENTED, f"Warm-up request {index} is none for Predict; leave it out"
+        )
+    request = log.predict_log.request
+    name = request.model_spec.signature_name or _DEFAULT_SIGNATURE
+    arrays = {
+        alias: read_tensor(request.inputs[alias], _MAX_TENSOR_BYTES)
+        for alias in sorted(request.inputs)
+    }
+    try:
+        for alias in arrays:
+            if alias not in session.signature(name).inputs:
+                raise invalid_argument(f"signature {name} has no input {alias}")
+        session.run(name, arrays, list(request.output_filter) or None)
+    except ServingError as error:
+        raise ServingError(
+            error.code, f"Warm-up request {index} of {session.path} fails: {error.message}"
+        ) from error

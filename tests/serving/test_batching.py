@@ -1,0 +1,286 @@
+"""Putting requests together: who runs with whom, and what each one gets."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from attention_zoo.serving.batching import BatchingParameters, BatchingSession, BatchObserver
+from attention_zoo.serving.errors import Code, ServingError
+
+
+class Recorder:
+    """A session that squares numbers, remembers its batches and can be held up."""
+
+    path = "recorder"
+    signature_map = b""
+
+    def __init__(self):
+        self.signatures = {}
+        self.batches = []
+        self.go = threading.Event()
+        self.go.set()
+        self.started = threading.Semaphore(0)
+        self.timeouts = []
+        self.closed = False
+
+    def run(self, signature, inputs, outputs=None, timeout=None):
+        self.started.release()
+        self.batches.append({name: array.copy() for name, array in inputs.items()})
+        self.timeouts.append(timeout)
+        self.go.wait(10)
+        x = inputs["x"]
+        if signature == "scalar":
+            return {"y": np.float32(1.0)}
+        if signature == "short":
+            return {"y": x[:1]}
+        if (x == 13).any():
+            raise ServingError(Code.INVALID_ARGUMENT, "13 is refused")
+        return {"y": x * x}
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def recorder():
+    return Recorder()
+
+
+@pytest.fixture
+def make(recorder):
+    made = []
+
+    def build(observer=None, **parameters):
+        parameters.setdefault("num_batch_threads", 1)
+        made.append(BatchingSession(recorder, BatchingParameters(**parameters), observer))
+        return made[-1]
+
+    yield build
+    recorder.go.set()
+    for session in made:
+        session.close()
+
+
+def x(*values):
+    return {"x": np.float32(values)}
+
+
+def hold(session, recorder):
+    """Keeps the thread busy with a batch of its own, so that what follows has to wait."""
+    recorder.go.clear()
+    first = session.submit("f", x(1.0))
+    recorder.started.acquire()
+    return first
+
+
+def test_a_request_alone_runs_at_once(make):
+    session = make()
+    assert session.run("f", x(2.0, 3.0))["y"].tolist() == [4.0, 9.0]
+
+
+def test_requests_that_wait_run_together_and_get_their_own_rows(make, recorder):
+    session = make()
+    first = hold(session, recorder)
+    others = [session.submit("f", x(*range(n, 2 * n))) for n in (1, 2, 3)]
+    recorder.go.set()
+    assert first.result(5)["y"].tolist() == [1.0]
+    for n, future in zip((1, 2, 3), others, strict=True):
+        assert future.result(5)["y"].tolist() == [float(v * v) for v in range(n, 2 * n)]
+    assert [len(batch["x"]) for batch in recorder.batches] == [1, 6]
+
+
+def test_only_like_requests_run_together(make, recorder):
+    session = make()
+    hold(session, recorder)
+    waiting = [
+        session.submit("f", x(1.0)),
+        session.submit("g", x(1.0)),
+        session.submit("f", {"x": np.float32([[1.0, 2.0]])}),
+        session.submit("f", x(1.0), outputs=["y"]),
+        session.submit("f", {"x": np.int32([1])}),
+        session.submit("f", x(2.0)),
+    ]
+    recorder.go.set()
+    for future in waiting:
+        future.result(5)
+    assert sorted(len(batch["x"]) for batch in recorder.batches) == [1, 1, 1, 1, 1, 2]
+
+
+def test_a_full_batch_is_closed_and_another_opened(make, recorder):
+    session = make(max_batch_size=4)
+    hold(session, recorder)
+    waiting = [session.submit("f", x(1.0, 2.0, 3.0)) for _ in range(3)]
+    recorder.go.set()
+    for future in waiting:
+        assert future.result(5)["y"].tolist() == [1.0, 4.0, 9.0]
+    assert [len(batch["x"]) for batch in recorder.batches] == [1, 3, 3, 3]
+
+
+def test_batches_are_filled_up_to_an_allowed_size_with_the_first_row(make, recorder):
+    seen = []
+    observer = BatchObserver(processed=lambda rows, padding: seen.append((rows, padding)))
+    session = make(observer, max_batch_size=8, allowed_batch_sizes=(2, 4, 8))
+    assert session.run("f", x(5.0, 6.0, 7.0))["y"].tolist() == [25.0, 36.0, 49.0]
+    assert recorder.batches[0]["x"].tolist() == [5.0, 6.0, 7.0, 5.0]
+    assert seen == [(4, 1)]
+
+
+def test_inputs_of_different_width_are_padded_if_told(make, recorder):
+    session = make(pad_variable_length_inputs=True)
+    hold(session, recorder)
+    narrow = session.submit("f", {"x": np.float32([[2.0]])})
+    wide = session.submit("f", {"x": np.float32([[3.0, 4.0]])})
+    recorder.go.set()
+    assert wide.result(5)["y"].tolist() == [[9.0, 16.0]]
+    assert narrow.result(5)["y"].tolist() == [[4.0, 4.0]]  # as wide as its neighbour, padded
+    assert recorder.batches[1]["x"].tolist() == [[2.0, 2.0], [3.0, 4.0]]
+
+
+def test_a_batch_waits_for_more_if_told(make, recorder):
+    session = make(batch_timeout_micros=200_000)
+    start = time.monotonic()
+    futures = [session.submit("f", x(float(n))) for n in range(3)]
+    for future in futures:
+        future.result(5)
+    assert time.monotonic() - start >= 0.15
+    assert [len(batch["x"]) for batch in recorder.batches] == [3]
+
+
+def test_a_full_batch_does_not_wait(make, recorder):
+    session = make(batch_timeout_micros=60_000_000, max_batch_size=2)
+    futures = [session.submit("f", x(1.0)) for _ in range(2)]
+    assert [future.result(5)["y"].tolist() for future in futures] == [[1.0], [1.0]]
+
+
+def test_a_request_too_large_for_any_batch_is_refused(make):
+    session = make(max_batch_size=2)
+    with pytest.raises(ServingError, match="Task size 3 is larger than maximum input batch size 2"):
+        session.submit("f", x(1.0, 2.0, 3.0))
+
+
+def test_a_full_queue_refuses_further_requests(make, recorder):
+    session = make(max_batch_size=1, max_enqueued_batches=2)
+    hold(session, recorder)
+    waiting = [session.submit("f", x(1.0)) for _ in range(2)]
+    with pytest.raises(ServingError, match="queue to which this task was submitted is full; task"):
+        session.submit("f", x(1.0))
+    recorder.go.set()
+    assert [future.result(5)["y"].tolist() for future in waiting] == [[1.0], [1.0]]
+    assert session.run("f", x(3.0))["y"].tolist() == [9.0]
+
+
+def test_nobody_gets_an_error_for_what_a_neighbour_sent(make, recorder):
+    session = make()
+    hold(session, recorder)
+    good, bad, also_good = (session.submit("f", x(value)) for value in (2.0, 13.0, 3.0))
+    recorder.go.set()
+    assert good.result(5)["y"].tolist() == [4.0]
+    assert also_good.result(5)["y"].tolist() == [9.0]
+    with pytest.raises(ServingError, match="13 is refused"):
+        bad.result(5)
+
+
+def test_a_deadline_that_passes_in_the_queue(make, recorder):
+    session = make()
+    hold(session, recorder)
+    late = session.submit("f", x(2.0), deadline=time.monotonic() + 0.01)
+    good = session.submit("f", x(3.0), deadline=time.monotonic() + 60)
+    time.sleep(0.05)
+    recorder.go.set()
+    with pytest.raises(ServingError, match="timeout exceeded while waiting in batching queue") as e:
+        late.result(5)
+    assert e.value.code == Code.DEADLINE_EXCEEDED
+    assert good.result(5)["y"].tolist() == [9.0]
+    assert recorder.batches[1]["x"].tolist() == [3.0]
+    assert 50 < recorder.timeouts[1] < 61
+
+
+def test_a_request_that_was_given_up_is_not_run(make, recorder):
+    session = make()
+    hold(session, recorder)
+    gone = session.submit("f", x(2.0))
+    kept = session.submit("f", x(3.0))
+    assert gone.cancel()
+    recorder.go.set()
+    assert kept.result(5)["y"].tolist() == [9.0]
+    assert recorder.batches[1]["x"].tolist() == [3.0]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({}, "must have at least one input tensor"),
+        ({"x": np.float32(1.0)}, "must have at least one dimension"),
+        ({"x": np.float32([1]), "z": np.float32([1, 2])}, "equal 0th-dimension size"),
+    ],
+)
+def test_what_cannot_be_put_together(inputs, message, make):
+    with pytest.raises(ServingError, match=message) as error:
+        make().submit("f", inputs)
+    assert error.value.code == Code.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize(
+    ("signature", "message"),
+    [
+        ("scalar", "Batched output tensor has 0 dimensions"),
+        ("short", "0th dimension does not equal the sum of the 0th dimension sizes"),
+    ],
+)
+def test_outputs_that_cannot_be_taken_apart(signature, message, make):
+    with pytest.raises(ServingError, match=message) as error:
+        make().run(signature, x(1.0, 2.0))
+    assert error.value.code == Code.FAILED_PRECONDITION
+
+
+def test_closing_finishes_what_waits(make, recorder):
+    session = make()
+    hold(session, recorder)
+    waiting = session.submit("f", x(3.0))
+    closing = threading.Thread(target=session.close)
+    closing.start()
+    recorder.go.set()
+    closing.join(5)
+    assert waiting.result(5)["y"].tolist() == [9.0]
+    assert recorder.closed
+    with pytest.raises(ServingError, match="is closed"):
+        session.submit("f", x(1.0))
+
+
+def test_many_threads_each_get_their_own_rows(make):
+    session = make(num_batch_threads=2, max_batch_size=16, max_enqueued_batches=1000)
+    faults = []
+
+    def ask(seed):
+        random = np.random.default_rng(seed)
+        for _ in range(100):
+            values = random.integers(14, 100, random.integers(1, 5)).astype(np.float32)
+            got = session.run("f", {"x": values}, timeout=30)["y"]
+            if not np.array_equal(got, values * values):
+                faults.append((values, got))
+
+    threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not faults
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"max_batch_size": 0}, "Received: max_batch_size=0"),
+        ({"num_batch_threads": 0}, "Received: num_batch_threads=0"),
+        ({"batch_timeout_micros": -1}, "Received: batch_timeout_micros=-1"),
+        ({"max_batch_size": 8, "allowed_batch_sizes": (2, 4)}, "must rise and end with"),
+        ({"max_batch_size": 4, "allowed_batch_sizes": (4, 2, 4)}, "must rise and end with"),
+    ],
+)
+def test_impossible_parameters(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        BatchingParameters(**parameters)

@@ -1,0 +1,139 @@
+"""Warm-up requests: in the format of TensorFlow Serving, made before anybody else's."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from attention_zoo.serving.errors import Code, ServingError
+from attention_zoo.serving.loading import Loader
+from attention_zoo.serving.metrics import Metrics
+from attention_zoo.serving.records import masked_crc, read_records, write_records
+from attention_zoo.serving.session import SavedModelSession
+from attention_zoo.serving.warmup import (
+    MAX_RECORDS,
+    WARMUP_FILE,
+    choose_batches,
+    warm_up,
+    write_warmup,
+)
+
+
+def test_records_are_those_of_tensorflow(tmp_path):
+    import tensorflow as tf
+
+    records = [b"", b"a", b"\x00" * 1000, "漢字".encode()]
+    write_records(tmp_path / "ours", records)
+    assert [r.numpy() for r in tf.data.TFRecordDataset(str(tmp_path / "ours"))] == records
+    with tf.io.TFRecordWriter(str(tmp_path / "theirs")) as writer:
+        for record in records:
+            writer.write(record)
+    assert (tmp_path / "theirs").read_bytes() == (tmp_path / "ours").read_bytes()
+    assert list(read_records(tmp_path / "theirs")) == records
+
+
+def test_the_checksum_is_the_known_one():
+    # CRC-32C of "123456789" is 0xE3069283, by the definition of the algorithm.
+    rotated = ((0xE3069283 >> 15) | (0xE3069283 << 17)) & 0xFFFFFFFF
+    assert masked_crc(b"123456789") == (rotated + 0xA282EAD8) & 0xFFFFFFFF
+
+
+@pytest.mark.parametrize("damage", [lambda d: d[:-1], lambda d: d[:5], lambda d: b"x" + d[1:]])
+def test_damaged_records_are_found(damage, tmp_path):
+    write_records(tmp_path / "file", [b"some", b"records"])
+    (tmp_path / "file").write_bytes(damage((tmp_path / "file").read_bytes()))
+    with pytest.raises(ValueError, match="is damaged at byte"):
+        list(read_records(tmp_path / "file"))
+
+
+def test_batches_have_several_lengths_and_sizes():
+    batches = choose_batches(["middle", "", "a", "the longest one"], large=5)
+    assert batches == [
+        ["a"],
+        ["the longest one"],
+        ["a", "middle", "the longest one", "a", "middle"],
+    ]
+    assert choose_batches([""]) == []
+
+
+def test_an_export_warms_up_every_signature_in_the_official_format(exported):
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    requests = [
+        prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        for record in read_records(exported / WARMUP_FILE)
+    ]
+    assert {request.model_spec.name for request in requests} == {"toy"}
+    names = [request.model_spec.signature_name for request in requests]
+    assert sorted(set(names)) == ["explain", "n_best", "score", "serving_default"]
+    sizes = {len(request.inputs["text"].string_val) for request in requests}
+    assert sizes == {1, 8}
+    score = requests[names.index("score")]
+    assert sorted(score.inputs) == ["target", "text"]
+    with SavedModelSession(exported) as session:
+        result = warm_up(session, exported)
+    assert result.records == len(requests) == 12
+    assert 0 < result.slowest <= result.seconds
+
+
+@pytest.fixture
+def copy(wire_folder, tmp_path):
+    """A copy of a model without warm-up requests."""
+    return shutil.copytree(wire_folder / "1", tmp_path / "1")
+
+
+def test_without_a_file_nothing_is_warmed_up(copy):
+    with SavedModelSession(copy) as session:
+        assert warm_up(session, copy).records == 0
+
+
+@pytest.mark.parametrize(
+    ("signature", "name", "message"),
+    [
+        ("nope", "text", "Warm-up request 0 of .* fails: Serving signature key"),
+        ("echo", "words", "signature echo has no input words"),
+        ("refuse", "x", "fails: Expects arg"),
+    ],
+)
+def test_a_version_whose_warm_up_fails_is_not_loaded(signature, name, message, copy):
+    write_warmup(copy, "calc", {signature: [name]}, ["a", "b"])
+    metrics = Metrics()
+    with pytest.raises(ServingError, match=message):
+        Loader(metrics=metrics)(copy)
+    assert f'model_path="{copy}",status="' in metrics.page()
+
+
+def test_damaged_or_endless_warm_up_requests_are_refused(copy):
+    (copy / WARMUP_FILE).parent.mkdir()
+    (copy / WARMUP_FILE).write_bytes(b"no records at all")
+    with SavedModelSession(copy) as session:
+        with pytest.raises(ServingError, match="Cannot read warm-up requests") as error:
+            warm_up(session, copy)
+        assert error.value.code == Code.DATA_LOSS
+        write_warmup(copy, "calc", {"echo": ["text"]}, ["a"])
+        (record, *_) = read_records(copy / WARMUP_FILE)
+        write_records(copy / WARMUP_FILE, [record] * (MAX_RECORDS + 1))
+        with pytest.raises(ServingError, match="exceeds the maximum"):
+            warm_up(session, copy)
+        write_records(copy / WARMUP_FILE, [b""])
+        with pytest.raises(ServingError, match="is none for Predict"):
+            warm_up(session, copy)
+
+
+def test_a_version_says_how_its_requests_are_put_together(copy):
+    (copy / "batching_params.pbtxt").write_text("max_batch_size { value: 2 }")
+    session = Loader()(copy)
+    try:
+        with pytest.raises(ServingError, match="larger than maximum input batch size 2"):
+            session.run("serving_default", {"x": np.float32([1, 2, 3])})
+        assert session.run("serving_default", {"x": np.float32([1, 2])})["y"].tolist() == [2.5, 3.0]
+    finally:
+        session.close()
+    single = Loader(enable_batching=False)(copy)
+    assert len(single.run("serving_default", {"x": np.float32([1, 2, 3])})["y"]) == 3
+    single.close()
+    (copy / "batching_params.pbtxt").write_text("max_batch_size { value: 0 }")
+    with pytest.raises(ServingError, match="Received: max_batch_size=0"):
+        Loader()(copy)
