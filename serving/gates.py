@@ -285,6 +285,10 @@ def check_directory(
         found_operations = check_operations(path, known)
     except (OSError, DecodeError) as error:
         return Report([Finding("session", False, f"cannot read saved_model.pb: {error}")], {}, {})
+    if found_operations.numbers["unknown"]:
+        # A graph with an operation that is not there can abort the process that loads it.
+        found = Finding("session", False, "not loaded: it has operations that a stock server lacks")
+        return Report([found, found_operations], {}, {})
     try:
         session = SavedModelSession(path)
     except ServingError as error:
