@@ -10,19 +10,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .async_client import AsyncClient
     from .client import Client, ClientError, Prediction, Score
     from .errors import Code, ServingError
     from .export import ExportError
+    from .retry import Retry
     from .server import Address, ServerOptions, ServerThread, serve
     from .session import SavedModelSession
 
 __all__ = [
     "Address",
+    "AsyncClient",
     "Client",
     "ClientError",
     "Code",
     "ExportError",
     "Prediction",
+    "Retry",
     "SavedModelSession",
     "Score",
     "ServerOptions",
@@ -32,7 +36,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "client": ("Client", "ClientError", "Prediction", "Score"),
+    "async_client": ("AsyncClient",),
+    "client": ("Client",),
+    "questions": ("ClientError", "Prediction", "Score"),
+    "retry": ("Retry",),
     "errors": ("Code", "ServingError"),
     "export": ("ExportError",),
     "server": ("Address", "ServerOptions", "ServerThread", "serve"),

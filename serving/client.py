@@ -1,72 +1,52 @@
 """Asking a model server: texts in, typed results out, over REST or gRPC.
 
 REST needs nothing but Python's standard library; gRPC imports `tensorflow-serving-api`, and with it
-TensorFlow, when the first client for it is made.
+TensorFlow, when the first client for it is made. `AsyncClient` is the same for asyncio.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
-from urllib.parse import urlsplit
-
-import numpy as np
+from typing import TypeVar
 
 from ..zoo.explanation import Explanation
+from . import questions
 from .errors import ServingError
-from .transports import RestTransport, Target, Transport
+from .questions import ClientError, Prediction, Question, Score
+from .retry import Retry
+from .transports import RestTransport, Target, Transport, read_url
+
+__all__ = ["Client", "ClientError", "Prediction", "Score", "check_settings"]
 
 DEFAULT_TIMEOUT = 30.0
+Result = TypeVar("Result")
 
 
-class ClientError(ServingError):
-    """What a server answered in place of a result, or why it could not be asked.
-
-    Attributes:
-        code: the canonical status code, such as `Code.NOT_FOUND`.
-        message: the server's words, or what went wrong on the way.
-    """
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A text that a model wrote.
-
-    Attributes:
-        text: the text.
-        score: the model's score of it; higher is better.
-    """
-
-    text: str
-    score: float
-
-
-@dataclass(frozen=True)
-class Score:
-    """How likely a model finds a given target.
-
-    Attributes:
-        score: log-probability of the target given the text.
-        tokens: the number of subwords over which it was summed.
-    """
-
-    score: float
-    tokens: int
+def check_settings(version: int | None, label: str | None, timeout: float) -> None:
+    """Refuses settings of a client that contradict each other."""
+    if version is not None and label is not None:
+        raise ValueError(
+            "A version is named by number or by label, not by both. "
+            f"Received: version={version!r}, label={label!r}"
+        )
+    if not timeout > 0:
+        raise ValueError(f"The timeout is a number of seconds. Received: timeout={timeout!r}")
 
 
 class Client:
     """Asks one model of a TensorFlow Serving, the official one or the local one.
 
-    It may be used from several threads, and keeps its connection open between calls.
+    It may be used from several threads, and keeps its connections open between calls.
 
     Args:
         url: `http://host:port` or `https://host:port` for REST, `grpc://host:port` for gRPC.
         model: name of the model.
         version: number of a version; the server's newest if `None`.
         label: label of a version, such as `"stable"`; not together with `version`.
-        timeout: seconds after which a call is given up.
+        timeout: seconds after which a call is given up, all attempts together.
+        retry: when a call is made again; a few times if the server is busy, if `None`.
 
     Raises:
         ClientError: in every call: what the server answered, or why it could not be asked.
@@ -85,25 +65,18 @@ class Client:
         version: int | None = None,
         label: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
+        retry: Retry | None = None,
     ):
-        if version is not None and label is not None:
-            raise ValueError(
-                "A version is named by number or by label, not by both. "
-                f"Received: version={version!r}, label={label!r}"
-            )
-        if not timeout > 0:
-            raise ValueError(f"The timeout is a number of seconds. Received: timeout={timeout!r}")
+        check_settings(version, label, timeout)
         self.url = url
         self.model = model
-        self._transport = make_transport(url, Target(model, version, label), timeout)
+        self._timeout = timeout
+        self._retry = retry or Retry()
+        self._transport = _make_transport(url, Target(model, version, label))
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """The best output for each text."""
-        outputs = self._call("serving_default", {"text": texts})
-        return [
-            Prediction(text, float(score))
-            for text, score in zip(outputs["text"], outputs["score"], strict=True)
-        ]
+        return self._ask(questions.predict(texts))
 
     def translate(self, texts: Sequence[str]) -> list[Prediction]:
         """`predict` under the name of what a translator does."""
@@ -111,58 +84,35 @@ class Client:
 
     def n_best(self, texts: Sequence[str]) -> list[list[Prediction]]:
         """The best outputs for each text, the best one first."""
-        outputs = self._call("n_best", {"text": texts})
-        return [
-            [Prediction(text, float(score)) for text, score in zip(*row, strict=True)]
-            for row in zip(outputs["text"], outputs["score"], strict=True)
-        ]
+        return self._ask(questions.n_best(texts))
 
     def explain(self, texts: Sequence[str]) -> list[Explanation]:
         """The best output for each text with the attention paid to its subwords."""
-        outputs = self._call("explain", {"text": texts})
-        return [
-            _explanation(*row)
-            for row in zip(
-                texts,
-                outputs["text"],
-                outputs["source_tokens"],
-                outputs["target_tokens"],
-                outputs["attention"],
-                outputs["score"],
-                strict=True,
-            )
-        ]
+        return self._ask(questions.explain(texts))
 
     def score(self, texts: Sequence[str], targets: Sequence[str]) -> list[Score]:
         """How likely the model finds each target given its text."""
-        if len(texts) != len(targets):
-            raise ValueError(
-                "Every text needs its target. "
-                f"Received: {len(texts)} texts and {len(targets)} targets"
-            )
-        outputs = self._call("score", {"text": texts, "target": targets})
-        return [
-            Score(float(score), int(tokens))
-            for score, tokens in zip(outputs["score"], outputs["tokens"], strict=True)
-        ]
+        return self._ask(questions.score(texts, targets))
 
-    def _call(self, signature: str, inputs: dict[str, Sequence[str]]) -> dict[str, list]:
-        for name, texts in inputs.items():
-            if isinstance(texts, (str, bytes)):
-                raise TypeError(
-                    f"'{name}' is a list of texts, so that several can be sent at once; "
-                    f"write [{texts!r}]"
-                )
-        columns = {name: list(texts) for name, texts in inputs.items()}
-        if not all(columns.values()):
-            return _NO_ROWS
-        try:
-            return self._transport.call(signature, columns)
-        except ServingError as error:
-            raise ClientError(error.code, error.message) from error
+    def _ask(self, question: Question[Result]) -> list[Result]:
+        if question.is_empty:
+            return []
+        deadline = time.monotonic() + self._timeout
+        attempt = 1
+        while True:
+            timeout = max(0.001, deadline - time.monotonic())
+            try:
+                outputs = self._transport.call(question.signature, question.inputs, timeout)
+                return question.answer(outputs)
+            except ServingError as error:
+                wait = self._retry.wait_after(error, attempt, deadline)
+                if wait is None:
+                    raise ClientError(error.code, error.message) from error
+            time.sleep(wait)
+            attempt += 1
 
     def close(self) -> None:
-        """Closes the connection."""
+        """Closes the connections."""
         self._transport.close()
 
     def __enter__(self) -> Client:
@@ -177,54 +127,10 @@ class Client:
         self.close()
 
 
-class _NoRows(dict):
-    """The outputs for no texts at all, which no server needs to be asked for."""
-
-    def __missing__(self, name: str) -> list:
-        return []
-
-
-_NO_ROWS = _NoRows()
-
-
-def make_transport(url: str, target: Target, timeout: float) -> Transport:
-    """The transport for an address.
-
-    Raises:
-        ValueError: if the address is of no kind that can be asked.
-    """
-    parts = urlsplit(url)
-    try:
-        port = parts.port
-    except ValueError:
-        port = None
-    if parts.scheme not in ("http", "https", "grpc") or not parts.hostname:
-        raise ValueError(
-            "A server's address is http://host:port or https://host:port for REST and "
-            f"grpc://host:port for gRPC. Received: url={url!r}"
-        )
-    if parts.scheme == "grpc":
+def _make_transport(url: str, target: Target) -> Transport:
+    address = read_url(url)
+    if address.scheme == "grpc":
         from .grpc_transport import GrpcTransport
 
-        return GrpcTransport(parts.hostname, port or 8500, target, timeout)
-    default_port = 443 if parts.scheme == "https" else 8501
-    return RestTransport(
-        parts.scheme == "https", parts.hostname, port or default_port, parts.path, target, timeout
-    )
-
-
-def _explanation(
-    text: str, target: str, source: Sequence[str], written: Sequence[str], weights: Any, score: Any
-) -> Explanation:
-    """One row without the padding that it got from longer rows of its batch."""
-    source_tokens = [token for token in source if token]
-    target_tokens = [token for token in written if token]
-    attention = np.asarray(weights, np.float32).reshape(len(written), len(source))
-    return Explanation(
-        text=text,
-        target=target,
-        source_tokens=source_tokens,
-        target_tokens=target_tokens,
-        attention=attention[: len(target_tokens), : len(source_tokens)],
-        score=float(score),
-    )
+        return GrpcTransport(address, target)
+    return RestTransport(address, target)

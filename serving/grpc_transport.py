@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import grpc
 import numpy as np
@@ -10,7 +11,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from .errors import Code, ServingError
 from .tensor_protos import fill_tensor, read_tensor
-from .transports import Target, columns_of, unreachable
+from .transports import ServerAddress, Target, columns_of, too_late, unreachable
 
 CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", -1),
@@ -44,42 +45,73 @@ def read_response(response: predict_pb2.PredictResponse) -> dict[str, list]:
     )
 
 
-def to_error(error: grpc.RpcError, host: str, port: int, timeout: float) -> ServingError:
+def to_error(error: grpc.RpcError, address: ServerAddress, timeout: float) -> ServingError:
     """The error of a call that failed."""
     code = Code(error.code().value[0])
     message = error.details() or code.name
     if code == Code.DEADLINE_EXCEEDED:
-        return ServingError(code, f"No answer within {timeout:g} seconds")
+        return too_late(timeout)
     if code == Code.UNAVAILABLE and "connect" in message.lower():
-        return unreachable(host, port, ConnectionError(message))
+        return unreachable(address, ConnectionError(message))
     return ServingError(code, message)
 
 
 class GrpcTransport:
-    """gRPC with the official stubs.
+    """gRPC with the official stubs; the server is told how long it has.
 
     Args:
-        host: of the server.
-        port: of the server.
+        address: of the server.
         target: what to ask.
-        timeout: seconds for a whole call, which the server is told.
     """
 
-    def __init__(self, host: str, port: int, target: Target, timeout: float):
-        self._host = host
-        self._port = port
+    def __init__(self, address: ServerAddress, target: Target):
+        self._address = address
         self._target = target
-        self._timeout = timeout
-        authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self._channel = grpc.insecure_channel(authority, options=CHANNEL_OPTIONS)
+        self._channel = grpc.insecure_channel(address.authority, options=CHANNEL_OPTIONS)
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
-    def call(self, signature: str, inputs: Mapping[str, list[str]]) -> dict[str, list]:
+    def call(
+        self, signature: str, inputs: Mapping[str, list[str]], timeout: float
+    ) -> dict[str, list]:
         request = make_request(self._target, signature, inputs)
         try:
-            return read_response(self._stub.Predict(request, timeout=self._timeout))
+            return read_response(self._stub.Predict(request, timeout=timeout))
         except grpc.RpcError as error:
-            raise to_error(error, self._host, self._port, self._timeout) from error
+            raise to_error(error, self._address, timeout) from error
 
     def close(self) -> None:
         self._channel.close()
+
+
+class AsyncGrpcTransport:
+    """gRPC with the official stubs, for asyncio.
+
+    Args:
+        address: of the server.
+        target: what to ask.
+    """
+
+    def __init__(self, address: ServerAddress, target: Target):
+        self._address = address
+        self._target = target
+        self._channel: grpc.aio.Channel | None = None
+        self._stub: Any = None
+
+    async def call(
+        self, signature: str, inputs: Mapping[str, list[str]], timeout: float
+    ) -> dict[str, list]:
+        if self._channel is None:  # here, because it belongs to the loop that is running
+            self._channel = grpc.aio.insecure_channel(
+                self._address.authority, options=CHANNEL_OPTIONS
+            )
+            self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        request = make_request(self._target, signature, inputs)
+        try:
+            return read_response(await self._stub.Predict(request, timeout=timeout))
+        except grpc.RpcError as error:
+            raise to_error(error, self._address, timeout) from error
+
+    async def close(self) -> None:
+        if self._channel is not None:
+            await self._channel.close()
+            self._channel = None

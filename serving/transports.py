@@ -8,12 +8,55 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from .errors import Code, ServingError
 
 # A server may close a connection that was idle, just when it is used again.
 _STALE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
+_DEFAULT_PORTS = {"http": 8501, "https": 443, "grpc": 8500}
+
+
+@dataclass(frozen=True)
+class ServerAddress:
+    """Where a server is.
+
+    Attributes:
+        scheme: `http`, `https` or `grpc`.
+        host: name or number.
+        port: number.
+        prefix: path in front of `/v1`, behind a proxy.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    prefix: str
+
+    @property
+    def authority(self) -> str:
+        """Host and port in one."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def read_url(url: str) -> ServerAddress:
+    """The parts of an address.
+
+    Raises:
+        ValueError: if it is of no kind that can be asked.
+    """
+    parts = urlsplit(url)
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or port == 0:
+        raise ValueError(
+            "A server's address is http://host:port or https://host:port for REST and "
+            f"grpc://host:port for gRPC. Received: url={url!r}"
+        )
+    port = port or _DEFAULT_PORTS[parts.scheme]
+    return ServerAddress(parts.scheme, parts.hostname, port, parts.path.rstrip("/"))
 
 
 @dataclass(frozen=True)
@@ -26,19 +69,21 @@ class Target:
 
     @property
     def path(self) -> str:
-        """Its address below `/v1/models`."""
-        path = quote(self.model, safe="")
+        """The address of its predictions."""
+        path = f"/v1/models/{quote(self.model, safe='')}"
         if self.version is not None:
-            return f"{path}/versions/{self.version}"
-        if self.label is not None:
-            return f"{path}/labels/{quote(self.label, safe='')}"
-        return path
+            path += f"/versions/{self.version}"
+        elif self.label is not None:
+            path += f"/labels/{quote(self.label, safe='')}"
+        return f"{path}:predict"
 
 
 class Transport(Protocol):
     """Calls a signature with columns of texts and returns columns of values."""
 
-    def call(self, signature: str, inputs: Mapping[str, list[str]]) -> dict[str, list]:
+    def call(
+        self, signature: str, inputs: Mapping[str, list[str]], timeout: float
+    ) -> dict[str, list]:
         """The outputs by name.
 
         Raises:
@@ -55,7 +100,7 @@ def request_body(signature: str, inputs: Mapping[str, list[str]]) -> bytes:
     return json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogateescape")
 
 
-def read_reply(status: int, body: bytes, url: str) -> dict[str, list]:
+def read_reply(status: int, body: bytes, address: ServerAddress) -> dict[str, list]:
     """The outputs in a reply.
 
     Raises:
@@ -68,91 +113,87 @@ def read_reply(status: int, body: bytes, url: str) -> dict[str, list]:
     if not isinstance(document, dict):
         document = {}
     if status != 200:
-        message = document.get("error") or f"{url} answered with status {status}"
+        message = document.get("error") or f"{address.authority} answered with status {status}"
         raise ServingError(Code.from_http_status(status), str(message))
     outputs = document.get("outputs")
     if not isinstance(outputs, dict):
         raise ServingError(
-            Code.INTERNAL, f"{url} answered, but not as a model server: is the address right?"
+            Code.INTERNAL,
+            f"{address.authority} answered, but not as a model server: is the address right?",
         )
     return outputs
 
 
-def unreachable(host: str, port: int, error: Exception) -> ServingError:
+def unreachable(address: ServerAddress, error: BaseException) -> ServingError:
     """The error of a server that does not answer."""
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return ServingError(
-        Code.UNAVAILABLE, f"No server answers at {host}:{port} ({reason}). Is it running?"
+        Code.UNAVAILABLE, f"No server answers at {address.authority} ({reason}). Is it running?"
     )
+
+
+def too_late(timeout: float) -> ServingError:
+    """The error of a server that takes too long."""
+    return ServingError(Code.DEADLINE_EXCEEDED, f"No answer within {timeout:.3g} seconds")
 
 
 class RestTransport:
     """REST with Python's standard library; one connection a thread, kept open.
 
     Args:
-        secure: whether to speak HTTPS.
-        host: of the server.
-        port: of the server.
-        prefix: path in front of `/v1`, behind a proxy.
+        address: of the server.
         target: what to ask.
-        timeout: seconds for a whole call.
     """
 
-    def __init__(
-        self, secure: bool, host: str, port: int, prefix: str, target: Target, timeout: float
-    ):
-        self._secure = secure
-        self._host = host
-        self._port = port
-        self._timeout = timeout
-        self._path = f"{prefix.rstrip('/')}/v1/models/{target.path}:predict"
+    def __init__(self, address: ServerAddress, target: Target):
+        self._address = address
+        self._path = address.prefix + target.path
         self._local = threading.local()
         self._connections: list[http.client.HTTPConnection] = []
         self._lock = threading.Lock()
 
-    def call(self, signature: str, inputs: Mapping[str, list[str]]) -> dict[str, list]:
+    def call(
+        self, signature: str, inputs: Mapping[str, list[str]], timeout: float
+    ) -> dict[str, list]:
         body = request_body(signature, inputs)
-        status, reply = self._send(body)
-        return read_reply(status, reply, f"{self._host}:{self._port}")
+        connection = self._connection()
+        was_open = connection.sock is not None
+        try:
+            return self._exchange(connection, body, timeout)
+        except ServingError as error:
+            if not (was_open and isinstance(error.__cause__, _STALE)):
+                raise
+        return self._exchange(connection, body, timeout)
 
     def _connection(self) -> http.client.HTTPConnection:
         known = getattr(self._local, "connection", None)
         if known is None:
-            kind = http.client.HTTPSConnection if self._secure else http.client.HTTPConnection
-            known = kind(self._host, self._port, timeout=self._timeout)
+            secure = self._address.scheme == "https"
+            kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+            known = kind(self._address.host, self._address.port)
             self._local.connection = known
             with self._lock:
                 self._connections.append(known)
         return known
 
-    def _send(self, body: bytes) -> tuple[int, bytes]:
-        connection = self._connection()
-        was_open = connection.sock is not None
+    def _exchange(
+        self, connection: http.client.HTTPConnection, body: bytes, timeout: float
+    ) -> dict[str, list]:
+        connection.timeout = timeout
+        if connection.sock is not None:
+            connection.sock.settimeout(timeout)
         try:
-            return self._exchange(connection, body)
-        except _STALE as error:
-            connection.close()
-            if not was_open:
-                raise unreachable(self._host, self._port, error) from error
+            headers = {"Content-Type": "application/json"}
+            connection.request("POST", self._path, body, headers)
+            with connection.getresponse() as response:
+                status, reply = response.status, response.read()
         except TimeoutError as error:
             connection.close()
-            raise ServingError(
-                Code.DEADLINE_EXCEEDED, f"No answer within {self._timeout:g} seconds"
-            ) from error
+            raise too_late(timeout) from error
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            raise unreachable(self._host, self._port, error) from error
-        try:
-            return self._exchange(connection, body)
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()
-            raise unreachable(self._host, self._port, error) from error
-
-    def _exchange(self, connection: http.client.HTTPConnection, body: bytes) -> tuple[int, bytes]:
-        headers = {"Content-Type": "application/json"}
-        connection.request("POST", self._path, body, headers)
-        with connection.getresponse() as response:
-            return response.status, response.read()
+            raise unreachable(self._address, error) from error
+        return read_reply(status, reply, self._address)
 
     def close(self) -> None:
         with self._lock:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.server
+import json
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
 
+from attention_zoo.serving.async_client import AsyncClient
 from attention_zoo.serving.client import Client, ClientError, Prediction
-from attention_zoo.serving.errors import Code
+from attention_zoo.serving.errors import Code, ServingError
+from attention_zoo.serving.retry import Retry
 
 TEXTS = ["the little dog", "", "two dogs and a cat sleep in the house"]
 
@@ -110,14 +115,6 @@ def test_versions_and_labels_reach_the_server(kind, server):
         client.predict(["a"])
 
 
-@pytest.mark.parametrize("kind", ["http", "grpc"])
-def test_nobody_listens(kind):
-    with Client(f"{kind}://127.0.0.1:1", "m", timeout=5) as client:
-        with pytest.raises(ClientError, match=r"No server answers at 127\.0\.0\.1:1") as error:
-            client.predict(["a"])
-        assert error.value.code == Code.UNAVAILABLE
-
-
 class _Replies(http.server.BaseHTTPRequestHandler):
     """Answers every POST with what stands in `reply`."""
 
@@ -145,7 +142,7 @@ def other_server():
     running = []
 
     def make(**settings):
-        handler = type("Handler", (_Replies,), settings)
+        handler = type("Handler", (settings.pop("base", _Replies),), settings)
         made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         threading.Thread(target=made.serve_forever, daemon=True).start()
         running.append(made)
@@ -168,7 +165,11 @@ def other_server():
     ],
 )
 def test_replies_of_other_servers(reply, code, message, other_server):
-    with Client(other_server(reply=reply), "m") as client, pytest.raises(ClientError) as error:
+    once = Retry(attempts=1)
+    with (
+        Client(other_server(reply=reply), "m", retry=once) as client,
+        pytest.raises(ClientError) as error,
+    ):
         client.predict(["a"])
     assert error.value.code == code
     assert message in str(error.value)
@@ -183,6 +184,111 @@ def test_a_silent_server_is_given_up(other_server):
     wait.set()
 
 
+class _Busy(_Replies):
+    """Refuses some requests with `refusal`, then answers."""
+
+    refusals = 2
+    refusal = (503, b'{"error": "busy"}')
+    good = (200, b'{"outputs": {"text": ["x"], "score": [1.0]}}')
+
+    def do_POST(self):
+        kind = type(self)
+        self.reply = self.refusal if kind.refusals > 0 else self.good
+        kind.refusals -= 1
+        super().do_POST()
+
+
+QUICK = Retry(attempts=3, first_wait=0.01)
+
+
+def ask_async(*arguments, **settings):
+    """One prediction by an `AsyncClient`."""
+
+    async def ask():
+        async with AsyncClient(*arguments, **settings) as client:
+            return await client.predict(["a"])
+
+    return asyncio.run(ask())
+
+
+def ask(*arguments, **settings):
+    """One prediction by a `Client`."""
+    with Client(*arguments, **settings) as client:
+        return client.predict(["a"])
+
+
+@pytest.mark.parametrize("ask", [ask, ask_async])
+def test_a_busy_server_is_asked_again(ask, other_server):
+    for status in (503, 429):
+        url = other_server(base=_Busy, refusal=(status, b'{"error": "busy"}'))
+        assert ask(url, "m", retry=QUICK) == [Prediction("x", 1.0)]
+
+
+@pytest.mark.parametrize("ask", [ask, ask_async])
+def test_a_server_is_not_asked_for_ever(ask, other_server):
+    with pytest.raises(ClientError, match="busy"):
+        ask(other_server(base=_Busy, refusals=3), "m", retry=QUICK)
+    with pytest.raises(ClientError, match="wrong"):
+        ask(other_server(base=_Busy, refusals=1, refusal=(400, b'{"error": "wrong"}')), "m")
+
+
+def test_waits_grow_and_end_with_the_deadline():
+    retry = Retry(attempts=10, first_wait=0.1, longest_wait=1.0)
+    busy = ServingError(Code.UNAVAILABLE, "busy")
+    far = time.monotonic() + 1000
+    waits = [retry.wait_after(busy, attempt, far) for attempt in range(1, 10)]
+    for attempt, wait in enumerate(waits):
+        longest = min(1.0, 0.1 * 2**attempt)
+        assert longest / 2 <= wait <= longest
+    assert retry.wait_after(busy, 10, far) is None
+    assert retry.wait_after(busy, 1, time.monotonic() + 0.01) is None
+    assert retry.wait_after(ServingError(Code.NOT_FOUND, ""), 1, far) is None
+    with pytest.raises(ValueError, match="Received: attempts=0"):
+        Retry(attempts=0)
+
+
+@pytest.mark.parametrize("kind", ["rest", "grpc"])
+def test_the_client_for_asyncio_answers_as_the_other(kind, server):
+    url = server.address.rest_url if kind == "rest" else server.address.grpc_url
+
+    async def ask():
+        async with AsyncClient(url, "toy") as client:
+            everything = await asyncio.gather(
+                client.predict(TEXTS),
+                client.n_best(TEXTS),
+                client.explain(TEXTS),
+                client.score(TEXTS, TEXTS),
+                client.translate([]),
+            )
+            async with AsyncClient(url, "toy", timeout=0.001) as hasty:
+                with pytest.raises(ClientError, match="No answer within 0.001 seconds"):
+                    await hasty.predict(TEXTS * 1000)
+            return everything
+
+    predictions, hypotheses, explanations, scores, nothing = asyncio.run(ask())
+    with Client(url, "toy") as client:
+        assert [p.text for p in predictions] == [p.text for p in client.predict(TEXTS)]
+        assert [len(row) for row in hypotheses] == [len(row) for row in client.n_best(TEXTS)]
+        assert explanations[0].target_tokens == client.explain(TEXTS)[0].target_tokens
+        assert [s.tokens for s in scores] == [s.tokens for s in client.score(TEXTS, TEXTS)]
+    assert nothing == []
+
+
+@pytest.mark.parametrize("ask", [ask, ask_async])
+@pytest.mark.parametrize("kind", ["http", "grpc"])
+def test_nobody_listens(ask, kind):
+    with pytest.raises(ClientError, match=r"No server answers at 127\.0\.0\.1:1") as error:
+        ask(f"{kind}://127.0.0.1:1", "m", timeout=10, retry=QUICK)
+    assert error.value.code == Code.UNAVAILABLE
+
+
+@pytest.mark.parametrize("outputs", [{"text": ["x"]}, {"text": ["x"], "score": ["high"]}])
+def test_a_model_of_another_kind(outputs, other_server):
+    reply = json.dumps({"outputs": outputs}).encode()
+    with pytest.raises(ClientError, match="not those of a model from text to text"):
+        ask(other_server(reply=(200, reply)), "m")
+
+
 def test_an_idle_connection_that_was_closed_is_opened_again(other_server):
     reply = b'{"outputs": {"text": ["x"], "score": [1.0]}}'
     with Client(other_server(reply=(200, reply)), "m") as client:
@@ -195,7 +301,8 @@ def test_an_idle_connection_that_was_closed_is_opened_again(other_server):
     [
         ({"url": "127.0.0.1:8501", "model": "m"}, "Received: url="),
         ({"url": "ftp://host", "model": "m"}, "Received: url="),
-        ({"url": "http://host:port", "model": "m", "timeout": 0}, "Received: timeout=0"),
+        ({"url": "http://host:port", "model": "m"}, "Received: url="),
+        ({"url": "http://host", "model": "m", "timeout": 0}, "Received: timeout=0"),
         ({"url": "http://h", "model": "m", "version": 1, "label": "a"}, "not by both"),
     ],
 )
