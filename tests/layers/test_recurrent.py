@@ -201,13 +201,15 @@ def test_queries_of_a_sentence_do_not_see_one_another(random):
 
 
 def test_gated_update_keeps_the_state_where_its_gate_is_open_and_replaces_it_where_it_is_shut():
-    state, candidate = np.full((1, 2), 0.3, "float32"), np.array([[0.9, -0.4]], "float32")
+    def tensor(values):
+        return ops.convert_to_tensor(values, "float32")
+
+    state, candidate = np.full((1, 2), 0.3), np.array([[0.9, -0.4]])
     given = np.concatenate([np.full((1, 2), 40.0), np.zeros((1, 2)), candidate], -1)
-    nothing = np.zeros((1, 6), "float32")
-    kept = gated_update(given.astype("float32"), nothing, np.zeros(2, "float32"), state)
-    np.testing.assert_allclose(array(kept), state, atol=1e-6)
+    rest = (tensor(np.zeros((1, 6))), tensor(np.zeros(2)), tensor(state))
+    np.testing.assert_allclose(array(gated_update(tensor(given), *rest)), state, atol=1e-6)
     given[:, :2] = -40
-    replaced = gated_update(given.astype("float32"), nothing, np.zeros(2, "float32"), state)
+    replaced = gated_update(tensor(given), *rest)
     np.testing.assert_allclose(array(replaced), np.tanh(candidate), atol=1e-6)
 
 
