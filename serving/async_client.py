@@ -92,6 +92,7 @@ class AsyncClient:
         label: label of a version, such as `"stable"`; not together with `version`.
         timeout: seconds after which a call is given up, all attempts together.
         retry: when a call is made again; a few times if the server is busy, if `None`.
+        batch_size: texts in a request at most; more of them are sent in several.
 
     Raises:
         ClientError: in every call: what the server answered, or why it could not be asked.
@@ -110,11 +111,13 @@ class AsyncClient:
         label: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         retry: Retry | None = None,
+        batch_size: int = 64,
     ):
-        check_settings(version, label, timeout)
+        check_settings(version, label, timeout, batch_size)
         self.url = url
         self.model = model
         self._timeout = timeout
+        self._batch_size = batch_size
         self._retry = retry or Retry()
         self._transport = _make_transport(url, Target(model, version, label))
 
@@ -139,9 +142,13 @@ class AsyncClient:
         return await self._ask(questions.score(texts, targets))
 
     async def _ask(self, question: Question[Result]) -> list[Result]:
-        if question.is_empty:
-            return []
         deadline = time.monotonic() + self._timeout
+        results: list[Result] = []
+        for part in question.split(self._batch_size):
+            results += await self._ask_once(part, deadline)
+        return results
+
+    async def _ask_once(self, question: Question[Result], deadline: float) -> list[Result]:
         attempt = 1
         while True:
             timeout = max(0.001, deadline - time.monotonic())

@@ -24,7 +24,7 @@ DEFAULT_TIMEOUT = 30.0
 Result = TypeVar("Result")
 
 
-def check_settings(version: int | None, label: str | None, timeout: float) -> None:
+def check_settings(version: int | None, label: str | None, timeout: float, batch_size: int) -> None:
     """Refuses settings of a client that contradict each other."""
     if version is not None and label is not None:
         raise ValueError(
@@ -33,6 +33,8 @@ def check_settings(version: int | None, label: str | None, timeout: float) -> No
         )
     if not timeout > 0:
         raise ValueError(f"The timeout is a number of seconds. Received: timeout={timeout!r}")
+    if batch_size < 1:
+        raise ValueError(f"A request has at least one text. Received: batch_size={batch_size!r}")
 
 
 class Client:
@@ -47,6 +49,7 @@ class Client:
         label: label of a version, such as `"stable"`; not together with `version`.
         timeout: seconds after which a call is given up, all attempts together.
         retry: when a call is made again; a few times if the server is busy, if `None`.
+        batch_size: texts in a request at most; more of them are sent in several.
 
     Raises:
         ClientError: in every call: what the server answered, or why it could not be asked.
@@ -66,11 +69,13 @@ class Client:
         label: str | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         retry: Retry | None = None,
+        batch_size: int = 64,
     ):
-        check_settings(version, label, timeout)
+        check_settings(version, label, timeout, batch_size)
         self.url = url
         self.model = model
         self._timeout = timeout
+        self._batch_size = batch_size
         self._retry = retry or Retry()
         self._transport = _make_transport(url, Target(model, version, label))
 
@@ -95,9 +100,13 @@ class Client:
         return self._ask(questions.score(texts, targets))
 
     def _ask(self, question: Question[Result]) -> list[Result]:
-        if question.is_empty:
-            return []
         deadline = time.monotonic() + self._timeout
+        results: list[Result] = []
+        for part in question.split(self._batch_size):
+            results += self._ask_once(part, deadline)
+        return results
+
+    def _ask_once(self, question: Question[Result], deadline: float) -> list[Result]:
         attempt = 1
         while True:
             timeout = max(0.001, deadline - time.monotonic())

@@ -183,7 +183,7 @@ def write_config(
     """
     _check_labels(configs)
     moved = [_move(config, served_from) for config in configs]
-    parameters = batching or BatchingParameters(max_batch_size=64, max_enqueued_batches=100)
+    parameters = batching or BatchingParameters(max_batch_size=256, max_enqueued_batches=100)
     texts = {
         MODELS_FILE: models_text(moved),
         BATCHING_FILE: batching_text(parameters),

@@ -15,6 +15,7 @@ from . import gates
 from .batching import BatchingParameters
 from .clean_process import check_in_clean_process
 from .config_files import VERSION_BATCHING_FILE, batching_text
+from .errors import Code, ServingError
 from .findings import Arrays, Finding, Report
 from .model_card import CARD_FILE, render_card
 from .samples import SAMPLES
@@ -26,7 +27,7 @@ _TEMPORARY_PREFIX = ".unpublished-"
 MAIN_SIGNATURE = "serving_default"
 
 
-class ExportError(Exception):
+class ExportError(ServingError):
     """An export that was not published. The message is one line: what was found and where.
 
     Attributes:
@@ -34,7 +35,7 @@ class ExportError(Exception):
     """
 
     def __init__(self, message: str, findings: Sequence[Finding] = ()):
-        super().__init__(message)
+        super().__init__(Code.FAILED_PRECONDITION, message)
         self.findings = list(findings)
 
 
@@ -80,7 +81,7 @@ def export(
         keep: how many of the newest versions stay, the new one among them; all if `None`.
         samples: texts that the gates send and that warm up a server; a mixture of short, long and
             odd ones if `None`.
-        batching: how a server puts requests together; batches of up to 64 if `None`.
+        batching: how a server puts requests together; batches of up to 256 if `None`.
         notes: what else the model's card says, in Markdown: its data, its scores.
         report: called with the finding of each gate.
 
@@ -212,7 +213,7 @@ def _write_extras(
         if all(spec.dtype.name == "string" for spec in function.input_signature)
     }
     write_warmup(path, name, inputs, samples)
-    parameters = batching or BatchingParameters(max_batch_size=64, max_enqueued_batches=100)
+    parameters = batching or BatchingParameters(max_batch_size=256, max_enqueued_batches=100)
     (path / VERSION_BATCHING_FILE).write_text(batching_text(parameters), encoding="utf-8")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -59,17 +59,19 @@ class Question(Generic[Result]):
     Attributes:
         signature: what is called.
         inputs: columns of texts.
-        read: makes results of the columns that come back.
+        read: makes results of the columns sent and those that come back.
     """
 
     signature: str
     inputs: Columns
-    read: Callable[[Columns], list[Result]]
+    read: Callable[[Columns, Columns], list[Result]]
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether it asks for nothing, so that no server needs to be asked."""
-        return not any(self.inputs.values())
+    def split(self, size: int) -> Iterator[Question[Result]]:
+        """The same in calls of at most `size` rows; none if nothing is asked."""
+        rows = max(len(column) for column in self.inputs.values())
+        for start in range(0, rows, size):
+            part = {name: column[start : start + size] for name, column in self.inputs.items()}
+            yield Question(self.signature, part, self.read)
 
     def answer(self, outputs: Columns) -> list[Result]:
         """The results in a reply.
@@ -78,7 +80,7 @@ class Question(Generic[Result]):
             ClientError: if the reply is not that of a model from text to text.
         """
         try:
-            return self.read(outputs)
+            return self.read(self.inputs, outputs)
         except (KeyError, TypeError, ValueError) as error:
             raise ClientError(
                 Code.INTERNAL,
@@ -100,7 +102,7 @@ def _columns(**inputs: Sequence[str]) -> Columns:
 def predict(texts: Sequence[str]) -> Question[Prediction]:
     """Asks for the best output for each text."""
 
-    def read(outputs: Columns) -> list[Prediction]:
+    def read(_: Columns, outputs: Columns) -> list[Prediction]:
         rows = zip(outputs["text"], outputs["score"], strict=True)
         return [Prediction(text, float(score)) for text, score in rows]
 
@@ -110,7 +112,7 @@ def predict(texts: Sequence[str]) -> Question[Prediction]:
 def n_best(texts: Sequence[str]) -> Question[list[Prediction]]:
     """Asks for the best outputs for each text."""
 
-    def read(outputs: Columns) -> list[list[Prediction]]:
+    def read(_: Columns, outputs: Columns) -> list[list[Prediction]]:
         return [
             [
                 Prediction(text, float(score))
@@ -127,8 +129,8 @@ def explain(texts: Sequence[str]) -> Question[Explanation]:
     """Asks for the best output for each text and where the model looked."""
     names = ("text", "source_tokens", "target_tokens", "attention", "score")
 
-    def read(outputs: Columns) -> list[Explanation]:
-        rows = zip(texts, *(outputs[name] for name in names), strict=True)
+    def read(inputs: Columns, outputs: Columns) -> list[Explanation]:
+        rows = zip(inputs["text"], *(outputs[name] for name in names), strict=True)
         return [_explanation(*row) for row in rows]
 
     return Question("explain", _columns(text=texts), read)
@@ -143,7 +145,7 @@ def score(texts: Sequence[str], targets: Sequence[str]) -> Question[Score]:
             f"Received: {len(columns['text'])} texts and {len(columns['target'])} targets"
         )
 
-    def read(outputs: Columns) -> list[Score]:
+    def read(_: Columns, outputs: Columns) -> list[Score]:
         rows = zip(outputs["score"], outputs["tokens"], strict=True)
         return [Score(float(value), int(tokens)) for value, tokens in rows]
 

@@ -58,6 +58,14 @@ def test_explanations_have_no_padding(client):
     assert len(long.source_tokens) > len(short.source_tokens)
 
 
+def test_many_texts_are_sent_in_several_requests(client, server):
+    texts = [f"{text} {number}" for number in range(4) for text in TEXTS]
+    with Client(client.url, "toy", batch_size=5) as small:
+        assert [p.text for p in small.predict(texts)] == [p.text for p in client.predict(texts)]
+        assert [e.text for e in small.explain(texts)] == texts
+    assert len(client.predict(["a dog"] * 300)) == 300  # more than the server takes at once
+
+
 def test_scores_of_targets(client, toy):
     expected = toy.score(TEXTS[:1], ["a house"])
     (score,) = client.score(TEXTS[:1], ["a house"])
@@ -261,8 +269,8 @@ def test_the_client_for_asyncio_answers_as_the_other(kind, server):
                 client.translate([]),
             )
             async with AsyncClient(url, "toy", timeout=0.001) as hasty:
-                with pytest.raises(ClientError, match="No answer within 0.001 seconds"):
-                    await hasty.predict(TEXTS * 1000)
+                with pytest.raises(ClientError, match=r"No answer within 0\.001 seconds"):
+                    await hasty.predict(TEXTS * 20)
             return everything
 
     predictions, hypotheses, explanations, scores, nothing = asyncio.run(ask())
@@ -304,6 +312,7 @@ def test_an_idle_connection_that_was_closed_is_opened_again(other_server):
         ({"url": "http://host:port", "model": "m"}, "Received: url="),
         ({"url": "http://host", "model": "m", "timeout": 0}, "Received: timeout=0"),
         ({"url": "http://h", "model": "m", "version": 1, "label": "a"}, "not by both"),
+        ({"url": "http://h", "model": "m", "batch_size": 0}, "Received: batch_size=0"),
     ],
 )
 def test_impossible_settings(arguments, message):
