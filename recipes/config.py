@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +15,38 @@ class ConfigError(ValueError):
     """A setting that is unknown or has an impossible value."""
 
 
-def setting(default: Any, description: str) -> Any:
-    """A field with a description, which `attention-zoo settings` shows."""
-    return field(default=default, metadata={"description": description})
+@dataclass(frozen=True)
+class Rule:
+    """What the value of a setting must be: a test, and the words for it."""
+
+    holds: Callable[[Any], bool]
+    words: str
+
+
+POSITIVE = Rule(lambda value: 0 < value < math.inf, "must be positive")
+NOT_NEGATIVE = Rule(lambda value: 0 <= value < math.inf, "must not be negative")
+SHARE = Rule(lambda value: 0 < value <= 1, "must be above 0 and at most 1")
+BELOW_ONE = Rule(lambda value: 0 <= value < 1, "must be at least 0 and below 1")
+# NumPy takes no other seeds.
+SEED = Rule(lambda value: 0 <= value < 2**32, "must be a number from 0 to 2**32 - 1")
+LENGTH = Rule(lambda value: value >= 2, "counts the end of the text too, so it is at least 2")
+
+
+def one_of(*choices: str) -> Rule:
+    return Rule(lambda value: value in choices, f"is one of {', '.join(choices)}")
+
+
+METRICS = ("bleu", "chrf", "exact_match")
+# Those of sacreBLEU; "auto" chooses one of them by the script of the references.
+TOKENIZATIONS = (
+    ("auto", "none", "13a", "zh", "char", "intl")
+    + ("ja-mecab", "ko-mecab", "spm", "flores101", "flores200")
+)  # fmt: skip
+
+
+def setting(default: Any, description: str, rule: Rule) -> Any:
+    """A field with a rule for its value and a description, which `attention-zoo settings` shows."""
+    return field(default=default, metadata={"description": description, "rule": rule})
 
 
 @dataclass(frozen=True)
@@ -33,49 +63,59 @@ class RunConfig:
     train: str | None = None  # a pair file; the embedded default if None
     valid: str | None = None
     reverse: bool = False  # source and target swapped
-    seed: int = setting(1, "of weights, dropout and the order of the data")
+    seed: int = setting(1, "of weights, dropout and the order of the data", SEED)
 
-    vocab_size: int = setting(8000, "most subwords; a small corpus gives fewer")
-    subwords: str = setting("bpe", "or unigram")
+    vocab_size: int = setting(8000, "most subwords; a small corpus gives fewer", POSITIVE)
+    subwords: str = setting("bpe", "or unigram", one_of("bpe", "unigram"))
     character_coverage: float = setting(
-        0.9999, "share of the characters that get a subword of their own"
+        0.9999, "share of the characters that get a subword of their own", SHARE
     )
-    max_source_length: int = setting(128, "in subwords; longer rows are left out of training")
-    max_target_length: int = setting(128, "in subwords; also the longest target that is written")
+    max_source_length: int = setting(
+        128, "in subwords; longer rows are left out of training", LENGTH
+    )
+    max_target_length: int = setting(
+        128, "in subwords; also the longest target that is written", LENGTH
+    )
 
-    batch_tokens: int = setting(2048, "padded tokens of the longer side in a batch")
-    learning_rate: float = setting(0.001, "at its peak, after the warm-up")
-    warmup_steps: int = setting(500, "of the warm-up; then the rate falls with 1 / sqrt(step)")
-    label_smoothing: float = setting(0.1, "share of the target distribution that is spread evenly")
-    clip_norm: float = setting(1.0, "largest norm of all gradients together; 0 for no limit")
+    batch_tokens: int = setting(2048, "padded tokens of the longer side in a batch", POSITIVE)
+    learning_rate: float = setting(0.001, "at its peak, after the warm-up", POSITIVE)
+    warmup_steps: int = setting(
+        500, "of the warm-up; then the rate falls with 1 / sqrt(step)", POSITIVE
+    )
+    label_smoothing: float = setting(
+        0.1, "share of the target distribution that is spread evenly", BELOW_ONE
+    )
+    clip_norm: float = setting(
+        1.0, "largest norm of all gradients together; 0 for no limit", NOT_NEGATIVE
+    )
     average_decay: float = setting(
-        0.998, "of the moving average of the weights that is evaluated; 0 for none"
+        0.998, "of the moving average of the weights that is evaluated; 0 for none", BELOW_ONE
     )
 
-    metric: str = setting("bleu", "decides which weights are best: bleu, chrf or exact_match")
-    bleu_tokenize: str = setting("auto", "sacreBLEU's tokenization: none, 13a, zh, char, ...")
-    evaluate_every: int = setting(500, "steps between two evaluations")
-    evaluate_rows: int = setting(500, "rows of the validation corpus decoded at an evaluation")
-    patience: int = setting(10, "evaluations without a better metric before a run stops")
-    checkpoint_minutes: float = setting(5.0, "minutes between two checkpoints")
+    metric: str = setting(
+        "bleu", "decides which weights are best: bleu, chrf or exact_match", one_of(*METRICS)
+    )
+    bleu_tokenize: str = setting(
+        "auto", "sacreBLEU's tokenization: none, 13a, zh, char, ...", one_of(*TOKENIZATIONS)
+    )
+    evaluate_every: int = setting(500, "steps between two evaluations", POSITIVE)
+    evaluate_rows: int = setting(
+        500, "rows of the validation corpus decoded at an evaluation", POSITIVE
+    )
+    patience: int = setting(10, "evaluations without a better metric before a run stops", POSITIVE)
+    checkpoint_minutes: float = setting(5.0, "minutes between two checkpoints", NOT_NEGATIVE)
 
-    beam_size: int = setting(5, "of predictions and exports; evaluations in training are greedy")
-    length_penalty: float = setting(1.0, "log p is divided by ((5 + length) / 6) to this power")
+    beam_size: int = setting(
+        5, "of predictions and exports; evaluations in training are greedy", POSITIVE
+    )
+    length_penalty: float = setting(
+        1.0, "log p is divided by ((5 + length) / 6) to this power", NOT_NEGATIVE
+    )
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "batch_tokens", "evaluate_every", "evaluate_rows", "patience"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1. Received: {getattr(self, name)}")
-        for name in ("max_source_length", "max_target_length"):
-            if getattr(self, name) < 2:
-                raise ConfigError(
-                    f"{name} counts the end of the text too, so it is at least 2. "
-                    f"Received: {getattr(self, name)}"
-                )
-        if not 0 <= self.average_decay < 1:
-            raise ConfigError(f"average_decay must lie in [0, 1). Received: {self.average_decay}")
-        if self.subwords not in ("bpe", "unigram"):
-            raise ConfigError(f"subwords is bpe or unigram. Received: {self.subwords}")
+        for f in dataclasses.fields(self):
+            if "rule" in f.metadata:
+                _check(f.name, getattr(self, f.name), f.metadata["rule"])
         if (self.train is None) != (self.valid is None):
             given, missing = ("train", "valid") if self.valid is None else ("valid", "train")
             raise ConfigError(
@@ -128,6 +168,15 @@ class Budget:
         return (self.max_steps is not None and steps >= self.max_steps) or (
             self.max_minutes is not None and seconds >= 60 * self.max_minutes
         )
+
+
+def _check(name: str, value: Any, rule: Rule) -> None:
+    try:
+        good = rule.holds(value)
+    except TypeError:  # a number was expected; only a file written by hand has anything else
+        good = False
+    if not good:
+        raise ConfigError(f"{name} {rule.words}. Received: {value}")
 
 
 def describe_settings() -> list[tuple[str, Any, str]]:

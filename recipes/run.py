@@ -48,6 +48,18 @@ class Run:
         """Claims the folder for a config; returns whether the run was begun before.
 
         Raises:
+            ConfigError: as `check`.
+        """
+        if self.check(config):
+            return True
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.config_path, {"attention_zoo": __version__, **config.to_dict()})
+        return False
+
+    def check(self, config: RunConfig) -> bool:
+        """Whether the run of a config was begun here; nothing is written.
+
+        Raises:
             ConfigError: the folder holds another run, or files that are no run.
         """
         if self.config_path.exists():
@@ -68,8 +80,6 @@ class Run:
             raise ConfigError(
                 f"{self.folder} exists and is no run of attention-zoo; give another --output."
             )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.config_path, {"attention_zoo": __version__, **config.to_dict()})
         return False
 
     def read_config(self) -> RunConfig:
@@ -83,8 +93,13 @@ class Run:
             values = json.loads(self.config_path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise ConfigError(f"{self.config_path} is not readable JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise ConfigError(f"{self.config_path} is not the config of a run; expected an object.")
         values.pop("attention_zoo", None)
-        return RunConfig.from_dict(values)
+        try:
+            return RunConfig.from_dict(values)
+        except ConfigError as error:
+            raise ConfigError(f"{self.config_path}: {error}") from error
 
     def save_model(self, model: Seq2SeqModel) -> None:
         with written_atomically(self.model_path) as aside:

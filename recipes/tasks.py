@@ -104,9 +104,9 @@ def run_task(
     from .run import Run
     from .training import train
 
-    _check_model_options(config)
     run = Run(output)
-    run.open(config)
+    run.check(config)
+    _check_model_options(config)
     return train(config, run, *corpora, budget=budget, report=report)
 
 

@@ -55,7 +55,7 @@ def beam_search(
     """
     beams = options.beam_size
     limits = options.length_limits(source)
-    steps = tf.reduce_max(limits)
+    steps = tf.maximum(tf.reduce_max(limits), 1)  # also of a batch without rows
     memory = model.encode(source)
     batch = tf.shape(source)[0]
 
@@ -87,7 +87,7 @@ def beam_search(
         tf.TensorArray(tf.float32, size=steps if return_attention else 0),
     )
     t, _, finished, history = tf.while_loop(
-        lambda t, live, *_: (t < steps) & tf.reduce_any(live.log_p > IMPOSSIBLE / 2),
+        lambda t, live, *_: (t == 0) | ((t < steps) & tf.reduce_any(live.log_p > IMPOSSIBLE / 2)),
         body,
         (0, live, finished, history),
         maximum_iterations=steps,
@@ -178,7 +178,7 @@ def _read_back(
     attention = None
     if return_attention:
         attention = tf.transpose(looked_at.stack(), (1, 2, 0, 3))  # (B, N, T, S)
-    longest = tf.reduce_max(finished.ends) + 1
+    longest = tf.maximum(tf.reduce_max(finished.ends) + 1, 1)
     ids = tf.transpose(ids.stack(), (1, 2, 0))[..., :longest]  # (B, N, T)
     if attention is not None:
         attention = attention[:, :, :longest]

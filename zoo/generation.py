@@ -139,7 +139,7 @@ def greedy_search(
 ) -> Hypotheses:
     """Writes the most probable subword at every step."""
     limits = options.length_limits(source)
-    steps = tf.reduce_max(limits)
+    steps = tf.maximum(tf.reduce_max(limits), 1)  # also of a batch without rows
     memory = model.encode(source)
     written = tf.TensorArray(tf.int32, size=steps)
     looked_at = tf.TensorArray(tf.float32, size=steps if return_attention else 0)
@@ -161,7 +161,9 @@ def greedy_search(
 
     batch = tf.shape(source)[0]
     t, _, log_p, lengths, _, written, looked_at = tf.while_loop(
-        lambda t, tokens, log_p, lengths, *_: (t < steps) & tf.reduce_any(lengths == t),
+        lambda t, tokens, log_p, lengths, *_: (
+            (t == 0) | ((t < steps) & tf.reduce_any(lengths == t))
+        ),
         body,
         (
             0,

@@ -10,9 +10,34 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ..layers.attention import positive_int
 from .losses import SmoothedCrossEntropy
+from .tokenizer import END_ID
 
 Nest = Any
+
+
+def check_arguments(vocab_size: Any, sizes: dict[str, Any], rates: dict[str, Any]) -> None:
+    """Refuses what no model can be made of, before a layer far inside does.
+
+    Args:
+        vocab_size: must leave room for at least one subword beside the special ids.
+        sizes: arguments that are positive whole numbers, by name.
+        rates: arguments that are shares of what is dropped, by name.
+    """
+    if positive_int("vocab_size", vocab_size) <= END_ID + 1:
+        raise ValueError(
+            f"The ids 0 to {END_ID} are special, so a vocabulary has more than {END_ID + 1} "
+            f"subwords. Received: vocab_size={vocab_size}"
+        )
+    for name, size in sizes.items():
+        positive_int(name, size)
+    for name, rate in rates.items():
+        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate < 1:
+            raise ValueError(
+                f"{name} is the share that is dropped, at least 0 and below 1. "
+                f"Received: {name}={rate!r}"
+            )
 
 
 class Seq2SeqModel(keras.Model):

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from ..layers import BahdanauAttention, LuongAttention, QKVAttention
 from ..layers.recurrent import AttentionGRUCell
-from .model import Nest, Seq2SeqModel
+from .model import Nest, Seq2SeqModel, check_arguments
 from .tokenizer import PAD_ID
 from .unroll import BidirectionalGRU, StepInputs
 
@@ -81,7 +81,15 @@ class RecurrentSeq2Seq(Seq2SeqModel):
             raise ValueError(
                 f"attention is one of {', '.join(ATTENTIONS)}. Received: attention={attention!r}"
             )
-        readout_units = readout_units or embedding_dim
+        readout_units = embedding_dim if readout_units is None else readout_units
+        sizes = {
+            "embedding_dim": embedding_dim,
+            "encoder_units": encoder_units,
+            "decoder_units": decoder_units,
+            "attention_units": attention_units,
+            "readout_units": readout_units,
+        }
+        check_arguments(vocab_size, sizes, {"dropout": dropout})
         if tie_embeddings and readout_units != embedding_dim:
             raise ValueError(
                 "Tied embeddings read the vocabulary from vectors as wide as an embedding: leave "
@@ -91,11 +99,7 @@ class RecurrentSeq2Seq(Seq2SeqModel):
         self.config: dict[str, Any] = {
             "vocab_size": vocab_size,
             "attention": attention,
-            "embedding_dim": embedding_dim,
-            "encoder_units": encoder_units,
-            "decoder_units": decoder_units,
-            "attention_units": attention_units,
-            "readout_units": readout_units,
+            **sizes,
             "tie_embeddings": tie_embeddings,
             "dropout": dropout,
         }

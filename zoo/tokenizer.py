@@ -78,6 +78,8 @@ class SubwordTokenizer:
         if kind not in ("unigram", "bpe"):
             raise ValueError(f"The kind of subwords is 'unigram' or 'bpe'. Received: kind={kind!r}")
         buffer = io.BytesIO()
+        # Of which sentences a large corpus is sampled down to; by default another seed each time.
+        sentencepiece.set_random_generator_seed(0)
         try:
             sentencepiece.SentencePieceTrainer.train(
                 sentence_iterator=iter(texts),
@@ -99,7 +101,8 @@ class SubwordTokenizer:
                 minloglevel=2,
             )
         except RuntimeError as error:
-            reason = str(error).split("] ")[-1].split(". ")[0]
+            # It says "INTERNAL: file(line) [condition] reason. advice", some of it not always.
+            reason = str(error).split("] ")[-1].split(". ")[0].strip() or str(error).split("[")[-1]
             raise ValueError(
                 f"SentencePiece could not learn subwords from this text: {reason}. Give more "
                 f"text or a larger vocabulary. Received: vocab_size={vocab_size}"

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from ..layers.transformer import TransformerDecoderBlock, TransformerEncoderBlock
-from .model import Nest, Seq2SeqModel
+from .model import Nest, Seq2SeqModel, check_arguments
 from .tokenizer import PAD_ID
 
 
@@ -84,6 +84,20 @@ class TransformerSeq2Seq(Seq2SeqModel):
         **kwargs,
     ):
         super().__init__(**kwargs)
+        sizes = {
+            "width": width,
+            "encoder_layers": encoder_layers,
+            "decoder_layers": decoder_layers,
+            "num_heads": num_heads,
+            "feedforward_dim": feedforward_dim,
+            "max_length": max_length,
+        }
+        rates = {
+            "dropout": dropout,
+            "attention_dropout": attention_dropout,
+            "activation_dropout": activation_dropout,
+        }
+        check_arguments(vocab_size, sizes, rates)
         if width % num_heads:
             raise ValueError(
                 "width must be a multiple of num_heads. "
@@ -95,17 +109,10 @@ class TransformerSeq2Seq(Seq2SeqModel):
             )
         self.config: dict[str, Any] = {
             "vocab_size": vocab_size,
-            "width": width,
-            "encoder_layers": encoder_layers,
-            "decoder_layers": decoder_layers,
-            "num_heads": num_heads,
-            "feedforward_dim": feedforward_dim,
-            "dropout": dropout,
-            "attention_dropout": attention_dropout,
-            "activation_dropout": activation_dropout,
+            **sizes,
+            **rates,
             "norm_first": norm_first,
             "positions": positions,
-            "max_length": max_length,
             "tie_embeddings": tie_embeddings,
         }
         near = keras.initializers.RandomNormal(stddev=width**-0.5)

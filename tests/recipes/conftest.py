@@ -1,0 +1,25 @@
+"""One tiny run, trained once, for all tests that need one."""
+
+import contextlib
+import io
+
+import pytest
+from reverse_task import train, write_pairs
+
+
+@pytest.fixture(scope="session")
+def reverse_files(tmp_path_factory):
+    """A folder with `train.tsv` and `valid.tsv`."""
+    folder = tmp_path_factory.mktemp("reverse")
+    write_pairs(folder / "train.tsv", 40, seed=0)
+    write_pairs(folder / "valid.tsv", 8, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(reverse_files, tmp_path_factory):
+    """The folder of a run of 20 steps that was never stopped, and what it printed."""
+    output = tmp_path_factory.mktemp("runs") / "trained"
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert train(reverse_files, output) == 0
+    return output, printed.getvalue()

@@ -1,0 +1,52 @@
+"""A task that is learnt in a moment: words spelt backwards. And the smallest run on it."""
+
+import numpy as np
+
+from attention_zoo.recipes.cli import app, run_command
+
+LETTERS = "abcdefgh"
+STEPS = 20
+SETTINGS = [
+    "model.embedding_dim=8",
+    "model.encoder_units=8",
+    "model.decoder_units=8",
+    "model.attention_units=8",
+    "model.dropout=0.2",
+    "vocab_size=30",
+    "max_target_length=12",
+    "batch_tokens=60",
+    "learning_rate=0.02",
+    "warmup_steps=5",
+    "evaluate_every=10",
+    "evaluate_rows=4",
+    "checkpoint_minutes=0",  # after every step
+    "beam_size=2",
+]
+
+
+def write_pairs(path, rows, seed):
+    random = np.random.default_rng(seed)
+    words = ["".join(random.choice(list(LETTERS), n)) for n in random.integers(2, 7, rows)]
+    path.write_text("".join(f"{word}\t{word[::-1]}\n" for word in words))
+    return path
+
+
+def arguments(data, output, *more, model="rnn-bahdanau", steps=STEPS, settings=()):
+    """What `attention-zoo` is told to train on the files of a folder."""
+    options = [part for setting in (*SETTINGS, *settings) for part in ("--set", setting)]
+    return [
+        "train", "translation", "--model", model, "--max-steps", str(steps),
+        "--train", str(data / "train.tsv"), "--valid", str(data / "valid.tsv"),
+        "--output", str(output), *options, *more,
+    ]  # fmt: skip
+
+
+def train(data, output, **options):
+    """The exit status of a training."""
+    return run_command(app, arguments(data, output, **options))
+
+
+def final_state(output, step=STEPS):
+    """All arrays of the checkpoint of a step: weights, optimizer, average, seeds."""
+    with np.load(output / "checkpoints" / f"step-{step:09d}.npz") as file:
+        return {name: file[name] for name in file.files if name != "progress.json"}

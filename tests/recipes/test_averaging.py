@@ -1,0 +1,75 @@
+"""The moving average of weights against NumPy."""
+
+import keras
+import numpy as np
+import pytest
+
+from attention_zoo.recipes.averaging import WeightAverage
+
+
+@pytest.fixture
+def model():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), keras.layers.Dense(1)])
+    random = np.random.default_rng(0)
+    for weight in model.weights:
+        weight.assign(random.normal(size=weight.shape))
+    return model
+
+
+def walk(model, average, steps):
+    """Changes the weights at random; what they were after each step."""
+    random = np.random.default_rng(1)
+    course = []
+    for step in range(1, steps + 1):
+        for weight in model.trainable_variables:
+            weight.assign_add(random.normal(size=weight.shape))
+        average.update(step)
+        course.append([weight.numpy() for weight in model.trainable_variables])
+    return course
+
+
+@pytest.mark.parametrize(("decay", "every"), [(0.9, 1), (0.5, 4), (0.998, 8)])
+def test_equals_numpy(model, decay, every):
+    expected = [weight.numpy().astype("float64") for weight in model.trainable_variables]
+    average = WeightAverage(model, decay, every)
+    for step, weights in enumerate(walk(model, average, 40), start=1):
+        if step % every == 0:
+            # So many steps at once, on which the weights are taken to be what they are now.
+            kept = min(decay, (1 + step) / (10 + step)) ** every
+            expected = [kept * e + (1 - kept) * w for e, w in zip(expected, weights, strict=True)]
+    for variable, value in zip(average.variables, expected, strict=True):
+        np.testing.assert_allclose(variable, value, atol=1e-4)
+
+
+def test_nothing_is_averaged_between_two_turns(model):
+    average = WeightAverage(model, 0.5, every=8)
+    before = [variable.numpy() for variable in average.variables]
+    walk(model, average, 7)
+    for variable, value in zip(average.variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
+
+
+def test_applied_puts_the_average_in_and_takes_it_out_again(model):
+    average = WeightAverage(model, 0.9, every=1)
+    own = walk(model, average, 5)[-1]
+    x = np.ones((1, 3), "float32")
+    before = model(x).numpy()
+    with average.applied():
+        for weight, variable in zip(model.trainable_variables, average.variables, strict=True):
+            np.testing.assert_array_equal(weight, variable)
+        assert not np.allclose(model(x), before)
+    for weight, value in zip(model.trainable_variables, own, strict=True):
+        np.testing.assert_array_equal(weight, value)
+    np.testing.assert_array_equal(model(x), before)
+
+
+def test_applied_restores_the_weights_after_an_error(model):
+    average = WeightAverage(model, 0.9, every=1)
+    own = walk(model, average, 5)[-1]
+    averaged = [variable.numpy() for variable in average.variables]
+    with pytest.raises(KeyError), average.applied():
+        raise KeyError("evaluation")
+    for weight, value in zip(model.trainable_variables, own, strict=True):
+        np.testing.assert_array_equal(weight, value)
+    for variable, value in zip(average.variables, averaged, strict=True):
+        np.testing.assert_array_equal(variable, value)

@@ -1,0 +1,191 @@
+"""Token-budgeted batches: what is in them, in what order, and what is refused."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from attention_zoo.recipes.batching import (
+    TokenBatches,
+    TokenizedPairs,
+    length_bounds,
+    round_up,
+)
+from attention_zoo.recipes.pair_files import DataError
+from attention_zoo.zoo.tokenizer import END_ID, PAD_ID, START_ID, SubwordTokenizer
+
+ROWS, TOKENS = 300, 200
+
+
+def make_pairs(rows=ROWS, seed=0):
+    """Pairs of which every row has ids that no other has, first on both sides."""
+    random = np.random.default_rng(seed)
+
+    def side(offset):
+        lengths = random.integers(1, 25, rows)
+        return [
+            np.array([offset + row, *random.integers(4, 100, n - 1)], np.int32)
+            for row, n in enumerate(lengths)
+        ]
+
+    return TokenizedPairs(side(1000), side(5000))
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return make_pairs()
+
+
+@pytest.fixture(scope="module")
+def batches(pairs):
+    return TokenBatches(pairs, TOKENS, seed=3)
+
+
+def take(batches, count, start_step=0):
+    return list(itertools.islice(batches.stream(start_step), count))
+
+
+def same(one, other):
+    return all(
+        np.array_equal(a, b)
+        for a, b in zip(
+            (one[0]["source"], one[0]["target"], one[1]),
+            (other[0]["source"], other[0]["target"], other[1]),
+            strict=True,
+        )
+    )
+
+
+def test_every_row_is_in_one_batch_of_an_epoch(batches):
+    for epoch in range(3):
+        plan = batches.plan(epoch)
+        assert all(len(rows) for rows in plan)
+        assert sorted(np.concatenate(plan).tolist()) == list(range(ROWS))
+
+
+def test_no_batch_is_above_its_budget_and_most_are_near_it(batches):
+    sizes = []
+    for inputs, _ in take(batches, len(batches.plan(0))):
+        rows, source_length = inputs["source"].shape
+        sizes.append(rows * max(source_length, inputs["target"].shape[1]))
+    assert max(sizes) <= TOKENS
+    assert np.median(sizes) > 0.7 * TOKENS
+
+
+def test_shapes_are_out_of_a_short_list(pairs):
+    batches = TokenBatches(pairs, TOKENS, bucket_count=3)
+    assert len(batches.source_bounds) <= 3 and len(batches.target_bounds) <= 3
+    for inputs, labels in take(batches, 3 * len(batches.plan(0))):
+        assert inputs["source"].shape[1] in batches.source_bounds
+        assert inputs["target"].shape[1] in batches.target_bounds
+        assert labels.shape == inputs["target"].shape
+
+
+def test_rows_of_similar_length_go_together(pairs):
+    def padding(bucket_count):
+        batches = TokenBatches(pairs, TOKENS, bucket_count=bucket_count)
+        labels = [labels for _, labels in take(batches, len(batches.plan(0)))]
+        return np.mean(np.concatenate([ids.ravel() for ids in labels]) == PAD_ID)
+
+    assert padding(12) < 0.15 < padding(1)
+
+
+def test_inputs_and_labels_of_a_row(pairs, batches):
+    inputs, labels = batches.batch(np.array([17, 5, 200]))
+    assert inputs["source"].dtype == inputs["target"].dtype == labels.dtype == np.int32
+    for i, row in enumerate([17, 5, 200]):
+        source, target = pairs.sources[row].tolist(), pairs.targets[row].tolist()
+
+        def padded(ids, like):
+            return ids + [PAD_ID] * (like.shape[1] - len(ids))
+
+        assert inputs["source"][i].tolist() == padded([*source, END_ID], inputs["source"])
+        assert inputs["target"][i].tolist() == padded([START_ID, *target], labels)
+        assert labels[i].tolist() == padded([*target, END_ID], labels)
+
+
+def test_the_stream_goes_through_epochs(pairs, batches):
+    length = len(batches.plan(0))
+    first, second = (
+        sorted(int(first) for inputs, _ in part for first in inputs["source"][:, 0])
+        for part in (take(batches, length), take(batches, len(batches.plan(1)), length))
+    )
+    assert first == second == sorted(int(ids[0]) for ids in pairs.sources)
+
+
+def test_a_stream_can_start_anywhere(batches):
+    lengths = [len(batches.plan(epoch)) for epoch in range(3)]
+    total = sum(lengths) + 4
+    everything = take(batches, total)
+    starts = [0, 1, lengths[0] - 1, lengths[0], lengths[0] + 1, sum(lengths) - 1, sum(lengths)]
+    for start in starts:
+        part = take(batches, total - start, start)
+        assert all(same(a, b) for a, b in zip(part, everything[start:], strict=True))
+
+
+def test_the_order_depends_on_seed_and_epoch_alone(pairs, batches):
+    again = TokenBatches(make_pairs(), TOKENS, seed=3)
+    assert all(same(a, b) for a, b in zip(take(again, 9), take(batches, 9), strict=True))
+    other = TokenBatches(pairs, TOKENS, seed=4)
+    assert not all(same(a, b) for a, b in zip(take(other, 9), take(batches, 9), strict=True))
+    next_epoch = take(batches, 9, len(batches.plan(0)))
+    assert not all(same(a, b) for a, b in zip(next_epoch, take(batches, 9), strict=True))
+    # Not only the batches are in another order, but rows are with others.
+    together = [{frozenset(rows.tolist()) for rows in batches.plan(epoch)} for epoch in (0, 1)]
+    assert len(together[0] & together[1]) < len(together[0]) / 2
+
+
+def test_the_dataset_is_the_stream(batches):
+    dataset = batches.dataset(start_step=5).take(4).as_numpy_iterator()
+    for one, other in zip(dataset, take(batches, 4, 5), strict=True):
+        assert same(one, other)
+
+
+def test_a_batch_of_one_row():
+    pairs = make_pairs(1)
+    longest = max(len(pairs.sources[0]), len(pairs.targets[0])) + 1
+    batches = TokenBatches(pairs, longest)
+    assert [rows.tolist() for rows in batches.plan(7)] == [[0]]
+
+
+def test_a_budget_smaller_than_the_longest_row_is_refused(pairs):
+    longest = max(len(ids) for ids in pairs.sources + pairs.targets) + 1
+    TokenBatches(pairs, longest)
+    with pytest.raises(DataError, match=rf"longest row has {longest} .* only {longest - 1}; raise"):
+        TokenBatches(pairs, longest - 1)
+
+
+def test_bounds_are_quantiles():
+    lengths = np.array([1, 1, 1, 2, 2, 3, 3, 9, 9, 40])
+    assert length_bounds(lengths, 2).tolist() == [3, 40]
+    assert length_bounds(lengths, 1).tolist() == [40]
+    assert length_bounds(lengths, 100).tolist() == [1, 2, 3, 9, 40]
+    assert round_up(lengths, np.array([3, 40])).tolist() == [3] * 7 + [40] * 3
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return SubwordTokenizer.train(["a b c d e f g h"] * 5, vocab_size=30)
+
+
+def test_rows_that_are_too_long_are_counted(tokenizer):
+    texts = ["a b c", "a b c d", "a b c d e f g h", "h"]
+    counts = [len(ids) for ids in tokenizer.encode(texts)]
+    limit = counts[1] + 1  # the end counts
+    assert counts[2] > counts[1]
+    kept = TokenizedPairs.encode(texts, texts, tokenizer, limit, 100)
+    assert (len(kept), kept.too_long) == (3, 1)
+    shorter = TokenizedPairs.encode(texts, texts, tokenizer, 100, limit - 1)
+    assert (len(shorter), shorter.too_long) == (
+        len([c for c in counts if c < limit - 1]),
+        4 - len(shorter),
+    )
+    for ids, text in zip(kept.sources, ["a b c", "a b c d", "h"], strict=True):
+        assert tokenizer.decode([ids]) == [text]
+
+
+def test_only_rows_that_are_too_long_are_refused(tokenizer):
+    with pytest.raises(
+        DataError, match=r"All 2 rows are longer than 2 source or 9 target subwords"
+    ):
+        TokenizedPairs.encode(["a b c d e", "f g h a"], ["a", "b"], tokenizer, 2, 9)

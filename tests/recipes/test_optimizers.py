@@ -1,0 +1,90 @@
+"""The fused optimizer against Keras's, and the schedule against its formula."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from attention_zoo.recipes.optimizers import FusedAdam, InverseSquareRoot
+
+ROWS, WIDTH = 7, 3
+
+
+def train(optimizer, steps=20):
+    """Weights after some steps on a function with a dense and a sparse gradient."""
+    random = np.random.default_rng(0)
+    table = keras.Variable(random.normal(size=(ROWS, WIDTH)).astype("float32"))
+    kernel = keras.Variable(random.normal(size=(WIDTH, 2)).astype("float32"))
+    targets = random.normal(size=(4, 2)).astype("float32")
+    optimizer.build([table, kernel])
+    for step in range(steps):
+        ids = np.array([step % ROWS, 2, 2, 5])  # some rows often, some never, one twice
+        with tf.GradientTape() as tape:
+            outputs = tf.tanh(tf.gather(table.value, ids)) @ kernel
+            loss = 20.0 * tf.reduce_mean(tf.square(outputs - targets))
+        gradients = tape.gradient(loss, [table.value, kernel.value])
+        assert isinstance(gradients[0], tf.IndexedSlices)
+        optimizer.apply_gradients(zip(gradients, [table, kernel], strict=True))
+    return [*(v.numpy() for v in (table, kernel)), *(np.array(v) for v in optimizer.variables)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"learning_rate": 0.01},
+        {"learning_rate": 0.01, "global_clipnorm": 0.5},
+        {"learning_rate": 0.01, "clipnorm": 0.3, "beta_1": 0.8, "beta_2": 0.98, "epsilon": 1e-3},
+        {"learning_rate": InverseSquareRoot(0.05, 6), "global_clipnorm": 1.0},
+        {"learning_rate": 0.01, "weight_decay": 0.1, "use_ema": True},
+    ],
+    ids=["plain", "global clip", "clip", "schedule", "decay"],
+)
+def test_fused_adam_equals_keras_adam(options):
+    expected = train(keras.optimizers.Adam(**options))
+    for one, other in zip(train(FusedAdam(**options)), expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-6)
+
+
+def test_fused_adam_has_no_amsgrad():
+    with pytest.raises(ValueError, match="Received: amsgrad=True"):
+        FusedAdam(amsgrad=True)
+
+
+def test_fused_adam_config_round_trip():
+    optimizer = FusedAdam(InverseSquareRoot(0.004, 1000), global_clipnorm=1.0, beta_2=0.98)
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert type(again) is FusedAdam
+    config = optimizer.get_config()
+    assert again.get_config() == config
+    assert config["global_clipnorm"] == 1.0 and config["beta_2"] == 0.98
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        (0, 0.004 / 1000),  # the first step, which makes some progress already
+        (499, 0.002),
+        (999, 0.004),
+        (3999, 0.002),
+        (15999, 0.001),
+    ],
+)
+def test_inverse_square_root(step, expected):
+    np.testing.assert_allclose(InverseSquareRoot(0.004, 1000)(step), expected, rtol=1e-5)
+
+
+def test_inverse_square_root_without_warm_up_starts_at_its_peak():
+    rates = [float(InverseSquareRoot(0.1, 1)(step)) for step in range(4)]
+    np.testing.assert_allclose(rates, 0.1 / np.sqrt([1, 2, 3, 4]), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("peak", "warmup"), [(0.0, 10), (-1.0, 10), (0.1, 0), (float("nan"), 5)])
+def test_impossible_schedules_are_refused(peak, warmup):
+    with pytest.raises(ValueError, match=f"Received: peak={peak}, warmup_steps={warmup}"):
+        InverseSquareRoot(peak, warmup)
+
+
+def test_schedule_config_round_trip():
+    schedule = InverseSquareRoot(0.004, 1000)
+    again = InverseSquareRoot.from_config(schedule.get_config())
+    assert float(again(123)) == float(schedule(123))

@@ -1,0 +1,95 @@
+"""The folder of a run: claimed once, gone on with, never mixed with another."""
+
+import json
+
+import pytest
+
+from attention_zoo.recipes.config import ConfigError, RunConfig
+from attention_zoo.recipes.run import Run, load, write_json
+
+
+@pytest.fixture
+def config():
+    return RunConfig(model="rnn", train="a.tsv", valid="b.tsv")
+
+
+def files(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def refusal(call, *arguments):
+    with pytest.raises(ConfigError) as caught:
+        call(*arguments)
+    message = str(caught.value)
+    assert message and "\n" not in message
+    return message
+
+
+def test_a_new_folder_is_claimed_and_gone_on_with(tmp_path, config):
+    run = Run(tmp_path / "runs" / "mine")
+    assert run.open(config) is False
+    assert files(run.folder) == ["config.json"]
+    assert run.read_config() == config
+    assert Run(run.folder).open(config) is True
+
+
+def test_an_empty_folder_can_be_claimed(tmp_path, config):
+    assert Run(tmp_path).open(config) is False
+
+
+def test_another_run_is_refused_with_the_differences(tmp_path, config):
+    run = Run(tmp_path / "run")
+    run.open(config)
+    before = run.config_path.read_bytes()
+    other = config.with_settings(["seed=5", "model.dropout=0.5"])
+    message = refusal(run.open, other)
+    assert "holds another run" in message
+    assert "seed is 1 there and 5 here" in message
+    assert "model_options is {} there and {'dropout': 0.5} here" in message
+    assert "learning_rate" not in message
+    assert run.config_path.read_bytes() == before
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path, config):
+    (tmp_path / "photo.jpg").write_bytes(b"")
+    assert "is no run of attention-zoo" in refusal(Run(tmp_path).open, config)
+    assert files(tmp_path) == ["photo.jpg"]
+
+
+def test_a_file_is_refused(tmp_path, config):
+    path = tmp_path / "run"
+    path.write_text("x")
+    assert "is no run of attention-zoo" in refusal(Run(path).open, config)
+    assert path.read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "3", '{"architectures": ["Bert"]}', b"\xff\xfe", '{"seed": "one"}']
+)
+def test_a_config_of_something_else_is_refused(tmp_path, config, content):
+    path = tmp_path / "config.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    before = path.read_bytes()
+    for call in (Run(tmp_path).read_config, lambda: Run(tmp_path).open(config)):
+        assert str(tmp_path) in refusal(call)
+    assert path.read_bytes() == before
+
+
+def test_a_folder_without_a_run_cannot_be_loaded(tmp_path):
+    assert "it has no config.json" in refusal(load, tmp_path)
+    assert "it has no config.json" in refusal(load, tmp_path / "none")
+
+
+def test_a_run_without_a_model_cannot_be_loaded(tmp_path, config):
+    Run(tmp_path).open(config)
+    assert "has no model.keras yet" in refusal(load, tmp_path)
+
+
+def test_json_is_for_people_and_whole(tmp_path):
+    path = tmp_path / "metrics.json"
+    write_json(path, {"sample": "星期一", "bleu": 1.5})
+    assert "星期一" in path.read_text(encoding="utf-8")
+    with pytest.raises(TypeError):
+        write_json(path, {"sample": object()})
+    assert json.loads(path.read_text(encoding="utf-8"))["bleu"] == 1.5
+    assert files(tmp_path) == ["metrics.json"]

@@ -1,0 +1,239 @@
+"""A run from a text file to a model; stopped or killed and gone on with, it ends the same."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from reverse_task import STEPS, arguments, final_state, train
+
+import attention_zoo
+from attention_zoo.recipes import training
+from attention_zoo.recipes.evaluation import Evaluation
+from attention_zoo.recipes.metrics import Scores
+from attention_zoo.zoo.tokenizer import SubwordTokenizer
+
+
+def assert_same_run(output, expected):
+    """Bit by bit: weights, optimizer, averages and the seeds of dropout; the best model too."""
+    one, other = final_state(output), final_state(expected)
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+    models = [attention_zoo.load(folder).model.get_weights() for folder in (output, expected)]
+    for first, second in zip(*models, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_a_run_leaves_all_its_files(trained):
+    output, printed = trained
+    for name in ("config.json", "tokenizer.model", "model.keras", "metrics.json"):
+        assert (output / name).stat().st_size > 0
+    assert [path.name for path in sorted((output / "checkpoints").iterdir())] == [
+        "step-000000019.npz",
+        "step-000000020.npz",
+    ]
+    for part in ("train", "valid"):
+        assert list((output / "tensorboard" / part).glob("events.out.tfevents.*"))
+    assert not [path for path in output.rglob("*") if "partial" in path.name]
+    assert "train.tsv: 40 pairs" in printed and "valid.tsv: 8 pairs" in printed
+    assert re.search(r"rnn-bahdanau: [\d,]+ parameters, \d+ subwords, 40 training pairs", printed)
+    assert len(re.findall(r"step +\d+  validation: bleu", printed)) == 2
+
+
+def test_metrics_tell_the_course_of_the_run(trained):
+    output, printed = trained
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert metrics["steps"] == STEPS
+    assert [entry["step"] for entry in metrics["history"]] == [10, 20]
+    assert metrics["best_step"] in (10, 20)
+    assert metrics["beam_size"] == 2
+    assert metrics["history"][1]["perplexity"] < metrics["history"][0]["perplexity"] < 30
+    for name in ("bleu", "chrf", "exact_match", "cross_entropy", "perplexity"):
+        assert np.isfinite(metrics["valid"][name])
+    assert "tok:" in metrics["signatures"]["bleu"] and metrics["signatures"]["bleu"] in printed
+    assert metrics["parameters"] == attention_zoo.load(output).model.count_params()
+
+
+def test_the_loaded_run_predicts_what_its_metrics_were_taken_from(trained, reverse_files):
+    from attention_zoo.recipes.metrics import translation_scores
+
+    output, _ = trained
+    model = attention_zoo.load(output)
+    assert model.name == "trained"
+    assert model.generation.beam_size == 2
+    rows = [line.split("\t") for line in (reverse_files / "valid.tsv").read_text().splitlines()]
+    predictions = [prediction.text for prediction in model.predict([row[0] for row in rows])]
+    scores = translation_scores(predictions, [row[1] for row in rows])
+    assert scores.values == {
+        name: json.loads((output / "metrics.json").read_text())["valid"][name]
+        for name in scores.values
+    }
+
+
+def test_training_learns(trained):
+    output, _ = trained
+    # Of about 12 subwords, from which an untrained model would choose at random.
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert metrics["valid"]["perplexity"] < 10
+
+
+# Stopping and going on
+
+KILLED_IN_THE_MIDDLE_OF_A_CHECKPOINT = """
+import os, signal, sys
+import numpy
+from attention_zoo.recipes.cli import app, run_command
+
+save, saves = numpy.savez, 0
+
+def save_or_die(path, **arrays):
+    global saves
+    saves += 1
+    if saves == 8:
+        path.write_bytes(b"PK half a checkpoint")
+        sys.stdout.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    save(path, **arrays)
+
+numpy.savez = save_or_die
+run_command(app, sys.argv[1:])
+"""
+
+
+def test_a_killed_run_ends_like_one_never_killed(trained, reverse_files, tmp_path, capsys):
+    output = tmp_path / "trained"
+    command = [sys.executable, "-c", KILLED_IN_THE_MIDDLE_OF_A_CHECKPOINT]
+    killed = subprocess.run(
+        [*command, *arguments(reverse_files, output)], capture_output=True, text=True
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    epoch = int(re.search(r"(\d+) batches an epoch", killed.stdout)[1])
+    assert 7 % epoch and 8 % epoch  # neither here nor there does an epoch end
+    names = sorted(path.name for path in (output / "checkpoints").iterdir())
+    assert names[1:] == ["step-000000006.npz", "step-000000007.npz"]  # the first is the half one
+
+    assert train(reverse_files, output) == 0
+    assert "going on at step 7" in capsys.readouterr().out
+    assert_same_run(output, trained[0])
+    assert not [path for path in output.rglob("*") if "partial" in path.name]
+
+
+class FakeEvaluator:
+    """Says what it is told to, and takes no time for it."""
+
+    values: tuple[float, ...] = (50.0,)
+    calls = 0
+
+    def __init__(self, text_to_text, corpus, config):
+        self.corpus = corpus
+
+    def quick(self):
+        value = self.values[min(FakeEvaluator.calls, len(self.values) - 1)]
+        FakeEvaluator.calls += 1
+        return Evaluation({"bleu": value, "cross_entropy": 0.7, "perplexity": 2.0}, [], [])
+
+    def full(self):
+        return Scores({"bleu": 1.0})
+
+
+@pytest.fixture
+def fake_evaluator(monkeypatch):
+    monkeypatch.setattr(training, "Evaluator", FakeEvaluator)
+    monkeypatch.setattr(FakeEvaluator, "calls", 0)
+    return FakeEvaluator
+
+
+def send_at_step(monkeypatch, number, step):
+    """Sends this process a signal in the middle of a step of training."""
+    begin = training.TrainingLoop.on_train_batch_begin
+
+    def on_train_batch_begin(self, batch, logs=None):
+        begin(self, batch, logs)
+        if self.progress.step == step - 1:
+            signal.raise_signal(number)
+
+    monkeypatch.setattr(training.TrainingLoop, "on_train_batch_begin", on_train_batch_begin)
+
+
+def test_a_run_in_parts_ends_like_one_in_one_part(
+    trained, reverse_files, tmp_path, capsys, monkeypatch, fake_evaluator
+):
+    output = tmp_path / "trained"
+    fake_evaluator.values = (1.0, 2.0, 3.0)  # so that the last is the best
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+
+    # Told to stop at step 3
+    with monkeypatch.context() as context:
+        send_at_step(context, signal.SIGTERM, 3)
+        assert train(reverse_files, output) == 128 + signal.SIGTERM
+    told = capsys.readouterr()
+    assert "stopped and saved at step 3; give the same command to go on" in told.out
+    assert told.err == ""
+    assert sorted(final_state(output, 3)) == sorted(final_state(trained[0]))
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+    # Seven steps in all
+    assert train(reverse_files, output, steps=7) == 0
+    assert "going on at step 3" in capsys.readouterr().out
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert (metrics["steps"], metrics["best_step"]) == (7, 7)
+
+    # Ctrl-C at the very last step
+    with monkeypatch.context() as context:
+        send_at_step(context, signal.SIGINT, STEPS)
+        assert train(reverse_files, output) == 130
+    assert "stopped and saved at step 20" in capsys.readouterr().out
+
+    # There is nothing left to train, but the end to be written
+    assert train(reverse_files, output) == 0
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert (metrics["steps"], metrics["best_step"]) == (20, 20)
+    assert [entry["step"] for entry in metrics["history"]] == [7, 10, 20]
+    one, other = final_state(output), final_state(trained[0])
+    for name in other:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+def test_training_stops_when_it_gets_no_better_and_keeps_the_best(
+    reverse_files, tmp_path, fake_evaluator, capsys
+):
+    output = tmp_path / "run"
+    fake_evaluator.values = (10.0, 30.0, 30.0, 20.0, 99.0)
+    settings = ("evaluate_every=2", "patience=2", "average_decay=0")
+    assert train(reverse_files, output, model="rnn", steps=100, settings=settings) == 0
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert metrics["steps"] == 8
+    assert metrics["best_step"] == 4
+    assert [entry["bleu"] for entry in metrics["history"]] == [10.0, 30.0, 30.0, 20.0]
+    # The best model is that of step 4, the checkpoint that of step 8.
+    state = final_state(output, 8)
+    best = attention_zoo.load(output).model
+    kernel = best.cell.recurrent_kernel.numpy()
+    assert not any(np.array_equal(kernel, array) for array in state.values())
+
+    # Given the same command again it has nothing to do.
+    assert train(reverse_files, output, model="rnn", steps=100, settings=settings) == 0
+    assert json.loads((output / "metrics.json").read_text())["steps"] == 8
+
+
+def test_what_is_evaluated_and_kept_is_the_average(trained):
+    output, _ = trained
+    state = final_state(output)
+    kernel = attention_zoo.load(output).model.cell.recurrent_kernel.numpy()
+    metrics = json.loads((output / "metrics.json").read_text())
+    alike = [name for name, array in state.items() if np.array_equal(kernel, array)]
+    if metrics["best_step"] == STEPS:
+        # Not among the model's own weights, which come first, but among their averages.
+        assert len(alike) == 1 and int(alike[0]) > len(state) / 2
+
+
+def test_the_tokenizer_is_that_of_both_sides(trained, reverse_files):
+    tokenizer = SubwordTokenizer.load(trained[0] / "tokenizer.model")
+    text = (reverse_files / "train.tsv").read_text()
+    for line in text.splitlines():
+        for side, ids in zip(line.split("\t"), tokenizer.encode(line.split("\t")), strict=True):
+            assert tokenizer.decode([ids]) == [side]

@@ -1,0 +1,145 @@
+"""What greedy and beam search share: options, attention, rows on their own, graphs."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny_models import KINDS, plain_greedy_search, random_source, tiny_model, trimmed
+
+from attention_zoo.zoo.generation import GenerationOptions, generate
+from attention_zoo.zoo.tokenizer import START_ID
+
+LENGTHS = [5, 1, 3, 2]
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def model(request):
+    return tiny_model(request.param, vocab_size=9, seed=21)
+
+
+@pytest.fixture(scope="module")
+def source():
+    return random_source(2, LENGTHS, vocab_size=9)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {},
+        {"max_length": 3},
+        {"max_length": 1},
+        {"min_length": 4, "length_penalty": 0.0},
+        {"forbid_unknown": False, "length_penalty": 0.5},
+    ],
+    ids=str,
+)
+def test_one_beam_takes_the_most_probable_subword(model, source, case):
+    options = GenerationOptions(**{"beam_size": 1, "max_length": 8, **case})
+    hypotheses = generate(model, tf.constant(source), options)
+    assert hypotheses.ids.shape[:2] == (len(LENGTHS), 1)
+    for row, ids in enumerate(source):
+        expected = plain_greedy_search(model, ids, 9, options)
+        assert trimmed(hypotheses.ids.numpy()[row, 0]) == expected.ids
+        np.testing.assert_allclose(hypotheses.scores[row, 0], expected.score, atol=1e-5)
+
+
+def test_greedy_rows_have_the_limits_of_their_own_length(source):
+    model = tiny_model("bahdanau", vocab_size=9, seed=22)
+    for min_length, limits in ((10, [14, 11, 12, 12]), (13, [14, 14, 14, 14])):
+        options = GenerationOptions(
+            beam_size=1, max_length=14, max_length_ratio=0.7, min_length=min_length
+        )
+        assert options.length_limits(tf.constant(source)).numpy().tolist() == limits
+        hypotheses = generate(model, tf.constant(source), options)
+        for row, ids in enumerate(source):
+            expected = plain_greedy_search(model, ids, 9, options)
+            assert trimmed(hypotheses.ids.numpy()[row, 0]) == expected.ids
+            np.testing.assert_allclose(hypotheses.scores[row, 0], expected.score, atol=1e-5)
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_attention_is_that_of_a_forced_pass(model, source, beam_size):
+    options = GenerationOptions(beam_size=beam_size, max_length=6)
+    hypotheses = generate(model, tf.constant(source), options, return_attention=True)
+    ids = hypotheses.ids.numpy()  # (B, N, T)
+    memory = model.encode(tf.constant(source))
+    state = model.start(memory, beam_size, ids.shape[2])
+    written = np.pad(ids, [(0, 0), (0, 0), (1, 0)], constant_values=START_ID)
+    assert hypotheses.attention.shape == (*ids.shape, source.shape[1])
+    for t in range(ids.shape[2]):
+        _, state, scores = model.step(tf.constant(written[:, :, t]), state, memory)
+        expected = np.where((ids[:, :, t] != 0)[..., None], scores, 0.0)
+        np.testing.assert_allclose(hypotheses.attention[:, :, t], expected, atol=1e-5)
+    if model.get_config().get("attention") != "none":
+        sums = hypotheses.attention.numpy().sum(-1)
+        np.testing.assert_allclose(sums, ids != 0, atol=1e-5)
+
+
+@pytest.mark.parametrize("beam_size", [1, 4])
+def test_a_row_does_not_depend_on_its_neighbours(model, source, beam_size):
+    options = GenerationOptions(beam_size=beam_size, max_length=10, max_length_ratio=1.0)
+    together = generate(model, tf.constant(source), options, return_attention=True)
+    for row, length in enumerate(LENGTHS):
+        for padding in (0, 3):
+            alone = np.pad(source[row : row + 1, : length + 1], [(0, 0), (0, padding)])
+            result = generate(model, tf.constant(alone), options, return_attention=True)
+            longest = result.ids.shape[2]
+            np.testing.assert_array_equal(together.ids[row, :, :longest], result.ids[0])
+            assert not np.any(together.ids[row, :, longest:])
+            np.testing.assert_allclose(together.scores[row], result.scores[0], atol=1e-5)
+            np.testing.assert_allclose(
+                together.attention[row, :, :longest, : length + 1],
+                result.attention[0, ..., : length + 1],
+                atol=1e-5,
+            )
+            assert not np.any(result.attention[..., length + 1 :])
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_a_graph_gives_what_eager_calls_give(model, source, beam_size):
+    options = GenerationOptions(beam_size=beam_size, max_length=6)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None), tf.int32)], autograph=False)
+    def graph(source):
+        return generate(model, source, options, return_attention=True)
+
+    eager = generate(model, tf.constant(source), options, return_attention=True)
+    results = graph(tf.constant(source))
+    np.testing.assert_array_equal(results.ids, eager.ids)
+    np.testing.assert_allclose(results.scores, eager.scores, atol=1e-5)
+    np.testing.assert_allclose(results.attention, eager.attention, atol=1e-5)
+    assert results.ids.dtype == tf.int32
+    assert results.scores.dtype == results.attention.dtype == tf.float32
+
+
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_a_batch_of_no_rows(beam_size):
+    model = tiny_model("qkv", vocab_size=9)
+    options = GenerationOptions(beam_size=beam_size, max_length=6)
+    hypotheses = generate(model, tf.zeros((0, 3), tf.int32), options, return_attention=True)
+    assert hypotheses.ids.shape[0] == hypotheses.scores.shape[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "received"),
+    [
+        ({"beam_size": 0}, "beam_size=0"),
+        ({"max_length": 0}, "max_length=0"),
+        ({"min_length": -1}, "min_length=-1"),
+        ({"min_length": 5, "max_length": 5}, "min_length=5, max_length=5"),
+        ({"length_penalty": -0.5}, "length_penalty=-0.5"),
+        ({"length_penalty": float("nan")}, "length_penalty=nan"),
+        ({"max_length_ratio": 0.0}, "max_length_ratio=0.0"),
+    ],
+)
+def test_impossible_options_are_refused(options, received):
+    with pytest.raises(ValueError, match=rf"Received: .*{received}"):
+        GenerationOptions(**options)
+
+
+def test_options_round_trip_and_the_penalty_is_that_of_the_paper():
+    options = GenerationOptions(beam_size=3, length_penalty=0.6, max_length_ratio=None)
+    assert GenerationOptions(**options.get_config()) == options
+    lengths = np.array([1, 7, 25])
+    np.testing.assert_allclose(
+        options.penalty(tf.constant(lengths)), ((5 + lengths) / 6) ** 0.6, rtol=1e-6
+    )

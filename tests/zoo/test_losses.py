@@ -1,0 +1,138 @@
+"""Smoothed cross entropy against smoothed one-hot targets, in NumPy and in Keras."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny_models import random_source, random_target, tiny_model
+
+from attention_zoo.zoo.losses import SmoothedCrossEntropy
+
+B, T, V, D = 3, 5, 11, 4
+
+
+def reference(labels, logits, smoothing):
+    """Loss of each token with the smoothed target distribution written out, (B, T)."""
+    logits = logits.astype("float64")
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    targets = (1 - smoothing) * np.eye(logits.shape[-1])[labels] + smoothing / logits.shape[-1]
+    return -(targets * log_p).sum(-1)
+
+
+@pytest.fixture
+def logits():
+    return np.random.default_rng(0).normal(0, 3, (B, T, V)).astype("float32")
+
+
+@pytest.fixture
+def labels():
+    ids = np.random.default_rng(1).integers(1, V, (B, T)).astype("int32")
+    ids[0, 3:] = 0
+    ids[2, 1:] = 0
+    return ids
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.6])
+def test_equals_one_hot_targets_averaged_over_the_tokens_that_count(logits, labels, smoothing):
+    counts = labels != 0
+    expected = (reference(labels, logits, smoothing) * counts).sum() / counts.sum()
+    loss = SmoothedCrossEntropy(smoothing)
+    np.testing.assert_allclose(loss(labels, logits), expected, rtol=1e-5)
+    # All tokens count if no class is left out.
+    everything = SmoothedCrossEntropy(smoothing, ignore_class=None)
+    expected = reference(labels, logits, smoothing).mean()
+    np.testing.assert_allclose(everything(labels, logits), expected, rtol=1e-5)
+
+
+def test_sample_weights_broadcast(logits, labels):
+    counts, each = labels != 0, reference(labels, logits, 0.1)
+    weights = np.array([[2.0], [0.0], [0.5]], "float32")
+    expected = (each * counts * weights).sum() / (counts * weights).sum()
+    actual = SmoothedCrossEntropy(0.1)(labels, logits, sample_weight=weights)
+    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+def test_more_padding_changes_nothing(logits, labels):
+    loss = SmoothedCrossEntropy(0.2)
+    padded_labels = np.pad(labels, [(0, 2), (0, 3)])
+    padded_logits = np.pad(logits, [(0, 2), (0, 3), (0, 0)], constant_values=7.0)
+    np.testing.assert_allclose(loss(padded_labels, padded_logits), loss(labels, logits), rtol=1e-6)
+
+
+def test_a_batch_of_padding_alone_has_no_loss():
+    loss = SmoothedCrossEntropy(0.1)(np.zeros((2, 3), "int32"), np.ones((2, 3, V), "float32"))
+    assert float(loss) == 0.0
+
+
+def test_large_logits_in_half_precision_stay_finite():
+    logits = tf.constant([[[60000.0, -60000.0, 0.0]]], tf.float16)
+    loss = SmoothedCrossEntropy(0.1, ignore_class=None)(np.array([[0]]), logits)
+    # The wrong tokens have 0.1 / 3 each, and lie 120000 and 60000 below the right one.
+    np.testing.assert_allclose(loss, 0.1 / 3 * (120000 + 60000), rtol=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_from_hidden_equals_the_loss_of_the_logits(smoothing):
+    random = np.random.default_rng(3)
+    hidden, kernel, bias = (
+        random.normal(size=shape).astype("float32") for shape in ((9, D), (V, D), (V,))
+    )
+    labels = random.integers(0, V, 9).astype("int32")
+    logits = hidden @ kernel.T + bias
+    smoothed, plain = SmoothedCrossEntropy(smoothing).from_hidden(labels, hidden, kernel, bias)
+    np.testing.assert_allclose(smoothed, reference(labels, logits, smoothing), rtol=1e-4)
+    np.testing.assert_allclose(plain, reference(labels, logits, 0.0), rtol=1e-4)
+
+
+def weights_after_a_step(loss, inputs, labels, sample_weight=None):
+    """What one step of gradient descent through `fit` makes of a model's weights."""
+    model = tiny_model("bahdanau", vocab_size=V, seed=4)
+    model.compile(keras.optimizers.SGD(1.0), loss=loss)
+    data = (inputs, labels) if sample_weight is None else (inputs, labels, sample_weight)
+    dataset = tf.data.Dataset.from_tensors(data)
+    losses = model.fit(dataset, verbose=0).history["loss"]
+    return model.get_weights(), losses[0]
+
+
+@pytest.fixture(scope="module")
+def unpadded():
+    target, labels = random_target(5, [4, 4, 4], V)
+    return {"source": random_source(6, [3, 3, 3], V), "target": target}, labels
+
+
+def test_fit_descends_as_with_kerass_own_loss_on_one_hot_labels(unpadded):
+    inputs, labels = unpadded
+    actual, loss = weights_after_a_step(SmoothedCrossEntropy(0.2), inputs, labels)
+    keras_loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2)
+    one_hot = np.eye(V, dtype="float32")[labels]
+    expected, expected_loss = weights_after_a_step(keras_loss, inputs, one_hot)
+    np.testing.assert_allclose(loss, expected_loss, rtol=1e-5)
+    for one, other in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-6)
+
+
+def test_fit_descends_alike_with_and_without_padding_and_by_either_way(unpadded):
+    inputs, labels = unpadded
+    expected, loss = weights_after_a_step(SmoothedCrossEntropy(0.2), inputs, labels)
+    padded = {name: np.pad(ids, [(0, 1), (0, 2)]) for name, ids in inputs.items()}
+    padded_labels = np.pad(labels, [(0, 1), (0, 2)])
+    # Weights of one make Keras compute the logits of all positions and call the loss on them.
+    ones = np.ones(padded_labels.shape, "float32")
+    for weight in (None, ones):
+        step = weights_after_a_step(SmoothedCrossEntropy(0.2), padded, padded_labels, weight)
+        np.testing.assert_allclose(step[1], loss, rtol=1e-5)
+        for one, other in zip(step[0], expected, strict=True):
+            np.testing.assert_allclose(one, other, atol=2e-6)
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0, float("nan")])
+def test_impossible_smoothing_is_refused(smoothing):
+    with pytest.raises(ValueError, match=f"Received: smoothing={smoothing}"):
+        SmoothedCrossEntropy(smoothing)
+
+
+def test_config_round_trip():
+    loss = SmoothedCrossEntropy(0.3, ignore_class=2, name="mine")
+    again = keras.losses.deserialize(keras.losses.serialize(loss))
+    assert type(again) is SmoothedCrossEntropy
+    assert again.get_config() == loss.get_config()

@@ -1,0 +1,188 @@
+"""Models of a few hundred weights, a model that is a table, and searches written without beams."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import tensorflow as tf
+
+from attention_zoo.zoo.generation import GenerationOptions
+from attention_zoo.zoo.model import Seq2SeqModel
+from attention_zoo.zoo.recurrent import ATTENTIONS, RecurrentSeq2Seq
+from attention_zoo.zoo.tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID
+from attention_zoo.zoo.transformer import TransformerSeq2Seq
+
+FIRST_FREE_ID = 4
+KINDS = (*ATTENTIONS, "transformer")
+TINY = {"embedding_dim": 6, "encoder_units": 5, "decoder_units": 7, "attention_units": 4}
+TINY_TRANSFORMER = {
+    "width": 8,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "num_heads": 2,
+    "feedforward_dim": 10,
+}
+
+
+def tiny_model(kind: str, vocab_size: int = 12, seed: int = 0, **options) -> Seq2SeqModel:
+    """A model without dropout and with random weights, biases too."""
+    options = {"dropout": 0.0, **options}
+    model: Seq2SeqModel
+    if kind == "transformer":
+        model = TransformerSeq2Seq(vocab_size, **TINY_TRANSFORMER, **options)
+    else:
+        model = RecurrentSeq2Seq(vocab_size, kind, **TINY, **options)
+    model.build_from_ids()
+    random = np.random.default_rng(seed)
+    for weight in model.trainable_variables:
+        weight.assign(random.normal(0, 0.6, weight.shape))
+    return model
+
+
+def random_source(seed: int, lengths: list[int], vocab_size: int = 12, padding: int = 0):
+    """Source ids (B, S): so many subwords a row, the end, then padding."""
+    random = np.random.default_rng(seed)
+    ids = np.full((len(lengths), max(lengths) + 1 + padding), PAD_ID, np.int32)
+    for row, length in enumerate(lengths):
+        ids[row, :length] = random.integers(FIRST_FREE_ID, vocab_size, length)
+        ids[row, length] = END_ID
+    return ids
+
+
+def random_target(seed: int, lengths: list[int], vocab_size: int = 12):
+    """Target ids (B, T), the start first, and their labels, the end last; padding after both."""
+    labels = random_source(seed, lengths, vocab_size)
+    start = np.full((len(lengths), 1), START_ID, np.int32)
+    target = np.concatenate([start, labels[:, :-1]], axis=1)
+    target[labels == PAD_ID] = PAD_ID
+    return target, labels
+
+
+class TableModel(Seq2SeqModel):
+    """Writes by a table of probabilities (T, V, V): of the next subword, given step and last."""
+
+    def __init__(self, probabilities: np.ndarray):
+        super().__init__()
+        self.table = tf.constant(np.log(np.maximum(probabilities, 1e-30)), tf.float32)
+
+    def encode(self, source, training=False):
+        return source
+
+    def start(self, memory, num_beams=1, max_steps=None):
+        return tf.zeros((tf.shape(memory)[0], num_beams), tf.int32)
+
+    def step(self, token_ids, state, memory):
+        logits = tf.gather_nd(self.table, tf.stack([state, token_ids], axis=-1))
+        scores = tf.zeros(tf.concat([tf.shape(token_ids), tf.shape(memory)[1:]], axis=0))
+        return logits, state + 1, scores
+
+    def log_p(self, source: np.ndarray, target: list[int]) -> float:
+        steps = zip([START_ID, *target], target, strict=False)
+        table = self.table.numpy()
+        return sum(float(table[t, last, token]) for t, (last, token) in enumerate(steps))
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A finished target, its end included, and what it is ranked by."""
+
+    ids: tuple[int, ...]
+    score: float
+
+
+def length_limit(source: np.ndarray, options: GenerationOptions) -> int:
+    """Most subwords of the target of one source row, end included."""
+    if options.max_length_ratio is None:
+        return options.max_length
+    allowed = int(np.sum(source != PAD_ID) * options.max_length_ratio) + 10
+    return min(max(allowed, options.min_length + 1), options.max_length)
+
+
+def free_ids(vocab_size: int, options: GenerationOptions) -> list[int]:
+    """What may be written before the end."""
+    ids = list(range(FIRST_FREE_ID, vocab_size))
+    return ids if options.forbid_unknown else [UNKNOWN_ID, *ids]
+
+
+def rank(log_p: float, length: int, options: GenerationOptions) -> float:
+    return log_p / ((5 + length) / 6) ** options.length_penalty
+
+
+def log_probabilities(model: Seq2SeqModel, source: np.ndarray, targets: list[tuple[int, ...]]):
+    """The log p of each target, end included, in one forward pass over the whole of it."""
+    if isinstance(model, TableModel):
+        return [model.log_p(source, list(target)) for target in targets]
+    longest = max(map(len, targets))
+    labels = np.array([[*t, *[PAD_ID] * (longest - len(t))] for t in targets], np.int32)
+    starts = np.full((len(targets), 1), START_ID, np.int32)
+    inputs = {
+        "source": np.repeat(source[None], len(targets), axis=0),
+        "target": np.concatenate([starts, labels[:, :-1]], axis=1),
+    }
+    logits = model(inputs).numpy().astype("float64")
+    logits -= logits.max(-1, keepdims=True)
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    chosen = np.take_along_axis(log_p, labels[..., None], axis=-1)[..., 0]
+    return list(np.sum(chosen * (labels != PAD_ID), axis=1))
+
+
+def exhaustive_search(
+    model: Seq2SeqModel, source: np.ndarray, vocab_size: int, options: GenerationOptions
+) -> list[Hypothesis]:
+    """Every target that the options allow for one source row, the best first."""
+    free = free_ids(vocab_size, options)
+    lengths = range(options.min_length, length_limit(source, options))
+    targets = [
+        (*ids, END_ID) for length in lengths for ids in itertools.product(free, repeat=length)
+    ]
+    scored = zip(log_probabilities(model, source, targets), targets, strict=True)
+    found = [Hypothesis(ids, rank(log_p, len(ids), options)) for log_p, ids in scored]
+    return sorted(found, key=lambda hypothesis: -hypothesis.score)
+
+
+def plain_beam_search(
+    model: Seq2SeqModel, source: np.ndarray, vocab_size: int, options: GenerationOptions
+) -> list[Hypothesis]:
+    """Beam search for one source row over lists, scoring every hypothesis from its beginning."""
+    beams, limit = options.beam_size, length_limit(source, options)
+    live: list[tuple[tuple[int, ...], float]] = [((), 0.0)]
+    finished: list[Hypothesis] = []
+    for t in range(limit):
+        if t >= options.min_length:
+            ended = [(*ids, END_ID) for ids, _ in live]
+            for ids, log_p in zip(ended, log_probabilities(model, source, ended), strict=True):
+                finished.append(Hypothesis(ids, rank(log_p, len(ids), options)))
+            finished = sorted(finished, key=lambda h: -h.score)[:beams]
+        longer = [(*ids, i) for ids, _ in live for i in free_ids(vocab_size, options)]
+        scored = zip(longer, log_probabilities(model, source, longer), strict=True)
+        live = sorted(scored, key=lambda pair: -pair[1])[:beams]
+        length = t + 2 if options.early_stopping else limit
+        if len(finished) == beams and rank(live[0][1], length, options) <= finished[-1].score:
+            break
+    return finished
+
+
+def plain_greedy_search(
+    model: Seq2SeqModel, source: np.ndarray, vocab_size: int, options: GenerationOptions
+) -> Hypothesis:
+    """The most probable subword at every step, for one source row."""
+    limit = length_limit(source, options)
+    ids: tuple[int, ...] = ()
+    while not ids or ids[-1] != END_ID:
+        choices = [] if len(ids) + 1 == limit else free_ids(vocab_size, options)
+        if len(ids) >= options.min_length:
+            choices = [END_ID, *choices]
+        longer = [(*ids, i) for i in choices]
+        log_p = log_probabilities(model, source, longer)
+        ids = longer[int(np.argmax(log_p))]
+    return Hypothesis(ids, rank(max(log_p), len(ids), options))
+
+
+def trimmed(ids: np.ndarray) -> tuple[int, ...]:
+    """Ids up to their end, which is checked to be followed by padding alone."""
+    ids = [int(i) for i in ids]
+    length = ids.index(END_ID) + 1
+    assert set(ids[length:]) <= {PAD_ID}
+    return tuple(ids[:length])
