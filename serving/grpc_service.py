@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import grpc
 from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -32,6 +33,7 @@ from .tensor_protos import fill_tensor, read_tensor
 _LOG = logging.getLogger("attention_zoo.serving")
 _MAX_MESSAGE = 1024
 _SIGNATURE_DEF = "signature_def"
+_NO_MESSAGE = (grpc.StatusCode.INVALID_ARGUMENT, "The bytes of the request are no such message")
 
 
 def _spec_of(request: Any) -> ModelSpec:
@@ -59,6 +61,8 @@ class _Answers:
         context: grpc.aio.ServicerContext,
         make: Callable[[], Awaitable[Any]],
     ) -> Any:
+        if request is None:
+            await context.abort(*_NO_MESSAGE)
         start = time.perf_counter()
         code = Code.CANCELLED
         try:
@@ -219,6 +223,8 @@ class ModelService(_Answers, model_service_pb2_grpc.ModelServiceServicer):
         return response
 
     async def HandleReloadConfigRequest(self, request, context):
+        if request is None:
+            await context.abort(*_NO_MESSAGE)
         try:
             configs = configs_of(request.config)
             loop = asyncio.get_running_loop()
@@ -253,16 +259,58 @@ class HealthService:
         return grpc.method_handlers_generic_handler(self.NAME, {"Check": check})
 
     async def _check(self, request, context):
-        if request.service not in self.SERVICES:
+        if request is None or request.service not in self.SERVICES:
             await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
         serving = any(self._core.manager.models().values())
         return protos.HealthCheckResponse(status=1 if serving else 2)
 
 
+class _TolerantHandler(grpc.GenericRpcHandler):
+    """The methods of another handler, which get `None` for bytes that are no message.
+
+    Without it gRPC would write a traceback into the log for every one that a client sends.
+    """
+
+    def __init__(self, handler: grpc.GenericRpcHandler):
+        self._handler = handler
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """The method that a call asks for."""
+        method = self._handler.service(handler_call_details)
+        if method is None:
+            return None
+        return method._replace(request_deserializer=_or_none(method.request_deserializer))
+
+
+class _TolerantServer:
+    """What the generated code takes for a server to put its methods on."""
+
+    def __init__(self, server: grpc.aio.Server):
+        self._server = server
+
+    def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        """Puts methods on the server."""
+        self._server.add_generic_rpc_handlers(tuple(map(_TolerantHandler, handlers)))
+
+    def add_registered_method_handlers(self, service: str, methods: Any) -> None:
+        """Newer generated code registers its methods twice; the generic ones are enough."""
+
+
+def _or_none(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    def tolerant(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError:
+            return None
+
+    return tolerant
+
+
 def add_services(server: grpc.aio.Server, core: InferenceCore) -> None:
     """Puts all services on a server of gRPC."""
-    server.add_generic_rpc_handlers((HealthService(core).handler(),))
+    tolerant = _TolerantServer(server)
+    tolerant.add_generic_rpc_handlers((HealthService(core).handler(),))
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        PredictionService(core), server
+        PredictionService(core), tolerant
     )
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(core), server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(core), tolerant)

@@ -89,6 +89,9 @@ class RestApi:
         except web.HTTPRequestEntityTooLarge:
             message = f"The body of the request is larger than {self._max_body_bytes} bytes"
             return _reply(413, _error_body(message)), Code.INVALID_ARGUMENT
+        except ConnectionResetError:
+            # Nobody is there to read this; aiohttp only has to be handed something.
+            return _reply(Code.CANCELLED.http_status, b""), Code.CANCELLED
         except web.RequestPayloadError as error:
             message = f"The body of the request cannot be read: {error}"
             return _reply(400, _error_body(message)), Code.INVALID_ARGUMENT
