@@ -10,8 +10,8 @@ from attention_zoo.recipes.optimizers import FusedAdam, InverseSquareRoot
 ROWS, WIDTH = 7, 3
 
 
-def train(optimizer, steps=20):
-    """Weights after some steps on a function with a dense and a sparse gradient."""
+def train(optimizer, sparse, steps=20):
+    """Weights and state after some steps on a function with a dense and a sparse gradient."""
     random = np.random.default_rng(0)
     table = keras.Variable(random.normal(size=(ROWS, WIDTH)).astype("float32"))
     kernel = keras.Variable(random.normal(size=(WIDTH, 2)).astype("float32"))
@@ -24,6 +24,8 @@ def train(optimizer, steps=20):
             loss = 20.0 * tf.reduce_mean(tf.square(outputs - targets))
         gradients = tape.gradient(loss, [table.value, kernel.value])
         assert isinstance(gradients[0], tf.IndexedSlices)
+        if not sparse:
+            gradients[0] = tf.convert_to_tensor(gradients[0])
         optimizer.apply_gradients(zip(gradients, [table, kernel], strict=True))
     return [*(v.numpy() for v in (table, kernel)), *(np.array(v) for v in optimizer.variables)]
 
@@ -40,8 +42,11 @@ def train(optimizer, steps=20):
     ids=["plain", "global clip", "clip", "schedule", "decay"],
 )
 def test_fused_adam_equals_keras_adam(options):
-    expected = train(keras.optimizers.Adam(**options))
-    for one, other in zip(train(FusedAdam(**options)), expected, strict=True):
+    # Keras squares the parts of a row's sparse gradient one by one, which is no longer Adam, so
+    # only ours gets it as it is; and a norm is taken by Keras for both.
+    expected = train(keras.optimizers.Adam(**options), sparse=False)
+    actual = train(FusedAdam(**options), sparse="clipnorm" not in options)
+    for one, other in zip(actual, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-6)
 
 
