@@ -13,6 +13,8 @@ from pathlib import Path
 from .findings import Finding, Report, read_report
 from .samples import SAMPLES
 
+_PACKAGE = Path(__file__).resolve().parents[1]
+
 
 def check_in_clean_process(
     paths: Sequence[str | os.PathLike],
@@ -24,7 +26,8 @@ def check_in_clean_process(
     Args:
         paths: folders, each of one version.
         samples: texts to send.
-        python: the interpreter; one with another version of TensorFlow checks the export there.
+        python: the interpreter; one with another version of TensorFlow and TF Text checks the
+            export there, and needs nothing else.
     """
     with tempfile.TemporaryDirectory(prefix="attention-zoo-gates-") as folder:
         request_file = Path(folder) / "samples.json"
@@ -34,12 +37,21 @@ def check_in_clean_process(
             python,
             "-m",
             "attention_zoo.serving.gates",
-            *(os.fspath(path) for path in paths),
+            *(os.path.abspath(path) for path in paths),
         ]
         command += ["--samples", str(request_file), "--report", str(report_file)]
+        # The process starts where this package is found under its name, and nothing else is: in
+        # the user's folder there may be modules of any name, and another interpreter lacks it.
+        (Path(folder) / "attention_zoo").symlink_to(_PACKAGE, target_is_directory=True)
         environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, errors="replace", check=False
+            command,
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
         )
         if not report_file.exists():
             lines = done.stderr.strip().splitlines() or ["it printed nothing"]

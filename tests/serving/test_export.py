@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import numpy as np
@@ -124,6 +125,51 @@ def test_the_card_says_what_the_model_takes_and_what_was_measured(exported):
 def test_the_card_has_the_notes_of_the_maker(no_gates, tmp_path):
     path = export(Lengths(), tmp_path, notes="## Scores\n\nBLEU 36.1")
     assert "\n## Scores\n\nBLEU 36.1\n" in (path / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+def test_what_a_killed_export_left_is_removed_in_time(no_gates, tmp_path):
+    old, new = (tmp_path / "lengths" / f".unpublished-{name}" for name in ("old", "new"))
+    old.mkdir(parents=True)
+    new.mkdir()
+    os.utime(old, (0, 0))
+    export(Lengths(), tmp_path)
+    assert sorted(path.name for path in (tmp_path / "lengths").iterdir()) == [new.name, "1"]
+
+
+def test_a_pipeline_whose_tokenizer_tensorflow_has_dropped(monkeypatch, tmp_path):
+    """Setting seeds drops the resources of tokenizers; a prediction makes new ones."""
+
+    class Forgetful(Lengths):
+        forgot = True
+
+        def predict(self, texts):
+            self.forgot = False
+
+        def signatures(self):
+            functions = super().signatures()
+            if not self.forgot:
+                return functions
+            function = functions["serving_default"]
+
+            def call(**inputs):
+                raise tf.errors.NotFoundError(None, None, "Resource does not exist.")
+
+            call.input_signature = function.input_signature
+            call.get_concrete_function = function.get_concrete_function
+            return {"serving_default": call}
+
+    texts = np.array([b"a", b"bcd"], object)
+    report = Report(
+        [],
+        {"serving_default": {"text": texts}},
+        {"serving_default": {"score": np.float32([1.0, 3.0])}},
+    )
+    findings = []
+    monkeypatch.setattr(export_module, "check_in_clean_process", lambda *_: [report])
+    monkeypatch.setattr(export_module, "_write", lambda pipeline, path: path.mkdir() or {})
+    monkeypatch.setattr(export_module, "render_card", lambda *_: "")
+    assert export(Forgetful(), tmp_path, report=findings.append).name == "1"
+    assert findings[0].numbers["values"] == 2
 
 
 def test_an_existing_version_is_never_touched(no_gates, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import numpy as np
@@ -13,6 +14,8 @@ from attention_zoo.serving.clean_process import check_in_clean_process
 from attention_zoo.serving.comparison import same_values
 from attention_zoo.serving.protos import SavedModel
 from attention_zoo.serving.samples import SAMPLES
+
+OLDER_PYTHON = os.environ.get("ATTENTION_ZOO_OLDER_PYTHON", "")
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +145,26 @@ def test_an_operation_of_another_library_is_found():
     assert operations.compiled_functions(model) == []
     function.attr["_XlaMustCompile"].b = True
     assert operations.compiled_functions(model) == ["function decode"]
+
+
+def test_the_process_does_not_care_where_it_is_started(exported, tmp_path, monkeypatch):
+    (tmp_path / "json.py").write_text("raise SystemExit('the wrong module')")
+    (tmp_path / "attention_zoo").mkdir()
+    monkeypatch.chdir(tmp_path)
+    (report,) = check_in_clean_process([os.path.relpath(exported)], ["the old dog", "a cat"])
+    assert report.passed, report.findings
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not OLDER_PYTHON, reason="needs ATTENTION_ZOO_OLDER_PYTHON")
+def test_an_older_runtime_gives_the_same_results(exported, toy):
+    """Set ATTENTION_ZOO_OLDER_PYTHON to a Python with tensorflow-cpu and tensorflow-text 2.20."""
+    (report,) = check_in_clean_process([exported], python=OLDER_PYTHON)
+    assert report.passed, report.findings
+    for name, function in toy.signatures().items():
+        outputs = function(*report.requests[name].values())
+        for alias, expected in outputs.items():
+            assert same_values(report.replies[name][alias], expected.numpy())[0], (name, alias)
 
 
 def test_a_process_that_dies_is_a_finding(tmp_path):
