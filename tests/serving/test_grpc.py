@@ -185,8 +185,8 @@ def test_long_messages_are_cut(predictions):
 def broken_tensors():
     negative = tf.make_tensor_proto(X)
     negative.tensor_shape.dim[0].size = -1
-    huge = tf.make_tensor_proto(X)
-    huge.tensor_shape.dim[0].size = 2**50
+    huge = tensor_pb2.TensorProto(dtype=1, float_val=[1.0])
+    huge.tensor_shape.dim.add(size=2**50)
     short = tf.make_tensor_proto(X)
     short.tensor_content = b"123"
     many = tf.make_tensor_proto(np.float32([1.0]))
