@@ -9,18 +9,23 @@ from .attention import Attention, Memory
 from .bahdanau import BahdanauAttention
 from .luong import LuongAttention
 from .masks import causal_mask, combine_masks, masked_softmax
+from .positions import AlibiPositions, Positions, RelativePositions, RotaryPositions
 from .qkv import QKVAttention
 from .recurrent import AttentionGRUCell
 from .self_attention import SelfAttention
 from .transformer import TransformerDecoderBlock, TransformerEncoderBlock
 
 __all__ = [
+    "AlibiPositions",
     "Attention",
     "AttentionGRUCell",
     "BahdanauAttention",
     "LuongAttention",
     "Memory",
+    "Positions",
     "QKVAttention",
+    "RelativePositions",
+    "RotaryPositions",
     "SelfAttention",
     "TransformerDecoderBlock",
     "TransformerEncoderBlock",

@@ -38,14 +38,14 @@ class Attention(keras.layers.Layer):
     The calculation, for queries `(B, T, Dq)` and a memory of `S` pairs:
 
     1. `project` prepares keys and values, which stay the same for every query;
-    2. `score` compares each query with each key;
+    2. `score` compares each query, as `project_query` prepares it, with each key;
     3. a softmax in float32 turns the scores into weights, zero where the mask is False;
     4. `read` sums the values with those weights.
 
-    A subclass says `build` and `score`, and `project` or `read` if its keys and values have
-    weights. Nothing is stored on the layer: the memory is a value that is handed around, so that
-    a decoder projects it once and attends to it at every step, and the beams of a beam search are
-    merely further queries on the same memory.
+    A subclass says `score`, and what of `build`, `project_query`, `project_keys` and `read` its
+    weights are for. Nothing is stored on the layer: the memory is a value that is handed around,
+    so that a decoder projects it once and attends to it at every step, and the beams of a beam
+    search are merely further queries on the same memory.
 
     ```python
     memory = layer.project(source, mask=source_mask)
@@ -121,8 +121,12 @@ class Attention(keras.layers.Layer):
         """What `score` gets as keys: here the key itself."""
         return key
 
+    def project_query(self, query):
+        """What `score` gets as queries: here the query itself."""
+        return query
+
     def score(self, query, keys):
-        """Compares queries `(B, T, Dq)` with projected keys: `(B, T, S)` or `(B, H, T, S)`."""
+        """Compares projected queries with projected keys: `(B, T, S)` or `(B, H, T, S)`."""
         raise NotImplementedError(f"{type(self).__name__} does not say how to `score` a key.")
 
     def read(self, weights, values):
@@ -141,9 +145,9 @@ class Attention(keras.layers.Layer):
         Returns:
             `(context, weights)`, always both: `(B, T, Dv)` and `(B, T, S)` or `(B, H, T, S)`.
         """
-        query = self._as_input("query", query)
-        scores = self.score(query, memory.keys)
-        return self._weigh(scores, memory, attention_mask, training)
+        query = self.project_query(self._as_input("query", query))
+        mask = combine_masks(memory_mask=memory.mask, attention_mask=attention_mask)
+        return self._weigh(self.score(query, memory.keys), mask, memory.values, training)
 
     def call(
         self,
@@ -159,11 +163,10 @@ class Attention(keras.layers.Layer):
         training=None,
     ):
         memory = self.project(value, key, mask=merge_memory_masks(value_mask, key_mask))
-        causal = None
-        if use_causal_mask:
-            causal = causal_mask(ops.shape(query)[1], ops.shape(value)[1])
-        mask = combine_masks(query_mask, attention_mask=attention_mask, causal=causal)
-        context, weights = self.attend(query, memory, attention_mask=mask, training=training)
+        mask = combine_masks(query_mask, attention_mask=attention_mask)
+        context, weights = self._attend_to_all(
+            query, memory, mask, use_causal_mask, training, return_attention_scores
+        )
         return (context, weights) if return_attention_scores else context
 
     def compute_output_shape(self, query_shape, value_shape, key_shape=None):
@@ -192,15 +195,22 @@ class Attention(keras.layers.Layer):
     def get_config(self):
         return {**super().get_config(), "dropout": self.dropout, "seed": self.seed}
 
-    def _weigh(self, scores, memory, attention_mask, training):
-        mask = combine_masks(memory_mask=memory.mask, attention_mask=attention_mask)
+    def _attend_to_all(self, query, memory, mask, causal, training, weights_needed):
+        """`attend` with a whole sequence; a layer that can do without weights does it here."""
+        if causal:
+            lengths = ops.shape(query)[1], ops.shape(memory.values)[-2]
+            mask = combine_masks(attention_mask=mask, causal=causal_mask(*lengths))
+        return self.attend(query, memory, attention_mask=mask, training=training)
+
+    def _weigh(self, scores, mask, values, training):
+        """From scores to context and weights."""
         weights = masked_softmax(scores, mask)
         kept = ops.cast(weights, self.compute_dtype)
         if self._dropout_layer is not None:
             # Keras takes `training=None` for an answer; left out, the layer around this one says.
             given = {} if training is None else {"training": training}
             kept = self._dropout_layer(kept, **given)
-        return self.read(kept, memory.values), weights
+        return self.read(kept, values), weights
 
     def _output_spec(self, query_shape, value_shape, key_shape, with_scores):
         shape = self.compute_output_shape(query_shape, value_shape, key_shape)
@@ -265,3 +275,8 @@ def positive_int(name, value):
     if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
         raise ValueError(f"`{name}` must be a positive whole number. Received: {name}={value!r}")
     return value
+
+
+def optional_positive_int(name, value):
+    """`None`, or a positive whole number."""
+    return None if value is None else positive_int(name, value)

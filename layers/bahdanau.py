@@ -80,9 +80,11 @@ class BahdanauAttention(Attention):
     def project_keys(self, key):
         return linear(key, self._cast(self.key_kernel))  # (B, S, U)
 
+    def project_query(self, query):
+        return linear(query, self._cast(self.query_kernel))  # (B, T, U)
+
     def score(self, query, keys):
-        projected = linear(query, self._cast(self.query_kernel))  # (B, T, U)
-        return additive_score(projected, keys, self._cast(self.scale))  # (B, T, S)
+        return additive_score(query, keys, self._cast(self.scale))  # (B, T, S)
 
     def get_config(self):
         return {

@@ -102,11 +102,15 @@ class LuongAttention(Attention):
             return linear(key, self._cast(self.kernel)[self.query_width :])  # (B, S, U)
         return self._widened(key)
 
+    def project_query(self, query):
+        if self.score_name == "concat":
+            return linear(query, self._cast(self.kernel)[: self.query_width])  # (B, T, U)
+        return self._widened(query)
+
     def score(self, query, keys):
         if self.score_name == "concat":
-            query = linear(query, self._cast(self.kernel)[: self.query_width])  # (B, T, U)
             return additive_score(query, keys, self._cast(self.scale))  # (B, T, S)
-        return ops.matmul(self._widened(query), ops.swapaxes(keys, 1, 2))  # (B, T, S)
+        return ops.matmul(query, ops.swapaxes(keys, 1, 2))  # (B, T, S)
 
     def _widened(self, tensor):
         """Float32 in place of float16."""

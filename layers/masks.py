@@ -24,9 +24,39 @@ def causal_mask(query_length, key_length=None, offset=0):
         Boolean tensor of shape `(1, T, S)`.
     """
     key_length = query_length if key_length is None else key_length
-    rows = ops.arange(query_length, dtype="int32") + ops.cast(offset, "int32")
-    columns = ops.arange(key_length, dtype="int32")
-    return ops.expand_dims(rows, -1)[None] >= columns[None, None]  # (1, T, S)
+    return places_mask(places(query_length, offset), places(key_length), causal=True)
+
+
+def places(length, start=0):
+    """The whole numbers from `start` on, `(length,)`; both may be tensors."""
+    numbers = ops.arange(length, dtype="int32")
+    return numbers if isinstance(start, int) and start == 0 else numbers + ops.cast(start, "int32")
+
+
+def distances_between(query_places, key_places):
+    """How far each key lies before each query: `(T,)` and `(S,)` to whole numbers `(T, S)`."""
+    return ops.subtract(ops.expand_dims(query_places, -1), ops.expand_dims(key_places, 0))
+
+
+def places_mask(query_places, key_places, causal=False, sliding_window=None):
+    """What a query may see by the places of query and key alone.
+
+    Args:
+        query_places: whole numbers `(T,)`.
+        key_places: whole numbers `(S,)`.
+        causal: whether keys after the query are hidden.
+        sliding_window: whether keys so far away or further are hidden, on either side.
+
+    Returns:
+        Boolean tensor of shape `(1, T, S)`, or `None` if nothing is hidden.
+    """
+    if not causal and sliding_window is None:
+        return None
+    distances = distances_between(query_places, key_places)[None]  # (1, T, S)
+    if sliding_window is None:
+        return distances >= 0
+    near = distances < sliding_window
+    return ops.logical_and(near, distances >= 0 if causal else distances > -sliding_window)
 
 
 def combine_masks(query_mask=None, memory_mask=None, attention_mask=None, causal=None):

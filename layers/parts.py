@@ -1,5 +1,7 @@
 """Working on a large calculation part by part, so that no more than one part is in memory."""
 
+import itertools
+
 from keras import ops
 
 
@@ -7,8 +9,13 @@ def split(tensor, parts):
     """Cuts axis 0 into so many parts of nearly equal size, also if that size is not known yet."""
     if parts == 1:
         return [tensor]
-    size = ops.shape(tensor)[0]
-    return [tensor[part * size // parts : (part + 1) * size // parts] for part in range(parts)]
+    return [tensor[part] for part in ranges(ops.shape(tensor)[0], parts)]
+
+
+def ranges(size, parts):
+    """Slices that divide `size`, a number or a scalar tensor, as equally as can be."""
+    edges = [part * size // parts for part in range(parts + 1)]
+    return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
 
 
 def join(tensors):

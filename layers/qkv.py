@@ -5,8 +5,11 @@ import math
 import keras
 from keras import initializers, ops
 
-from .attention import Attention, Memory, linear, positive_int
-from .masks import as_mask
+from .attention import Attention, Memory, linear, optional_positive_int, positive_int
+from .chunked import Sight, attend_in_chunks
+from .heads import compare_heads, merge_heads, split_heads, sum_values
+from .masks import as_mask, combine_masks, places
+from .positions import Positions
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -22,6 +25,8 @@ class QKVAttention(Attention):
     (grouped-query attention; one for all is multi-query attention): the memory gets smaller by
     that factor, and it is never repeated in memory.
 
+    Places are counted from 0 on, for queries and for keys.
+
     Args:
         num_heads: H, the number of query heads.
         key_dim: width of a head of queries and keys.
@@ -31,6 +36,13 @@ class QKVAttention(Attention):
         dropout: share of the weights set to zero while training.
         use_bias: whether the four projections have a bias.
         output_dim: width of the output, that of the query if `None`.
+        positions: what is known of places, such as `RotaryPositions()`, `AlibiPositions()` or
+            `RelativePositions()`; nothing if `None`.
+        sliding_window: queries see only keys less than so many places away, on either side.
+        chunk_size: number of queries for which scores exist at a time, wherever the weights are
+            not asked for. Memory then grows with the length of the sequence rather than its
+            square, at the price of computing the scores again in the backward pass. All at once
+            if `None`.
         kernel_initializer: initializer of the four projections.
         seed: seed of the dropout.
         **kwargs: as for every Keras layer.
@@ -40,8 +52,8 @@ class QKVAttention(Attention):
     projection.
 
     Raises:
-        ValueError: for numbers that are not positive, or a `num_kv_heads` that does not divide
-            `num_heads`.
+        ValueError: for numbers that are not positive, a `num_kv_heads` that does not divide
+            `num_heads`, or `chunk_size` together with `dropout`.
 
     Example:
 
@@ -64,6 +76,9 @@ class QKVAttention(Attention):
         dropout: float = 0.0,
         use_bias: bool = True,
         output_dim: int | None = None,
+        positions: Positions | None = None,
+        sliding_window: int | None = None,
+        chunk_size: int | None = None,
         kernel_initializer="glorot_uniform",
         seed: int | None = None,
         **kwargs,
@@ -81,7 +96,16 @@ class QKVAttention(Attention):
                 f"heads. Received: num_heads={num_heads}, num_kv_heads={num_kv_heads}"
             )
         self.use_bias = use_bias
-        self.output_dim = None if output_dim is None else positive_int("output_dim", output_dim)
+        self.output_dim = optional_positive_int("output_dim", output_dim)
+        self.positions = positions
+        self.sliding_window = optional_positive_int("sliding_window", sliding_window)
+        self.chunk_size = optional_positive_int("chunk_size", chunk_size)
+        if chunk_size and dropout:
+            raise ValueError(
+                "In chunks the weights are computed twice, in the backward pass again, so none can "
+                "be dropped: use either `chunk_size` or `dropout`. Received: "
+                f"chunk_size={chunk_size}, dropout={dropout}"
+            )
         self.kernel_initializer = initializers.get(kernel_initializer)
 
     def build(self, query_shape, value_shape, key_shape=None):
@@ -93,6 +117,7 @@ class QKVAttention(Attention):
         self._add_projection(
             "output", self.num_heads * self.value_dim, self.output_dim or query_shape[-1]
         )
+        self._build_positions()
         self.built = True
 
     def project(self, value, key=None, mask=None) -> Memory:
@@ -100,27 +125,68 @@ class QKVAttention(Attention):
         key = value if key is None else self._as_input("key", key)
         keys = self._project_to("key", key)
         values = self._project_to("value", value)
-        return Memory(
-            self._split_heads(keys, self.num_kv_heads),  # (B, Hkv, S, K)
-            self._split_heads(values, self.num_kv_heads),  # (B, Hkv, S, V)
-            None if mask is None else as_mask(mask),
-        )
+        return self._memory(keys, values, mask, places(ops.shape(keys)[1]))
+
+    def project_query(self, query):
+        """`(B, T, Dq)` to `(B, H, T, K)`, scaled."""
+        query = split_heads(self._project_to("query", query), self.num_heads)
+        # Scaled before the product, which then stays in the range of float16.
+        return ops.multiply(query, 1 / math.sqrt(self.key_dim))
 
     def score(self, query, keys):
-        query = self._project_to("query", query)  # (B, T, H*K)
-        return self.compare(self._split_heads(query, self.num_heads), keys)
-
-    def compare(self, query, keys):
-        """Scores of projected queries `(B, H, T, K)` with keys `(B, Hkv, S, K)`: `(B, H, T, S)`."""
-        # Scaled before the product, which then stays in the range of float16.
-        query = ops.multiply(query, 1 / math.sqrt(self.key_dim))
-        scores = ops.matmul(self._group(query), ops.swapaxes(keys, -1, -2))
-        return self._ungroup(scores, ops.shape(query)[2])
+        return compare_heads(query, keys)  # (B, H, T, S)
 
     def read(self, weights, values):
-        context = ops.matmul(self._group(weights), values)
-        context = self._ungroup(context, ops.shape(weights)[2])  # (B, H, T, V)
-        return self._project_to("output", self._merge_heads(context))
+        return self._project_to("output", merge_heads(sum_values(weights, values)))
+
+    def attend(self, query, memory: Memory, attention_mask=None, training=None, query_places=None):
+        """Attends to a projected memory, with any number of queries; see `Attention.attend`.
+
+        Args:
+            query: `(B, T, Dq)`.
+            memory: what `project` returned.
+            attention_mask: boolean, any rank that `call` takes.
+            training: whether dropout is on.
+            query_places: `(T,)`, the place of each query, 0 to T - 1 if `None`. Only for a layer
+                with `positions` or `sliding_window`.
+        """
+        query = self.project_query(self._as_input("query", query))
+        sight = self._sight(query, memory, attention_mask, query_places=query_places)
+        return self._attend_with(query, memory, sight, training)
+
+    def _attend_to_all(self, query, memory, mask, causal, training, weights_needed):
+        query = self.project_query(self._as_input("query", query))
+        sight = self._sight(query, memory, mask, causal)
+        return self._attend_with(query, memory, sight, training, weights_needed)
+
+    def _attend_with(self, query, memory, sight, training, weights_needed=True):
+        """Projected queries `(B, H, T, K)` attend to what is in sight."""
+        if self.positions is not None:
+            query = self.positions.rotate(query, sight.query_places)
+        if self.chunk_size is not None and not weights_needed:
+            heads = attend_in_chunks(query, memory.keys, memory.values, sight, self.chunk_size)
+            return self._project_to("output", merge_heads(heads)), None
+        scores, mask = sight.apply(self.score(query, memory.keys))
+        return self._weigh(scores, mask, memory.values, training)
+
+    def _sight(self, query, memory, mask, causal=False, query_places=None, **options):
+        return Sight(
+            query_places=places(ops.shape(query)[2]) if query_places is None else query_places,
+            key_places=places(ops.shape(memory.keys)[2]),
+            mask=combine_masks(memory_mask=memory.mask, attention_mask=mask),
+            causal=causal,
+            sliding_window=self.sliding_window,
+            positions=self.positions,
+            **options,
+        )
+
+    def _memory(self, keys, values, mask, key_places):
+        """Keys `(B, S, G*K)` and values `(B, S, G*V)` as they are attended to."""
+        keys = split_heads(keys, self.num_kv_heads)  # (B, G, S, K)
+        if self.positions is not None:
+            keys = self.positions.rotate(keys, key_places)
+        values = split_heads(values, self.num_kv_heads)  # (B, G, S, V)
+        return Memory(keys, values, None if mask is None else as_mask(mask))
 
     def compute_output_shape(self, query_shape, value_shape, key_shape=None):
         return (*query_shape[:-1], self.output_dim or query_shape[-1])
@@ -137,8 +203,20 @@ class QKVAttention(Attention):
             "num_kv_heads": self.num_kv_heads,
             "use_bias": self.use_bias,
             "output_dim": self.output_dim,
+            "positions": keras.saving.serialize_keras_object(self.positions),
+            "sliding_window": self.sliding_window,
+            "chunk_size": self.chunk_size,
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
         }
+
+    @classmethod
+    def from_config(cls, config):
+        positions = keras.saving.deserialize_keras_object(config.get("positions"))
+        return cls(**{**config, "positions": positions})
+
+    def _build_positions(self):
+        if self.positions is not None and not self.positions.built:
+            self.positions.build((None, self.num_heads, None, self.key_dim))
 
     def _add_projection(self, name, width, *parts):
         """Adds `NAME_kernel` and `NAME_bias`, which `_project_to(NAME, ...)` applies.
@@ -166,27 +244,3 @@ class QKVAttention(Attention):
 
     def _projection(self, name):
         return getattr(self, f"{name}_kernel"), getattr(self, f"{name}_bias")
-
-    def _split_heads(self, tensor, heads):
-        """`(B, T, H*K)` to `(B, H, T, K)`."""
-        length, width = ops.shape(tensor)[1], tensor.shape[-1] // heads
-        return ops.transpose(ops.reshape(tensor, (-1, length, heads, width)), (0, 2, 1, 3))
-
-    def _merge_heads(self, tensor):
-        """`(B, H, T, V)` to `(B, T, H*V)`."""
-        length, width = ops.shape(tensor)[2], tensor.shape[1] * tensor.shape[3]
-        return ops.reshape(ops.transpose(tensor, (0, 2, 1, 3)), (-1, length, width))
-
-    def _group(self, tensor):
-        """Heads that share keys become rows of one: `(B, H, T, X)` to `(B, Hkv, H/Hkv*T, X)`."""
-        if self.num_kv_heads == self.num_heads:
-            return tensor
-        _, _, length, width = ops.shape(tensor)
-        rows = self.num_heads // self.num_kv_heads * length
-        return ops.reshape(tensor, (-1, self.num_kv_heads, rows, width))
-
-    def _ungroup(self, tensor, length):
-        """The way back from `_group`."""
-        if self.num_kv_heads == self.num_heads:
-            return tensor
-        return ops.reshape(tensor, (-1, self.num_heads, length, ops.shape(tensor)[-1]))

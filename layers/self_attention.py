@@ -1,10 +1,13 @@
 """Attention of a sequence to itself, with a cache for decoding step by step."""
 
+import math
+
 import keras
 from keras import ops
 
 from .attention import Memory, check_shapes
-from .masks import as_mask, causal_mask, combine_masks
+from .heads import split_heads
+from .masks import as_mask, combine_masks, places
 from .qkv import QKVAttention
 
 
@@ -32,8 +35,8 @@ class SelfAttention(QKVAttention):
         use_bias: whether the projections have a bias.
         output_dim: width of the output, that of the input if `None`.
         causal: whether a position sees only itself and what comes before it.
-        **kwargs: `kernel_initializer` and `seed` as in `QKVAttention`, and those of every Keras
-            layer.
+        **kwargs: `positions`, `sliding_window`, `chunk_size`, `kernel_initializer` and `seed` as
+            in `QKVAttention`, and those of every Keras layer.
 
     Call arguments:
         inputs: `(B, T, D)`.
@@ -87,6 +90,7 @@ class SelfAttention(QKVAttention):
         self._add_projection("qkv", width, *self._widths())
         output_dim = self.output_dim or width
         self._add_projection("output", self.num_heads * self.value_dim, output_dim)
+        self._build_positions()
         self.built = True
 
     def call(
@@ -100,11 +104,11 @@ class SelfAttention(QKVAttention):
     ):
         mask = inputs_mask if mask is None else mask
         query, memory = self._project_all(inputs, mask)
-        length = ops.shape(inputs)[1]
-        causal = causal_mask(length) if self.causal else None
-        attention_mask = combine_masks(mask, attention_mask=attention_mask, causal=causal)
-        scores = self.compare(query, memory.keys)
-        context, weights = self._weigh(scores, memory, attention_mask, training)
+        attention_mask = combine_masks(mask, attention_mask=attention_mask)
+        sight = self._sight(query, memory, attention_mask, self.causal, same_places=True)
+        context, weights = self._attend_with(
+            query, memory, sight, training, weights_needed=return_attention_scores
+        )
         return (context, weights) if return_attention_scores else context
 
     def initial_cache(self, batch_size, max_length) -> Memory:
@@ -140,7 +144,7 @@ class SelfAttention(QKVAttention):
             `(outputs, weights, cache)`: `(B, T, output_dim)`, `(B, H, T, max_length)`, and the
             cache for the next step.
         """
-        query, new = self._project_all(inputs, mask)
+        query, new = self._project_all(inputs, mask, index)
         length, max_length = ops.shape(query)[2], ops.shape(cache.keys)[2]
         if isinstance(index, int) and isinstance(length, int) and index + length > max_length:
             raise ValueError(
@@ -154,10 +158,14 @@ class SelfAttention(QKVAttention):
             _write(cache.mask, valid, index, axis=1),
         )
         # One position needs no causal mask: the cache holds nothing that comes after it.
-        causal = None if length == 1 else causal_mask(length, max_length, offset=index)
-        attention_mask = combine_masks(mask, causal=causal)
-        scores = self.compare(query, cache.keys)
-        context, weights = self._weigh(scores, cache, attention_mask, training)
+        sight = self._sight(
+            query,
+            cache,
+            combine_masks(mask),
+            causal=length != 1,
+            query_places=places(length, index),
+        )
+        context, weights = self._attend_with(query, cache, sight, training)
         return context, weights, cache
 
     def compute_output_shape(self, inputs_shape, *other_shapes):
@@ -185,19 +193,15 @@ class SelfAttention(QKVAttention):
             self.num_kv_heads * self.value_dim,
         )
 
-    def _project_all(self, inputs, mask):
-        """Query `(B, H, T, K)` and memory of one sequence, by one product."""
+    def _project_all(self, inputs, mask, start=0):
+        """Scaled query `(B, H, T, K)` and memory of one sequence, by one product."""
         inputs = self._as_input("inputs", inputs)
         query_width, key_width, _ = self._widths()
         query, keys, values = ops.split(
             self._project_to("qkv", inputs), [query_width, query_width + key_width], axis=-1
         )
-        memory = Memory(
-            self._split_heads(keys, self.num_kv_heads),
-            self._split_heads(values, self.num_kv_heads),
-            None if mask is None else as_mask(mask),
-        )
-        return self._split_heads(query, self.num_heads), memory
+        query = split_heads(query, self.num_heads) * (1 / math.sqrt(self.key_dim))
+        return query, self._memory(keys, values, mask, places(ops.shape(inputs)[1], start))
 
     def _projection(self, name):
         """`project` and `attend`, on a sequence apart, use their columns of the common kernel."""

@@ -60,7 +60,7 @@ def check_gradients(layer, *inputs, **options):
         import jax
 
         function = jax.jit(function)  # else every operation is compiled apart
-    gradients = _gradients(function, points)
+    gradients = gradients_of(function, points)
     for place, point in enumerate(points):
         for _ in range(2):
             direction = generator.normal(size=point.shape)
@@ -79,7 +79,8 @@ def _value(function, points, place, changed):
     return float(array(function(*(ops.convert_to_tensor(p, dtype=DTYPE) for p in points))))
 
 
-def _gradients(function, points):
+def gradients_of(function, points):
+    """The gradients of a scalar function of tensors, at points that are arrays."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf
@@ -92,7 +93,7 @@ def _gradients(function, points):
     if backend == "jax":
         import jax
 
-        gradients = jax.grad(function, argnums=tuple(range(len(points))))(*points)
+        gradients = jax.jit(jax.grad(function, argnums=tuple(range(len(points)))))(*points)
         return [np.array(gradient) for gradient in gradients]
     import torch
 

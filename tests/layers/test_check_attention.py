@@ -87,8 +87,8 @@ class OnlyExplicitMasks(QKVAttention):
 
 
 class Crowded(QKVAttention):
-    def score(self, query, keys):
-        return super().score(query - ops.mean(query, axis=0, keepdims=True), keys)
+    def project_query(self, query):
+        return super().project_query(query - ops.mean(query, axis=0, keepdims=True))
 
 
 class Clairvoyant(QKVAttention):
@@ -98,31 +98,28 @@ class Clairvoyant(QKVAttention):
 
 
 class SelfClairvoyant(SelfAttention):
-    def compare(self, query, keys):
-        return super().compare(query, keys * ops.mean(keys, axis=2, keepdims=True))
+    def score(self, query, keys):
+        return super().score(query, keys * ops.mean(keys, axis=2, keepdims=True))
 
 
 class UniformWhenEmpty(QKVAttention):
-    def _weigh(self, scores, memory, attention_mask, training):
-        context, weights = super()._weigh(scores, memory, attention_mask, training)
+    def _weigh(self, scores, mask, values, training):
+        context, weights = super()._weigh(scores, mask, values, training)
         empty = ops.sum(weights, axis=-1, keepdims=True) == 0
         return context, ops.where(empty, 0.25, weights)
 
 
 class NotANumberWhenEmpty(QKVAttention):
-    def _weigh(self, scores, memory, attention_mask, training):
-        if memory.mask is not None:
+    def _weigh(self, scores, mask, values, training):
+        if mask is not None:
             # A gradient of zero times infinity, in rows that are otherwise as they should be.
-            mask = ops.expand_dims(memory.mask, (1, 2))
-            scores = ops.where(mask, scores, ops.log(scores * 0))
-        return super()._weigh(scores, memory, attention_mask, training)
+            scores = ops.where(ops.expand_dims(mask, 1), scores, ops.log(scores * 0))
+        return super()._weigh(scores, mask, values, training)
 
 
 class Imprecise(QKVAttention):
-    def compare(self, query, keys):
-        if self.compute_dtype == "float16":
-            keys = ops.round(keys)
-        return super().compare(query, keys)
+    def score(self, query, keys):
+        return super().score(query, ops.round(keys) if self.compute_dtype == "float16" else keys)
 
 
 class Stateful(QKVAttention):

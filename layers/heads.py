@@ -1,0 +1,56 @@
+"""Products of many heads at once, where several query heads may share the keys of one.
+
+Shapes: B batch, H query heads, G heads of keys and values (a divisor of H), T queries, S keys,
+X any width. Query head `h` goes with key head `h // (H / G)`; nothing is repeated in memory,
+queries of heads that share keys are merely treated as further rows.
+"""
+
+from keras import ops
+
+
+def split_heads(tensor, heads):
+    """`(B, T, H*X)` to `(B, H, T, X)`."""
+    length, width = ops.shape(tensor)[1], tensor.shape[-1] // heads
+    return ops.transpose(ops.reshape(tensor, (-1, length, heads, width)), (0, 2, 1, 3))
+
+
+def merge_heads(tensor):
+    """`(B, H, T, X)` to `(B, T, H*X)`."""
+    length, width = ops.shape(tensor)[2], tensor.shape[1] * tensor.shape[3]
+    return ops.reshape(ops.transpose(tensor, (0, 2, 1, 3)), (-1, length, width))
+
+
+def compare_heads(query, keys):
+    """Every query with every key: `(B, H, T, X)` and `(B, G, S, X)` to `(B, H, T, S)`."""
+    return _ungroup(ops.matmul(_group(query, keys), ops.swapaxes(keys, -1, -2)), query)
+
+
+def sum_values(weights, values):
+    """Sums over the keys: `(B, H, T, S)` and `(B, G, S, X)` to `(B, H, T, X)`."""
+    return _ungroup(ops.matmul(_group(weights, values), values), weights)
+
+
+def sum_queries(weights, query, num_groups):
+    """Sums over queries and heads that share: `(B, H, T, S)`, `(B, H, T, X)` to `(B, G, S, X)`."""
+    if weights.shape[1] != num_groups:
+        rows = weights.shape[1] // num_groups * ops.shape(weights)[2]
+        weights = ops.reshape(weights, (-1, num_groups, rows, ops.shape(weights)[3]))
+        query = ops.reshape(query, (-1, num_groups, rows, query.shape[3]))
+    return ops.matmul(ops.swapaxes(weights, -1, -2), query)
+
+
+def _group(tensor, shared):
+    """`(B, H, T, X)` to `(B, G, H/G*T, X)`, G as `shared` has it."""
+    heads, groups = tensor.shape[1], shared.shape[1]
+    if heads == groups:
+        return tensor
+    _, _, length, width = ops.shape(tensor)
+    return ops.reshape(tensor, (-1, groups, heads // groups * length, width))
+
+
+def _ungroup(tensor, like):
+    """`(B, G, H/G*T, X)` to `(B, H, T, X)`, H and T as `like` has them."""
+    heads = like.shape[1]
+    if tensor.shape[1] == heads:
+        return tensor
+    return ops.reshape(tensor, (-1, heads, ops.shape(like)[2], ops.shape(tensor)[-1]))
