@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from broken_exports import doubled_weights, write_all
 
 from attention_zoo.serving import gates, operations
@@ -162,7 +163,7 @@ def test_an_older_runtime_gives_the_same_results(exported, toy):
     (report,) = check_in_clean_process([exported], python=OLDER_PYTHON)
     assert report.passed, report.findings
     for name, function in toy.signatures().items():
-        outputs = function(*report.requests[name].values())
+        outputs = function(**{a: tf.constant(v) for a, v in report.requests[name].items()})
         for alias, expected in outputs.items():
             assert same_values(report.replies[name][alias], expected.numpy())[0], (name, alias)
 
