@@ -21,7 +21,7 @@ from .json_parser import RepeatedMembers
 from .json_writer import describe
 from .session import TensorSpec
 
-INSTANCES, INPUTS = "instances", "inputs"
+INSTANCES, INPUTS, EXAMPLES = "instances", "inputs", "examples"
 SIGNATURE_NAME = "signature_name"
 BASE64 = "b64"
 MAX_RANK = 254
@@ -92,6 +92,24 @@ def read_inputs(document: dict, specs: Mapping[str, TensorSpec], signature: str)
     if INPUTS in document:
         return PredictBody(_read_columns(document[INPUTS], specs), by_row=False)
     raise invalid_argument(f"Missing '{INPUTS}' or '{INSTANCES}' key")
+
+
+def check_examples(document: Any) -> None:
+    """Checks the body of a request to classify or regress as far as every server reads it."""
+    if EXAMPLES not in document:
+        fault = f"When method is classify, key '{EXAMPLES}' is expected and was not found"
+    elif not isinstance(document[EXAMPLES], list):
+        fault = f"Expecting '{EXAMPLES}' value to be an list/array"
+    elif not document[EXAMPLES]:
+        fault = f"'{EXAMPLES}' value is an empty array"
+    else:
+        for example in document[EXAMPLES]:
+            if not isinstance(example, dict):
+                raise invalid_argument(
+                    f"Example must be JSON object but got JSON {_type_name(example)}"
+                )
+        return
+    raise invalid_argument(f"JSON Value: {describe(document)} {fault}")
 
 
 def _is_base64(value: Any) -> bool:

@@ -6,14 +6,16 @@ import json
 import logging
 import re
 import time
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import unquote
 
 from aiohttp import web
 
 from .config_files import METRICS_PATH
 from .errors import Code, ServingError, invalid_argument
-from .inference import InferenceCore, ModelSpec
+from .inference import DEFAULT_SIGNATURE, InferenceCore, ModelSpec
+from .json_parser import parse
+from .json_tensor import check_examples, read_signature_name
 from .json_writer import PrettyWriter, quote
 from .model_state import VersionStatus
 from .session import Signature, TensorSpec
@@ -119,10 +121,21 @@ class RestApi:
     async def _call(self, verb: str, spec: ModelSpec, body: bytes) -> bytes:
         if verb == "predict":
             return await self._core.predict_json(spec, body, self._timeout)
-        self._core.use(spec).release()
+        return self._refuse_examples(verb, spec, body)
+
+    def _refuse_examples(self, verb: str, spec: ModelSpec, body: bytes) -> NoReturn:
+        """Answers a request for a method that models from text to text do not have."""
+        document = parse(body)
+        name = read_signature_name(document) or DEFAULT_SIGNATURE
+        check_examples(document)
+        with self._core.use(spec) as handle:
+            signature = handle.session.signatures.get(name)
+        if signature is None:
+            raise invalid_argument(f"No signature was found with the name: {name}")
+        kind = "classification" if verb == "classify" else "regression"
         raise invalid_argument(
-            f"Expected {'classification' if verb == 'classify' else 'regression'} signature "
-            f"method_name to be tensorflow/serving/{verb}. Was: tensorflow/serving/predict"
+            f"Expected {kind} signature method_name to be tensorflow/serving/{verb}. "
+            f"Was: {signature.method_name}"
         )
 
     def _status(self, spec: ModelSpec) -> bytes:

@@ -169,7 +169,7 @@ def test_a_large_request_and_reply_are_whole(server):
 
 
 def test_limits_on_time_and_size(wire_folder):
-    options = ServerOptions(rest_port=0, grpc_port=None, timeout=0.3, max_body_bytes=10_000)
+    options = ServerOptions(rest_port=0, grpc_port=None, timeout=2.0, max_body_bytes=10_000)
     with ServerThread(wire_folder, options) as small:
         body = rest_cases.ask("slow", instances=[1e6])
         status, _, reply = send(small, "POST", rest_cases.PREDICT, body)
