@@ -81,7 +81,7 @@ def attend_in_chunks(query, keys, values, sight, chunk_size):
 
     @ops.custom_gradient
     def attend(query, keys, values, table):
-        outputs = []
+        outputs: list[Any] = []
         for rows, columns in chunks:
             query_part = after(_corner(outputs[-1] if outputs else None), query[:, :, rows])
             weights = _weights(query_part, keys[:, :, columns], sight, rows, columns, table)

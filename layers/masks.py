@@ -116,12 +116,18 @@ def masked_softmax(scores, mask=None):
     """
     scores = ops.cast(scores, softmax_dtype(scores.dtype))
     if mask is None:
-        return ops.softmax(scores, axis=-1)
+        return _softmax(scores)
     mask = _with_rank(mask, len(scores.shape))
-    weights = ops.softmax(
-        ops.where(mask, scores, _LOWEST[standardize_dtype(scores.dtype)]), axis=-1
-    )
-    return ops.where(mask, weights, 0.0)
+    lowest = _LOWEST[standardize_dtype(scores.dtype)]
+    return ops.where(mask, _softmax(ops.where(mask, scores, lowest)), 0.0)
+
+
+def _softmax(scores):
+    if scores.shape[-1] == 1:
+        # Keras warns of a softmax of one number, which is usual here. Not `ones_like`: the weights
+        # before it are to get gradients of 0, not none.
+        return 0.0 * scores + 1.0
+    return ops.softmax(scores, axis=-1)
 
 
 def softmax_dtype(dtype):

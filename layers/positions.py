@@ -5,6 +5,7 @@ query or key, the same for every row of the batch.
 """
 
 import math
+from typing import Any
 
 import keras
 from keras import initializers, ops
@@ -28,7 +29,7 @@ class Positions(keras.layers.Layer):
     in `table`.
     """
 
-    table = None
+    table: Any = None
 
     def rotate(self, heads, places):
         """Queries or keys `(B, H, T, K)` as they are to be compared; `places` is `(T,)`."""

@@ -1,5 +1,7 @@
 """Mask functions, compared with NumPy."""
 
+import warnings
+
 import numpy as np
 import pytest
 from keras import ops
@@ -81,3 +83,11 @@ def test_what_is_masked_stays_out_however_low_the_scores_are():
     scores = ops.convert_to_tensor(np.array([[[-1e30, -1e30, 5.0]]], "float32"))
     weights = masked_softmax(scores, ops.convert_to_tensor([[[True, True, False]]]))
     np.testing.assert_allclose(array(weights), [[[0.5, 0.5, 0]]])
+
+
+def test_one_key_has_all_the_weight_without_a_warning():
+    scores = ops.convert_to_tensor(np.array([[[-3.0], [5.0]]], "float32"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        weights = masked_softmax(scores, ops.convert_to_tensor([[[True], [False]]]))
+    np.testing.assert_array_equal(array(weights), [[[1], [0]]])

@@ -4,19 +4,20 @@ import numpy as np
 
 from attention_zoo.recipes.cli import app, run_command
 
-LETTERS = "abcdefgh"
+LETTERS = "abcd"
 STEPS = 20
 SETTINGS = [
-    "model.embedding_dim=8",
-    "model.encoder_units=8",
-    "model.decoder_units=8",
-    "model.attention_units=8",
-    "model.dropout=0.2",
-    "vocab_size=30",
+    "model.embedding_dim=16",
+    "model.encoder_units=16",
+    "model.decoder_units=16",
+    "model.attention_units=16",
+    "model.dropout=0.1",
+    "vocab_size=13",
     "max_target_length=12",
     "batch_tokens=60",
-    "learning_rate=0.02",
+    "learning_rate=0.05",
     "warmup_steps=5",
+    "metric=chrf",
     "evaluate_every=10",
     "evaluate_rows=4",
     "checkpoint_minutes=0",  # after every step
@@ -26,7 +27,7 @@ SETTINGS = [
 
 def write_pairs(path, rows, seed):
     random = np.random.default_rng(seed)
-    words = ["".join(random.choice(list(LETTERS), n)) for n in random.integers(2, 7, rows)]
+    words = ["".join(random.choice(list(LETTERS), n)) for n in random.integers(2, 6, rows)]
     path.write_text("".join(f"{word}\t{word[::-1]}\n" for word in words))
     return path
 

@@ -1,5 +1,6 @@
 """Checkpoints: what is saved comes back, and what is damaged is not taken for it."""
 
+import io
 import json
 import zipfile
 
@@ -117,8 +118,9 @@ def test_a_damaged_byte_anywhere_is_recognised_or_harmless(checkpoints):
         damaged = bytearray(whole)
         damaged[position] ^= int(random.integers(1, 256))
         steps.append(restored_after(checkpoints, bytes(damaged)))
-    # A date in the archive may be wrong and nothing is lost; numbers may not.
-    assert steps.count(3) > 0.8 * len(whole)
+    # A date in the archive may be wrong and nothing is lost; a byte of an array may not.
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        assert steps.count(3) >= sum(file.file_size for file in archive.infolist())
 
 
 def test_a_header_that_reads_fewer_bytes_is_recognised(checkpoints):

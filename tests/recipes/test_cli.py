@@ -173,11 +173,11 @@ def model(trained):
     return attention_zoo.load(trained[0])
 
 
-TEXTS = ["abc", "hgfed", "aab"]
+TEXTS = ["abc", "dcbab", "aab"]
 
 
 def test_predict_from_stdin_to_stdout(run, model, monkeypatch, capsys):
-    lines = "abc\r\nhgfed\naab"  # a Windows line end, and none at the end
+    lines = "abc\r\ndcbab\naab"  # a Windows line end, and none at the end
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
     assert run_command(app, ["predict", run]) == 0
     printed = capsys.readouterr()
@@ -186,7 +186,7 @@ def test_predict_from_stdin_to_stdout(run, model, monkeypatch, capsys):
 
 
 def test_predict_n_best_to_a_file(run, model, tmp_path, capsys):
-    (tmp_path / "in.txt").write_text("abc\nhgfed\n")
+    (tmp_path / "in.txt").write_text("abc\ndcbab\n")
     command = ["predict", run, "--input", "in.txt", "--output", "out.tsv", "--n-best", "3"]
     assert run_command(app, command) == 0
     assert capsys.readouterr().out == ""

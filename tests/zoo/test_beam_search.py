@@ -106,14 +106,14 @@ def test_every_row_has_the_limit_of_its_own_length():
     [
         {"beam_size": 2},
         {"beam_size": 3, "length_penalty": 0.0, "min_length": 2},
-        {"beam_size": 5, "length_penalty": 3.0},
+        {"beam_size": 5, "length_penalty": 1.5},
         {"beam_size": 7, "forbid_unknown": False},  # more beams than subwords
     ],
     ids=str,
 )
 def test_few_beams_equal_a_search_over_lists(case, early_stopping):
     options = GenerationOptions(
-        max_length=7, max_length_ratio=None, early_stopping=early_stopping, **case
+        max_length=6, max_length_ratio=None, early_stopping=early_stopping, **case
     )
     lengths: set[int] = set()
     for seed in range(3):
