@@ -1,0 +1,110 @@
+"""Commands that make runs: what there is to train, its settings, training, the demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .cli_app import app
+from .runtime import load_tensorflow
+
+
+@app.command("list", rich_help_panel="Train")
+def list_models() -> None:
+    """Models, recipes and what each needs.
+
+    Example: `attention-zoo list`
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..zoo.catalog import MODELS
+    from .tasks import TASKS, task
+
+    models = Table("model", "what it is", "paper", title="Models", title_justify="left", box=None)
+    for name, entry in MODELS.items():
+        models.add_row(name, entry.description, entry.paper)
+    recipes = Table(
+        "recipe",
+        "what it does",
+        "embedded default",
+        title="Recipes",
+        title_justify="left",
+        box=None,
+    )
+    for name in TASKS:
+        recipe = task(name)
+        recipes.add_row(name, recipe.description, recipe.default_description)
+    console = Console()
+    console.print(models)
+    console.print()
+    console.print(recipes)
+    console.print(
+        "\nA recipe runs on its default as it is, and on your own text with --train and --valid: "
+        "source TAB target, JSON lines, or two parallel files."
+    )
+
+
+@app.command(rich_help_panel="Train")
+def train(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="A recipe, see `list`.")],
+    model: Annotated[str, typer.Option(help="A model of the catalog, see `list`.")] = (
+        "rnn-bahdanau"
+    ),
+    train: Annotated[
+        str | None, typer.Option(help="Pair file, or two parallel files `a.en,a.de`.")
+    ] = None,
+    valid: Annotated[str | None, typer.Option(help="The same, to validate with.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of the run; `runs/TASK-MODEL` if left out.")
+    ] = None,
+    reverse: Annotated[bool, typer.Option("--reverse", help="Swap source and target.")] = False,
+    max_steps: Annotated[int | None, typer.Option(min=1, help="Steps in all.")] = None,
+    max_minutes: Annotated[float | None, typer.Option(min=0.01, help="Minutes in all.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any setting; may be repeated."),
+    ] = None,
+) -> None:
+    """Train a model, or go on with a run that was stopped.
+
+    Example: `attention-zoo train translation --train train.tsv --valid valid.tsv
+    --output runs/en-de --max-minutes 60`
+
+    Without --train and --valid it learns the recipe's embedded default. A run in the output folder
+    with the same settings is gone on with. Settings of one model begin with `model.`, as in
+    `--set model.dropout=0.4`; all others are shown by `attention-zoo settings`.
+    """
+    from .config import Budget
+    from .tasks import make_config, run_task
+
+    config = make_config(task, model, train, valid, reverse, settings)
+    run_task(config, output or Path("runs") / f"{task}-{model}", Budget(max_steps, max_minutes))
+
+
+@app.command(rich_help_panel="Train")
+def settings() -> None:
+    """The settings of a run that `train --set NAME=VALUE` takes, with their defaults.
+
+    Example: `attention-zoo settings`
+    """
+    from .config import describe_settings
+
+    for name, default, comment in describe_settings():
+        print(f"{name:<20} {default!s:<14} {comment}")
+
+
+@app.command(rich_help_panel="Train")
+def demo(
+    output: Annotated[Path, typer.Option(help="Where runs and models go.")] = Path("runs/demo"),
+) -> None:
+    """Train with and without attention, look, export, serve and ask, on the embedded default.
+
+    Example: `attention-zoo demo`
+    """
+    load_tensorflow()
+    from .demo import run_demo
+
+    run_demo(output)
