@@ -17,6 +17,9 @@ from . import cli_using  # noqa: F401
 from . import cli_serving  # noqa: F401
 
 # isort: split
+from . import cli_server  # noqa: F401
+
+# isort: split
 from .checkpoint import CheckpointError
 from .cli_app import Refused, app
 from .config import ConfigError

@@ -1,4 +1,4 @@
-"""Commands that bring a run to its users: export, serve."""
+"""The command that brings a run to a server: export."""
 
 from __future__ import annotations
 
@@ -30,25 +30,3 @@ def export(
 
     path = publish(load(run), directory, version, name=name, report=lambda found: print(found))
     print(f"published {path}")
-
-
-@app.command(rich_help_panel="Serve")
-def serve(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of models.")],
-    rest_port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8501,
-    grpc_port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8500,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-) -> None:
-    """Serve exported models over REST and gRPC, as TensorFlow Serving does.
-
-    Example: `attention-zoo serve models`, then `curl -d '{"instances": ["a house"]}'
-    http://127.0.0.1:8501/v1/models/en-de:predict`
-    """
-    load_tensorflow()
-    from ..serving.server import Address
-    from ..serving.server import serve as run_server
-
-    def ready(address: Address) -> None:
-        print(f"REST {address.rest_url}\ngRPC {address.grpc_url}\nCtrl-C stops it.", flush=True)
-
-    run_server(directory, rest_port, grpc_port, host, ready)

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 
 
-def load_tensorflow() -> None:
-    """Imports TensorFlow without its notes about drivers and instruction sets."""
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keeps TensorFlow's notes about drivers and instruction sets from the terminal."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Large tensors from a pool rather than from the system: about a tenth of a training step.
-    os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
     sys.stderr.flush()
     stderr = os.dup(2)
     # The libraries write to the file descriptor, before there is a level that they would heed.
     with open(os.devnull, "w") as null:
         os.dup2(null.fileno(), 2)
     try:
-        import tensorflow_text  # noqa: F401
+        yield
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow without its notes."""
+    # Large tensors from a pool rather than from the system: about a tenth of a training step.
+    os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
+    with quiet_libraries():
+        import tensorflow_text  # noqa: F401

@@ -1,4 +1,4 @@
-"""The gates in a process of their own, which never imports TensorFlow's Python package."""
+"""Modules in a process of their own, which never imports TensorFlow's Python package."""
 
 from __future__ import annotations
 
@@ -14,6 +14,37 @@ from .findings import Finding, Report, read_report
 from .samples import SAMPLES
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def run_module(
+    module: str,
+    arguments: Sequence[str],
+    python: str = sys.executable,
+    timeout: float | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Runs a module of this package in a new process, on the CPU, and waits for its end.
+
+    Args:
+        module: its full name.
+        arguments: of the command line; paths in them are absolute.
+        python: the interpreter; another one need not have this package installed.
+        timeout: seconds after which it is killed.
+    """
+    with tempfile.TemporaryDirectory(prefix="attention-zoo-") as folder:
+        # The process starts where this package is found under its name, and nothing else is: in
+        # the user's folder there may be modules of any name, and another interpreter lacks it.
+        (Path(folder) / "attention_zoo").symlink_to(_PACKAGE, target_is_directory=True)
+        environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
+        return subprocess.run(
+            [python, "-m", module, *arguments],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=timeout,
+        )
 
 
 def check_in_clean_process(
@@ -33,26 +64,9 @@ def check_in_clean_process(
         request_file = Path(folder) / "samples.json"
         report_file = Path(folder) / "report.json"
         request_file.write_text(json.dumps(list(samples)))
-        command = [
-            python,
-            "-m",
-            "attention_zoo.serving.gates",
-            *(os.path.abspath(path) for path in paths),
-        ]
-        command += ["--samples", str(request_file), "--report", str(report_file)]
-        # The process starts where this package is found under its name, and nothing else is: in
-        # the user's folder there may be modules of any name, and another interpreter lacks it.
-        (Path(folder) / "attention_zoo").symlink_to(_PACKAGE, target_is_directory=True)
-        environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+        arguments = [os.path.abspath(path) for path in paths]
+        arguments += ["--samples", str(request_file), "--report", str(report_file)]
+        done = run_module("attention_zoo.serving.gates", arguments, python)
         if not report_file.exists():
             lines = done.stderr.strip().splitlines() or ["it printed nothing"]
             how = f"signal {-done.returncode}" if done.returncode < 0 else f"{done.returncode}"

@@ -1,7 +1,7 @@
 """Asking a model server: texts in, typed results out, over REST or gRPC.
 
-REST needs nothing but Python's standard library; gRPC imports `tensorflow-serving-api`, and with it
-TensorFlow, when the first client for it is made. `AsyncClient` is the same for asyncio.
+REST needs nothing but Python's standard library; gRPC imports `grpcio` and `protobuf` when the
+first client for it is made. Neither loads TensorFlow. `AsyncClient` is the same for asyncio.
 """
 
 from __future__ import annotations

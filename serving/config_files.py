@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from google.protobuf import text_format
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from tensorflow_serving.config import model_server_config_pb2
 
 from . import protos
@@ -75,6 +75,19 @@ def configs_of(message: model_server_config_pb2.ModelServerConfig) -> list[Model
         if names.count(name) > 1:
             raise invalid_argument(f"Illegal to list model {name} multiple times in config list")
     return configs
+
+
+def read_config_message(data: bytes) -> list[ModelConfig]:
+    """The models of a `ModelServerConfig` as it comes over gRPC.
+
+    Raises:
+        ServingError: if the bytes are no such message, or a model cannot be served.
+    """
+    try:
+        message = model_server_config_pb2.ModelServerConfig.FromString(data)
+    except DecodeError as error:
+        raise invalid_argument("The bytes of the config are no ModelServerConfig") from error
+    return configs_of(message)
 
 
 def _config_of(entry: Any) -> ModelConfig:
@@ -160,6 +173,18 @@ def monitoring_text(path: str = METRICS_PATH) -> str:
     return text_format.MessageToString(message)
 
 
+def read_monitoring(text: str, source: str = MONITORING_FILE) -> str | None:
+    """Where a monitoring file opens the page of metrics; `None` if it opens none.
+
+    Raises:
+        ServingError: if it is no such text.
+    """
+    config = _parse(text, protos.MonitoringConfig(), source).prometheus_config
+    if not config.enable:
+        return None
+    return config.path or METRICS_PATH
+
+
 def write_config(
     configs: Sequence[ModelConfig],
     output: str | os.PathLike,
@@ -220,12 +245,10 @@ def _check_labels(configs: Sequence[ModelConfig]) -> None:
 def _check_files(
     files: Mapping[str, Path], configs: Sequence[ModelConfig], parameters: BatchingParameters
 ) -> None:
-    monitoring = protos.MonitoringConfig()
-    _parse(files[MONITORING_FILE].read_text(), monitoring, MONITORING_FILE)
     same = (
         read_models(files[MODELS_FILE]) == list(configs)
         and read_batching(files[BATCHING_FILE].read_text()) == parameters
-        and monitoring.prometheus_config.enable
+        and read_monitoring(files[MONITORING_FILE].read_text()) == METRICS_PATH
     )
     if not same:
         raise ServingError(Code.INTERNAL, f"{files[MODELS_FILE].parent} does not read back")

@@ -20,6 +20,7 @@ from .errors import Code, ServingError
 from .findings import Arrays, Finding, Report
 from .model_card import CARD_FILE, render_card
 from .samples import SAMPLES
+from .seal import write_seal
 from .versions import check_version, find_versions
 from .warmup import write_warmup
 
@@ -128,6 +129,7 @@ def export(
             )
         card = render_card(model_directory.name, temporary, findings, notes)
         (temporary / CARD_FILE).write_text(card, encoding="utf-8")
+        write_seal(temporary)
         published = _publish(temporary, model_directory, version)
     if keep is not None:
         _remove_old(model_directory, keep)

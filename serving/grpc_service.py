@@ -1,30 +1,18 @@
-"""The gRPC interface of TensorFlow Serving, on its official service definitions.
-
-Importing this module imports TensorFlow: the messages of `tensorflow-serving-api` need it.
-"""
+"""The gRPC interface of TensorFlow Serving: its services, with messages as the official ones."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
-from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError
-from tensorflow_serving.apis import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    model_management_pb2,
-    model_service_pb2_grpc,
-    predict_pb2,
-    prediction_service_pb2_grpc,
-)
 
 from . import protos
-from .config_files import configs_of
+from .config_files import read_config_message
 from .errors import Code, ServingError, invalid_argument
 from .inference import DEFAULT_SIGNATURE, InferenceCore, ModelSpec, check_inputs, deadline_after
 from .session import Signature
@@ -33,6 +21,7 @@ from .tensor_protos import fill_tensor, read_tensor
 _LOG = logging.getLogger("attention_zoo.serving")
 _MAX_MESSAGE = 1024
 _SIGNATURE_DEF = "signature_def"
+_SIGNATURE_MAP_TYPE = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
 _NO_MESSAGE = (grpc.StatusCode.INVALID_ARGUMENT, "The bytes of the request are no such message")
 
 
@@ -91,7 +80,7 @@ def _cut(message: str) -> str:
     return message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}...TRUNCATED"
 
 
-class PredictionService(_Answers, prediction_service_pb2_grpc.PredictionServiceServicer):
+class PredictionService(_Answers):
     """`tensorflow.serving.PredictionService` on an `InferenceCore`.
 
     Args:
@@ -99,19 +88,30 @@ class PredictionService(_Answers, prediction_service_pb2_grpc.PredictionServiceS
         max_tensor_bytes: the largest tensor that a request may ask to make.
     """
 
+    NAME = "tensorflow.serving.PredictionService"
+
     def __init__(self, core: InferenceCore, max_tensor_bytes: int = 256 * 2**20):
         super().__init__(core)
         self._max_tensor_bytes = max_tensor_bytes
 
-    async def Predict(self, request, context):
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What a server of gRPC calls."""
+        return _handler(
+            self.NAME,
+            Predict=(self._answer_predict, protos.PredictRequest),
+            GetModelMetadata=(self._answer_metadata, protos.GetModelMetadataRequest),
+            Classify=(self._answer_classify, protos.ClassificationRequest),
+            Regress=(self._answer_regress, protos.RegressionRequest),
+            MultiInference=(self._answer_multi_inference, protos.MultiInferenceRequest),
+        )
+
+    async def _answer_predict(self, request, context):
         async def make():
             return await self._predict(request, context.time_remaining())
 
         return await self._answer("Predict", request, context, make)
 
-    async def _predict(
-        self, request: predict_pb2.PredictRequest, timeout: float | None
-    ) -> predict_pb2.PredictResponse:
+    async def _predict(self, request: Any, timeout: float | None) -> Any:
         deadline = deadline_after(timeout)
         with self._core.use(_spec_of(request)) as handle:
             name = request.model_spec.signature_name or DEFAULT_SIGNATURE
@@ -125,19 +125,19 @@ class PredictionService(_Answers, prediction_service_pb2_grpc.PredictionServiceS
                     raise invalid_argument(f"tensor parsing error: {alias}") from error
             wanted = _check_filter(signature, list(request.output_filter))
             outputs = await self._core.predict(handle, signature, inputs, wanted, deadline)
-            response = predict_pb2.PredictResponse()
+            response = protos.PredictResponse()
             _fill_spec(response.model_spec, handle.name, handle.version, name)
         for alias, array in outputs.items():
             fill_tensor(response.outputs[alias], array)
         return response
 
-    async def GetModelMetadata(self, request, context):
+    async def _answer_metadata(self, request, context):
         async def make():
             return self._metadata(request)
 
         return await self._answer("GetModelMetadata", request, context, make)
 
-    def _metadata(self, request: get_model_metadata_pb2.GetModelMetadataRequest):
+    def _metadata(self, request: Any) -> Any:
         spec = _spec_of(request)
         if not request.metadata_field:
             raise invalid_argument(
@@ -146,24 +146,21 @@ class PredictionService(_Answers, prediction_service_pb2_grpc.PredictionServiceS
         for field in request.metadata_field:
             if field != _SIGNATURE_DEF:
                 raise invalid_argument(f"Metadata field {field} is not supported")
-        response = get_model_metadata_pb2.GetModelMetadataResponse()
+        response = protos.GetModelMetadataResponse()
         with self._core.use(spec) as handle:
             _fill_spec(response.model_spec, handle.name, handle.version, "")
-            signatures = get_model_metadata_pb2.SignatureDefMap.FromString(
-                handle.session.signature_map
-            )
-        packed = any_pb2.Any()
-        packed.Pack(signatures)
-        response.metadata[_SIGNATURE_DEF].CopyFrom(packed)
+            packed = response.metadata[_SIGNATURE_DEF]
+            packed.type_url = _SIGNATURE_MAP_TYPE
+            packed.value = handle.session.signature_map
         return response
 
-    async def Classify(self, request, context):
+    async def _answer_classify(self, request, context):
         return await self._refuse("Classify", request, context, "classification")
 
-    async def Regress(self, request, context):
+    async def _answer_regress(self, request, context):
         return await self._refuse("Regress", request, context, "regression")
 
-    async def MultiInference(self, request, context):
+    async def _answer_multi_inference(self, request, context):
         await context.abort(
             grpc.StatusCode.UNIMPLEMENTED, "This server answers Predict; it has no MultiInference"
         )
@@ -199,22 +196,32 @@ def _check_filter(signature: Signature, aliases: list[str]) -> list[str] | None:
     return aliases or None
 
 
-class ModelService(_Answers, model_service_pb2_grpc.ModelServiceServicer):
+class ModelService(_Answers):
     """`tensorflow.serving.ModelService` on an `InferenceCore`.
 
     Args:
         core: has the models.
     """
 
-    async def GetModelStatus(self, request, context):
+    NAME = "tensorflow.serving.ModelService"
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What a server of gRPC calls."""
+        return _handler(
+            self.NAME,
+            GetModelStatus=(self._answer_status, protos.GetModelStatusRequest),
+            HandleReloadConfigRequest=(self._answer_reload, protos.ReloadConfigRequest),
+        )
+
+    async def _answer_status(self, request, context):
         async def make():
             return self._status(request)
 
         return await self._answer("GetModelStatus", request, context, make)
 
-    def _status(self, request: get_model_status_pb2.GetModelStatusRequest):
+    def _status(self, request: Any) -> Any:
         spec = _spec_of(request)
-        response = get_model_status_pb2.GetModelStatusResponse()
+        response = protos.GetModelStatusResponse()
         for found in self._core.manager.status(spec.name, spec.version):
             status = response.model_version_status.add(version=found.version, state=found.state)
             error = found.error
@@ -222,16 +229,16 @@ class ModelService(_Answers, model_service_pb2_grpc.ModelServiceServicer):
             status.status.error_message = error.message if error else ""
         return response
 
-    async def HandleReloadConfigRequest(self, request, context):
+    async def _answer_reload(self, request, context):
         if request is None:
             await context.abort(*_NO_MESSAGE)
         try:
-            configs = configs_of(request.config)
+            configs = read_config_message(request.config)
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(None, self._core.manager.reload, configs)
         except ServingError as error:
             await context.abort(_status_code(error.code), _cut(error.message))
-        response = model_management_pb2.ReloadConfigResponse()
+        response = protos.ReloadConfigResponse()
         response.status.error_code = Code.OK
         return response
 
@@ -244,19 +251,14 @@ class HealthService:
     """
 
     NAME = "grpc.health.v1.Health"
-    SERVICES = ("", "tensorflow.serving.PredictionService", "tensorflow.serving.ModelService")
+    SERVICES = ("", PredictionService.NAME, ModelService.NAME)
 
     def __init__(self, core: InferenceCore):
         self._core = core
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a server of gRPC calls."""
-        check = grpc.unary_unary_rpc_method_handler(
-            self._check,
-            request_deserializer=protos.HealthCheckRequest.FromString,
-            response_serializer=protos.HealthCheckResponse.SerializeToString,
-        )
-        return grpc.method_handlers_generic_handler(self.NAME, {"Check": check})
+        return _handler(self.NAME, Check=(self._check, protos.HealthCheckRequest))
 
     async def _check(self, request, context):
         if request is None or request.service not in self.SERVICES:
@@ -265,35 +267,21 @@ class HealthService:
         return protos.HealthCheckResponse(status=1 if serving else 2)
 
 
-class _TolerantHandler(grpc.GenericRpcHandler):
-    """The methods of another handler, which get `None` for bytes that are no message.
+def _handler(service: str, **methods: tuple[Callable, Any]) -> grpc.GenericRpcHandler:
+    """The methods of a service by name: what answers, and the message it is asked with.
 
-    Without it gRPC would write a traceback into the log for every one that a client sends.
+    Bytes that are no such message reach the method as `None`: gRPC itself would write a traceback
+    into the log for every one that a client sends.
     """
-
-    def __init__(self, handler: grpc.GenericRpcHandler):
-        self._handler = handler
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """The method that a call asks for."""
-        method = self._handler.service(handler_call_details)
-        if method is None:
-            return None
-        return method._replace(request_deserializer=_or_none(method.request_deserializer))
-
-
-class _TolerantServer:
-    """What the generated code takes for a server to put its methods on."""
-
-    def __init__(self, server: grpc.aio.Server):
-        self._server = server
-
-    def add_generic_rpc_handlers(self, handlers: Iterable[grpc.GenericRpcHandler]) -> None:
-        """Puts methods on the server."""
-        self._server.add_generic_rpc_handlers(tuple(map(_TolerantHandler, handlers)))
-
-    def add_registered_method_handlers(self, service: str, methods: Any) -> None:
-        """Newer generated code registers its methods twice; the generic ones are enough."""
+    handlers = {
+        name: grpc.unary_unary_rpc_method_handler(
+            method,
+            request_deserializer=_or_none(message.FromString),
+            response_serializer=lambda response: response.SerializeToString(),
+        )
+        for name, (method, message) in methods.items()
+    }
+    return grpc.method_handlers_generic_handler(service, handlers)
 
 
 def _or_none(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
@@ -308,9 +296,5 @@ def _or_none(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
 
 def add_services(server: grpc.aio.Server, core: InferenceCore) -> None:
     """Puts all services on a server of gRPC."""
-    tolerant = _TolerantServer(server)
-    tolerant.add_generic_rpc_handlers((HealthService(core).handler(),))
-    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
-        PredictionService(core), tolerant
-    )
-    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(core), tolerant)
+    services = (PredictionService(core), ModelService(core), HealthService(core))
+    server.add_generic_rpc_handlers(tuple(service.handler() for service in services))

@@ -1,4 +1,4 @@
-"""How a client's calls reach a server over gRPC. Importing this imports TensorFlow."""
+"""How a client's calls reach a server over gRPC."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import grpc
 import numpy as np
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
+from . import protos
 from .errors import Code, ServingError
 from .tensor_protos import fill_tensor, read_tensor
 from .transports import ServerAddress, Target, columns_of, too_late, unreachable
@@ -18,13 +18,12 @@ CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", -1),
 )
 _MAX_REPLY = 2**31
+_PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
 
-def make_request(
-    target: Target, signature: str, inputs: Mapping[str, list[str]]
-) -> predict_pb2.PredictRequest:
-    """The request of a call."""
-    request = predict_pb2.PredictRequest()
+def make_request(target: Target, signature: str, inputs: Mapping[str, list[str]]) -> Any:
+    """The request of a call, a `PredictRequest`."""
+    request = protos.PredictRequest()
     request.model_spec.name = target.model
     request.model_spec.signature_name = signature
     if target.version is not None:
@@ -38,10 +37,19 @@ def make_request(
     return request
 
 
-def read_response(response: predict_pb2.PredictResponse) -> dict[str, list]:
-    """The outputs of a reply."""
+def read_response(response: Any) -> dict[str, list]:
+    """The outputs of a reply, a `PredictResponse`."""
     return columns_of(
         {name: read_tensor(proto, _MAX_REPLY) for name, proto in response.outputs.items()}
+    )
+
+
+def _predict_method(channel: Any) -> Any:
+    """The method of a channel, synchronous or not, that calls a model."""
+    return channel.unary_unary(
+        _PREDICT,
+        request_serializer=protos.PredictRequest.SerializeToString,
+        response_deserializer=protos.PredictResponse.FromString,
     )
 
 
@@ -57,7 +65,7 @@ def to_error(error: grpc.RpcError, address: ServerAddress, timeout: float) -> Se
 
 
 class GrpcTransport:
-    """gRPC with the official stubs; the server is told how long it has.
+    """gRPC; the server is told how long it has.
 
     Args:
         address: of the server.
@@ -68,14 +76,14 @@ class GrpcTransport:
         self._address = address
         self._target = target
         self._channel = grpc.insecure_channel(address.authority, options=CHANNEL_OPTIONS)
-        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self._predict = _predict_method(self._channel)
 
     def call(
         self, signature: str, inputs: Mapping[str, list[str]], timeout: float
     ) -> dict[str, list]:
         request = make_request(self._target, signature, inputs)
         try:
-            return read_response(self._stub.Predict(request, timeout=timeout))
+            return read_response(self._predict(request, timeout=timeout))
         except grpc.RpcError as error:
             raise to_error(error, self._address, timeout) from error
 
@@ -84,7 +92,7 @@ class GrpcTransport:
 
 
 class AsyncGrpcTransport:
-    """gRPC with the official stubs, for asyncio.
+    """gRPC for asyncio.
 
     Args:
         address: of the server.
@@ -95,7 +103,7 @@ class AsyncGrpcTransport:
         self._address = address
         self._target = target
         self._channel: grpc.aio.Channel | None = None
-        self._stub: Any = None
+        self._predict: Any = None
 
     async def call(
         self, signature: str, inputs: Mapping[str, list[str]], timeout: float
@@ -104,10 +112,10 @@ class AsyncGrpcTransport:
             self._channel = grpc.aio.insecure_channel(
                 self._address.authority, options=CHANNEL_OPTIONS
             )
-            self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+            self._predict = _predict_method(self._channel)
         request = make_request(self._target, signature, inputs)
         try:
-            return read_response(await self._stub.Predict(request, timeout=timeout))
+            return read_response(await self._predict(request, timeout=timeout))
         except grpc.RpcError as error:
             raise to_error(error, self._address, timeout) from error
 

@@ -18,7 +18,8 @@ from .json_parser import parse
 from .json_reply import write_outputs
 from .json_tensor import read_inputs, read_signature_name
 from .metrics import Metrics
-from .models import Handle, ModelManager
+from .model_state import Handle
+from .models import ModelManager
 from .session import Signature
 
 DEFAULT_SIGNATURE = "serving_default"

@@ -1,4 +1,4 @@
-"""From the folder of a version to a session that answers at once: load, warm up, put batches."""
+"""From the folder of a version to a session that answers at once: check, load, warm up, batch."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from .batching import BatchingParameters, BatchingSession
 from .config_files import VERSION_BATCHING_FILE, read_batching
 from .errors import ServingError
 from .metrics import Metrics
+from .operations import check_registered
+from .seal import check_seal
 from .session import SavedModelSession
-from .warmup import warm_up
+from .trial import try_in_process
+from .warmup import WarmupResult, warm_up
 
 _LOG = logging.getLogger("attention_zoo.serving")
 
@@ -31,6 +34,10 @@ class Loader:
         intra_op_threads: threads within an operation; 0 leaves it to TensorFlow.
         inter_op_threads: operations at a time; 0 leaves it to TensorFlow.
         metrics: is told of warm-ups and batches.
+        try_first: whether a version that is not sealed is loaded in a process of its own first,
+            which may die of it.
+        warm_up: whether the warm-up requests of a version are made.
+        per_model_batching: whether a version's own batching file is read.
     """
 
     batching: BatchingParameters | None = None
@@ -38,6 +45,9 @@ class Loader:
     intra_op_threads: int = 0
     inter_op_threads: int = 0
     metrics: Metrics = field(default_factory=Metrics)
+    try_first: bool = False
+    warm_up: bool = True
+    per_model_batching: bool = True
 
     def __call__(self, path: Path) -> LoadedSession:
         """The session of a version.
@@ -46,13 +56,17 @@ class Loader:
             ServingError: if it cannot be loaded, or a warm-up request fails.
         """
         parameters = self._parameters(path)  # first: it is quick, and may be wrong
+        sealed = check_seal(path)
+        check_registered(path)
+        if self.try_first and not sealed:
+            try_in_process(path)
         session = SavedModelSession(
             path,
             intra_op_threads=self.intra_op_threads,
             inter_op_threads=self.inter_op_threads,
         )
         try:
-            warmed = warm_up(session, path)
+            warmed = warm_up(session, path) if self.warm_up else WarmupResult(0, 0.0, 0.0)
         except ServingError as error:
             self.metrics.warmup(str(path), 0.0, error.code)
             session.close()
@@ -68,6 +82,6 @@ class Loader:
         if not self.enable_batching:
             return None
         file = path / VERSION_BATCHING_FILE
-        if file.exists():
+        if self.per_model_batching and file.exists():
             return read_batching(file.read_text(encoding="utf-8"), str(file))
         return self.batching

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from .errors import invalid_argument
+
+_NUMBERS = re.compile(r"[0-9]+(,[0-9]+)*")
 
 
 @dataclass(frozen=True)
@@ -20,6 +25,26 @@ class VersionPolicy:
     latest: int = 1
     specific: tuple[int, ...] = ()
     all: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> VersionPolicy:
+        """The policy written as `latest:2`, `all` or `specific:3,5`.
+
+        Raises:
+            ServingError: if it is none of these.
+        """
+        kind, _, numbers = text.partition(":")
+        if text == "all":
+            return cls(all=True)
+        if _NUMBERS.fullmatch(numbers):
+            values = sorted({int(number) for number in numbers.split(",")})
+            if kind == "latest" and len(values) == 1 and values[0] > 0:
+                return cls(latest=values[0])
+            if kind == "specific":
+                return cls(specific=tuple(values))
+        raise invalid_argument(
+            f"A version policy is latest:N, all or specific:N,N... Received: {text!r}"
+        )
 
     def wanted(self, versions: Iterable[int]) -> set[int]:
         """Those of `versions` that are to be served."""
@@ -46,3 +71,33 @@ class ModelConfig:
     base_path: Path
     policy: VersionPolicy = VersionPolicy()
     labels: Mapping[str, int] = field(default_factory=dict)
+
+
+def with_labels(configs: Iterable[ModelConfig], labels: Iterable[str]) -> list[ModelConfig]:
+    """The models with labels for their versions.
+
+    Args:
+        configs: the models.
+        labels: each as `stable=3`, or `en-de:stable=3` where there are several models.
+
+    Raises:
+        ServingError: if a label is written otherwise, or its model is not there.
+    """
+    found = {config.name: config for config in configs}
+    for text in labels:
+        target, _, number = text.partition("=")
+        name, _, label = target.rpartition(":")
+        if not label or not (number.isascii() and number.isdigit()):
+            raise invalid_argument(f"A label is NAME=VERSION, such as stable=3. Received: {text!r}")
+        if not name and len(found) != 1:
+            raise invalid_argument(
+                f"Of {len(found)} models, say which one is meant: MODEL:{text}. Received: {text!r}"
+            )
+        name = name or next(iter(found))
+        if name not in found:
+            raise invalid_argument(
+                f"There is no model {name} for the label {text!r}. Known: {', '.join(found)}"
+            )
+        config = found[name]
+        found[name] = replace(config, labels={**config.labels, label: int(number)})
+    return list(found.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,3 +44,30 @@ class VersionStatus:
     version: int
     state: State
     error: ServingError | None
+
+
+class Handle:
+    """A version in use: it stays loaded until `release`.
+
+    Args:
+        version: which is available.
+        release: is told when this use is over.
+    """
+
+    def __init__(self, version: Version, release: Callable[[Version], None]):
+        assert version.session is not None
+        self._version = version
+        self._release = release
+        self.name = version.model
+        self.version = version.number
+        self.session: LoadedSession = version.session
+
+    def release(self) -> None:
+        """Says that this use is over."""
+        self._release(self._version)
+
+    def __enter__(self) -> Handle:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()

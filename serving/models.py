@@ -11,13 +11,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from .errors import Code, ServingError, invalid_argument, not_found
 from .loading import LoadedSession
 from .model_config import ModelConfig
-from .model_state import State, Version, VersionStatus
+from .model_state import Handle, State, Version, VersionStatus
+from .readiness import check_readiness, label_faults, model_fault
 from .session import SavedModelSession
 from .versions import find_versions
 
@@ -25,28 +26,6 @@ _LOG = logging.getLogger("attention_zoo.serving")
 MAX_LOAD_RETRIES = 5
 RETRY_SECONDS = 60.0
 _ENDED_VERSIONS_KEPT = 50  # in the status of a model that is published again and again
-
-
-class Handle:
-    """A version in use: it stays loaded until `release`."""
-
-    def __init__(self, manager: ModelManager, version: Version):
-        assert version.session is not None
-        self._manager = manager
-        self._version = version
-        self.name = version.model
-        self.version = version.number
-        self.session: LoadedSession = version.session
-
-    def release(self) -> None:
-        """Says that this use is over."""
-        self._manager._release(self._version)
-
-    def __enter__(self) -> Handle:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.release()
 
 
 class ModelManager:
@@ -57,6 +36,10 @@ class ModelManager:
         load: opens the version in a folder.
         poll_seconds: time between two looks at the disk; 0 looks once, at the start.
         reread: asked for the models before every look; `None` if they are as they were.
+        require_all: whether `start` fails unless every model can be served; otherwise only if
+            none can, what is wrong with the others is logged, and a model whose newest version
+            cannot be loaded is served in an older one.
+        unready_labels: whether labels may name versions that are not served yet.
 
     Example:
 
@@ -72,8 +55,12 @@ class ModelManager:
         load: Callable[[Path], LoadedSession] = SavedModelSession,
         poll_seconds: float = 1.0,
         reread: Callable[[], Sequence[ModelConfig] | None] | None = None,
+        require_all: bool = True,
+        unready_labels: bool = False,
     ):
         self._load = load
+        self._require_all = require_all
+        self._unready_labels = unready_labels
         self._poll_seconds = poll_seconds
         self._reread = reread
         self._condition = threading.Condition()
@@ -89,12 +76,15 @@ class ModelManager:
         """Loads every model and begins to watch the disk.
 
         Raises:
-            ServingError: if a model has no version that can be served, or a label names a version
-                that is not served.
+            ServingError: if a model, or without `require_all` every model, has no version that
+                can be served, or a label names a version that is not served.
         """
         try:
             self.sync()
-            self._check_all()
+            if self._require_all:
+                self._check_all()
+            else:
+                self._say_faults()
         except ServingError:
             self.stop()
             raise
@@ -130,33 +120,17 @@ class ModelManager:
         _LOG.info("Serving %s", ", ".join(self._configs) or "no models")
 
     def _check_all(self) -> None:
-        """Raises an error unless every model can be served and every label used."""
-        faults = [fault for name in self._configs if (fault := self._fault(name))]
-        if faults:
-            raise ServingError(Code.UNAVAILABLE, "; ".join(faults))
-        for config in self._configs.values():
-            for number in config.labels.values():
-                if self._available(config.name, number) is None:
-                    raise ServingError(
-                        Code.FAILED_PRECONDITION,
-                        f"Request to assign label to version {number} of model {config.name}, "
-                        "which is not currently available for inference",
-                    )
+        check_readiness(self._configs.values(), self._versions, not self._unready_labels)
 
-    def _fault(self, name: str) -> str | None:
-        """Why a model cannot be served, if it cannot."""
-        versions = self._versions.get(name, {}).values()
-        if any(version.state == State.AVAILABLE for version in versions):
-            return None
-        errors = [f"version {version.number}: {version.error}" for version in versions]
-        if errors:
-            return (
-                f"No version of model {name} can be served: {' '.join('; '.join(errors).split())}"
-            )
-        return (
-            f"No versions of model {name} found under base path {self._configs[name].base_path}. "
-            "Did you forget to name its folder as a number (such as '1')?"
-        )
+    def _say_faults(self) -> None:
+        """Logs what cannot be served, unless that is everything."""
+        faults = [model_fault(config, self._versions) for config in self._configs.values()]
+        if all(faults):
+            self._check_all()
+        for fault in filter(None, faults):
+            _LOG.error("%s. The others are served", fault)
+        for fault in label_faults(self._configs.values(), self._versions):
+            _LOG.error("%s", fault)
 
     def _watch(self) -> None:
         while not self._stopped.wait(self._poll_seconds):
@@ -198,10 +172,21 @@ class ModelManager:
         for number in sorted(wanted):
             if self._should_load(config.name, number):
                 self._load_version(config.name, number, on_disk[number])
+        if not self._require_all and not config.policy.specific and not self._loaded(config.name):
+            self._fall_back(config.name, on_disk)
         loaded = self._loaded(config.name)
         if any(version.number in wanted for version in loaded):
             self._unload([version for version in loaded if version.number not in wanted])
         self._forget_ended(config.name)
+
+    def _fall_back(self, name: str, on_disk: Mapping[int, Path]) -> None:
+        """Loads the highest version that can be loaded, where none that is wanted can."""
+        for number in sorted(on_disk, reverse=True):
+            if self._should_load(name, number):
+                self._load_version(name, number, on_disk[number])
+                if self._loaded(name):
+                    _LOG.warning("Model %s falls back to version %d", name, number)
+                    return
 
     def _should_load(self, name: str, number: int) -> bool:
         known = self._versions.get(name, {}).get(number)
@@ -291,7 +276,7 @@ class ModelManager:
                 asked = f"Latest({name})" if version is None else f"Specific({name}, {version})"
                 raise not_found(f"Servable not found for request: {asked}")
             found.users += 1
-            return Handle(self, found)
+            return Handle(found, self._release)
 
     def _available(self, name: str, number: int | None) -> Version | None:
         versions = self._versions.get(name, {})

@@ -13,7 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from google.protobuf.message import DecodeError
+
 from . import c_api, protos
+from .errors import Code, ServingError
 
 # The operations of TF Text that the official server links (its target `ops_lib`), by library.
 TEXT_OPERATIONS = frozenset(
@@ -71,19 +74,58 @@ def read_saved_model(path: str | os.PathLike):
     return protos.SavedModel.FromString((Path(path) / "saved_model.pb").read_bytes())
 
 
+def registered_operations() -> frozenset[str]:
+    """The operations that this process can load."""
+    buffer = c_api.library().TF_GetAllOpList()
+    try:
+        data = ctypes.string_at(buffer.contents.data, buffer.contents.length)
+    finally:
+        c_api.library().TF_DeleteBuffer(buffer)
+    return frozenset(operation.name for operation in protos.OpList.FromString(data).op)
+
+
 def core_operations() -> frozenset[str]:
     """The operations registered in this process, those of TF Text left out.
 
     Libraries of further operations that this process has opened count as registered: ask in a
     process that has opened none.
     """
-    buffer = c_api.library().TF_GetAllOpList()
+    return registered_operations() - TEXT_OPERATIONS
+
+
+def check_registered(path: str | os.PathLike) -> None:
+    """Refuses a SavedModel with an operation that this process lacks.
+
+    Loading such a graph can end the process; this only reads it.
+
+    Raises:
+        ServingError: NOT_FOUND for a missing operation, DATA_LOSS for a file that is no model.
+    """
+    if not (Path(path) / "saved_model.pb").exists():
+        return  # the loader says what it looked for
     try:
-        data = ctypes.string_at(buffer.contents.data, buffer.contents.length)
-    finally:
-        c_api.library().TF_DeleteBuffer(buffer)
-    names = {operation.name for operation in protos.OpList.FromString(data).op}
-    return frozenset(names - TEXT_OPERATIONS)
+        saved_model = read_saved_model(path)
+    except DecodeError as error:
+        raise ServingError(
+            Code.DATA_LOSS, f"{Path(path) / 'saved_model.pb'} is damaged: {error}"
+        ) from error
+    c_api.load_text_operations()
+    known = registered_operations() | _functions(saved_model)
+    for place, node in _nodes(saved_model):
+        if node.op not in known:
+            raise ServingError(
+                Code.NOT_FOUND,
+                f"Op type not registered '{node.op}' in this server; {path} uses it in {place}",
+            )
+
+
+def _functions(saved_model) -> frozenset[str]:
+    """The names of the functions that a SavedModel brings; they can be called as operations."""
+    return frozenset(
+        function.signature.name
+        for meta_graph in saved_model.meta_graphs
+        for function in meta_graph.graph_def.library.function
+    )
 
 
 def _nodes(saved_model) -> Iterator[tuple[str, Any]]:
@@ -98,12 +140,7 @@ def _nodes(saved_model) -> Iterator[tuple[str, Any]]:
 
 def unknown_operations(saved_model, known: frozenset[str]) -> dict[str, str]:
     """Each operation that a stock server lacks, with one place where it is used."""
-    functions = {
-        function.signature.name
-        for meta_graph in saved_model.meta_graphs
-        for function in meta_graph.graph_def.library.function
-    }
-    allowed = known | TEXT_OPERATIONS | functions
+    allowed = known | TEXT_OPERATIONS | _functions(saved_model)
     found: dict[str, str] = {}
     for place, node in _nodes(saved_model):
         unservable = node.op in _UNSERVABLE or node.op.startswith(_UNSERVABLE_PREFIXES)

@@ -3,8 +3,9 @@
 Importing TensorFlow takes seconds and hundreds of megabytes, and gives a process a Python runtime
 that a model server does not have. Checking an export in a process that has none of it needs a
 handful of messages only; they are declared here, field numbers as in TensorFlow, in a pool of
-their own. Fields that are not declared are kept unread. The messages of configuration files that
-`tensorflow-serving-api` leaves out stand here as well.
+their own. Fields that are not declared are kept unread. So are the messages of the gRPC interface,
+whose official Python module brings TensorFlow with it: on the wire nobody can tell them apart. The
+messages of configuration files that `tensorflow-serving-api` leaves out stand here as well.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ _SCALARS = {
     "uint64": _Field.TYPE_UINT64,
 }
 
-# Message: {field: (number, type)}. "[X]" is a repeated field, "{X}" a map from strings to X.
+# Message: {field: (number, type)}. "[X]" is a repeated field, "{X}" a map from strings to X, and
+# "X|name" one of the choices of that name. Enumerations are declared as numbers.
 _SCHEMA: dict[str, dict[str, tuple[int, str]]] = {
     "ShapeDim": {"size": (1, "int64"), "name": (2, "string")},
     "TensorShape": {"dim": (2, "[ShapeDim]"), "unknown_rank": (3, "bool")},
@@ -89,12 +91,38 @@ _SCHEMA: dict[str, dict[str, tuple[int, str]]] = {
     },
     "PrometheusConfig": {"enable": (1, "bool"), "path": (2, "string")},
     "MonitoringConfig": {"prometheus_config": (1, "PrometheusConfig")},
-    "ModelSpec": {"name": (1, "string"), "signature_name": (3, "string")},
+    "ModelSpec": {
+        "name": (1, "string"),
+        "version": (2, "Int64Value|version_choice"),
+        "signature_name": (3, "string"),
+        "version_label": (4, "string|version_choice"),
+    },
     "PredictRequest": {
         "model_spec": (1, "ModelSpec"),
         "inputs": (2, "{TensorProto}"),
         "output_filter": (3, "[string]"),
     },
+    "PredictResponse": {"outputs": (1, "{TensorProto}"), "model_spec": (2, "ModelSpec")},
+    "Any": {"type_url": (1, "string"), "value": (2, "bytes")},
+    "GetModelMetadataRequest": {
+        "model_spec": (1, "ModelSpec"),
+        "metadata_field": (2, "[string]"),
+    },
+    "GetModelMetadataResponse": {"model_spec": (1, "ModelSpec"), "metadata": (2, "{Any}")},
+    "StatusProto": {"error_code": (1, "int32"), "error_message": (2, "string")},
+    "ModelVersionStatus": {
+        "version": (1, "int64"),
+        "state": (2, "int32"),
+        "status": (3, "StatusProto"),
+    },
+    "GetModelStatusRequest": {"model_spec": (1, "ModelSpec")},
+    "GetModelStatusResponse": {"model_version_status": (1, "[ModelVersionStatus]")},
+    # The configuration is kept as the bytes of its official message.
+    "ReloadConfigRequest": {"config": (1, "bytes")},
+    "ReloadConfigResponse": {"status": (1, "StatusProto")},
+    "ClassificationRequest": {"model_spec": (1, "ModelSpec")},
+    "RegressionRequest": {"model_spec": (1, "ModelSpec")},
+    "MultiInferenceRequest": {},
     "PredictLog": {"request": (1, "PredictRequest")},
     "PredictionLog": {"predict_log": (6, "PredictLog")},
     "RunOptions": {"timeout_in_ms": (2, "int64")},
@@ -135,6 +163,11 @@ def _declare(schema: dict[str, dict[str, tuple[int, str]]]) -> dict[str, Any]:
         message = file.message_type.add(name=message_name)
         for name, (number, kind) in fields.items():
             field = message.field.add(name=name, number=number, label=_Field.LABEL_OPTIONAL)
+            kind, _, choice = kind.partition("|")
+            if choice:
+                if choice not in [known.name for known in message.oneof_decl]:
+                    message.oneof_decl.add(name=choice)
+                field.oneof_index = len(message.oneof_decl) - 1
             if kind[0] == "{":
                 field.label = _Field.LABEL_REPEATED
                 field.type = _Field.TYPE_MESSAGE
@@ -155,13 +188,24 @@ def _declare(schema: dict[str, dict[str, tuple[int, str]]]) -> dict[str, Any]:
 _MESSAGES = _declare(_SCHEMA)
 
 BatchingParameters = _MESSAGES["BatchingParameters"]
+ClassificationRequest = _MESSAGES["ClassificationRequest"]
 ConfigProto = _MESSAGES["ConfigProto"]
-MetaGraphDef = _MESSAGES["MetaGraphDef"]
+GetModelMetadataRequest = _MESSAGES["GetModelMetadataRequest"]
+GetModelMetadataResponse = _MESSAGES["GetModelMetadataResponse"]
+GetModelStatusRequest = _MESSAGES["GetModelStatusRequest"]
+GetModelStatusResponse = _MESSAGES["GetModelStatusResponse"]
 HealthCheckRequest = _MESSAGES["HealthCheckRequest"]
 HealthCheckResponse = _MESSAGES["HealthCheckResponse"]
+MetaGraphDef = _MESSAGES["MetaGraphDef"]
 MonitoringConfig = _MESSAGES["MonitoringConfig"]
+MultiInferenceRequest = _MESSAGES["MultiInferenceRequest"]
 OpList = _MESSAGES["OpList"]
+PredictRequest = _MESSAGES["PredictRequest"]
+PredictResponse = _MESSAGES["PredictResponse"]
 PredictionLog = _MESSAGES["PredictionLog"]
+RegressionRequest = _MESSAGES["RegressionRequest"]
+ReloadConfigRequest = _MESSAGES["ReloadConfigRequest"]
+ReloadConfigResponse = _MESSAGES["ReloadConfigResponse"]
 RunOptions = _MESSAGES["RunOptions"]
 SavedModel = _MESSAGES["SavedModel"]
 SignatureMap = _MESSAGES["SignatureMap"]

@@ -29,6 +29,11 @@ _API = re.compile(r"/v1/.*", re.IGNORECASE | re.DOTALL)
 _PREDICT = re.compile(rf"{_MODEL}{_VERSION}:(classify|regress|predict)", re.IGNORECASE)
 _STATUS = re.compile(rf"{_MODEL}?{_VERSION}(?:/(metadata))?", re.IGNORECASE)
 _ORIGIN = re.compile(r"https?://")
+_CORS_HEADERS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "POST, GET",
+    "Access-Control-Allow-Headers": "Content-Type",
+}
 _NOT_FOUND_PAGE = (
     "<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n"
     "<H1>Not Found</H1>\n</BODY></HTML>\n"
@@ -43,6 +48,7 @@ class RestApi:
         timeout: seconds after which a prediction is given up.
         max_body_bytes: the largest body, unpacked, that is read.
         metrics_path: where the page for Prometheus is; `None` shows none.
+        cors: whether pages from elsewhere may read the answers.
     """
 
     def __init__(
@@ -51,7 +57,9 @@ class RestApi:
         timeout: float = 30.0,
         max_body_bytes: int = 64 * 2**20,
         metrics_path: str | None = METRICS_PATH,
+        cors: bool = False,
     ):
+        self._headers = _CORS_HEADERS if cors else {}
         self._core = core
         self._metrics_path = metrics_path
         self._timeout = timeout
@@ -72,9 +80,10 @@ class RestApi:
             return web.Response(status=404, text=_NOT_FOUND_PAGE, content_type="text/html")
         if request.method == "OPTIONS":
             allowed = _ORIGIN.search(request.headers.get("Origin", ""))
-            return web.Response(status=200 if allowed else 400)
+            return web.Response(status=200 if allowed else 400, headers=self._headers)
         start = time.perf_counter()
         response, code = await self._answer_or_explain(request, path)
+        response.headers.update(self._headers)
         match = _PREDICT.fullmatch(path) or _STATUS.fullmatch(path)
         name = unquote(match.group(1) or "") if match else ""
         verb = (match.group(4) or "").lower() if match else ""

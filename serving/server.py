@@ -18,7 +18,6 @@ from typing import Any
 from aiohttp import web
 
 from . import c_api
-from .config_files import read_models
 from .errors import Code, ServingError
 from .inference import InferenceCore
 from .loading import Loader
@@ -27,57 +26,9 @@ from .model_config import ModelConfig
 from .models import ModelManager
 from .rest import RestApi
 from .server_options import LOOPBACK, Address, ServerOptions
-from .versions import find_models
+from .sources import ChangedFile, find_configs
 
 _LOG = logging.getLogger("attention_zoo.serving")
-
-
-def find_configs(directory: str | os.PathLike) -> list[ModelConfig]:
-    """The models in a folder: of one model with its versions, or of several such folders.
-
-    A file is read as a `models.config`.
-
-    Raises:
-        ServingError: if there is no version of any model.
-    """
-    path = Path(directory)
-    if path.is_file():
-        return read_models(path)
-    if not path.is_dir():
-        raise ServingError(Code.NOT_FOUND, f"Nothing to serve: {path} does not exist")
-    models = find_models(path)
-    if not models:
-        raise ServingError(
-            Code.NOT_FOUND,
-            f"Nothing to serve: {path} has no versions of a model. Give a folder such as "
-            f"exports/ or exports/en-de/ where exports/en-de/1/ is what `attention-zoo export` "
-            "wrote",
-        )
-    return [ModelConfig(name, base_path) for name, base_path in models.items()]
-
-
-class ChangedFile:
-    """Reads a `models.config` again whenever it was written.
-
-    Args:
-        path: the file, which was read already.
-    """
-
-    def __init__(self, path: str | os.PathLike):
-        self._path = Path(path)
-        self._seen = self._stamp()
-
-    def _stamp(self) -> tuple[int, int]:
-        status = self._path.stat()
-        return status.st_mtime_ns, status.st_ino
-
-    def __call__(self) -> list[ModelConfig] | None:
-        """The models, if the file has changed."""
-        stamp = self._stamp()
-        if stamp == self._seen:
-            return None
-        self._seen = stamp
-        return read_models(self._path)
 
 
 class ModelServer:
@@ -103,9 +54,21 @@ class ModelServer:
             intra_op_threads=self.options.intra_op_threads,
             inter_op_threads=self.options.inter_op_threads,
             metrics=self.metrics,
+            try_first=self.options.try_first,
+            warm_up=self.options.warm_up,
+            per_model_batching=self.options.per_model_batching,
         )
-        self.manager = ModelManager(configs, loader, self.options.poll_seconds, reread)
-        self.core = InferenceCore(self.manager, self.metrics, max_pending=self.options.max_pending)
+        self.manager = ModelManager(
+            configs,
+            loader,
+            self.options.poll_seconds,
+            reread,
+            require_all=self.options.require_all,
+            unready_labels=self.options.unready_labels,
+        )
+        self.core = InferenceCore(
+            self.manager, self.metrics, self.options.num_threads, self.options.max_pending
+        )
         self._runner: web.AppRunner | None = None
         self._grpc_server: Any = None
 
@@ -129,7 +92,13 @@ class ModelServer:
         options = self.options
         if options.rest_port is None:
             return None
-        api = RestApi(self.core, options.timeout, options.max_body_bytes, options.metrics_path)
+        api = RestApi(
+            self.core,
+            options.timeout,
+            options.max_body_bytes,
+            options.metrics_path,
+            cors=options.cors,
+        )
         self._runner = web.AppRunner(
             api.application(), access_log=None, shutdown_timeout=options.grace
         )
@@ -205,6 +174,7 @@ def serve(
     host: str = LOOPBACK,
     ready: Callable[[Address], None] | None = None,
     options: ServerOptions | None = None,
+    configs: Sequence[ModelConfig] | None = None,
 ) -> None:
     """Serves the models of a folder until the process is told to stop (SIGTERM, Ctrl-C).
 
@@ -218,19 +188,19 @@ def serve(
         host: address to listen on; the default can be reached from this machine alone.
         ready: called with the address once requests are answered.
         options: everything else; the host and the ports are those above.
+        configs: the models of the folder, where not every one is to be served as it lies there.
 
     Raises:
         ServingError: if there is nothing to serve, or a port cannot be opened.
     """
-    configs = find_configs(directory)
-    if grpc_port is not None:
-        # Before the C API is opened, so that both use one copy of TensorFlow's libraries.
-        from . import grpc_service  # noqa: F401
+    configs = find_configs(directory) if configs is None else configs
     c_api.disable_xla()
     chosen = replace(
         options or ServerOptions(), host=host, rest_port=rest_port, grpc_port=grpc_port
     )
-    reread = ChangedFile(directory) if Path(directory).is_file() else None
+    reread = None
+    if Path(directory).is_file() and chosen.reread_seconds is not None:
+        reread = ChangedFile(directory, chosen.reread_seconds)
     server = ModelServer(configs, chosen, reread)
     asyncio.run(_serve_until_told(server, ready))
 

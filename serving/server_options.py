@@ -20,12 +20,22 @@ class ServerOptions:
         rest_port: port of REST; 0 takes a free one, `None` offers no REST.
         grpc_port: port of gRPC; 0 takes a free one, `None` offers no gRPC.
         poll_seconds: time between two looks for new versions; 0 never looks again.
+        reread_seconds: time between two looks for a changed `models.config`; `None` never looks.
         timeout: seconds after which a request over REST is given up.
         max_body_bytes: the largest body or message that is read.
         max_pending: requests that may be under way or wait; beyond them they are refused.
         enable_batching: whether requests are put together, where a version says how or
             `batching` does.
         batching: how requests are put together where a version does not say.
+        per_model_batching: whether a version's own batching file is read.
+        warm_up: whether the warm-up requests of a version are made before it is used.
+        try_first: whether a version without the seal of an export is first loaded in a process of
+            its own, so that a damaged one cannot end the server; takes a second or more.
+        require_all: whether the server refuses to start unless every model can be served;
+            otherwise it says what is wrong and serves the others.
+        unready_labels: whether labels may name versions that are not served yet.
+        num_threads: requests that run at a time outside batches; four a processor if `None`.
+        cors: whether pages from elsewhere may read the answers of REST.
         intra_op_threads: threads within an operation; 0 leaves it to TensorFlow.
         inter_op_threads: operations at a time; 0 leaves it to TensorFlow.
         metrics_path: where REST shows the page for Prometheus; `None` shows none.
@@ -36,11 +46,19 @@ class ServerOptions:
     rest_port: int | None = 8501
     grpc_port: int | None = 8500
     poll_seconds: float = 1.0
+    reread_seconds: float | None = 0.0
     timeout: float = 30.0
     max_body_bytes: int = 64 * 2**20
     max_pending: int = 1000
     enable_batching: bool = True
     batching: BatchingParameters | None = None
+    per_model_batching: bool = True
+    warm_up: bool = True
+    try_first: bool = False
+    require_all: bool = False
+    unready_labels: bool = False
+    num_threads: int | None = None
+    cors: bool = False
     intra_op_threads: int = 0
     inter_op_threads: int = 0
     metrics_path: str | None = METRICS_PATH

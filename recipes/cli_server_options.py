@@ -1,0 +1,204 @@
+"""The options of `attention-zoo serve` and `serve-config`, by group of the help.
+
+Those that `tensorflow_model_server` has as well may be written by its names, with underscores.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+LOCAL, OFFICIAL, AUTO = "local", "tensorflow_model_server", "auto"
+_connection = partial(typer.Option, rich_help_panel="Connections")
+_version = partial(typer.Option, rich_help_panel="Models and versions")
+_batch = partial(typer.Option, rich_help_panel="Batching")
+_limit = partial(typer.Option, rich_help_panel="Limits and threads")
+
+Directory = Annotated[
+    Path | None, typer.Argument(metavar="DIR", help="Folder of models, or of one model.")
+]
+Server = Annotated[
+    str,
+    typer.Option(
+        metavar="|".join((AUTO, LOCAL, OFFICIAL)),
+        help=f"`{AUTO}`: the official server if it is on the PATH, else the local one.",
+    ),
+]
+
+_port = partial(_connection, min=0, max=65535, help="0 takes a free one.")
+RestPort = Annotated[int, _port("--rest-port", "--rest_api_port")]
+GrpcPort = Annotated[int, _port("--grpc-port", "--port")]
+Host = Annotated[str, _connection(help="Address to listen on; 0.0.0.0 is every one.")]
+Rest = Annotated[bool, _connection(help="Answer REST.")]
+Grpc = Annotated[bool, _connection(help="Answer gRPC.")]
+Cors = Annotated[
+    bool,
+    _connection(
+        "--cors",
+        "--rest_api_enable_cors_support",
+        help="Let pages from elsewhere read answers of REST.",
+    ),
+]
+MonitoringFile = Annotated[
+    Path | None,
+    _connection(
+        "--monitoring-file",
+        "--monitoring_config_file",
+        metavar="FILE",
+        help="Where REST shows the metrics; /monitoring/prometheus/metrics if left out.",
+    ),
+]
+
+ModelsConfig = Annotated[
+    Path | None,
+    _version(
+        "--models-config",
+        "--model_config_file",
+        metavar="FILE",
+        help="Models in place of DIR, as in `models.config`.",
+    ),
+]
+ModelsConfigPoll = Annotated[
+    float,
+    _version(
+        "--models-config-poll",
+        "--model_config_file_poll_wait_seconds",
+        min=0,
+        metavar="SECONDS",
+        help="Between two looks whether that file has changed; 0 never looks.",
+    ),
+]
+BasePath = Annotated[
+    Path | None,
+    _version("--model-base-path", "--model_base_path", metavar="DIR", help="The same as DIR."),
+]
+ModelName = Annotated[
+    str | None,
+    _version(
+        "--model-name",
+        "--model_name",
+        help="Of the one model of DIR; that of the folder if left out.",
+    ),
+]
+Policy = Annotated[
+    str | None,
+    _version(metavar="POLICY", help="`latest:N`, `all` or `specific:N,N`; the newest if left out."),
+]
+Labels = Annotated[
+    list[str] | None,
+    _version(
+        "--label",
+        metavar="NAME=VERSION",
+        help="Such as `stable=3`; of several models, MODEL:NAME=VERSION.",
+    ),
+]
+UnreadyLabels = Annotated[
+    bool,
+    _version(
+        "--unready-labels",
+        "--allow_version_labels_for_unavailable_models",
+        help="Labels may name versions that are not served yet.",
+    ),
+]
+Poll = Annotated[
+    float,
+    _version(
+        "--poll",
+        "--file_system_poll_wait_seconds",
+        min=0,
+        metavar="SECONDS",
+        help="Between two looks for new versions; 0 looks once.",
+    ),
+]
+WarmUp = Annotated[
+    bool,
+    _version(
+        "--warm-up/--no-warm-up",
+        "--enable_model_warmup",
+        help="Make the warm-up requests of a version before it is used.",
+    ),
+]
+TryFirst = Annotated[
+    bool, _version(help="Load a version without an export's seal in a process of its own first.")
+]
+RequireAll = Annotated[bool, _version(help="Do not start unless every model can be served.")]
+
+Batching = Annotated[
+    bool,
+    _batch(
+        "--batching/--no-batching",
+        "--enable_batching",
+        help="Run requests together that come together.",
+    ),
+]
+BatchingFile = Annotated[
+    Path | None,
+    _batch(
+        "--batching-file",
+        "--batching_parameters_file",
+        metavar="FILE",
+        help="How, where a version does not say.",
+    ),
+]
+PerModelBatching = Annotated[
+    bool,
+    _batch(
+        "--per-model-batching/--no-per-model-batching",
+        "--enable_per_model_batching_parameters",
+        help="Read the `batching_params.pbtxt` of a version.",
+    ),
+]
+MaxBatchSize = Annotated[int, _batch(min=1, help="Most rows in a batch.")]
+BatchTimeout = Annotated[
+    int, _batch(min=0, help="How long a batch waits for more while a thread is free.")
+]
+MaxBatches = Annotated[int, _batch(min=1, help="Batches that wait; further are refused.")]
+BatchThreads = Annotated[
+    int | None, _batch(min=1, help="Batches that run at a time; one a processor if left out.")
+]
+
+TimeoutMs = Annotated[
+    int,
+    _limit(
+        "--timeout-ms",
+        "--rest_api_timeout_in_ms",
+        min=1,
+        help="After which a request over REST is given up.",
+    ),
+]
+MaxBodyMb = Annotated[int, _limit(min=1, help="Largest request that is read, in megabytes.")]
+MaxPending = Annotated[int, _limit(min=1, help="Requests under way or waiting at most.")]
+Threads = Annotated[
+    int | None,
+    _limit(
+        "--threads",
+        "--rest_api_num_threads",
+        min=1,
+        help="Requests run at a time outside batches; four a processor if left out.",
+    ),
+]
+IntraOpThreads = Annotated[
+    int,
+    _limit(
+        "--intra-op-threads",
+        "--tensorflow_intra_op_parallelism",
+        min=0,
+        help="Within an operation; 0 leaves it to TensorFlow.",
+    ),
+]
+InterOpThreads = Annotated[
+    int,
+    _limit(
+        "--inter-op-threads",
+        "--tensorflow_inter_op_parallelism",
+        min=0,
+        help="Operations at a time; 0 leaves it to TensorFlow.",
+    ),
+]
+Grace = Annotated[
+    float,
+    _limit(min=0, metavar="SECONDS", help="For requests under way when the server is stopped."),
+]

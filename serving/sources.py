@@ -1,0 +1,73 @@
+"""Where a server is told which models to serve: a folder, or a file that may change."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from .config_files import read_models
+from .errors import Code, ServingError
+from .model_config import ModelConfig
+from .versions import find_models
+
+
+def find_configs(directory: str | os.PathLike) -> list[ModelConfig]:
+    """The models in a folder: of one model with its versions, or of several such folders.
+
+    A file is read as a `models.config`. Of several folders, one without versions is a model too:
+    its first version may come while the others are served.
+
+    Raises:
+        ServingError: if there is no version of any model.
+    """
+    path = Path(directory)
+    if path.is_file():
+        return read_models(path)
+    if not path.is_dir():
+        raise ServingError(Code.NOT_FOUND, f"Nothing to serve: {path} does not exist")
+    models = find_models(path)
+    if not models:
+        raise ServingError(
+            Code.NOT_FOUND,
+            f"Nothing to serve: {path} has no versions of a model. Give a folder such as "
+            f"exports/ or exports/en-de/ where exports/en-de/1/ is what `attention-zoo export` "
+            "wrote",
+        )
+    if path.resolve() not in [base_path.resolve() for base_path in models.values()]:
+        hidden = (".", "_")
+        others = [
+            child for child in path.iterdir() if child.is_dir() and child.name[0] not in hidden
+        ]
+        models = {**models, **{child.name: child for child in others}}
+    return [ModelConfig(name, base_path) for name, base_path in sorted(models.items())]
+
+
+class ChangedFile:
+    """Reads a `models.config` again whenever it was written.
+
+    Args:
+        path: the file, which was read already.
+        seconds: time between two looks at least.
+    """
+
+    def __init__(self, path: str | os.PathLike, seconds: float = 0.0):
+        self._path = Path(path)
+        self._seconds = seconds
+        self._looked = time.monotonic()
+        self._seen = self._stamp()
+
+    def _stamp(self) -> tuple[int, int]:
+        status = self._path.stat()
+        return status.st_mtime_ns, status.st_ino
+
+    def __call__(self) -> list[ModelConfig] | None:
+        """The models, if the file has changed."""
+        if time.monotonic() - self._looked < self._seconds:
+            return None
+        self._looked = time.monotonic()
+        stamp = self._stamp()
+        if stamp == self._seen:
+            return None
+        self._seen = stamp
+        return read_models(self._path)

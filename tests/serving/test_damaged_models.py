@@ -1,0 +1,154 @@
+"""Models that were cut off, changed or never checked: said, and survived."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+import time
+import urllib.error
+import urllib.request
+
+import pytest
+
+from attention_zoo.serving import clean_process, trial
+from attention_zoo.serving.errors import Code, ServingError
+from attention_zoo.serving.loading import Loader
+from attention_zoo.serving.operations import read_saved_model
+from attention_zoo.serving.seal import SEAL_FILE, check_seal
+from attention_zoo.serving.server import ServerOptions, ServerThread
+from attention_zoo.serving.trial import try_in_process
+
+
+@pytest.fixture
+def copy(exported, tmp_path):
+    """A copy of a sealed export."""
+    return shutil.copytree(exported, tmp_path / "toy" / "1")
+
+
+@pytest.fixture
+def unknown_operation(wire_folder, tmp_path):
+    """A version whose graph has an operation that nobody knows."""
+    path = shutil.copytree(wire_folder / "1", tmp_path / "unknown" / "1")
+    saved_model = read_saved_model(path)
+    saved_model.meta_graphs[0].graph_def.node[0].op = "Addons>GatherTree"
+    (path / "saved_model.pb").write_bytes(saved_model.SerializeToString())
+    return path
+
+
+def test_an_export_is_sealed_and_its_extras_may_change(copy, wire_folder):
+    assert check_seal(copy)
+    (copy / "MODEL_CARD.md").write_text("mine")
+    (copy / "batching_params.pbtxt").write_text("")
+    assert check_seal(copy)
+    assert not check_seal(wire_folder / "1")
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (
+            lambda path: (path / "saved_model.pb").write_bytes(b""),
+            "not the file that was published",
+        ),
+        (lambda path: truncate(next((path / "variables").glob("*.data-*"))), "checksum differs"),
+        (lambda path: (path / "variables" / "variables.index").unlink(), "cannot be read: No such"),
+        (lambda path: (path / SEAL_FILE).write_text("{}"), "The seal .* cannot be read"),
+        (lambda path: (path / SEAL_FILE).write_text('{"sha256": {"../x": ""}}'), "differs"),
+    ],
+)
+def test_what_is_not_as_it_was_published_is_refused_before_it_is_loaded(damage, words, copy):
+    damage(copy)
+    with pytest.raises(ServingError, match=words) as error:
+        Loader()(copy)
+    assert error.value.code == Code.DATA_LOSS
+
+
+def truncate(file):
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def test_a_graph_with_an_unknown_operation_is_never_loaded(unknown_operation):
+    words = r"Op type not registered 'Addons>GatherTree' in this server; .* in the main graph"
+    with pytest.raises(ServingError, match=words) as error:
+        Loader()(unknown_operation)
+    assert error.value.code == Code.NOT_FOUND
+
+
+def test_a_file_that_is_no_model_is_data_loss(unknown_operation):
+    truncate(unknown_operation / "saved_model.pb")
+    with pytest.raises(ServingError, match=r"saved_model\.pb is damaged"):
+        Loader()(unknown_operation)
+
+
+def test_what_has_no_seal_is_tried_in_a_process_of_its_own(wire_folder, tmp_path):
+    path = shutil.copytree(wire_folder / "1", tmp_path / "1")
+    try_in_process(path)
+    (path / "assets.extra").mkdir()
+    (path / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"no records")
+    with pytest.raises(ServingError, match=r"Cannot read warm-up requests: .* is damaged") as error:
+        Loader(try_first=True)(path)
+    assert error.value.code == Code.DATA_LOSS
+
+
+def test_a_trial_that_kills_its_process_is_an_error(monkeypatch, wire_folder, tmp_path):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho 'F0000 check failed' >&2\nkill -ABRT $$\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(
+        trial, "run_module", functools.partial(clean_process.run_module, python=str(python))
+    )
+    with pytest.raises(ServingError, match=r"ended with SIGABRT: .*check failed") as error:
+        Loader(try_first=True)(wire_folder / "1")
+    assert error.value.code == Code.DATA_LOSS
+
+
+def get(url):
+    try:
+        with urllib.request.urlopen(url, timeout=30) as reply:
+            return json.load(reply)
+    except urllib.error.HTTPError as error:
+        return json.load(error)
+
+
+def test_a_server_says_what_is_wrong_and_serves_the_rest(
+    wire_folder, unknown_operation, tmp_path, caplog
+):
+    models = tmp_path / "models"
+    shutil.copytree(wire_folder / "1", models / "calc" / "1")
+    shutil.copytree(unknown_operation, models / "calc" / "2")
+    shutil.copytree(unknown_operation, models / "broken" / "1")
+    (models / "empty" / "not-a-version").mkdir(parents=True)
+    options = ServerOptions(rest_port=0, grpc_port=None, poll_seconds=0.05)
+    with ServerThread(models, options) as running:
+        url = f"{running.address.rest_url}/v1/models"
+        states = {
+            status["version"]: (status["state"], status["status"]["error_code"])
+            for status in get(f"{url}/calc")["model_version_status"]
+        }
+        assert states == {"2": ("END", "NOT_FOUND"), "1": ("AVAILABLE", "OK")}
+        (broken,) = get(f"{url}/broken")["model_version_status"]
+        assert "Addons>GatherTree" in broken["status"]["error_message"]
+        assert "Could not find any versions" in get(f"{url}/empty")["error"]
+        for words in (
+            "No version of model broken can be served: version 1",
+            "No versions of model empty found under base path",
+            "Model calc falls back to version 1",
+        ):
+            assert words in caplog.text
+        shutil.copytree(wire_folder / "3", models / "empty" / ".new")
+        (models / "empty" / ".new").rename(models / "empty" / "7")
+        end = time.monotonic() + 60
+        while running.server.manager.models().get("empty") != [7] and time.monotonic() < end:
+            time.sleep(0.02)
+        assert running.server.manager.models()["empty"] == [7]
+
+
+def test_a_server_that_must_have_all_models_says_which_it_has_not(wire_folder, tmp_path):
+    models = tmp_path / "models"
+    shutil.copytree(wire_folder / "1", models / "calc" / "1")
+    (models / "empty").mkdir()
+    options = ServerOptions(rest_port=0, grpc_port=None, require_all=True)
+    words = "No versions of model empty found"
+    with pytest.raises(ServingError, match=words), ServerThread(models, options):
+        pass
