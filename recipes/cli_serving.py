@@ -10,6 +10,9 @@ import typer
 from .cli_app import RunFolder, app
 from .runtime import load_tensorflow
 
+DEV_ROWS = 200  # scored to see what a variant loses
+DEV_SAMPLES = 8  # sent by the checks, and with which a server warms up
+
 
 @app.command(rich_help_panel="Serve")
 def export(
@@ -19,14 +22,40 @@ def export(
         int | None, typer.Option(min=1, help="One more than the newest if left out.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="That of the run's folder if left out.")] = None,
+    keep: Annotated[
+        int | None, typer.Option(min=1, help="Newest versions that stay; all if left out.")
+    ] = None,
+    variant: Annotated[
+        str,
+        typer.Option(
+            metavar="float32|float16|int8",
+            help="How weights are stored; the card says what the smaller ones lose.",
+        ),
+    ] = "float32",
 ) -> None:
     """Publish a run as a SavedModel for TensorFlow Serving, if it passes every check.
 
     Example: `attention-zoo export runs/en-de models` writes models/en-de/1
     """
+    from ..serving.variants import check_variant
+
+    check_variant(variant)
     load_tensorflow()
     from ..serving.export import export as publish
-    from .run import load
+    from .publishing import RunNotes
+    from .run import Run
 
-    path = publish(load(run), directory, version, name=name, report=lambda found: print(found))
+    notes = RunNotes(Run(run), DEV_SAMPLES, DEV_ROWS)
+    path = publish(
+        Run(run).load(),
+        directory,
+        version,
+        name=name,
+        keep=keep,
+        samples=notes.samples(),
+        notes=notes.text(),
+        report=lambda found: print(found),
+        variant=variant,
+        quality=notes.quality,
+    )
     print(f"published {path}")

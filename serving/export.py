@@ -21,6 +21,7 @@ from .findings import Arrays, Finding, Report
 from .model_card import CARD_FILE, render_card
 from .samples import SAMPLES
 from .seal import write_seal
+from .variants import check_variant, compress, describe_variant
 from .versions import check_version, find_versions
 from .warmup import write_warmup
 
@@ -68,6 +69,8 @@ def export(
     batching: BatchingParameters | None = None,
     notes: str = "",
     report: Callable[[Finding], None] | None = None,
+    variant: str = "float32",
+    quality: Callable[[Any], Mapping[str, float]] | None = None,
 ) -> Path:
     """Publishes a model as `directory/name/version/`, if it passes every gate.
 
@@ -90,6 +93,8 @@ def export(
         batching: how a server puts requests together; batches of up to 256 if `None`.
         notes: what else the model's card says, in Markdown: its data, its scores.
         report: called with the finding of each gate.
+        variant: how the weights are stored: "float32", "float16" or "int8".
+        quality: scores of a pipeline by name; what a variant loses by it stands in the card.
 
     Returns:
         The folder of the new version.
@@ -112,11 +117,15 @@ def export(
             raise ExportError(str(error)) from error
         _refuse_existing(model_directory, version)
     samples = list(SAMPLES if samples is None else samples)
+    weights: Sequence[Any] = text_to_text.model.weights
+    if check_variant(variant) != "float32":
+        text_to_text, weights, loss = _compressed(text_to_text, variant, quality)
+        notes = f"{notes}\n\n{loss}"
     _remove_abandoned(model_directory)
     with _aside(model_directory) as temporary:
         functions = _write(text_to_text, temporary)
         _write_extras(temporary, model_directory.name, functions, samples, batching)
-        findings = _check(text_to_text, temporary, samples)
+        findings = _check(text_to_text, temporary, samples, weights)
         for finding in findings:
             if report is not None:
                 report(finding)
@@ -225,8 +234,21 @@ def _write_extras(
     (path / VERSION_BATCHING_FILE).write_text(batching_text(parameters), encoding="utf-8")
 
 
-def _check(text_to_text: TextToText, path: Path, samples: Sequence[str]) -> list[Finding]:
-    weights = text_to_text.model.weights
+def _compressed(
+    text_to_text: TextToText,
+    variant: str,
+    quality: Callable[[Any], Mapping[str, float]] | None,
+) -> tuple[TextToText, Sequence[Any], str]:
+    """The pipeline in a variant, its weights, and what to say of them."""
+    made = compress(text_to_text, variant)
+    size, full = (sum(map(_num_bytes, w)) for w in (made.weights, text_to_text.model.weights))
+    before, after = (quality(p) if quality else {} for p in (text_to_text, made.pipeline))
+    return made.pipeline, made.weights, describe_variant(variant, size, full, before, after)
+
+
+def _check(
+    text_to_text: TextToText, path: Path, samples: Sequence[str], weights: Sequence[Any]
+) -> list[Finding]:
     model_bytes = sum(_num_bytes(weight) for weight in weights)
     report: Report = check_in_clean_process([path], samples)[0]
     findings = list(report.findings)
