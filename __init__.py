@@ -25,7 +25,7 @@ _PUBLIC = {
     "TextToText": ".zoo.text_to_text",
     "GenerationOptions": ".zoo.generation",
     "SubwordTokenizer": ".zoo.tokenizer",
-    "generate": ".zoo.generation",
+    "generate": ".zoo.search",
     "export": ".serving.export",
     "Client": ".serving.client",
 }

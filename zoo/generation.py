@@ -1,18 +1,16 @@
-"""Writing a target with a model: the options, the result, and one hypothesis at a time.
-
-Written once over the protocol of `Seq2SeqModel`, in core TensorFlow operations, so that it runs in
-any graph and in any exported model. Shapes: B batch, N hypotheses, T target length, S source.
+"""How a target is written: the options, and the result. Shapes: B batch, N hypotheses, S source,
+T target length.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from .model import Nest, Seq2SeqModel
-from .tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID
+from .tokenizer import PAD_ID
 
 # A log probability that no hypothesis can come back from; finite, so that it can be added to.
 IMPOSSIBLE = -1e9
@@ -20,50 +18,91 @@ IMPOSSIBLE = -1e9
 
 @dataclass(frozen=True)
 class GenerationOptions:
-    """How a target is searched for.
+    """How a target is searched for, or sampled.
 
     Args:
-        beam_size: hypotheses N kept at every step; 1 is greedy search.
+        beam_size: hypotheses N kept at every step; 1 is greedy search. With `do_sample`, how many
+            targets are drawn.
         length_penalty: exponent alpha of Wu et al. 2016: a hypothesis of n subwords (its end
             included) is ranked by log p / ((5 + n) / 6) ** alpha. 0 ranks by log p.
+        coverage_penalty: factor beta of Wu et al. 2016: added to the rank is beta times the sum,
+            over the source, of log min(1, all attention paid to the subword). 0 for none.
         max_length: most subwords of a target, end included.
         max_length_ratio: a target has at most this many subwords for one of the source, plus ten;
             `None` leaves `max_length` alone.
         min_length: fewest subwords before the end.
+        min_length_ratio: fewest subwords before the end, for one of the source; the larger of the
+            two holds.
         early_stopping: stop a sentence when no live hypothesis, at its present length, is better
             than the worst of N finished ones. `False` goes on until none can become better.
         forbid_unknown: never write the unknown subword.
+        no_repeat_ngram: no run of so many subwords is written twice; 0 allows all.
+        do_sample: draw the targets from the model's distribution in place of searching.
+        temperature: what logits are divided by before a draw; below 1 is more careful.
+        top_k: draw from so many of the most probable subwords; 0 for all.
+        top_p: draw from the fewest subwords that have this probability together.
+        seed: of the draws; `None` draws anew at every call.
 
-    Reference: https://arxiv.org/abs/1609.08144, section 7
+    References: Wu et al. 2016, https://arxiv.org/abs/1609.08144, section 7; on top-p Holtzman et
+    al. 2020, https://arxiv.org/abs/1904.09751; on repeated n-grams Paulus et al. 2018,
+    https://arxiv.org/abs/1705.04304
     """
 
     beam_size: int = 5
     length_penalty: float = 1.0
+    coverage_penalty: float = 0.0
     max_length: int = 128
     max_length_ratio: float | None = 2.0
     min_length: int = 0
+    min_length_ratio: float = 0.0
     early_stopping: bool = True
     forbid_unknown: bool = True
+    no_repeat_ngram: int = 0
+    do_sample: bool = False
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int | None = None
 
     def __post_init__(self) -> None:
-        for name, low in (("beam_size", 1), ("max_length", 1), ("min_length", 0)):
-            if getattr(self, name) < low:
-                raise ValueError(
-                    f"{name} must be at least {low}. Received: {name}={getattr(self, name)}"
-                )
+        lowest = {
+            "beam_size": 1,
+            "max_length": 1,
+            "min_length": 0,
+            "no_repeat_ngram": 0,
+            "top_k": 0,
+            "length_penalty": 0,
+            "coverage_penalty": 0,
+            "min_length_ratio": 0,
+        }
+        for name, low in lowest.items():
+            value = getattr(self, name)
+            if not low <= value < math.inf:
+                raise ValueError(f"{name} must be at least {low}. Received: {name}={value}")
         if self.min_length >= self.max_length:
             raise ValueError(
                 "min_length must be smaller than max_length, which counts the end too. "
                 f"Received: min_length={self.min_length}, max_length={self.max_length}"
             )
-        if not self.length_penalty >= 0:
+        if self.max_length_ratio is not None and not self.max_length_ratio > self.min_length_ratio:
             raise ValueError(
-                f"length_penalty is not negative. Received: length_penalty={self.length_penalty}"
+                "max_length_ratio is larger than min_length_ratio, or None for no limit. Received: "
+                f"max_length_ratio={self.max_length_ratio}, "
+                f"min_length_ratio={self.min_length_ratio}"
             )
-        if self.max_length_ratio is not None and self.max_length_ratio <= 0:
+        if not 0 < self.temperature < math.inf:
             raise ValueError(
-                "max_length_ratio is positive, or None for no limit. "
-                f"Received: max_length_ratio={self.max_length_ratio}"
+                "temperature must be positive; without do_sample the most probable is searched "
+                f"for. Received: temperature={self.temperature}"
+            )
+        if not 0 < self.top_p <= 1:
+            raise ValueError(
+                f"top_p is a probability above 0 and at most 1. Received: top_p={self.top_p}"
+            )
+        if not self.do_sample and (self.temperature, self.top_k, self.top_p) != (1.0, 0, 1.0):
+            raise ValueError(
+                "temperature, top_k and top_p are of sampling: set do_sample=True. Received: "
+                f"temperature={self.temperature}, top_k={self.top_k}, top_p={self.top_p}"
             )
 
     def get_config(self) -> dict:
@@ -78,24 +117,19 @@ class GenerationOptions:
 
         The limit of a row follows from its own length: it does not change with its neighbours.
         """
-        lengths = tf.reduce_sum(tf.cast(source != PAD_ID, tf.int32), axis=1)
         if self.max_length_ratio is None:
-            return tf.fill(tf.shape(lengths), self.max_length)
-        allowed = tf.cast(tf.cast(lengths, tf.float32) * self.max_length_ratio, tf.int32) + 10
+            return tf.fill(tf.shape(source)[:1], self.max_length)
+        allowed = tf.cast(_lengths(source) * self.max_length_ratio, tf.int32) + 10
         return tf.clip_by_value(allowed, self.min_length + 1, self.max_length)
 
-    def log_probabilities(self, logits: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """Log probabilities in float32 with what may not be written at this step ruled out."""
-        logits = tf.cast(logits, tf.float32)
-        return tf.nn.log_softmax(logits) + self.forbidden(logits.shape[-1], step)
+    def fewest(self, source: tf.Tensor) -> tf.Tensor:
+        """Fewest subwords before the end of each target, for sources (B, S): int32 (B,)."""
+        relative = tf.cast(_lengths(source) * self.min_length_ratio, tf.int32)
+        return tf.minimum(tf.maximum(relative, self.min_length), self.length_limits(source) - 1)
 
-    def forbidden(self, vocab_size: int, step: tf.Tensor) -> tf.Tensor:
-        """float32 (V,): `IMPOSSIBLE` for subwords that may not be written at this step, else 0."""
-        never = [PAD_ID, START_ID] + ([UNKNOWN_ID] if self.forbid_unknown else [])
-        ids = tf.range(vocab_size)
-        ruled_out = tf.reduce_any(ids[:, None] == tf.constant(never), axis=1)
-        ruled_out |= (ids == END_ID) & (step < self.min_length)
-        return tf.where(ruled_out, IMPOSSIBLE, 0.0)
+
+def _lengths(source: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_sum(tf.cast(source != PAD_ID, tf.float32), axis=1)
 
 
 class Hypotheses(NamedTuple):
@@ -103,82 +137,10 @@ class Hypotheses(NamedTuple):
 
     Attributes:
         ids: int32 (B, N, T), each ended by the end id, then padding.
-        scores: float32 (B, N), log probability over length penalty.
+        scores: float32 (B, N), log probability over length penalty, with the coverage penalty.
         attention: float32 (B, N, T, S) over the source, or `None` if not asked for.
     """
 
     ids: tf.Tensor
     scores: tf.Tensor
     attention: Any  # a tensor, or None
-
-
-def generate(
-    model: Seq2SeqModel,
-    source: tf.Tensor,
-    options: GenerationOptions,
-    return_attention: bool = False,
-) -> Hypotheses:
-    """Writes a target for each row of source ids (B, S): beam search, or greedy for one beam.
-
-    Example:
-
-    >>> hypotheses = generate(model, source, GenerationOptions(beam_size=5))
-    >>> tokenizer.decode(hypotheses.ids[:, 0].numpy())
-    """
-    from .beam_search import beam_search
-
-    search = greedy_search if options.beam_size == 1 else beam_search
-    return search(model, source, options, return_attention)
-
-
-def greedy_search(
-    model: Seq2SeqModel,
-    source: tf.Tensor,
-    options: GenerationOptions,
-    return_attention: bool = False,
-) -> Hypotheses:
-    """Writes the most probable subword at every step."""
-    limits = options.length_limits(source)
-    steps = tf.maximum(tf.reduce_max(limits), 1)  # also of a batch without rows
-    memory = model.encode(source)
-    written = tf.TensorArray(tf.int32, size=steps)
-    looked_at = tf.TensorArray(tf.float32, size=steps if return_attention else 0)
-
-    def body(t, tokens, log_p, lengths, state: Nest, written, looked_at):
-        logits, state, scores = model.step(tokens[:, None], state, memory)
-        log_probabilities = options.log_probabilities(logits[:, 0], t)
-        live = lengths == t
-        chosen = tf.argmax(log_probabilities, axis=-1, output_type=tf.int32)
-        chosen = tf.where(t + 1 >= limits, END_ID, chosen)
-        log_p += tf.where(live, tf.gather(log_probabilities, chosen, batch_dims=1), 0.0)
-        chosen = tf.where(live, chosen, PAD_ID)
-        if return_attention:
-            seen = tf.where(live[:, None], tf.cast(scores[:, 0], tf.float32), 0.0)
-            looked_at = looked_at.write(t, seen)
-        # The length of a row that goes on is t + 1; one that has ended keeps its own.
-        lengths = tf.where(live & (chosen != END_ID), t + 1, lengths)
-        return t + 1, chosen, log_p, lengths, state, written.write(t, chosen), looked_at
-
-    batch = tf.shape(source)[0]
-    t, _, log_p, lengths, _, written, looked_at = tf.while_loop(
-        lambda t, tokens, log_p, lengths, *_: (
-            (t == 0) | ((t < steps) & tf.reduce_any(lengths == t))
-        ),
-        body,
-        (
-            0,
-            tf.fill([batch], START_ID),
-            tf.zeros([batch]),
-            tf.zeros([batch], tf.int32),
-            model.start(memory, 1, steps),
-            written,
-            looked_at,
-        ),
-        maximum_iterations=steps,
-        parallel_iterations=1,
-    )
-    ids = tf.transpose(written.stack()[:t])[:, None]  # (B, 1, T)
-    attention = None
-    if return_attention:
-        attention = tf.transpose(looked_at.stack()[:t], (1, 0, 2))[:, None]
-    return Hypotheses(ids, (log_p / options.penalty(lengths + 1))[:, None], attention)

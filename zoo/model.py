@@ -43,7 +43,7 @@ def check_arguments(vocab_size: Any, sizes: dict[str, Any], rates: dict[str, Any
 class Seq2SeqModel(keras.Model):
     """An encoder-decoder over subword ids.
 
-    A subclass gives four methods for decoding,
+    A subclass gives these methods for decoding,
 
     - `encode(source) -> memory`: all that is fixed while a target is written: projected keys and
       values, the mask of the source. It is never tiled or reordered: the N beams of a sentence
@@ -51,6 +51,7 @@ class Seq2SeqModel(keras.Model):
     - `start(memory, num_beams, max_steps) -> state`: a nest of tensors, for at most so many steps.
     - `step(token_ids (B, N), state, memory) -> logits (B, N, V), state, scores (B, N, S)`.
     - `reorder(state, beams (B, N)) -> state`: the state of the beams chosen.
+    - `select(memory, state, rows (R,)) -> memory, state`: those of some of the sentences.
 
     and one for training, `hidden(inputs, training)`: what the vocabulary is read from, (B, T, D).
     Calling the model gives logits: `model({"source": (B, S), "target": (B, T)}) -> (B, T, V)`,
@@ -82,6 +83,10 @@ class Seq2SeqModel(keras.Model):
     def reorder(self, state: Nest, beams: tf.Tensor) -> Nest:
         """The state in which beam n of each sentence goes on from beam `beams[b, n]`."""
         return tf.nest.map_structure(lambda x: tf.gather(x, beams, batch_dims=1), state)
+
+    def select(self, memory: Nest, state: Nest, rows: tf.Tensor) -> tuple[Nest, Nest]:
+        """Memory and state of the sentences with these numbers."""
+        return tf.nest.map_structure(lambda x: tf.gather(x, rows), (memory, state))
 
     def logits(self, hidden: tf.Tensor) -> tf.Tensor:
         """Logits (..., V) of hidden states (..., D)."""

@@ -10,8 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from .explanation import Explanation
-from .generation import IMPOSSIBLE, GenerationOptions, generate
+from .generation import IMPOSSIBLE, GenerationOptions
 from .model import Seq2SeqModel
+from .search import generate
 from .tokenizer import PAD_ID, START_ID, SubwordTokenizer
 
 TEXT = tf.TensorSpec((None,), tf.string, name="text")

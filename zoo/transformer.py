@@ -195,6 +195,13 @@ class TransformerSeq2Seq(Seq2SeqModel):
         caches = tf.nest.map_structure(lambda x: tf.gather(x, rows), state.caches)
         return state._replace(caches=caches)
 
+    def select(self, memory, state, rows):
+        beams = tf.shape(state.caches[0].mask)[0] // tf.maximum(tf.shape(memory.mask)[0], 1)
+        memory = tf.nest.map_structure(lambda x: tf.gather(x, rows), memory)
+        rows = tf.reshape(rows[:, None] * beams + tf.range(beams), [-1])
+        caches = tf.nest.map_structure(lambda x: tf.gather(x, rows), state.caches)
+        return memory, state._replace(caches=caches)
+
     def hidden(self, inputs, training=False):
         memory = self.encode(inputs["source"], training=training)
         target = inputs["target"]

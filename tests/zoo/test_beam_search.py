@@ -46,6 +46,10 @@ CASES = [
     {"vocab_size": 5, "max_length": 5, "min_length": 4},
     {"vocab_size": 6, "max_length": 1},
     {"vocab_size": 6, "max_length": 2, "forbid_unknown": False},
+    {"vocab_size": 6, "max_length": 5, "no_repeat_ngram": 2},
+    {"vocab_size": 6, "max_length": 4, "no_repeat_ngram": 1, "forbid_unknown": False},
+    {"vocab_size": 6, "max_length": 4, "coverage_penalty": 0.7},
+    {"vocab_size": 6, "max_length": 4, "min_length_ratio": 0.4},
 ]
 
 
@@ -95,6 +99,33 @@ def test_every_row_has_the_limit_of_its_own_length():
         everything = exhaustive_search(model, source[row], 5, options)
         assert len(everything) == limit
         assert_same(hypotheses, row, everything)
+
+
+@pytest.mark.parametrize("kind", ["luong", "transformer"])
+def test_a_target_begins_with_its_prefix(kind):
+    prefixes = [(4, 5, 4), (), (5,)]
+    options = GenerationOptions(
+        beam_size=16, max_length=5, max_length_ratio=None, early_stopping=False
+    )
+    model = tiny_model(kind, 6, seed=8)
+    source = random_source(9, [3, 1, 2], 6)
+    prefix = tf.constant([[*ids, *[0] * (3 - len(ids))] for ids in prefixes])
+    hypotheses = beam_search(model, tf.constant(source), options, prefix=prefix)
+    for row, ids in enumerate(prefixes):
+        everything = exhaustive_search(model, source[row], 6, options, ids)
+        assert_same(hypotheses, row, everything[:16])
+
+
+def test_a_prefix_as_long_as_the_limit_gets_its_end():
+    options = GenerationOptions(beam_size=2, max_length=3, max_length_ratio=None)
+    model = tiny_model("none", 6)
+    prefix = tf.constant([[4, 4, 5, 5], [0, 0, 0, 0]])
+    hypotheses = beam_search(
+        model, tf.constant(random_source(1, [2, 2], 6)), options, prefix=prefix
+    )
+    ids, _, missing = found(hypotheses, 0)
+    assert (ids, missing) == ([(4, 4, 5, 5, END_ID)], 1)
+    assert all(len(ids) <= 3 for ids in found(hypotheses, 1)[0])
 
 
 # With fewer beams, against the same algorithm over lists

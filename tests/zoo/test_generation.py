@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 from tiny_models import KINDS, plain_greedy_search, random_source, tiny_model, trimmed
 
-from attention_zoo.zoo.generation import GenerationOptions, generate
+from attention_zoo.zoo.generation import GenerationOptions
+from attention_zoo.zoo.search import generate
 from attention_zoo.zoo.tokenizer import START_ID
 
 LENGTHS = [5, 1, 3, 2]
@@ -129,6 +130,14 @@ def test_a_batch_of_no_rows(beam_size):
         ({"length_penalty": -0.5}, "length_penalty=-0.5"),
         ({"length_penalty": float("nan")}, "length_penalty=nan"),
         ({"max_length_ratio": 0.0}, "max_length_ratio=0.0"),
+        ({"min_length_ratio": 2.0}, "max_length_ratio=2.0, min_length_ratio=2.0"),
+        ({"min_length_ratio": -1.0}, "min_length_ratio=-1.0"),
+        ({"coverage_penalty": -1.0}, "coverage_penalty=-1.0"),
+        ({"no_repeat_ngram": -1}, "no_repeat_ngram=-1"),
+        ({"do_sample": True, "temperature": 0.0}, "temperature=0.0"),
+        ({"do_sample": True, "top_k": -1}, "top_k=-1"),
+        ({"do_sample": True, "top_p": 0.0}, "top_p=0.0"),
+        ({"top_p": 0.9}, "top_p=0.9"),
     ],
 )
 def test_impossible_options_are_refused(options, received):

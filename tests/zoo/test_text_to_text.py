@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 from tiny_models import TableModel, tiny_model
 
-from attention_zoo.zoo.generation import IMPOSSIBLE, GenerationOptions, generate
+from attention_zoo.zoo.generation import IMPOSSIBLE, GenerationOptions
+from attention_zoo.zoo.search import generate
 from attention_zoo.zoo.text_to_text import TextToText
 from attention_zoo.zoo.tokenizer import END_ID, START_ID, SubwordTokenizer
 

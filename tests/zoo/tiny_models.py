@@ -129,17 +129,50 @@ def log_probabilities(model: Seq2SeqModel, source: np.ndarray, targets: list[tup
 
 
 def exhaustive_search(
-    model: Seq2SeqModel, source: np.ndarray, vocab_size: int, options: GenerationOptions
+    model: Seq2SeqModel,
+    source: np.ndarray,
+    vocab_size: int,
+    options: GenerationOptions,
+    prefix: tuple[int, ...] = (),
 ) -> list[Hypothesis]:
     """Every target that the options allow for one source row, the best first."""
     free = free_ids(vocab_size, options)
-    lengths = range(options.min_length, length_limit(source, options))
+    fewest = max(options.min_length, int(np.sum(source != PAD_ID) * options.min_length_ratio))
+    lengths = range(fewest, length_limit(source, options))
     targets = [
-        (*ids, END_ID) for length in lengths for ids in itertools.product(free, repeat=length)
+        (*ids, END_ID)
+        for length in lengths
+        for ids in itertools.product(free, repeat=length)
+        if ids[: len(prefix)] == prefix and not repeats_ngram(ids, options.no_repeat_ngram)
     ]
     scored = zip(log_probabilities(model, source, targets), targets, strict=True)
-    found = [Hypothesis(ids, rank(log_p, len(ids), options)) for log_p, ids in scored]
+    found = [
+        Hypothesis(ids, rank(log_p, len(ids), options) + coverage(model, source, ids, options))
+        for log_p, ids in scored
+    ]
     return sorted(found, key=lambda hypothesis: -hypothesis.score)
+
+
+def repeats_ngram(ids: tuple[int, ...], size: int) -> bool:
+    """Whether a run of so many subwords stands in the target twice."""
+    runs = [ids[i : i + size] for i in range(len(ids) - size + 1)] if size else []
+    return len(runs) > len(set(runs))
+
+
+def coverage(
+    model: Seq2SeqModel, source: np.ndarray, target: tuple[int, ...], options: GenerationOptions
+) -> float:
+    """The coverage penalty of a whole target, its end included."""
+    if not options.coverage_penalty:
+        return 0.0
+    memory = model.encode(tf.constant(source[None]))
+    state = model.start(memory, 1, len(target))
+    paid = np.zeros(len(source))
+    for last in (START_ID, *target[:-1]):
+        _, state, scores = model.step(tf.constant([[last]]), state, memory)
+        paid += scores.numpy()[0, 0]
+    paid = np.clip(paid[source != PAD_ID], 1e-6, 1.0)
+    return options.coverage_penalty * float(np.log(paid).sum())
 
 
 def plain_beam_search(

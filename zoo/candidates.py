@@ -1,0 +1,122 @@
+"""What may be written next, and what is most probable. Shapes: B batch, N hypotheses, V vocabulary.
+
+Over a vocabulary every pass counts, so each is made once: the best subwords are found without
+sorting, and only for them log probabilities are computed.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from .generation import IMPOSSIBLE, GenerationOptions
+from .tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID
+
+_BLOCK = 32  # subwords whose maximum is looked at in place of them
+_SPECIAL = 4  # ids below are not subwords
+
+
+class Candidates(NamedTuple):
+    """The most probable subwords that go on with each hypothesis, and its end.
+
+    Attributes:
+        tokens: int32 (B, N, K), the best first.
+        log_p: float32 (B, N, K); `IMPOSSIBLE` for what may not be written.
+        end_log_p: float32 (B, N).
+        log_total: float32 (B, N), log of the sum of e to each logit.
+    """
+
+    tokens: tf.Tensor
+    log_p: tf.Tensor
+    end_log_p: tf.Tensor
+    log_total: tf.Tensor
+
+
+def candidates(
+    logits: tf.Tensor,
+    count: int,
+    may_end: tf.Tensor,
+    options: GenerationOptions,
+    allowed: tf.Tensor | None = None,
+) -> Candidates:
+    """The `count` best continuations of each hypothesis, as far as there are so many.
+
+    Args:
+        logits: (B, N, V).
+        count: how many.
+        may_end: boolean (B,), whether the targets of a row may end here.
+        options: whether the unknown subword may be written.
+        allowed: logits with `IMPOSSIBLE` for what may not be written here, if there is such.
+    """
+    vocab_size = logits.shape[-1]
+    # Special ids are ruled out among the best rather than in all of the vocabulary.
+    searched = logits if allowed is None else allowed
+    tokens, values = best_subwords(searched, min(count + _SPECIAL, vocab_size))
+    largest = values[..., :1] if allowed is None else tf.reduce_max(logits, -1, keepdims=True)
+    log_total = largest[..., 0] + tf.math.log(tf.reduce_sum(tf.exp(logits - largest), axis=-1))
+    free = is_subword(tokens, options) & (values > IMPOSSIBLE / 2)
+    log_p = tf.where(free, values - log_total[..., None], IMPOSSIBLE)
+    if tokens.shape[-1] > count:
+        log_p, order = tf.math.top_k(log_p, count)
+        tokens = tf.gather(tokens, order, batch_dims=2)
+    end_log_p = tf.where(may_end[:, None], logits[..., END_ID] - log_total, IMPOSSIBLE)
+    return Candidates(tokens, log_p, end_log_p, log_total)
+
+
+def is_subword(ids: tf.Tensor, options: GenerationOptions) -> tf.Tensor:
+    """True for ids that go on with a target."""
+    never = [PAD_ID, START_ID, END_ID] + ([UNKNOWN_ID] if options.forbid_unknown else [])
+    return tf.reduce_all(ids[..., None] != tf.constant(never), axis=-1)
+
+
+def best_subwords(logits: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Ids and logits (..., count) of the largest logits (..., V), the largest first.
+
+    The `count` largest lie in the `count` blocks with the largest maxima, so only those are
+    sorted. It takes a third of the time of a sort of the whole vocabulary, and gives the same.
+    """
+    vocab_size = logits.shape[-1]
+    blocks = vocab_size // _BLOCK
+    if blocks <= 2 * count:
+        values, ids = tf.math.top_k(logits, count)
+        return ids, values
+    shape = tf.shape(logits)[:-1]
+    rest = vocab_size % _BLOCK
+    in_blocks = logits[..., : vocab_size - rest] if rest else logits
+    in_blocks = tf.reshape(in_blocks, tf.concat([shape, [blocks, _BLOCK]], axis=0))
+    _, best = tf.math.top_k(tf.reduce_max(in_blocks, axis=-1), count)  # (..., count)
+    best = tf.sort(best, axis=-1)  # so that of equal logits the first wins, as in a sort of all
+    dims = len(logits.shape) - 1
+    values = tf.gather(in_blocks, best, batch_dims=dims)  # (..., count, block)
+    ids = best[..., None] * _BLOCK + tf.range(_BLOCK)
+    flat = tf.concat([shape, [count * _BLOCK]], axis=0)
+    values, ids = tf.reshape(values, flat), tf.reshape(ids, flat)
+    if rest:
+        values = tf.concat([values, logits[..., vocab_size - rest :]], axis=-1)
+        last = tf.range(vocab_size - rest, vocab_size)
+        ids = tf.concat([ids, tf.broadcast_to(last, tf.concat([shape, [rest]], axis=0))], axis=-1)
+    values, order = tf.math.top_k(values, count)
+    return tf.gather(ids, order, batch_dims=dims), values
+
+
+def without_repeated_ngrams(
+    logits: tf.Tensor, written: tf.Tensor, step: tf.Tensor, size: int
+) -> tf.Tensor:
+    """Rules out each subword that would write a run of `size` subwords a second time.
+
+    Args:
+        logits: (B, N, V) at this step.
+        written: int32 (B, N, T), the subwords so far, then anything.
+        step: how many of them there are.
+        size: length of the run, at least 1.
+    """
+    context = size - 1
+    starts = tf.range(tf.maximum(step - context, 0))  # of the runs that are complete
+    newest = tf.maximum(step - context + tf.range(context), 0)
+    last = tf.gather(written, newest, axis=2)[:, :, None]  # (B, N, 1, context)
+    windows = tf.gather(written, starts[:, None] + tf.range(context), axis=2)
+    repeats = tf.where(tf.reduce_all(windows == last, axis=-1))  # (repeats, 3): row, beam, start
+    follows = tf.gather_nd(tf.gather(written, starts + context, axis=2), repeats)
+    ids = tf.concat([repeats[:, :2], tf.cast(follows, repeats.dtype)[:, None]], axis=1)
+    return tf.tensor_scatter_nd_update(logits, ids, tf.fill(tf.shape(ids)[:1], IMPOSSIBLE))
