@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,13 +10,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from .composing import compose, with_end
 from .explanation import Explanation
 from .generation import IMPOSSIBLE, GenerationOptions
 from .model import Seq2SeqModel
 from .search import generate
+from .source_format import PLAIN, Source, SourceFormat, SourceInput
 from .tokenizer import PAD_ID, START_ID, SubwordTokenizer
 
-TEXT = tf.TensorSpec((None,), tf.string, name="text")
 TARGET = tf.TensorSpec((None,), tf.string, name="target")
 
 
@@ -45,12 +47,18 @@ class TextToText:
     signature `score` gives log p of the target itself and the number of its subwords, end
     included. Padding is "" and 0. Texts longer than `max_source_length` subwords are cut.
 
+    In place of `text` they take the inputs of a task by their names, as its `source_format` says:
+    `context` and `question`, or `history` and `text`. What a task can do without, such as the
+    length of a summary, is taken by a signature of its own: `with_length`. In Python a source with
+    several inputs is a mapping: `{"context": ..., "question": ...}`.
+
     Args:
         model: a model of the zoo.
         tokenizer: the subwords it was trained on.
         generation: how targets are searched for.
         max_source_length: most subwords of a source, end included.
         name: name under which the model is exported and served.
+        source_format: the inputs, and how they become one source; one text if left out.
 
     Example:
 
@@ -66,45 +74,59 @@ class TextToText:
         generation: GenerationOptions | None = None,
         max_source_length: int = 256,
         name: str = "model",
+        source_format: SourceFormat | None = None,
     ):
         self.model = model
         self.tokenizer = tokenizer
         self.generation = generation or GenerationOptions()
         self.max_source_length = max_source_length
         self.name = name
+        self.source_format = source_format or PLAIN
         self._functions: dict[str, Callable] | None = None
 
     def with_generation(self, **changes) -> TextToText:
         """The same model with other options of generation."""
         options = replace(self.generation, **changes)
-        return TextToText(self.model, self.tokenizer, options, self.max_source_length, self.name)
+        return TextToText(
+            self.model,
+            self.tokenizer,
+            options,
+            self.max_source_length,
+            self.name,
+            self.source_format,
+        )
 
     def signatures(self) -> dict[str, tf.types.experimental.PolymorphicFunction]:
         """The graph functions by name, each returning a dictionary of tensors."""
         if self._functions is None:
-            inputs = {
-                "serving_default": (self._best, [TEXT]),
-                "n_best": (self._n_best, [TEXT]),
-                "explain": (self._explain, [TEXT]),
-                "score": (self._score, [TEXT, TARGET]),
-            }
-            # The loops are explicit, so there is nothing for autograph to convert.
+            required = self.source_format.required
             self._functions = {
-                name: tf.function(function, input_signature=signature, autograph=False)
-                for name, (function, signature) in inputs.items()
+                "serving_default": _graph_function(self._best, required),
+                "n_best": _graph_function(self._n_best, required),
+                "explain": _graph_function(self._explain, required),
+                "score": _graph_function(self._score, required, TARGET),
             }
+            for item in self._optional():
+                inputs = tuple(x for x in self.source_format.inputs if not x.optional or x is item)
+                self._functions[f"with_{item.name}"] = _graph_function(self._best, inputs)
         return self._functions
+
+    def _optional(self) -> list[SourceInput]:
+        return [item for item in self.source_format.inputs if item.optional]
 
     def trackables(self) -> list:
         """The resources that an export has to track beside the model's variables."""
         return [self.tokenizer.graph_tokenizer]
 
-    def predict(self, texts: Sequence[str], batch_size: int = 64) -> list[Prediction]:
+    def predict(self, texts: Sequence[Source], batch_size: int = 64) -> list[Prediction]:
         """The best target of each text."""
-        rows = self._rows("serving_default", batch_size, texts)
+        columns = self.source_format.columns(texts)
+        given = [item.name for item in self._optional() if any(columns[item.name])]
+        signature = f"with_{given[0]}" if given else "serving_default"
+        rows = self._rows(signature, batch_size, columns)
         return [Prediction(row["text"].decode(), float(row["score"])) for row in rows]
 
-    def n_best(self, texts: Sequence[str], batch_size: int = 64) -> list[list[Prediction]]:
+    def n_best(self, texts: Sequence[Source], batch_size: int = 64) -> list[list[Prediction]]:
         """At most `beam_size` targets of each text, the best first."""
         return [
             [
@@ -112,19 +134,19 @@ class TextToText:
                 for text, score in zip(row["text"], row["score"], strict=True)
                 if score > IMPOSSIBLE / 2
             ]
-            for row in self._rows("n_best", batch_size, texts)
+            for row in self._rows("n_best", batch_size, self.source_format.columns(texts))
         ]
 
-    def explain(self, texts: Sequence[str], batch_size: int = 16) -> list[Explanation]:
+    def explain(self, texts: Sequence[Source], batch_size: int = 16) -> list[Explanation]:
         """The best target of each text with the attention that each of its subwords paid."""
         explanations = []
-        rows = self._rows("explain", batch_size, texts)
+        rows = self._rows("explain", batch_size, self.source_format.columns(texts))
         for text, row in zip(texts, rows, strict=True):
             source = [piece.decode() for piece in row["source_tokens"] if piece]
             target = [piece.decode() for piece in row["target_tokens"] if piece]
             explanations.append(
                 Explanation(
-                    text=text,
+                    text=self.source_format.to_text(text),
                     target=row["text"].decode(),
                     source_tokens=source,
                     target_tokens=target,
@@ -135,7 +157,7 @@ class TextToText:
         return explanations
 
     def score(
-        self, texts: Sequence[str], targets: Sequence[str], batch_size: int = 64
+        self, texts: Sequence[Source], targets: Sequence[str], batch_size: int = 64
     ) -> tuple[np.ndarray, np.ndarray]:
         """Log probability of each given target, and its number of subwords, end included."""
         if len(texts) != len(targets):
@@ -143,22 +165,30 @@ class TextToText:
                 "Each text needs one target. "
                 f"Received: {len(texts)} texts and {len(targets)} targets"
             )
-        rows = list(self._rows("score", batch_size, texts, targets))
+        columns = {**self.source_format.columns(texts), "target": list(targets)}
+        rows = list(self._rows("score", batch_size, columns))
         return (
             np.array([row["score"] for row in rows], np.float32),
             np.array([row["tokens"] for row in rows], np.int32),
         )
 
     def _rows(
-        self, signature: str, batch_size: int, *columns: Sequence[str]
+        self, signature: str, batch_size: int, columns: dict[str, list]
     ) -> Iterator[dict[str, Any]]:
-        """Runs a signature in batches of texts of similar length; one dictionary a row."""
+        """Runs a signature in batches of texts of similar length; one dictionary a row.
+
+        Columns that the signature does not take are left out.
+        """
+        names = [spec.name for spec in self.signatures()[signature].input_signature]
+        taken = [columns[name] for name in names]
         # A batch runs for as long as its longest row, so rows of like length go together.
-        order = sorted(range(len(columns[0])), key=lambda i: len(columns[0][i]))
+        texts = [column for column in taken if column and isinstance(column[0], str)]
+        lengths = [sum(map(len, row)) for row in zip(*texts, strict=True)]
+        order = sorted(range(len(lengths)), key=lengths.__getitem__)
         rows: list[dict[str, Any]] = [{}] * len(order)
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
-            arguments = [tf.constant([column[i] for i in chosen]) for column in columns]
+            arguments = [tf.constant([column[i] for i in chosen]) for column in taken]
             outputs = self._run(signature, arguments)
             arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
             for position, row in enumerate(chosen):
@@ -175,23 +205,23 @@ class TextToText:
             self._functions = None
             return self.signatures()[signature](*arguments)
 
-    def _best(self, text):
-        hypotheses = self._generate(text)
+    def _best(self, **columns):
+        hypotheses = self._generate(columns)
         return {
             "text": self.tokenizer.decode_tensor(hypotheses.ids[:, 0]),
             "score": hypotheses.scores[:, 0],
         }
 
-    def _n_best(self, text):
-        hypotheses = self._generate(text)
+    def _n_best(self, **columns):
+        hypotheses = self._generate(columns)
         shape = tf.shape(hypotheses.ids)  # (B, N, T)
         texts = self.tokenizer.decode_tensor(tf.reshape(hypotheses.ids, (-1, shape[2])))
         texts = tf.reshape(texts, (-1, self.generation.beam_size))
         found = hypotheses.scores > IMPOSSIBLE / 2
         return {"text": tf.where(found, texts, ""), "score": hypotheses.scores}
 
-    def _explain(self, text):
-        source = self._source(text)
+    def _explain(self, **columns):
+        source = self._source(columns)
         hypotheses = generate(self.model, source, self.generation, return_attention=True)
         ids = hypotheses.ids[:, 0]
         return {
@@ -202,11 +232,11 @@ class TextToText:
             "attention": hypotheses.attention[:, 0],
         }
 
-    def _score(self, text, target):
+    def _score(self, target, **columns):
         labels = self.tokenizer.encode_tensor(target)
         start = tf.fill([tf.shape(labels)[0], 1], START_ID)
         inputs = {
-            "source": self._source(text),
+            "source": self._source(columns),
             "target": tf.concat([start, labels[:, :-1]], axis=1),
         }
         logits = tf.cast(self.model(inputs, training=False), tf.float32)
@@ -217,8 +247,30 @@ class TextToText:
             "tokens": tf.reduce_sum(counts, axis=1),
         }
 
-    def _source(self, text):
-        return self.tokenizer.encode_tensor(text, self.max_source_length)
+    def _source(self, columns):
+        composed = compose(self.tokenizer, self.source_format, columns, self.max_source_length)
+        return with_end(composed.ids)
 
-    def _generate(self, text):
-        return generate(self.model, self._source(text), self.generation)
+    def _generate(self, columns):
+        return generate(self.model, self._source(columns), self.generation)
+
+
+def _graph_function(
+    method: Callable, inputs: Sequence[SourceInput], *more: tf.TensorSpec
+) -> tf.types.experimental.PolymorphicFunction:
+    """A graph function whose parameters are named as the inputs, which is what clients see."""
+    types = {"length": tf.int32}
+    specs = [
+        *(tf.TensorSpec((None,), types.get(item.kind, tf.string), item.name) for item in inputs),
+        *more,
+    ]
+    names = [spec.name for spec in specs]
+
+    def function(*columns):
+        return method(**dict(zip(names, columns, strict=True)))
+
+    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+    )
+    # The loops are explicit, so there is nothing for autograph to convert.
+    return tf.function(function, input_signature=specs, autograph=False)

@@ -65,6 +65,7 @@ class SubwordTokenizer:
         kind: str = "bpe",
         character_coverage: float = 0.9999,
         max_sentences: int = 1_000_000,
+        symbols: Sequence[str] = (),
     ) -> SubwordTokenizer:
         """Learns at most `vocab_size` pieces from `texts`; fewer where the text has fewer.
 
@@ -74,6 +75,8 @@ class SubwordTokenizer:
             kind: `"bpe"` or `"unigram"`.
             character_coverage: share of the characters that get a piece of their own.
             max_sentences: a larger corpus is sampled down to this many sentences.
+            symbols: marks with an id of their own that no text is ever split into, such as a
+                separator; they are part of `vocab_size`.
         """
         if kind not in ("unigram", "bpe"):
             raise ValueError(f"The kind of subwords is 'unigram' or 'bpe'. Received: kind={kind!r}")
@@ -95,6 +98,7 @@ class SubwordTokenizer:
                 unk_id=UNKNOWN_ID,
                 bos_id=START_ID,
                 eos_id=END_ID,
+                control_symbols=list(symbols),
                 max_sentence_length=100_000,
                 # More threads change the order of sums and with it, now and then, a piece.
                 num_threads=1,
@@ -121,6 +125,16 @@ class SubwordTokenizer:
     @property
     def vocab_size(self) -> int:
         return self._processor.get_piece_size()
+
+    def id_of(self, symbol: str) -> int:
+        """The id of one of the symbols that the tokenizer was trained with."""
+        number = self._processor.piece_to_id(symbol)
+        if number == UNKNOWN_ID:
+            raise ValueError(
+                "The tokenizer was trained without this symbol; train one with symbols=[...]. "
+                f"Received: symbol={symbol!r}"
+            )
+        return number
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         """The ids of each text, without start and end, as int32 arrays."""

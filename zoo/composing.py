@@ -1,0 +1,131 @@
+"""The source ids of a task's inputs, put together in the graph. S is the source length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from .source_format import LENGTHS, SEPARATOR, Source, SourceFormat, length_symbol
+from .tokenizer import END_ID, PAD_ID, SubwordTokenizer
+
+_CHUNK = 2048
+
+
+class Composed(NamedTuple):
+    """Sources in subwords.
+
+    Attributes:
+        ids: ragged int32 (B, None), cut to the limit, without the end id.
+        lengths: int64 (B,), subwords before they were cut.
+    """
+
+    ids: tf.RaggedTensor
+    lengths: tf.Tensor
+
+
+def compose(
+    tokenizer: SubwordTokenizer,
+    source_format: SourceFormat,
+    columns: Mapping[str, tf.Tensor],
+    max_length: int,
+) -> Composed:
+    """Tokenizes the inputs of a format and puts them together.
+
+    Args:
+        tokenizer: has the symbols of the format.
+        source_format: says what stands where, and what is cut.
+        columns: a tensor (B,) for each input, strings or, for lengths, integers; optional ones may
+            be missing.
+        max_length: most subwords, the end id that is added later included.
+    """
+    parts: list[tf.RaggedTensor] = []
+    front: list[tf.RaggedTensor] = []
+    for item in source_format.inputs:
+        column = columns.get(item.name)
+        if column is None:
+            continue
+        if item.kind == "length":
+            front.append(_length_ids(tokenizer, column))
+        elif item.kind == "turns":
+            parts.append(_turn_ids(tokenizer, column, source_format.max_turns))
+        else:
+            ids = tokenizer.graph_tokenizer.tokenize(column)
+            last = item.name == source_format.main
+            parts.append(ids if last else _separated(tokenizer, ids))
+    text = tf.concat(parts, axis=1)
+    heads = tf.concat(front, axis=1) if front else None
+    taken = heads.row_lengths() if heads is not None else 0
+    lengths = text.row_lengths() + taken
+    room = tf.maximum(tf.cast(max_length - 1, tf.int64) - taken, 0)
+    text = _keep(text, room, source_format.keep)
+    return Composed(text if heads is None else tf.concat([heads, text], axis=1), lengths)
+
+
+def with_end(ids: tf.RaggedTensor) -> tf.Tensor:
+    """Ids (B, S), each row ended and padded."""
+    end = tf.fill([ids.nrows(), 1], END_ID)
+    return tf.concat([ids, tf.RaggedTensor.from_tensor(end)], axis=1).to_tensor(PAD_ID)
+
+
+def encode_sources(
+    tokenizer: SubwordTokenizer,
+    source_format: SourceFormat,
+    sources: Sequence[Source],
+    max_length: int,
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """The ids of each source, cut to the limit and without end, and their lengths before it."""
+    rows: list[np.ndarray] = []
+    lengths = []
+    for start in range(0, len(sources), _CHUNK):
+        columns = source_format.columns(sources[start : start + _CHUNK])
+        tensors = {name: tf.constant(column) for name, column in columns.items()}
+        try:
+            composed = compose(tokenizer, source_format, tensors, max_length)
+        except tf.errors.NotFoundError:  # TensorFlow dropped the resource when seeds were set
+            tokenizer = SubwordTokenizer(tokenizer.model)
+            composed = compose(tokenizer, source_format, tensors, max_length)
+        flat = composed.ids.values.numpy()
+        rows += np.split(flat, composed.ids.row_splits.numpy()[1:-1])
+        lengths.append(composed.lengths.numpy())
+    return rows, np.concatenate(lengths)
+
+
+def _length_ids(tokenizer: SubwordTokenizer, lengths: tf.Tensor) -> tf.RaggedTensor:
+    """The symbol of each wish (B, 1); none (B, 0) where it is 0."""
+    symbols = tf.constant([tokenizer.id_of(length_symbol(length)) for length in LENGTHS])
+    lengths = tf.cast(lengths, tf.int32)
+    chosen = tf.searchsorted(tf.constant(LENGTHS), lengths, side="right") - 1
+    ids = tf.gather(symbols, tf.maximum(chosen, 0))[:, None]
+    return tf.ragged.boolean_mask(ids, (lengths > 0)[:, None])
+
+
+def _turn_ids(tokenizer: SubwordTokenizer, history: tf.Tensor, max_turns: int) -> tf.RaggedTensor:
+    """The newest turns of each history (B,), a separator after each."""
+    lines = tf.strings.split(history, "\n")  # (B, turns)
+    lines = tf.ragged.boolean_mask(lines, tf.strings.length(tf.strings.strip(lines)) > 0)
+    lines = lines[:, -max_turns:] if max_turns else lines[:, :0]
+    turns = _separated(tokenizer, tokenizer.graph_tokenizer.tokenize(lines.values))
+    splits = tf.gather(turns.row_splits, lines.row_splits)
+    return tf.RaggedTensor.from_row_splits(turns.values, splits, validate=False)
+
+
+def _separated(tokenizer: SubwordTokenizer, ids: tf.RaggedTensor) -> tf.RaggedTensor:
+    """The rows that are not empty, a separator after each."""
+    mark = tf.fill([ids.nrows(), 1], tokenizer.id_of(SEPARATOR))
+    marks = tf.ragged.boolean_mask(mark, (ids.row_lengths() > 0)[:, None])
+    return tf.concat([ids, marks], axis=1)
+
+
+def _keep(ids: tf.RaggedTensor, room: tf.Tensor, keep: str) -> tf.RaggedTensor:
+    """At most `room` ids of each row, from its start or its end."""
+    places = tf.ragged.range(ids.row_lengths())  # the number of each id in its row
+    room = tf.broadcast_to(room, tf.shape(ids.row_lengths(), tf.int64))
+    rows = ids.value_rowids()
+    if keep == "end":
+        kept = places.values >= tf.gather(ids.row_lengths() - room, rows)
+    else:
+        kept = places.values < tf.gather(room, rows)
+    return tf.ragged.boolean_mask(ids, ids.with_values(kept))
