@@ -36,6 +36,18 @@ def tracked_files(suffix=""):
     return [path for path in paths if path.suffix == suffix and (CHECKOUT / path).is_file()]
 
 
+def data_files():
+    """The files beside modules that come with a package, as `package_data` lists them."""
+    found = set()
+    for package, patterns in SETTINGS["options.package_data"].items():
+        folder = CHECKOUT.joinpath(*package.split(".")[1:])
+        for pattern in patterns.split():
+            matches = {path for path in folder.glob(pattern) if path.is_file()}
+            assert matches, f"{package} has no file {pattern}"
+            found |= {path.relative_to(CHECKOUT) for path in matches}
+    return found
+
+
 def modules():
     """Every module that should be in the wheel, as a path from the checkout."""
     return {path for path in tracked_files(".py") if path.parts[0] not in NOT_PACKAGES}
@@ -101,7 +113,7 @@ def built(tmp_path_factory):
     folder = tmp_path_factory.mktemp("built")
     source = folder / "source"
     kept = {"setup.cfg", "pyproject.toml", "README.md", "LICENSE"}
-    for path in {*tracked_files(".py"), *map(Path, kept)}:
+    for path in {*tracked_files(".py"), *data_files(), *map(Path, kept)}:
         target = source / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes((CHECKOUT / path).read_bytes())
@@ -118,7 +130,7 @@ def test_wheel_has_every_module_and_nothing_else(built):
     (wheel,) = built.glob("*.whl")
     names = {Path(name) for name in zipfile.ZipFile(wheel).namelist()}
     names = {name for name in names if ".dist-info" not in name.parts[0]}
-    assert names == {Path("attention_zoo") / path for path in modules()}
+    assert names == {Path("attention_zoo") / path for path in modules() | data_files()}
 
 
 def test_wheel_carries_its_licence(built):
