@@ -11,6 +11,10 @@ import contextlib
 import ctypes
 import functools
 import importlib.util
+
+# Before the libraries of TensorFlow are opened: they have functions of the same names as those of
+# OpenSSL, and whatever is loaded later takes theirs, which fails.
+import ssl  # noqa: F401
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -241,14 +241,11 @@ def test_labels_are_added_to_those_that_are_there(tmp_path):
 def test_the_command_serves_without_loading_tensorflow(exported):
     """Both interfaces, asked; then the modules that the process has loaded."""
     code = (
-        "import sys, threading\n"
+        "import atexit, sys\n"
         "from attention_zoo.recipes import cli\n"
-        "import attention_zoo.serving.server as server\n"
-        "stop = server.ModelServer.stop\n"
-        "async def say(self, *given):\n"
-        "    await stop(self, *given)\n"
+        "def say():\n"
         "    print('modules', 'tensorflow' in sys.modules, 'keras' in sys.modules, flush=True)\n"
-        "server.ModelServer.stop = say\n"
+        "atexit.register(say)\n"
         "cli.main(['serve', sys.argv[1], '--rest-port=0', '--grpc-port=0', '--server=local'])\n"
     )
     start = time.monotonic()
