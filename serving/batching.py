@@ -18,10 +18,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .errors import Code, ServingError, invalid_argument
+from .merging import Arrays, check_output, merge, num_rows
 from .session import SavedModelSession, Signature
 
-Arrays = dict[str, np.ndarray]
 Key = tuple
+# A batch of less than half the usual rows waits for more, for a tenth of the time of the usual one.
+_FEW = 0.7
+_SHARE = 0.15
+_FADE = 0.75
+_WORTH_SHARING = 16  # rows in each part, where a batch is run in parts by threads that are free
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,10 @@ class BatchingSession:
     It has the interface of `SavedModelSession`, and `submit`, which does not wait. A request whose
     batch fails is run again alone, so that nobody gets an error for what a neighbour sent.
 
+    Clients that were answered together ask again together, one after the other. Whoever ran with
+    the first of them at once would run small batches for ever; so after a large batch, a small one
+    waits a moment for the others. A client that is alone never waits.
+
     Args:
         session: runs the batches, and is closed with this one.
         parameters: how requests are put together.
@@ -127,6 +136,9 @@ class BatchingSession:
         self._waiting: collections.deque[_Batch] = collections.deque()
         self._open: dict[Key, _Batch] = {}
         self._closing = False
+        self._idle = 0
+        self._usual_rows = 0.0
+        self._usual_seconds = 0.0
         num_threads = self._parameters.num_batch_threads or os.cpu_count() or 1
         self._threads = [
             threading.Thread(target=self._work, name="attention-zoo-batch", daemon=True)
@@ -161,7 +173,7 @@ class BatchingSession:
             ServingError: if the request cannot be put into a batch, or too many wait.
         """
         arrays = {name: np.asarray(array) for name, array in inputs.items()}
-        rows = _num_rows(arrays)
+        rows = num_rows(arrays)
         limit = self._parameters.max_batch_size
         if rows > limit:
             raise invalid_argument(
@@ -186,7 +198,8 @@ class BatchingSession:
                 self._waiting.append(batch)
             batch.tasks.append(task)
             batch.rows += rows
-            self._condition.notify()
+            if batch.rows == rows or self._is_large(batch) or self._is_closed(batch):
+                self._condition.notify()
         return task.result
 
     def run(
@@ -219,15 +232,38 @@ class BatchingSession:
                 now = time.monotonic()
                 for batch in self._waiting:
                     due = batch.opened + patience
+                    if not self._is_large(batch):
+                        due = max(due, batch.opened + _SHARE * self._usual_seconds)
                     if self._closing or self._is_closed(batch) or now >= due:
                         self._waiting.remove(batch)
                         if self._open.get(batch.key) is batch:
                             del self._open[batch.key]
+                            self._usual_rows = max(batch.rows, _FADE * self._usual_rows)
+                            return self._share_out(batch)
                         return batch
                     wait = due - now if wait is None else min(wait, due - now)
                 if self._closing:
                     return None
+                self._idle += 1
                 self._condition.wait(wait)
+                self._idle -= 1
+
+    def _share_out(self, batch: _Batch) -> _Batch:
+        """Leaves a part of a large batch to each thread that has nothing to do."""
+        parts = min(self._idle + 1, batch.rows // _WORTH_SHARING, len(batch.tasks))
+        if parts < 2:
+            return batch
+        for part in range(1, parts):
+            tasks = batch.tasks[part::parts]
+            rows = sum(task.rows for task in tasks)
+            self._waiting.appendleft(_Batch(batch.key, batch.opened, tasks, rows))
+            self._condition.notify()
+        tasks = batch.tasks[::parts]
+        return _Batch(batch.key, batch.opened, tasks, sum(task.rows for task in tasks))
+
+    def _is_large(self, batch: _Batch) -> bool:
+        """Whether a batch is about as large as those before it."""
+        return batch.rows >= _FEW * self._usual_rows
 
     def _is_closed(self, batch: _Batch) -> bool:
         """Whether nothing more can come into a batch."""
@@ -271,7 +307,7 @@ class BatchingSession:
         rows = sum(task.rows for task in tasks)
         size = self._parameters.padded_size(rows)
         merged = {
-            name: _merge([task.inputs[name] for task in tasks], size - rows)
+            name: merge([task.inputs[name] for task in tasks], size - rows)
             for name in tasks[0].inputs
         }
         self._observer.processed(size, size - rows)
@@ -280,9 +316,13 @@ class BatchingSession:
         if all(deadline is not None for deadline in deadlines):
             # Until the last one has no more use for the result.
             timeout = max(0.001, max(d for d in deadlines if d is not None) - time.monotonic())
+        start_time = time.monotonic()
         outputs = self._session.run(key[0], merged, key[1], timeout)
+        seconds = time.monotonic() - start_time
+        # Of the large ones among the last batches; whoever is alone soon waits no more.
+        self._usual_seconds = max(seconds, _FADE * self._usual_seconds)
         for array in outputs.values():
-            _check_output(array, size)
+            check_output(array, size)
         start = 0
         for task in tasks:
             stop = start + task.rows
@@ -297,47 +337,3 @@ class BatchingSession:
         for thread in self._threads:
             thread.join()
         self._session.close()
-
-
-def _num_rows(arrays: Arrays) -> int:
-    if not arrays:
-        raise invalid_argument("Batching Run() must have at least one input tensor")
-    sizes = set()
-    for array in arrays.values():
-        if array.ndim == 0:
-            raise invalid_argument("Batching Run() input tensors must have at least one dimension")
-        sizes.add(len(array))
-    if len(sizes) != 1:
-        raise invalid_argument("Batching Run() input tensors must have equal 0th-dimension size")
-    return sizes.pop()
-
-
-def _merge(arrays: Sequence[np.ndarray], padding: int) -> np.ndarray:
-    if len({array.shape[1:] for array in arrays}) > 1:
-        shape = np.max([array.shape[1:] for array in arrays], axis=0)
-        arrays = [_pad(array, shape) for array in arrays]
-    parts = list(arrays)
-    if padding:
-        parts.extend([parts[0][:1]] * padding)
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-def _pad(array: np.ndarray, shape: np.ndarray) -> np.ndarray:
-    """An array filled up to `shape` beyond its rows, with its first value."""
-    if array.size == 0:
-        return np.zeros((len(array), *shape), array.dtype)
-    padded = np.empty((len(array), *shape), array.dtype)
-    padded[...] = array.flat[0]
-    padded[tuple(slice(size) for size in array.shape)] = array
-    return padded
-
-
-def _check_output(array: np.ndarray, rows: int) -> None:
-    if array.ndim == 0:
-        raise ServingError(Code.FAILED_PRECONDITION, "Batched output tensor has 0 dimensions")
-    if len(array) != rows:
-        raise ServingError(
-            Code.FAILED_PRECONDITION,
-            "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension "
-            "sizes of the input tensors",
-        )

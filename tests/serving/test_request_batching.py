@@ -285,3 +285,35 @@ def test_many_threads_each_get_their_own_rows(make):
 def test_impossible_parameters(parameters, message):
     with pytest.raises(ValueError, match=message):
         BatchingParameters(**parameters)
+
+
+def test_threads_that_are_free_share_a_large_batch(make, recorder):
+    session = make(num_batch_threads=2, batch_timeout_micros=100_000)
+    time.sleep(0.05)  # both threads wait
+    futures = [session.submit("f", x(float(value))) for value in range(20, 60)]
+    for value, future in zip(range(20, 60), futures, strict=True):
+        assert future.result(10)["y"].tolist() == [float(value * value)]
+    assert [len(batch["x"]) for batch in recorder.batches] == [20, 20]
+
+
+def test_a_small_batch_after_a_large_one_waits_for_the_others(make, recorder):
+    session = make(batch_timeout_micros=0)
+    session._usual_rows, session._usual_seconds = 30.0, 4.0  # as after a large and slow batch
+    first = session.submit("f", x(1.0))
+    time.sleep(0.1)
+    assert not recorder.batches
+    others = [session.submit("f", x(2.0)) for _ in range(24)]
+    assert first.result(10)["y"].tolist() == [1.0]
+    assert all(future.result(10)["y"].tolist() == [4.0] for future in others)
+    assert len(recorder.batches[0]["x"]) > 20
+
+
+def test_a_client_that_is_alone_soon_waits_no_more(make, recorder):
+    session = make()
+    session._usual_rows, session._usual_seconds = 64.0, 0.2
+    for _ in range(20):
+        session.run("f", x(1.0))
+    start = time.monotonic()
+    session.run("f", x(1.0))
+    assert time.monotonic() - start < 0.02
+    assert session._usual_rows < 1.5

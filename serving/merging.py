@@ -1,0 +1,62 @@
+"""Requests put together and replies taken apart: the arrays of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .errors import Code, ServingError, invalid_argument
+
+Arrays = dict[str, np.ndarray]
+
+
+def num_rows(arrays: Arrays) -> int:
+    """The rows of a request.
+
+    Raises:
+        ServingError: if its inputs have none, or not the same number of them.
+    """
+    if not arrays:
+        raise invalid_argument("Batching Run() must have at least one input tensor")
+    sizes = set()
+    for array in arrays.values():
+        if array.ndim == 0:
+            raise invalid_argument("Batching Run() input tensors must have at least one dimension")
+        sizes.add(len(array))
+    if len(sizes) != 1:
+        raise invalid_argument("Batching Run() input tensors must have equal 0th-dimension size")
+    return sizes.pop()
+
+
+def merge(arrays: Sequence[np.ndarray], padding: int) -> np.ndarray:
+    """The rows of all arrays, and `padding` copies of the first one."""
+    if len({array.shape[1:] for array in arrays}) > 1:
+        shape = np.max([array.shape[1:] for array in arrays], axis=0)
+        arrays = [_pad(array, shape) for array in arrays]
+    parts = list(arrays)
+    if padding:
+        parts.extend([parts[0][:1]] * padding)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def _pad(array: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """An array filled up to `shape` beyond its rows, with its first value."""
+    if array.size == 0:
+        return np.zeros((len(array), *shape), array.dtype)
+    padded = np.empty((len(array), *shape), array.dtype)
+    padded[...] = array.flat[0]
+    padded[tuple(slice(size) for size in array.shape)] = array
+    return padded
+
+
+def check_output(array: np.ndarray, rows: int) -> None:
+    """Refuses an output that cannot be given back row by row."""
+    if array.ndim == 0:
+        raise ServingError(Code.FAILED_PRECONDITION, "Batched output tensor has 0 dimensions")
+    if len(array) != rows:
+        raise ServingError(
+            Code.FAILED_PRECONDITION,
+            "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension "
+            "sizes of the input tensors",
+        )
