@@ -7,7 +7,7 @@ from keras import ops
 
 from .attention import Memory, check_shapes
 from .heads import split_heads
-from .masks import as_mask, combine_masks, places
+from .masks import combine_masks, places
 from .qkv import QKVAttention
 
 
@@ -111,10 +111,16 @@ class SelfAttention(QKVAttention):
         )
         return (context, weights) if return_attention_scores else context
 
-    def initial_cache(self, batch_size, max_length) -> Memory:
-        """A cache without any step: keys `(B, Hkv, S, K)`, values `(B, Hkv, S, V)`, S the most.
+    def initial_cache(self, batch_size, max_length=None) -> Memory:
+        """A cache without any step: keys `(B, Hkv, S, K)`, values `(B, Hkv, S, V)`.
 
         Every part has the batch first, so that beams are reordered by a gather along axis 0.
+
+        Args:
+            batch_size: how many sequences B.
+            max_length: S, the most steps there will be, where all shapes have to stay the same, as
+                under XLA. If `None` the cache begins empty and grows with the steps: no step
+                reads or moves places that are empty yet.
         """
         if not self.causal:
             raise ValueError(
@@ -122,51 +128,64 @@ class SelfAttention(QKVAttention):
                 "nothing to keep. Decoding needs SelfAttention(..., causal=True). Received: "
                 "causal=False"
             )
-        shape = (batch_size, self.num_kv_heads, max_length)
+        shape = (batch_size, self.num_kv_heads, max_length or 0)
         return Memory(
             ops.zeros((*shape, self.key_dim), dtype=self.compute_dtype),
             ops.zeros((*shape, self.value_dim), dtype=self.compute_dtype),
-            ops.zeros((batch_size, max_length), dtype="bool"),
+            None if max_length is None else ops.zeros((batch_size, max_length), dtype="bool"),
         )
 
-    def step(self, inputs, cache: Memory, index, mask=None, training=None):
+    def step(self, inputs, cache: Memory, index=None, mask=None, training=None):
         """Goes on from `cache` by the positions of `inputs`, usually one.
 
         Args:
             inputs: `(B, T, D)`, the positions `index` to `index + T - 1`.
             cache: what `initial_cache` or the step before returned.
             index: how many positions came before, a number or a scalar tensor. It is the caller
-                who sees to it that `index + T` stays within the `max_length` of the cache.
+                who sees to it that `index + T` stays within the `max_length` of the cache. `None`
+                for a cache that grows, which knows it.
             mask: boolean `(B, T)`, False for padding.
             training: whether dropout is on.
 
         Returns:
-            `(outputs, weights, cache)`: `(B, T, output_dim)`, `(B, H, T, max_length)`, and the
-            cache for the next step.
+            `(outputs, weights, cache)`: `(B, T, output_dim)`, `(B, H, T, S)` with S the positions
+            of the cache, and the cache for the next step.
         """
-        query, new = self._project_all(inputs, mask, index)
-        length, max_length = ops.shape(query)[2], ops.shape(cache.keys)[2]
-        if isinstance(index, int) and isinstance(length, int) and index + length > max_length:
-            raise ValueError(
-                f"{self.name}: the cache is too short for this step; ask `initial_cache` for more "
-                f"positions. Received: index={index}, steps={length}, max_length={max_length}"
-            )
-        valid = ops.ones(ops.shape(inputs)[:2], dtype="bool") if mask is None else as_mask(mask)
-        cache = Memory(
-            _write(cache.keys, new.keys, index, axis=2),
-            _write(cache.values, new.values, index, axis=2),
-            _write(cache.mask, valid, index, axis=1),
-        )
+        if index is None:
+            start = ops.shape(cache.keys)[2]
+            query, new = self._project_all(inputs, mask, start)
+            cache = _grown(cache, new)
+        else:
+            start = index
+            query, new = self._project_all(inputs, mask, start)
+            cache = self._written(cache, new, index)
         # One position needs no causal mask: the cache holds nothing that comes after it.
+        length = ops.shape(query)[2]
         sight = self._sight(
             query,
             cache,
             combine_masks(mask),
             causal=length != 1,
-            query_places=places(length, index),
+            query_places=places(length, start),
         )
         context, weights = self._attend_with(query, cache, sight, training)
         return context, weights, cache
+
+    def _written(self, cache, new, index):
+        """The cache of fixed length with new positions in their places."""
+        length, max_length = ops.shape(new.keys)[2], ops.shape(cache.keys)[2]
+        if isinstance(index, int) and isinstance(length, int) and index + length > max_length:
+            raise ValueError(
+                f"{self.name}: the cache is too short for this step; ask `initial_cache` for more "
+                f"positions. Received: index={index}, steps={length}, max_length={max_length}"
+            )
+        batch_size = ops.shape(new.keys)[0]
+        valid = ops.ones((batch_size, length), dtype="bool") if new.mask is None else new.mask
+        return Memory(
+            _write(cache.keys, new.keys, index, axis=2),
+            _write(cache.values, new.values, index, axis=2),
+            _write(cache.mask, valid, index, axis=1),
+        )
 
     def compute_output_shape(self, inputs_shape, *other_shapes):
         return super().compute_output_shape(inputs_shape, inputs_shape)
@@ -212,6 +231,21 @@ class SelfAttention(QKVAttention):
         columns = slice(start, start + self._widths()[place])
         kernel, bias = super()._projection("qkv")
         return kernel[:, columns], None if bias is None else bias[columns]
+
+
+def _grown(cache, new):
+    """The cache with new positions behind those that it has; without a mask all are valid."""
+    mask = None
+    if cache.mask is not None or new.mask is not None:
+        masks = [
+            ops.ones((ops.shape(part.keys)[0], ops.shape(part.keys)[2]), dtype="bool")
+            if part.mask is None
+            else part.mask
+            for part in (cache, new)
+        ]
+        mask = ops.concatenate(masks, axis=1)
+    keys = ops.concatenate([cache.keys, new.keys], axis=2)
+    return Memory(keys, ops.concatenate([cache.values, new.values], axis=2), mask)
 
 
 def _write(cache, new, index, axis):

@@ -159,7 +159,7 @@ class TransformerDecoderBlock(_Block):
     >>> block.build(target.shape)
     >>> memory = block.project(source_states, mask=source_mask)       # once for a source
     >>> x, weights = block(target, memory)                            # all steps, or
-    >>> x, weights, cache = block.step(x, block.initial_cache(B, 64), 0, memory)   # one by one
+    >>> x, weights, cache = block.step(x, block.initial_cache(B), memory)   # one by one
 
     Reference: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762
     """
@@ -190,18 +190,18 @@ class TransformerDecoderBlock(_Block):
         (x,) = self._residual(inputs, self._attention_norm, attend, training)
         return self._attend_and_feed(x, memory, training)
 
-    def initial_cache(self, batch_size, max_length) -> Memory:
-        """A cache for `max_length` steps of `batch_size` sequences."""
+    def initial_cache(self, batch_size, max_length=None) -> Memory:
+        """A cache for `batch_size` sequences; see `SelfAttention.initial_cache`."""
         return self.self_attention.initial_cache(batch_size, max_length)
 
-    def step(self, inputs, cache: Memory, index, memory: Memory):
+    def step(self, inputs, cache: Memory, memory: Memory, index=None):
         """One step of the N hypotheses of each source.
 
         Args:
             inputs: (B, N, D), the new position of each hypothesis.
             cache: of B N sequences, hypotheses of one source side by side.
-            index: how many steps came before.
             memory: of B sources.
+            index: how many steps came before; `None` for a cache that grows.
 
         Returns:
             (B, N, D), the weights over the source (B, H, N, S), and the cache for the next step.

@@ -13,7 +13,7 @@ from .candidates import Candidates, candidates, without_repeated_ngrams
 from .generation import IMPOSSIBLE, GenerationOptions, Hypotheses
 from .model import Seq2SeqModel
 from .phases import run_in_phases, scatter_rows
-from .prefixes import forced_ids, prefix_lengths
+from .prefixes import forced_ids, with_room_for
 from .tokenizer import END_ID, PAD_ID, START_ID
 
 
@@ -41,7 +41,7 @@ class _Rows(NamedTuple):
     finished: _Finished
     limits: tf.Tensor  # (R,), most subwords
     fewest: tf.Tensor  # (R,), before the end
-    prefix: tf.Tensor  # (R, P), ids to begin with
+    prefix: Any  # (R, P), ids to begin with, or ()
     mask: tf.Tensor  # (R, S), the source that is to be covered
 
 
@@ -70,18 +70,17 @@ def beam_search(
     Reference: Wu et al. 2016, https://arxiv.org/abs/1609.08144, section 7
     """
     batch = tf.shape(source)[0]
-    prefix = tf.zeros([batch, 0], tf.int32) if prefix is None else prefix
-    limits = tf.maximum(options.length_limits(source), prefix_lengths(prefix) + 1)
+    limits = with_room_for(prefix, options.length_limits(source))
     steps = tf.maximum(tf.reduce_max(limits), 1)  # also of a batch without rows
     memory = model.encode(source)
 
     def advance(t, places, memory, state, rows: _Rows, history: _History):
         logits, state, attention = model.step(rows.live.tokens, state, memory)
         found = _candidates(logits, t, rows, options)
-        forced, is_forced = forced_ids(rows.prefix, t)
-        finished = _add_finished(rows, found.end_log_p, attention, t, is_forced, options)
+        if prefix is not None:
+            found = _force(found, logits, rows, t)
+        finished = _add_finished(rows, found.end_log_p, attention, t, options)
         live, parents = _go_on(rows, found, options.beam_size)
-        live, parents = _force(live, parents, rows, logits, found, forced, is_forced)
         live = _remember(live, rows.live, parents, attention, t)
         rows = rows._replace(live=live, finished=finished)
         live = live._replace(log_p=_without_hope(rows, t, options))
@@ -119,6 +118,7 @@ def _first_rows(source, options: GenerationOptions, limits, steps, prefix) -> _R
         tf.zeros([batch, beams, tf.shape(source)[1]]) if options.coverage_penalty else (),
     )
     finished = _Finished(tf.fill([batch, beams], IMPOSSIBLE), zeros, zeros)
+    prefix = () if prefix is None else prefix
     return _Rows(live, finished, limits, options.fewest(source), prefix, source != PAD_ID)
 
 
@@ -130,9 +130,20 @@ def _candidates(logits, t, rows: _Rows, options: GenerationOptions) -> Candidate
     return candidates(logits, options.beam_size, t >= rows.fewest, options, allowed)
 
 
-def _add_finished(
-    rows: _Rows, end_log_p, attention, t, is_forced, options: GenerationOptions
-) -> _Finished:
+def _force(found: Candidates, logits, rows: _Rows, t) -> Candidates:
+    """Where a prefix goes on, its subword is the one candidate of each hypothesis."""
+    ids, is_forced = forced_ids(rows.prefix, t)
+    here = is_forced[:, None]
+    log_p = tf.cast(tf.gather(logits, ids, axis=2, batch_dims=1), tf.float32) - found.log_total
+    first = tf.range(found.tokens.shape[-1]) == 0
+    return found._replace(
+        tokens=tf.where(here[..., None], ids[:, None, None], found.tokens),
+        log_p=tf.where(here[..., None], tf.where(first, log_p[..., None], IMPOSSIBLE), found.log_p),
+        end_log_p=tf.where(here, IMPOSSIBLE, found.end_log_p),
+    )
+
+
+def _add_finished(rows: _Rows, end_log_p, attention, t, options: GenerationOptions) -> _Finished:
     """The N best of those finished before and the N live ones ended now."""
     finished, beams = rows.finished, options.beam_size
     log_p = end_log_p + rows.live.log_p
@@ -141,8 +152,7 @@ def _add_finished(
         covered = rows.live.covered + tf.cast(attention, tf.float32)
         scores += options.coverage_penalty * _coverage(covered, rows.mask)
     # What was ruled out must stay below all that was not, whatever it is divided by.
-    possible = (log_p > IMPOSSIBLE / 2) & ~is_forced[:, None]
-    scores = tf.where(possible, scores, IMPOSSIBLE)
+    scores = tf.where(log_p > IMPOSSIBLE / 2, scores, IMPOSSIBLE)
     scores, best = tf.math.top_k(tf.concat([finished.scores, scores], axis=1), beams)
     ends = tf.concat([finished.ends, tf.fill(tf.shape(log_p), t)], axis=1)
     came_from = tf.zeros_like(finished.beams) + tf.range(beams)
@@ -165,22 +175,6 @@ def _go_on(rows: _Rows, found: Candidates, beams: int) -> tuple[_Live, tf.Tensor
     log_p, chosen = tf.math.top_k(log_p, beams)
     tokens = tf.gather(tf.reshape(found.tokens, (-1, beams * each)), chosen, batch_dims=1)
     return rows.live._replace(tokens=tokens, log_p=tf.maximum(log_p, IMPOSSIBLE)), chosen // each
-
-
-def _force(live: _Live, parents, rows: _Rows, logits, found: Candidates, forced, is_forced):
-    """Where a prefix goes on, its subword alone, in the first beam."""
-    if rows.prefix.shape[1] == 0:
-        return live, parents
-    log_p = tf.gather(tf.cast(logits[:, 0], tf.float32), forced, batch_dims=1)
-    log_p += rows.live.log_p[:, 0] - found.log_total[:, 0]
-    first = tf.range(live.tokens.shape[1]) == 0
-    log_p = tf.where(first, log_p[:, None], IMPOSSIBLE)
-    here = is_forced[:, None]
-    live = live._replace(
-        tokens=tf.where(here, forced[:, None], live.tokens),
-        log_p=tf.where(here, log_p, live.log_p),
-    )
-    return live, tf.where(here, 0, parents)
 
 
 def _remember(live: _Live, before: _Live, parents, attention, t) -> _Live:

@@ -103,7 +103,7 @@ def _while(condition: Callable, body: Callable, variables: tuple, steps: tf.Tens
 
 
 def _invariant(x: Any) -> tf.TensorShape:
-    """Rows leave; all other dimensions stay, where they are known at all."""
+    """Rows leave, and what begins empty grows; all other dimensions stay, where they are known."""
     if isinstance(x, tf.TensorArray) or not len(x.shape):
         return tf.TensorShape([])
-    return tf.TensorShape([None, *x.shape[1:]])
+    return tf.TensorShape([None, *(size or None for size in x.shape[1:])])

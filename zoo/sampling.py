@@ -13,7 +13,7 @@ from .candidates import is_subword, without_repeated_ngrams
 from .generation import IMPOSSIBLE, GenerationOptions, Hypotheses
 from .model import Seq2SeqModel
 from .phases import run_in_phases, scatter_rows
-from .prefixes import forced_ids, prefix_lengths
+from .prefixes import forced_ids, with_room_for
 from .tokenizer import END_ID, PAD_ID, START_ID
 
 
@@ -26,7 +26,7 @@ class _Rows(NamedTuple):
     written: Any  # (R, N, T), or () where nobody asks
     limits: tf.Tensor  # (R,), most subwords
     fewest: tf.Tensor  # (R,), before the end
-    prefix: tf.Tensor  # (R, P), ids to begin with
+    prefix: Any  # (R, P), ids to begin with, or ()
 
 
 def write_one_by_one(
@@ -43,8 +43,7 @@ def write_one_by_one(
     """
     count = options.beam_size if options.do_sample else 1
     batch = tf.shape(source)[0]
-    prefix = tf.zeros([batch, 0], tf.int32) if prefix is None else prefix
-    limits = tf.maximum(options.length_limits(source), prefix_lengths(prefix) + 1)
+    limits = with_room_for(prefix, options.length_limits(source))
     steps = tf.maximum(tf.reduce_max(limits), 1)  # also of a batch without rows
     memory = model.encode(source)
 
@@ -78,7 +77,7 @@ def write_one_by_one(
         tf.zeros([batch, count, steps], tf.int32) if options.no_repeat_ngram else (),
         limits,
         options.fewest(source),
-        prefix,
+        () if prefix is None else prefix,
     )
     looked_at = tf.TensorArray(tf.float32, size=steps) if return_attention else ()
     t, (log_p, lengths), (ids, looked_at) = run_in_phases(
@@ -113,8 +112,9 @@ def _next(logits, t, rows: _Rows, options: GenerationOptions) -> tuple[tf.Tensor
         allowed = without_repeated_ngrams(allowed, rows.written, t, options.no_repeat_ngram)
     chosen = draw(allowed, options) if options.do_sample else tf.argmax(allowed, -1, tf.int32)
     chosen = tf.where((t + 1 >= rows.limits)[:, None], END_ID, chosen)
-    forced, is_forced = forced_ids(rows.prefix, t)
-    chosen = tf.where(is_forced[:, None], forced[:, None], chosen)
+    if not isinstance(rows.prefix, tuple):
+        forced, is_forced = forced_ids(rows.prefix, t)
+        chosen = tf.where(is_forced[:, None], forced[:, None], chosen)
     log_p = tf.gather(logits, chosen, batch_dims=2) - tf.reduce_logsumexp(logits, axis=-1)
     return chosen, log_p
 

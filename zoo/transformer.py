@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from ..layers.attention import Memory
 from ..layers.transformer import TransformerDecoderBlock, TransformerEncoderBlock
 from .model import Nest, Seq2SeqModel, check_arguments
 from .tokenizer import PAD_ID
@@ -29,7 +30,7 @@ class TransformerState(NamedTuple):
     """Where the decoder stands.
 
     Attributes:
-        caches: keys and values of what was written, for each block, with B N rows.
+        caches: keys and values of what was written, for each block, with B N rows; they grow.
         index: how many steps were made.
     """
 
@@ -171,10 +172,8 @@ class TransformerSeq2Seq(Seq2SeqModel):
         return TransformerMemory(tuple(b.project(x, mask) for b in self.decoder_blocks), mask)
 
     def start(self, memory, num_beams=1, max_steps=None):
-        if max_steps is None:
-            max_steps = self.config["max_length"]
         rows = tf.shape(memory.mask)[0] * num_beams
-        caches = tuple(block.initial_cache(rows, max_steps) for block in self.decoder_blocks)
+        caches = tuple(block.initial_cache(rows)[:2] for block in self.decoder_blocks)
         return TransformerState(caches, tf.constant(0))
 
     def step(self, token_ids, state, memory):
@@ -183,8 +182,8 @@ class TransformerSeq2Seq(Seq2SeqModel):
         for block, cache, source in zip(
             self.decoder_blocks, state.caches, memory.blocks, strict=True
         ):
-            x, weights, cache = block.step(x, cache, state.index, source)
-            caches.append(cache)
+            x, weights, cache = block.step(x, Memory(cache[0], cache[1], None), source)
+            caches.append(cache[:2])
         logits = self.logits(self._normalized(x, 1))
         state = TransformerState(tuple(caches), state.index + 1)
         return logits, state, tf.reduce_mean(weights, axis=1)
@@ -196,7 +195,7 @@ class TransformerSeq2Seq(Seq2SeqModel):
         return state._replace(caches=caches)
 
     def select(self, memory, state, rows):
-        beams = tf.shape(state.caches[0].mask)[0] // tf.maximum(tf.shape(memory.mask)[0], 1)
+        beams = tf.shape(state.caches[0][0])[0] // tf.maximum(tf.shape(memory.mask)[0], 1)
         memory = tf.nest.map_structure(lambda x: tf.gather(x, rows), memory)
         rows = tf.reshape(rows[:, None] * beams + tf.range(beams), [-1])
         caches = tf.nest.map_structure(lambda x: tf.gather(x, rows), state.caches)

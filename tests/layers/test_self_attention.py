@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 from numeric import array, check_gradients, random_weights
 
-from attention_zoo.layers import QKVAttention, SelfAttention
+from attention_zoo.layers import QKVAttention, RotaryPositions, SelfAttention
 
 RANDOM = np.random.default_rng(0)
 INPUTS = RANDOM.normal(size=(2, 5, 6)).astype("float32")
@@ -66,6 +66,25 @@ def test_steps_of_any_length_equal_the_whole(num_kv_heads):
             )
             assert (array(weights)[..., 5:] == 0).all()
             start += length
+
+
+@pytest.mark.parametrize("masked_from", [0, 2, 9])
+@pytest.mark.parametrize("options", [{}, {"positions": RotaryPositions(), "sliding_window": 2}])
+def test_a_cache_that_grows_equals_the_whole(options, masked_from):
+    layer = built(causal=True, key_dim=4, **options)
+    mask = np.where(np.arange(5) < masked_from, True, MASK)
+    expected, expected_weights = layer(INPUTS, mask=mask, return_attention_scores=True)
+    for lengths in ((1, 1, 1, 1, 1), (2, 3), (3, 1, 1)):
+        cache, start = layer.initial_cache(2), 0
+        for length in lengths:
+            part = slice(start, start + length)
+            given = {"mask": mask[:, part]} if start >= masked_from else {}
+            outputs, weights, cache = layer.step(INPUTS[:, part], cache, **given)
+            start += length
+            np.testing.assert_allclose(array(outputs), array(expected)[:, part], atol=1e-5)
+            np.testing.assert_allclose(
+                array(weights), array(expected_weights)[:, :, part, :start], atol=1e-6
+            )
 
 
 def test_a_step_takes_its_place_as_a_tensor_and_leaves_the_old_cache_alone():
