@@ -167,6 +167,7 @@ def test_a_pipeline_whose_tokenizer_tensorflow_has_dropped(monkeypatch, tmp_path
     findings = []
     monkeypatch.setattr(export_module, "check_in_clean_process", lambda *_: [report])
     monkeypatch.setattr(export_module, "_write", lambda pipeline, path: path.mkdir() or {})
+    monkeypatch.setattr(export_module, "write_seal", lambda folder: None)
     monkeypatch.setattr(export_module, "render_card", lambda *_: "")
     assert export(Forgetful(), tmp_path, report=findings.append).name == "1"
     assert findings[0].numbers["values"] == 2
