@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
+from ..zoo.composing import encode_sources
+from ..zoo.source_format import PLAIN, Source, SourceFormat
 from ..zoo.tokenizer import END_ID, PAD_ID, START_ID, SubwordTokenizer
 from .pair_files import DataError
 
@@ -20,11 +22,13 @@ class TokenizedPairs:
         sources: int32 arrays, one a row.
         targets: int32 arrays, one a row.
         too_long: rows left out because a side was longer than the limit.
+        cut: sources of which a part was left out.
     """
 
     sources: list[np.ndarray]
     targets: list[np.ndarray]
     too_long: int = 0
+    cut: int = 0
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -32,18 +36,24 @@ class TokenizedPairs:
     @classmethod
     def encode(
         cls,
-        sources: list[str],
+        sources: Sequence[Source],
         targets: list[str],
         tokenizer: SubwordTokenizer,
         max_source_length: int,
         max_target_length: int,
+        source_format: SourceFormat = PLAIN,
     ) -> TokenizedPairs:
-        """Encodes both sides and leaves out the rows that are too long, end id included."""
-        encoded = zip(tokenizer.encode(sources), tokenizer.encode(targets), strict=True)
+        """Encodes both sides, end id included in the limits.
+
+        Rows with a longer target are left out. Longer sources are cut as the format says, or their
+        rows are left out too.
+        """
+        ids, lengths = encode_sources(tokenizer, source_format, sources, max_source_length)
+        fits = lengths < max_source_length
         kept = [
             (source, target)
-            for source, target in encoded
-            if len(source) < max_source_length and len(target) < max_target_length
+            for source, fit, target in zip(ids, fits, tokenizer.encode(targets), strict=True)
+            if (fit or not source_format.leave_out_long) and len(target) < max_target_length
         ]
         if not kept:
             raise DataError(
@@ -51,7 +61,8 @@ class TokenizedPairs:
                 f"{max_target_length} target subwords; raise max_source_length or "
                 "max_target_length."
             )
-        return cls([s for s, _ in kept], [t for _, t in kept], len(sources) - len(kept))
+        cut = 0 if source_format.leave_out_long else int((~fits).sum())
+        return cls([s for s, _ in kept], [t for _, t in kept], len(sources) - len(kept), cut)
 
 
 class TokenBatches:

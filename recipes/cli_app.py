@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,6 +20,33 @@ BeamSize = Annotated[
     int | None,
     typer.Option(min=1, help="Hypotheses kept by the search; that of the run if left out."),
 ]
+
+Sample = Annotated[
+    bool, typer.Option("--sample", help="Draw the words by chance rather than search.")
+]
+Temperature = Annotated[
+    float, typer.Option(min=0.01, help="Of draws: below 1 is more careful, above 1 more daring.")
+]
+TopK = Annotated[int, typer.Option(min=0, help="Draw from so many most probable; 0 for all.")]
+TopP = Annotated[
+    float, typer.Option(min=0.01, max=1, help="Draw from the fewest with this probability.")
+]
+Seed = Annotated[int | None, typer.Option(min=0, help="Of draws; another each time if left out.")]
+
+
+def sampling(temperature: float, top_k: int, top_p: float, seed: int | None) -> dict[str, Any]:
+    """Options of generation that draw by chance."""
+    if seed is not None:
+        import tensorflow as tf
+
+        tf.random.set_seed(seed)
+    return {
+        "do_sample": True,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "seed": seed,
+    }
 
 
 class Refused(ValueError):

@@ -6,26 +6,52 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .cli_app import BeamSize, Refused, RunFolder, app
+from ..zoo.source_format import Source
+from .cli_app import (
+    BeamSize,
+    Refused,
+    RunFolder,
+    Sample,
+    Seed,
+    Temperature,
+    TopK,
+    TopP,
+    app,
+    sampling,
+)
 from .runtime import load_tensorflow
+
+if TYPE_CHECKING:
+    from ..zoo.text_to_text import TextToText
+    from .config import RunConfig
+    from .metrics import Scores
+    from .pair_files import PairCorpus
 
 
 @app.command(rich_help_panel="Use")
 def evaluate(
     run: RunFolder,
-    data: Annotated[str, typer.Option(help="Pair file with sources and references.")],
+    data: Annotated[
+        str | None,
+        typer.Option(help="Sources and references; the run's own to validate with if left out."),
+    ] = None,
     beam_size: BeamSize = None,
     length_penalty: Annotated[float | None, typer.Option(min=0, help="0 for none.")] = None,
     tokenize: Annotated[
         str | None, typer.Option(help="sacreBLEU's tokenization: 13a, zh, none, ...")
     ] = None,
+    sample: Sample = False,
+    temperature: Temperature = 1.0,
+    top_k: TopK = 0,
+    top_p: TopP = 1.0,
+    seed: Seed = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Score a run on a file: BLEU and chrF, with their signatures.
+    """Score a run on a file by the metrics of its task, beside what is simplest for the task.
 
     Example: `attention-zoo evaluate runs/en-de --data test.tsv --beam-size 5`
     """
@@ -33,21 +59,40 @@ def evaluate(
     from dataclasses import replace
 
     from .evaluation import Evaluator
-    from .pair_files import read_pairs
     from .run import Run
+    from .tasks import read_corpora, task
 
     opened = Run(run)
     config = opened.read_config()
     if tokenize:
         config = replace(config, bleu_tokenize=tokenize)
-    corpus = read_pairs(data, reverse=config.reverse, min_pairs=1)
-    model = opened.load(**_given(beam_size=beam_size, length_penalty=length_penalty))
-    scores = Evaluator(model, corpus, config).full()
+    chosen = task(config.task)
+    if data is None:
+        corpus = read_corpora(config)[1]
+    else:
+        corpus = chosen.read_file(data, config.reverse, min_pairs=1)
+    options = _given(beam_size=beam_size, length_penalty=length_penalty)
+    if sample:
+        options = {"beam_size": 1, **options, **sampling(temperature, top_k, top_p, seed)}
+    model = opened.load(**options)
+    evaluator = Evaluator(model, corpus, config)
+    scores, num_cut = evaluator.full(), evaluator.num_cut()
+    baselines = _baselines(config, corpus, model)
     if as_json:
         values = {**scores.values, "rows": len(corpus), "signatures": scores.signatures}
+        values |= {"cut": num_cut} if num_cut else {}
+        if baselines:
+            values["baselines"] = {name: found.values for name, found in baselines.items()}
         print(json.dumps(values, indent=2))
-    else:
-        print(f"{scores}\nrows: {len(corpus):,}")
+        return
+    print(f"{scores}\nrows: {len(corpus):,}")
+    if num_cut:
+        kept = model.source_format.keep
+        print(
+            f"{num_cut:,} sources longer than {model.max_source_length} subwords: the {kept} read"
+        )
+    for name, found in baselines.items():
+        print(f"baseline, {name}: {found.one_line()}")
 
 
 @app.command(rich_help_panel="Use")
@@ -58,42 +103,56 @@ def predict(
     output: Annotated[Path | None, typer.Option(help="Where to write; stdout if left out.")] = None,
     n_best: Annotated[int | None, typer.Option(min=1, help="So many results a text.")] = None,
     beam_size: BeamSize = None,
+    length: Annotated[
+        int | None, typer.Option(min=1, help="Words of a summary, about; of summarization.")
+    ] = None,
+    sample: Sample = False,
+    temperature: Temperature = 1.0,
+    top_k: TopK = 0,
+    top_p: TopP = 1.0,
+    seed: Seed = None,
 ) -> None:
     """Write the target of each text; of the lines of stdin if there is neither text nor input.
 
     Example: `attention-zoo predict runs/en-de "a house" "two dogs"`
 
-    With --n-best each line is the number of the text, its score and the result, tabs between.
+    With --n-best each line is the number of the text, its score and the result, tabs between. A
+    source of several inputs is a JSON object, `{"context": "...", "question": "..."}`; of question
+    answering also a context that ends with its question, or the two with a tab between; of dialogue
+    the turns with tabs between.
     """
     if texts and input:
         raise Refused("Give texts or --input, not both.")
     if output and not output.absolute().parent.is_dir():
         raise Refused(f"{output} cannot be written: there is no folder {output.parent}.")
-    sources = texts or _read_lines(input)
+    lines = texts or _read_lines(input)
     load_tensorflow()
     from .files import written_atomically
-    from .run import load
+    from .run import Run
 
     if n_best and beam_size and beam_size < n_best:
         raise Refused(
             f"--beam-size {beam_size} finds fewer than --n-best {n_best} results; raise it."
         )
-    model = load(run)
-    beams = beam_size or max(model.generation.beam_size, n_best or 1)
-    model = model.with_generation(beam_size=beams)
-    lines = _n_best_lines(model, sources, n_best) if n_best else _best_lines(model, sources)
+    opened = Run(run)
+    sources = _sources(opened.read_config(), lines, length)
+    model = opened.load()
+    beams = beam_size or max(1 if sample else model.generation.beam_size, n_best or 1)
+    drawn = sampling(temperature, top_k, top_p, seed) if sample else {}
+    model = model.with_generation(beam_size=beams, **drawn)
+    results = _n_best_lines(model, sources, n_best) if n_best else _best_lines(model, sources)
     if output is None:
-        for line in lines:
+        for line in results:
             print(line, flush=True)
         return
     with written_atomically(output) as aside, open(aside, "w", encoding="utf-8") as file:
-        file.writelines(f"{line}\n" for line in lines)
+        file.writelines(f"{line}\n" for line in results)
 
 
 @app.command(rich_help_panel="Use")
 def explain(
     run: RunFolder,
-    text: Annotated[str, typer.Argument(metavar="TEXT")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="As for `predict`.")],
     output: Annotated[Path | None, typer.Option(help="A .png, .svg or .html file.")] = None,
 ) -> None:
     """Show which words of a text the model looked at for each word that it wrote.
@@ -101,9 +160,11 @@ def explain(
     Example: `attention-zoo explain runs/en-de "a house" --output house.png`
     """
     load_tensorflow()
-    from .run import load
+    from .run import Run
 
-    explanation = load(run).explain([text])[0]
+    opened = Run(run)
+    (source,) = _sources(opened.read_config(), [text])
+    explanation = opened.load().explain([source])[0]
     if output is None:
         print(explanation.to_terminal(color=sys.stdout.isatty()))
         return
@@ -112,6 +173,38 @@ def explain(
     except (ValueError, OSError) as error:
         raise Refused(str(error)) from error
     print(f"{explanation.target}\nwritten to {output}")
+
+
+def _baselines(config: RunConfig, corpus: PairCorpus, model: TextToText) -> dict[str, Scores]:
+    """What is simplest for the task, learnt from the training corpus if that is still there."""
+    from .pair_files import DataError
+    from .tasks import read_training, task
+
+    chosen = task(config.task)
+    if chosen.baselines is None:
+        return {}
+    try:
+        return chosen.baseline_scores(read_training(config), corpus, model)
+    except DataError as error:
+        print(f"no baselines: {error}", file=sys.stderr)
+        return {}
+
+
+def _sources(config: RunConfig, lines: list[str], length: int | None = None) -> list[Source]:
+    """The sources in some lines, with a wish for a length."""
+    from .tasks import task
+
+    chosen = task(config.task)
+    sources = [chosen.parse_source(line) for line in lines]
+    if length is None:
+        return sources
+    inputs = chosen.source_format
+    if all(item.kind != "length" for item in inputs.inputs):
+        raise Refused(f"--length is for summarization; this run is of {config.task}.")
+    return [
+        {**({inputs.main: source} if isinstance(source, str) else source), "length": length}
+        for source in sources
+    ]
 
 
 def _given(**options: Any) -> dict[str, Any]:
@@ -135,13 +228,15 @@ def _read_lines(path: Path | None) -> list[str]:
     return [line.removesuffix("\r") for line in lines]
 
 
-def _best_lines(model: Any, sources: list[str], chunk: int = 1024) -> Iterator[str]:
+def _best_lines(model: Any, sources: list[Source], chunk: int = 1024) -> Iterator[str]:
     for start in range(0, len(sources), chunk):
         for prediction in model.predict(sources[start : start + chunk]):
             yield prediction.text
 
 
-def _n_best_lines(model: Any, sources: list[str], count: int, chunk: int = 1024) -> Iterator[str]:
+def _n_best_lines(
+    model: Any, sources: list[Source], count: int, chunk: int = 1024
+) -> Iterator[str]:
     for start in range(0, len(sources), chunk):
         results: Callable = model.n_best
         for number, row in enumerate(results(sources[start : start + chunk]), start=start + 1):

@@ -36,7 +36,12 @@ def one_of(*choices: str) -> Rule:
     return Rule(lambda value: value in choices, f"is one of {', '.join(choices)}")
 
 
-METRICS = ("bleu", "chrf", "exact_match")
+# Of all tasks; each has some of them.
+METRICS = (
+    ("bleu", "chrf", "exact_match", "rouge1", "rouge2", "rougeL", "f1")
+    + ("distinct_1", "distinct_2", "perplexity", "word_perplexity")
+)  # fmt: skip
+LOWER_IS_BETTER = frozenset({"perplexity", "word_perplexity"})
 # Those of sacreBLEU; "auto" chooses one of them by the script of the references.
 TOKENIZATIONS = (
     ("auto", "none", "13a", "zh", "char", "intl")
@@ -77,6 +82,8 @@ class RunConfig:
         128, "in subwords; also the longest target that is written", LENGTH
     )
 
+    history_turns: int = setting(4, "turns before a text that are read, in dialogue", NOT_NEGATIVE)
+
     batch_tokens: int = setting(2048, "padded tokens of the longer side in a batch", POSITIVE)
     learning_rate: float = setting(0.001, "at its peak, after the warm-up", POSITIVE)
     warmup_steps: int = setting(
@@ -93,7 +100,7 @@ class RunConfig:
     )
 
     metric: str = setting(
-        "bleu", "decides which weights are best: bleu, chrf or exact_match", one_of(*METRICS)
+        "bleu", "decides which weights are best: bleu, rougeL, exact_match, ...", one_of(*METRICS)
     )
     bleu_tokenize: str = setting(
         "auto", "sacreBLEU's tokenization: none, 13a, zh, char, ...", one_of(*TOKENIZATIONS)
@@ -110,6 +117,15 @@ class RunConfig:
     )
     length_penalty: float = setting(
         1.0, "log p is divided by ((5 + length) / 6) to this power", NOT_NEGATIVE
+    )
+    coverage_penalty: float = setting(
+        0.0, "of source subwords that got little attention, in beam search", NOT_NEGATIVE
+    )
+    no_repeat_ngram: int = setting(
+        0, "so many subwords in a row are not written twice; 0 allows all", NOT_NEGATIVE
+    )
+    max_length_ratio: float = setting(
+        2.0, "most subwords for one of the source, plus ten; 0 for no limit", NOT_NEGATIVE
     )
 
     def __post_init__(self) -> None:

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..zoo.composing import encode_sources
 from ..zoo.explanation import Explanation
+from ..zoo.source_format import Source
 from ..zoo.text_to_text import TextToText
+from .baselines import word_perplexity
 from .config import RunConfig
-from .metrics import Scores, exact_match, translation_scores
+from .metrics import Scores, exact_match
 from .pair_files import PairCorpus
+from .tasks import task
 
 SAMPLES = 8
 PINNED = 4
@@ -32,7 +36,7 @@ class Evaluator:
     Args:
         text_to_text: the model; its present weights are evaluated.
         corpus: sources and references.
-        config: says which rows and which tokenization.
+        config: says which task, which rows and which tokenization.
     """
 
     def __init__(self, text_to_text: TextToText, corpus: PairCorpus, config: RunConfig):
@@ -45,35 +49,59 @@ class Evaluator:
         count = min(config.evaluate_rows, len(corpus))
         rows = np.linspace(0, len(corpus) - 1, count).astype(int)
         self._sources = [corpus.sources[i] for i in rows]
-        self._references = [corpus.targets[i] for i in rows]
+        references = corpus.references()
+        self._references = [references[i] for i in rows]
 
     def quick(self) -> Evaluation:
         """Greedy outputs of some rows, with samples and the attention of pinned ones."""
         outputs = [p.text for p in self._greedy.predict(self._sources)]
         scores = self._scores(self._sources, self._references, outputs)
-        samples = list(zip(self._sources, self._references, outputs, strict=True))
+        to_text = self.text_to_text.source_format.to_text
+        samples = [
+            (to_text(source), reference[0], output)
+            for source, reference, output in zip(
+                self._sources, self._references, outputs, strict=True
+            )
+        ]
         every = max(1, len(samples) // SAMPLES)
-        pinned = sorted(self._sources[:: max(1, len(samples) // PINNED)][:PINNED], key=len)
+        pinned = self._sources[:: max(1, len(samples) // PINNED)][:PINNED]
+        pinned.sort(key=lambda source: len(to_text(source)))
         return Evaluation(scores.values, samples[::every][:SAMPLES], self._greedy.explain(pinned))
 
     def full(self) -> Scores:
         """Scores of the whole corpus with the model's own search."""
         outputs = [p.text for p in self.text_to_text.predict(self.corpus.sources)]
-        return self._scores(self.corpus.sources, self.corpus.targets, outputs)
+        return self._scores(self.corpus.sources, self.corpus.references(), outputs)
 
-    def _scores(self, sources: list[str], references: list[str], outputs: list[str]) -> Scores:
-        scores = translation_scores(outputs, references, self.config.bleu_tokenize)
-        log_p, tokens = self.text_to_text.score(sources, references)
+    def num_cut(self) -> int:
+        """How many sources of the corpus are longer than the model reads."""
+        model = self.text_to_text
+        limit = model.max_source_length
+        _, lengths = encode_sources(
+            model.tokenizer, model.source_format, self.corpus.sources, limit
+        )
+        return int((lengths >= limit).sum())
+
+    def _scores(
+        self, sources: list[Source], references: list[tuple[str, ...]], outputs: list[str]
+    ) -> Scores:
+        chosen = task(self.config.task)
+        scores = chosen.score(outputs, references, self.config)
+        targets = [row[0] for row in references]
+        log_p, tokens = self.text_to_text.score(sources, targets)
         cross_entropy = -float(log_p.sum()) / int(tokens.sum())  # of a subword, in nats
         perplexity = math.exp(min(cross_entropy, 50.0))
         values = {**scores.values, "cross_entropy": cross_entropy, "perplexity": perplexity}
+        if "word_perplexity" in chosen.metrics:
+            values["word_perplexity"] = word_perplexity(float(log_p.sum()), targets)
         return Scores(values, scores.signatures)
 
 
 def scores_by_length(text_to_text: TextToText, corpus: PairCorpus) -> tuple[float, float, float]:
     """Exact matches in percent: of all rows, of the half with shorter sources, of the longer."""
     outputs = [prediction.text for prediction in text_to_text.predict(corpus.sources)]
-    order = sorted(range(len(corpus)), key=lambda i: len(corpus.sources[i]))
+    to_text = text_to_text.source_format.to_text
+    order = sorted(range(len(corpus)), key=lambda i: len(to_text(corpus.sources[i])))
     half = max(1, len(order) // 2)
 
     def score(rows: list[int]) -> float:

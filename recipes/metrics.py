@@ -9,33 +9,40 @@ from dataclasses import dataclass, field
 import sacrebleu
 
 # Han, kana and full-width forms: scripts that put no spaces between words.
-_UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
+UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 
 
 @dataclass(frozen=True)
 class Scores:
     """Values by the name of their metric, and the signatures that say how they are counted.
 
-    Perplexity and cross entropy are of a subword; all others are percentages.
+    Perplexity and cross entropy are of a subword, word perplexity of a word; all others are
+    percentages.
     """
 
     values: dict[str, float]
     signatures: dict[str, str] = field(default_factory=dict)
 
+    def one_line(self) -> str:
+        """The values alone."""
+        return "  ".join(f"{name} {value:.2f}" for name, value in self.values.items())
+
     def __str__(self) -> str:
-        lines = [f"{name:<14}{value:7.2f}" for name, value in self.values.items()]
+        lines = [f"{name:<16}{value:7.2f}" for name, value in self.values.items()]
         lines += [f"{name}: {signature}" for name, signature in self.signatures.items()]
         return "\n".join(lines)
 
 
 def translation_scores(
-    predictions: Sequence[str], references: Sequence[str], tokenize: str = "auto"
+    predictions: Sequence[str],
+    references: Sequence[str | tuple[str, ...]],
+    tokenize: str = "auto",
 ) -> Scores:
     """BLEU and chrF by sacreBLEU, and the share of exact matches.
 
     Args:
         predictions: texts of the model.
-        references: one for each prediction.
+        references: one for each prediction; of several the first counts.
         tokenize: sacreBLEU's name of a tokenization: `"13a"`, `"zh"`, `"char"`, `"none"` for text
             that is tokenized already, …; `"auto"` is `"zh"` where most references have Han or
             kana, else `"13a"`.
@@ -43,23 +50,29 @@ def translation_scores(
     References: Papineni et al. 2002, https://aclanthology.org/P02-1040; Popović 2015,
     https://aclanthology.org/W15-3049; Post 2018, https://aclanthology.org/W18-6319
     """
+    check_rows(predictions, references)
+    firsts = [row if isinstance(row, str) else row[0] for row in references]
+    if tokenize == "auto":
+        tokenize = "zh" if mostly_unspaced(firsts) else "13a"
+    # `force` only silences a warning about text that is tokenized already.
+    bleu = sacrebleu.BLEU(tokenize=tokenize, force=True)
+    chrf = sacrebleu.CHRF()
+    values = {
+        "bleu": bleu.corpus_score(list(predictions), [firsts]).score,
+        "chrf": chrf.corpus_score(list(predictions), [firsts]).score,
+        "exact_match": exact_match(predictions, firsts),
+    }
+    signatures = {"bleu": str(bleu.get_signature()), "chrf": str(chrf.get_signature())}
+    return Scores(values, signatures)
+
+
+def check_rows(predictions: Sequence[str], references: Sequence) -> None:
+    """Refuses rows without a partner, and none at all."""
     if len(predictions) != len(references) or not references:
         raise ValueError(
             "Each prediction needs one reference, and there must be one at least. "
             f"Received: {len(predictions)} predictions and {len(references)} references"
         )
-    if tokenize == "auto":
-        tokenize = "zh" if _mostly_unspaced(references) else "13a"
-    # `force` only silences a warning about text that is tokenized already.
-    bleu = sacrebleu.BLEU(tokenize=tokenize, force=True)
-    chrf = sacrebleu.CHRF()
-    values = {
-        "bleu": bleu.corpus_score(list(predictions), [list(references)]).score,
-        "chrf": chrf.corpus_score(list(predictions), [list(references)]).score,
-        "exact_match": exact_match(predictions, references),
-    }
-    signatures = {"bleu": str(bleu.get_signature()), "chrf": str(chrf.get_signature())}
-    return Scores(values, signatures)
 
 
 def exact_match(predictions: Sequence[str], references: Sequence[str]) -> float:
@@ -71,5 +84,6 @@ def exact_match(predictions: Sequence[str], references: Sequence[str]) -> float:
     return 100.0 * sum(equal) / len(equal)
 
 
-def _mostly_unspaced(texts: Sequence[str]) -> bool:
-    return sum(bool(_UNSPACED.search(text)) for text in texts) > len(texts) / 2
+def mostly_unspaced(texts: Sequence[str]) -> bool:
+    """Whether most texts have Han or kana."""
+    return sum(bool(UNSPACED.search(text)) for text in texts) > len(texts) / 2

@@ -31,11 +31,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..zoo.source_format import Source
+
 MAX_BAD_SHARE = 0.01  # by default one row in a hundred may be unusable; in a small file none may
 SKIPPED_ROWS_KEPT = 20  # a report is for reading: the first rows are told, the others counted
 
-_NO_TAB = "no tab between source and target"
-_NOT_UTF8 = "not UTF-8"
+NO_TAB = "no tab between source and target"
+NOT_UTF8 = "not UTF-8"
 
 
 class DataError(ValueError):
@@ -59,28 +61,39 @@ class PairCorpus:
     """Pairs of texts in the order of their file: `targets[i]` belongs to `sources[i]`.
 
     Args:
-        sources: Source texts, none empty, without white space at the ends.
+        sources: Source texts, none empty, without white space at the ends; of a task with several
+            inputs, mappings from their names.
         targets: Target texts, as many as there are sources.
         name: What the corpus is called in messages: the spec it was read from.
         num_skipped: How many rows could not be used.
         skipped: The first `SKIPPED_ROWS_KEPT` of them.
+        alternatives: For each row the targets that count as right too; empty if none has any.
     """
 
-    sources: list[str]
+    sources: list[Source]
     targets: list[str]
     name: str
     num_skipped: int = 0
     skipped: list[SkippedRow] = field(default_factory=list)
+    alternatives: list[tuple[str, ...]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.sources)
 
-    def __iter__(self) -> Iterator[tuple[str, str]]:
+    def __iter__(self) -> Iterator[tuple[Source, str]]:
         return zip(self.sources, self.targets, strict=True)
 
     def reversed(self) -> PairCorpus:
         """The same pairs the other way round: from target to source."""
-        return PairCorpus(self.targets, self.sources, self.name, self.num_skipped, self.skipped)
+        if not all(isinstance(source, str) for source in self.sources):
+            raise DataError(f"{self.name} has sources of several inputs, which cannot be targets.")
+        targets = [str(source) for source in self.sources]
+        return PairCorpus(list(self.targets), targets, self.name, self.num_skipped, self.skipped)
+
+    def references(self) -> list[tuple[str, ...]]:
+        """Of each row, all targets that count as right."""
+        others = self.alternatives or [()] * len(self)
+        return [(target, *more) for target, more in zip(self.targets, others, strict=True)]
 
     def report(self) -> str:
         """How many pairs there are, and the skipped rows one to a line."""
@@ -112,7 +125,7 @@ def read_pairs(
         DataError: The corpus is missing, empty, too small, of unequal sides, or has too many
             unusable rows (no tab, an empty side, not UTF-8).
     """
-    rows = _Rows(spec, max_bad_rows)
+    rows = Rows(spec, max_bad_rows)
     if spec.startswith(("hf:", "tfds:")):
         _read_dataset(spec, rows)
     elif "," in spec and not os.path.exists(os.path.expanduser(spec)):
@@ -125,7 +138,7 @@ def read_pairs(
     return corpus.reversed() if reverse else corpus
 
 
-class _Rows:
+class Rows:
     """Collects the good rows of a corpus and holds the bad ones to their limit."""
 
     def __init__(self, name: str, max_bad_rows: int | None):
@@ -137,8 +150,17 @@ class _Rows:
         if not source or not target:
             self.skip(file, line, f"the {'target' if source else 'source'} is empty")
             return
-        self.corpus.sources.append(source)
-        self.corpus.targets.append(target)
+        self.add_clean(source, target)
+
+    def add_clean(self, source: Source, target: str, alternatives: tuple[str, ...] = ()) -> None:
+        """Adds a row that was looked at before."""
+        corpus = self.corpus
+        corpus.sources.append(source)
+        corpus.targets.append(target)
+        if alternatives and not corpus.alternatives:
+            corpus.alternatives = [()] * (len(corpus) - 1)
+        if alternatives or corpus.alternatives:
+            corpus.alternatives.append(alternatives)
 
     def skip(self, file: str, line: int, reason: str) -> None:
         self.corpus.num_skipped += 1
@@ -165,7 +187,7 @@ class _Rows:
     def _hint(self, good: int) -> str:
         if good:
             return ", or allow more with max_bad_rows"
-        if all(row.reason == _NO_TAB for row in self.corpus.skipped):
+        if all(row.reason == NO_TAB for row in self.corpus.skipped):
             return ", or name two parallel files as SOURCE_FILE,TARGET_FILE"
         return ""
 
@@ -173,7 +195,7 @@ class _Rows:
 # Files
 
 
-def _lines(path: str) -> Iterator[bytes]:
+def read_lines(path: str) -> Iterator[bytes]:
     """The lines of a file as bytes, without byte order mark; gzip is unpacked.
 
     A CR before the line feed stays: it is white space at the end of a text, which is removed there.
@@ -200,25 +222,25 @@ def _lines(path: str) -> Iterator[bytes]:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from None
 
 
-def _read_tsv(path: str, rows: _Rows) -> None:
-    for number, line in enumerate(_lines(path), start=1):
+def _read_tsv(path: str, rows: Rows) -> None:
+    for number, line in enumerate(read_lines(path), start=1):
         try:
             columns = line.decode().split("\t", 2)
         except UnicodeDecodeError:
-            rows.skip(path, number, _NOT_UTF8)
+            rows.skip(path, number, NOT_UTF8)
             continue
         if len(columns) < 2:
-            rows.skip(path, number, _NO_TAB)
+            rows.skip(path, number, NO_TAB)
         else:
             rows.add(path, number, columns[0], columns[1])
 
 
-def _read_jsonl(path: str, rows: _Rows) -> None:
-    for number, line in enumerate(_lines(path), start=1):
+def _read_jsonl(path: str, rows: Rows) -> None:
+    for number, line in enumerate(read_lines(path), start=1):
         try:
             row = json.loads(line.decode())
         except UnicodeDecodeError:
-            rows.skip(path, number, _NOT_UTF8)
+            rows.skip(path, number, NOT_UTF8)
         except ValueError:
             rows.skip(path, number, "not JSON")
         else:
@@ -226,7 +248,7 @@ def _read_jsonl(path: str, rows: _Rows) -> None:
 
 
 def _add_record(
-    rows: _Rows, file: str, number: int, row: Any, source_key: str, target_key: str
+    rows: Rows, file: str, number: int, row: Any, source_key: str, target_key: str
 ) -> None:
     source, target = (
         (row.get(source_key), row.get(target_key)) if isinstance(row, dict) else (None, None)
@@ -237,18 +259,18 @@ def _add_record(
     try:
         (source + target).encode()  # JSON can say half a surrogate pair, which UTF-8 cannot hold
     except UnicodeEncodeError:
-        rows.skip(file, number, _NOT_UTF8)
+        rows.skip(file, number, NOT_UTF8)
         return
     rows.add(file, number, source, target)
 
 
-def _read_parallel(spec: str, rows: _Rows) -> None:
+def _read_parallel(spec: str, rows: Rows) -> None:
     paths = spec.split(",")
     if len(paths) != 2 or not all(path.strip() for path in paths):
         raise DataError(f"Expected two files as SOURCE_FILE,TARGET_FILE. Received: {spec}")
     source_path, target_path = (path.strip() for path in paths)
     counts = [0, 0]
-    both = itertools.zip_longest(_lines(source_path), _lines(target_path))
+    both = itertools.zip_longest(read_lines(source_path), read_lines(target_path))
     for number, (source, target) in enumerate(both, start=1):
         counts[0] += source is not None
         counts[1] += target is not None
@@ -259,7 +281,7 @@ def _read_parallel(spec: str, rows: _Rows) -> None:
             try:
                 texts.append(line.decode())
             except UnicodeDecodeError:
-                rows.skip(path, number, _NOT_UTF8)
+                rows.skip(path, number, NOT_UTF8)
                 break
         if len(texts) == 2:
             rows.add(source_path if not texts[0].strip() else target_path, number, *texts)
@@ -273,7 +295,7 @@ def _read_parallel(spec: str, rows: _Rows) -> None:
 # Datasets by name
 
 
-def _read_dataset(spec: str, rows: _Rows) -> None:
+def _read_dataset(spec: str, rows: Rows) -> None:
     kind, _, rest = spec.partition(":")
     rest, _, columns = rest.partition("#")
     name, _, split = rest.partition("@")

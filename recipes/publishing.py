@@ -6,10 +6,9 @@ import functools
 import json
 from typing import Any
 
-from .metrics import translation_scores
-from .pair_files import DataError, PairCorpus, read_pairs
+from .pair_files import DataError, PairCorpus
 from .run import Run
-from .tasks import read_corpora
+from .tasks import read_corpora, task
 
 
 class RunNotes:
@@ -34,15 +33,16 @@ class RunNotes:
         try:
             if config.train is None or config.valid is None:
                 return read_corpora(config)[1]
-            return read_pairs(config.valid, reverse=config.reverse, min_pairs=1)
+            return task(config.task).read_file(config.valid, config.reverse, min_pairs=1)
         except (DataError, OSError):
             return None
 
     def samples(self) -> list[str] | None:
         """Dev texts from the shortest to the longest; `None` if there are none."""
-        if self._dev is None or not all(isinstance(text, str) for text in self._dev.sources):
+        if self._dev is None:
             return None
-        ordered = sorted(set(self._dev.sources), key=len)
+        to_text = task(self._config.task).source_format.to_text
+        ordered = sorted({to_text(source) for source in self._dev.sources}, key=len)
         count = min(self._num_samples, len(ordered))
         return [ordered[i * (len(ordered) - 1) // max(1, count - 1)] for i in range(count)]
 
@@ -52,9 +52,9 @@ class RunNotes:
             return {}
         every = max(1, len(self._dev) // self._num_rows)
         sources = self._dev.sources[::every][: self._num_rows]
-        references = self._dev.targets[::every][: self._num_rows]
+        references = self._dev.references()[::every][: self._num_rows]
         outputs = [prediction.text for prediction in pipeline.predict(sources)]
-        return translation_scores(outputs, references, self._config.bleu_tokenize).values
+        return task(self._config.task).score(outputs, references, self._config).values
 
     def text(self) -> str:
         """Data and scores in Markdown, for the card."""

@@ -12,11 +12,13 @@ from .. import __version__
 from ..zoo.catalog import MODELS
 from ..zoo.generation import GenerationOptions
 from ..zoo.model import Seq2SeqModel
+from ..zoo.source_format import SourceFormat
 from ..zoo.text_to_text import TextToText
 from ..zoo.tokenizer import SubwordTokenizer
 from .checkpoint import Checkpoints
 from .config import ConfigError, RunConfig
 from .files import written_atomically
+from .tasks import task
 
 
 class Run:
@@ -135,11 +137,24 @@ def text_to_text(
         "beam_size": config.beam_size,
         "length_penalty": config.length_penalty,
         "max_length": config.max_target_length,
+        "max_length_ratio": config.max_length_ratio or None,
+        "coverage_penalty": config.coverage_penalty,
+        "no_repeat_ngram": config.no_repeat_ngram,
         **generation,
     }
     return TextToText(
-        model, tokenizer, GenerationOptions(**options), config.max_source_length, name
+        model,
+        tokenizer,
+        GenerationOptions(**options),
+        config.max_source_length,
+        name,
+        source_format(config),
     )
+
+
+def source_format(config: RunConfig) -> SourceFormat:
+    """The inputs of the config's task, and how they become one source."""
+    return task(config.task).source_format.with_turns(config.history_turns)
 
 
 def build_model(config: RunConfig, vocab_size: int) -> Seq2SeqModel:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..zoo.catalog import MODELS, entry
+from ..zoo.source_format import PLAIN, Source, SourceFormat
 from .config import Budget, ConfigError, RunConfig
-from .pair_files import PairCorpus, read_pairs
+from .pair_files import DataError, PairCorpus, read_pairs
 from .runtime import load_tensorflow
 
 if TYPE_CHECKING:
     from ..zoo.text_to_text import TextToText
+    from .metrics import Scores
 
 # Each module has a `TASK`; a table of names, so that listing them loads nothing.
-TASKS = {"translation": "translation"}
+TASKS = {
+    "translation": "translation",
+    "summarization": "summarization",
+    "question-answering": "question_answering",
+    "dialogue": "dialogue",
+}
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,14 @@ class Task:
         default_settings: settings of `RunConfig` that belong to the embedded default.
         default_model_options: options of a model that belong to the embedded default, by family.
         settings: settings of `RunConfig` that belong to the task on any data.
+        source_format: the inputs, and how they become the one source.
+        read: reads a corpus that a user names.
+        parse: makes a source of a line that is not JSON.
+        prepare: makes the training corpus of what was read, with a seed.
+        metrics: those that can decide which weights are best, the usual one first.
+        scores: `MODULE:FUNCTION` of outputs and references, which is imported when it is needed.
+        score_settings: settings that it takes too, by the names of its arguments.
+        baselines: `MODULE:FUNCTION` of both corpora and the model, or none.
     """
 
     name: str
@@ -41,6 +57,59 @@ class Task:
     default_settings: dict[str, Any] = field(default_factory=dict)
     default_model_options: dict[str, dict[str, Any]] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    source_format: SourceFormat = PLAIN
+    read: Callable[..., PairCorpus] = read_pairs
+    parse: Callable[[str], Source] = str
+    prepare: Callable[[PairCorpus, int], PairCorpus] = lambda corpus, seed: corpus
+    metrics: tuple[str, ...] = ("bleu", "chrf", "exact_match", "perplexity")
+    scores: str = "metrics:translation_scores"
+    score_settings: dict[str, str] = field(default_factory=dict)
+    baselines: str | None = None
+
+    def score(
+        self, outputs: list[str], references: list[tuple[str, ...]], config: RunConfig
+    ) -> Scores:
+        """Scores of outputs, by the metrics of the task."""
+        options = {name: getattr(config, value) for name, value in self.score_settings.items()}
+        return _function(self.scores)(outputs, references, **options)
+
+    def baseline_scores(
+        self, train: PairCorpus, valid: PairCorpus, model: TextToText
+    ) -> dict[str, Scores]:
+        """Scores of the simplest there is for the task, by name."""
+        return _function(self.baselines)(train, valid, model) if self.baselines else {}
+
+    def read_file(self, spec: str, reverse: bool = False, min_pairs: int = 2) -> PairCorpus:
+        """Reads a corpus that a user names."""
+        corpus = self.read(spec, min_pairs=min_pairs)
+        return corpus.reversed() if reverse else corpus
+
+    def parse_source(self, line: str) -> Source:
+        """The source in a line: a JSON object with the inputs by name, or a text.
+
+        Raises:
+            DataError: the object has other inputs than the task.
+        """
+        if not line.startswith("{") or len(self.source_format.inputs) < 2:
+            return self.parse(line)
+        try:
+            values = json.loads(line)
+        except ValueError:
+            return self.parse(line)
+        turns = {item.name for item in self.source_format.inputs if item.kind == "turns"}
+        for name in turns & set(values):
+            if isinstance(values[name], list):
+                values[name] = "\n".join(map(str, values[name]))
+        try:
+            self.source_format.columns([values])
+        except ValueError as error:
+            raise DataError(str(error)) from error
+        return values
+
+
+def _function(name: str) -> Callable[..., Any]:
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(f".{module}", __package__), function)
 
 
 def task(name: str) -> Task:
@@ -73,18 +142,34 @@ def make_config(
         values["model_options"] = dict(chosen.default_model_options.get(family, {}))
     values |= entry(model).training
     config = RunConfig(task_name, model, train=train, valid=valid, reverse=reverse, **values)
-    return config.with_settings(settings or [])
+    config = config.with_settings(settings or [])
+    if config.metric not in chosen.metrics:
+        raise ConfigError(
+            f"metric of {task_name} is one of {', '.join(chosen.metrics)}. "
+            f"Received: {config.metric}"
+        )
+    if reverse and len(chosen.source_format.inputs) > 1:
+        raise ConfigError(f"--reverse is for translation; {task_name} has one direction.")
+    return config
 
 
 def read_corpora(config: RunConfig) -> tuple[PairCorpus, PairCorpus]:
     """The training and validation corpora of a config."""
+    chosen = task(config.task)
     if config.train is None or config.valid is None:
-        train, valid = task(config.task).default_corpora(config.seed)
+        train, valid = chosen.default_corpora(config.seed)
         return (train.reversed(), valid.reversed()) if config.reverse else (train, valid)
     return (
-        read_pairs(config.train, reverse=config.reverse),
-        read_pairs(config.valid, reverse=config.reverse, min_pairs=1),
+        chosen.read_file(config.train, config.reverse),
+        chosen.read_file(config.valid, config.reverse, min_pairs=1),
     )
+
+
+def read_training(config: RunConfig) -> PairCorpus:
+    """The training corpus of a config alone."""
+    if config.train is None:
+        return read_corpora(config)[0]
+    return task(config.task).read_file(config.train, config.reverse)
 
 
 def run_task(

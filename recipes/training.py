@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,18 +12,21 @@ import keras
 
 from ..zoo.losses import SmoothedCrossEntropy
 from ..zoo.model import Seq2SeqModel
+from ..zoo.source_format import Source
 from ..zoo.text_to_text import TextToText
 from ..zoo.tokenizer import SubwordTokenizer
 from .averaging import WeightAverage
 from .batching import TokenBatches, TokenizedPairs
-from .config import Budget, ConfigError, RunConfig
+from .config import LOWER_IS_BETTER, Budget, ConfigError, RunConfig
 from .evaluation import Evaluator
 from .files import written_atomically
 from .interruption import Interrupted, StopRequest
+from .metrics import Scores
 from .optimizers import FusedAdam, InverseSquareRoot
 from .pair_files import PairCorpus
-from .run import Run, build_model, text_to_text, write_json
+from .run import Run, build_model, source_format, text_to_text, write_json
 from .run_logger import RunLogger
+from .tasks import task
 
 REPORT_SECONDS = 10.0
 
@@ -71,19 +74,24 @@ def train(
         Interrupted: SIGINT or SIGTERM came; the run is saved.
     """
     keras.utils.set_random_seed(config.seed)
+    chosen = task(config.task)
+    inputs = source_format(config)
     tokenizer = _tokenizer(config, run, train_corpus)
+    prepared = chosen.prepare(train_corpus, config.seed)
     pairs = TokenizedPairs.encode(
-        train_corpus.sources,
-        train_corpus.targets,
+        prepared.sources,
+        prepared.targets,
         tokenizer,
         config.max_source_length,
         config.max_target_length,
+        inputs,
     )
     batches = TokenBatches(pairs, config.batch_tokens, config.seed)
     model = build_model(config, tokenizer.vocab_size)
+    cut = f", {pairs.cut:,} sources cut to their {inputs.keep}" if pairs.cut else ""
     report(
         f"{config.model}: {model.count_params():,} parameters, {tokenizer.vocab_size:,} subwords, "
-        f"{len(pairs):,} training pairs ({pairs.too_long:,} too long), "
+        f"{len(pairs):,} training pairs ({pairs.too_long:,} too long{cut}), "
         f"{len(batches.plan(0)):,} batches an epoch"
     )
     run.open(config)
@@ -103,7 +111,10 @@ def train(
                 loop.stop_request.signal_number,
                 f"stopped and saved at step {loop.progress.step:,}; give the same command to go on",
             )
-    return loop.finish()
+    best, scores = loop.finish()
+    baselines = chosen.baseline_scores(train_corpus, valid_corpus, best)
+    loop.write_metrics(best, scores, baselines)
+    return best
 
 
 def _tokenizer(config: RunConfig, run: Run, corpus: PairCorpus) -> SubwordTokenizer:
@@ -111,13 +122,26 @@ def _tokenizer(config: RunConfig, run: Run, corpus: PairCorpus) -> SubwordTokeni
         return SubwordTokenizer.load(run.tokenizer_path)
     try:
         return SubwordTokenizer.train(
-            [*corpus.sources, *corpus.targets],
+            [*_texts(config, corpus.sources), *corpus.targets],
             config.vocab_size,
             config.subwords,
             config.character_coverage,
+            symbols=source_format(config).symbols,
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error
+
+
+def _texts(config: RunConfig, sources: list[Source]) -> Iterable[str]:
+    """The texts of all inputs; each turn of a history once."""
+    inputs = source_format(config)
+    columns = inputs.columns(sources)
+    for item in inputs.inputs:
+        if item.kind == "text":
+            yield from columns[item.name]
+        elif item.kind == "turns":
+            turns = (turn for text in columns[item.name] for turn in text.split("\n"))
+            yield from dict.fromkeys(turns)
 
 
 class TrainingLoop(keras.callbacks.Callback):
@@ -220,11 +244,15 @@ class TrainingLoop(keras.callbacks.Callback):
         self.run.checkpoints.save(self.progress.step, self.variables, asdict(self.progress))
         self._last_checkpoint = self.progress.seconds
 
-    def finish(self) -> TextToText:
-        """Scores the best model with the search of the config, and writes `metrics.json`."""
+    def finish(self) -> tuple[TextToText, Scores]:
+        """The best model, and its scores with the search of the config."""
         best = self.run.load()
-        scores = Evaluator(best, self.evaluator.corpus, self.config).full()
+        return best, Evaluator(best, self.evaluator.corpus, self.config).full()
+
+    def write_metrics(self, best: TextToText, scores: Scores, baselines: dict[str, Scores]) -> None:
+        """Writes and reports the scores of the best model, and what it has to be better than."""
         progress = self.progress
+        compared = {name: found.values for name, found in baselines.items()}
         write_json(
             self.run.metrics_path,
             {
@@ -234,6 +262,7 @@ class TrainingLoop(keras.callbacks.Callback):
                 "best_step": progress.best_step,
                 "valid": scores.values,
                 "signatures": scores.signatures,
+                **({"baselines": compared} if compared else {}),
                 "beam_size": best.generation.beam_size,
                 "length_penalty": best.generation.length_penalty,
                 "history": progress.history,
@@ -244,7 +273,8 @@ class TrainingLoop(keras.callbacks.Callback):
             f"{progress.seconds / 60:.1f} minutes; validation, beam {best.generation.beam_size}:\n"
             f"{scores}"
         )
-        return best
+        for name, found in baselines.items():
+            self.report(f"baseline, {name}: {found.one_line()}")
 
     def _tick(self) -> None:
         now = time.perf_counter()
@@ -292,7 +322,9 @@ class TrainingLoop(keras.callbacks.Callback):
             progress.step, evaluation.metrics, evaluation.samples, evaluation.explanations
         )
         value = evaluation.metrics[self.config.metric]
-        better = progress.best_value is None or value > progress.best_value
+        best = progress.best_value
+        lower = self.config.metric in LOWER_IS_BETTER
+        better = best is None or (value < best if lower else value > best)
         if better:
             progress.best_value, progress.best_step = value, progress.step
             self.run.save_model(self.trained)

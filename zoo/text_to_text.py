@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -266,6 +267,7 @@ def _graph_function(
     ]
     names = [spec.name for spec in specs]
 
+    @functools.wraps(method)
     def function(*columns):
         return method(**dict(zip(names, columns, strict=True)))
 

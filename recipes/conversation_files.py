@@ -1,0 +1,105 @@
+"""Reading conversations: what was said before, a text, and the reply to it.
+
+| spec | what it is |
+|---|---|
+| `train.jsonl` | a conversation a row: `{"turns": ["...", "...", ...]}` or a list of texts |
+| any of `read_pairs` | a row is a text and the reply to it |
+
+Of a conversation every turn but the first is learnt as a reply to those before it. Where the text
+of a pair is the reply of the row before, the pairs are one conversation that goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ..zoo.source_format import Source
+from .pair_files import NOT_UTF8, DataError, PairCorpus, Rows, read_lines, read_pairs
+
+# More of a history than any setting reads is not kept with every reply.
+MAX_TURNS = 16
+
+
+def read_conversations(
+    spec: str, *, max_bad_rows: int | None = None, min_pairs: int = 2
+) -> PairCorpus:
+    """Read a corpus of replies with what was said before.
+
+    Args:
+        spec: See the table at the head of this module.
+        max_bad_rows: How many unusable rows to skip before stopping, by default one in a hundred.
+        min_pairs: Fewer replies than this are an error.
+
+    Returns:
+        A `PairCorpus` whose sources have a `text` and a `history`, one turn a line.
+
+    Raises:
+        DataError: The corpus is missing, empty, or has too many unusable rows: a conversation with
+            one turn, an empty turn, not UTF-8.
+    """
+    if not spec.removesuffix(".gz").endswith(".jsonl"):
+        return join_pairs(read_pairs(spec, max_bad_rows=max_bad_rows, min_pairs=min_pairs))
+    rows = Rows(spec, max_bad_rows)
+    for number, line in enumerate(read_lines(spec), start=1):
+        try:
+            record = json.loads(line.decode())
+        except UnicodeDecodeError:
+            rows.skip(spec, number, NOT_UTF8)
+            continue
+        except ValueError:
+            rows.skip(spec, number, "not JSON")
+            continue
+        _add_record(rows, spec, number, record)
+    return rows.finish(min_pairs)
+
+
+def replies(turns: Sequence[str]) -> Iterable[tuple[Source, str]]:
+    """Each turn but the first as the reply to the one before it, with what was said earlier."""
+    for i in range(1, len(turns)):
+        history = "\n".join(turns[max(0, i - 1 - MAX_TURNS) : i - 1])
+        yield {"history": history, "text": turns[i - 1]}, turns[i]
+
+
+def join_pairs(corpus: PairCorpus) -> PairCorpus:
+    """Pairs of text and reply with the turns before, where they go on from row to row."""
+    turns: list[str] = []
+    sources: list[Source] = []
+    for text, reply in corpus:
+        if not isinstance(text, str):
+            raise DataError(f"{corpus.name} has sources that are no texts.")
+        if not turns or turns[-1] != text:
+            turns = [text]
+        history = "\n".join(turns[-1 - MAX_TURNS : -1])
+        sources.append({"history": history, "text": text})
+        turns.append(reply)
+    return PairCorpus(sources, corpus.targets, corpus.name, corpus.num_skipped, corpus.skipped)
+
+
+def parse_turns(line: str) -> Source:
+    """The source in a line: turns with tabs between them, of which the last is to be answered."""
+    turns = [turn.strip() for turn in line.split("\t")]
+    return {"history": "\n".join(turn for turn in turns[:-1] if turn), "text": turns[-1]}
+
+
+def _add_record(rows: Rows, file: str, number: int, record: Any) -> None:
+    turns = record.get("turns") if isinstance(record, dict) else record
+    if not isinstance(turns, list) or not all(isinstance(turn, str) for turn in turns):
+        found = f", found {', '.join(map(str, record))}" if isinstance(record, dict) else ""
+        rows.skip(file, number, f'expected a list of texts under "turns"{found}')
+        return
+    turns = [" ".join(turn.split()) for turn in turns]
+    if len(turns) < 2:
+        rows.skip(file, number, f"a conversation has two turns at least, this one {len(turns)}")
+        return
+    if not all(turns):
+        rows.skip(file, number, "a turn is empty")
+        return
+    try:
+        "".join(turns).encode()
+    except UnicodeEncodeError:
+        rows.skip(file, number, NOT_UTF8)
+        return
+    for source, reply in replies(turns):
+        rows.add_clean(source, reply)

@@ -1,0 +1,98 @@
+"""Dialogue: what was said before, and a text, to a reply.
+
+    python recipes/dialogue.py --train conversations.jsonl --valid valid.jsonl
+    python recipes/dialogue.py                       the embedded default, chats in English
+
+Takes the same options as `attention-zoo train dialogue`. A file has a conversation a line
+(`{"turns": [...]}`), or is a pair file of texts and replies. Most often set: --model,
+--max-minutes, --set history_turns=4, --set max_source_length=128. Of what is longer than that, the
+oldest is left out. `attention-zoo chat RUN` talks to the result.
+"""
+
+from __future__ import annotations
+
+import functools
+import zlib
+from collections.abc import Iterable
+
+from attention_zoo.recipes.conversation_files import parse_turns, read_conversations, replies
+from attention_zoo.recipes.pair_files import DataError, PairCorpus
+from attention_zoo.recipes.tasks import Task
+from attention_zoo.zoo.source_format import SourceFormat, SourceInput
+
+DEV_SHARE = 20  # one conversation in so many belongs to dev
+MAX_WORDS = 60  # of a turn; a longer one ends what is learnt of a conversation
+
+
+def default_corpora(seed: int) -> tuple[PairCorpus, PairCorpus]:
+    """Chats of students from the package `chitchat-dataset`; none is in both corpora."""
+    train, dev = PairCorpus([], [], "chitchat (train)"), PairCorpus([], [], "chitchat (dev)")
+    for turns in _conversations():
+        corpus = dev if zlib.crc32("\n".join(turns).encode()) % DEV_SHARE == 0 else train
+        for source, reply in replies(turns):
+            corpus.sources.append(source)
+            corpus.targets.append(reply)
+    return train, dev
+
+
+@functools.lru_cache(maxsize=1)
+def _conversations() -> list[list[str]]:
+    try:
+        import chitchat_dataset
+    except ImportError:
+        raise DataError(
+            "The default of dialogue is in the package chitchat-dataset, which is not installed: "
+            "pip install chitchat-dataset, or give --train and --valid."
+        ) from None
+    messages = (conversation["messages"] for conversation in chitchat_dataset.Dataset().values())
+    return [turns for turns in map(_turns, messages) if len(turns) > 1]
+
+
+def _turns(messages: Iterable[list[dict[str, str]]]) -> list[str]:
+    """The turns of a conversation up to the first that is empty or too long."""
+    turns: list[str] = []
+    for message in messages:
+        text = " ".join(" ".join(part["text"] for part in message).split())
+        if not text or len(text.split()) > MAX_WORDS:
+            break
+        turns.append(text)
+    return turns
+
+
+TASK = Task(
+    name="dialogue",
+    description="what was said before, and a text, to a reply",
+    default_corpora=default_corpora,
+    default_description="chats of students in English (chitchat-dataset)",
+    source_format=SourceFormat((SourceInput("history", "turns"), SourceInput("text")), keep="end"),
+    metrics=("word_perplexity", "perplexity", "f1", "distinct_1", "distinct_2"),
+    scores="text_metrics:reply_scores",
+    baselines="baselines:reply_baselines",
+    read=read_conversations,
+    parse=parse_turns,
+    settings={
+        "metric": "word_perplexity",
+        "max_source_length": 128,
+        "max_target_length": 64,
+        "max_length_ratio": 0.0,
+        "no_repeat_ngram": 3,
+        "label_smoothing": 0.0,
+        "evaluate_rows": 200,
+    },
+    default_settings={"vocab_size": 8000, "batch_tokens": 4096},
+    default_model_options={
+        "recurrent": {
+            "embedding_dim": 192,
+            "encoder_units": 192,
+            "decoder_units": 256,
+            "attention_units": 192,
+            "dropout": 0.2,
+        },
+    },
+)
+
+
+if __name__ == "__main__":
+    from attention_zoo.recipes.cli import run_recipe
+
+    run_recipe("dialogue")

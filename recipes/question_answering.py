@@ -1,0 +1,69 @@
+"""Question answering: a story or another context, and a question about it, to the answer.
+
+    python recipes/question_answering.py --train train.tsv --valid valid.tsv
+    python recipes/question_answering.py             the embedded default, short stories
+
+Takes the same options as `attention-zoo train question-answering`. Files have the columns context,
+question and answer (TSV, JSON lines), or are of SQuAD's form. Most often set: --model,
+--max-minutes, --set max_source_length=400. Of a context that is longer than that with its question,
+the beginning is left out, as the oldest sentences of a story matter least.
+"""
+
+from __future__ import annotations
+
+from attention_zoo.recipes.pair_files import PairCorpus
+from attention_zoo.recipes.question_files import parse_question, read_questions
+from attention_zoo.recipes.stories import story_pairs
+from attention_zoo.recipes.tasks import Task
+from attention_zoo.zoo.source_format import SourceFormat, SourceInput
+
+
+def default_corpora(seed: int) -> tuple[PairCorpus, PairCorpus]:
+    """Stories with five kinds of questions; no story with its question is in both corpora."""
+    return story_pairs("train", 20_000, seed), story_pairs("dev", 1_000, seed)
+
+
+TASK = Task(
+    name="question-answering",
+    description="a context and a question about it to the answer",
+    default_corpora=default_corpora,
+    default_description="short made stories: who and what is where, how many, yes or no",
+    source_format=SourceFormat((SourceInput("context"), SourceInput("question")), keep="end"),
+    metrics=("exact_match", "f1", "perplexity"),
+    scores="text_metrics:answer_scores",
+    baselines="baselines:answer_baselines",
+    read=read_questions,
+    parse=parse_question,
+    settings={
+        "metric": "exact_match",
+        "max_source_length": 256,
+        "max_target_length": 32,
+        "max_length_ratio": 0.0,
+        "label_smoothing": 0.0,
+    },
+    default_settings={
+        "vocab_size": 200,
+        "character_coverage": 1.0,
+        "batch_tokens": 4096,
+        "learning_rate": 0.004,
+        "warmup_steps": 100,
+        "average_decay": 0.99,
+        "evaluate_every": 250,
+    },
+    default_model_options={
+        "recurrent": {
+            "embedding_dim": 64,
+            "encoder_units": 96,
+            "decoder_units": 96,
+            "attention_units": 96,
+            "dropout": 0.0,
+        },
+        "transformer": {"dropout": 0.0},
+    },
+)
+
+
+if __name__ == "__main__":
+    from attention_zoo.recipes.cli import run_recipe
+
+    run_recipe("question-answering")

@@ -1,0 +1,88 @@
+"""Summarization: a text to a few words that say what it is about.
+
+    python recipes/summarization.py --train train.tsv --valid valid.tsv
+    python recipes/summarization.py                  the embedded default, docstrings
+
+Takes the same options as `attention-zoo train summarization`. Most often set:
+--model (rnn-bahdanau, transformer-tiny, ...), --max-minutes, --set max_source_length=400,
+--set no_repeat_ngram=0. A text that is longer than that is cut at its end.
+"""
+
+from __future__ import annotations
+
+import random
+
+from attention_zoo.recipes.docstrings import docstring_pairs
+from attention_zoo.recipes.pair_files import PairCorpus
+from attention_zoo.recipes.tasks import Task
+from attention_zoo.zoo.source_format import Source, SourceFormat, SourceInput
+
+LENGTH_SHARE = 0.5  # of the rows that are learnt with a wish for their length
+
+
+def default_corpora(seed: int) -> tuple[PairCorpus, PairCorpus]:
+    """What docstrings say and their first lines; no summary is in both corpora."""
+    return docstring_pairs("train"), docstring_pairs("dev")
+
+
+def with_lengths(corpus: PairCorpus, seed: int) -> PairCorpus:
+    """A corpus in which half of the sources ask for as many words as their summary has."""
+    from attention_zoo.recipes.text_metrics import words
+
+    rng = random.Random(seed)
+    sources: list[Source] = [
+        {"length": len(words(target)), "text": source}
+        if isinstance(source, str) and rng.random() < LENGTH_SHARE
+        else source
+        for source, target in corpus
+    ]
+    return PairCorpus(sources, corpus.targets, corpus.name, corpus.num_skipped, corpus.skipped)
+
+
+TASK = Task(
+    name="summarization",
+    description="a text to a few words that say what it is about",
+    default_corpora=default_corpora,
+    default_description="docstrings of numpy, Keras and TensorFlow to their first lines",
+    source_format=SourceFormat(
+        (SourceInput("length", "length", optional=True), SourceInput("text"))
+    ),
+    metrics=("rouge1", "rouge2", "rougeL", "perplexity"),
+    scores="text_metrics:rouge_scores",
+    baselines="baselines:summary_baselines",
+    prepare=with_lengths,
+    settings={
+        "metric": "rougeL",
+        "max_source_length": 256,
+        "max_target_length": 64,
+        "max_length_ratio": 0.0,
+        "no_repeat_ngram": 3,
+    },
+    # Six thousand pairs: a small model, and small batches for more steps.
+    default_settings={
+        "vocab_size": 4000,
+        "max_source_length": 128,
+        "max_target_length": 40,
+        "batch_tokens": 1536,
+        "learning_rate": 0.002,
+        "warmup_steps": 200,
+        "average_decay": 0.99,
+        "evaluate_every": 250,
+        "evaluate_rows": 200,
+    },
+    default_model_options={
+        "recurrent": {
+            "embedding_dim": 128,
+            "encoder_units": 128,
+            "decoder_units": 192,
+            "attention_units": 128,
+            "dropout": 0.3,
+        },
+    },
+)
+
+
+if __name__ == "__main__":
+    from attention_zoo.recipes.cli import run_recipe
+
+    run_recipe("summarization")
