@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from .replicas import sum_over_replicas
 from .tokenizer import PAD_ID
 
 
@@ -18,7 +19,8 @@ class SmoothedCrossEntropy(keras.losses.Loss):
 
     The loss is the sum over all tokens with a weight, divided by the sum of the weights, so that
     a padded batch and the same batch without padding have the same loss. Targets equal to
-    `ignore_class` have weight 0.
+    `ignore_class` have weight 0. Under a `tf.distribute` strategy the weights are those of all
+    replicas: each replica gets its share of the mean, and the shares add up to it.
 
     Args:
         smoothing: share of the target distribution that is spread evenly, in [0, 1).
@@ -62,7 +64,8 @@ class SmoothedCrossEntropy(keras.losses.Loss):
         y_true = tf.cast(y_true, tf.int32)
         weights = self.weights(y_true, sample_weight)
         return tf.math.divide_no_nan(
-            tf.reduce_sum(self.call(y_true, y_pred) * weights), tf.reduce_sum(weights)
+            tf.reduce_sum(self.call(y_true, y_pred) * weights),
+            sum_over_replicas(tf.reduce_sum(weights)),
         )
 
     def call(self, y_true, y_pred):

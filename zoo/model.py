@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from ..layers.attention import positive_int
 from .losses import SmoothedCrossEntropy
+from .replicas import sum_over_replicas
 from .tokenizer import END_ID
 
 Nest = Any
@@ -60,7 +61,16 @@ class Seq2SeqModel(keras.Model):
     It trains with `compile` and `fit` on `(inputs, labels)` as any Keras model, with any loss over
     logits. Under `SmoothedCrossEntropy` the loss is computed from the hidden states of the
     positions that are not padding, which saves the vocabulary's product for all others.
+
+    Under a `tf.distribute` strategy that loss is the mean over the tokens of all replicas together,
+    however many each of them has: the weights learnt are those of one replica with all rows.
+
+    Attributes:
+        static_shapes: whether the loss is computed at padding too, and left out of the sums, so
+            that no shape depends on values, as TPUs want it.
     """
+
+    static_shapes = False
 
     def encode(self, source: tf.Tensor, training: bool = False) -> Nest:
         raise NotImplementedError
@@ -106,17 +116,24 @@ class Seq2SeqModel(keras.Model):
     def token_losses(
         self, inputs: dict[str, tf.Tensor], labels: tf.Tensor, training: bool
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Smoothed and plain loss of every label that is not padding, in reading order."""
+        """Smoothed and plain loss of every label that is not padding, in reading order.
+
+        With `static_shapes`, of every label, and 0 for padding.
+        """
         hidden = self.hidden(inputs, training=training)
         keep = tf.not_equal(labels, self.loss.ignore_class)
+        if self.static_shapes:
+            rows, classes = tf.reshape(hidden, (-1, hidden.shape[-1])), tf.reshape(labels, (-1,))
+        else:
+            rows, classes = tf.boolean_mask(hidden, keep), tf.boolean_mask(labels, keep)
         kernel, bias = self.vocabulary_weights()
-        rows = tf.boolean_mask(hidden, keep)
-        return self.loss.from_hidden(
-            tf.boolean_mask(labels, keep),
-            rows,
-            tf.cast(kernel, rows.dtype),
-            tf.cast(bias, rows.dtype),
+        smoothed, plain = self.loss.from_hidden(
+            classes, rows, tf.cast(kernel, rows.dtype), tf.cast(bias, rows.dtype)
         )
+        if self.static_shapes:
+            weights = tf.reshape(tf.cast(keep, smoothed.dtype), (-1,))
+            smoothed, plain = smoothed * weights, plain * weights
+        return smoothed, plain
 
     def train_step(self, data):
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -124,12 +141,17 @@ class Seq2SeqModel(keras.Model):
             return super().train_step(data)
         with tf.GradientTape() as tape:
             smoothed, plain = self.token_losses(inputs, labels, training=True)
-            loss = tf.reduce_mean(smoothed)
-            scaled = self.optimizer.scale_loss(loss)
+            smoothed = tf.reduce_sum(smoothed)
+            tokens = tf.math.count_nonzero(
+                tf.not_equal(labels, self.loss.ignore_class), dtype=smoothed.dtype
+            )
+            # Of all replicas. A replica's share of the mean; the optimizer sums the gradients.
+            sums = sum_over_replicas(tf.stack([smoothed, tf.reduce_sum(plain), tokens]))
+            scaled = self.optimizer.scale_loss(smoothed / sums[2])
         weights = self.trainable_weights
         self.optimizer.apply_gradients(zip(tape.gradient(scaled, weights), weights, strict=True))
         return {
-            "loss": loss,
-            "cross_entropy": tf.reduce_mean(plain),
-            "tokens": tf.shape(plain)[0],
+            "loss": sums[0] / sums[2],
+            "cross_entropy": sums[1] / sums[2],
+            "tokens": sums[2],
         }

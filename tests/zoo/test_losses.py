@@ -84,9 +84,10 @@ def test_from_hidden_equals_the_loss_of_the_logits(smoothing):
     np.testing.assert_allclose(plain, reference(labels, logits, 0.0), rtol=1e-4)
 
 
-def weights_after_a_step(loss, inputs, labels, sample_weight=None):
+def weights_after_a_step(loss, inputs, labels, sample_weight=None, static_shapes=False):
     """What one step of gradient descent through `fit` makes of a model's weights."""
     model = tiny_model("bahdanau", vocab_size=V, seed=4)
+    model.static_shapes = static_shapes
     model.compile(keras.optimizers.SGD(1.0), loss=loss)
     data = (inputs, labels) if sample_weight is None else (inputs, labels, sample_weight)
     dataset = tf.data.Dataset.from_tensors(data)
@@ -118,8 +119,10 @@ def test_fit_descends_alike_with_and_without_padding_and_by_either_way(unpadded)
     padded_labels = np.pad(labels, [(0, 1), (0, 2)])
     # Weights of one make Keras compute the logits of all positions and call the loss on them.
     ones = np.ones(padded_labels.shape, "float32")
-    for weight in (None, ones):
-        step = weights_after_a_step(SmoothedCrossEntropy(0.2), padded, padded_labels, weight)
+    for weight, static_shapes in ((None, False), (None, True), (ones, False)):
+        step = weights_after_a_step(
+            SmoothedCrossEntropy(0.2), padded, padded_labels, weight, static_shapes
+        )
         np.testing.assert_allclose(step[1], loss, rtol=1e-5)
         for one, other in zip(step[0], expected, strict=True):
             np.testing.assert_allclose(one, other, atol=2e-6)
