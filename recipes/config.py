@@ -86,9 +86,16 @@ class RunConfig:
 
     batch_tokens: int = setting(2048, "padded tokens of the longer side in a batch", POSITIVE)
     learning_rate: float = setting(0.001, "at its peak, after the warm-up", POSITIVE)
-    warmup_steps: int = setting(
-        500, "of the warm-up; then the rate falls with 1 / sqrt(step)", POSITIVE
+    warmup_steps: int = setting(500, "in which the rate rises to its peak", POSITIVE)
+    schedule: str = setting(
+        "inverse_sqrt",
+        "of the rate after the warm-up: inverse_sqrt, cosine or cooldown",
+        one_of("inverse_sqrt", "cosine", "cooldown"),
     )
+    cooldown_share: float = setting(
+        0.2, "of --max-steps or --max-minutes, the last, in which a cooldown goes to zero", SHARE
+    )
+    cooldown_shape: str = setting("sqrt", "of a cooldown; or linear", one_of("sqrt", "linear"))
     label_smoothing: float = setting(
         0.1, "share of the target distribution that is spread evenly", BELOW_ONE
     )
@@ -183,6 +190,28 @@ class Budget:
     def is_spent(self, steps: int, seconds: float) -> bool:
         return (self.max_steps is not None and steps >= self.max_steps) or (
             self.max_minutes is not None and seconds >= 60 * self.max_minutes
+        )
+
+    def share(self, steps: int, seconds: float) -> float:
+        """The share that is spent, in [0, 1]; of both limits the one that comes first."""
+        spent = [0.0]
+        if self.max_steps is not None:
+            spent.append(steps / self.max_steps)
+        if self.max_minutes is not None:
+            spent.append(seconds / (60 * self.max_minutes))
+        return min(max(spent), 1.0)
+
+
+def check_budget(config: RunConfig, budget: Budget) -> None:
+    """Refuses a schedule that ends with the budget where there is none.
+
+    Raises:
+        ConfigError: neither limit is given.
+    """
+    if config.schedule != "inverse_sqrt" and budget == Budget():
+        raise ConfigError(
+            f"schedule={config.schedule} reaches zero when the training ends, so it must know "
+            "when that is: give --max-steps or --max-minutes."
         )
 
 

@@ -1,4 +1,4 @@
-"""Optimizer and learning-rate schedules of the recipes."""
+"""The optimizer of the recipes."""
 
 from __future__ import annotations
 
@@ -39,39 +39,3 @@ class FusedAdam(keras.optimizers.Adam):
             epsilon=tf.cast(self.epsilon, dtype),
             grad=tf.cast(tf.convert_to_tensor(gradient), dtype),
         )
-
-
-@keras.saving.register_keras_serializable(package="attention_zoo")
-class InverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear warm-up to a peak, then a fall with the inverse square root of the step.
-
-    Args:
-        peak: learning rate after the warm-up.
-        warmup_steps: steps of the warm-up, at least 1.
-
-    Example:
-
-    >>> float(InverseSquareRoot(peak=0.004, warmup_steps=1000)(4000))
-    0.002
-
-    Reference: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 5.3
-    """
-
-    def __init__(self, peak: float, warmup_steps: int):
-        if not peak > 0 or warmup_steps < 1:
-            raise ValueError(
-                "peak must be positive and warmup_steps at least 1. "
-                f"Received: peak={peak}, warmup_steps={warmup_steps}"
-            )
-        self.peak = peak
-        self.warmup_steps = warmup_steps
-
-    def __call__(self, step):
-        step = keras.ops.cast(step, "float32") + 1.0
-        warmup = float(self.warmup_steps)
-        rising = step / warmup
-        falling = keras.ops.rsqrt(keras.ops.maximum(step, warmup) / warmup)
-        return self.peak * keras.ops.minimum(rising, falling)
-
-    def get_config(self):
-        return {"peak": self.peak, "warmup_steps": self.warmup_steps}

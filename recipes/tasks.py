@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..zoo.catalog import MODELS, entry
 from ..zoo.source_format import PLAIN, Source, SourceFormat
-from .config import Budget, ConfigError, RunConfig
+from .config import Budget, ConfigError, RunConfig, check_budget
 from .pair_files import DataError, PairCorpus, read_pairs
 from .runtime import load_tensorflow
 
@@ -182,6 +182,7 @@ def run_task(
 
     All that can be wrong with the settings and the data is found before the folder is touched.
     """
+    check_budget(config, budget)
     corpora = read_corpora(config)
     for corpus in corpora:
         report(corpus.report())

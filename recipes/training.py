@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict
 
 import keras
 
@@ -22,10 +21,12 @@ from .evaluation import Evaluator
 from .files import written_atomically
 from .interruption import Interrupted, StopRequest
 from .metrics import Scores
-from .optimizers import FusedAdam, InverseSquareRoot
+from .optimizers import FusedAdam
 from .pair_files import PairCorpus
-from .run import Run, build_model, source_format, text_to_text, write_json
+from .progress import Progress, Window, evaluation_line, training_line, write_metrics
+from .run import Run, build_model, source_format, text_to_text
 from .run_logger import RunLogger
+from .schedules import BudgetSchedule, make_schedule
 from .tasks import task
 
 REPORT_SECONDS = 10.0
@@ -33,18 +34,6 @@ REPORT_SECONDS = 10.0
 
 class TrainingError(ConfigError):
     """A training that cannot go on."""
-
-
-@dataclass
-class Progress:
-    """Where a run stands; kept with its checkpoints."""
-
-    step: int = 0
-    seconds: float = 0.0
-    best_step: int = 0
-    best_value: float | None = None
-    evaluations_since_best: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
 
 
 def train(
@@ -113,7 +102,7 @@ def train(
             )
     best, scores = loop.finish()
     baselines = chosen.baseline_scores(train_corpus, valid_corpus, best)
-    loop.write_metrics(best, scores, baselines)
+    write_metrics(run, loop.progress, best, scores, baselines, report)
     return best
 
 
@@ -164,10 +153,8 @@ class TrainingLoop(keras.callbacks.Callback):
         self.config, self.run, self.budget, self.report = config, run, budget, report
         self.progress = Progress()
         self.trained = model
-        optimizer = FusedAdam(
-            InverseSquareRoot(config.learning_rate, config.warmup_steps),
-            global_clipnorm=config.clip_norm or None,
-        )
+        self.schedule = make_schedule(config)
+        optimizer = FusedAdam(self.schedule, global_clipnorm=config.clip_norm or None)
         model.compile(
             optimizer, loss=SmoothedCrossEntropy(config.label_smoothing), jit_compile=False
         )
@@ -206,11 +193,17 @@ class TrainingLoop(keras.callbacks.Callback):
         self.logger.log_hyperparameters(self.config.to_dict())
         self._clock = time.perf_counter()
         self._last_report = self._last_checkpoint = self.progress.seconds
-        self._window = _Window()
+        self._window = Window()
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if isinstance(self.schedule, BudgetSchedule):
+            progress = self.progress
+            self.schedule.set_spent(self.budget.share(progress.step, progress.seconds))
 
     def on_train_batch_end(self, batch, logs=None):
         progress = self.progress
         progress.step += 1
+        progress.tokens += float(logs["tokens"])
         self._window.add(logs)
         if not math.isfinite(logs["loss"]):
             rate = float(self.trained.optimizer.learning_rate)
@@ -249,36 +242,10 @@ class TrainingLoop(keras.callbacks.Callback):
         best = self.run.load()
         return best, Evaluator(best, self.evaluator.corpus, self.config).full()
 
-    def write_metrics(self, best: TextToText, scores: Scores, baselines: dict[str, Scores]) -> None:
-        """Writes and reports the scores of the best model, and what it has to be better than."""
-        progress = self.progress
-        compared = {name: found.values for name, found in baselines.items()}
-        write_json(
-            self.run.metrics_path,
-            {
-                "steps": progress.step,
-                "minutes": round(progress.seconds / 60, 2),
-                "parameters": best.model.count_params(),
-                "best_step": progress.best_step,
-                "valid": scores.values,
-                "signatures": scores.signatures,
-                **({"baselines": compared} if compared else {}),
-                "beam_size": best.generation.beam_size,
-                "length_penalty": best.generation.length_penalty,
-                "history": progress.history,
-            },
-        )
-        self.report(
-            f"best at step {progress.best_step:,} of {progress.step:,}, "
-            f"{progress.seconds / 60:.1f} minutes; validation, beam {best.generation.beam_size}:\n"
-            f"{scores}"
-        )
-        for name, found in baselines.items():
-            self.report(f"baseline, {name}: {found.one_line()}")
-
     def _tick(self) -> None:
         now = time.perf_counter()
         self.progress.seconds += now - self._clock
+        self.progress.token_seconds += now - self._clock
         self._window.seconds += now - self._clock
         self._clock = now
 
@@ -286,15 +253,9 @@ class TrainingLoop(keras.callbacks.Callback):
         values = self._window.means()
         values["learning_rate"] = float(self.trained.optimizer.learning_rate)
         self.logger.log_training(self.progress.step, values)
-        self.report(
-            f"step {self.progress.step:>7,}  loss {values['loss']:.3f}  "
-            f"cross entropy {values['cross_entropy']:.3f}  "
-            f"rate {values['learning_rate']:.2e}  "
-            f"{values['tokens_per_second']:>6,.0f} tokens/s  "
-            f"{self.progress.seconds / 60:.1f} min"
-        )
+        self.report(training_line(self.progress, values))
         self._last_report = self.progress.seconds
-        self._window = _Window()
+        self._window = Window()
 
     def _evaluate(self) -> None:
         """Decodes validation rows with the averaged weights and keeps them if they are best."""
@@ -305,11 +266,7 @@ class TrainingLoop(keras.callbacks.Callback):
         else:
             better = self._compare()
         progress.evaluations_since_best = 0 if better else progress.evaluations_since_best + 1
-        latest = progress.history[-1]
-        self.report(
-            f"step {progress.step:>7,}  validation: {config.metric} {latest[config.metric]:.2f}  "
-            f"perplexity {latest['perplexity']:.2f}" + ("  (best so far)" if better else "")
-        )
+        self.report(evaluation_line(progress, config.metric, better))
         self._clock_evaluation()
 
     def _compare(self) -> bool:
@@ -336,23 +293,3 @@ class TrainingLoop(keras.callbacks.Callback):
         self.progress.seconds += now - self._clock
         self._clock = now
         self._last_report = self.progress.seconds
-
-
-class _Window:
-    """Sums of what was logged since the last report."""
-
-    def __init__(self) -> None:
-        self.loss = self.cross_entropy = self.tokens = self.seconds = 0.0
-
-    def add(self, logs: dict[str, Any]) -> None:
-        tokens = float(logs["tokens"])
-        self.tokens += tokens
-        self.loss += tokens * float(logs["loss"])
-        self.cross_entropy += tokens * float(logs["cross_entropy"])
-
-    def means(self) -> dict[str, float]:
-        return {
-            "loss": self.loss / self.tokens,
-            "cross_entropy": self.cross_entropy / self.tokens,
-            "tokens_per_second": self.tokens / self.seconds,
-        }

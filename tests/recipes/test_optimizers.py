@@ -1,11 +1,12 @@
-"""The fused optimizer against Keras's, and the schedule against its formula."""
+"""The fused optimizer against Keras's."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from attention_zoo.recipes.optimizers import FusedAdam, InverseSquareRoot
+from attention_zoo.recipes.optimizers import FusedAdam
+from attention_zoo.recipes.schedules import InverseSquareRoot
 
 ROWS, WIDTH = 7, 3
 
@@ -62,34 +63,3 @@ def test_fused_adam_config_round_trip():
     config = optimizer.get_config()
     assert again.get_config() == config
     assert config["global_clipnorm"] == 1.0 and config["beta_2"] == 0.98
-
-
-@pytest.mark.parametrize(
-    ("step", "expected"),
-    [
-        (0, 0.004 / 1000),  # the first step, which makes some progress already
-        (499, 0.002),
-        (999, 0.004),
-        (3999, 0.002),
-        (15999, 0.001),
-    ],
-)
-def test_inverse_square_root(step, expected):
-    np.testing.assert_allclose(InverseSquareRoot(0.004, 1000)(step), expected, rtol=1e-5)
-
-
-def test_inverse_square_root_without_warm_up_starts_at_its_peak():
-    rates = [float(InverseSquareRoot(0.1, 1)(step)) for step in range(4)]
-    np.testing.assert_allclose(rates, 0.1 / np.sqrt([1, 2, 3, 4]), rtol=1e-5)
-
-
-@pytest.mark.parametrize(("peak", "warmup"), [(0.0, 10), (-1.0, 10), (0.1, 0), (float("nan"), 5)])
-def test_impossible_schedules_are_refused(peak, warmup):
-    with pytest.raises(ValueError, match=f"Received: peak={peak}, warmup_steps={warmup}"):
-        InverseSquareRoot(peak, warmup)
-
-
-def test_schedule_config_round_trip():
-    schedule = InverseSquareRoot(0.004, 1000)
-    again = InverseSquareRoot.from_config(schedule.get_config())
-    assert float(again(123)) == float(schedule(123))
