@@ -9,10 +9,11 @@ PYTEST_ARGS ?= -n 2 --dist loadscope
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 BACKENDS := .venv-backends
+PEERS := .venv-bench
 # Read from the virtual environment under its import name, which the checkout's folder need not have.
 PACKAGES := layers zoo recipes serving
 
-.PHONY: help demo test test-slow test-backends lint format typecheck wheel-test constraints clean
+.PHONY: help demo test test-slow test-backends lint format typecheck wheel-test bench constraints clean
 
 help:
 	@echo "make demo           train two models, compare them, look at an alignment, serve and ask (6 minutes)"
@@ -22,6 +23,7 @@ help:
 	@echo "make lint           style, format and unused code; make format mends what it can"
 	@echo "make typecheck      mypy"
 	@echo "make wheel-test     build the wheel, install it outside the checkout and try it there"
+	@echo "make bench          speed beside peers, into docs/benchmarks.md (an hour, on a quiet machine)"
 	@echo "make constraints    renew the pinned versions"
 	@echo "make clean          remove the environments and all that was built"
 
@@ -69,6 +71,14 @@ typecheck: $(INSTALLED)
 
 wheel-test: $(INSTALLED)
 	.ci/wheel-test $(BIN)/python
+
+$(PEERS)/.installed: requirements-bench.txt constraints.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --requirement requirements-bench.txt
+	touch $@
+
+bench: $(INSTALLED) $(PEERS)/.installed
+	$(BIN)/python benchmarks/table.py --peers $(PEERS)/bin/python --output docs/benchmarks.md
 
 constraints:
 	python3 -m venv .venv-constraints

@@ -1,10 +1,11 @@
-"""Time of a training step of `rnn-bahdanau` beside the same model written plainly in Keras.
+"""Time of a training step as `Model.fit` makes it: loss, gradients and optimizer.
 
-    python benchmarks/training_step.py
+    python benchmarks/training_step.py           T, B and R, see sizes.py
+    python benchmarks/training_step.py R         beside the same model written plainly in Keras
+    python benchmarks/training_step.py T --xla
 
-Both have the sizes of Bahdanau et al. scaled down (embedding 256, encoder 256 a direction, decoder
-512, attention 256, vocabulary 10,000), get the same batch of 64 pairs of 24 tokens, and take turns,
-so that a change of the machine's speed meets both. Printed: the median of each, and their ratio.
+In R the zoo's model and the plain one take turns, so that a change of the machine's speed meets
+both. `first` is the first step, tracing included.
 """
 
 from __future__ import annotations
@@ -19,33 +20,33 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
 
 import keras
-import numpy as np
 import tensorflow as tf
+from sizes import LABEL_SMOOTHING, SIZES, Recurrent, Transformer, report, training_batch
 
 from attention_zoo.recipes.optimizers import FusedAdam
 from attention_zoo.zoo.losses import SmoothedCrossEntropy
+from attention_zoo.zoo.model import Seq2SeqModel
 from attention_zoo.zoo.recurrent import RecurrentSeq2Seq
-
-VOCABULARY, ROWS, LENGTH = 10_000, 64, 24
-EMBEDDING, ENCODER, DECODER, ATTENTION = 256, 256, 512, 256
+from attention_zoo.zoo.transformer import TransformerSeq2Seq
 
 
 class PlainCell(keras.layers.Layer):
     """A GRU cell that attends with its state; the memory is set before the loop."""
 
-    def __init__(self):
+    def __init__(self, size: Recurrent):
         super().__init__()
-        self.gru = keras.layers.GRUCell(DECODER)
-        self.query = keras.layers.Dense(ATTENTION, use_bias=False)
+        self.size = size
+        self.gru = keras.layers.GRUCell(size.decoder)
+        self.query = keras.layers.Dense(size.attention, use_bias=False)
         self.scale = keras.layers.Dense(1, use_bias=False)
-        self.state_size = DECODER
-        self.output_size = DECODER + 2 * ENCODER
+        self.state_size = size.decoder
+        self.output_size = size.decoder + 2 * size.encoder
         self.memory = self.keys = None
 
     def build(self, input_shape):
-        self.gru.build((None, EMBEDDING + 2 * ENCODER))
-        self.query.build((None, DECODER))
-        self.scale.build((None, ATTENTION))
+        self.gru.build((None, self.size.embedding + 2 * self.size.encoder))
+        self.query.build((None, self.size.decoder))
+        self.scale.build((None, self.size.attention))
 
     def call(self, inputs, states, training=False):
         compared = keras.ops.tanh(self.query(states[0])[:, None] + self.keys)
@@ -58,20 +59,20 @@ class PlainCell(keras.layers.Layer):
 class PlainModel(keras.Model):
     """What one writes with the layers of Keras alone."""
 
-    def __init__(self):
+    def __init__(self, size: Recurrent):
         super().__init__()
         layers = keras.layers
-        self.source_embedding = layers.Embedding(VOCABULARY, EMBEDDING)
-        self.target_embedding = layers.Embedding(VOCABULARY, EMBEDDING)
+        self.source_embedding = layers.Embedding(size.vocabulary, size.embedding)
+        self.target_embedding = layers.Embedding(size.vocabulary, size.embedding)
         self.encoder = layers.Bidirectional(
-            layers.GRU(ENCODER, return_sequences=True, return_state=True)
+            layers.GRU(size.encoder, return_sequences=True, return_state=True)
         )
-        self.bridge = layers.Dense(DECODER, "tanh")
-        self.key = layers.Dense(ATTENTION, use_bias=False)
-        self.cell = PlainCell()
+        self.bridge = layers.Dense(size.decoder, "tanh")
+        self.key = layers.Dense(size.attention, use_bias=False)
+        self.cell = PlainCell(size)
         self.decoder = layers.RNN(self.cell, return_sequences=True)
-        self.readout = layers.Dense(DECODER, "tanh")
-        self.vocabulary = layers.Dense(VOCABULARY)
+        self.readout = layers.Dense(size.decoder, "tanh")
+        self.vocabulary = layers.Dense(size.vocabulary)
 
     def call(self, inputs):
         memory, forward, backward = self.encoder(self.source_embedding(inputs["source"]))
@@ -81,27 +82,41 @@ class PlainModel(keras.Model):
         return self.vocabulary(self.readout(states))
 
 
-def plain_model() -> keras.Model:
-    model = PlainModel()
+def plain_model(size: Recurrent) -> keras.Model:
+    model = PlainModel(size)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(1e-4), loss=loss, jit_compile=False)
     return model
 
 
-def zoo_model() -> keras.Model:
-    model = RecurrentSeq2Seq(
-        VOCABULARY, "bahdanau", EMBEDDING, ENCODER, DECODER, ATTENTION,
-        readout_units=DECODER, tie_embeddings=False, dropout=0.0,
-    )  # fmt: skip
+def zoo_model(name: str) -> Seq2SeqModel:
+    """The model of a size, with its weights."""
+    size = SIZES[name]
+    model: Seq2SeqModel
+    if isinstance(size, Transformer):
+        model = TransformerSeq2Seq(
+            size.vocabulary, size.width, size.layers, size.layers, size.heads, size.feedforward,
+            dropout=size.dropout,
+        )  # fmt: skip
+    else:
+        model = RecurrentSeq2Seq(
+            size.vocabulary, "bahdanau", size.embedding, size.encoder, size.decoder,
+            size.attention, readout_units=size.decoder, tie_embeddings=False, dropout=size.dropout,
+        )  # fmt: skip
     model.build_from_ids()
-    model.compile(FusedAdam(1e-4), loss=SmoothedCrossEntropy(0.0), jit_compile=False)
     return model
 
 
-def stepper(model: keras.Model) -> Callable[[], float]:
+def compiled(name: str, xla: bool) -> keras.Model:
+    model = zoo_model(name)
+    smoothing = LABEL_SMOOTHING if name != "R" else 0.0
+    model.compile(FusedAdam(1e-4), loss=SmoothedCrossEntropy(smoothing), jit_compile=xla)
+    return model
+
+
+def stepper(name: str, model: keras.Model) -> Callable[[], float]:
     """A function that makes one step of `fit` and returns its seconds."""
-    random = np.random.default_rng(0)
-    source, target, labels = random.integers(4, VOCABULARY, (3, ROWS, LENGTH)).astype("int32")
+    source, target, labels = training_batch(name)
     batch = ({"source": source, "target": target}, labels)
     iterator = iter(tf.data.Dataset.from_tensors(batch).repeat())
     if not model.built:
@@ -116,22 +131,40 @@ def stepper(model: keras.Model) -> Callable[[], float]:
     return step
 
 
+def measure(size: str, steps: int, xla: bool) -> None:
+    steppers = {"attention-zoo" + " XLA" * xla: stepper(size, compiled(size, xla))}
+    chosen = SIZES[size]
+    if isinstance(chosen, Recurrent) and not xla:
+        steppers["plain Keras"] = stepper(size, plain_model(chosen))
+    first = {name: step() for name, step in steppers.items()}
+    times: dict[str, list[float]] = {name: [] for name in steppers}
+    for turn in range(steps + 1):
+        for name, step in steppers.items():
+            seconds = step()
+            if turn:
+                times[name].append(seconds)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    for name, seconds in medians.items():
+        rate = chosen.rows * chosen.length / seconds
+        report(
+            name,
+            "training",
+            size=size,
+            seconds=seconds,
+            first=first[name],
+            tokens_per_second=rate,
+            ratio=seconds / medians[list(medians)[-1]],
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("sizes", nargs="*", metavar="SIZE", help="T, B or R")
     parser.add_argument("--steps", type=int, default=15, help="timed steps of each")
-    steps = parser.parse_args().steps
-    steppers = {"attention-zoo": stepper(zoo_model()), "plain Keras": stepper(plain_model())}
-    for name, step in steppers.items():
-        print(f"{name:<14} first step {step():6.2f} s", flush=True)
-        step()
-    times: dict[str, list[float]] = {name: [] for name in steppers}
-    for _ in range(steps):
-        for name, step in steppers.items():
-            times[name].append(step())
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    for name, median in medians.items():
-        print(f"{name:<14} {1e3 * median:7.0f} ms a step, {ROWS * LENGTH / median:7,.0f} tokens/s")
-    print(f"ratio          {medians['attention-zoo'] / medians['plain Keras']:7.2f}")
+    parser.add_argument("--xla", action="store_true", help="compile the step with XLA")
+    chosen = parser.parse_args()
+    for size in chosen.sizes or SIZES:
+        measure(size, chosen.steps, chosen.xla)
 
 
 if __name__ == "__main__":

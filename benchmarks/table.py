@@ -1,0 +1,189 @@
+"""All benchmarks in one run, and what they gave as Markdown.
+
+    make bench                                             all, into docs/benchmarks.md
+    python benchmarks/table.py --peers .venv-bench/bin/python --only T --output table.md
+
+Each script runs alone, in turn, in a process of its own; those of the peers in the environment
+that has them. Without `--peers` the zoo is measured alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sizes import SIZES, rooflines
+
+HERE = Path(__file__).parent
+Row = dict[str, Any]
+ZOO = "attention-zoo"
+HEADER = """# Benchmarks
+
+Written by `make bench`, which runs all of [benchmarks/](../benchmarks) in turn: {machine},
+{threads} threads, Python {python}. Sizes and data are in [sizes.py](../benchmarks/sizes.py). Times
+of one machine vary by some percent from run to run; what counts are the ratios of one run.
+*Roofline* is the least there could be: the multiplications at the rate of a large matrix product of
+NumPy ({gflops:.0f} GFLOP/s), or the weights read once a step ({gigabytes:.1f} GB/s).
+"""
+
+
+def run(python: str, script: str, *arguments: str) -> list[Row]:
+    """The measurements of a script; none, and a word on it, if it fails."""
+    command = [python, str(HERE / script), *arguments]
+    print(" ".join(["running", script, *arguments]), file=sys.stderr, flush=True)
+    done = subprocess.run(
+        command,
+        env={**os.environ, "BENCHMARK_JSON": "1"},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        print(f"{script} failed: {lines[-1]}", file=sys.stderr)
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def measure_all(sizes: list[str], peers: str | None) -> list[Row]:
+    """The measurements of everything, in the order of the scripts."""
+    zoo = sys.executable
+    attentive = [size for size in sizes if size != "R"]
+    rows = run(zoo, "table.py", "--rooflines", *sizes)
+    rows += run(zoo, "training_step.py", *sizes)
+    if "T" in sizes:
+        rows += run(zoo, "training_step.py", "T", "--xla")
+    rows += run(zoo, "decoding.py", *sizes, "--saved")
+    rows += run(zoo, "attention_layers.py")
+    if peers:
+        rows += run(peers, "peer_torch.py", "train", "decode", *sizes)
+        rows += run(peers, "attention_layers.py", "--torch")
+        if attentive:
+            rows += run(peers, "peer_ctranslate2.py", *attentive)
+            rows += run(peers, "peer_keras_hub.py", "train", "decode", *attentive)
+        if "T" in sizes:
+            rows += run(peers, "peer_keras_hub.py", "train", "T", "--xla")
+    return rows
+
+
+def markdown(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [head := list(head), ["---"] * len(head), *map(list, rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def names(rows: list[Row]) -> list[str]:
+    """In the order in which they first come, the roofline and the zoo before the others."""
+    found = dict.fromkeys(row["name"] for row in rows)
+    return sorted(found, key=lambda name: (name != "roofline", not name.startswith(ZOO)))
+
+
+def cell(rows: list[Row], unit: str, **wanted: object) -> str:
+    """The value of the one row that fits, and its ratio to the zoo's."""
+
+    def find(name: object) -> Row | None:
+        fits = {**wanted, "name": name}
+        return next((r for r in rows if all(r.get(k) == v for k, v in fits.items())), None)
+
+    row = find(wanted["name"])
+    if row is None:
+        return ""
+    factor = 1000 if unit == "seconds" else 1
+    text = f"{factor * row[unit]:,.0f}" if factor * row[unit] >= 20 else f"{factor * row[unit]:.1f}"
+    zoo = next((found for n in names(rows) if n.startswith(ZOO) and (found := find(n))), None)
+    if zoo is None or zoo is row:
+        return text
+    return f"{text} ({row[unit] / zoo[unit]:.2f})"
+
+
+def training_table(rows: list[Row], sizes: list[str]) -> str:
+    rows = [row for row in rows if row["work"] == "training"]
+    body = []
+    for name in names(rows):
+        cells = [cell(rows, "seconds", name=name, size=size) for size in sizes]
+        first = next((r["first"] for r in rows if r["name"] == name and "first" in r), None)
+        body.append([name, *cells, "" if first is None else f"{first:.1f}"])
+    head = ["training step", *(f"{size}, ms" for size in sizes), f"first step of {sizes[0]}, s"]
+    return markdown(head, body)
+
+
+def decoding_table(rows: list[Row], size: str) -> str:
+    rows = [row for row in rows if row["work"] == "decoding" and row["size"] == size]
+    beams = SIZES[size].beams
+    columns = [(1, 1, "seconds"), (1, beams, "seconds")]
+    columns += [(64, count, "sentences_per_second") for count in (1, beams)]
+    body = [
+        [name, *(cell(rows, unit, name=name, batch=b, beams=n) for b, n, unit in columns)]
+        for name in names(rows)
+    ]
+    head = [f"decoding {size}", "greedy, one: ms", f"beam {beams}, one: ms"]
+    head += ["greedy, 64: sentences/s", f"beam {beams}, 64: sentences/s"]
+    return markdown(head, body)
+
+
+def layer_table(rows: list[Row]) -> str:
+    rows = [row for row in rows if row["work"] == "layer"]
+    cases = list(dict.fromkeys(row["case"] for row in rows))
+    body = [
+        [row["case"], row["name"], f"{1000 * row['seconds']:,.0f}", f"{row['megabytes']:,.0f}"]
+        for case in cases
+        for row in rows
+        if row["case"] == case
+    ]
+    return markdown(["case", "layer, forward and backward", "ms", "MB"], body)
+
+
+def render(rows: list[Row], sizes: list[str]) -> str:
+    """The page."""
+    machine = next(row for row in rows if row["work"] == "machine")
+    parts = [
+        HEADER.format(
+            machine=processor(),
+            threads=os.cpu_count(),
+            python=platform.python_version(),
+            gflops=machine["gflops"],
+            gigabytes=machine["gigabytes"],
+        ),
+        "In brackets: the ratio to the zoo's own figure, below 1 where the other is faster in ms, "
+        "above 1 in sentences/s.\n",
+        training_table(rows, sizes),
+        *(decoding_table(rows, size) for size in sizes),
+        "[attention_layers.py](../benchmarks/attention_layers.py) says what the cases are.\n",
+        layer_table(rows),
+    ]
+    return "\n".join(parts)
+
+
+def processor() -> str:
+    """The name of the processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((x.split(":")[1].strip() for x in lines if x.startswith("model name")), "?")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--peers", help="the Python of the environment with the peers")
+    parser.add_argument("--only", nargs="*", default=[*SIZES], metavar="SIZE")
+    parser.add_argument("--output", type=Path, help="a Markdown file; stdout if left out")
+    parser.add_argument("--rooflines", nargs="*", help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.rooflines is not None:
+        rooflines(chosen.rooflines)
+        return
+    rows = measure_all(chosen.only, chosen.peers)
+    page = render(rows, chosen.only)
+    if chosen.output:
+        chosen.output.write_text(page, encoding="utf-8")
+    else:
+        print(page)
+
+
+if __name__ == "__main__":
+    main()
