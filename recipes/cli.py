@@ -14,6 +14,9 @@ from . import cli_training  # noqa: F401
 from . import cli_using  # noqa: F401
 
 # isort: split
+from . import cli_compare  # noqa: F401
+
+# isort: split
 from . import cli_chat  # noqa: F401
 
 # isort: split

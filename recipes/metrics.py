@@ -52,11 +52,7 @@ def translation_scores(
     """
     check_rows(predictions, references)
     firsts = [row if isinstance(row, str) else row[0] for row in references]
-    if tokenize == "auto":
-        tokenize = "zh" if mostly_unspaced(firsts) else "13a"
-    # `force` only silences a warning about text that is tokenized already.
-    bleu = sacrebleu.BLEU(tokenize=tokenize, force=True)
-    chrf = sacrebleu.CHRF()
+    bleu, chrf = bleu_of(firsts, tokenize), sacrebleu.CHRF()
     values = {
         "bleu": bleu.corpus_score(list(predictions), [firsts]).score,
         "chrf": chrf.corpus_score(list(predictions), [firsts]).score,
@@ -64,6 +60,14 @@ def translation_scores(
     }
     signatures = {"bleu": str(bleu.get_signature()), "chrf": str(chrf.get_signature())}
     return Scores(values, signatures)
+
+
+def bleu_of(references: Sequence[str], tokenize: str = "auto") -> sacrebleu.BLEU:
+    """SacreBLEU's BLEU with a tokenization, or with the one that fits the script."""
+    if tokenize == "auto":
+        tokenize = "zh" if mostly_unspaced(references) else "13a"
+    # `force` only silences a warning about text that is tokenized already.
+    return sacrebleu.BLEU(tokenize=tokenize, force=True)
 
 
 def check_rows(predictions: Sequence[str], references: Sequence) -> None:
@@ -77,11 +81,16 @@ def check_rows(predictions: Sequence[str], references: Sequence) -> None:
 
 def exact_match(predictions: Sequence[str], references: Sequence[str]) -> float:
     """Share in percent of the predictions equal to their reference but for white space."""
-    equal = [
+    equal = equal_rows(predictions, references)
+    return 100.0 * sum(equal) / len(equal)
+
+
+def equal_rows(predictions: Sequence[str], references: Sequence[str]) -> list[bool]:
+    """Whether each prediction is its reference but for white space."""
+    return [
         "".join(prediction.split()) == "".join(reference.split())
         for prediction, reference in zip(predictions, references, strict=True)
     ]
-    return 100.0 * sum(equal) / len(equal)
 
 
 def mostly_unspaced(texts: Sequence[str]) -> bool:

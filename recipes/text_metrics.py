@@ -45,22 +45,28 @@ def rouge_scores(predictions: Sequence[str], references: References) -> Scores:
 
     Reference: Lin 2004, https://aclanthology.org/W04-1013
     """
-    check_rows(predictions, references)
+    values = {name: _percent(rows) for name, rows in rouge_rows(predictions, references).items()}
     unspaced = mostly_unspaced([row[0] for row in references])
-    scorer = rouge_scorer.RougeScorer(
-        list(ROUGE), tokenizer=CharacterTokenizer() if unspaced else None
-    )
-    totals = dict.fromkeys(ROUGE, 0.0)
-    for prediction, row in zip(predictions, references, strict=True):
-        scores = [scorer.score(reference, prediction) for reference in row]
-        for name in ROUGE:
-            totals[name] += max(score[name].fmeasure for score in scores)
-    values = {name: 100 * total / len(predictions) for name, total in totals.items()}
     signature = (
         f"rouge-score {importlib.metadata.version('rouge-score')}, mean F, no stemming, "
         f"{'characters' if unspaced else 'words'}"
     )
     return Scores(values, {"rouge": signature})
+
+
+def rouge_rows(predictions: Sequence[str], references: References) -> dict[str, list[float]]:
+    """ROUGE of each row, from 0 to 1; their means are `rouge_scores`."""
+    check_rows(predictions, references)
+    unspaced = mostly_unspaced([row[0] for row in references])
+    scorer = rouge_scorer.RougeScorer(
+        list(ROUGE), tokenizer=CharacterTokenizer() if unspaced else None
+    )
+    found: dict[str, list[float]] = {name: [] for name in ROUGE}
+    for prediction, row in zip(predictions, references, strict=True):
+        scores = [scorer.score(reference, prediction) for reference in row]
+        for name, values in found.items():
+            values.append(max(score[name].fmeasure for score in scores))
+    return found
 
 
 def answer_scores(predictions: Sequence[str], references: References) -> Scores:
@@ -76,12 +82,22 @@ def answer_scores(predictions: Sequence[str], references: References) -> Scores:
 
     Reference: Rajpurkar et al. 2016, https://aclanthology.org/D16-1264
     """
+    values = {name: _percent(rows) for name, rows in answer_rows(predictions, references).items()}
+    return Scores(values, {"f1": "SQuAD 1.1, the best of the references of a row"})
+
+
+def answer_rows(predictions: Sequence[str], references: References) -> dict[str, list[float]]:
+    """Exact match and F1 of each row, from 0 to 1; their means are `answer_scores`."""
     check_rows(predictions, references)
     rows = list(zip(predictions, references, strict=True))
-    exact = sum(max(_is_same(output, right) for right in row) for output, row in rows)
-    overlap = sum(max(word_f1(output, right) for right in row) for output, row in rows)
-    values = {"exact_match": 100 * exact / len(rows), "f1": 100 * overlap / len(rows)}
-    return Scores(values, {"f1": "SQuAD 1.1, the best of the references of a row"})
+    return {
+        "exact_match": [max(float(_is_same(text, right)) for right in row) for text, row in rows],
+        "f1": [max(word_f1(text, right) for right in row) for text, row in rows],
+    }
+
+
+def _percent(values: Sequence[float]) -> float:
+    return 100 * sum(values) / len(values)
 
 
 def normalize_answer(text: str) -> str:

@@ -1,0 +1,358 @@
+"""Several runs on the same rows: scores with their intervals, by length, by time, pair by pair.
+
+Shapes: N rows, M runs, R resamples.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .bootstrap import RESAMPLES, SEED, Interval, RowScore, p_value, resample
+from .config import LOWER_IS_BETTER, ConfigError, RunConfig
+from .metrics import mostly_unspaced
+from .tasks import read_corpora, task
+from .text_metrics import words
+
+if TYPE_CHECKING:
+    from ..zoo.source_format import Source
+    from ..zoo.text_to_text import TextToText
+    from .pair_files import PairCorpus
+    from .run import Run
+
+BUCKETS = 6  # of about as many rows each
+TIMED_ROWS = 20  # decoded one by one for the latency
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """The rows with sources of some lengths.
+
+    Attributes:
+        low: the shortest source in it, in words or characters.
+        high: the longest source in it.
+        rows: how many rows there are.
+    """
+
+    low: int
+    high: int
+    rows: int
+
+    @property
+    def label(self) -> str:
+        return str(self.low) if self.low == self.high else f"{self.low}–{self.high}"
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """One run of a comparison.
+
+    Attributes:
+        name: of its folder.
+        model: name in the catalog.
+        scores: all scores of the task on all rows.
+        score: the compared one, with its interval.
+        by_length: the compared one in each bucket.
+        parameters: weights of the model.
+        minutes: of training; unknown while a run has not ended.
+        tokens_per_second: target subwords in training, without the time of evaluations.
+        latency: median of the milliseconds in which one text is decoded, by itself.
+        history: minutes of training and the compared score in validation, as training went on.
+    """
+
+    name: str
+    model: str
+    scores: dict[str, float]
+    score: Interval
+    by_length: list[Interval]
+    parameters: int
+    minutes: float | None
+    tokens_per_second: float | None
+    latency: float | None
+    history: list[tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found; it becomes a page, pictures and tables by `comparison_report`.
+
+    Attributes:
+        task: name of the task of all runs.
+        data: the file.
+        rows: how many rows N it has.
+        metric: name of the compared score.
+        signature: how that is counted.
+        unit: what the length of a source is counted in, "words" or "characters".
+        buckets: the rows by length of the source.
+        runs: in the order in which they were given.
+        p_values: for each two runs the p value of the paired bootstrap test, (M, M).
+        resamples: how many corpora were drawn.
+        seed: of the draws.
+    """
+
+    task: str
+    data: str
+    rows: int
+    metric: str
+    signature: str
+    unit: str
+    buckets: list[Bucket]
+    runs: list[ComparedRun]
+    p_values: list[list[float | None]]
+    resamples: int
+    seed: int
+
+    @property
+    def lower_is_better(self) -> bool:
+        return self.metric in LOWER_IS_BETTER
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def compare(
+    folders: Sequence[str | Path],
+    data: str | None = None,
+    metric: str | None = None,
+    tokenize: str | None = None,
+    lengths: Sequence[int] | None = None,
+    beam_size: int | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = SEED,
+    timed_rows: int = TIMED_ROWS,
+    report: Callable[[str], None] = lambda line: None,
+) -> Comparison:
+    """Scores several runs of one task on one file.
+
+    Args:
+        folders: of the runs, two at least.
+        data: sources and references; what all runs were validated with if left out.
+        metric: the score that is compared; that of the first run if left out.
+        tokenize: sacreBLEU's tokenization; that of the runs if left out.
+        lengths: longest source of each bucket but the last, in words, or in characters where there
+            are no spaces between words; about equally many rows in each if left out.
+        beam_size: of the search; that of each run if left out.
+        resamples: corpora drawn for intervals and tests.
+        seed: of the draws.
+        timed_rows: texts decoded one by one for the latency; none if 0.
+        report: takes each line of progress.
+
+    Returns:
+        The comparison. The same seed gives the same, but for the latency.
+
+    Raises:
+        ConfigError: the runs cannot be compared, or one cannot be used.
+        DataError: the file cannot be used.
+
+    Example:
+
+    >>> compare(["runs/rnn", "runs/rnn-bahdanau"], "test.tsv").runs[0].score
+    Interval(value=21.3, low=19.8, high=22.9)
+    """
+    runs = _open(folders)
+    configs = [run.read_config() for run in runs.values()]
+    metric = metric or configs[0].metric
+    configs = _check(list(runs), configs, metric, tokenize)
+    corpus = _read(configs, data)
+    options = {} if beam_size is None else {"beam_size": beam_size}
+    measured = []
+    for (name, run), config in zip(runs.items(), configs, strict=True):
+        report(f"{name}: {len(corpus):,} rows")
+        measured.append(_measure(name, run, config, corpus, metric, options, timed_rows))
+    found, row_scores = [run for run, _ in measured], [rows for _, rows in measured]
+    unit, places = source_lengths(corpus, configs[0])
+    buckets, numbers = sort_by_length(places, lengths)
+    drawn = resample(row_scores, resamples, seed)
+    by_length = [_intervals([s.of(n) for s in row_scores], resamples, seed) for n in numbers]
+    return Comparison(
+        task=configs[0].task,
+        data=corpus.name,
+        rows=len(corpus),
+        metric=metric,
+        signature=row_scores[0].signature,
+        unit=unit,
+        buckets=buckets,
+        runs=[
+            replace(
+                run,
+                score=Interval.of(score.value(), drawn[number]),
+                by_length=[intervals[number] for intervals in by_length],
+            )
+            for number, (run, score) in enumerate(zip(found, row_scores, strict=True))
+        ],
+        p_values=_p_values(row_scores, drawn),
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def _open(folders: Sequence[str | Path]) -> dict[str, Run]:
+    """The runs by the names of their folders, or by their paths where names are the same."""
+    from .run import Run
+
+    paths = [Path(folder) for folder in folders]
+    if len({path.resolve() for path in paths}) != len(paths):
+        raise ConfigError("A run is compared with others, not with itself; name each once.")
+    if len(paths) < 2:
+        raise ConfigError("Give two runs at least; `attention-zoo evaluate` scores a single one.")
+    names = [path.resolve().name for path in paths]
+    if len(set(names)) != len(names):
+        names = [str(path) for path in paths]
+    return {name: Run(path) for name, path in zip(names, paths, strict=True)}
+
+
+def _check(
+    names: list[str], configs: list[RunConfig], metric: str, tokenize: str | None
+) -> list[RunConfig]:
+    """The configs with the tokenization asked for; refuses runs that have different tasks."""
+    if tokenize:
+        configs = [replace(config, bleu_tokenize=tokenize) for config in configs]
+    for what, option in (("task", ""), ("reverse", ""), ("bleu_tokenize", " Give --tokenize.")):
+        values = [getattr(config, what) for config in configs]
+        if len(set(values)) > 1:
+            told = ", ".join(f"{n} has {v}" for n, v in zip(names, values, strict=True))
+            raise ConfigError(f"Runs with different {what} cannot be compared: {told}.{option}")
+    known = task(configs[0].task).metrics
+    if metric not in known:
+        raise ConfigError(
+            f"--metric of {configs[0].task} is one of {', '.join(known)}. Received: {metric}"
+        )
+    return configs
+
+
+def _read(configs: list[RunConfig], data: str | None) -> PairCorpus:
+    first = configs[0]
+    if data is not None:
+        return task(first.task).read_file(data, first.reverse, min_pairs=1)
+    if len({config.valid for config in configs}) > 1 or (
+        first.valid is None and len({config.seed for config in configs}) > 1
+    ):
+        raise ConfigError("The runs were validated with different rows; give --data.")
+    return read_corpora(first)[1]
+
+
+def _measure(
+    name: str,
+    run: Run,
+    config: RunConfig,
+    corpus: PairCorpus,
+    metric: str,
+    options: dict[str, Any],
+    timed_rows: int,
+) -> tuple[ComparedRun, RowScore]:
+    """All that is known of one run, its interval apart, and the compared score by rows."""
+    from .row_scores import perplexity_rows, row_score
+
+    model = run.load(**options)
+    outputs = [prediction.text for prediction in model.predict(corpus.sources)]
+    references = corpus.references()
+    if metric in LOWER_IS_BETTER:
+        rows = perplexity_rows(model, metric, corpus.sources, corpus.targets)
+    else:
+        rows = row_score(config.task, metric, outputs, references, config.bleu_tokenize)
+    known = _read_metrics(run.metrics_path)
+    scores = task(config.task).score(outputs, references, config).values
+    compared = ComparedRun(
+        name=name,
+        model=config.model,
+        scores={metric: rows.value(), **scores},
+        score=Interval(rows.value(), rows.value(), rows.value()),
+        by_length=[],
+        parameters=model.model.count_params(),
+        minutes=known.get("minutes"),
+        tokens_per_second=known.get("tokens_per_second"),
+        latency=decoding_latency(model, corpus.sources, timed_rows) if timed_rows else None,
+        history=[
+            (entry["minutes"], entry[metric])
+            for entry in known.get("history", [])
+            if metric in entry
+        ],
+    )
+    return compared, rows
+
+
+def _read_metrics(path: Path) -> dict[str, Any]:
+    """`metrics.json` of a run; nothing if the run has not ended."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise ConfigError(f"{path} is not readable JSON: {error}") from error
+
+
+def decoding_latency(model: TextToText, sources: Sequence[Source], count: int) -> float:
+    """The median of the milliseconds from one text to its output, over some texts of a file.
+
+    Args:
+        model: the model with its search.
+        sources: texts; those timed are spread evenly over them.
+        count: how many are timed.
+    """
+    chosen = np.unique(np.linspace(0, len(sources) - 1, count).astype(int))
+    model.predict([sources[chosen[0]]])  # the first call also makes the graph
+    seconds = []
+    for row in chosen:
+        start = time.perf_counter()
+        model.predict([sources[row]])
+        seconds.append(time.perf_counter() - start)
+    return 1000 * float(np.median(seconds))
+
+
+def source_lengths(corpus: PairCorpus, config: RunConfig) -> tuple[str, np.ndarray]:
+    """What the length of a source is counted in, and those of all rows, int (N,)."""
+    to_text = task(config.task).source_format.to_text
+    texts = [to_text(source) for source in corpus.sources]
+    unit = "characters" if mostly_unspaced(texts) else "words"
+    return unit, np.array([len(words(text)) for text in texts])
+
+
+def sort_by_length(
+    lengths: np.ndarray, limits: Sequence[int] | None = None
+) -> tuple[list[Bucket], list[np.ndarray]]:
+    """Buckets of rows by length, and the numbers of the rows in each; none is empty.
+
+    Args:
+        lengths: of all rows, (N,).
+        limits: the longest of each bucket but the last; quantiles if left out.
+
+    Raises:
+        ConfigError: the limits do not rise.
+    """
+    if limits is None:
+        shares = np.linspace(0, 1, BUCKETS + 1)[1:-1]
+        limits = np.unique(np.quantile(lengths, shares, method="lower")).tolist()
+    if list(limits) != sorted(set(limits)):
+        raise ConfigError(f"Lengths of buckets rise. Received: {', '.join(map(str, limits))}")
+    places = np.searchsorted(np.asarray(limits), lengths)
+    buckets, numbers = [], []
+    for place in np.unique(places):
+        rows = np.flatnonzero(places == place)
+        found = lengths[rows]
+        buckets.append(Bucket(int(found.min()), int(found.max()), len(rows)))
+        numbers.append(rows)
+    return buckets, numbers
+
+
+def _intervals(scores: list[RowScore], resamples: int, seed: int) -> list[Interval]:
+    drawn = resample(scores, resamples, seed)
+    return [Interval.of(score.value(), d) for score, d in zip(scores, drawn, strict=True)]
+
+
+def _p_values(scores: list[RowScore], drawn: np.ndarray) -> list[list[float | None]]:
+    count = len(scores)
+    return [
+        [
+            None
+            if one == other
+            else p_value(scores[one].value(), scores[other].value(), drawn[one], drawn[other])
+            for other in range(count)
+        ]
+        for one in range(count)
+    ]
