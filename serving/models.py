@@ -317,6 +317,12 @@ class ModelManager:
                 for name, versions in self._versions.items()
             }
 
+    def labels(self, name: str) -> dict[str, int]:
+        """The labels of a model and the versions that they name."""
+        with self._condition:
+            config = self._configs.get(name)
+            return dict(config.labels) if config is not None else {}
+
     def stop(self, grace: float = 30.0) -> None:
         """Ends the watch and frees every version, waiting `grace` seconds for requests at most."""
         self._stopped.set()

@@ -18,6 +18,7 @@ from .json_parser import parse
 from .json_tensor import check_examples, read_signature_name
 from .json_writer import PrettyWriter, quote
 from .model_state import VersionStatus
+from .page_files import DemoPage
 from .session import Signature, TensorSpec
 from .versions import MAX_VERSION
 
@@ -49,6 +50,7 @@ class RestApi:
         max_body_bytes: the largest body, unpacked, that is read.
         metrics_path: where the page for Prometheus is; `None` shows none.
         cors: whether pages from elsewhere may read the answers.
+        page: whether the demo page is at `/`.
     """
 
     def __init__(
@@ -58,12 +60,14 @@ class RestApi:
         max_body_bytes: int = 64 * 2**20,
         metrics_path: str | None = METRICS_PATH,
         cors: bool = False,
+        page: bool = True,
     ):
         self._headers = _CORS_HEADERS if cors else {}
         self._core = core
         self._metrics_path = metrics_path
         self._timeout = timeout
         self._max_body_bytes = max_body_bytes
+        self._page = DemoPage(core.manager) if page else None
 
     def application(self) -> web.Application:
         """The aiohttp application that answers every address."""
@@ -77,6 +81,9 @@ class RestApi:
         if path == self._metrics_path and request.method == "GET":
             return web.Response(text=self._core.metrics.page(), content_type="text/plain")
         if not _API.fullmatch(path):
+            page = self._page.answer(request.method, path) if self._page is not None else None
+            if page is not None:
+                return page
             return web.Response(status=404, text=_NOT_FOUND_PAGE, content_type="text/html")
         if request.method == "OPTIONS":
             allowed = _ORIGIN.search(request.headers.get("Origin", ""))

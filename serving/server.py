@@ -98,6 +98,7 @@ class ModelServer:
             options.max_body_bytes,
             options.metrics_path,
             cors=options.cors,
+            page=options.page,
         )
         self._runner = web.AppRunner(
             api.application(), access_log=None, shutdown_timeout=options.grace

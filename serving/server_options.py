@@ -39,6 +39,7 @@ class ServerOptions:
         intra_op_threads: threads within an operation; 0 leaves it to TensorFlow.
         inter_op_threads: operations at a time; 0 leaves it to TensorFlow.
         metrics_path: where REST shows the page for Prometheus; `None` shows none.
+        page: whether REST shows the demo page at `/`.
         grace: seconds that requests under way are given when the server stops.
     """
 
@@ -62,6 +63,7 @@ class ServerOptions:
     intra_op_threads: int = 0
     inter_op_threads: int = 0
     metrics_path: str | None = METRICS_PATH
+    page: bool = True
     grace: float = 10.0
 
 

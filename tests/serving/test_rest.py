@@ -125,7 +125,7 @@ def test_metadata_describes_every_signature(server):
     }
 
 
-@pytest.mark.parametrize("path", ["/", "/index.html", "/v2/models/calc", "/v1", "/etc/passwd"])
+@pytest.mark.parametrize("path", ["/index.html", "/page/", "/v2/models/calc", "/v1", "/etc/passwd"])
 def test_other_addresses_are_not_found(path, server):
     status, headers, reply = send(server, "GET", path)
     assert status == 404
