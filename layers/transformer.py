@@ -101,9 +101,11 @@ class TransformerEncoderBlock(_Block):
     Call arguments:
         inputs: (B, S, D).
         mask: boolean (B, S), False for padding.
+        return_attention_scores: whether the weights are returned too.
 
     Returns:
-        (B, S, D). With `norm_first`, what the last block gives still has to be normalised.
+        (B, S, D); with `return_attention_scores` also the weights (B, H, S, S). With `norm_first`,
+        what the last block gives still has to be normalised.
 
     Example:
 
@@ -125,19 +127,26 @@ class TransformerEncoderBlock(_Block):
         self._build_norms(width, ("attention", "feed_forward"))
         self.built = True
 
-    def call(self, inputs, mask=None, training=None):
+    def call(self, inputs, mask=None, return_attention_scores=False, training=None):
         def attend(x):
-            return (self.self_attention(x, mask=mask, training=training),)
+            return _attend_to_itself(
+                self.self_attention, x, return_attention_scores, mask=mask, training=training
+            )
 
         def feed_forward(x):
             return (self._feed_forward(x, training),)
 
-        (x,) = self._residual(inputs, self._attention_norm, attend, training)
+        x, *weights = self._residual(inputs, self._attention_norm, attend, training)
         (x,) = self._residual(x, self._feed_forward_norm, feed_forward, training)
-        return x
+        return (x, *weights) if return_attention_scores else x
 
     def compute_output_shape(self, inputs_shape):
         return inputs_shape
+
+    def compute_output_spec(self, inputs, mask=None, return_attention_scores=False, training=None):
+        return self.self_attention.compute_output_spec(
+            inputs, return_attention_scores=return_attention_scores
+        )
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -149,9 +158,11 @@ class TransformerDecoderBlock(_Block):
     Call arguments:
         inputs: (B, T, D).
         memory: what `project(source_states, mask)` returned.
+        return_attention_scores: whether the weights over the target are returned too.
 
     Returns:
-        (B, T, D) and the weights over the source (B, H, T, S), always both.
+        (B, T, D) and the weights over the source (B, H, T, S), always both; with
+        `return_attention_scores` also those of the self-attention (B, H, T, T).
 
     Example:
 
@@ -183,12 +194,15 @@ class TransformerDecoderBlock(_Block):
         """Keys and values of the source (B, S, D), to be used at every step."""
         return self.cross_attention.project(source_states, mask=mask)
 
-    def call(self, inputs, memory: Memory, training=None):
+    def call(self, inputs, memory: Memory, return_attention_scores=False, training=None):
         def attend(x):
-            return (self.self_attention(x, training=training),)
+            return _attend_to_itself(
+                self.self_attention, x, return_attention_scores, training=training
+            )
 
-        (x,) = self._residual(inputs, self._attention_norm, attend, training)
-        return self._attend_and_feed(x, memory, training)
+        x, *own_weights = self._residual(inputs, self._attention_norm, attend, training)
+        x, weights = self._attend_and_feed(x, memory, training)
+        return x, weights, *own_weights
 
     def initial_cache(self, batch_size, max_length=None) -> Memory:
         """A cache for `batch_size` sequences; see `SelfAttention.initial_cache`."""
@@ -227,3 +241,10 @@ class TransformerDecoderBlock(_Block):
         x, weights = self._residual(x, self._cross_attention_norm, attend, training)
         (x,) = self._residual(x, self._feed_forward_norm, feed_forward, training)
         return x, weights
+
+
+def _attend_to_itself(attention, x, return_attention_scores, **arguments):
+    """What self-attention adds to `x`; its weights beside it where they are asked for."""
+    if return_attention_scores:
+        return attention(x, return_attention_scores=True, **arguments)
+    return (attention(x, **arguments),)

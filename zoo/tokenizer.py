@@ -150,6 +150,10 @@ class SubwordTokenizer:
         """The piece of each id."""
         return [self._processor.id_to_piece(int(i)) for i in ids]
 
+    def ids(self, pieces: Sequence[str]) -> list[int]:
+        """The id of each piece, the other way round than `pieces`."""
+        return [self._processor.piece_to_id(piece) for piece in pieces]
+
     def encode_tensor(self, texts: tf.Tensor, max_length: int | None = None) -> tf.Tensor:
         """Ids of a batch of strings in the graph, ended and padded.
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from ..layers.attention import Memory
 from ..layers.transformer import TransformerDecoderBlock, TransformerEncoderBlock
+from .attention_maps import AttentionMaps
 from .model import Nest, Seq2SeqModel, check_arguments
 from .tokenizer import PAD_ID
 
@@ -208,6 +209,24 @@ class TransformerSeq2Seq(Seq2SeqModel):
         for block, source in zip(self.decoder_blocks, memory.blocks, strict=True):
             x, _ = block(x, source, training=training)
         return self._normalized(x, 1)
+
+    def attention_maps(self, inputs):
+        """The weights of every layer and head in inference, as an `AttentionMaps`."""
+        source, target = inputs["source"], inputs["target"]
+        mask = tf.not_equal(source, PAD_ID)
+        encoder, cross, decoder = [], [], []
+        x = self._embed(source, tf.range(tf.shape(source)[1]), training=False)
+        for block in self.encoder_blocks:
+            x, weights = block(x, mask=mask, return_attention_scores=True)
+            encoder.append(weights)
+        states = self._normalized(x, 0)
+        x = self._embed(target, tf.range(tf.shape(target)[1]), training=False)
+        for block in self.decoder_blocks:
+            memory = block.project(states, mask)
+            x, over_source, over_target = block(x, memory, return_attention_scores=True)
+            cross.append(over_source)
+            decoder.append(over_target)
+        return AttentionMaps(*(tf.stack(maps, axis=1) for maps in (cross, encoder, decoder)))
 
     def _embed(self, ids, positions, training):
         """Embeddings of (B, T) ids at positions (T,), scaled to the size of the positions."""
