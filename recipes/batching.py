@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -144,13 +145,26 @@ class TokenBatches:
             start_step, epoch = 0, epoch + 1
             plan = self.plan(epoch)
 
-    def dataset(self, start_step: int = 0) -> tf.data.Dataset:
-        """The stream as a `tf.data.Dataset` of `({"source", "target"}, labels)`."""
+    def dataset(self, start_step: int = 0, accumulate: int = 1) -> tf.data.Dataset:
+        """The stream as a `tf.data.Dataset` of `({"source", "target"}, labels)`.
+
+        Args:
+            start_step: steps that were made already.
+            accumulate: batches in a step; those after the first are `inputs["further"]`.
+        """
         ids = tf.TensorSpec((None, None), tf.int32)
-        return tf.data.Dataset.from_generator(
-            lambda: self.stream(start_step),
-            output_signature=({"source": ids, "target": ids}, ids),
-        ).prefetch(8)
+        batch = ({"source": ids, "target": ids}, ids)
+
+        def steps():
+            stream = self.stream(start_step * accumulate)
+            for inputs, labels in stream:
+                further = tuple(itertools.islice(stream, accumulate - 1))
+                yield ({**inputs, "further": further}, labels) if further else (inputs, labels)
+
+        signature = batch
+        if accumulate > 1:
+            signature = ({**batch[0], "further": (batch,) * (accumulate - 1)}, ids)
+        return tf.data.Dataset.from_generator(steps, output_signature=signature).prefetch(8)
 
 
 def length_bounds(lengths: np.ndarray, count: int) -> np.ndarray:

@@ -85,6 +85,9 @@ class RunConfig:
     history_turns: int = setting(4, "turns before a text that are read, in dialogue", NOT_NEGATIVE)
 
     batch_tokens: int = setting(2048, "padded tokens of the longer side in a batch", POSITIVE)
+    accumulate_steps: int = setting(
+        1, "batches whose gradients are added up to one step, in the memory of one", POSITIVE
+    )
     learning_rate: float = setting(0.001, "at its peak, after the warm-up", POSITIVE)
     warmup_steps: int = setting(500, "in which the rate rises to its peak", POSITIVE)
     schedule: str = setting(

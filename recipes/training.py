@@ -92,9 +92,8 @@ def train(
     if not loop.is_over():
         with StopRequest() as loop.stop_request:
             # One endless epoch: what happens when is counted in steps.
-            model.fit(
-                batches.dataset(loop.progress.step), shuffle=False, verbose=0, callbacks=[loop]
-            )
+            dataset = batches.dataset(loop.progress.step, config.accumulate_steps)
+            model.fit(dataset, shuffle=False, verbose=0, callbacks=[loop])
         if loop.stop_request.signal_number is not None:
             raise Interrupted(
                 loop.stop_request.signal_number,

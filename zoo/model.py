@@ -12,8 +12,8 @@ import tensorflow as tf
 
 from ..layers.attention import positive_int
 from .losses import SmoothedCrossEntropy
-from .replicas import sum_over_replicas
 from .tokenizer import END_ID
+from .training_step import accumulated_gradients, batch_gradients
 
 Nest = Any
 
@@ -61,6 +61,9 @@ class Seq2SeqModel(keras.Model):
     It trains with `compile` and `fit` on `(inputs, labels)` as any Keras model, with any loss over
     logits. Under `SmoothedCrossEntropy` the loss is computed from the hidden states of the
     positions that are not padding, which saves the vocabulary's product for all others.
+
+    `inputs` may have `"further"`, more `(inputs, labels)` of the same step: their gradients are
+    added up one batch after the other, and the step is that of one large batch of all of them.
 
     Under a `tf.distribute` strategy that loss is the mean over the tokens of all replicas together,
     however many each of them has: the weights learnt are those of one replica with all rows.
@@ -139,19 +142,14 @@ class Seq2SeqModel(keras.Model):
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if not isinstance(self.loss, SmoothedCrossEntropy) or sample_weight is not None:
             return super().train_step(data)
-        with tf.GradientTape() as tape:
-            smoothed, plain = self.token_losses(inputs, labels, training=True)
-            smoothed = tf.reduce_sum(smoothed)
-            tokens = tf.math.count_nonzero(
-                tf.not_equal(labels, self.loss.ignore_class), dtype=smoothed.dtype
-            )
-            # Of all replicas. A replica's share of the mean; the optimizer sums the gradients.
-            sums = sum_over_replicas(tf.stack([smoothed, tf.reduce_sum(plain), tokens]))
-            scaled = self.optimizer.scale_loss(smoothed / sums[2])
-        weights = self.trainable_weights
-        self.optimizer.apply_gradients(zip(tape.gradient(scaled, weights), weights, strict=True))
+        inputs = dict(inputs)
+        if further := inputs.pop("further", ()):
+            gradients, sums = accumulated_gradients(self, [(inputs, labels), *further])
+        else:
+            gradients, sums = batch_gradients(self, (inputs, labels))
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
         return {
-            "loss": sums[0] / sums[2],
-            "cross_entropy": sums[1] / sums[2],
-            "tokens": sums[2],
+            "loss": sums.loss / sums.tokens,
+            "cross_entropy": sums.cross_entropy / sums.tokens,
+            "tokens": sums.tokens,
         }

@@ -141,6 +141,17 @@ def test_the_dataset_is_the_stream(batches):
         assert same(one, other)
 
 
+def test_the_dataset_gives_a_step_its_batches_in_their_order(batches):
+    stream = take(batches, 12)
+    for start_step in (0, 2):
+        steps = list(batches.dataset(start_step, accumulate=3).take(2).as_numpy_iterator())
+        for number, (inputs, labels) in enumerate(steps, start=start_step):
+            first = {name: inputs[name] for name in ("source", "target")}, labels
+            found = [first, *inputs["further"]]
+            for one, other in zip(found, stream[3 * number : 3 * number + 3], strict=True):
+                assert same(one, other)
+
+
 def test_a_batch_of_one_row():
     pairs = make_pairs(1)
     longest = max(len(pairs.sources[0]), len(pairs.targets[0])) + 1

@@ -1,0 +1,57 @@
+"""A step on several batches against one on a single large batch."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny_models import random_source, random_target, tiny_model
+
+from attention_zoo.recipes.optimizers import FusedAdam
+from attention_zoo.zoo.losses import SmoothedCrossEntropy
+
+V = 11
+# Of sources and of targets, in batches with very different numbers of tokens.
+LENGTHS = [([3], [1]), ([2, 5, 4], [6, 2, 5]), ([1, 1], [3, 2])]
+
+
+def batch(seed, source_lengths, target_lengths):
+    target, labels = random_target(seed, target_lengths, V)
+    return {"source": random_source(seed + 50, source_lengths, V), "target": target}, labels
+
+
+def together(batches):
+    """One batch of all rows, padded to the longest."""
+
+    def stack(parts):
+        longest = max(part.shape[1] for part in parts)
+        return np.concatenate(
+            [np.pad(part, [(0, 0), (0, longest - part.shape[1])]) for part in parts]
+        )
+
+    inputs = {name: stack([part[name] for part, _ in batches]) for name in ("source", "target")}
+    return inputs, stack([labels for _, labels in batches])
+
+
+def fitted(kind, data, optimizer, run_eagerly=True):
+    """Weights, optimizer state and logs after `fit` on one or several steps."""
+    model = tiny_model(kind, vocab_size=V, seed=4)
+    model.compile(optimizer, loss=SmoothedCrossEntropy(0.1), run_eagerly=run_eagerly)
+    history = model.fit(data, shuffle=False, verbose=0).history
+    state = [np.array(value) for value in (*model.trainable_variables, *optimizer.variables)]
+    return state, {name: values[-1] for name, values in history.items()}
+
+
+# A graph is needed once; for two steps it is quicker without one.
+@pytest.mark.parametrize(("kind", "run_eagerly"), [("bahdanau", False), ("transformer", True)])
+def test_accumulated_batches_are_one_large_batch(kind, run_eagerly):
+    batches = [batch(seed, *lengths) for seed, lengths in enumerate(LENGTHS)]
+    (inputs, labels), *further = batches
+    optimizer = {"learning_rate": 0.01, "global_clipnorm": 0.5}
+    several = tf.data.Dataset.from_tensors(({**inputs, "further": tuple(further)}, labels))
+    actual, logs = fitted(kind, several.repeat(2), FusedAdam(**optimizer), run_eagerly)
+    one = tf.data.Dataset.from_tensors(together(batches))
+    expected, expected_logs = fitted(kind, one.repeat(2), FusedAdam(**optimizer))
+    for first, second in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(first, second, rtol=1e-4, atol=2e-6)
+    assert logs["tokens"] == expected_logs["tokens"] == 2 + (7 + 3 + 6) + (4 + 3)
+    for name in ("loss", "cross_entropy"):
+        np.testing.assert_allclose(logs[name], expected_logs[name], rtol=1e-5)

@@ -1,0 +1,80 @@
+"""One step of training: the gradients of the mean loss of all tokens, in one batch or in several.
+
+Shapes: B rows, S source length, T target length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import tensorflow as tf
+
+from .replicas import sum_over_replicas
+
+if TYPE_CHECKING:
+    from .model import Seq2SeqModel
+
+Batch = tuple[dict[str, tf.Tensor], tf.Tensor]  # source (B, S) and target (B, T), labels (B, T)
+
+
+class StepSums(NamedTuple):
+    """Sums over the tokens of a step, on all replicas.
+
+    Attributes:
+        loss: of the loss that is descended.
+        cross_entropy: of the negative log likelihood.
+        tokens: how many there are.
+    """
+
+    loss: tf.Tensor
+    cross_entropy: tf.Tensor
+    tokens: tf.Tensor
+
+
+def batch_gradients(model: Seq2SeqModel, batch: Batch) -> tuple[list[tf.Tensor], StepSums]:
+    """Gradients of a replica's share of the mean loss of a batch; the optimizer sums the shares."""
+    inputs, labels = batch
+    with tf.GradientTape() as tape:
+        smoothed, plain = (tf.reduce_sum(x) for x in model.token_losses(inputs, labels, True))
+        # Of all replicas, in one message.
+        sums = sum_over_replicas(tf.stack([smoothed, plain, _count_tokens(model, labels)]))
+        scaled = model.optimizer.scale_loss(smoothed / sums[2])
+    return tape.gradient(scaled, model.trainable_weights), StepSums(*tf.unstack(sums))
+
+
+def accumulated_gradients(
+    model: Seq2SeqModel, batches: Sequence[Batch]
+) -> tuple[list[tf.Tensor], StepSums]:
+    """The same of several batches, which are taken one after the other in the memory of one.
+
+    The mean is over the tokens of all of them: a batch counts for as many as it has.
+    """
+    counts = [_count_tokens(model, labels) for _, labels in batches]
+    tokens = sum_over_replicas(tf.add_n(counts))
+    weights = model.trainable_weights
+
+    def body(i, sums, gradients):
+        inputs, labels = tf.switch_case(i, [lambda batch=batch: batch for batch in batches])
+        with tf.GradientTape() as tape:
+            smoothed, plain = (tf.reduce_sum(x) for x in model.token_losses(inputs, labels, True))
+            scaled = model.optimizer.scale_loss(smoothed / tokens)
+        found = tape.gradient(scaled, weights, unconnected_gradients="zero")
+        gradients = [
+            one + tf.convert_to_tensor(other) for one, other in zip(gradients, found, strict=True)
+        ]
+        return i + 1, sums + tf.stack([smoothed, plain]), gradients
+
+    zeros = [tf.zeros(weight.shape, weight.dtype) for weight in weights]
+    _, sums, gradients = tf.while_loop(
+        lambda i, *_: i < len(batches),
+        body,
+        (tf.constant(0), tf.zeros(2), zeros),
+        parallel_iterations=1,
+    )
+    sums = sum_over_replicas(sums)
+    return gradients, StepSums(sums[0], sums[1], tokens)
+
+
+def _count_tokens(model: Seq2SeqModel, labels: tf.Tensor) -> tf.Tensor:
+    return tf.math.count_nonzero(tf.not_equal(labels, model.loss.ignore_class), dtype=tf.float32)
