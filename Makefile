@@ -10,10 +10,11 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 BACKENDS := .venv-backends
 PEERS := .venv-bench
+DOCS := .venv-docs
 # Read from the virtual environment under its import name, which the checkout's folder need not have.
 PACKAGES := layers zoo recipes serving
 
-.PHONY: help demo test test-slow test-backends lint format typecheck wheel-test bench constraints clean
+.PHONY: help demo test test-slow test-backends lint format typecheck wheel-test bench docs constraints clean
 
 help:
 	@echo "make demo           train two models, compare them, look at an alignment, serve and ask (6 minutes)"
@@ -24,6 +25,7 @@ help:
 	@echo "make typecheck      mypy"
 	@echo "make wheel-test     build the wheel, install it outside the checkout and try it there"
 	@echo "make bench          speed beside peers, into docs/benchmarks.md (an hour, on a quiet machine)"
+	@echo "make docs           the site of docs/, into site/"
 	@echo "make constraints    renew the pinned versions"
 	@echo "make clean          remove the environments and all that was built"
 
@@ -80,6 +82,16 @@ $(PEERS)/.installed: requirements-bench.txt constraints.txt
 bench: $(INSTALLED) $(PEERS)/.installed
 	$(BIN)/python benchmarks/table.py --peers $(PEERS)/bin/python --output docs/benchmarks.md
 
+$(DOCS)/.installed: requirements-docs.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --requirement requirements-docs.txt
+	mkdir -p $(DOCS)/package
+	ln -sfn ../.. $(DOCS)/package/attention_zoo
+	touch $@
+
+docs: $(DOCS)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
+
 constraints:
 	python3 -m venv .venv-constraints
 	.venv-constraints/bin/python -m pip install --quiet uv
@@ -87,5 +99,5 @@ constraints:
 		--no-annotate --no-header --upgrade setup.cfg --output-file constraints.txt
 
 clean:
-	rm -rf .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-* build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,73 @@
+"""What the guides say: links lead somewhere, commands have these options, code is Python."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from attention_zoo.recipes.cli import app
+
+REPOSITORY = Path(__file__).parents[1]
+PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])
+NOTEBOOKS = sorted(REPOSITORY.glob("docs/notebooks/*.ipynb"))
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+SITE = REPOSITORY / "mkdocs.yml"
+
+
+def names(paths):
+    return [str(path.relative_to(REPOSITORY)) for path in paths]
+
+
+def commands(text):
+    """Lines that call the command, in fenced blocks."""
+    for language, block in FENCE.findall(text):
+        if language in ("", "sh", "bash"):
+            for line in block.replace("\\\n", " ").splitlines():
+                if line.startswith("attention-zoo "):
+                    yield line.split("  # ")[0]
+
+
+def check(line):
+    """Raises an error of usage if the command does not take what stands in the line."""
+    name, *arguments = shlex.split(line)[1:]
+    group = typer.main.get_command(app)
+    command = group.commands.get(name)
+    assert command is not None, f"there is no command {name}"
+    command.make_parser(command.context_class(command)).parse_args(arguments)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
+def test_a_page(page):
+    text = page.read_text(encoding="utf-8")
+    for target in LINK.findall(text):
+        if not target.startswith(("http://", "https://", "#")):
+            assert (page.parent / target.split("#")[0]).exists(), target
+    for line in commands(text):
+        check(line)
+    for language, block in FENCE.findall(text):
+        if language == "python":
+            compile(block, page.name, "exec")
+
+
+def test_a_wrong_option_is_found():
+    with pytest.raises(Exception, match="No such option: --modle"):
+        check("attention-zoo train translation --modle rnn")
+
+
+def test_every_page_is_on_the_site():
+    site = SITE.read_text(encoding="utf-8")
+    shown = set(re.findall(r": (\S+\.(?:md|ipynb))$", site, re.MULTILINE))
+    docs = REPOSITORY / "docs"
+    assert shown == {str(path.relative_to(docs)) for path in [*docs.glob("**/*.md"), *NOTEBOOKS]}
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=names(NOTEBOOKS))
+def test_a_notebook_is_kept_without_results(notebook):
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    assert not any(cell.get("outputs") for cell in cells)
