@@ -102,6 +102,11 @@ class RunConfig:
     label_smoothing: float = setting(
         0.1, "share of the target distribution that is spread evenly", BELOW_ONE
     )
+    r_drop: float = setting(
+        0.0,
+        "weight of the divergence of two readings with dropout; 5 is usual, 0 reads once",
+        NOT_NEGATIVE,
+    )
     clip_norm: float = setting(
         1.0, "largest norm of all gradients together; 0 for no limit", NOT_NEGATIVE
     )

@@ -154,9 +154,8 @@ class TrainingLoop(keras.callbacks.Callback):
         self.trained = model
         self.schedule = make_schedule(config)
         optimizer = FusedAdam(self.schedule, global_clipnorm=config.clip_norm or None)
-        model.compile(
-            optimizer, loss=SmoothedCrossEntropy(config.label_smoothing), jit_compile=False
-        )
+        loss = SmoothedCrossEntropy(config.label_smoothing, r_drop=config.r_drop)
+        model.compile(optimizer, loss=loss, jit_compile=False)
         optimizer.build(model.trainable_variables)
         self.average = WeightAverage(model, config.average_decay) if config.average_decay else None
         # A metric's state says nothing of what is learnt, and some appear only during `fit`.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -22,9 +24,15 @@ class SmoothedCrossEntropy(keras.losses.Loss):
     `ignore_class` have weight 0. Under a `tf.distribute` strategy the weights are those of all
     replicas: each replica gets its share of the mean, and the shares add up to it.
 
+    With `r_drop`, models of the zoo read each batch twice in training, with dropouts of their own,
+    and learn to give the same distribution both times: `r_drop` / 2 times the symmetric divergence
+    of the two is added to the mean of both losses (half of the sum in the paper, so that the other
+    settings mean what they mean without it). Called on logits, the loss is that of one reading.
+
     Args:
         smoothing: share of the target distribution that is spread evenly, in [0, 1).
         ignore_class: target id that does not count; padding by default.
+        r_drop: weight of the divergence, called alpha in the paper; 0 for one reading.
         name: name of the loss.
 
     Call arguments:
@@ -37,20 +45,25 @@ class SmoothedCrossEntropy(keras.losses.Loss):
     >>> loss = SmoothedCrossEntropy(0.1)
     >>> model.compile(optimizer="adam", loss=loss)
 
-    Reference: Szegedy et al. 2016, https://arxiv.org/abs/1512.00567
+    References: Szegedy et al. 2016, https://arxiv.org/abs/1512.00567; on R-Drop Liang et al. 2021,
+    https://arxiv.org/abs/2106.14448
     """
 
     def __init__(
         self,
         smoothing: float = 0.1,
         ignore_class: int | None = PAD_ID,
+        r_drop: float = 0.0,
         name: str = "smoothed_cross_entropy",
     ):
         super().__init__(name=name, reduction="none")
         if not 0.0 <= smoothing < 1.0:
             raise ValueError(f"smoothing must lie in [0, 1). Received: smoothing={smoothing}")
+        if not 0.0 <= r_drop < math.inf:
+            raise ValueError(f"r_drop must not be negative. Received: r_drop={r_drop}")
         self.smoothing = smoothing
         self.ignore_class = ignore_class
+        self.r_drop = r_drop
 
     def weights(self, y_true: tf.Tensor, sample_weight: tf.Tensor | None = None) -> tf.Tensor:
         """float32 weight of every target."""
@@ -94,6 +107,25 @@ class SmoothedCrossEntropy(keras.losses.Loss):
             The smoothed loss and the plain negative log likelihood of each row, float32 (N,).
         """
         logits = tf.matmul(hidden, kernel, transpose_b=True) + bias
+        return self._with_mean_logit(y_true, hidden, logits, kernel, bias)
+
+    def from_two_readings(
+        self, y_true: tf.Tensor, hidden: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The same of `hidden` (2 N, D), all rows of one reading and then of the other.
+
+        Returns:
+            The mean of both smoothed losses with `r_drop` / 2 times the divergence, and the mean of
+            both negative log likelihoods, of each row, float32 (N,).
+        """
+        logits = tf.matmul(hidden, kernel, transpose_b=True) + bias
+        twice = tf.tile(y_true, [2])
+        losses = self._with_mean_logit(twice, hidden, logits, kernel, bias)
+        smoothed, plain = (tf.reduce_mean(tf.reshape(loss, (2, -1)), axis=0) for loss in losses)
+        first, second = tf.split(logits, 2)
+        return smoothed + 0.5 * self.r_drop * symmetric_divergence(first, second), plain
+
+    def _with_mean_logit(self, y_true, hidden, logits, kernel, bias):
         plain = tf.nn.sparse_softmax_cross_entropy_with_logits(y_true, tf.cast(logits, tf.float32))
         if not self.smoothing:
             return plain, plain
@@ -106,4 +138,16 @@ class SmoothedCrossEntropy(keras.losses.Loss):
             "name": self.name,
             "smoothing": self.smoothing,
             "ignore_class": self.ignore_class,
+            "r_drop": self.r_drop,
         }
+
+
+def symmetric_divergence(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+    """(KL(P || Q) + KL(Q || P)) / 2 of the softmax of logits (..., V), float32 (...).
+
+    The sum of both is that of (p - q) (log p - log q), in which the normalisers of the logarithms
+    cancel, as p - q adds up to zero: the differences of the logits will do.
+    """
+    first, second = tf.cast(first, tf.float32), tf.cast(second, tf.float32)
+    apart = tf.nn.softmax(first) - tf.nn.softmax(second)
+    return 0.5 * tf.reduce_sum(apart * (first - second), axis=-1)

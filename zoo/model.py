@@ -121,16 +121,22 @@ class Seq2SeqModel(keras.Model):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Smoothed and plain loss of every label that is not padding, in reading order.
 
-        With `static_shapes`, of every label, and 0 for padding.
+        With `static_shapes`, of every label, and 0 for padding. Of the model as it is trained with
+        R-Drop, the means of two readings, the smoothed one with their divergence.
         """
+        twice = training and self.loss.r_drop > 0
+        if twice:
+            inputs = {name: tf.tile(ids, [2, 1]) for name, ids in inputs.items()}
         hidden = self.hidden(inputs, training=training)
         keep = tf.not_equal(labels, self.loss.ignore_class)
         if self.static_shapes:
             rows, classes = tf.reshape(hidden, (-1, hidden.shape[-1])), tf.reshape(labels, (-1,))
         else:
-            rows, classes = tf.boolean_mask(hidden, keep), tf.boolean_mask(labels, keep)
+            kept = tf.tile(keep, [2, 1]) if twice else keep
+            rows, classes = tf.boolean_mask(hidden, kept), tf.boolean_mask(labels, keep)
         kernel, bias = self.vocabulary_weights()
-        smoothed, plain = self.loss.from_hidden(
+        losses = self.loss.from_two_readings if twice else self.loss.from_hidden
+        smoothed, plain = losses(
             classes, rows, tf.cast(kernel, rows.dtype), tf.cast(bias, rows.dtype)
         )
         if self.static_shapes:
@@ -141,6 +147,11 @@ class Seq2SeqModel(keras.Model):
     def train_step(self, data):
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if not isinstance(self.loss, SmoothedCrossEntropy) or sample_weight is not None:
+            if getattr(self.loss, "r_drop", 0.0):
+                raise ValueError(
+                    "R-Drop has no sample weights; leave them out, or r_drop. "
+                    f"Received: r_drop={self.loss.r_drop}"
+                )
             return super().train_step(data)
         inputs = dict(inputs)
         if further := inputs.pop("further", ()):

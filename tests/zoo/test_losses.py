@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from tiny_models import random_source, random_target, tiny_model
 
-from attention_zoo.zoo.losses import SmoothedCrossEntropy
+from attention_zoo.zoo.losses import SmoothedCrossEntropy, symmetric_divergence
 
 B, T, V, D = 3, 5, 11, 4
 
@@ -134,8 +134,97 @@ def test_impossible_smoothing_is_refused(smoothing):
         SmoothedCrossEntropy(smoothing)
 
 
+# R-Drop
+
+
+def softmax(logits):
+    powers = np.exp(logits.astype("float64"))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def divergence(first, second):
+    """The mean of both Kullback-Leibler divergences, written out."""
+    p, q = softmax(first), softmax(second)
+    return ((p * np.log(p / q)).sum(-1) + (q * np.log(q / p)).sum(-1)) / 2
+
+
+def test_symmetric_divergence_equals_its_definition():
+    first, second = np.random.default_rng(0).normal(0, 3, (2, 6, V)).astype("float32")
+    actual = symmetric_divergence(first, second)
+    np.testing.assert_allclose(actual, divergence(first, second), rtol=1e-4)
+    # Logits that are shifted as a whole are the same distribution.
+    np.testing.assert_allclose(symmetric_divergence(first, first + 5.0), np.zeros(6), atol=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_two_readings_equal_their_losses_and_the_divergence(smoothing):
+    random = np.random.default_rng(3)
+    hidden, kernel, bias = (
+        random.normal(size=shape).astype("float32") for shape in ((8, D), (V, D), (V,))
+    )
+    labels = random.integers(0, V, 4).astype("int32")
+    first, second = np.split(hidden @ kernel.T + bias, 2)
+    loss = SmoothedCrossEntropy(smoothing, r_drop=5.0)
+    smoothed, plain = loss.from_two_readings(labels, hidden, kernel, bias)
+
+    def mean(smoothing):
+        return (reference(labels, first, smoothing) + reference(labels, second, smoothing)) / 2
+
+    np.testing.assert_allclose(plain, mean(0.0), rtol=1e-4)
+    expected = mean(smoothing) + 5.0 / 2 * divergence(first, second)
+    np.testing.assert_allclose(smoothed, expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("static_shapes", [False, True])
+@pytest.mark.parametrize("kind", ["luong", "transformer"])
+def test_a_model_trained_with_r_drop_reads_twice(kind, static_shapes):
+    target, labels = random_target(5, [4, 1], V)
+    inputs = {"source": random_source(6, [3, 2], V), "target": target}
+    model = tiny_model(kind, vocab_size=V, dropout=0.5)
+    model.static_shapes = static_shapes
+    model.loss = SmoothedCrossEntropy(0.1, r_drop=3.0)
+
+    # Other dropouts in both halves, none of which is left out of the reference.
+    before = [seed.numpy() for seed in model.non_trainable_variables]
+    smoothed, plain = model.token_losses(inputs, labels, training=True)
+    for seed, value in zip(model.non_trainable_variables, before, strict=True):
+        seed.assign(value)
+    doubled = {name: np.concatenate([ids, ids]) for name, ids in inputs.items()}
+    first, second = np.split(model(doubled, training=True).numpy(), 2)
+    assert not np.allclose(first, second, atol=0.1)
+
+    counts = labels != 0
+    each = (reference(labels, first, 0.1) + reference(labels, second, 0.1)) / 2
+    expected = each + 3.0 / 2 * divergence(first, second)
+    likelihood = (reference(labels, first, 0.0) + reference(labels, second, 0.0)) / 2
+    for actual, value in ((smoothed, expected), (plain, likelihood)):
+        if static_shapes:
+            np.testing.assert_allclose(actual, (value * counts).ravel(), rtol=1e-4, atol=1e-6)
+        else:
+            np.testing.assert_allclose(actual, value[counts], rtol=1e-4)
+
+    # Outside of training it reads once, without dropout.
+    smoothed, _ = model.token_losses(inputs, labels, training=False)
+    expected = reference(labels, model(inputs).numpy(), 0.1)
+    expected = (expected * counts).ravel() if static_shapes else expected[counts]
+    np.testing.assert_allclose(smoothed, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_r_drop_with_sample_weights_is_refused(unpadded):
+    inputs, labels = unpadded
+    ones = np.ones(labels.shape, "float32")
+    with pytest.raises(ValueError, match=r"no sample weights.*Received: r_drop=5\.0"):
+        weights_after_a_step(SmoothedCrossEntropy(0.1, r_drop=5.0), inputs, labels, ones)
+
+
+@pytest.mark.parametrize("r_drop", [-1.0, float("nan"), float("inf")])
+def test_impossible_r_drop_is_refused(r_drop):
+    with pytest.raises(ValueError, match=f"Received: r_drop={r_drop}"):
+        SmoothedCrossEntropy(0.1, r_drop=r_drop)
+
+
 def test_config_round_trip():
-    loss = SmoothedCrossEntropy(0.3, ignore_class=2, name="mine")
+    loss = SmoothedCrossEntropy(0.3, ignore_class=2, r_drop=2.5, name="mine")
     again = keras.losses.deserialize(keras.losses.serialize(loss))
     assert type(again) is SmoothedCrossEntropy
     assert again.get_config() == loss.get_config()
