@@ -1,0 +1,86 @@
+"""Messages between workers: JSON or bytes over a socket, each with its length before it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import struct
+import threading
+from typing import Any
+
+HEADER = struct.Struct("!4scQ")
+MAGIC = b"AZw1"  # so that whatever else may listen at an address is not taken for a worker
+LARGEST_JSON = 1 << 24
+
+
+class NotAWorker(OSError):
+    """What came over a connection is no message."""
+
+
+class Connection:
+    """A socket that sends and receives values whole.
+
+    Args:
+        sock: connected; it is closed with the connection.
+
+    Errors of the network, the end of the connection included, are `OSError`.
+    """
+
+    def __init__(self, sock: socket.socket):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # A machine that was switched off closes no connections: it is found out in half a minute.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in (
+            ("TCP_KEEPIDLE", 10),
+            ("TCP_KEEPINTVL", 5),
+            ("TCP_KEEPCNT", 4),
+            ("TCP_USER_TIMEOUT", 30_000),
+        ):
+            if hasattr(socket, option):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        self._socket = sock
+        self._sending = threading.Lock()
+
+    def send(self, value: Any) -> None:
+        """Sends bytes as they are, and anything else as JSON."""
+        kind = b"b" if isinstance(value, bytes) else b"j"
+        body = value if isinstance(value, bytes) else json.dumps(value).encode()
+        with self._sending:
+            self._socket.sendall(HEADER.pack(MAGIC, kind, len(body)))
+            self._socket.sendall(body)
+
+    def receive(self) -> Any:
+        """The next value; waits for it.
+
+        Raises:
+            NotAWorker: something else than a worker is at the other end.
+            OSError: the connection ended, or a time limit passed.
+        """
+        magic, kind, length = HEADER.unpack(self._exactly(HEADER.size))
+        if magic != MAGIC or (kind == b"j" and length > LARGEST_JSON):
+            raise NotAWorker("what answers there is no worker of attention-zoo")
+        body = self._exactly(length)
+        return body if kind == b"b" else json.loads(body)
+
+    def limit(self, seconds: float | None) -> None:
+        """How long a send or receive may take; None for any time."""
+        self._socket.settimeout(seconds)
+
+    def peer(self) -> str:
+        """The address of the machine at the other end."""
+        return str(self._socket.getpeername()[0]).removeprefix("::ffff:")
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # the other end was faster
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def _exactly(self, length: int) -> bytes:
+        parts = bytearray()
+        while len(parts) < length:
+            part = self._socket.recv(min(length - len(parts), 1 << 20))
+            if not part:
+                raise ConnectionResetError("connection closed")
+            parts += part
+        return bytes(parts)
