@@ -14,13 +14,14 @@ DOCS := .venv-docs
 # Read from the virtual environment under its import name, which the checkout's folder need not have.
 PACKAGES := layers zoo recipes serving
 
-.PHONY: help demo test test-slow test-backends lint format typecheck wheel-test bench docs constraints clean
+.PHONY: help demo test test-slow test-backends browser lint format typecheck wheel-test bench docs constraints clean
 
 help:
 	@echo "make demo           train two models, compare them, look at an alignment, serve and ask (6 minutes)"
 	@echo "make test           the tests; PYTEST_ARGS='-k attention' for some of them"
 	@echo "make test-slow      the tests that take minutes"
 	@echo "make test-backends  the tests of the layers under JAX and PyTorch, without TensorFlow"
+	@echo "make browser        a Chromium for the tests of the demo page, which are skipped without one"
 	@echo "make lint           style, format and unused code; make format mends what it can"
 	@echo "make typecheck      mypy"
 	@echo "make wheel-test     build the wheel, install it outside the checkout and try it there"
@@ -57,6 +58,9 @@ test-slow: $(INSTALLED)
 test-backends: $(BACKENDS)/.installed
 	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BACKENDS)/bin/python -m pytest tests/layers
 	KERAS_BACKEND=torch $(BACKENDS)/bin/python -m pytest tests/layers
+
+browser: $(INSTALLED)
+	.ci/browser $(BIN)/python
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
