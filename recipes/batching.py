@@ -14,6 +14,8 @@ from ..zoo.source_format import PLAIN, Source, SourceFormat
 from ..zoo.tokenizer import END_ID, PAD_ID, START_ID, SubwordTokenizer
 from .pair_files import DataError
 
+Batch = tuple[dict[str, np.ndarray], np.ndarray]  # source and target, labels
+
 
 @dataclass(frozen=True)
 class TokenizedPairs:
@@ -24,12 +26,14 @@ class TokenizedPairs:
         targets: int32 arrays, one a row.
         too_long: rows left out because a side was longer than the limit.
         cut: sources of which a part was left out.
+        rows: row of the corpus that each pair is; as many rows as pairs if `None`.
     """
 
     sources: list[np.ndarray]
     targets: list[np.ndarray]
     too_long: int = 0
     cut: int = 0
+    rows: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -52,8 +56,10 @@ class TokenizedPairs:
         ids, lengths = encode_sources(tokenizer, source_format, sources, max_source_length)
         fits = lengths < max_source_length
         kept = [
-            (source, target)
-            for source, fit, target in zip(ids, fits, tokenizer.encode(targets), strict=True)
+            (source, target, row)
+            for row, (source, fit, target) in enumerate(
+                zip(ids, fits, tokenizer.encode(targets), strict=True)
+            )
             if (fit or not source_format.leave_out_long) and len(target) < max_target_length
         ]
         if not kept:
@@ -63,7 +69,37 @@ class TokenizedPairs:
                 "max_target_length."
             )
         cut = 0 if source_format.leave_out_long else int((~fits).sum())
-        return cls([s for s, _ in kept], [t for _, t in kept], len(sources) - len(kept), cut)
+        return cls(
+            [source for source, _, _ in kept],
+            [target for _, target, _ in kept],
+            len(sources) - len(kept),
+            cut,
+            np.array([row for _, _, row in kept]),
+        )
+
+
+@dataclass(frozen=True)
+class Share:
+    """Which part of each batch a process reads.
+
+    A batch is dealt out over the replicas of a model row by row. Rows of padding, which count for
+    nothing, fill it up, so that all replicas have as many rows.
+
+    Attributes:
+        replicas: over which each batch is dealt out, on all machines.
+        first: number of the first replica of this process.
+        count: replicas of this process; the dataset gives their parts one after the other.
+        static: whether all batches of one length are filled up to as many rows, so that there are
+            few shapes.
+    """
+
+    replicas: int = 1
+    first: int = 0
+    count: int = 1
+    static: bool = False
+
+
+WHOLE = Share()
 
 
 class TokenBatches:
@@ -120,7 +156,7 @@ class TokenBatches:
         batches.append(rows[start:])
         return [batches[i] for i in random.permutation(len(batches))]
 
-    def batch(self, rows: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    def batch(self, rows: np.ndarray) -> Batch:
         """Model inputs and labels of some rows."""
         source = np.full((len(rows), self._padded_source[rows].max()), PAD_ID, np.int32)
         target = np.full((len(rows), self._padded_target[rows].max()), PAD_ID, np.int32)
@@ -133,7 +169,7 @@ class TokenBatches:
             labels[i, : len(written)], labels[i, len(written)] = written, END_ID
         return {"source": source, "target": target}, labels
 
-    def stream(self, start_step: int = 0) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+    def stream(self, start_step: int = 0) -> Iterator[Batch]:
         """The batches from step `start_step` of the endless stream on."""
         epoch = 0
         while start_step >= len(plan := self.plan(epoch)):
@@ -145,26 +181,57 @@ class TokenBatches:
             start_step, epoch = 0, epoch + 1
             plan = self.plan(epoch)
 
-    def dataset(self, start_step: int = 0, accumulate: int = 1) -> tf.data.Dataset:
+    def rows_of_step(self, step: int, accumulate: int = 1) -> np.ndarray:
+        """Rows of the corpus that are read in a step, counted from 0."""
+        batches = itertools.chain.from_iterable(map(self.plan, itertools.count()))
+        first = step * accumulate
+        pairs = np.concatenate(list(itertools.islice(batches, first, first + accumulate)))
+        return pairs if self.pairs.rows is None else self.pairs.rows[pairs]
+
+    def dataset(
+        self, start_step: int = 0, accumulate: int = 1, share: Share = WHOLE
+    ) -> tf.data.Dataset:
         """The stream as a `tf.data.Dataset` of `({"source", "target"}, labels)`.
 
         Args:
             start_step: steps that were made already.
             accumulate: batches in a step; those after the first are `inputs["further"]`.
+            share: what of each batch is read here.
         """
         ids = tf.TensorSpec((None, None), tf.int32)
         batch = ({"source": ids, "target": ids}, ids)
 
         def steps():
             stream = self.stream(start_step * accumulate)
-            for inputs, labels in stream:
-                further = tuple(itertools.islice(stream, accumulate - 1))
-                yield ({**inputs, "further": further}, labels) if further else (inputs, labels)
+            while True:
+                batches = itertools.islice(stream, accumulate)
+                for parts in zip(*(self._deal(batch, share) for batch in batches), strict=True):
+                    (inputs, labels), *further = parts
+                    yield ({**inputs, "further": tuple(further)}, labels) if further else parts[0]
 
         signature = batch
         if accumulate > 1:
             signature = ({**batch[0], "further": (batch,) * (accumulate - 1)}, ids)
         return tf.data.Dataset.from_generator(steps, output_signature=signature).prefetch(8)
+
+    def _deal(self, batch: Batch, share: Share) -> list[Batch]:
+        """The parts of a batch that the replicas of this process get."""
+        if share == WHOLE:
+            return [batch]
+        inputs, labels = batch
+        rows = len(labels)
+        if share.static:
+            rows = self.tokens // max(inputs["source"].shape[1], inputs["target"].shape[1])
+        rows = -(-rows // share.replicas) * share.replicas
+
+        def part(ids: np.ndarray, replica: int) -> np.ndarray:
+            filled = np.pad(ids, [(0, rows - len(ids)), (0, 0)], constant_values=PAD_ID)
+            return filled[replica :: share.replicas]
+
+        return [
+            ({name: part(ids, i) for name, ids in inputs.items()}, part(labels, i))
+            for i in range(share.first, share.first + share.count)
+        ]
 
 
 def length_bounds(lengths: np.ndarray, count: int) -> np.ndarray:

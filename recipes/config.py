@@ -29,6 +29,7 @@ SHARE = Rule(lambda value: 0 < value <= 1, "must be above 0 and at most 1")
 BELOW_ONE = Rule(lambda value: 0 <= value < 1, "must be at least 0 and below 1")
 # NumPy takes no other seeds.
 SEED = Rule(lambda value: 0 <= value < 2**32, "must be a number from 0 to 2**32 - 1")
+YES_NO = Rule(lambda value: isinstance(value, bool), "is true or false")
 LENGTH = Rule(lambda value: value >= 2, "counts the end of the text too, so it is at least 2")
 
 
@@ -109,6 +110,11 @@ class RunConfig:
     )
     clip_norm: float = setting(
         1.0, "largest norm of all gradients together; 0 for no limit", NOT_NEGATIVE
+    )
+    skip_nonfinite: bool = setting(
+        False,
+        "leave out batches of which the gradients hold NaN or infinity, rather than stop",
+        YES_NO,
     )
     average_decay: float = setting(
         0.998, "of the moving average of the weights that is evaluated; 0 for none", BELOW_ONE

@@ -11,6 +11,7 @@ of a pair is the reply of the row before, the pairs are one conversation that go
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -74,7 +75,7 @@ def join_pairs(corpus: PairCorpus) -> PairCorpus:
         history = "\n".join(turns[-1 - MAX_TURNS : -1])
         sources.append({"history": history, "text": text})
         turns.append(reply)
-    return PairCorpus(sources, corpus.targets, corpus.name, corpus.num_skipped, corpus.skipped)
+    return dataclasses.replace(corpus, sources=sources)
 
 
 def parse_turns(line: str) -> Source:
@@ -102,4 +103,4 @@ def _add_record(rows: Rows, file: str, number: int, record: Any) -> None:
         rows.skip(file, number, NOT_UTF8)
         return
     for source, reply in replies(turns):
-        rows.add_clean(source, reply)
+        rows.add_clean(number, source, reply)

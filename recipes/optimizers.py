@@ -17,14 +17,26 @@ class FusedAdam(keras.optimizers.Adam):
     is done with them. Keras sums them after clipping, so that the norm that is clipped would be
     that of a part of the batch, and the weights would depend on the number of replicas.
 
+    With `skip_nonfinite`, a step whose gradients hold NaN or infinity changes neither the weights
+    nor the averages of gradients; `skipped` counts such steps, and `iterations` all of them.
+
     Reference: Kingma and Ba 2015, https://arxiv.org/abs/1412.6980
     """
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, skip_nonfinite: bool = False, **kwargs):
         super().__init__(*args, **kwargs)
         if self.amsgrad:
             raise ValueError(
                 "FusedAdam has no amsgrad; use keras.optimizers.Adam. Received: amsgrad=True"
+            )
+        self.skip_nonfinite = skip_nonfinite
+        self._is_finite: tf.Tensor | None = None
+
+    def build(self, variables):
+        super().build(variables)
+        if self.skip_nonfinite and not hasattr(self, "skipped"):
+            self.skipped = self.add_variable(
+                (), dtype="int32", aggregation="only_first_replica", name="skipped"
             )
 
     def _backend_apply_gradients(self, grads, trainable_variables):
@@ -33,6 +45,15 @@ class FusedAdam(keras.optimizers.Adam):
             # Dense: the sum of sparse ones is that of all rows, each with its index.
             grads = [tf.convert_to_tensor(gradient) for gradient in grads]
             grads = replica.all_reduce(tf.distribute.ReduceOp.SUM, grads)
+        if self.skip_nonfinite:
+            finite = tf.math.is_finite(tf.linalg.global_norm(grads))
+            grads = tf.nest.map_structure(
+                lambda x: tf.where(finite, x, tf.zeros_like(x)) if x.dtype.is_floating else x,
+                grads,
+                expand_composites=True,  # the values of a sparse gradient
+            )
+            self.skipped.assign_add(tf.cast(tf.logical_not(finite), "int32"))
+            self._is_finite = finite
         super()._backend_apply_gradients(grads, trainable_variables)
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
@@ -41,16 +62,25 @@ class FusedAdam(keras.optimizers.Adam):
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
         dtype = variable.dtype
+        beta_1, beta_2 = (tf.cast(beta, dtype) for beta in (self.beta_1, self.beta_2))
+        decay_1, decay_2 = beta_1, beta_2
+        if self._is_finite is not None:
+            # With a rate of 0 and averages that forget nothing, all stays as it is.
+            learning_rate = tf.where(self._is_finite, learning_rate, 0.0)
+            decay_1, decay_2 = (tf.where(self._is_finite, beta, 1.0) for beta in (beta_1, beta_2))
         step = tf.cast(self.iterations + 1, dtype)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[index].value.handle,
             v=self._velocities[index].value.handle,
-            beta1_power=tf.pow(tf.cast(self.beta_1, dtype), step),
-            beta2_power=tf.pow(tf.cast(self.beta_2, dtype), step),
+            beta1_power=tf.pow(beta_1, step),
+            beta2_power=tf.pow(beta_2, step),
             lr=tf.cast(learning_rate, dtype),
-            beta1=tf.cast(self.beta_1, dtype),
-            beta2=tf.cast(self.beta_2, dtype),
+            beta1=decay_1,
+            beta2=decay_2,
             epsilon=tf.cast(self.epsilon, dtype),
             grad=tf.cast(tf.convert_to_tensor(gradient), dtype),
         )
+
+    def get_config(self):
+        return {**super().get_config(), "skip_nonfinite": self.skip_nonfinite}

@@ -27,8 +27,9 @@ import itertools
 import json
 import os
 import zlib
+from array import array
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..zoo.source_format import Source
@@ -68,6 +69,7 @@ class PairCorpus:
         num_skipped: How many rows could not be used.
         skipped: The first `SKIPPED_ROWS_KEPT` of them.
         alternatives: For each row the targets that count as right too; empty if none has any.
+        lines: For each row its line in the file, from 1; empty if the rows are not lines.
     """
 
     sources: list[Source]
@@ -76,6 +78,7 @@ class PairCorpus:
     num_skipped: int = 0
     skipped: list[SkippedRow] = field(default_factory=list)
     alternatives: list[tuple[str, ...]] = field(default_factory=list)
+    lines: array[int] = field(default_factory=lambda: array("q"), compare=False)
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -88,7 +91,7 @@ class PairCorpus:
         if not all(isinstance(source, str) for source in self.sources):
             raise DataError(f"{self.name} has sources of several inputs, which cannot be targets.")
         targets = [str(source) for source in self.sources]
-        return PairCorpus(list(self.targets), targets, self.name, self.num_skipped, self.skipped)
+        return replace(self, sources=list(self.targets), targets=targets, alternatives=[])
 
     def references(self) -> list[tuple[str, ...]]:
         """Of each row, all targets that count as right."""
@@ -150,11 +153,14 @@ class Rows:
         if not source or not target:
             self.skip(file, line, f"the {'target' if source else 'source'} is empty")
             return
-        self.add_clean(source, target)
+        self.add_clean(line, source, target)
 
-    def add_clean(self, source: Source, target: str, alternatives: tuple[str, ...] = ()) -> None:
+    def add_clean(
+        self, line: int, source: Source, target: str, alternatives: tuple[str, ...] = ()
+    ) -> None:
         """Adds a row that was looked at before."""
         corpus = self.corpus
+        corpus.lines.append(line)
         corpus.sources.append(source)
         corpus.targets.append(target)
         if alternatives and not corpus.alternatives:

@@ -19,6 +19,7 @@ class Progress:
     seconds: float = 0.0
     tokens: float = 0.0  # of targets, and the seconds in which they were learnt from
     token_seconds: float = 0.0
+    skipped: int = 0  # steps that changed nothing, as their gradients were not finite
     best_step: int = 0
     best_value: float | None = None
     evaluations_since_best: int = 0
@@ -83,6 +84,7 @@ def write_metrics(
             "steps": progress.step,
             "minutes": round(progress.seconds / 60, 2),
             "tokens_per_second": round(progress.tokens / max(progress.token_seconds, 1e-9), 1),
+            **({"skipped_steps": progress.skipped} if progress.skipped else {}),
             "parameters": best.model.count_params(),
             "best_step": progress.best_step,
             "valid": scores.values,

@@ -117,7 +117,7 @@ def _add(rows: Rows, file: str, number: int, row: dict[str, Any], answers: list[
         rows.skip(file, number, NOT_UTF8)
         return
     source = {"context": context.strip(), "question": question.strip()}
-    rows.add_clean(source, texts[0], tuple(dict.fromkeys(texts[1:])))
+    rows.add_clean(number, source, texts[0], tuple(dict.fromkeys(texts[1:])))
 
 
 def _read_jsonl(path: str, rows: Rows) -> None:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from typing import Any
 
 import keras
 
@@ -21,6 +22,7 @@ from .evaluation import Evaluator
 from .files import written_atomically
 from .interruption import Interrupted, StopRequest
 from .metrics import Scores
+from .nonfinite import NonfiniteSteps
 from .optimizers import FusedAdam
 from .pair_files import PairCorpus
 from .progress import Progress, Window, evaluation_line, training_line, write_metrics
@@ -30,10 +32,6 @@ from .schedules import BudgetSchedule, make_schedule
 from .tasks import task
 
 REPORT_SECONDS = 10.0
-
-
-class TrainingError(ConfigError):
-    """A training that cannot go on."""
 
 
 def train(
@@ -87,12 +85,16 @@ def train(
     if not run.tokenizer_path.exists():
         with written_atomically(run.tokenizer_path) as aside:
             tokenizer.save(aside)
-    loop = TrainingLoop(config, run, model, tokenizer, valid_corpus, budget, report)
+    accumulate = config.accumulate_steps
+    nonfinite = NonfiniteSteps(
+        train_corpus, lambda step: batches.rows_of_step(step, accumulate), run.folder
+    )
+    loop = TrainingLoop(config, run, model, tokenizer, valid_corpus, budget, nonfinite, report)
     loop.restore()
     if not loop.is_over():
         with StopRequest() as loop.stop_request:
             # One endless epoch: what happens when is counted in steps.
-            dataset = batches.dataset(loop.progress.step, config.accumulate_steps)
+            dataset = batches.dataset(loop.progress.step, accumulate)
             model.fit(dataset, shuffle=False, verbose=0, callbacks=[loop])
         if loop.stop_request.signal_number is not None:
             raise Interrupted(
@@ -146,14 +148,20 @@ class TrainingLoop(keras.callbacks.Callback):
         tokenizer: SubwordTokenizer,
         valid_corpus: PairCorpus,
         budget: Budget,
+        nonfinite: NonfiniteSteps,
         report: Callable[[str], None],
     ):
         super().__init__()
         self.config, self.run, self.budget, self.report = config, run, budget, report
+        self.nonfinite = nonfinite
         self.progress = Progress()
         self.trained = model
         self.schedule = make_schedule(config)
-        optimizer = FusedAdam(self.schedule, global_clipnorm=config.clip_norm or None)
+        optimizer = FusedAdam(
+            self.schedule,
+            global_clipnorm=config.clip_norm or None,
+            skip_nonfinite=config.skip_nonfinite,
+        )
         loss = SmoothedCrossEntropy(config.label_smoothing, r_drop=config.r_drop)
         model.compile(optimizer, loss=loss, jit_compile=False)
         optimizer.build(model.trainable_variables)
@@ -201,19 +209,13 @@ class TrainingLoop(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         progress = self.progress
         progress.step += 1
-        progress.tokens += float(logs["tokens"])
-        self._window.add(logs)
-        if not math.isfinite(logs["loss"]):
-            rate = float(self.trained.optimizer.learning_rate)
-            raise TrainingError(
-                f"The loss is {float(logs['loss'])} at step {progress.step:,}, with a learning "
-                f"rate of {rate:.2e}. Lower learning_rate or clip_norm, or raise warmup_steps, "
-                "and train into a new folder."
-            )
+        if self._is_finite(logs):
+            progress.tokens += float(logs["tokens"])
+            self._window.add(logs)
         if self.average:
             self.average.update(progress.step)
         self._tick()
-        if progress.seconds - self._last_report >= REPORT_SECONDS:
+        if progress.seconds - self._last_report >= REPORT_SECONDS and self._window.tokens:
             self._report_training()
         stopped = self.stop_request.signal_number is not None
         over = self.is_over()
@@ -228,6 +230,20 @@ class TrainingLoop(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         self.logger.close(completed=self.is_over())
+
+    def _is_finite(self, logs: dict[str, Any]) -> bool:
+        """Whether the step can be counted; where it cannot, it is told, or ends the run."""
+        progress, optimizer, loss = self.progress, self.trained.optimizer, float(logs["loss"])
+        skipping = self.config.skip_nonfinite
+        skipped = int(optimizer.skipped) if skipping else 0
+        if math.isfinite(loss) and skipped == progress.skipped:
+            return True
+        rate = float(optimizer.learning_rate)
+        if not skipping:
+            raise self.nonfinite.stop(progress.step, rate, loss)
+        progress.skipped = skipped
+        self.report(f"left out: {self.nonfinite.note(progress.step, rate, loss)}")
+        return False
 
     def checkpoint(self) -> None:
         """Writes all that is needed to go on exactly here."""

@@ -152,6 +152,18 @@ def test_the_dataset_gives_a_step_its_batches_in_their_order(batches):
                 assert same(one, other)
 
 
+def test_rows_of_a_step_are_those_of_its_batches(pairs):
+    kept = TokenizedPairs(pairs.sources[::2], pairs.targets[::2], rows=np.arange(0, ROWS, 2))
+    batches = TokenBatches(kept, TOKENS, seed=3)
+    steps = len(batches.plan(0)) + 3  # into the second epoch
+    for accumulate in (1, 2):
+        stream = take(batches, accumulate * steps)
+        for step in (0, 4, steps - 1):
+            read = stream[accumulate * step : accumulate * (step + 1)]
+            expected = [row - 1000 for inputs, _ in read for row in inputs["source"][:, 0]]
+            assert list(batches.rows_of_step(step, accumulate)) == expected
+
+
 def test_a_batch_of_one_row():
     pairs = make_pairs(1)
     longest = max(len(pairs.sources[0]), len(pairs.targets[0])) + 1

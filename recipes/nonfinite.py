@@ -1,0 +1,78 @@
+"""A loss or a gradient that is no number: which step, which rate, which lines of the corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from .config import ConfigError
+from .pair_files import PairCorpus
+from .run import write_json
+
+LINES_TOLD = 10  # all of them are in a file
+
+
+class TrainingError(ConfigError):
+    """A training that cannot go on."""
+
+
+class NonfiniteSteps:
+    """Says of what a step was made whose loss or gradients are not finite.
+
+    The steps are written to `nonfinite.json` in the folder of the run, with all their lines and
+    texts, the last one last.
+
+    Args:
+        corpus: the training corpus.
+        rows_of_step: gives the rows of the corpus that a step reads, by its number from 0.
+        folder: of the run.
+    """
+
+    def __init__(
+        self, corpus: PairCorpus, rows_of_step: Callable[[int], Iterable[int]], folder: Path
+    ):
+        self.corpus = corpus
+        self.rows_of_step = rows_of_step
+        self.path = folder / "nonfinite.json"
+        self._steps: list[dict] = []
+
+    def note(self, step: int, learning_rate: float, loss: float) -> str:
+        """Writes down the step of this number, from 1; names it in a line."""
+        rows = [int(row) for row in self.rows_of_step(step - 1)]
+        self._steps.append(
+            {
+                "step": step,
+                "learning_rate": learning_rate,
+                "loss": str(loss),  # JSON has no NaN
+                "file": self.corpus.name,
+                "rows": [
+                    {
+                        "line": self._line(row),
+                        "source": self.corpus.sources[row],
+                        "target": self.corpus.targets[row],
+                    }
+                    for row in rows
+                ],
+            }
+        )
+        write_json(self.path, self._steps)
+        lines = sorted(map(self._line, rows))
+        told = ", ".join(map(str, lines[:LINES_TOLD]))
+        more = f" and {len(lines) - LINES_TOLD} more" if len(lines) > LINES_TOLD else ""
+        return (
+            f"step {step:,}, loss {loss}, learning rate {learning_rate:.2e}, "
+            f"{self.corpus.name} lines {told}{more}"
+        )
+
+    def stop(self, step: int, learning_rate: float, loss: float) -> TrainingError:
+        """The error that ends a training at such a step."""
+        named = self.note(step, learning_rate, loss)
+        return TrainingError(
+            f"The loss is no finite number: {named}; all of them with their texts are in "
+            f"{self.path}. Lower learning_rate or clip_norm, raise warmup_steps, mend those lines "
+            "or leave such batches out with skip_nonfinite=true, and train into a new folder."
+        )
+
+    def _line(self, row: int) -> int:
+        """From 1; the number of the row where the corpus has no lines."""
+        return int(self.corpus.lines[row]) if self.corpus.lines else row + 1
