@@ -26,6 +26,7 @@ _PUBLIC = {
     "GenerationOptions": ".zoo.generation",
     "SubwordTokenizer": ".zoo.tokenizer",
     "generate": ".zoo.search",
+    "explain": ".zoo.layered_explanation",
     "export": ".serving.export",
     "Client": ".serving.client",
 }

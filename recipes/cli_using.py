@@ -26,6 +26,8 @@ from .cli_app import (
 from .runtime import load_tensorflow
 
 if TYPE_CHECKING:
+    from ..zoo.explanation import Explanation
+    from ..zoo.layered_explanation import LayeredExplanation
     from ..zoo.text_to_text import TextToText
     from .config import RunConfig
     from .metrics import Scores
@@ -153,26 +155,52 @@ def predict(
 def explain(
     run: RunFolder,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="As for `predict`.")],
-    output: Annotated[Path | None, typer.Option(help="A .png, .svg or .html file.")] = None,
+    output: Annotated[Path | None, typer.Option(help="A .png, .svg, .html or .txt file.")] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(help="cross: target over source; encoder, decoder: each over itself."),
+    ] = None,
+    layer: Annotated[
+        int | None, typer.Option(min=1, help="Counted from 1; the mean of all if left out.")
+    ] = None,
+    head: Annotated[
+        str | None, typer.Option(metavar="N|mean|rollout", help="Of the layer, counted from 1.")
+    ] = None,
 ) -> None:
     """Show which words of a text the model looked at for each word that it wrote.
 
     Example: `attention-zoo explain runs/en-de "a house" --output house.png`
+
+    Of a Transformer an .html file has every layer and head, and `--kind encoder --layer 2 --head 3`
+    draws one of them: a number, the `mean` of the heads, or `rollout`, what each token is made of
+    after all layers up to that one.
     """
     load_tensorflow()
+    from ..zoo.layered_explanation import explain as explain_layers
     from .run import Run
 
     opened = Run(run)
     (source,) = _sources(opened.read_config(), [text])
-    explanation = opened.load().explain([source])[0]
-    if output is None:
-        print(explanation.to_terminal(color=sys.stdout.isatty()))
-        return
+    model = opened.load()
+    number = int(head) if head is not None and head.isdecimal() else head
+    chosen = _given(kind=kind, layer=layer, head=number)
+    several = hasattr(model.model, "attention_maps")
+    every = several and output is not None and output.suffix.lower() == ".html"
+    found: Explanation | LayeredExplanation
     try:
-        explanation.save(output)
+        if chosen or every:
+            layered = explain_layers(model, [source])[0]
+            found = layered.view(**chosen) if chosen else layered
+        else:
+            found = model.explain([source])[0]
+        if output is not None:
+            found.save(output)
     except (ValueError, OSError) as error:
         raise Refused(str(error)) from error
-    print(f"{explanation.target}\nwritten to {output}")
+    if output is None:
+        print(found.to_terminal(color=sys.stdout.isatty()))
+    else:
+        print(f"{found.target}\nwritten to {output}")
 
 
 def _baselines(config: RunConfig, corpus: PairCorpus, model: TextToText) -> dict[str, Scores]:

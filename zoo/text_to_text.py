@@ -43,7 +43,8 @@ class TextToText:
     | `explain` | `text` (B,) | those of `serving_default`, and the three below |
     | `score` | `text`, `target` (B,) | `score` (B,), `tokens` (B,) |
 
-    `explain` adds `source_tokens` (B, S), `target_tokens` (B, T) and `attention` (B, T, S).
+    `explain` adds `source_tokens` (B, S), `target_tokens` (B, T) and `attention` (B, T, S); of a
+    model with several layers and heads also `attention_heads` (B, L, H, T, S).
     `score` of the first three is what hypotheses are ranked by, log p over the length penalty; the
     signature `score` gives log p of the target itself and the number of its subwords, end
     included. Padding is "" and 0. Texts longer than `max_source_length` subwords are cut.
@@ -225,13 +226,23 @@ class TextToText:
         source = self._source(columns)
         hypotheses = generate(self.model, source, self.generation, return_attention=True)
         ids = hypotheses.ids[:, 0]
-        return {
+        outputs = {
             "text": self.tokenizer.decode_tensor(ids),
             "score": hypotheses.scores[:, 0],
             "source_tokens": self.tokenizer.pieces_tensor(source),
             "target_tokens": self.tokenizer.pieces_tensor(ids),
             "attention": hypotheses.attention[:, 0],
         }
+        if hasattr(self.model, "attention_maps"):
+            outputs["attention_heads"] = self._attention_heads(source, ids)
+        return outputs
+
+    def _attention_heads(self, source, ids):
+        """The attention of each layer and head to the source (B, L, H, T, S); 0 in padding."""
+        start = tf.fill([tf.shape(ids)[0], 1], START_ID)
+        target = tf.concat([start, ids[:, :-1]], axis=1)
+        weights = self.model.attention_maps({"source": source, "target": target}).cross
+        return tf.where((ids != PAD_ID)[:, None, None, :, None], weights, 0.0)
 
     def _score(self, target, **columns):
         labels = self.tokenizer.encode_tensor(target)

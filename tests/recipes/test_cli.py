@@ -217,6 +217,8 @@ def test_explain_in_the_terminal_and_as_a_picture(run, model, tmp_path, capsys):
     assert run_command(app, ["explain", run, "abc", "--output", "abc.png"]) == 0
     assert explanation.target in capsys.readouterr().out
     assert (tmp_path / "abc.png").read_bytes().startswith(b"\x89PNG")
+    assert run_command(app, ["explain", run, "abc", "--layer", "1", "--head", "1"]) == 0
+    assert capsys.readouterr().out == printed  # the only one there is
 
 
 def test_bad_requests_of_a_run(run, refused, tmp_path):
@@ -239,6 +241,9 @@ def test_bad_requests_of_a_run(run, refused, tmp_path):
         (["evaluate", run, "--data", "a.tsv", "--length-penalty", "-1"], "--length-penalty"),
         (["evaluate", run, "--data", "a.tsv", "--tokenize", "french"], "french"),
         (["explain", run, "abc", "--output", "abc.bmp"], ".bmp"),
+        (["explain", run, "abc", "--kind", "encoder"], "attention of kind cross."),
+        (["explain", run, "abc", "--layer", "2"], "layer is a number from 1 to 1"),
+        (["explain", run, "abc", "--head", "max"], "or 'rollout'. Received: head='max'"),
         (["explain", "no-run", "abc"], "no-run is no run"),
     ):
         assert expected in refused(*options), options

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from tiny_models import TableModel, tiny_model
 
+from attention_zoo.zoo import explain
 from attention_zoo.zoo.generation import IMPOSSIBLE, GenerationOptions
 from attention_zoo.zoo.search import generate
 from attention_zoo.zoo.text_to_text import TextToText
@@ -196,3 +197,38 @@ def test_goes_on_after_the_random_seed_is_set_anew(attentive):
 
 def test_trackables_are_the_resources_of_the_graph(attentive):
     assert attentive.trackables() == [attentive.tokenizer.graph_tokenizer]
+
+
+def test_heads_of_a_transformer_average_to_its_attention(tokenizer):
+    model = tiny_model("transformer", tokenizer.vocab_size, seed=1)
+    pipeline = TextToText(model, tokenizer, OPTIONS)
+    outputs = {
+        name: tensor.numpy()
+        for name, tensor in pipeline.signatures()["explain"](tf.constant(TEXTS)).items()
+    }
+    heads, tokens = outputs["attention_heads"], outputs["target_tokens"]
+    assert heads.shape == (len(TEXTS), 2, 2, tokens.shape[1], outputs["source_tokens"].shape[1])
+    np.testing.assert_allclose(heads[:, -1].mean(axis=1), outputs["attention"], atol=1e-5)
+    written = (tokens != b"")[:, None, None]
+    np.testing.assert_allclose(heads.sum(-1), np.broadcast_to(written, heads.shape[:-1]), rtol=1e-5)
+    assert not written.all()
+    for row, text in enumerate(TEXTS[:3]):
+        alone = pipeline.signatures()["explain"](tf.constant([text]))["attention_heads"][0]
+        _, _, t, s = alone.shape
+        np.testing.assert_allclose(heads[row, :, :, :t, :s], alone, atol=1e-5)
+    layered = explain(pipeline, TEXTS[:4], batch_size=3)
+    for row, found in enumerate(layered):
+        t, s = found.cross.shape[2:]
+        np.testing.assert_allclose(found.cross, heads[row, :, :, :t, :s], atol=1e-5)
+        assert found.explanation.text == TEXTS[row]
+        assert found.encoder.shape == (2, 2, s, s) and found.decoder.shape == (2, 2, t, t)
+        np.testing.assert_allclose(found.encoder.sum(-1), 1, rtol=1e-5)
+        np.testing.assert_allclose(found.decoder[..., 0, :].sum(-1), 1, rtol=1e-5)
+        served = found.view(layer=2).attention
+        np.testing.assert_allclose(served, found.explanation.attention, atol=1e-5)
+
+
+def test_a_recurrent_model_has_one_map(attentive):
+    for found in explain(attentive, TEXTS[:3]):
+        assert found.kinds == ("cross",) and found.cross.shape[:2] == (1, 1)
+        np.testing.assert_allclose(found.cross[0, 0], found.explanation.attention, atol=1e-5)
