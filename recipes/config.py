@@ -119,6 +119,11 @@ class RunConfig:
     average_decay: float = setting(
         0.998, "of the moving average of the weights that is evaluated; 0 for none", BELOW_ONE
     )
+    average_last: int = setting(
+        0,
+        "evaluations whose weights are averaged, in place of the moving average; 0 for none",
+        NOT_NEGATIVE,
+    )
 
     metric: str = setting(
         "bleu", "decides which weights are best: bleu, rougeL, exact_match, ...", one_of(*METRICS)

@@ -15,13 +15,14 @@ from ..zoo.model import Seq2SeqModel
 from ..zoo.source_format import Source
 from ..zoo.text_to_text import TextToText
 from ..zoo.tokenizer import SubwordTokenizer
-from .averaging import WeightAverage
+from .averaging import make_average
 from .batching import TokenBatches, TokenizedPairs
 from .config import LOWER_IS_BETTER, Budget, ConfigError, RunConfig
 from .evaluation import Evaluator
 from .files import written_atomically
 from .interruption import Interrupted, StopRequest
 from .metrics import Scores
+from .model_pictures import log_embedding, model_graph
 from .nonfinite import NonfiniteSteps
 from .optimizers import FusedAdam
 from .pair_files import PairCorpus
@@ -102,6 +103,7 @@ def train(
                 f"stopped and saved at step {loop.progress.step:,}; give the same command to go on",
             )
     best, scores = loop.finish()
+    log_embedding(run, best)
     baselines = chosen.baseline_scores(train_corpus, valid_corpus, best)
     write_metrics(run, loop.progress, best, scores, baselines, report)
     return best
@@ -165,7 +167,7 @@ class TrainingLoop(keras.callbacks.Callback):
         loss = SmoothedCrossEntropy(config.label_smoothing, r_drop=config.r_drop)
         model.compile(optimizer, loss=loss, jit_compile=False)
         optimizer.build(model.trainable_variables)
-        self.average = WeightAverage(model, config.average_decay) if config.average_decay else None
+        self.average = make_average(model, config)
         # A metric's state says nothing of what is learnt, and some appear only during `fit`.
         metrics = {id(v) for metric in model.metrics for v in metric.variables}
         self.variables = [
@@ -289,8 +291,11 @@ class TrainingLoop(keras.callbacks.Callback):
         progress.history.append(
             {"step": progress.step, "minutes": progress.seconds / 60, **evaluation.metrics}
         )
+        if len(progress.history) == 1:
+            self.logger.log_graph(model_graph(self.text_to_text))
+        values = evaluation.metrics | evaluation.health
         self.logger.log_evaluation(
-            progress.step, evaluation.metrics, evaluation.samples, evaluation.explanations
+            progress.step, values, evaluation.samples, evaluation.explanations
         )
         value = evaluation.metrics[self.config.metric]
         best = progress.best_value

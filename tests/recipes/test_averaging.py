@@ -1,10 +1,11 @@
-"""The moving average of weights against NumPy."""
+"""Averages of weights against NumPy."""
 
 import keras
 import numpy as np
 import pytest
 
-from attention_zoo.recipes.averaging import WeightAverage
+from attention_zoo.recipes.averaging import LastAverage, WeightAverage, make_average
+from attention_zoo.recipes.config import RunConfig
 
 
 @pytest.fixture
@@ -73,3 +74,45 @@ def test_applied_restores_the_weights_after_an_error(model):
         np.testing.assert_array_equal(weight, value)
     for variable, value in zip(average.variables, averaged, strict=True):
         np.testing.assert_array_equal(variable, value)
+
+
+@pytest.mark.parametrize(
+    ("steps", "averaged"),
+    [(3, None), (4, [4]), (11, [4, 8]), (12, [4, 8, 12]), (26, [16, 20, 24])],
+)
+def test_the_last_weights_are_averaged(model, steps, averaged):
+    average = LastAverage(model, count=3, every=4)
+    course = walk(model, average, steps)
+    with average.applied():
+        found = [weight.numpy() for weight in model.trainable_variables]
+    expected = [course[step - 1] for step in averaged or [steps]]
+    for one, values in zip(found, zip(*expected, strict=True), strict=True):
+        np.testing.assert_allclose(one, np.mean(values, axis=0), rtol=1e-5, atol=1e-6)
+
+
+def test_the_last_weights_go_on_from_what_was_saved(model):
+    first, again = (LastAverage(model, count=3, every=2) for _ in range(2))
+    walk(model, first, 8)
+    for variable, saved in zip(again.variables, first.variables, strict=True):
+        variable.assign(saved.numpy())
+    for average in (first, again):  # the fifth takes the place of the second
+        average.update(10)
+    for one, other in zip(first.values(), again.values(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(("count", "every"), [(0, 5), (3, 0)])
+def test_impossible_averages_are_refused(model, count, every):
+    with pytest.raises(ValueError, match=f"Received: count={count}, every={every}"):
+        LastAverage(model, count, every)
+
+
+def test_a_config_chooses_its_average(model):
+    def chosen(*settings):
+        return make_average(model, RunConfig().with_settings(settings))
+
+    assert type(chosen("average_decay=0.9")) is WeightAverage
+    assert chosen("average_decay=0.9").decay == 0.9
+    assert type(chosen("average_last=3", "evaluate_every=7")) is LastAverage
+    assert chosen("average_last=3", "evaluate_every=7").every == 7
+    assert chosen("average_decay=0") is None
