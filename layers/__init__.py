@@ -3,10 +3,14 @@
 `BahdanauAttention`, `LuongAttention` and `QKVAttention` compare queries with a memory of keys and
 values; `SelfAttention` compares a sequence with itself. They share one base, `Attention`.
 `AttentionGRUCell` and the Transformer blocks are what models are made of with them.
+`PointerGenerator` copies words of the source by their attention, and `CoverageAttention` knows
+what it looked at before.
 """
 
 from .attention import Attention, Memory
 from .bahdanau import BahdanauAttention
+from .copying import PointerGenerator
+from .coverage import CoverageAttention, coverage_loss
 from .luong import LuongAttention
 from .masks import causal_mask, combine_masks, masked_softmax
 from .positions import AlibiPositions, Positions, RelativePositions, RotaryPositions
@@ -20,8 +24,10 @@ __all__ = [
     "Attention",
     "AttentionGRUCell",
     "BahdanauAttention",
+    "CoverageAttention",
     "LuongAttention",
     "Memory",
+    "PointerGenerator",
     "Positions",
     "QKVAttention",
     "RelativePositions",
@@ -31,5 +37,6 @@ __all__ = [
     "TransformerEncoderBlock",
     "causal_mask",
     "combine_masks",
+    "coverage_loss",
     "masked_softmax",
 ]

@@ -205,12 +205,16 @@ class Attention(keras.layers.Layer):
     def _weigh(self, scores, mask, values, training):
         """From scores to context and weights."""
         weights = masked_softmax(scores, mask)
+        return self._sum(weights, values, training), weights
+
+    def _sum(self, weights, values, training):
+        """The values summed with the weights, of which dropout leaves out some."""
         kept = ops.cast(weights, self.compute_dtype)
         if self._dropout_layer is not None:
             # Keras takes `training=None` for an answer; left out, the layer around this one says.
             given = {} if training is None else {"training": training}
             kept = self._dropout_layer(kept, **given)
-        return self.read(kept, values), weights
+        return self.read(kept, values)
 
     def _output_spec(self, query_shape, value_shape, key_shape, with_scores):
         shape = self.compute_output_shape(query_shape, value_shape, key_shape)

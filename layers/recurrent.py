@@ -8,6 +8,8 @@ import keras
 from keras import ops
 
 from .attention import Attention, Memory
+from .coverage import CoverageAttention
+from .masks import softmax_dtype
 
 
 class StepWeights(NamedTuple):
@@ -36,6 +38,8 @@ class AttentionGRUCell(keras.layers.Layer):
     - `input_feeding=True`, Luong et al. 2015: the state *after* the step is the query,
       `s_i = GRU([x_i; a_{i-1}], s_{i-1})`, `a_i = tanh(W [s_i; attend(s_i)])`; the output
       is `a_i`, which is fed to the next step.
+
+    With a `CoverageAttention` the attention paid so far is one more state, the last.
 
     The part of the gates that depends on the inputs alone is computed for all steps at once by
     the sublayer `input_projection`; the cell works on what it returned. The gates are those of
@@ -101,6 +105,7 @@ class AttentionGRUCell(keras.layers.Layer):
         self.units = units
         self.context_dim = context_dim
         self.attention = attention
+        self.has_coverage = isinstance(attention, CoverageAttention)
         self.input_feeding = input_feeding
         self.output_dim = output_dim
         self.fed_dim = (output_dim or units) if input_feeding else context_dim
@@ -125,11 +130,19 @@ class AttentionGRUCell(keras.layers.Layer):
                 name="combine_kernel",
             )
 
-    def initial_states(self, start):
-        """States before the first step, from the start state (B, N, D)."""
-        if not self.input_feeding:
-            return (start,)
-        return (start, ops.zeros((*ops.shape(start)[:-1], self.fed_dim), dtype=start.dtype))
+    def initial_states(self, start, memory=None):
+        """States before the first step, from the start state (B, N, D).
+
+        With coverage the memory that will be attended to is needed too, for its length.
+        """
+        states = [start]
+        if self.input_feeding:
+            shape = (*ops.shape(start)[:-1], self.fed_dim)
+            states.append(ops.zeros(shape, dtype=start.dtype))
+        if self.has_coverage:
+            shape = (*ops.shape(start)[:-1], ops.shape(memory.values)[1])
+            states.append(ops.zeros(shape, dtype=softmax_dtype(self.compute_dtype)))
+        return tuple(states)
 
     def step_weights(self) -> StepWeights:
         """The weights of a step, to be read once outside of a loop."""
@@ -141,22 +154,29 @@ class AttentionGRUCell(keras.layers.Layer):
 
     def call(self, projected_inputs, states, memory, weights: StepWeights | None = None):
         weights = weights or self.step_weights()
+        covered = states[-1] if self.has_coverage else None
+        hidden = states[0]
         if not self.input_feeding:
-            context, scores = self._context(states[0], memory)
-            hidden = self._gated_update(projected_inputs, context, states[0], weights)
-            return ops.concatenate([hidden, context], axis=-1), (hidden,), scores
-        hidden, fed = states
-        hidden = self._gated_update(projected_inputs, fed, hidden, weights)
-        context, scores = self._context(hidden, memory)
-        combined = ops.concatenate([hidden, context], axis=-1)
-        fed = ops.tanh(ops.matmul(combined, ops.cast(self.combine_kernel, combined.dtype)))
-        return fed, (hidden, fed), scores
+            context, scores = self._context(hidden, memory, covered)
+            hidden = self._gated_update(projected_inputs, context, hidden, weights)
+            output = ops.concatenate([hidden, context], axis=-1)
+            states = (hidden,)
+        else:
+            hidden = self._gated_update(projected_inputs, states[1], hidden, weights)
+            context, scores = self._context(hidden, memory, covered)
+            combined = ops.concatenate([hidden, context], axis=-1)
+            output = ops.tanh(ops.matmul(combined, ops.cast(self.combine_kernel, combined.dtype)))
+            states = (hidden, output)
+        if self.has_coverage:
+            states = (*states, covered + scores)
+        return output, states, scores
 
-    def _context(self, query, memory: Memory):
+    def _context(self, query, memory: Memory, covered=None):
         if self.attention is None:
             shape = (*ops.shape(query)[:-1], self.context_dim)
             return ops.broadcast_to(memory, shape), None
-        context, weights = self.attention.attend(query, memory)
+        known = {"coverage": covered} if self.has_coverage else {}
+        context, weights = self.attention.attend(query, memory, **known)
         if len(weights.shape) == 4:  # (B, H, N, S)
             weights = ops.mean(weights, axis=1)
         return context, weights  # (B, N, context_dim), (B, N, S)

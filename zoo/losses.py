@@ -129,9 +129,8 @@ class SmoothedCrossEntropy(keras.losses.Loss):
         plain = tf.nn.sparse_softmax_cross_entropy_with_logits(y_true, tf.cast(logits, tf.float32))
         if not self.smoothing:
             return plain, plain
-        target = tf.reduce_sum(hidden * tf.gather(kernel, y_true), -1) + tf.gather(bias, y_true)
-        mean = tf.linalg.matvec(hidden, tf.reduce_mean(kernel, 0)) + tf.reduce_mean(bias)
-        return plain + self.smoothing * tf.cast(target - mean, tf.float32), plain
+        target, mean = target_and_mean_logits(y_true, hidden, kernel, bias)
+        return plain + self.smoothing * (target - mean), plain
 
     def get_config(self):
         return {
@@ -140,6 +139,15 @@ class SmoothedCrossEntropy(keras.losses.Loss):
             "ignore_class": self.ignore_class,
             "r_drop": self.r_drop,
         }
+
+
+def target_and_mean_logits(
+    y_true: tf.Tensor, hidden: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The logit of each target and the mean logit, float32 (N,), as `from_hidden` takes them."""
+    target = tf.reduce_sum(hidden * tf.gather(kernel, y_true), -1) + tf.gather(bias, y_true)
+    mean = tf.linalg.matvec(hidden, tf.reduce_mean(kernel, 0)) + tf.reduce_mean(bias)
+    return tf.cast(target, tf.float32), tf.cast(mean, tf.float32)
 
 
 def symmetric_divergence(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:

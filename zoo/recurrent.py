@@ -1,4 +1,4 @@
-"""The recurrent family: four models that differ by one argument, the attention."""
+"""The recurrent family: models that differ by one argument, the attention, and copying ones."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from ..layers import BahdanauAttention, LuongAttention, QKVAttention
+from ..layers import BahdanauAttention, CoverageAttention, LuongAttention, QKVAttention
+from ..layers.masks import softmax_dtype
 from ..layers.recurrent import AttentionGRUCell
-from .model import Nest, Seq2SeqModel, check_arguments
+from .copying import CopyingSeq2Seq, Decoded
+from .model import Nest, check_arguments
 from .tokenizer import PAD_ID
 from .unroll import BidirectionalGRU, StepInputs
 
@@ -23,15 +25,17 @@ class RecurrentMemory(NamedTuple):
         attended: the projected source for the attention, or the fixed context (B, 1, C).
         start: state of the decoder before the first step, (B, D).
         mask: True where the source is not padding, (B, S).
+        copies: the source as a model copies from it, or ().
     """
 
     attended: Nest
     start: tf.Tensor
     mask: tf.Tensor
+    copies: Nest = ()
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
-class RecurrentSeq2Seq(Seq2SeqModel):
+class RecurrentSeq2Seq(CopyingSeq2Seq):
     """Bidirectional GRU encoder, GRU decoder, and one choice of attention.
 
     - `"none"`: the source is squeezed into one fixed vector C that every step of the decoder
@@ -40,6 +44,9 @@ class RecurrentSeq2Seq(Seq2SeqModel):
     - `"luong"`: multiplicative scores and input feeding (Luong et al. 2015).
     - `"qkv"`: scaled dot products of a query with keys that weight values (Vaswani et al. 2017),
       in the decoder of Bahdanau.
+
+    With any attention it can copy from the source; with both `copying` and `coverage` it is the
+    pointer-generator of See et al. 2017.
 
     Args:
         vocab_size: subwords V of the one vocabulary of source and target.
@@ -52,6 +59,12 @@ class RecurrentSeq2Seq(Seq2SeqModel):
         tie_embeddings: read the vocabulary with the embedding itself (Press and Wolf 2017);
             needs `readout_units` equal to `embedding_dim`.
         dropout: rate on embeddings, source states and readout.
+        copying: write a subword of the vocabulary or copy one of the source, see
+            `CopyingSeq2Seq`.
+        coverage: let additive attention know what was attended to before, and train it not to
+            attend to it again.
+        coverage_weight: factor of the coverage loss.
+        coverage_start: step of the training from which the coverage loss counts.
 
     Example:
 
@@ -60,7 +73,8 @@ class RecurrentSeq2Seq(Seq2SeqModel):
     >>> model.fit(batches)      # of ({"source": (B, S), "target": (B, T)}, labels (B, T))
 
     References: https://arxiv.org/abs/1406.1078, https://arxiv.org/abs/1409.0473,
-    https://arxiv.org/abs/1508.04025, https://arxiv.org/abs/1706.03762
+    https://arxiv.org/abs/1508.04025, https://arxiv.org/abs/1706.03762,
+    https://arxiv.org/abs/1704.04368
     """
 
     def __init__(
@@ -74,6 +88,10 @@ class RecurrentSeq2Seq(Seq2SeqModel):
         readout_units: int | None = None,
         tie_embeddings: bool = True,
         dropout: float = 0.3,
+        copying: bool = False,
+        coverage: bool = False,
+        coverage_weight: float = 1.0,
+        coverage_start: int = 0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -96,12 +114,23 @@ class RecurrentSeq2Seq(Seq2SeqModel):
                 "readout_units out or set tie_embeddings=False. Received: "
                 f"readout_units={readout_units}, embedding_dim={embedding_dim}"
             )
+        if coverage and attention != "bahdanau":
+            raise ValueError(
+                "Coverage is a part of additive attention: use attention='bahdanau' with it. "
+                f"Received: attention={attention!r}, coverage={coverage}"
+            )
+        if copying and attention == "none":
+            raise ValueError(
+                "What is copied is what is attended to, so copying needs an attention. "
+                f"Received: attention={attention!r}, copying={copying}"
+            )
         self.config: dict[str, Any] = {
             "vocab_size": vocab_size,
             "attention": attention,
             **sizes,
             "tie_embeddings": tie_embeddings,
             "dropout": dropout,
+            **self.switch_copying(copying, coverage, coverage_weight, coverage_start),
         }
         self.attention = attention
         self.tie_embeddings = tie_embeddings
@@ -127,10 +156,10 @@ class RecurrentSeq2Seq(Seq2SeqModel):
         )
         self.dropout = keras.layers.Dropout(dropout, name="dropout")
 
-    @staticmethod
-    def _attention_layer(attention: str, units: int, source_dim: int):
+    def _attention_layer(self, attention: str, units: int, source_dim: int):
         if attention == "bahdanau":
-            return BahdanauAttention(units, name="attention")
+            kind = CoverageAttention if self.coverage else BahdanauAttention
+            return kind(units, name="attention")
         if attention == "luong":
             return LuongAttention("general", name="attention")
         if attention == "qkv":
@@ -155,8 +184,11 @@ class RecurrentSeq2Seq(Seq2SeqModel):
         self.bridge.build((None, source_dim))
         self.cell.build()
         self.cell.input_projection.build(embedded)
+        features = self.cell.output_width + config["embedding_dim"]
         if self.readout is not None:
-            self.readout.build((None, None, self.cell.output_width + config["embedding_dim"]))
+            self.readout.build((None, None, features))
+        if self.pointer is not None:
+            self.pointer.build_gate(features)
         self.built = True
 
     def vocabulary_weights(self):
@@ -174,11 +206,11 @@ class RecurrentSeq2Seq(Seq2SeqModel):
             if self.cell.attention is None
             else self.cell.attention.project(states, mask=mask)
         )
-        return RecurrentMemory(attended, self.bridge(last), mask)
+        return RecurrentMemory(attended, self.bridge(last), mask, self.copy_source(source))
 
     def start(self, memory, num_beams=1, max_steps=None):
         start = tf.repeat(memory.start[:, None], num_beams, axis=1)
-        return self.cell.initial_states(start)
+        return self.cell.initial_states(start, memory.attended)
 
     def step(self, token_ids, state, memory):
         embedded = self.embedding(token_ids)
@@ -186,22 +218,31 @@ class RecurrentSeq2Seq(Seq2SeqModel):
         output, state, scores = self.cell(given, state, memory.attended)
         if scores is None:
             scores = tf.zeros((*tf.unstack(tf.shape(token_ids)), tf.shape(memory.mask)[1]))
-        return self.logits(self._read_out(output, embedded)), state, scores
+        features = tf.concat([output, embedded], axis=-1)
+        logits = self.logits(self._read_out(output, features))
+        return self.mixed(logits, features, scores, memory.copies), state, scores
 
-    def hidden(self, inputs, training=False):
+    def decoded(self, inputs, training=False):
         memory = self.encode(inputs["source"], training=training)
         embedded = self.dropout(self.embedding(inputs["target"]), training=training)
         given = self.cell.input_projection(embedded)
-        outputs = self._unroll(given, self.start(memory), memory.attended)
-        return self.dropout(self._read_out(outputs, embedded), training=training)
+        outputs, attention = self._unroll(given, self.start(memory), memory.attended)
+        features = tf.concat([outputs, embedded], axis=-1)
+        hidden = self.dropout(self._read_out(outputs, features), training=training)
+        return Decoded(
+            hidden, attention, () if self.pointer is None else self.pointer.gate(features)
+        )
 
-    def _read_out(self, outputs, embedded):
-        if self.readout is None:
-            return outputs
-        return self.readout(tf.concat([outputs, embedded], axis=-1))
+    def _read_out(self, outputs, features):
+        return outputs if self.readout is None else self.readout(features)
 
     def _unroll(self, given, states, attended):
-        """Outputs (B, T, output width) of the cell over all steps of `given` (B, T, 3 D)."""
+        """The cell over all steps of `given` (B, T, 3 D).
+
+        Returns:
+            Its outputs (B, T, output width), and its attention (B, T, S) in a model that copies or
+            has coverage, () in others.
+        """
         weights = self.cell.step_weights()
         steps = tf.shape(given)[1]
         inputs = StepInputs(
@@ -213,16 +254,25 @@ class RecurrentSeq2Seq(Seq2SeqModel):
         frozen = tf.nest.map_structure(tf.stop_gradient, weights)
         outputs = tf.TensorArray(given.dtype, size=steps)
         hidden = tf.TensorArray(given.dtype, size=steps)
+        with_attention = self.pointer is not None or self.coverage
+        dtype = softmax_dtype(given.dtype)
+        looked_at = tf.TensorArray(dtype, size=steps) if with_attention else ()
 
-        def body(t, states, outputs, hidden):
+        def body(t, states, outputs, hidden, looked_at):
             given, bias = inputs.at(t)
             weights = frozen._replace(candidate_bias=tf.expand_dims(bias, 1))
-            output, states, _ = self.cell(tf.expand_dims(given, 1), states, attended, weights)
+            output, states, scores = self.cell(tf.expand_dims(given, 1), states, attended, weights)
             outputs = outputs.write(t, tf.squeeze(output, 1))
-            return t + 1, states, outputs, hidden.write(t, tf.squeeze(states[0], 1))
+            hidden = hidden.write(t, tf.squeeze(states[0], 1))
+            if with_attention:
+                looked_at = looked_at.write(t, tf.squeeze(scores, 1))
+            return t + 1, states, outputs, hidden, looked_at
 
-        _, _, outputs, hidden = tf.while_loop(
-            lambda t, *_: t < steps, body, (0, states, outputs, hidden), maximum_iterations=steps
+        _, _, outputs, hidden, looked_at = tf.while_loop(
+            lambda t, *_: t < steps,
+            body,
+            (0, states, outputs, hidden, looked_at),
+            maximum_iterations=steps,
         )
         outputs, hidden = outputs.stack(), hidden.stack()  # (T, B, output width), (T, B, D)
         before = tf.concat([tf.transpose(states[0], (1, 0, 2)), hidden[:-1]], axis=0)
@@ -232,9 +282,10 @@ class RecurrentSeq2Seq(Seq2SeqModel):
             else outputs[..., self.cell.units :]
         )
         inputs.tell(before, fed)
-        return tf.ensure_shape(
+        outputs = tf.ensure_shape(
             tf.transpose(outputs, (1, 0, 2)), (None, None, self.cell.output_width)
         )
+        return outputs, tf.transpose(looked_at.stack(), (1, 0, 2)) if with_attention else ()
 
     def get_config(self):
         return {**super().get_config(), **self.config}

@@ -11,7 +11,8 @@ import tensorflow as tf
 from ..layers.attention import Memory
 from ..layers.transformer import TransformerDecoderBlock, TransformerEncoderBlock
 from .attention_maps import AttentionMaps
-from .model import Nest, Seq2SeqModel, check_arguments
+from .copying import CopyingSeq2Seq, Decoded
+from .model import Nest, check_arguments
 from .tokenizer import PAD_ID
 
 
@@ -21,10 +22,12 @@ class TransformerMemory(NamedTuple):
     Attributes:
         blocks: keys, values and mask of the source for each block of the decoder.
         mask: True where the source is not padding, (B, S).
+        copies: the source as a model copies from it, or ().
     """
 
     blocks: tuple[Nest, ...]
     mask: tf.Tensor
+    copies: Nest = ()
 
 
 class TransformerState(NamedTuple):
@@ -40,7 +43,7 @@ class TransformerState(NamedTuple):
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
-class TransformerSeq2Seq(Seq2SeqModel):
+class TransformerSeq2Seq(CopyingSeq2Seq):
     """Encoder and decoder of self-attention, joined by attention of the decoder to the source.
 
     Args:
@@ -57,6 +60,13 @@ class TransformerSeq2Seq(Seq2SeqModel):
         positions: `"sinusoidal"`, of any length, or `"learned"`, of at most `max_length`.
         max_length: longest source or target with learned positions.
         tie_embeddings: read the vocabulary with the embedding itself.
+        copying: write a subword of the vocabulary or copy one of the source, see
+            `CopyingSeq2Seq`. The first head of the last block points at what is copied.
+        coverage: train the attention over the source not to go where it was before. As all steps
+            are computed at once, this is a loss alone, of the head that copies or the mean of all
+            heads of the last block: no step is told what those before it attended to.
+        coverage_weight: factor of the coverage loss.
+        coverage_start: step of the training from which the coverage loss counts.
 
     Example:
 
@@ -65,7 +75,8 @@ class TransformerSeq2Seq(Seq2SeqModel):
     >>> model.fit(batches)      # of ({"source": (B, S), "target": (B, T)}, labels (B, T))
 
     References: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; on pre-norm Xiong et al.
-    2020, https://arxiv.org/abs/2002.04745
+    2020, https://arxiv.org/abs/2002.04745; on copying See et al. 2017,
+    https://arxiv.org/abs/1704.04368
     """
 
     def __init__(
@@ -83,6 +94,10 @@ class TransformerSeq2Seq(Seq2SeqModel):
         positions: str = "sinusoidal",
         max_length: int = 512,
         tie_embeddings: bool = True,
+        copying: bool = False,
+        coverage: bool = False,
+        coverage_weight: float = 1.0,
+        coverage_start: int = 0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -116,6 +131,7 @@ class TransformerSeq2Seq(Seq2SeqModel):
             "norm_first": norm_first,
             "positions": positions,
             "tie_embeddings": tie_embeddings,
+            **self.switch_copying(copying, coverage, coverage_weight, coverage_start),
         }
         near = keras.initializers.RandomNormal(stddev=width**-0.5)
         self.embedding = keras.layers.Embedding(vocab_size, width, near, name="embedding")
@@ -145,6 +161,8 @@ class TransformerSeq2Seq(Seq2SeqModel):
         self.embedding.build((None, None))
         for layer in [*self.encoder_blocks, *self.decoder_blocks, *self.norms]:
             layer.build(shape)
+        if self.pointer is not None:
+            self.pointer.build_gate(2 * config["width"])
         vocabulary = (config["vocab_size"], config["width"])
         if not config["tie_embeddings"]:
             self.vocabulary_kernel = self.add_weight(
@@ -170,7 +188,8 @@ class TransformerSeq2Seq(Seq2SeqModel):
         for block in self.encoder_blocks:
             x = block(x, mask=mask, training=training)
         x = self._normalized(x, 0)
-        return TransformerMemory(tuple(b.project(x, mask) for b in self.decoder_blocks), mask)
+        blocks = tuple(block.project(x, mask) for block in self.decoder_blocks)
+        return TransformerMemory(blocks, mask, self.copy_source(source))
 
     def start(self, memory, num_beams=1, max_steps=None):
         rows = tf.shape(memory.mask)[0] * num_beams
@@ -178,16 +197,18 @@ class TransformerSeq2Seq(Seq2SeqModel):
         return TransformerState(caches, tf.constant(0))
 
     def step(self, token_ids, state, memory):
-        x = self._embed(token_ids, state.index[None], training=False)
+        embedded = x = self._embed(token_ids, state.index[None], training=False)
         caches = []
         for block, cache, source in zip(
             self.decoder_blocks, state.caches, memory.blocks, strict=True
         ):
             x, weights, cache = block.step(x, Memory(cache[0], cache[1], None), source)
             caches.append(cache[:2])
-        logits = self.logits(self._normalized(x, 1))
-        state = TransformerState(tuple(caches), state.index + 1)
-        return logits, state, tf.reduce_mean(weights, axis=1)
+        hidden = self._normalized(x, 1)
+        attention = self._one_attention(weights)
+        features = tf.concat([hidden, embedded], axis=-1)
+        logits = self.mixed(self.logits(hidden), features, attention, memory.copies)
+        return logits, TransformerState(tuple(caches), state.index + 1), attention
 
     def reorder(self, state, beams):
         first = tf.range(tf.shape(beams)[0])[:, None] * beams.shape[1]
@@ -202,13 +223,22 @@ class TransformerSeq2Seq(Seq2SeqModel):
         caches = tf.nest.map_structure(lambda x: tf.gather(x, rows), state.caches)
         return memory, state._replace(caches=caches)
 
-    def hidden(self, inputs, training=False):
+    def decoded(self, inputs, training=False):
         memory = self.encode(inputs["source"], training=training)
         target = inputs["target"]
-        x = self._embed(target, tf.range(tf.shape(target)[1]), training)
+        embedded = x = self._embed(target, tf.range(tf.shape(target)[1]), training)
         for block, source in zip(self.decoder_blocks, memory.blocks, strict=True):
-            x, _ = block(x, source, training=training)
-        return self._normalized(x, 1)
+            x, weights = block(x, source, training=training)
+        hidden = self._normalized(x, 1)
+        attention = self._one_attention(weights)
+        if self.pointer is None:
+            return Decoded(hidden, attention)
+        gate = self.pointer.gate(tf.concat([hidden, embedded], axis=-1))
+        return Decoded(hidden, attention, gate)
+
+    def _one_attention(self, weights):
+        """(B, T, S) of the last block's heads (B, H, T, S): the one that copies, or their mean."""
+        return tf.reduce_mean(weights, axis=1) if self.pointer is None else weights[:, 0]
 
     def attention_maps(self, inputs):
         """The weights of every layer and head in inference, as an `AttentionMaps`."""

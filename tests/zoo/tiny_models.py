@@ -15,7 +15,12 @@ from attention_zoo.zoo.tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID
 from attention_zoo.zoo.transformer import TransformerSeq2Seq
 
 FIRST_FREE_ID = 4
-KINDS = (*ATTENTIONS, "transformer")
+COPYING = {  # of a kind of attention, or of the Transformer
+    "pointer": ("bahdanau", {"copying": True, "coverage": True}),
+    "copying-luong": ("luong", {"copying": True}),
+    "copying-transformer": ("transformer", {"copying": True}),
+}
+KINDS = (*ATTENTIONS, "transformer", *COPYING)
 TINY = {"embedding_dim": 6, "encoder_units": 5, "decoder_units": 7, "attention_units": 4}
 TINY_TRANSFORMER = {
     "width": 8,
@@ -28,7 +33,8 @@ TINY_TRANSFORMER = {
 
 def tiny_model(kind: str, vocab_size: int = 12, seed: int = 0, **options) -> Seq2SeqModel:
     """A model without dropout and with random weights, biases too."""
-    options = {"dropout": 0.0, **options}
+    kind, copying = COPYING.get(kind, (kind, {}))
+    options = {"dropout": 0.0, **copying, **options}
     model: Seq2SeqModel
     if kind == "transformer":
         model = TransformerSeq2Seq(vocab_size, **TINY_TRANSFORMER, **options)

@@ -1,0 +1,225 @@
+"""Models that copy from their source, and learn not to look at the same place twice.
+
+Shapes: B batch, S source length, T target length, D width, V vocabulary, N beams.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from ..layers import PointerGenerator, coverage_loss
+from ..layers.copying import (
+    copy_gains,
+    first_places,
+    log_mixture,
+    log_or_nothing,
+    log_shares,
+    pool_attention,
+)
+from .losses import SmoothedCrossEntropy, target_and_mean_logits
+from .model import Seq2SeqModel
+
+
+class CopySource(NamedTuple):
+    """The source as it is copied from.
+
+    Attributes:
+        ids: (B, S).
+        first: for each place the first place of the same id, (B, S).
+    """
+
+    ids: tf.Tensor
+    first: tf.Tensor
+
+
+class Decoded(NamedTuple):
+    """A target read as a whole.
+
+    Attributes:
+        hidden: what the vocabulary is read from, (B, T, D).
+        attention: over the source, (B, T, S); () where nobody asks for it.
+        gate: the logit of p_gen, (B, T); () in a model that does not copy.
+    """
+
+    hidden: tf.Tensor
+    attention: Any = ()
+    gate: Any = ()
+
+
+class CopyingSeq2Seq(Seq2SeqModel):
+    """What the families share to copy from the source (See et al. 2017).
+
+    With `copying` a model writes each subword with the probability that its vocabulary gives it
+    times p_gen, plus the attention to all of its places in the source times 1 - p_gen. Its logits,
+    in training and in decoding, are the logarithms of these probabilities. With `coverage` the
+    training also keeps it from attending to what it attended to before.
+
+    What is copied are subwords, not words: a name that the vocabulary has no piece for is copied
+    piece by piece, letter by letter if need be. Only a character that was never seen in training
+    has no piece. A run of such characters is one unknown piece of the source; it is copied as
+    such, and `GenerationOptions.replace_unknown` writes its own characters.
+
+    A subclass sets `config`, calls `switch_copying` in its constructor and says what a target
+    read as a whole is, `decoded`.
+    """
+
+    config: dict[str, Any]
+    pointer: PointerGenerator | None = None
+    coverage = False
+
+    def switch_copying(
+        self, copying: bool, coverage: bool, coverage_weight: float, coverage_start: int
+    ) -> dict[str, Any]:
+        """Checks the arguments, makes the layer, and hands out what goes into the config."""
+        for name, value in (("copying", copying), ("coverage", coverage)):
+            if not isinstance(value, bool):
+                raise ValueError(f"{name} is true or false. Received: {name}={value!r}")
+        for name, number in (
+            ("coverage_weight", coverage_weight),
+            ("coverage_start", coverage_start),
+        ):
+            if isinstance(number, bool) or not 0 <= number < math.inf:
+                raise ValueError(f"{name} must not be negative. Received: {name}={number!r}")
+        self.coverage = coverage
+        if copying:
+            self.pointer = PointerGenerator(name="pointer")
+        return {
+            "copying": copying,
+            "coverage": coverage,
+            "coverage_weight": coverage_weight,
+            "coverage_start": coverage_start,
+        }
+
+    def decoded(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Decoded:
+        raise NotImplementedError
+
+    def hidden(self, inputs, training=False):
+        return self.decoded(inputs, training=training).hidden
+
+    def call(self, inputs, training=False):
+        decoded = self.decoded(inputs, training=training)
+        logits = self.logits(decoded.hidden)
+        if self.pointer is None:
+            return logits
+        return log_mixture(logits, decoded.gate, decoded.attention, inputs["source"])
+
+    def p_gen(self, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
+        """The share of the vocabulary in each subword of a target, (B, T); the rest is copied."""
+        return tf.sigmoid(self.decoded(inputs).gate)
+
+    def copy_source(self, source: tf.Tensor) -> CopySource | tuple[()]:
+        """What `mixed` needs of the source, once for all steps."""
+        return () if self.pointer is None else CopySource(source, first_places(source))
+
+    def mixed(
+        self, logits: tf.Tensor, features: tf.Tensor, attention: tf.Tensor, copies: Any
+    ) -> tf.Tensor:
+        """Log p (B, N, V) of a step; the logits themselves in a model that does not copy."""
+        if self.pointer is None:
+            return logits
+        return log_mixture(logits, self.pointer.gate(features), attention, *copies)
+
+    def token_losses(self, inputs, labels, training):
+        if self.pointer is None and not self.coverage:
+            return super().token_losses(inputs, labels, training)
+        if self.loss.r_drop:
+            raise ValueError(
+                "R-Drop compares what two readings give the vocabulary, which is not all that a "
+                "model with copying or coverage is trained by: leave out r_drop, or both of them. "
+                f"Received: r_drop={self.loss.r_drop}"
+            )
+        decoded = self.decoded(inputs, training=training)
+        kernel, bias = (tf.cast(x, decoded.hidden.dtype) for x in self.vocabulary_weights())
+        kept = _Kept(tf.not_equal(labels, self.loss.ignore_class), self.static_shapes)
+        if self.pointer is None:
+            rows = (kept.rows(labels), kept.rows(decoded.hidden))
+            smoothed, plain = self.loss.from_hidden(*rows, kernel, bias)
+        else:
+            source = inputs["source"]
+            smoothed, plain = mixture_losses(self.loss, labels, source, decoded, kernel, bias, kept)
+        if training and self.coverage:
+            smoothed += self._coverage_weight() * kept.rows(coverage_loss(decoded.attention))
+        if self.static_shapes:
+            weights = tf.reshape(tf.cast(kept.keep, smoothed.dtype), (-1,))
+            smoothed, plain = smoothed * weights, plain * weights
+        return smoothed, plain
+
+    def _coverage_weight(self) -> tf.Tensor:
+        weight, start = self.config["coverage_weight"], self.config["coverage_start"]
+        steps = tf.convert_to_tensor(self.optimizer.iterations)
+        return tf.where(steps >= start, tf.constant(weight, tf.float32), 0.0)
+
+
+class _Kept:
+    """The places of labels that are not padding, as rows; all of them if shapes are static."""
+
+    def __init__(self, keep: tf.Tensor, static_shapes: bool):
+        self.keep = keep
+        self.static_shapes = static_shapes
+
+    def rows(self, tensor: tf.Tensor) -> tf.Tensor:
+        """(B, T, ...) to (R, ...)."""
+        if self.static_shapes:
+            return tf.reshape(tensor, (-1, *tensor.shape[2:]))
+        return tf.boolean_mask(tensor, self.keep)
+
+    def places(self, rows: tf.Tensor) -> tf.Tensor:
+        """(R,) to (B, T), 0 at padding."""
+        if self.static_shapes:
+            return tf.reshape(rows, tf.shape(self.keep))
+        return tf.scatter_nd(tf.where(self.keep), rows, tf.shape(self.keep, tf.int64))
+
+
+def mixture_losses(
+    loss: SmoothedCrossEntropy,
+    labels: tf.Tensor,
+    source: tf.Tensor,
+    decoded: Decoded,
+    kernel: tf.Tensor,
+    bias: tf.Tensor,
+    kept: _Kept,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Loss of the mixture of writing and copying, whose (B, T, V) is never made.
+
+    Of a label the mixture needs no more than its own log p by writing, and the attention to its
+    places. Label smoothing needs the mean of log p over the vocabulary: that of writing, which is
+    a product with the mean row of the kernel, and what copying adds to the words of the source,
+    whose logits are a product (B, T, S). So it is the smoothed loss of the mixture itself.
+
+    Args:
+        loss: says how much is smoothed.
+        labels: (B, T).
+        source: (B, S).
+        decoded: of a model that copies.
+        kernel: (V, D).
+        bias: (V,).
+        kept: which labels count.
+
+    Returns:
+        The smoothed loss and the plain negative log likelihood of each label, float32 (R,).
+    """
+    attention = tf.cast(decoded.attention, tf.float32)
+    log_written, log_copied = log_shares(tf.cast(decoded.gate, tf.float32), attention)
+    rows, classes = kept.rows(decoded.hidden), kept.rows(labels)
+    logits = tf.cast(tf.matmul(rows, kernel, transpose_b=True) + bias, tf.float32)
+    # log (sum of e to each logit) - logit of the label
+    cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(classes, logits)
+    paid = tf.where(labels[..., None] == source[:, None], attention, 0.0)
+    log_copy = log_copied + log_or_nothing(tf.reduce_sum(paid, axis=-1))  # (B, T)
+    written = kept.rows(log_written) - cross_entropy
+    # log (p by writing + p by copying), with what copying adds
+    plain = -(written + tf.nn.softplus(kept.rows(log_copy) - written))
+    if not loss.smoothing:
+        return plain, plain
+    target, mean = target_and_mean_logits(classes, rows, kernel, bias)
+    log_total = cross_entropy + target
+    of_source = tf.einsum("btd,bsd->bts", decoded.hidden, tf.gather(kernel, source))
+    of_source = tf.cast(of_source + tf.gather(bias, source)[:, None], tf.float32)
+    before = of_source + (log_written - kept.places(log_total))[..., None]
+    gains = copy_gains(before, log_copied, pool_attention(attention, first_places(source)))
+    mean_gain = tf.reduce_sum(gains, axis=-1) / kernel.shape[0]
+    mean_log_p = mean - log_total + kept.rows(log_written + mean_gain)
+    return (1 - loss.smoothing) * plain - loss.smoothing * mean_log_p, plain
