@@ -89,8 +89,8 @@ bench: $(INSTALLED) $(PEERS)/.installed
 $(DOCS)/.installed: requirements-docs.txt
 	$(PYTHON) -m venv $(DOCS)
 	$(DOCS)/bin/python -m pip install --quiet --requirement requirements-docs.txt
-	mkdir -p $(DOCS)/package
-	ln -sfn ../.. $(DOCS)/package/attention_zoo
+	mkdir -p $(DOCS)/package/attention_zoo
+	ln -sfn $(CURDIR)/__init__.py $(PACKAGES:%=$(CURDIR)/%) $(DOCS)/package/attention_zoo/
 	touch $@
 
 docs: $(DOCS)/.installed
