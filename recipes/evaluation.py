@@ -11,6 +11,7 @@ from ..zoo.composing import encode_sources
 from ..zoo.explanation import Explanation
 from ..zoo.source_format import Source
 from ..zoo.text_to_text import TextToText
+from .attention_health import attention_health
 from .baselines import word_perplexity
 from .config import RunConfig
 from .metrics import Scores, exact_match
@@ -28,6 +29,7 @@ class Evaluation:
     metrics: dict[str, float]
     samples: list[tuple[str, str, str]]  # source, reference, output
     explanations: list[Explanation]
+    health: dict[str, float]  # of the attention in these
 
 
 class Evaluator:
@@ -66,7 +68,13 @@ class Evaluator:
         every = max(1, len(samples) // SAMPLES)
         pinned = self._sources[:: max(1, len(samples) // PINNED)][:PINNED]
         pinned.sort(key=lambda source: len(to_text(source)))
-        return Evaluation(scores.values, samples[::every][:SAMPLES], self._greedy.explain(pinned))
+        explanations = self._greedy.explain(pinned)
+        return Evaluation(
+            scores.values,
+            samples[::every][:SAMPLES],
+            explanations,
+            attention_health(self._greedy, explanations),
+        )
 
     def full(self) -> Scores:
         """Scores of the whole corpus with the model's own search."""

@@ -90,6 +90,14 @@ class RunLogger:
         self._add(self._valid, 0, hparams_pb(dict(_flatten(config))))
         self.flush()
 
+    def log_graph(self, graph: bytes) -> None:
+        """Shows the model in the Graphs tab.
+
+        Args:
+            graph: A serialized `GraphDef`.
+        """
+        self._valid.add_event(Event(wall_time=time.time(), graph_def=graph))
+
     def log_training(self, step: int, logs: Mapping[str, float]) -> None:
         """Logs measures of the training: loss, learning rate, tokens per second, gradient norm.
 
