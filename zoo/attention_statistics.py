@@ -11,11 +11,11 @@ import numpy as np
 
 
 def entropy(weights: np.ndarray) -> np.ndarray:
-    r"""How spread the attention of a row is, in nats, as a mean over the rows.
+    """How spread the attention of a row is, in nats, as a mean over the rows.
 
-    $$ H = -\frac{1}{T} \sum_t \sum_s w_{ts} \ln w_{ts} $$
+        H = - 1/T sum_ts w[t, s] ln w[t, s]
 
-    0 where each row looks at one place, $\ln S$ where it looks at all alike.
+    0 where each row looks at one place, ln S where it looks at all alike.
 
     Args:
         weights: (..., T, S).
@@ -29,9 +29,9 @@ def entropy(weights: np.ndarray) -> np.ndarray:
 
 
 def coverage(weights: np.ndarray) -> np.ndarray:
-    r"""The share of the columns that were looked at, all rows together.
+    """The share of the columns that were looked at, all rows together.
 
-    $$ C = \frac{1}{S} \sum_s \min\left(1, \sum_t w_{ts}\right) $$
+        C = 1/S sum_s min(1, sum_t w[t, s])
 
     1 where each place got as much attention as one row can give. It is what the coverage penalty
     of beam search rewards.
@@ -50,13 +50,13 @@ def coverage(weights: np.ndarray) -> np.ndarray:
 
 
 def diagonality(weights: np.ndarray) -> np.ndarray:
-    r"""How much rows and columns go along with each other, from -1 to 1.
+    """How much rows and columns go along with each other, from -1 to 1.
 
-    The correlation of the numbers of row and column, under the weights as their joint
-    distribution $p_{ts} = w_{ts} / \sum w$:
+    The correlation of the numbers of row and column, with the weights as their joint distribution
+    p = w / sum w, whose means are t' and s':
 
-    $$ D = \frac{\sum p_{ts} (t - \bar t)(s - \bar s)}
-           {\sqrt{\sum p_{ts} (t - \bar t)^2 \sum p_{ts} (s - \bar s)^2}} $$
+        D = sum_ts p[t, s] (t - t') (s - s')
+            / sqrt(sum_ts p[t, s] (t - t')^2  sum_ts p[t, s] (s - s')^2)
 
     1 where the attention moves evenly from the first to the last place, 0 where the place does not
     depend on the row, -1 where it moves backwards.
@@ -98,11 +98,11 @@ def column_share(weights: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 
 def rollout(weights: np.ndarray) -> np.ndarray:
-    r"""How much of each input there is in each place after all layers of self-attention.
+    """How much of each input there is in each place after all layers of self-attention.
 
-    A layer hands on what it read beside what was there before, by its residual connection, so with
-    the weights averaged over the heads a layer mixes its inputs by $A_l = \frac12 (W_l + I)$, its
-    rows made to add up to 1, and all of them together by $A_L \cdots A_2 A_1$.
+    A layer hands on what it read beside what was there before, by its residual connection. With
+    the weights W averaged over the heads it mixes its inputs by A = (W + I) / 2, whose rows are
+    made to add up to 1; all layers together mix them by A_L ... A_2 A_1.
 
     Args:
         weights: (L, H, S, S).
@@ -122,16 +122,17 @@ def rollout(weights: np.ndarray) -> np.ndarray:
 def cross_rollout(
     cross: np.ndarray, encoder: np.ndarray | None = None, decoder: np.ndarray | None = None
 ) -> np.ndarray:
-    r"""How much of each source token there is in each place of the decoder after all layers.
+    """How much of each source token there is in each place of the decoder after all layers.
 
-    The rollout of `rollout`, continued through a decoder. Its places are made of source tokens,
-    $R_l$ (T, S), and of the target tokens read so far, $O_l$ (T, T). With $A_l$ the mix of its
-    self-attention, $C_l$ that of its attention to the source and $E$ the rollout of the encoder,
+    `rollout`, continued through a decoder. Its places are made of source tokens, R (T, S), and of
+    the target tokens read so far, O (T, T). With A the mix of the self-attention of layer l, C the
+    attention of the layer to the source, both averaged over the heads, and E the rollout of the
+    encoder,
 
-    $$ R_l = \frac12 (A_l R_{l-1} + C_l E), \quad O_l = \frac12 A_l O_{l-1},
-       \quad R_0 = 0, \quad O_0 = I $$
+        R_l = (A_l R_{l-1} + C_l E) / 2,   R_0 = 0
+        O_l = A_l O_{l-1} / 2,             O_0 = I
 
-    so a row of $R_L$ and one of $O_L$ add up to 1 together.
+    so a row of R and one of O add up to 1 together.
 
     Args:
         cross: of each step over the source, (L, H, T, S).
