@@ -127,7 +127,7 @@ export class Alignment {
       .map(({ share, other }) => `${isolated(others[other].text)} ${percent(share)}`);
     const arrow = side === "t" ? "\u2190" : "\u2192";
     const word = isolated(this.words[side][place].text);
-    return `${word} ${arrow} ${best.join(", ") || "\u2013"}`;
+    return `${word} ${arrow} ${best.join(" \u00b7 ") || "\u2013"}`;
   }
 
   /** Draws every weight as a number and a shade, once somebody wants to see them. */

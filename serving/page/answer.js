@@ -28,7 +28,10 @@ function number(value) {
 }
 
 /** A text in whatever language and direction it is. */
-const textOf = (text, className) => element("p", { className, dir: "auto" }, String(text));
+function textOf(text) {
+  if (text === "") return element("p", { className: "soft" }, "(nothing was written)");
+  return element("p", { className: "result", dir: "auto" }, String(text));
+}
 
 const pair = (name, value) =>
   element("p", { className: "pair" }, element("span", { className: "soft" }, name), " ", value);
@@ -51,7 +54,7 @@ export function drawAnswer(row, withAttention) {
   if (Array.isArray(rest.get("text"))) {
     nodes.push(alternatives(take("text"), take("score")));
   } else if (typeof rest.get("text") === "string") {
-    nodes.push(textOf(take("text"), "result"));
+    nodes.push(textOf(take("text")));
   }
   for (const [name, value] of rest) {
     if (withAttention && (OF_ATTENTION.has(name) || Array.isArray(value?.[0]))) continue;
@@ -74,7 +77,7 @@ function alternatives(texts, scores = []) {
     .filter(({ score }) => typeof score !== "number" || score > NO_HYPOTHESIS);
   const best = Math.max(...found.map(({ score }) => score ?? 0));
   const items = found.map(({ text, score }) => {
-    const item = element("li", {}, textOf(text, "result"), pair("score", number(score)));
+    const item = element("li", {}, textOf(text), pair("score", number(score)));
     if (typeof score === "number") item.style.setProperty("--share", Math.exp(score - best));
     return item;
   });

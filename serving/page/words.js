@@ -2,16 +2,18 @@
 
 const SPACE_MARK = "\u2581"; // SentencePiece writes the space before a word as this block
 const BARE_SPACE = "\u2423"; // a token that is nothing but a space has to be seen: open box
+const CONTINUATION = "\u00b7"; // put before a piece that goes on inside a word: un \u00b7break \u00b7able
 const SYMBOLS = new Map([
   ["</s>", "end"],
   ["<sep>", "\u00b6"],
 ]);
 const LENGTH = /^<length=(\d+)>$/;
-const UNKNOWN = "<unk>";
+const UNKNOWN = "<unk>"; // letters that the vocabulary lacks
+const LACKING = "\ufffd"; // what is shown of them inside a word
 
 // Letters, marks and digits of scripts that put spaces between words; and what stands inside words.
 const UNSPACED = /[\p{sc=Han}\p{sc=Hira}\p{sc=Kana}\p{sc=Bopo}\p{sc=Thai}\p{sc=Laoo}\p{sc=Khmr}\p{sc=Mymr}\p{sc=Tibt}\u30fc]/u;
-const IN_WORD = /[\p{L}\p{M}\p{N}'\u2019\u200c\u200d]/u;
+const IN_WORD = /[\p{L}\p{M}\p{N}'\u2019\u200c\u200d\ufffd]/u;
 
 /**
  * @typedef {Object} Word
@@ -30,14 +32,22 @@ function goesOn(before, after) {
 /** What is shown of a token that is no part of the text, or nothing. */
 function symbolOf(token) {
   const length = LENGTH.exec(token);
-  if (length) return `length ${length[1]}`;
-  return token === UNKNOWN ? UNKNOWN : SYMBOLS.get(token);
+  return length ? `length ${length[1]}` : SYMBOLS.get(token);
+}
+
+/** What is shown of a token that is part of the text. */
+function textOf(token, whole) {
+  if (token === UNKNOWN) return whole ? LACKING : UNKNOWN;
+  const body = token.startsWith(SPACE_MARK) ? token.slice(1) : token;
+  return body.replaceAll(SPACE_MARK, " ");
 }
 
 /**
  * Words of SentencePiece tokens. A piece that begins with the mark of a space begins a word; one
  * that goes on inside a word belongs to it. Pieces of scripts without spaces, such as Chinese, and
  * tokens of vocabularies without marks stand for themselves.
+ *
+ * Example: `▁un break able` is one word, `unbreakable`, or the pieces `un`, `·break` and `·able`.
  *
  * @param {string[]} tokens in reading order, without padding
  * @param {boolean} whole false leaves every token as it is
@@ -49,16 +59,18 @@ export function joinTokens(tokens, whole = true) {
   tokens.forEach((token, place) => {
     const symbol = symbolOf(token);
     const begins = token.startsWith(SPACE_MARK);
-    const text = symbol ?? (begins ? token.slice(1) : token).replaceAll(SPACE_MARK, " ");
+    const text = symbol ?? textOf(token, whole);
     const last = words.at(-1);
-    const open = whole && marked && last && !last.symbol && symbol === undefined && !begins;
+    const open = marked && last && !last.symbol && symbol === undefined && !begins;
+    const inside = open && goesOn(last.text.at(-1), [...text][0]);
     // A mark that stands alone is the space before the next piece, of whatever script.
-    if (open && (last.text === "" || goesOn(last.text.at(-1), [...text][0]))) {
+    if (whole && (inside || (open && last.text === ""))) {
       last.text += text;
       last.tokens.push(place);
     } else {
       const spaced = !marked || begins || symbol !== undefined || Boolean(last?.symbol);
-      words.push({ text, tokens: [place], spaced, symbol: symbol !== undefined });
+      const shown = inside ? CONTINUATION + text : text;
+      words.push({ text: shown, tokens: [place], spaced, symbol: symbol !== undefined });
     }
   });
   for (const word of words) word.text ||= BARE_SPACE;

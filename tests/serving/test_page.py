@@ -100,6 +100,15 @@ def visit(browser, server):
     assert not faults
 
 
+@pytest.fixture(scope="module")
+def modules(browser, server):
+    """A page whose scripts can be called one by one."""
+    page = browser.new_page()
+    page.goto(f"{server.address.rest_url}/")
+    yield page
+    page.close()
+
+
 def request(server, path, body=None):
     """Status and document of a reply over REST, asked without the page."""
     address = server.address
@@ -278,7 +287,7 @@ def test_layers_and_heads(visit, server):
 def test_subwords_as_they_are_and_all_weights(visit, server):
     page = visit(**{"in.text": TEXT})
     page.get_by_label("Subwords").check()
-    pieces = ["the", "litt", "le", "hous", "e", "end"]
+    pieces = ["the", "litt", "·le", "hous", "·e", "end"]
     assert page.locator("#source button").all_text_contents() == pieces
     page.locator("summary").click()
     cells = page.locator("#map tbody tr").first.locator("td").all_text_contents()
@@ -286,6 +295,51 @@ def test_subwords_as_they_are_and_all_weights(visit, server):
     assert [int(cell) for cell in cells] == [round(100 * weight) for weight in weights]
     page.get_by_label("Subwords").uncheck()
     expect(page.locator("#map tbody th")).to_have_text(list(TARGET_WORDS))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "whole", "pieces"),
+    [
+        ("▁un break able ▁words . </s>", "unbreakable words . end", "un ·break ·able words . end"),
+        ("▁don ' t ▁( stop ) !", "don't ( stop ) !", "don ·' ·t ( stop ) !"),
+        ("▁ 今天 我们 ▁ABC 馆 3 月", "今天 我们 ABC 馆 3 月", "␣ 今天 我们 ABC 馆 3 月"),
+        ("▁ <unk> tt <unk> 3", "�tt�3", "␣ <unk> tt <unk> 3"),
+        ("▁집 에서 ▁שלו ם", "집에서 שלום", "집 ·에서 שלו ·ם"),
+        ("no marks here </s>", "no marks here end", "no marks here end"),
+        ("▁who <sep> ▁me <length=6>", "who ¶ me length_6", "who ¶ me length_6"),
+        ("▁", "␣", "␣"),
+    ],
+)
+def test_words_of_subwords(modules, tokens, whole, pieces):
+    tokens = tokens.split()
+    for expected, joins in ((whole, True), (pieces, False)):
+        words = modules.evaluate(
+            "async ([tokens, joins]) => (await import('/words.js')).joinTokens(tokens, joins)",
+            [tokens, joins],
+        )
+        assert [word["text"].replace(" ", "_") for word in words] == expected.split()
+        assert [place for word in words for place in word["tokens"]] == list(range(len(tokens)))
+
+
+def test_a_word_pays_as_much_as_its_tokens(modules):
+    weights = np.random.default_rng(0).dirichlet(np.ones(5), size=4)
+    groups = [[0, 1], [2], [3]], [[0], [1, 2, 3], [4]]
+    joined = modules.evaluate(
+        "async ([weights, t, s]) => (await import('/words.js')).joinWeights(weights,"
+        "t.map(tokens => ({tokens})), s.map(tokens => ({tokens})))",
+        [weights.tolist(), *groups],
+    )
+    expected = [[weights[np.ix_(t, s)].sum(1).mean() for s in groups[1]] for t in groups[0]]
+    np.testing.assert_allclose(joined, expected)
+    np.testing.assert_allclose(np.sum(joined, 1), 1.0)
+
+
+def test_numbers_that_are_none_do_not_spoil_a_reply(modules):
+    read = "async text => (await import('/server.js')).parseReply(text)"
+    reply = r'{"outputs": {"text": ["NaN \" Infinity"], "score": [NaN, -Infinity, 1.5]}}'
+    assert modules.evaluate(read, reply) == {
+        "outputs": {"text": ['NaN " Infinity'], "score": [None, None, 1.5]}
+    }
 
 
 # Links
