@@ -51,6 +51,7 @@ def serve(
     host: given.Host = "127.0.0.1",
     rest: given.Rest = True,
     grpc: given.Grpc = True,
+    page: given.ShowPage = True,
     cors: given.Cors = False,
     monitoring_file: given.MonitoringFile = None,
     models_config: given.ModelsConfig = None,
@@ -105,6 +106,7 @@ def serve(
         unready_labels=unready_labels,
         num_threads=threads,
         cors=cors,
+        page=page,
         intra_op_threads=intra_op_threads,
         inter_op_threads=inter_op_threads,
         metrics_path=(
@@ -171,7 +173,7 @@ def _run_local(source: Path, configs: list[ModelConfig], options: ServerOptions)
 
     def ready(address: Address) -> None:
         if address.rest_port is not None:
-            print(f"REST {address.rest_url}")
+            print(f"REST {address.rest_url}{' (in a browser: the page)' if options.page else ''}")
         if address.grpc_port is not None:
             print(f"gRPC {address.grpc_url}")
         print("Ctrl-C stops it.", flush=True)

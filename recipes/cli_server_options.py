@@ -34,6 +34,10 @@ GrpcPort = Annotated[int, _port("--grpc-port", "--port")]
 Host = Annotated[str, _connection(help="Address to listen on; 0.0.0.0 is every one.")]
 Rest = Annotated[bool, _connection(help="Answer REST.")]
 Grpc = Annotated[bool, _connection(help="Answer gRPC.")]
+ShowPage = Annotated[
+    bool,
+    _connection("--page/--no-page", help="Show the demo page at the address of REST."),
+]
 Cors = Annotated[
     bool,
     _connection(

@@ -342,6 +342,29 @@ def test_numbers_that_are_none_do_not_spoil_a_reply(modules):
     }
 
 
+@pytest.mark.parametrize(
+    ("page", "base"),
+    [
+        ("http://h:1/#model=x", "http://h:1/"),
+        ("https://h/demo/?x=1#", "https://h/demo/"),
+        ("https://h/demo/index.html", "https://h/demo/"),
+        ("https://h/?server=http://[::1]:8501", "http://[::1]:8501/"),
+        ("https://h/page/?server=https://other/tf/serving", "https://other/tf/serving/"),
+        ("https://h/?server=https://other/?token=1%23x", "https://other/"),
+        ("https://h/?server=javascript:alert(1)", None),
+        ("https://h/?server=//other", None),
+        ("https://h/?server=", None),
+    ],
+)
+def test_which_server_a_page_asks(modules, page, base):
+    ask = "async page => { const { Server } = await import('/server.js');"
+    ask += (
+        " try { return Server.ofPage(page).base.href; } catch (error) { return error.message; } }"
+    )
+    found = modules.evaluate(ask, page)
+    assert found == base or (base is None and found.startswith("?server= is http://host:port or"))
+
+
 # Links
 
 

@@ -91,12 +91,13 @@ def test_options_by_the_names_of_the_official_server(models, served, tmp_path):
 def test_versions_labels_and_limits(models, served):
     arguments = ["--version-policy", "specific:1,2", "--label", "en-de:stable=1"]
     limits = ["--max-pending", "7", "--max-body-mb", "2", "--no-batching", "--no-grpc", "--grace=1"]
+    limits += ["--no-page"]
     assert run("serve", models, *arguments, *limits) == 0
     ((_, configs, options),) = served
     assert configs[1].policy == VersionPolicy(specific=(1, 2))
     assert (configs[0].labels, configs[1].labels) == ({}, {"stable": 1})
     assert (options.max_pending, options.max_body_bytes, options.grace) == (7, 2 * 2**20, 1.0)
-    assert (options.enable_batching, options.grpc_port) == (False, None)
+    assert (options.enable_batching, options.grpc_port, options.page) == (False, None, False)
 
 
 @pytest.mark.parametrize(
