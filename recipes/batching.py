@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -37,6 +38,13 @@ class TokenizedPairs:
 
     def __len__(self) -> int:
         return len(self.sources)
+
+    def checksum(self) -> int:
+        """A number that other rows, or the same in another order, would not have."""
+        value = 0
+        for ids in itertools.chain(self.sources, self.targets):
+            value = zlib.crc32(len(ids).to_bytes(4, "little") + ids.tobytes(), value)
+        return value
 
     @classmethod
     def encode(

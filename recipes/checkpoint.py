@@ -44,10 +44,8 @@ class Checkpoints:
         """Writes the values of Keras variables and `progress` (JSON) for a step."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step-{step:09d}.npz"
-        arrays: dict[str, Any] = {f"{i:04d}": np.asarray(v) for i, v in enumerate(variables)}
-        arrays[PROGRESS] = np.array(json.dumps(progress))
         with written_atomically(path) as aside:
-            np.savez(aside, **arrays)
+            np.savez(aside, **_arrays(variables, progress))
         for old in self.paths()[self.keep :]:
             old.unlink()
         return path
@@ -75,7 +73,31 @@ class Checkpoints:
         return None
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+def pack(variables: Sequence[Any], progress: dict[str, Any] | None) -> bytes:
+    """The state of a run as bytes, for another process."""
+    state = io.BytesIO()
+    np.savez(state, **_arrays(variables if progress else [], progress))
+    return state.getvalue()
+
+
+def unpack(variables: Sequence[Any], state: bytes) -> dict[str, Any] | None:
+    """Loads what `pack` made into the variables; returns the progress.
+
+    Variables stay as they are where there is no progress.
+    """
+    arrays = _read(io.BytesIO(state))
+    progress = json.loads(str(arrays.pop(PROGRESS)))
+    if progress:
+        _assign("The state of the chief", variables, [arrays[name] for name in sorted(arrays)])
+    return progress
+
+
+def _arrays(variables: Sequence[Any], progress: dict[str, Any] | None) -> dict[str, Any]:
+    arrays: dict[str, Any] = {f"{i:04d}": np.asarray(v) for i, v in enumerate(variables)}
+    return {**arrays, PROGRESS: np.array(json.dumps(progress))}
+
+
+def _read(path: Path | io.BytesIO) -> dict[str, np.ndarray]:
     # An array's header says how much of its file is an array; a checksum is of all of it, so each
     # file is read whole before it is believed.
     with zipfile.ZipFile(path) as archive:
@@ -86,7 +108,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     }
 
 
-def _assign(path: Path, variables: Sequence[Any], arrays: list[np.ndarray]) -> None:
+def _assign(path: Path | str, variables: Sequence[Any], arrays: list[np.ndarray]) -> None:
     expected = [tuple(variable.shape) for variable in variables]
     found = [array.shape for array in arrays]
     if expected != found:

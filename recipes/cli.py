@@ -31,14 +31,21 @@ from .cli_app import Refused, app
 from .config import ConfigError
 from .interruption import Interrupted
 from .pair_files import DataError
+from .workers import TRY_AGAIN, WorkerLost
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs a command and exits: 0, 2 with one line for wrong input, 130 after Ctrl-C.
 
+    75 (EX_TEMPFAIL) when another worker of a training has gone and all may be started again.
     A training that SIGTERM stopped is not done: 143, as of any command that is ended by it.
     """
-    sys.exit(run_command(app, arguments))
+    status = run_command(app, arguments)
+    if status == TRY_AGAIN:
+        # TensorFlow would wait for the worker that has gone.
+        sys.stdout.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def run_command(application: typer.Typer, arguments: list[str] | None = None) -> int:
@@ -49,6 +56,8 @@ def run_command(application: typer.Typer, arguments: list[str] | None = None) ->
         result = typer.main.get_command(application)(arguments, standalone_mode=False)
     except (ConfigError, CheckpointError, DataError, ServingError, Refused) as error:
         return _fail(str(error))
+    except WorkerLost as error:
+        return _fail(str(error), TRY_AGAIN)
     except (typer.Abort, KeyboardInterrupt):
         return _fail("interrupted", 130)
     except Interrupted as stop:

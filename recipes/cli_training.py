@@ -67,6 +67,17 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any setting; may be repeated."),
     ] = None,
+    strategy: Annotated[
+        str, typer.Option(help="Where: auto, single, mirrored, multiworker or tpu.")
+    ] = "auto",
+    workers: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT,...", help="All workers; else those of TF_CONFIG."),
+    ] = None,
+    index: Annotated[int | None, typer.Option(help="Number of this worker, from 0.")] = None,
+    replicas: Annotated[
+        int | None, typer.Option(min=1, help="Devices to mirror on; all GPUs if left out.")
+    ] = None,
 ) -> None:
     """Train a model, or go on with a run that was stopped.
 
@@ -78,10 +89,16 @@ def train(
     `--set model.dropout=0.4`; all others are shown by `attention-zoo settings`.
     """
     from .config import Budget
+    from .strategies import StrategyOptions
     from .tasks import make_config, run_task
 
     config = make_config(task, model, train, valid, reverse, settings)
-    run_task(config, output or Path("runs") / f"{task}-{model}", Budget(max_steps, max_minutes))
+    run_task(
+        config,
+        output or Path("runs") / f"{task}-{model}",
+        Budget(max_steps, max_minutes),
+        strategy=StrategyOptions(strategy, workers, index, replicas),
+    )
 
 
 @app.command(rich_help_panel="Train")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -12,12 +12,12 @@ import keras
 
 from ..zoo.losses import SmoothedCrossEntropy
 from ..zoo.model import Seq2SeqModel
-from ..zoo.source_format import Source
 from ..zoo.text_to_text import TextToText
 from ..zoo.tokenizer import SubwordTokenizer
 from .averaging import make_average
 from .batching import TokenBatches, TokenizedPairs
-from .config import LOWER_IS_BETTER, Budget, ConfigError, RunConfig
+from .checkpoint import pack, unpack
+from .config import LOWER_IS_BETTER, Budget, RunConfig
 from .evaluation import Evaluator
 from .files import written_atomically
 from .interruption import Interrupted, StopRequest
@@ -29,7 +29,9 @@ from .pair_files import PairCorpus
 from .progress import Progress, Window, evaluation_line, training_line, write_metrics
 from .run import Run, build_model, source_format, text_to_text
 from .run_logger import RunLogger
+from .run_tokenizer import run_tokenizer
 from .schedules import BudgetSchedule, make_schedule
+from .strategies import Placement
 from .tasks import task
 
 REPORT_SECONDS = 10.0
@@ -42,6 +44,7 @@ def train(
     valid_corpus: PairCorpus,
     budget: Budget,
     report: Callable[[str], None] = print,
+    place: Placement | None = None,
 ) -> TextToText:
     """Trains the model of a config, or goes on where the run was stopped.
 
@@ -52,19 +55,27 @@ def train(
         valid_corpus: what decides which weights are best, and when to stop.
         budget: how long to train; with neither limit, until the metric gets no better.
         report: takes each line of progress.
+        place: where; one replica of the model on the default device if left out.
 
     Returns:
-        The best model, with the search that the config asks for.
+        The best model, with the search that the config asks for. At a worker that is not the chief,
+        which has no run folder, the model as it was last.
 
     Raises:
         ConfigError: the text and the settings do not go together, or the folder is another run's.
         DataError: no row is short enough, or one is longer than a batch.
         Interrupted: SIGINT or SIGTERM came; the run is saved.
     """
+    place = place or Placement()
     keras.utils.set_random_seed(config.seed)
     chosen = task(config.task)
     inputs = source_format(config)
-    tokenizer = _tokenizer(config, run, train_corpus)
+    # One for all workers: only the chief is sure to see the folder of the run.
+    tokenizer = place.from_chief(
+        lambda: run_tokenizer(config, run, train_corpus),
+        lambda found: found.model,
+        SubwordTokenizer,
+    )
     prepared = chosen.prepare(train_corpus, config.seed)
     pairs = TokenizedPairs.encode(
         prepared.sources,
@@ -74,34 +85,40 @@ def train(
         config.max_target_length,
         inputs,
     )
+    place.check_same("training rows", pairs.checksum() if place.workers else None)
     batches = TokenBatches(pairs, config.batch_tokens, config.seed)
-    model = build_model(config, tokenizer.vocab_size)
+    with place.scope():
+        model = build_model(config, tokenizer.vocab_size)
     cut = f", {pairs.cut:,} sources cut to their {inputs.keep}" if pairs.cut else ""
     report(
         f"{config.model}: {model.count_params():,} parameters, {tokenizer.vocab_size:,} subwords, "
         f"{len(pairs):,} training pairs ({pairs.too_long:,} too long{cut}), "
         f"{len(batches.plan(0)):,} batches an epoch"
     )
-    run.open(config)
-    if not run.tokenizer_path.exists():
-        with written_atomically(run.tokenizer_path) as aside:
-            tokenizer.save(aside)
+    if place.is_chief:
+        run.open(config)
+        if not run.tokenizer_path.exists():
+            with written_atomically(run.tokenizer_path) as aside:
+                tokenizer.save(aside)
     accumulate = config.accumulate_steps
     nonfinite = NonfiniteSteps(
         train_corpus, lambda step: batches.rows_of_step(step, accumulate), run.folder
     )
-    loop = TrainingLoop(config, run, model, tokenizer, valid_corpus, budget, nonfinite, report)
+    loop = TrainingLoop(
+        config, run, model, tokenizer, valid_corpus, budget, nonfinite, report, place
+    )
     loop.restore()
     if not loop.is_over():
         with StopRequest() as loop.stop_request:
             # One endless epoch: what happens when is counted in steps.
-            dataset = batches.dataset(loop.progress.step, accumulate)
-            model.fit(dataset, shuffle=False, verbose=0, callbacks=[loop])
+            place.fit(model, place.dataset(batches, loop.progress.step, accumulate), [loop])
         if loop.stop_request.signal_number is not None:
             raise Interrupted(
                 loop.stop_request.signal_number,
                 f"stopped and saved at step {loop.progress.step:,}; give the same command to go on",
             )
+    if not place.is_chief:
+        return loop.text_to_text
     best, scores = loop.finish()
     log_embedding(run, best)
     baselines = chosen.baseline_scores(train_corpus, valid_corpus, best)
@@ -109,37 +126,11 @@ def train(
     return best
 
 
-def _tokenizer(config: RunConfig, run: Run, corpus: PairCorpus) -> SubwordTokenizer:
-    if run.tokenizer_path.exists():
-        return SubwordTokenizer.load(run.tokenizer_path)
-    try:
-        return SubwordTokenizer.train(
-            [*_texts(config, corpus.sources), *corpus.targets],
-            config.vocab_size,
-            config.subwords,
-            config.character_coverage,
-            symbols=source_format(config).symbols,
-        )
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
-
-
-def _texts(config: RunConfig, sources: list[Source]) -> Iterable[str]:
-    """The texts of all inputs; each turn of a history once."""
-    inputs = source_format(config)
-    columns = inputs.columns(sources)
-    for item in inputs.inputs:
-        if item.kind == "text":
-            yield from columns[item.name]
-        elif item.kind == "turns":
-            turns = (turn for text in columns[item.name] for turn in text.split("\n"))
-            yield from dict.fromkeys(turns)
-
-
 class TrainingLoop(keras.callbacks.Callback):
     """All that happens between two steps: averaging, reports, evaluations, checkpoints, the end.
 
-    A Keras callback, so that the steps themselves are those of `Model.fit`.
+    A Keras callback, so that the steps themselves are those of `Model.fit`. Where several workers
+    train, the chief alone reports, evaluates and writes, and the others do what it decides.
     """
 
     def __init__(
@@ -152,21 +143,24 @@ class TrainingLoop(keras.callbacks.Callback):
         budget: Budget,
         nonfinite: NonfiniteSteps,
         report: Callable[[str], None],
+        place: Placement,
     ):
         super().__init__()
+        self.place = place
         self.config, self.run, self.budget, self.report = config, run, budget, report
         self.nonfinite = nonfinite
         self.progress = Progress()
         self.trained = model
-        self.schedule = make_schedule(config)
-        optimizer = FusedAdam(
-            self.schedule,
-            global_clipnorm=config.clip_norm or None,
-            skip_nonfinite=config.skip_nonfinite,
-        )
-        loss = SmoothedCrossEntropy(config.label_smoothing, r_drop=config.r_drop)
-        model.compile(optimizer, loss=loss, jit_compile=False)
-        optimizer.build(model.trainable_variables)
+        with place.scope():
+            self.schedule = make_schedule(config)
+            optimizer = FusedAdam(
+                self.schedule,
+                global_clipnorm=config.clip_norm or None,
+                skip_nonfinite=config.skip_nonfinite,
+            )
+            loss = SmoothedCrossEntropy(config.label_smoothing, r_drop=config.r_drop)
+            model.compile(optimizer, loss=loss, jit_compile=False)
+            optimizer.build(model.trainable_variables)
         self.average = make_average(model, config)
         # A metric's state says nothing of what is learnt, and some appear only during `fit`.
         metrics = {id(v) for metric in model.metrics for v in metric.variables}
@@ -175,13 +169,23 @@ class TrainingLoop(keras.callbacks.Callback):
             *optimizer.variables,
             *(self.average.variables if self.average else []),
         ]
-        self.text_to_text = text_to_text(model, tokenizer, config, name=run.folder.resolve().name)
+        # A strategy's variables are on devices that may know neither strings nor searches.
+        copied = place.strategy is not None and place.is_chief
+        self.served = build_model(config, tokenizer.vocab_size) if copied else model
+        self.text_to_text = text_to_text(
+            self.served, tokenizer, config, name=run.folder.resolve().name
+        )
         self.evaluator = Evaluator(self.text_to_text, valid_corpus, config)
         self.stop_request = StopRequest()
 
     def restore(self) -> None:
         """Goes on from the newest checkpoint, if there is one."""
-        saved = self.run.checkpoints.restore(self.variables)
+        saved = self.place.from_chief(
+            lambda: self.run.checkpoints.restore(self.variables),
+            lambda progress: pack(self.variables, progress),
+            lambda state: unpack(self.variables, state),
+        )
+        self.place.prepare(self.trained)
         if saved is not None:
             self.progress = Progress(**saved)
             self.report(
@@ -196,6 +200,8 @@ class TrainingLoop(keras.callbacks.Callback):
         )
 
     def on_train_begin(self, logs=None):
+        if not self.place.is_chief:
+            return
         next_step = self.progress.step + 1 if self.progress.step else 0
         self.logger = RunLogger(self.run.tensorboard_path, purge_step=next_step)
         self.logger.log_hyperparameters(self.config.to_dict())
@@ -209,29 +215,48 @@ class TrainingLoop(keras.callbacks.Callback):
             self.schedule.set_spent(self.budget.share(progress.step, progress.seconds))
 
     def on_train_batch_end(self, batch, logs=None):
+        self.progress.step += 1
+        if self.average:
+            self.average.update(self.progress.step)
+        # A schedule may follow the clock, so the chief's is that of all.
+        self.trained.stop_training, self.progress.seconds, stopped = self.place.decide(
+            self.stop_request.signal_number, lambda stops: self._end_step(logs, stops)
+        )
+        if stopped is not None:
+            self.stop_request.signal_number = stopped
+
+    def _end_step(
+        self, logs: dict[str, Any], stops: list[int | None]
+    ) -> tuple[bool, float, int | None]:
+        """Reports, evaluates and saves what there is to; at the chief alone.
+
+        Args:
+            logs: of the step.
+            stops: the signal that each worker has got, if it has.
+
+        Returns:
+            Whether this was the last step, the seconds of training, and the signal to stop.
+        """
         progress = self.progress
-        progress.step += 1
         if self._is_finite(logs):
             progress.tokens += float(logs["tokens"])
             self._window.add(logs)
-        if self.average:
-            self.average.update(progress.step)
         self._tick()
         if progress.seconds - self._last_report >= REPORT_SECONDS and self._window.tokens:
             self._report_training()
-        stopped = self.stop_request.signal_number is not None
+        stopped = next((stop for stop in stops if stop is not None), None)
         over = self.is_over()
         if over or progress.step % self.config.evaluate_every == 0:
             self._evaluate()
             over = self.is_over()
-        over = over or stopped
+        over = over or stopped is not None
         if over or progress.seconds - self._last_checkpoint >= 60 * self.config.checkpoint_minutes:
             self.checkpoint()
-        if over:
-            self.trained.stop_training = True
+        return over, progress.seconds, stopped
 
     def on_train_end(self, logs=None):
-        self.logger.close(completed=self.is_over())
+        if self.place.is_chief:
+            self.logger.close(completed=self.is_over())
 
     def _is_finite(self, logs: dict[str, Any]) -> bool:
         """Whether the step can be counted; where it cannot, it is told, or ends the run."""
@@ -287,6 +312,8 @@ class TrainingLoop(keras.callbacks.Callback):
 
     def _compare(self) -> bool:
         progress = self.progress
+        if self.served is not self.trained:
+            self.served.set_weights(self.trained.get_weights())
         evaluation = self.evaluator.quick()
         progress.history.append(
             {"step": progress.step, "minutes": progress.seconds / 60, **evaluation.metrics}
@@ -303,7 +330,7 @@ class TrainingLoop(keras.callbacks.Callback):
         better = best is None or (value < best if lower else value > best)
         if better:
             progress.best_value, progress.best_step = value, progress.step
-            self.run.save_model(self.trained)
+            self.run.save_model(self.served)
         return better
 
     def _clock_evaluation(self) -> None:

@@ -57,6 +57,7 @@ class Workers:
     ):
         self.cluster = cluster
         self.lost: str | None = None
+        self._again = True  # whether what was lost may be there at the next start
         self._grace_seconds = grace_seconds
         self._connections = connections
         self._inboxes: dict[int, queue.Queue[Any]] = {i: queue.Queue() for i in connections}
@@ -82,6 +83,7 @@ class Workers:
 
         Raises:
             WorkerLost: a worker has gone.
+            WorkerError: a worker has found a fault that all have to mend first.
         """
         if not self.is_chief:
             self._send(0, value)
@@ -127,7 +129,9 @@ class Workers:
         else:
             self._leaving = True
             why = str(error) or type(error).__name__
-            self._tell_failure(self.lost or f"{self.cluster.name(self.cluster.index)}: {why}")
+            if self.lost is None:
+                again = not isinstance(error, ConfigError)
+                self._tell_failure(f"{self.cluster.name(self.cluster.index)}: {why}", again)
         for connection in self._connections.values():
             connection.close()
 
@@ -139,15 +143,15 @@ class Workers:
 
         # From now on the chief may close the connection at any moment.
         self._leaving = not self.is_chief
-        with contextlib.suppress(WorkerLost):  # the training is done
+        with contextlib.suppress(WorkerLost, WorkerError):  # the training is done
             self.decide(None, everybody_is_here)
 
     def explain(self, error: BaseException, seconds: float = GRACE_SECONDS / 2) -> None:
-        """Raises `WorkerLost` if that is why TensorFlow failed; its news may come a bit later."""
+        """Raises its own error if a lost worker is why TensorFlow failed; its news may be late."""
         waiting = threading.Event()
         for _ in range(20):
             if self.lost is not None:
-                raise WorkerLost(self.lost) from error
+                raise self._error() from error
             waiting.wait(seconds / 20)
 
     def _send(self, index: int, value: Any) -> None:
@@ -155,17 +159,23 @@ class Workers:
             self._connections[index].send(value)
         except OSError as error:
             self._lose(self._gone(index, error))
-            raise WorkerLost(self.lost) from error
+            raise self._error() from error
 
     def _receive(self, index: int) -> Any:
         message = self._inboxes[index].get()
         if message is _GONE:
             self._inboxes[index].put(_GONE)  # for whoever asks again
-            raise WorkerLost(self.lost)
+            raise self._error()
         return message
 
+    def _error(self) -> Exception:
+        return WorkerLost(self.lost) if self._again else WorkerError(str(self.lost))
+
     def _gone(self, index: int, error: Exception) -> str:
-        return f"{self.cluster.name(index)} has gone ({str(error) or type(error).__name__})"
+        return (
+            f"{self.cluster.name(index)} has gone ({str(error) or type(error).__name__}); start "
+            "all workers again to go on from the last checkpoint."
+        )
 
     def _read(self, index: int) -> None:
         connection = self._connections[index]
@@ -176,27 +186,27 @@ class Workers:
                 self._lose(self._gone(index, error))
                 break
             if isinstance(message, dict) and "failed" in message:
-                self._lose(message["failed"])
+                self._lose(message["failed"], message["again"])
                 break
             self._inboxes[index].put(message)
         self._inboxes[index].put(_GONE)
 
-    def _lose(self, reason: str) -> None:
+    def _lose(self, reason: str, again: bool = True) -> None:
         with self._lock:
             if self.lost is not None or self._leaving:
                 return
-            self.lost = f"{reason}; start all workers again to go on from the last checkpoint."
-        self._tell_failure(self.lost)
+            self._again, self.lost = again, reason
+        self._tell_failure(reason, again)
         for inbox in self._inboxes.values():
             inbox.put(_GONE)
         timer = threading.Timer(self._grace_seconds, self._end_process)
         timer.daemon = True
         timer.start()
 
-    def _tell_failure(self, reason: str) -> None:
+    def _tell_failure(self, reason: str, again: bool) -> None:
         for connection in self._connections.values():
             try:
-                connection.send({"failed": reason})
+                connection.send({"failed": reason, "again": again})
             except OSError:
                 continue
 
@@ -204,7 +214,7 @@ class Workers:
         """The way out of a sum of gradients that waits for a worker which is no more."""
         if not self._leaving:
             print(f"error: {self.lost}", file=sys.stderr, flush=True)
-        os._exit(TRY_AGAIN)
+        os._exit(TRY_AGAIN if self._again else 2)
 
 
 _GONE = object()

@@ -247,7 +247,7 @@ def test_an_error_in_one_worker_is_told_to_all(three, ended):
 
 def test_what_tensorflow_fails_with_is_explained_by_a_lost_worker(three, ended):
     three[0].explain(RuntimeError("collective aborted"), seconds=0.05)  # nobody is lost
-    threading.Timer(0.1, three[1]._tell_failure, ["worker 1: disk full"]).start()
+    threading.Timer(0.1, three[1]._tell_failure, ["worker 1: disk full", True]).start()
     with pytest.raises(WorkerLost, match="disk full"):
         three[0].explain(RuntimeError("collective aborted"), seconds=2.0)
 

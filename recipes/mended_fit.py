@@ -1,0 +1,65 @@
+"""`Model.fit` where Keras 3 cannot: on several workers, and with batches of unequal shapes.
+
+Keras 3.15 has two faults here (https://github.com/keras-team/keras/issues/20585, open since 2024):
+
+- before the first step it builds the model from the mean of the batches of all replicas, which
+  there is only if all have the same shape, and under several workers not even then;
+- it asks `MultiWorkerMirroredStrategy` for the mean of scalar logs along their first axis.
+
+A test says when Keras has mended them, and this file can go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from keras import tree
+from keras.src.backend.tensorflow import trainer
+
+_reduce_per_replica = trainer.reduce_per_replica
+
+
+@contextmanager
+def mended_fit() -> Iterator[None]:
+    """Inside the `with` block `fit` and `evaluate` of all Keras models work under all strategies.
+
+    Model, optimizer and metrics are made in the scope of the strategy, as usual.
+
+    Example:
+
+    >>> with mended_fit():
+    ...     model.fit(dataset)
+    """
+    build = trainer.TensorFlowTrainer._maybe_symbolic_build
+    trainer.TensorFlowTrainer._maybe_symbolic_build = _build_from_one_replica
+    trainer.reduce_per_replica = reduce_per_replica
+    try:
+        yield
+    finally:
+        trainer.TensorFlowTrainer._maybe_symbolic_build = build
+        trainer.reduce_per_replica = _reduce_per_replica
+
+
+def _build_from_one_replica(self, iterator=None, data_batch=None):
+    """As Keras's own, from the batch of this process's first replica."""
+    strategy = self._distribute_strategy
+    if strategy is None:
+        return
+    if iterator is not None:
+        for _, _, batches in iterator:
+            data_batch = tree.map_structure(
+                lambda value: strategy.experimental_local_results(value)[0], next(batches)
+            )
+            break
+    with strategy.scope():
+        self._symbolic_build(data_batch=data_batch)
+
+
+def reduce_per_replica(values, strategy, reduction):
+    """As Keras's own, with the mean over replicas of what has no axis."""
+    several = trainer._collective_all_reduce_multi_worker(strategy)
+    if not several or reduction not in ("auto", "mean"):
+        return _reduce_per_replica(values, strategy, reduction)
+
+    return tree.map_structure(lambda value: strategy.reduce("MEAN", value, axis=None), values)
