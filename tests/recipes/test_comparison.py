@@ -39,8 +39,7 @@ def compared_run(name, shift=0.0, history=((1.0, 5.0), (2.0, 9.5))):
     )  # fmt: skip
 
 
-@pytest.fixture
-def comparison():
+def make_comparison():
     return Comparison(
         task="translation",
         data="test.tsv",
@@ -54,6 +53,11 @@ def comparison():
         resamples=1000,
         seed=12345,
     )
+
+
+@pytest.fixture
+def comparison():
+    return make_comparison()
 
 
 class Page(HTMLParser):
