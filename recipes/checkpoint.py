@@ -41,7 +41,11 @@ class Checkpoints:
         return sorted(self.folder.glob("step-*.npz"), reverse=True)
 
     def save(self, step: int, variables: Sequence[Any], progress: dict[str, Any]) -> Path:
-        """Writes the values of Keras variables and `progress` (JSON) for a step."""
+        """Writes the values of Keras variables and `progress` (JSON) for a step.
+
+        Raises:
+            OSError: it could not be written, for a full disk say; all files are as they were.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step-{step:09d}.npz"
         with written_atomically(path) as aside:

@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs a command and exits: 0, 2 with one line for wrong input, 130 after Ctrl-C.
 
     75 (EX_TEMPFAIL) when another worker of a training has gone and all may be started again.
-    A training that SIGTERM stopped is not done: 143, as of any command that is ended by it.
+    A training that SIGTERM stopped has saved itself and exits with 0.
     """
     status = run_command(app, arguments)
     if status == TRY_AGAIN:
@@ -62,7 +62,7 @@ def run_command(application: typer.Typer, arguments: list[str] | None = None) ->
         return _fail("interrupted", 130)
     except Interrupted as stop:
         print(stop)
-        return 128 + stop.signal_number
+        return stop.exit_status
     except BrokenPipeError:
         # The reader of a pipe has gone; what was written after it is nobody's.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

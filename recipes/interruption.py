@@ -1,9 +1,11 @@
-"""Stopping between two steps: Ctrl-C and SIGTERM save the run and end it."""
+"""Stopping a training: Ctrl-C and SIGTERM save the run and end it."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 
@@ -19,16 +21,37 @@ class Interrupted(Exception):
         super().__init__(message)
         self.signal_number = signal_number
 
+    @property
+    def exit_status(self) -> int:
+        """0 after SIGTERM: who sends it wants the process to end, and it has done so in order.
+
+        Ctrl-C ends with 130, as it does in any command, so that a script that it was meant for
+        ends too.
+        """
+        return 0 if self.signal_number == signal.SIGTERM else 128 + self.signal_number
+
+
+class StopNow(BaseException):
+    """A signal came in the middle of work that can be thrown away.
+
+    No `Exception`, as `KeyboardInterrupt` is none: what handles errors is not to take it for one.
+    """
+
 
 class StopRequest:
     """Notes SIGINT and SIGTERM inside a `with` block, so that a run can end after a whole step.
 
-    A second Ctrl-C interrupts at once, as usual. Outside of the main thread, where Python has no
-    signal handlers, nothing is noted.
+    Inside `at_once` a signal raises `StopNow`: an evaluation may take minutes, and whoever sends
+    SIGTERM often sends SIGKILL seconds later. A second Ctrl-C interrupts at once, as usual. Outside
+    of the main thread, where Python has no signal handlers, nothing is noted.
+
+    Attributes:
+        signal_number: the signal that came, or `None`.
     """
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
+        self._at_once = False
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> StopRequest:
@@ -41,7 +64,25 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """For long work of which nothing is lost when it is done anew at the next start.
+
+        Raises:
+            StopNow: a signal came before or comes now.
+        """
+        self._at_once = True
+        try:
+            if self.signal_number is not None:
+                raise StopNow
+            yield
+        finally:
+            self._at_once = False
+
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.signal_number is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal_number = number
+        if self._at_once:
+            self._at_once = False  # one is enough
+            raise StopNow

@@ -205,3 +205,17 @@ def test_files_are_replaced_whole_or_not_at_all(tmp_path):
         assert path.read_text() == "old"
     assert json.loads(path.read_text()) == {"new": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.json"]
+
+
+def test_a_full_disk_costs_nothing_that_was_there(checkpoints):
+    before = {path.name: path.read_bytes() for path in checkpoints.folder.iterdir()}
+    # What is written aside goes to a device that is always full.
+    (checkpoints.folder / ".step-000000009.partial.npz").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device"):
+        checkpoints.save(9, make_variables(9), {"step": 9})
+    assert {path.name: path.read_bytes() for path in checkpoints.folder.iterdir()} == before
+    variables = make_variables(0)
+    assert checkpoints.restore(variables)["step"] == 7
+    # With room again it is written.
+    checkpoints.save(9, make_variables(9), {"step": 9})
+    assert checkpoints.restore(variables)["step"] == 9

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from reverse_task import arguments, train
 
-from attention_zoo.recipes import training
+from attention_zoo.recipes import training_loop
 from attention_zoo.recipes.cli import app, run_command
 from attention_zoo.recipes.config import Budget, RunConfig
 from attention_zoo.recipes.schedules import (
@@ -143,13 +143,13 @@ def test_share_of_a_budget(budget, step, seconds, share):
 def rates_of(monkeypatch):
     """Collects the rate of every step, as the optimizer has it."""
     rates = []
-    begin = training.TrainingLoop.on_train_batch_begin
+    begin = training_loop.TrainingLoop.on_train_batch_begin
 
     def on_train_batch_begin(self, batch, logs=None):
         begin(self, batch, logs)
         rates.append(float(self.trained.optimizer.learning_rate))
 
-    monkeypatch.setattr(training.TrainingLoop, "on_train_batch_begin", on_train_batch_begin)
+    monkeypatch.setattr(training_loop.TrainingLoop, "on_train_batch_begin", on_train_batch_begin)
     return rates
 
 
@@ -163,9 +163,9 @@ def test_a_cosine_over_the_steps_goes_on_where_it_was(reverse_files, tmp_path, m
             self.stop_request.signal_number = 2
         end(self, batch, logs)
 
-    end = training.TrainingLoop.on_train_batch_end
+    end = training_loop.TrainingLoop.on_train_batch_end
     with monkeypatch.context() as context:
-        context.setattr(training.TrainingLoop, "on_train_batch_end", stop)
+        context.setattr(training_loop.TrainingLoop, "on_train_batch_end", stop)
         assert train(reverse_files, output, steps=steps, **options) == 130
     assert len(rates) == 6
     assert train(reverse_files, output, steps=steps, **options) == 0
@@ -178,7 +178,7 @@ def test_a_cooldown_over_minutes_follows_the_clock(reverse_files, tmp_path, monk
     # It goes on by half a second whenever it is looked at.
     ticks = itertools.count()
     clock = types.SimpleNamespace(perf_counter=lambda: next(ticks) / 2)
-    monkeypatch.setattr(training, "time", clock)
+    monkeypatch.setattr(training_loop, "time", clock)
     rates = rates_of(monkeypatch)
     cooldown = ("schedule=cooldown", "cooldown_share=0.5", "cooldown_shape=linear")
     settings = (*cooldown, "evaluate_every=100")  # as an evaluation would take time too

@@ -1,6 +1,8 @@
 """A run from a text file to a model; stopped or killed and gone on with, it ends the same."""
 
+import itertools
 import json
+import os
 import re
 import signal
 import subprocess
@@ -11,7 +13,7 @@ import pytest
 from reverse_task import STEPS, arguments, final_state, train
 
 import attention_zoo
-from attention_zoo.recipes import training
+from attention_zoo.recipes import training_loop
 from attention_zoo.recipes.evaluation import Evaluation
 from attention_zoo.recipes.metrics import Scores
 from attention_zoo.zoo.tokenizer import SubwordTokenizer
@@ -126,14 +128,18 @@ class FakeEvaluator:
 
     values: tuple[float, ...] = (50.0,)
     calls = 0
+    killed_at: int | None = None  # the call in the middle of which SIGTERM comes
 
     def __init__(self, text_to_text, corpus, config):
         self.corpus = corpus
 
     def quick(self):
+        if FakeEvaluator.calls == FakeEvaluator.killed_at:
+            FakeEvaluator.killed_at = None
+            signal.raise_signal(signal.SIGTERM)
         value = self.values[min(FakeEvaluator.calls, len(self.values) - 1)]
         FakeEvaluator.calls += 1
-        return Evaluation({"chrf": value, "cross_entropy": 0.7, "perplexity": 2.0}, [], [])
+        return Evaluation({"chrf": value, "cross_entropy": 0.7, "perplexity": 2.0}, [], [], {})
 
     def full(self):
         return Scores({"chrf": 1.0})
@@ -141,21 +147,33 @@ class FakeEvaluator:
 
 @pytest.fixture
 def fake_evaluator(monkeypatch):
-    monkeypatch.setattr(training, "Evaluator", FakeEvaluator)
+    monkeypatch.setattr(training_loop, "Evaluator", FakeEvaluator)
     monkeypatch.setattr(FakeEvaluator, "calls", 0)
     return FakeEvaluator
 
 
 def send_at_step(monkeypatch, number, step):
     """Sends this process a signal in the middle of a step of training."""
-    begin = training.TrainingLoop.on_train_batch_begin
+    begin = training_loop.TrainingLoop.on_train_batch_begin
 
     def on_train_batch_begin(self, batch, logs=None):
         begin(self, batch, logs)
         if self.progress.step == step - 1:
             signal.raise_signal(number)
 
-    monkeypatch.setattr(training.TrainingLoop, "on_train_batch_begin", on_train_batch_begin)
+    monkeypatch.setattr(training_loop.TrainingLoop, "on_train_batch_begin", on_train_batch_begin)
+
+
+def fill_disk_at_save(monkeypatch, number):
+    """Has the disk full while checkpoint number so and so is written, and only then."""
+    save, saves = np.savez, itertools.count(1)
+
+    def save_or_fail(path, **arrays):
+        if next(saves) == number:
+            os.symlink("/dev/full", path)
+        save(path, **arrays)
+
+    monkeypatch.setattr(np, "savez", save_or_fail)
 
 
 def test_a_run_in_parts_ends_like_one_in_one_part(
@@ -168,24 +186,42 @@ def test_a_run_in_parts_ends_like_one_in_one_part(
     # Told to stop at step 3
     with monkeypatch.context() as context:
         send_at_step(context, signal.SIGTERM, 3)
-        assert train(reverse_files, output) == 128 + signal.SIGTERM
+        assert train(reverse_files, output) == 0
     told = capsys.readouterr()
     assert "stopped and saved at step 3; give the same command to go on" in told.out
     assert told.err == ""
     assert sorted(final_state(output, 3)) == sorted(final_state(trained[0]))
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
-    # Seven steps in all
-    assert train(reverse_files, output, steps=7) == 0
-    assert "going on at step 3" in capsys.readouterr().out
+    # Seven steps in all; the disk is full after one of them
+    with monkeypatch.context() as context:
+        fill_disk_at_save(context, 2)
+        assert train(reverse_files, output, steps=7) == 0
+    told = capsys.readouterr().out
+    assert "going on at step 3" in told
+    assert "step       5  no checkpoint could be written: No space left on device" in told
     metrics = json.loads((output / "metrics.json").read_text())
     assert (metrics["steps"], metrics["best_step"]) == (7, 7)
 
-    # Ctrl-C at the very last step
+    # Told to stop in the middle of the evaluation of step 10
+    fake_evaluator.killed_at = 1
+    assert train(reverse_files, output) == 0
+    assert "stopped and saved at step 10" in capsys.readouterr().out
+    assert fake_evaluator.killed_at is None
+
+    # It is made up for, then Ctrl-C at the very last step
     with monkeypatch.context() as context:
         send_at_step(context, signal.SIGINT, STEPS)
         assert train(reverse_files, output) == 130
+    told = capsys.readouterr().out
+    assert told.index("step      10  validation") < told.index("stopped and saved at step 20")
+
+    # Told to stop while the best model is scored
+    with monkeypatch.context() as context:
+        context.setattr(FakeEvaluator, "full", lambda self: signal.raise_signal(signal.SIGTERM))
+        assert train(reverse_files, output) == 0
     assert "stopped and saved at step 20" in capsys.readouterr().out
+    assert json.loads((output / "metrics.json").read_text())["steps"] == 7
 
     # There is nothing left to train, but the end to be written
     assert train(reverse_files, output) == 0
