@@ -150,6 +150,9 @@ class RunConfig:
     no_repeat_ngram: int = setting(
         0, "so many subwords in a row are not written twice; 0 allows all", NOT_NEGATIVE
     )
+    replace_unknown: bool = setting(
+        False, "unknown characters are copied from the source, by the attention", YES_NO
+    )
     max_length_ratio: float = setting(
         2.0, "most subwords for one of the source, plus ten; 0 for no limit", NOT_NEGATIVE
     )

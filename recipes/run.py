@@ -140,6 +140,7 @@ def text_to_text(
         "max_length_ratio": config.max_length_ratio or None,
         "coverage_penalty": config.coverage_penalty,
         "no_repeat_ngram": config.no_repeat_ngram,
+        "replace_unknown": config.replace_unknown,
         **generation,
     }
     return TextToText(

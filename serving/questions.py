@@ -130,7 +130,8 @@ def explain(texts: Sequence[str]) -> Question[Explanation]:
     names = ("text", "source_tokens", "target_tokens", "attention", "score")
 
     def read(inputs: Columns, outputs: Columns) -> list[Explanation]:
-        rows = zip(inputs["text"], *(outputs[name] for name in names), strict=True)
+        shares = outputs.get("p_gen", [None] * len(outputs["text"]))
+        rows = zip(inputs["text"], *(outputs[name] for name in names), shares, strict=True)
         return [_explanation(*row) for row in rows]
 
     return Question("explain", _columns(text=texts), read)
@@ -153,7 +154,13 @@ def score(texts: Sequence[str], targets: Sequence[str]) -> Question[Score]:
 
 
 def _explanation(
-    text: str, target: str, source: Sequence[str], written: Sequence[str], weights: Any, score: Any
+    text: str,
+    target: str,
+    source: Sequence[str],
+    written: Sequence[str],
+    weights: Any,
+    score: Any,
+    p_gen: Any,
 ) -> Explanation:
     """One row without the padding that it got from longer rows of its batch."""
     source_tokens = [token for token in source if token]
@@ -166,4 +173,5 @@ def _explanation(
         target_tokens=target_tokens,
         attention=attention[: len(target_tokens), : len(source_tokens)],
         score=float(score),
+        p_gen=None if p_gen is None else np.asarray(p_gen, np.float32)[: len(target_tokens)],
     )

@@ -15,6 +15,7 @@ from .model import Seq2SeqModel
 from .phases import run_in_phases, scatter_rows
 from .prefixes import forced_ids, with_room_for
 from .tokenizer import END_ID, PAD_ID, START_ID
+from .unknown import has_unknown, known_ids, name_unknown
 
 
 class _Live(NamedTuple):
@@ -42,7 +43,7 @@ class _Rows(NamedTuple):
     limits: tf.Tensor  # (R,), most subwords
     fewest: tf.Tensor  # (R,), before the end
     prefix: Any  # (R, P), ids to begin with, or ()
-    mask: tf.Tensor  # (R, S), the source that is to be covered
+    source: tf.Tensor  # (R, S)
 
 
 class _History(NamedTuple):
@@ -72,15 +73,18 @@ def beam_search(
     batch = tf.shape(source)[0]
     limits = with_room_for(prefix, options.length_limits(source))
     steps = tf.maximum(tf.reduce_max(limits), 1)  # also of a batch without rows
-    memory = model.encode(source)
+    memory = model.encode(known_ids(source))
 
     def advance(t, places, memory, state, rows: _Rows, history: _History):
-        logits, state, attention = model.step(rows.live.tokens, state, memory)
+        logits, state, attention = model.step(known_ids(rows.live.tokens), state, memory)
         found = _candidates(logits, t, rows, options)
         if prefix is not None:
             found = _force(found, logits, rows, t)
         finished = _add_finished(rows, found.end_log_p, attention, t, options)
         live, parents = _go_on(rows, found, options.beam_size)
+        if options.replace_unknown:
+            looked_at = tf.gather(attention, parents, batch_dims=1)
+            live = live._replace(tokens=name_unknown(live.tokens, looked_at, rows.source))
         live = _remember(live, rows.live, parents, attention, t)
         rows = rows._replace(live=live, finished=finished)
         live = live._replace(log_p=_without_hope(rows, t, options))
@@ -119,7 +123,7 @@ def _first_rows(source, options: GenerationOptions, limits, steps, prefix) -> _R
     )
     finished = _Finished(tf.fill([batch, beams], IMPOSSIBLE), zeros, zeros)
     prefix = () if prefix is None else prefix
-    return _Rows(live, finished, limits, options.fewest(source), prefix, source != PAD_ID)
+    return _Rows(live, finished, limits, options.fewest(source), prefix, source)
 
 
 def _candidates(logits, t, rows: _Rows, options: GenerationOptions) -> Candidates:
@@ -127,7 +131,8 @@ def _candidates(logits, t, rows: _Rows, options: GenerationOptions) -> Candidate
     allowed = None
     if options.no_repeat_ngram:
         allowed = without_repeated_ngrams(logits, rows.live.written, t, options.no_repeat_ngram)
-    return candidates(logits, options.beam_size, t >= rows.fewest, options, allowed)
+    nameable = has_unknown(rows.source) if options.replace_unknown else None
+    return candidates(logits, options.beam_size, t >= rows.fewest, options, allowed, nameable)
 
 
 def _force(found: Candidates, logits, rows: _Rows, t) -> Candidates:
@@ -150,7 +155,7 @@ def _add_finished(rows: _Rows, end_log_p, attention, t, options: GenerationOptio
     scores = log_p / options.penalty(t + 1)
     if options.coverage_penalty:
         covered = rows.live.covered + tf.cast(attention, tf.float32)
-        scores += options.coverage_penalty * _coverage(covered, rows.mask)
+        scores += options.coverage_penalty * _coverage(covered, rows.source != PAD_ID)
     # What was ruled out must stay below all that was not, whatever it is divided by.
     scores = tf.where(log_p > IMPOSSIBLE / 2, scores, IMPOSSIBLE)
     scores, best = tf.math.top_k(tf.concat([finished.scores, scores], axis=1), beams)
@@ -182,7 +187,8 @@ def _remember(live: _Live, before: _Live, parents, attention, t) -> _Live:
     if not isinstance(live.written, tuple):
         written = tf.gather(before.written, parents, batch_dims=1)
         now = tf.range(tf.shape(written)[2]) == t
-        live = live._replace(written=tf.where(now, live.tokens[..., None], written))
+        newest = known_ids(live.tokens)[..., None]
+        live = live._replace(written=tf.where(now, newest, written))
     if not isinstance(live.covered, tuple):
         covered = before.covered + tf.cast(attention, tf.float32)
         live = live._replace(covered=tf.gather(covered, parents, batch_dims=1))

@@ -39,6 +39,7 @@ def candidates(
     may_end: tf.Tensor,
     options: GenerationOptions,
     allowed: tf.Tensor | None = None,
+    nameable: tf.Tensor | None = None,
 ) -> Candidates:
     """The `count` best continuations of each hypothesis, as far as there are so many.
 
@@ -48,6 +49,7 @@ def candidates(
         may_end: boolean (B,), whether the targets of a row may end here.
         options: whether the unknown subword may be written.
         allowed: logits with `IMPOSSIBLE` for what may not be written here, if there is such.
+        nameable: boolean (B,), whether the unknown subword stands for something in a row.
     """
     vocab_size = logits.shape[-1]
     # Special ids are ruled out among the best rather than in all of the vocabulary.
@@ -55,7 +57,8 @@ def candidates(
     tokens, values = best_subwords(searched, min(count + _SPECIAL, vocab_size))
     largest = values[..., :1] if allowed is None else tf.reduce_max(logits, -1, keepdims=True)
     log_total = largest[..., 0] + tf.math.log(tf.reduce_sum(tf.exp(logits - largest), axis=-1))
-    free = is_subword(tokens, options) & (values > IMPOSSIBLE / 2)
+    nameable = None if nameable is None else nameable[:, None, None]
+    free = is_subword(tokens, options, nameable) & (values > IMPOSSIBLE / 2)
     log_p = tf.where(free, values - log_total[..., None], IMPOSSIBLE)
     if tokens.shape[-1] > count:
         log_p, order = tf.math.top_k(log_p, count)
@@ -64,10 +67,16 @@ def candidates(
     return Candidates(tokens, log_p, end_log_p, log_total)
 
 
-def is_subword(ids: tf.Tensor, options: GenerationOptions) -> tf.Tensor:
-    """True for ids that go on with a target."""
-    never = [PAD_ID, START_ID, END_ID] + ([UNKNOWN_ID] if options.forbid_unknown else [])
-    return tf.reduce_all(ids[..., None] != tf.constant(never), axis=-1)
+def is_subword(
+    ids: tf.Tensor, options: GenerationOptions, nameable: tf.Tensor | None = None
+) -> tf.Tensor:
+    """True for ids that go on with a target; for the unknown one also where it is nameable."""
+    forbidden = [UNKNOWN_ID] if options.forbid_unknown and nameable is None else []
+    never = tf.constant([PAD_ID, START_ID, END_ID, *forbidden])
+    free = tf.reduce_all(ids[..., None] != never, axis=-1)
+    if nameable is None or not options.forbid_unknown:
+        return free
+    return free & ((ids != UNKNOWN_ID) | nameable)
 
 
 def best_subwords(logits: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:

@@ -74,6 +74,14 @@ MODELS: dict[str, CatalogEntry] = {
         _RECURRENT,
         {"attention": "qkv"},
     ),
+    "pointer-generator": CatalogEntry(
+        "writes or copies from the source, and knows what it looked at before",
+        "See et al. 2017, https://arxiv.org/abs/1704.04368",
+        _RECURRENT,
+        # The coverage loss keeps a model that has learnt nothing yet from learning where to look.
+        {"attention": "bahdanau", "copying": True, "coverage": True, "coverage_start": 1000},
+        {"replace_unknown": True},
+    ),
     "transformer-tiny": CatalogEntry(
         "self-attention, 4 + 4 layers of width 128: for small corpora and two cores",
         "Wu et al. 2021, https://aclanthology.org/2021.acl-long.480",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from .source_format import LENGTHS, SEPARATOR, Source, SourceFormat, length_symbol
 from .tokenizer import END_ID, PAD_ID, SubwordTokenizer
+from .unknown import SurfaceReader
 
 _CHUNK = 2048
 
@@ -31,6 +32,7 @@ def compose(
     source_format: SourceFormat,
     columns: Mapping[str, tf.Tensor],
     max_length: int,
+    reader: SurfaceReader | None = None,
 ) -> Composed:
     """Tokenizes the inputs of a format and puts them together.
 
@@ -40,7 +42,9 @@ def compose(
         columns: a tensor (B,) for each input, strings or, for lengths, integers; optional ones may
             be missing.
         max_length: most subwords, the end id that is added later included.
+        reader: gives unknown pieces ids of their own, if they are to keep their text.
     """
+    tokenize = (reader or tokenizer.graph_tokenizer).tokenize
     parts: list[tf.RaggedTensor] = []
     front: list[tf.RaggedTensor] = []
     for item in source_format.inputs:
@@ -50,9 +54,9 @@ def compose(
         if item.kind == "length":
             front.append(_length_ids(tokenizer, column))
         elif item.kind == "turns":
-            parts.append(_turn_ids(tokenizer, column, source_format.max_turns))
+            parts.append(_turn_ids(tokenizer, tokenize, column, source_format.max_turns))
         else:
-            ids = tokenizer.graph_tokenizer.tokenize(column)
+            ids = tokenize(column)
             last = item.name == source_format.main
             parts.append(ids if last else _separated(tokenizer, ids))
     text = tf.concat(parts, axis=1)
@@ -102,12 +106,14 @@ def _length_ids(tokenizer: SubwordTokenizer, lengths: tf.Tensor) -> tf.RaggedTen
     return tf.ragged.boolean_mask(ids, (lengths > 0)[:, None])
 
 
-def _turn_ids(tokenizer: SubwordTokenizer, history: tf.Tensor, max_turns: int) -> tf.RaggedTensor:
+def _turn_ids(
+    tokenizer: SubwordTokenizer, tokenize: Callable, history: tf.Tensor, max_turns: int
+) -> tf.RaggedTensor:
     """The newest turns of each history (B,), a separator after each."""
     lines = tf.strings.split(history, "\n")  # (B, turns)
     lines = tf.ragged.boolean_mask(lines, tf.strings.length(tf.strings.strip(lines)) > 0)
     lines = lines[:, -max_turns:] if max_turns else lines[:, :0]
-    turns = _separated(tokenizer, tokenizer.graph_tokenizer.tokenize(lines.values))
+    turns = _separated(tokenizer, tokenize(lines.values))
     splits = tf.gather(turns.row_splits, lines.row_splits)
     return tf.RaggedTensor.from_row_splits(turns.values, splits, validate=False)
 

@@ -27,10 +27,13 @@ class Explanation:
         attention: Weights, row t over the source when target token t was chosen; from 0 to 1,
             a row adds up to at most 1. [T, S]
         score: Log probability of the output, as the decoder that made it reports it.
+        p_gen: Of a model that copies, the share of each target token that was written rather than
+            copied, from 0 to 1. [T]
 
     Raises:
         ValueError: If the attention does not have one row for each target token and one column
-            for each source token, or has weights that are not between 0 and 1.
+            for each source token, or has weights that are not between 0 and 1; or if `p_gen`
+            does not have one share for each target token.
 
     Example:
         >>> explanation = Explanation(
@@ -51,6 +54,7 @@ class Explanation:
     target_tokens: list[str]
     attention: np.ndarray
     score: float
+    p_gen: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         attention = np.array(self.attention, np.float32)
@@ -68,11 +72,30 @@ class Explanation:
                 "`attention` must be weights between 0 and 1, the result of a softmax. "
                 f"Received: attention from {low} to {high}"
             )
+        if self.p_gen is not None:
+            object.__setattr__(self, "p_gen", self._checked_shares(self.p_gen))
         attention.flags.writeable = False
         object.__setattr__(self, "source_tokens", list(self.source_tokens))
         object.__setattr__(self, "target_tokens", list(self.target_tokens))
         object.__setattr__(self, "attention", attention)
         object.__setattr__(self, "score", float(self.score))
+
+    def _checked_shares(self, p_gen: np.ndarray) -> np.ndarray:
+        shares = np.array(p_gen, np.float32)
+        if shares.shape != (len(self.target_tokens),):
+            raise ValueError(
+                f"`p_gen` must have one share for each of the {len(self.target_tokens)} target "
+                f"tokens. Received: p_gen.shape={shares.shape}"
+            )
+        if not np.all((shares >= 0) & (shares <= 1)):
+            raise ValueError(f"`p_gen` must be shares from 0 to 1. Received: p_gen={shares}")
+        shares.flags.writeable = False
+        return shares
+
+    @property
+    def coverage(self) -> np.ndarray:
+        """All attention that each source token got; 1 is that of one target token. [S]"""
+        return self.attention.sum(axis=0)
 
     def to_png(self, path: str | PathLike[str]) -> None:
         """Writes the heat map as a PNG picture, with labels in any script there is a font for."""

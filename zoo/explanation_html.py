@@ -40,7 +40,8 @@ th { font-weight: 400; white-space: nowrap; max-width: 12rem; overflow: hidden;
   text-overflow: ellipsis; }
 thead th { writing-mode: vertical-rl; text-align: end; padding: .25rem 0; max-height: 12rem; }
 thead th.turned { transform: rotate(180deg); text-align: start; }
-tbody th { text-align: end; padding: 0 .4rem; position: sticky; left: 0; background: var(--paper); }
+tbody th, tfoot th { text-align: end; padding: 0 .4rem; position: sticky; left: 0;
+  background: var(--paper); }
 td { width: 1.9em; min-width: 1.9em; height: 1.7em; text-align: center; padding: 0;
   border: 1px solid var(--line); background: rgb(var(--heat) / var(--w, 0)); }
 thead td { border: 0; background: none; }
@@ -153,7 +154,7 @@ def render_page(explanation: Explanation) -> str:
 <div class="map" role="region" aria-labelledby="all" tabindex="0">
 {_table(explanation, source, target)}
 </div>
-<p>Score {explanation.score:.3f}</p>
+{_note(explanation)}<p>Score {explanation.score:.3f}</p>
 </main>
 <script>{SCRIPT}</script>
 </body>
@@ -204,15 +205,42 @@ def _table(explanation: Explanation, source: list[str], target: list[str]) -> st
     """Every weight once, as the number in a cell and as the property that shades it."""
     heads = "".join(_column_head(label) for label in source)
     rows = "\n".join(
-        f'<tr><th scope="row"><bdi>{escape(label)}</bdi></th>{"".join(map(_cell, weights))}</tr>'
-        for label, weights in zip(target, explanation.attention.tolist(), strict=True)
+        f'<tr><th scope="row"><bdi>{escape(label)}</bdi>{share}</th>'
+        f"{''.join(map(_cell, weights))}</tr>"
+        for label, share, weights in zip(
+            target, _shares(explanation), explanation.attention.tolist(), strict=True
+        )
     )
     return f"""<table>
 <thead><tr><td></td>{heads}</tr></thead>
 <tbody>
 {rows}
 </tbody>
-</table>"""
+{_coverage(explanation)}</table>"""
+
+
+def _shares(explanation: Explanation) -> list[str]:
+    """Beside each target token how much of it was written; nothing if the model does not copy."""
+    if explanation.p_gen is None:
+        return [""] * len(explanation.target_tokens)
+    return [f" <small>{round(100 * float(share))}%</small>" for share in explanation.p_gen]
+
+
+def _coverage(explanation: Explanation) -> str:
+    """A last row with the sums of all others, if the model copies."""
+    if explanation.p_gen is None:
+        return ""
+    cells = "".join(map(_cell, explanation.coverage.tolist()))
+    return f'<tfoot><tr><th scope="row">coverage</th>{cells}</tr></tfoot>\n'
+
+
+def _note(explanation: Explanation) -> str:
+    if explanation.p_gen is None:
+        return ""
+    return (
+        "<p>Beside each target token: p_gen, the share that was written rather than copied. "
+        "Coverage: all attention that a source token got.</p>\n"
+    )
 
 
 def _column_head(label: str) -> str:
@@ -225,4 +253,4 @@ def _cell(weight: float) -> str:
     if weight < 0.0005:
         return "<td></td>"
     percent = round(100 * weight) or ""
-    return f'<td style="--w:{weight:.3f}">{percent}</td>'
+    return f'<td style="--w:{min(weight, 1):.3f}">{percent}</td>'

@@ -30,6 +30,8 @@ def render_lines(explanation: Explanation, width: int | None, color: bool) -> li
     Target tokens are down the left side. Source tokens are above the cells, side by side if the
     width allows, otherwise written downwards over narrow cells and, if even that is too wide, in
     several blocks below each other. Wide cells also have the weight in percent written in them.
+    Of a model that copies, the percentage beside a target token is the share that was written
+    rather than copied, and the last row is the sum of the rows above.
 
     Args:
         explanation: What to draw.
@@ -53,6 +55,15 @@ def render_lines(explanation: Explanation, width: int | None, color: bool) -> li
         return ["(no tokens to draw)"]
     margin = min(max(map(display_width, target)), 20, width // 3)
     target = [shorten(label, margin, ellipsis) for label in target]
+    rows = [*explanation.attention]
+    if explanation.p_gen is not None:
+        target = [
+            f"{' ' * (margin - display_width(label))}{label} {round(100 * float(share)):3}%"
+            for label, share in zip(target, explanation.p_gen, strict=True)
+        ]
+        target.append(shorten("coverage", margin, ellipsis) + " " * len(" 100%"))
+        rows.append(explanation.coverage)
+        margin += len(" 100%")
     room = width - margin - 1
 
     columns = [max(display_width(label), 3) for label in source]
@@ -72,11 +83,17 @@ def render_lines(explanation: Explanation, width: int | None, color: bool) -> li
     for start, header in blocks:
         stop = start + len(header[0])
         lines += ["", *(" " * (margin + 1) + gap.join(row).rstrip() for row in header)]
-        for label, weights in zip(target, explanation.attention, strict=True):
+        for label, weights in zip(target, rows, strict=True):
             cells = zip(weights[start:stop], columns[start:stop], strict=True)
             row = gap.join(shade(float(weight), size) for weight, size in cells)
             lines.append(f"{' ' * (margin - display_width(label))}{label} {row}".rstrip())
-    return [*lines[1:], "", _legend(shade, color)]
+    return [*lines[1:], "", _legend(shade, color), *_notes(explanation)]
+
+
+def _notes(explanation: Explanation) -> list[str]:
+    if explanation.p_gen is None:
+        return []
+    return ["beside a token: p_gen, the share written rather than copied"]
 
 
 def _plain(label: str, color: bool) -> str:

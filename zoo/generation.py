@@ -36,6 +36,9 @@ class GenerationOptions:
         early_stopping: stop a sentence when no live hypothesis, at its present length, is better
             than the worst of N finished ones. `False` goes on until none can become better.
         forbid_unknown: never write the unknown subword.
+        replace_unknown: where a source has unknown pieces, the unknown subword may be written, and
+            stands for the one of them that is attended to most; see `unknown`. Elsewhere
+            `forbid_unknown` holds.
         no_repeat_ngram: no run of so many subwords is written twice; 0 allows all.
         do_sample: draw the targets from the model's distribution in place of searching.
         temperature: what logits are divided by before a draw; below 1 is more careful.
@@ -57,6 +60,7 @@ class GenerationOptions:
     min_length_ratio: float = 0.0
     early_stopping: bool = True
     forbid_unknown: bool = True
+    replace_unknown: bool = False
     no_repeat_ngram: int = 0
     do_sample: bool = False
     temperature: float = 1.0
@@ -136,7 +140,8 @@ class Hypotheses(NamedTuple):
     """Targets a model wrote, the best first.
 
     Attributes:
-        ids: int32 (B, N, T), each ended by the end id, then padding.
+        ids: int32 (B, N, T), each ended by the end id, then padding. With `replace_unknown`,
+            negative ids are unknown pieces of the source.
         scores: float32 (B, N), log probability over length penalty, with the coverage penalty.
         attention: float32 (B, N, T, S) over the source, or `None` if not asked for.
     """

@@ -40,6 +40,9 @@ def heat_map(explanation: Explanation, max_tokens: int = 80) -> Figure:
     weight of 0.05 can still be seen. The figure belongs to no pyplot state: nothing has to be
     closed, and threads can draw at the same time.
 
+    Of a model that copies, the percentage beside a target token is the share that was written
+    rather than copied, and the row below the others is the sum of all of them.
+
     Args:
         explanation: What to draw.
         max_tokens: Most tokens drawn along either side; what is left out is said under the map.
@@ -59,6 +62,8 @@ def heat_map(explanation: Explanation, max_tokens: int = 80) -> Figure:
     source = token_labels(explanation.source_tokens)[:max_tokens]
     target = token_labels(explanation.target_tokens)[:max_tokens]
     attention = explanation.attention[: len(target), : len(source)]  # [T, S]
+    if explanation.p_gen is not None:
+        target, attention = _with_copying(explanation, target, attention)
     lines = _caption(explanation, max_tokens)
     families, missing = find_families("".join([*source, *target, *lines]))
     if missing:
@@ -84,6 +89,19 @@ def heat_map(explanation: Explanation, max_tokens: int = 80) -> Figure:
     _add_scale(figure, mesh, width, height)
     _add_caption(axes, [line.translate(drawable) for line in lines], families)
     return figure
+
+
+def _with_copying(
+    explanation: Explanation, target: list[str], attention: np.ndarray
+) -> tuple[list[str], np.ndarray]:
+    """Labels with the share that was written, and two more rows: an empty one, the coverage."""
+    labels = [
+        f"{shorten(label, LABEL_COLUMNS - 5)} {round(100 * float(share))}%"
+        for label, share in zip(target, explanation.p_gen, strict=False)
+    ]
+    empty = np.full((1, attention.shape[1]), np.nan)
+    coverage = explanation.coverage[None, : attention.shape[1]]
+    return [*labels, "", "coverage"], np.concatenate([attention, empty, coverage])
 
 
 def draw_heat_map(
@@ -145,6 +163,8 @@ def _font_size(cell: float) -> float:
 
 def _caption(explanation: Explanation, max_tokens: int) -> list[str]:
     lines = [f"score {explanation.score:.3f}"]
+    if explanation.p_gen is not None:
+        lines.append("beside a token: p_gen, the share written rather than copied")
     for side, tokens in (
         ("source", explanation.source_tokens),
         ("target", explanation.target_tokens),

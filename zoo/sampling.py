@@ -15,6 +15,7 @@ from .model import Seq2SeqModel
 from .phases import run_in_phases, scatter_rows
 from .prefixes import forced_ids, with_room_for
 from .tokenizer import END_ID, PAD_ID, START_ID
+from .unknown import has_unknown, known_ids, name_unknown
 
 
 class _Rows(NamedTuple):
@@ -27,6 +28,7 @@ class _Rows(NamedTuple):
     limits: tf.Tensor  # (R,), most subwords
     fewest: tf.Tensor  # (R,), before the end
     prefix: Any  # (R, P), ids to begin with, or ()
+    source: tf.Tensor  # (R, S)
 
 
 def write_one_by_one(
@@ -45,10 +47,10 @@ def write_one_by_one(
     batch = tf.shape(source)[0]
     limits = with_room_for(prefix, options.length_limits(source))
     steps = tf.maximum(tf.reduce_max(limits), 1)  # also of a batch without rows
-    memory = model.encode(source)
+    memory = model.encode(known_ids(source))
 
     def advance(t, places, memory, state, rows: _Rows, history):
-        logits, state, attention = model.step(rows.tokens, state, memory)
+        logits, state, attention = model.step(known_ids(rows.tokens), state, memory)
         tokens, log_p = _next(tf.cast(logits, tf.float32), t, rows, options)
         live = rows.lengths == 0
         tokens = tf.where(live, tokens, PAD_ID)
@@ -56,6 +58,8 @@ def write_one_by_one(
         if not isinstance(written, tuple):
             now = tf.range(tf.shape(written)[2]) == t
             written = tf.where(now, tokens[..., None], written)
+        if options.replace_unknown:
+            tokens = name_unknown(tokens, attention, rows.source)
         ids, looked_at = history
         ids = ids.write(t, scatter_rows(tokens, places, batch))
         if return_attention:
@@ -78,6 +82,7 @@ def write_one_by_one(
         limits,
         options.fewest(source),
         () if prefix is None else prefix,
+        source,
     )
     looked_at = tf.TensorArray(tf.float32, size=steps) if return_attention else ()
     t, (log_p, lengths), (ids, looked_at) = run_in_phases(
@@ -123,7 +128,8 @@ def _ruled_out(vocab_size: int, t, rows: _Rows, options: GenerationOptions) -> t
     """True (R, V) for what may not be written at this step."""
     ids = tf.range(vocab_size)
     too_early = (ids == END_ID) & (t < rows.fewest)[:, None]
-    return ~(is_subword(ids, options) | (ids == END_ID)) | too_early
+    nameable = has_unknown(rows.source)[:, None] if options.replace_unknown else None
+    return ~(is_subword(ids, options, nameable) | (ids == END_ID)) | too_early
 
 
 def draw(logits: tf.Tensor, options: GenerationOptions) -> tf.Tensor:

@@ -24,7 +24,7 @@ def generate(
 
     Args:
         model: a model of the zoo.
-        source: int32 (B, S), padded with 0.
+        source: int32 (B, S), padded with 0; negative for unknown pieces, see `unknown`.
         options: how to search, and what may be written.
         return_attention: whether the attention over the source is wanted too.
         prefix: int32 (B, P), ids that each target begins with, padded with 0. They count for the

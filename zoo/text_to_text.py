@@ -18,6 +18,7 @@ from .model import Seq2SeqModel
 from .search import generate
 from .source_format import PLAIN, Source, SourceFormat, SourceInput
 from .tokenizer import PAD_ID, START_ID, SubwordTokenizer
+from .unknown import SurfaceReader, decode_tensor, known_ids, pieces_tensor
 
 TARGET = tf.TensorSpec((None,), tf.string, name="target")
 
@@ -44,7 +45,8 @@ class TextToText:
     | `score` | `text`, `target` (B,) | `score` (B,), `tokens` (B,) |
 
     `explain` adds `source_tokens` (B, S), `target_tokens` (B, T) and `attention` (B, T, S); of a
-    model with several layers and heads also `attention_heads` (B, L, H, T, S).
+    model with several layers and heads also `attention_heads` (B, L, H, T, S), and of one that
+    copies `p_gen` (B, T), the share of each subword that was written rather than copied.
     `score` of the first three is what hypotheses are ranked by, log p over the length penalty; the
     signature `score` gives log p of the target itself and the number of its subwords, end
     included. Padding is "" and 0. Texts longer than `max_source_length` subwords are cut.
@@ -154,6 +156,7 @@ class TextToText:
                     target_tokens=target,
                     attention=row["attention"][: len(target), : len(source)],
                     score=float(row["score"]),
+                    p_gen=row["p_gen"][: len(target)] if "p_gen" in row else None,
                 )
             )
         return explanations
@@ -208,41 +211,45 @@ class TextToText:
             return self.signatures()[signature](*arguments)
 
     def _best(self, **columns):
-        hypotheses = self._generate(columns)
+        source, surfaces = self._named_source(columns)
+        hypotheses = generate(self.model, source, self.generation)
         return {
-            "text": self.tokenizer.decode_tensor(hypotheses.ids[:, 0]),
+            "text": decode_tensor(self.tokenizer, hypotheses.ids[:, 0], surfaces),
             "score": hypotheses.scores[:, 0],
         }
 
     def _n_best(self, **columns):
-        hypotheses = self._generate(columns)
-        shape = tf.shape(hypotheses.ids)  # (B, N, T)
-        texts = self.tokenizer.decode_tensor(tf.reshape(hypotheses.ids, (-1, shape[2])))
+        source, surfaces = self._named_source(columns)
+        hypotheses = generate(self.model, source, self.generation)
+        ids = tf.reshape(hypotheses.ids, (-1, tf.shape(hypotheses.ids)[2]))  # (B*N, T)
+        texts = decode_tensor(self.tokenizer, ids, surfaces)
         texts = tf.reshape(texts, (-1, self.generation.beam_size))
         found = hypotheses.scores > IMPOSSIBLE / 2
         return {"text": tf.where(found, texts, ""), "score": hypotheses.scores}
 
     def _explain(self, **columns):
-        source = self._source(columns)
+        source, surfaces = self._named_source(columns)
         hypotheses = generate(self.model, source, self.generation, return_attention=True)
         ids = hypotheses.ids[:, 0]
         outputs = {
-            "text": self.tokenizer.decode_tensor(ids),
+            "text": decode_tensor(self.tokenizer, ids, surfaces),
             "score": hypotheses.scores[:, 0],
-            "source_tokens": self.tokenizer.pieces_tensor(source),
-            "target_tokens": self.tokenizer.pieces_tensor(ids),
+            "source_tokens": pieces_tensor(self.tokenizer, source, surfaces),
+            "target_tokens": pieces_tensor(self.tokenizer, ids, surfaces),
             "attention": hypotheses.attention[:, 0],
         }
-        if hasattr(self.model, "attention_maps"):
-            outputs["attention_heads"] = self._attention_heads(source, ids)
-        return outputs
-
-    def _attention_heads(self, source, ids):
-        """The attention of each layer and head to the source (B, L, H, T, S); 0 in padding."""
         start = tf.fill([tf.shape(ids)[0], 1], START_ID)
-        target = tf.concat([start, ids[:, :-1]], axis=1)
-        weights = self.model.attention_maps({"source": source, "target": target}).cross
-        return tf.where((ids != PAD_ID)[:, None, None, :, None], weights, 0.0)
+        inputs = {
+            "source": known_ids(source),
+            "target": tf.concat([start, known_ids(ids[:, :-1])], axis=1),
+        }
+        if hasattr(self.model, "attention_maps"):
+            weights = self.model.attention_maps(inputs).cross
+            kept = (ids != PAD_ID)[:, None, None, :, None]
+            outputs["attention_heads"] = tf.where(kept, weights, 0.0)
+        if self._copies:
+            outputs["p_gen"] = tf.where(ids != PAD_ID, self.model.p_gen(inputs), 0.0)
+        return outputs
 
     def _score(self, target, **columns):
         labels = self.tokenizer.encode_tensor(target)
@@ -263,8 +270,19 @@ class TextToText:
         composed = compose(self.tokenizer, self.source_format, columns, self.max_source_length)
         return with_end(composed.ids)
 
-    def _generate(self, columns):
-        return generate(self.model, self._source(columns), self.generation)
+    def _named_source(self, columns):
+        """Source ids and the texts of unknown pieces, or `None` where these are not written."""
+        if not self.generation.replace_unknown:
+            return self._source(columns), None
+        reader = SurfaceReader(self.tokenizer)
+        composed = compose(
+            self.tokenizer, self.source_format, columns, self.max_source_length, reader
+        )
+        return with_end(composed.ids), reader.surfaces()
+
+    @property
+    def _copies(self) -> bool:
+        return getattr(self.model, "pointer", None) is not None
 
 
 def _graph_function(

@@ -154,6 +154,10 @@ class SubwordTokenizer:
         """The id of each piece, the other way round than `pieces`."""
         return [self._processor.piece_to_id(piece) for piece in pieces]
 
+    def control_mask(self) -> list[bool]:
+        """Whether each id is a mark that has no text, such as the end or a separator."""
+        return [self._processor.is_control(i) for i in range(self.vocab_size)]
+
     def encode_tensor(self, texts: tf.Tensor, max_length: int | None = None) -> tf.Tensor:
         """Ids of a batch of strings in the graph, ended and padded.
 

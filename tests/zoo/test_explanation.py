@@ -263,3 +263,56 @@ def test_nothing_to_show():
     explanation = Explanation("", "", [], [], np.zeros((0, 0)), 0.0)
     assert explanation.to_terminal(80) == "(no tokens to draw)"
     assert "<tbody>" in render_page(explanation)
+
+
+# Models that copy
+
+
+@pytest.fixture
+def copied():
+    weights = [[0.9, 0.1, 0.0], [0.75, 0.0, 0.25]]
+    tokens = ["▁un", "seen", "▁word"], ["▁word", "</s>"]
+    return Explanation("unseen word", "word", *tokens, weights, -0.25, p_gen=[0.07, 1.0])
+
+
+def test_coverage_is_all_attention_that_a_source_token_got(copied):
+    np.testing.assert_allclose(copied.coverage, [1.65, 0.1, 0.25], atol=1e-6)
+    assert not copied.p_gen.flags.writeable
+
+
+def test_lines_show_what_was_written_and_what_is_covered(copied):
+    lines = copied.to_terminal(60).split("\n")
+    assert lines[1].split("\x1b")[0].split() == ["word", "7%"]
+    assert lines[2].split("\x1b")[0].split() == ["</s>", "100%"]
+    assert [text.strip() for text in re.findall(r"m([^\x1b]*)\x1b\[0m", lines[3])] == [
+        "165",
+        "10",
+        "25",
+    ]
+    assert len({line.index("\x1b") for line in lines[1:4]}) == 1
+    assert copied.to_terminal(60, color=False).isascii()
+
+
+def test_pages_show_what_was_written_and_what_is_covered(copied):
+    page = render_page(copied)
+    assert re.findall(r"<small>(\d+)%</small>", page) == ["7", "100"]
+    cells = re.search(r"<tfoot>(.*)</tfoot>", page).group(1)
+    assert re.findall(r'--w:([\d.]+)">(\d+)', cells) == [
+        ("1.000", "165"),
+        ("0.100", "10"),
+        ("0.250", "25"),
+    ]
+    for writing in (page, copied.to_terminal(60)):
+        assert "p_gen" in writing
+    without = dataclasses.replace(copied, p_gen=None)
+    for writing in (render_page(without), without.to_terminal(60)):
+        assert "p_gen" not in writing
+        assert "coverage" not in writing.lower()
+
+
+@pytest.mark.parametrize(
+    ("p_gen", "received"), [([0.5], r"p_gen\.shape=\(1,\)"), ([0.5, 1.5], r"p_gen=\[0\.5 1\.5\]")]
+)
+def test_refuses_shares_that_are_none(copied, p_gen, received):
+    with pytest.raises(ValueError, match=f"Received: {received}"):
+        dataclasses.replace(copied, p_gen=p_gen)

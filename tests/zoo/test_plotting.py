@@ -103,6 +103,19 @@ def test_each_weight_is_in_its_place_in_its_color():
         np.testing.assert_allclose(shown, colors[t, s], atol=3)
 
 
+def test_the_picture_of_a_model_that_copies_has_shares_and_the_coverage():
+    weights = np.array([[0.9, 0.1, 0.0], [0.75, 0.0, 0.25]])
+    explanation = Explanation("a b c", "d e", list("abc"), list("de"), weights, -0.25, [0.07, 1.0])
+    figure = heat_map(explanation)
+    axes = figure.axes[0]
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels == ["d 7%", "e 100%", "", "coverage"]
+    shown = axes.collections[0].get_array().reshape(4, 3)
+    np.testing.assert_allclose(shown[[0, 1, 3]], [*weights, weights.sum(0)], atol=1e-6)
+    assert shown.mask[2].all()
+    assert any("p_gen" in text.get_text() for text in axes.texts)
+
+
 def test_labels_stand_beside_their_rows_and_above_their_columns():
     figure = heat_map(explain(["▁in", "▁北京", "▁gut", "。"], ["▁in", "▁Beijing", "."]))
     figure.canvas.draw()

@@ -9,6 +9,7 @@ from tiny_models import random_source, random_target, tiny_model
 from attention_zoo.zoo.recurrent import ATTENTIONS
 from attention_zoo.zoo.unroll import BidirectionalGRU
 
+KINDS = (*ATTENTIONS, "pointer", "copying-luong")
 STEP = 1e-5  # of finite differences, in float64
 
 
@@ -59,7 +60,7 @@ class Problem:
             state.assign(value)
 
 
-@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("attention", KINDS)
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_gradients_equal_finite_differences(attention, dropout):
     problem = Problem(attention, dropout)
@@ -88,10 +89,10 @@ def test_gradients_equal_finite_differences(attention, dropout):
             )
 
 
-@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("attention", KINDS)
 def test_gradients_equal_those_of_single_steps(attention):
     problem = Problem(attention, readout_units=9, tie_embeddings=False)
-    if attention == "luong":
+    if attention.endswith("luong"):
         assert problem.model.cell.output_width == 9
     expected = problem.gradients(problem.value_by_steps)
     eager = problem.gradients(problem.value)

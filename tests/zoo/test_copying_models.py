@@ -1,0 +1,151 @@
+"""Models that copy: the mixture, its loss against the written-out one, coverage, arguments."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny_models import COPYING, TINY, random_source, random_target, tiny_model
+
+from attention_zoo.zoo.catalog import MODELS, build
+from attention_zoo.zoo.losses import SmoothedCrossEntropy
+from attention_zoo.zoo.recurrent import RecurrentSeq2Seq
+from attention_zoo.zoo.transformer import TransformerSeq2Seq
+
+V = 12
+
+
+@pytest.fixture(scope="module")
+def data():
+    source = random_source(1, [5, 1, 3], V, padding=1)
+    target, labels = random_target(2, [3, 4, 1], V)
+    labels[0, 0] = source[0, 0]  # copied, and also at another place
+    source[0, 2] = source[0, 0]
+    target[0, 1] = labels[0, 0]
+    return {"source": source, "target": target}, labels
+
+
+def attention_by_steps(model, inputs):
+    memory = model.encode(tf.constant(inputs["source"]))
+    state, attention = model.start(memory), []
+    for t in range(inputs["target"].shape[1]):
+        _, state, scores = model.step(inputs["target"][:, t : t + 1], state, memory)
+        attention.append(scores.numpy()[:, 0])
+    return np.stack(attention, axis=1)  # (B, T, S)
+
+
+def expected_losses(labels, log_p, smoothing):
+    """Smoothed and plain loss (B, T) with the target distribution written out."""
+    targets = (1 - smoothing) * np.eye(V)[labels] + smoothing / V
+    return -(targets * log_p).sum(-1), -(np.eye(V)[labels] * log_p).sum(-1)
+
+
+@pytest.mark.parametrize("kind", COPYING)
+def test_logits_are_the_logarithm_of_the_mixture(kind, data):
+    inputs, _ = data
+    model = tiny_model(kind, V, seed=5)
+    probabilities = np.exp(model(inputs).numpy())
+    np.testing.assert_allclose(probabilities.sum(-1), 1.0, atol=1e-5)
+    written = tf.nn.softmax(model.logits(model.hidden(inputs))).numpy()
+    p_gen = model.p_gen(inputs).numpy()[..., None]
+    assert p_gen.std() > 0.02
+    expected = p_gen * written
+    attention = attention_by_steps(model, inputs)
+    for b, t, s in np.ndindex(attention.shape):
+        expected[b, t, inputs["source"][b, s]] += (1 - p_gen[b, t, 0]) * attention[b, t, s]
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("static_shapes", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("kind", COPYING)
+def test_loss_is_that_of_the_mixture(kind, smoothing, static_shapes, data):
+    inputs, labels = data
+    model = tiny_model(kind, V, seed=5)
+    model.loss = SmoothedCrossEntropy(smoothing)
+    model.static_shapes = static_shapes
+    expected = expected_losses(labels, model(inputs).numpy(), smoothing)
+    for one, other in zip(model.token_losses(inputs, labels, False), expected, strict=True):
+        other = (other * (labels != 0)).ravel() if static_shapes else other[labels != 0]
+        np.testing.assert_allclose(one, other, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", COPYING)
+def test_gradients_of_the_loss_are_those_of_the_mixture(kind, data):
+    inputs, labels = data
+    model = tiny_model(kind, V, seed=5)
+    model.loss = SmoothedCrossEntropy(0.2)
+    weights = model.trainable_variables
+    with tf.GradientTape(persistent=True) as tape:
+        short = tf.reduce_mean(model.token_losses(inputs, labels, False)[0])
+        long = model.loss(labels, model(inputs))
+    np.testing.assert_allclose(short, long, rtol=1e-5)
+    values = [weight.value for weight in weights]
+    for weight, *pair in zip(
+        weights, tape.gradient(short, values), tape.gradient(long, values), strict=True
+    ):
+        one, other = (tf.convert_to_tensor(gradient) for gradient in pair)
+        np.testing.assert_allclose(one, other, atol=2e-6, err_msg=weight.path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("pointer", {}),
+        ("pointer", {"copying": False}),
+        ("copying-transformer", {"coverage": True}),
+        ("transformer", {"coverage": True}),
+    ],
+)
+def test_coverage_loss_is_added_from_its_step_on(kind, options, data):
+    inputs, labels = data
+    options = {"coverage_weight": 2.0, "coverage_start": 3, **options}
+    model = tiny_model(kind, V, seed=5, **options)
+    model.compile(keras.optimizers.SGD(), loss=SmoothedCrossEntropy(0.1))
+    before, plain = model.token_losses(inputs, labels, True)
+    np.testing.assert_allclose(before, model.token_losses(inputs, labels, False)[0], rtol=1e-5)
+    model.optimizer.iterations.assign(3)
+    after, same = model.token_losses(inputs, labels, True)
+    np.testing.assert_array_equal(plain, same)
+    attention = attention_by_steps(model, inputs)
+    covered = np.cumsum(attention, axis=1) - attention
+    expected = 2 * np.minimum(attention, covered).sum(-1)[labels != 0]
+    assert expected.max() > 0.5
+    np.testing.assert_allclose(after - before, expected, atol=1e-5)
+    np.testing.assert_allclose(model.token_losses(inputs, labels, False)[0], before, rtol=1e-5)
+
+
+def test_r_drop_is_refused(data):
+    model = tiny_model("pointer", V)
+    model.loss = SmoothedCrossEntropy(r_drop=1.0)
+    with pytest.raises(ValueError, match=r"leave out r_drop.*Received: r_drop=1.0"):
+        model.token_losses(*data, training=True)
+
+
+def test_the_catalog_has_the_model_of_the_paper():
+    model = build("pointer-generator", 20, **TINY)
+    assert model.pointer is not None
+    assert model.cell.has_coverage
+    assert MODELS["pointer-generator"].training["replace_unknown"]
+    names = {weight.path.split("/", 1)[1] for weight in model.weights}
+    plain = build("rnn-bahdanau", 20, **TINY)
+    assert names - {weight.path.split("/", 1)[1] for weight in plain.weights} == {
+        "pointer/kernel",
+        "pointer/bias",
+        "decoder/attention/coverage_kernel",
+    }
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "received"),
+    [
+        (RecurrentSeq2Seq, {"attention": "none", "copying": True}, "attention='none'"),
+        (RecurrentSeq2Seq, {"attention": "luong", "coverage": True}, "attention='luong'"),
+        (RecurrentSeq2Seq, {"copying": "yes"}, "copying='yes'"),
+        (TransformerSeq2Seq, {"coverage": 1}, "coverage=1"),
+        (TransformerSeq2Seq, {"coverage": True, "coverage_weight": -1.0}, "coverage_weight=-1.0"),
+        (TransformerSeq2Seq, {"coverage_start": -5}, "coverage_start=-5"),
+    ],
+)
+def test_impossible_arguments_are_refused(family, options, received):
+    with pytest.raises(ValueError, match=f"Received: .*{received}"):
+        family(vocab_size=20, **options)

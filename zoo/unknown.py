@@ -1,0 +1,113 @@
+"""Unknown pieces of a source that keep their own text, to be written as they are.
+
+The tokenizer has one id for everything that it has no piece for. Here each unknown piece of a
+source has a negative id of its own in place of it: -1 is the first piece that a `SurfaceReader`
+met, -2 the second, over all rows of a batch. A model reads all of them as the unknown subword;
+where it writes the unknown subword, the piece it attended to most is written.
+
+Shapes: B batch, S source length, T target length, N hypotheses, K unknown pieces.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from .tokenizer import END_ID, UNKNOWN_ID, WHITE_SPACE_MARK, SubwordTokenizer
+
+
+class SurfaceReader:
+    """Tokenizes texts in the graph and remembers the text of each unknown piece.
+
+    SentencePiece makes one unknown piece of a run of characters that it does not know. Its text is
+    that of the source before normalisation: of a character that NFKC replaces by several, of which
+    not all are unknown, one piece has the character and the others have nothing.
+
+    Args:
+        tokenizer: has the pieces that are known.
+
+    Example:
+
+    >>> reader = SurfaceReader(tokenizer)
+    >>> ids = reader.tokenize(tf.constant(["Frau 龘 lacht"]))     # ragged, -1 for the unknown piece
+    >>> reader.surfaces()                                       # ["龘"]
+    """
+
+    def __init__(self, tokenizer: SubwordTokenizer):
+        self._tokenizer = tokenizer.graph_tokenizer
+        self._surfaces = [tf.constant([], tf.string)]
+
+    def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """Ids of texts (B,), ragged (B, None), negative for unknown pieces."""
+        ids, starts, ends = self._tokenizer.tokenize_with_offsets(texts)
+        places = tf.where(ids.values == UNKNOWN_ID)[:, 0]
+        first = tf.gather(starts.values, places)
+        surfaces = tf.strings.substr(
+            tf.gather(texts, tf.gather(ids.value_rowids(), places)),
+            first,
+            tf.gather(ends.values, places) - first,
+        )
+        met = sum(tf.size(earlier) for earlier in self._surfaces)
+        numbers = -1 - met - tf.range(tf.size(surfaces))
+        self._surfaces.append(surfaces)
+        return ids.with_values(tf.tensor_scatter_nd_update(ids.values, places[:, None], numbers))
+
+    def surfaces(self) -> tf.Tensor:
+        """The text of each unknown piece met so far, (K,)."""
+        return tf.concat(self._surfaces, axis=0)
+
+
+def known_ids(ids: tf.Tensor) -> tf.Tensor:
+    """Ids as a model reads them: the unknown subword for all unknown pieces."""
+    return tf.where(ids < 0, UNKNOWN_ID, ids)
+
+
+def has_unknown(source: tf.Tensor) -> tf.Tensor:
+    """Whether a source (B, S) has a piece that may be written for the unknown subword: (B,)."""
+    return tf.reduce_any(source < 0, axis=1)
+
+
+def name_unknown(tokens: tf.Tensor, attention: tf.Tensor, source: tf.Tensor) -> tf.Tensor:
+    """The unknown piece that was attended to most, for each unknown subword.
+
+    Args:
+        tokens: (B, N), what was written at a step.
+        attention: (B, N, S), with which it was written.
+        source: (B, S), with negative ids; a row without them keeps its unknown subwords.
+    """
+    is_unknown = (source < 0)[:, None]
+    weights = tf.where(is_unknown, tf.cast(attention, tf.float32), -1.0)
+    pieces = tf.gather(source, tf.argmax(weights, axis=-1, output_type=tf.int32), batch_dims=1)
+    return tf.where((tokens == UNKNOWN_ID) & (pieces < 0), pieces, tokens)
+
+
+def pieces_tensor(
+    tokenizer: SubwordTokenizer, ids: tf.Tensor, surfaces: tf.Tensor | None
+) -> tf.Tensor:
+    """The piece of each id, of the shape of `ids`; unknown ones by their text. Padding gives ""."""
+    pieces = tokenizer.pieces_tensor(known_ids(ids))
+    if surfaces is None:
+        return pieces
+    named = _surfaces_of(ids, surfaces)
+    return tf.where((ids < 0) & (named != ""), named, pieces)
+
+
+def decode_tensor(
+    tokenizer: SubwordTokenizer, ids: tf.Tensor, surfaces: tf.Tensor | None
+) -> tf.Tensor:
+    """Texts (B,) of ids (B, T) up to their ends, unknown pieces (K,) as the source has them."""
+    texts = tokenizer.decode_tensor(known_ids(ids))
+    if surfaces is None:
+        return texts
+    written = tf.cumsum(tf.cast(ids == END_ID, tf.int32), axis=1) == 0
+    is_control = tf.gather(tf.constant(tokenizer.control_mask()), known_ids(ids))
+    pieces = tokenizer.pieces_tensor(known_ids(ids))
+    pieces = tf.strings.regex_replace(pieces, WHITE_SPACE_MARK, " ")
+    pieces = tf.where(ids < 0, _surfaces_of(ids, surfaces), pieces)
+    pieces = tf.where(written & ~is_control, pieces, "")
+    named = tf.strings.regex_replace(tf.strings.reduce_join(pieces, axis=1), "^ +", "")
+    return tf.where(tf.reduce_any(written & (ids < 0), axis=1), named, texts)
+
+
+def _surfaces_of(ids: tf.Tensor, surfaces: tf.Tensor) -> tf.Tensor:
+    # One more, so that there is something to gather from where nothing is unknown.
+    return tf.gather(tf.concat([surfaces, [""]], axis=0), tf.maximum(-1 - ids, 0))
