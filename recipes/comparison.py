@@ -306,11 +306,16 @@ def decoding_latency(model: TextToText, sources: Sequence[Source], count: int) -
 
 
 def source_lengths(corpus: PairCorpus, config: RunConfig) -> tuple[str, np.ndarray]:
-    """What the length of a source is counted in, and those of all rows, int (N,)."""
-    to_text = task(config.task).source_format.to_text
-    texts = [to_text(source) for source in corpus.sources]
-    unit = "characters" if mostly_unspaced(texts) else "words"
-    return unit, np.array([len(words(text)) for text in texts])
+    """What the length of a source is counted in, and those of all rows, int (N,).
+
+    Of a source with several inputs, such as a context and a question, all texts count.
+    """
+    inputs = task(config.task).source_format
+    columns = inputs.columns(corpus.sources)
+    texts = [columns[item.name] for item in inputs.inputs if item.kind != "length"]
+    rows = list(zip(*texts, strict=True))
+    unit = "characters" if mostly_unspaced([" ".join(row) for row in rows]) else "words"
+    return unit, np.array([sum(len(words(text)) for text in row) for row in rows])
 
 
 def sort_by_length(

@@ -20,11 +20,13 @@ from attention_zoo.recipes.comparison import (
     Comparison,
     compare,
     sort_by_length,
+    source_lengths,
 )
 from attention_zoo.recipes.comparison_plots import DARK, encode, plot_quality_by_length
 from attention_zoo.recipes.comparison_report import to_html, to_markdown, write_report
-from attention_zoo.recipes.config import ConfigError
+from attention_zoo.recipes.config import ConfigError, RunConfig
 from attention_zoo.recipes.metrics import translation_scores
+from attention_zoo.recipes.pair_files import PairCorpus
 from attention_zoo.recipes.row_scores import perplexity_rows
 from attention_zoo.recipes.run import Run
 
@@ -143,6 +145,22 @@ def test_buckets_by_length():
     assert all(a.high < b.low for a, b in itertools.pairwise(buckets))
     with pytest.raises(ConfigError, match="rise"):
         sort_by_length(lengths, [10, 5])
+
+
+@pytest.mark.parametrize(
+    ("task", "sources", "unit", "lengths"),
+    [
+        ("translation", ["a b  c", " two words "], "words", [3, 2]),
+        ("translation", ["两只 dogs。", "狗"], "characters", [3, 1]),
+        ("question-answering", [{"context": "a b c", "question": "d e?"}], "words", [5]),
+        ("summarization", [{"text": "a b", "length": 9}], "words", [2]),
+        ("dialogue", [{"history": "a b\nc", "text": "d"}, "e"], "words", [4, 1]),
+    ],
+)
+def test_lengths_of_sources(task, sources, unit, lengths):
+    corpus = PairCorpus(sources, [""] * len(sources), "test")
+    found = source_lengths(corpus, RunConfig(task))
+    assert (found[0], found[1].tolist()) == (unit, lengths)
 
 
 # Runs
