@@ -63,7 +63,11 @@ def heat_map(explanation: Explanation, max_tokens: int = 80) -> Figure:
     target = token_labels(explanation.target_tokens)[:max_tokens]
     attention = explanation.attention[: len(target), : len(source)]  # [T, S]
     if explanation.p_gen is not None:
-        target, attention = _with_copying(explanation, target, attention)
+        labels = [shorten(label, LABEL_COLUMNS - 5) for label in target]
+        shares = explanation.p_gen.tolist()
+        target = [f"{label} {share:.0%}" for label, share in zip(labels, shares, strict=False)]
+        target += ["", "coverage"]
+        attention = _with_coverage(attention, explanation.coverage)
     lines = _caption(explanation, max_tokens)
     families, missing = find_families("".join([*source, *target, *lines]))
     if missing:
@@ -91,17 +95,10 @@ def heat_map(explanation: Explanation, max_tokens: int = 80) -> Figure:
     return figure
 
 
-def _with_copying(
-    explanation: Explanation, target: list[str], attention: np.ndarray
-) -> tuple[list[str], np.ndarray]:
-    """Labels with the share that was written, and two more rows: an empty one, the coverage."""
-    labels = [
-        f"{shorten(label, LABEL_COLUMNS - 5)} {round(100 * float(share))}%"
-        for label, share in zip(target, explanation.p_gen, strict=False)
-    ]
-    empty = np.full((1, attention.shape[1]), np.nan)
-    coverage = explanation.coverage[None, : attention.shape[1]]
-    return [*labels, "", "coverage"], np.concatenate([attention, empty, coverage])
+def _with_coverage(attention: np.ndarray, coverage: np.ndarray) -> np.ndarray:
+    """Two rows more: an empty one, and what each source token got."""
+    length = attention.shape[1]
+    return np.concatenate([attention, np.full((1, length), np.nan), coverage[None, :length]])
 
 
 def draw_heat_map(
