@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import keras
-from keras import ops
 
 from .attention import Memory, positive_int
 from .qkv import QKVAttention
 from .self_attention import SelfAttention
+from .transformer_step import StepWeights, step, step_weights
 
 
 class _Block(keras.layers.Layer):
@@ -56,20 +56,20 @@ class _Block(keras.layers.Layer):
         return width // self.num_heads
 
     def _build_feed_forward(self, width: int) -> None:
-        self._expand = keras.layers.Dense(self.feedforward_dim, self.activation, name="expand")
-        self._contract = keras.layers.Dense(width, name="contract")
-        self._expand.build((None, width))
-        self._contract.build((None, self.feedforward_dim))
+        self.expand = keras.layers.Dense(self.feedforward_dim, self.activation, name="expand")
+        self.contract = keras.layers.Dense(width, name="contract")
+        self.expand.build((None, width))
+        self.contract.build((None, self.feedforward_dim))
 
     def _build_norms(self, width: int, names: tuple[str, ...]) -> None:
         for name in names:
             norm = keras.layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm")
             norm.build((None, width))
-            setattr(self, f"_{name}_norm", norm)
+            setattr(self, f"{name}_norm", norm)
 
     def _feed_forward(self, x, training):
-        hidden = self._activation_dropout(self._expand(x), training=training)
-        return self._contract(hidden)
+        hidden = self._activation_dropout(self.expand(x), training=training)
+        return self.contract(hidden)
 
     def _residual(self, x, norm, sublayer, training):
         """`x` plus what the sublayer makes of it; the sublayer's other results beside it."""
@@ -136,8 +136,8 @@ class TransformerEncoderBlock(_Block):
         def feed_forward(x):
             return (self._feed_forward(x, training),)
 
-        x, *weights = self._residual(inputs, self._attention_norm, attend, training)
-        (x,) = self._residual(x, self._feed_forward_norm, feed_forward, training)
+        x, *weights = self._residual(inputs, self.attention_norm, attend, training)
+        (x,) = self._residual(x, self.feed_forward_norm, feed_forward, training)
         return (x, *weights) if return_attention_scores else x
 
     def compute_output_shape(self, inputs_shape):
@@ -200,36 +200,31 @@ class TransformerDecoderBlock(_Block):
                 self.self_attention, x, return_attention_scores, training=training
             )
 
-        x, *own_weights = self._residual(inputs, self._attention_norm, attend, training)
+        x, *own_weights = self._residual(inputs, self.attention_norm, attend, training)
         x, weights = self._attend_and_feed(x, memory, training)
         return x, weights, *own_weights
 
-    def initial_cache(self, batch_size, max_length=None) -> Memory:
-        """A cache for `batch_size` sequences; see `SelfAttention.initial_cache`."""
-        return self.self_attention.initial_cache(batch_size, max_length)
+    def initial_cache(self, batch_size) -> Memory:
+        """An empty cache for `batch_size` sequences, which grows with the steps."""
+        return self.self_attention.initial_cache(batch_size)
 
-    def step(self, inputs, cache: Memory, memory: Memory, index=None):
-        """One step of the N hypotheses of each source.
+    def step_weights(self) -> StepWeights:
+        """The weights of a step, to be read once outside of a loop."""
+        return step_weights(self)
+
+    def step(self, inputs, cache: Memory, memory: Memory, weights: StepWeights | None = None):
+        """One step of the N hypotheses of each source, without dropout.
 
         Args:
             inputs: (B, N, D), the new position of each hypothesis.
             cache: of B N sequences, hypotheses of one source side by side.
             memory: of B sources.
-            index: how many steps came before; `None` for a cache that grows.
+            weights: what `step_weights()` returned, to read it once for many steps.
 
         Returns:
             (B, N, D), the weights over the source (B, H, N, S), and the cache for the next step.
         """
-        shape = ops.shape(inputs)
-
-        def attend(x):
-            rows = ops.reshape(x, (-1, 1, x.shape[-1]))  # (B*N, 1, D)
-            outputs, _, new = self.self_attention.step(rows, cache, index)
-            return ops.reshape(outputs, shape), new
-
-        x, cache = self._residual(inputs, self._attention_norm, attend, training=False)
-        x, weights = self._attend_and_feed(x, memory, training=False)
-        return x, weights, cache
+        return step(self, weights or self.step_weights(), inputs, cache, memory)
 
     def _attend_and_feed(self, x, memory: Memory, training):
         def attend(x):
@@ -238,8 +233,8 @@ class TransformerDecoderBlock(_Block):
         def feed_forward(x):
             return (self._feed_forward(x, training),)
 
-        x, weights = self._residual(x, self._cross_attention_norm, attend, training)
-        (x,) = self._residual(x, self._feed_forward_norm, feed_forward, training)
+        x, weights = self._residual(x, self.cross_attention_norm, attend, training)
+        (x,) = self._residual(x, self.feed_forward_norm, feed_forward, training)
         return x, weights
 
 

@@ -50,7 +50,8 @@ class Seq2SeqModel(keras.Model):
       values, the mask of the source. It is never tiled or reordered: the N beams of a sentence
       are N queries of the same memory.
     - `start(memory, num_beams, max_steps) -> state`: a nest of tensors, for at most so many steps.
-    - `step(token_ids (B, N), state, memory) -> logits (B, N, V), state, scores (B, N, S)`.
+    - `step_weights() -> weights`: what a step reads of the variables, once for all steps.
+    - `step(token_ids (B, N), state, memory, weights) -> logits (B, N, V), state, scores (B, N, S)`.
     - `reorder(state, beams (B, N)) -> state`: the state of the beams chosen.
     - `select(memory, state, rows (R,)) -> memory, state`: those of some of the sentences.
 
@@ -81,9 +82,14 @@ class Seq2SeqModel(keras.Model):
     def start(self, memory: Nest, num_beams: int = 1, max_steps: tf.Tensor | None = None) -> Nest:
         raise NotImplementedError
 
+    def step_weights(self) -> Nest:
+        """The weights as `step` uses them, to be made outside of a loop; nothing by default."""
+        return ()
+
     def step(
-        self, token_ids: tf.Tensor, state: Nest, memory: Nest
+        self, token_ids: tf.Tensor, state: Nest, memory: Nest, weights: Nest | None = None
     ) -> tuple[tf.Tensor, Nest, tf.Tensor]:
+        """One step of every hypothesis; without `weights` it makes them itself."""
         raise NotImplementedError
 
     def hidden(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
@@ -103,10 +109,11 @@ class Seq2SeqModel(keras.Model):
 
     def logits(self, hidden: tf.Tensor) -> tf.Tensor:
         """Logits (..., V) of hidden states (..., D)."""
-        kernel, bias = self.vocabulary_weights()
-        return tf.matmul(hidden, tf.cast(kernel, hidden.dtype), transpose_b=True) + tf.cast(
-            bias, hidden.dtype
-        )
+        kernel, bias = (tf.cast(x, hidden.dtype) for x in self.vocabulary_weights())
+        # One product of all rows: a batched one would go through the kernel for each sentence.
+        rows = tf.reshape(hidden, (-1, hidden.shape[-1]))
+        logits = tf.matmul(rows, kernel, transpose_b=True) + bias
+        return tf.reshape(logits, tf.concat([tf.shape(hidden)[:-1], kernel.shape[:1]], axis=0))
 
     def call(self, inputs, training=False):
         return self.logits(self.hidden(inputs, training=training))

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 from ..layers import BahdanauAttention, CoverageAttention, LuongAttention, QKVAttention
 from ..layers.masks import softmax_dtype
-from ..layers.recurrent import AttentionGRUCell
+from ..layers.product import Product
+from ..layers.recurrent import AttentionGRUCell, StepWeights
 from .copying import CopyingSeq2Seq, Decoded
 from .model import Nest, check_arguments
 from .tokenizer import PAD_ID
@@ -32,6 +33,18 @@ class RecurrentMemory(NamedTuple):
     start: tf.Tensor
     mask: tf.Tensor
     copies: Nest = ()
+
+
+class RecurrentWeights(NamedTuple):
+    """What a step reads of the variables.
+
+    Attributes:
+        cell: of the decoder's cell.
+        vocabulary: from what was read out to logits.
+    """
+
+    cell: StepWeights
+    vocabulary: Product
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -212,14 +225,19 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
         start = tf.repeat(memory.start[:, None], num_beams, axis=1)
         return self.cell.initial_states(start, memory.attended)
 
-    def step(self, token_ids, state, memory):
+    def step_weights(self):
+        kernel, bias = (tf.cast(x, self.compute_dtype) for x in self.vocabulary_weights())
+        return RecurrentWeights(self.cell.step_weights(), Product(tf.transpose(kernel), bias))
+
+    def step(self, token_ids, state, memory, weights=None):
+        weights = weights or self.step_weights()
         embedded = self.embedding(token_ids)
         given = self.cell.input_projection(embedded)
-        output, state, scores = self.cell(given, state, memory.attended)
+        output, state, scores = self.cell(given, state, memory.attended, weights.cell)
         if scores is None:
             scores = tf.zeros((*tf.unstack(tf.shape(token_ids)), tf.shape(memory.mask)[1]))
         features = tf.concat([output, embedded], axis=-1)
-        logits = self.logits(self._read_out(output, features))
+        logits = weights.vocabulary.of_rows(self._read_out(output, features))
         return self.mixed(logits, features, scores, memory.copies), state, scores
 
     def decoded(self, inputs, training=False):

@@ -9,7 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from ..layers.attention import Memory
+from ..layers.product import Product
 from ..layers.transformer import TransformerDecoderBlock, TransformerEncoderBlock
+from ..layers.transformer_step import StepWeights
 from .attention_maps import AttentionMaps
 from .copying import CopyingSeq2Seq, Decoded
 from .model import Nest, check_arguments
@@ -36,10 +38,24 @@ class TransformerState(NamedTuple):
     Attributes:
         caches: keys and values of what was written, for each block, with B N rows; they grow.
         index: how many steps were made.
+        positions: what is added to the embeddings, of each step to come, (max_steps, D).
     """
 
     caches: tuple[Nest, ...]
     index: tf.Tensor
+    positions: tf.Tensor
+
+
+class TransformerWeights(NamedTuple):
+    """What a step reads of the variables.
+
+    Attributes:
+        blocks: of each block of the decoder.
+        vocabulary: from the last hidden state to logits.
+    """
+
+    blocks: tuple[StepWeights, ...]
+    vocabulary: Product
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -194,21 +210,31 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
     def start(self, memory, num_beams=1, max_steps=None):
         rows = tf.shape(memory.mask)[0] * num_beams
         caches = tuple(block.initial_cache(rows)[:2] for block in self.decoder_blocks)
-        return TransformerState(caches, tf.constant(0))
+        steps = self.config["max_length"] if max_steps is None else max_steps
+        return TransformerState(caches, tf.constant(0), self._positions(tf.range(steps)))
 
-    def step(self, token_ids, state, memory):
-        embedded = x = self._embed(token_ids, state.index[None], training=False)
+    def step_weights(self):
+        blocks = tuple(block.step_weights() for block in self.decoder_blocks)
+        kernel, bias = (tf.cast(x, self.compute_dtype) for x in self.vocabulary_weights())
+        return TransformerWeights(blocks, Product(tf.transpose(kernel), bias))
+
+    def step(self, token_ids, state, memory, weights=None):
+        weights = weights or self.step_weights()
+        embedded = x = self._embedded(token_ids) + state.positions[state.index]
         caches = []
-        for block, cache, source in zip(
-            self.decoder_blocks, state.caches, memory.blocks, strict=True
+        for block, cache, source, block_weights in zip(
+            self.decoder_blocks, state.caches, memory.blocks, weights.blocks, strict=True
         ):
-            x, weights, cache = block.step(x, Memory(cache[0], cache[1], None), source)
+            x, scores, cache = block.step(x, Memory(*cache), source, block_weights)
             caches.append(cache[:2])
         hidden = self._normalized(x, 1)
-        attention = self._one_attention(weights)
-        features = tf.concat([hidden, embedded], axis=-1)
-        logits = self.mixed(self.logits(hidden), features, attention, memory.copies)
-        return logits, TransformerState(tuple(caches), state.index + 1), attention
+        attention = self._one_attention(scores)
+        logits = weights.vocabulary.of_rows(hidden)
+        if self.pointer is not None:
+            features = tf.concat([hidden, embedded], axis=-1)
+            logits = self.mixed(logits, features, attention, memory.copies)
+        state = state._replace(caches=tuple(caches), index=state.index + 1)
+        return logits, state, attention
 
     def reorder(self, state, beams):
         first = tf.range(tf.shape(beams)[0])[:, None] * beams.shape[1]
@@ -260,12 +286,19 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
 
     def _embed(self, ids, positions, training):
         """Embeddings of (B, T) ids at positions (T,), scaled to the size of the positions."""
-        embedded = self.embedding(ids) * self.config["width"] ** 0.5
+        return self.dropout(self._embedded(ids) + self._positions(positions), training=training)
+
+    def _embedded(self, ids):
+        """Not by the layer, which would look for ids that count from the end."""
+        table = tf.cast(tf.convert_to_tensor(self.embedding.embeddings), self.compute_dtype)
+        return tf.gather(table, ids) * self.config["width"] ** 0.5
+
+    def _positions(self, positions):
         if self.config["positions"] == "learned":
             added = tf.gather(tf.convert_to_tensor(self.position_embedding), positions)
         else:
             added = sinusoids(positions, self.config["width"])
-        return self.dropout(embedded + tf.cast(added, embedded.dtype), training=training)
+        return tf.cast(added, self.compute_dtype)
 
     def _normalized(self, x, side):
         return self.norms[side](x) if self.config["norm_first"] else x

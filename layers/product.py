@@ -1,0 +1,37 @@
+"""A matrix product with weights that were read once for many of them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+
+class Product(NamedTuple):
+    """A matrix product with what is added to it: kernel (D, D'), bias (D',)."""
+
+    kernel: Any
+    bias: Any
+
+    def __call__(self, rows):
+        return ops.add(ops.matmul(rows, self.kernel), self.bias)
+
+    def of_rows(self, inputs):
+        """Of inputs (B, N, D) as one product of all rows: (B, N, D')."""
+        outputs = self(ops.reshape(inputs, (-1, inputs.shape[-1])))
+        return ops.reshape(outputs, (-1, ops.shape(inputs)[1], outputs.shape[-1]))
+
+    def after(self, norm: keras.layers.LayerNormalization) -> Product:
+        """The product of what is normalised: scale and shift of the norm are put into it."""
+        scale, shift = as_type_of(self.kernel, norm.gamma, norm.beta)
+        bias = ops.add(ops.matmul(ops.expand_dims(shift, 0), self.kernel)[0], self.bias)
+        return Product(ops.multiply(ops.expand_dims(scale, 1), self.kernel), bias)
+
+    def scaled(self, factor) -> Product:
+        return Product(ops.multiply(self.kernel, factor), ops.multiply(self.bias, factor))
+
+
+def as_type_of(like, *variables):
+    """The variables as tensors of the type of another tensor."""
+    return tuple(ops.cast(variable, like.dtype) for variable in variables)
