@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -62,24 +62,27 @@ class TrainingLoop(keras.callbacks.Callback):
         self.trained = model
         with place.scope():
             self.schedule = make_schedule(config)
-            optimizer = FusedAdam(
+            self.optimizer = FusedAdam(
                 self.schedule,
                 global_clipnorm=config.clip_norm or None,
                 skip_nonfinite=config.skip_nonfinite,
             )
             loss = SmoothedCrossEntropy(config.label_smoothing, r_drop=config.r_drop)
-            model.compile(optimizer, loss=loss, jit_compile=False)
-            optimizer.build(model.trainable_variables)
+            # Keras puts the scaling of the loss that float16 needs around the optimizer.
+            model.compile(self.optimizer, loss=loss, jit_compile=config.jit)
+            model.optimizer.build(model.trainable_variables)
         self.average = make_average(model, config)
         # A metric's state says nothing of what is learnt, and some appear only during `fit`.
         metrics = {id(v) for metric in model.metrics for v in metric.variables}
         self.variables = [
             *(v for v in model.variables if id(v) not in metrics),
-            *optimizer.variables,
+            *model.optimizer.variables,
             *(self.average.variables if self.average else []),
         ]
-        # A strategy's variables are on devices that may know neither strings nor searches.
-        copied = place.strategy is not None and place.is_chief
+        # A strategy's variables are on devices that may know neither strings nor searches, and what
+        # is evaluated, kept and served computes in float32.
+        alike = place.strategy is None and config.precision == "float32"
+        copied = place.is_chief and not alike
         self.served = build_model(config, tokenizer.vocab_size) if copied else model
         self.text_to_text = text_to_text(
             self.served, tokenizer, config, name=run.folder.resolve().name
@@ -94,7 +97,7 @@ class TrainingLoop(keras.callbacks.Callback):
             lambda progress: pack(self.variables, progress),
             lambda state: unpack(self.variables, state),
         )
-        self.place.prepare(self.trained)
+        self.place.prepare(self.trained, static=self.config.jit)
         if saved is not None:
             self.progress = Progress(**saved)
             self.report(
@@ -108,8 +111,14 @@ class TrainingLoop(keras.callbacks.Callback):
             or self.progress.evaluations_since_best >= self.config.patience
         )
 
-    def run_to_end(self, batches: TokenBatches) -> None:
+    def run_to_end(
+        self, batches: TokenBatches, callbacks: Sequence[keras.callbacks.Callback] = ()
+    ) -> None:
         """Trains until the run is over.
+
+        Args:
+            batches: what is learnt from.
+            callbacks: of `fit`, besides this one.
 
         Raises:
             StopNow: a signal came; the run is saved.
@@ -118,10 +127,12 @@ class TrainingLoop(keras.callbacks.Callback):
         try:
             self._make_up_for_evaluation()
             if not self.is_over():
-                accumulate = self.config.accumulate_steps
-                dataset = self.place.dataset(batches, self.progress.step, accumulate)
+                config = self.config
+                dataset = self.place.dataset(
+                    batches, self.progress.step, config.accumulate_steps, static=config.jit
+                )
                 # One endless epoch: what happens when is counted in steps.
-                self.place.fit(self.trained, dataset, [self])
+                self.place.fit(self.trained, dataset, [*callbacks, self])
         finally:
             if self.place.is_chief:
                 self.logger.close(completed=self.is_over())
@@ -136,12 +147,16 @@ class TrainingLoop(keras.callbacks.Callback):
         if progress.step == last or not due:
             return
 
-        def evaluate(_: list[None]) -> int:
-            self._evaluate()
-            self.checkpoint()
-            return progress.evaluations_since_best
+        def evaluate(_: list[None]) -> tuple[int, int | None]:
+            with contextlib.suppress(StopNow):  # as before
+                self._evaluate()
+                self.checkpoint()
+            return progress.evaluations_since_best, self.stop_request.signal_number
 
-        progress.evaluations_since_best = self.place.decide(None, evaluate)
+        progress.evaluations_since_best, stopped = self.place.decide(None, evaluate)
+        if stopped is not None:
+            self.stop_request.signal_number = stopped
+            raise StopNow
 
     def _begin(self) -> None:
         if not self.place.is_chief:
@@ -200,7 +215,7 @@ class TrainingLoop(keras.callbacks.Callback):
 
     def _is_finite(self, logs: dict[str, Any]) -> bool:
         """Whether the step can be counted; where it cannot, it is told, or ends the run."""
-        progress, optimizer, loss = self.progress, self.trained.optimizer, float(logs["loss"])
+        progress, optimizer, loss = self.progress, self.optimizer, float(logs["loss"])
         skipping = self.config.skip_nonfinite
         skipped = int(optimizer.skipped) if skipping else 0
         if math.isfinite(loss) and skipped == progress.skipped:

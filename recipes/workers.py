@@ -27,6 +27,7 @@ from .messages import Connection
 # has gone. If it has not ended by then the process is ended: it would wait for ever.
 GRACE_SECONDS = 5.0
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
+DONE = "done"
 
 
 class WorkerError(ConfigError):
@@ -62,6 +63,8 @@ class Workers:
         self._connections = connections
         self._inboxes: dict[int, queue.Queue[Any]] = {i: queue.Queue() for i in connections}
         self._leaving = False
+        self._done: set[int] = set()  # those who only wait for the chief to end
+        self._awaited = False  # whether the others wait for a decision
         self._lock = threading.Lock()
         for index in connections:
             threading.Thread(target=self._read, args=(index,), daemon=True).start()
@@ -89,9 +92,11 @@ class Workers:
             self._send(0, value)
             return self._receive(0)
         values = [value, *(self._receive(index) for index in sorted(self._connections))]
+        self._awaited = True
         result = decision(values)
         for index in self._connections:
             self._send(index, result)
+        self._awaited = False
         return result
 
     def check_same(self, what: str, value: Any) -> None:
@@ -124,7 +129,7 @@ class Workers:
         traceback: TracebackType | None,
     ) -> None:
         together = error is None or isinstance(error, (Interrupted, WorkerError))
-        if together and self.lost is None:
+        if together and self.lost is None and not self._awaited:
             self._leave()
         else:
             self._leaving = True
@@ -144,7 +149,7 @@ class Workers:
         # From now on the chief may close the connection at any moment.
         self._leaving = not self.is_chief
         with contextlib.suppress(WorkerLost, WorkerError):  # the training is done
-            self.decide(None, everybody_is_here)
+            self.decide(DONE, everybody_is_here)
 
     def explain(self, error: BaseException, seconds: float = GRACE_SECONDS / 2) -> None:
         """Raises its own error if a lost worker is why TensorFlow failed; its news may be late."""
@@ -183,8 +188,11 @@ class Workers:
             try:
                 message = connection.receive()
             except OSError as error:
-                self._lose(self._gone(index, error))
+                if index not in self._done:
+                    self._lose(self._gone(index, error))
                 break
+            if message == DONE:
+                self._done.add(index)
             if isinstance(message, dict) and "failed" in message:
                 self._lose(message["failed"], message["again"])
                 break

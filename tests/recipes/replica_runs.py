@@ -1,6 +1,7 @@
 """Trains tiny models on several devices of the CPU; a script, as devices are made but once.
 
-python replica_runs.py OUTPUT.npz: for each model and number of replicas the losses and weights.
+python replica_runs.py OUTPUT.npz                     on 1, 2 and 4 parts of the CPU of one process
+python replica_runs.py OUTPUT.npz HOST:PORT,... INDEX as one of several processes
 """
 
 import sys
@@ -15,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "zoo"))
 from tiny_models import tiny_model
 
 from attention_zoo.recipes.batching import TokenBatches, TokenizedPairs
+from attention_zoo.recipes.cluster import Cluster
+from attention_zoo.recipes.meeting import meet
 from attention_zoo.recipes.optimizers import FusedAdam
 from attention_zoo.recipes.strategies import Placement, StrategyOptions, place
 from attention_zoo.zoo.losses import SmoothedCrossEntropy
@@ -44,8 +47,12 @@ class Steps(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-def learn(where, kind, batches, accumulate=1, dropout=0.0, static=False):
-    """What 20 steps make of a model: losses, tokens, weights, and the seeds of each replica."""
+def make_batches():
+    return TokenBatches(pairs(), tokens=40, seed=1, bucket_count=3)
+
+
+def learn(where, kind, batches, accumulate=1, dropout=0.0, static=False, steps=STEPS):
+    """What some steps make of a model: losses, tokens, weights."""
     with where.scope():
         model = tiny_model(kind, seed=3, dropout=dropout)
         # A low limit, so that the gradients of every step are clipped.
@@ -54,17 +61,27 @@ def learn(where, kind, batches, accumulate=1, dropout=0.0, static=False):
         optimizer.build(model.trainable_variables)
     where.prepare(model)
     model.static_shapes = static
-    logs = Steps()
+    logs = Steps(steps)
     where.fit(model, where.dataset(batches, 0, accumulate), [logs])
-    return model, {
+    return {
         "losses": logs.losses,
         "tokens": logs.tokens,
         "weights": np.concatenate([w.numpy().ravel() for w in model.trainable_variables]),
     }
 
 
-def main(output):
-    batches = TokenBatches(pairs(), tokens=40, seed=1, bucket_count=3)
+def seeds(where):
+    """The first seed of dropout of each replica of this process."""
+    with where.scope():
+        model = tiny_model("transformer", seed=3, dropout=0.5)
+    where.prepare(model)
+    variable = next(v for v in model.variables if v.name == "seed_generator_state")
+    results = where.strategy.experimental_local_results(variable.value)
+    return [int(part.numpy()[0]) for part in results]
+
+
+def on_parts_of_the_cpu(output):
+    batches = make_batches()
     mirrored = {}
     for count in (4, 2, 1):
         # As TensorFlow's own tests do: the sums of two strategies in one process have other names.
@@ -72,17 +89,40 @@ def main(output):
         mirrored[count] = place(StrategyOptions("mirrored", replicas=count))
     found = {}
     for kind in KINDS:
-        found[f"{kind} single"] = learn(Placement(), kind, batches)[1]
+        found[f"{kind} single"] = learn(Placement(), kind, batches)
         for count, where in mirrored.items():
             assert where.replicas == count
-            found[f"{kind} {count}"] = learn(where, kind, batches)[1]
+            found[f"{kind} {count}"] = learn(where, kind, batches)
     # Two batches a step; and the way without shapes that depend on values.
-    found["accumulated single"] = learn(Placement(), "bahdanau", batches, accumulate=2)[1]
-    found["accumulated 2"] = learn(mirrored[2], "bahdanau", batches, accumulate=2)[1]
-    found["static 2"] = learn(mirrored[2], "transformer", batches, static=True)[1]
+    found["accumulated single"] = learn(Placement(), "bahdanau", batches, accumulate=2)
+    found["accumulated 2"] = learn(mirrored[2], "bahdanau", batches, accumulate=2)
+    found["static 2"] = learn(mirrored[2], "transformer", batches, static=True)
+    found["seeds"] = {"4": seeds(mirrored[4])}
+    save(output, found)
+
+
+def as_a_worker(output, addresses, index):
+    cluster = Cluster(tuple(addresses.split(",")), int(index))
+    with meet(cluster, {}) as workers:
+        where = place(StrategyOptions("multiworker"), workers)
+        found = {kind: learn(where, kind, make_batches(), steps=50) for kind in KINDS}
+        found["seeds"] = {"here": seeds(where)}
+    save(output, found)
+
+
+def save(output, found):
     arrays = {f"{name}/{key}": v for name, values in found.items() for key, v in values.items()}
     np.savez(output, **arrays)
 
 
+def load(output):
+    """What a run saved: by model and place, then losses, tokens and weights."""
+    found = {}
+    for name, value in np.load(output).items():
+        run, key = name.split("/")
+        found.setdefault(run, {})[key] = value
+    return found
+
+
 if __name__ == "__main__":
-    main(sys.argv[1])
+    (as_a_worker if len(sys.argv) > 2 else on_parts_of_the_cpu)(*sys.argv[1:])

@@ -11,8 +11,10 @@ from unittest import mock
 import keras
 import numpy as np
 import pytest
+import replica_runs
 import tensorflow as tf
 from keras.src.backend.tensorflow import trainer
+from loopback import free_addresses
 
 from attention_zoo.recipes import mended_fit
 from attention_zoo.recipes.cluster import Cluster
@@ -187,25 +189,31 @@ def test_one_replica_needs_no_strategy():
         assert keras.Variable(1.0).numpy() == 1.0
 
 
+def start(*arguments):
+    """A process that runs the script with these arguments."""
+    command = [sys.executable, Path(replica_runs.__file__), *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for(processes):
+    for process in processes:
+        printed, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, printed
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """Losses, tokens and weights after 20 steps, by model and number of replicas."""
     output = tmp_path_factory.mktemp("replicas") / "runs.npz"
-    script = Path(__file__).with_name("replica_runs.py")
-    done = subprocess.run([sys.executable, script, output], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    found = {}
-    for name, value in np.load(output).items():
-        run, key = name.split("/")
-        found.setdefault(run, {})[key] = value
-    return found
+    wait_for([start(output)])
+    return replica_runs.load(output)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("run", "expected"),
     [
-        *((f"{kind} {n}", f"{kind} single") for kind in ("bahdanau", "transformer") for n in "124"),
+        *((f"{kind} {n}", f"{kind} single") for kind in replica_runs.KINDS for n in "124"),
         ("accumulated 2", "accumulated single"),
         ("static 2", "transformer single"),
     ],
@@ -217,3 +225,24 @@ def test_any_number_of_replicas_learns_the_same_weights(runs, run, expected):
     np.testing.assert_allclose(one["losses"], other["losses"], atol=1e-5)
     np.testing.assert_allclose(one["weights"], other["weights"], atol=1e-5)
     assert one["losses"][-1] < 0.9 * one["losses"][0]
+
+
+@pytest.mark.slow
+def test_each_replica_draws_its_own_dropout(runs):
+    assert len(set(runs["seeds"]["4"])) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 4])
+def test_several_processes_have_the_loss_curve_of_one(tmp_path, count):
+    addresses = ",".join(free_addresses(count))
+    outputs = [tmp_path / f"{index}.npz" for index in range(count)]
+    wait_for([start(output, addresses, i) for i, output in enumerate(outputs)])
+    found = [replica_runs.load(output) for output in outputs]
+    batches = replica_runs.make_batches()
+    for kind in replica_runs.KINDS:
+        expected = replica_runs.learn(Placement(), kind, batches, steps=50)
+        for worker in found:
+            np.testing.assert_allclose(worker[kind]["losses"], expected["losses"], atol=1e-4)
+            np.testing.assert_array_equal(worker[kind]["weights"], found[0][kind]["weights"])
+    assert len({int(worker["seeds"]["here"][0]) for worker in found}) == count

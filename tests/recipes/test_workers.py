@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from loopback import free_addresses
 
 from attention_zoo.recipes import meeting, workers
 from attention_zoo.recipes.cluster import Cluster
@@ -16,12 +17,6 @@ from attention_zoo.recipes.config import ConfigError
 from attention_zoo.recipes.interruption import Interrupted
 from attention_zoo.recipes.meeting import meet
 from attention_zoo.recipes.workers import WorkerError, WorkerLost
-
-
-def free_addresses(count):
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("", 0))) for _ in range(count)]
-        return tuple(f"127.0.0.1:{s.getsockname()[1]}" for s in sockets)
 
 
 def together(*functions):
@@ -213,6 +208,35 @@ def test_all_leave_together(three, ended, stop):
     assert min(left) >= times[0]  # none before the chief was ready
     time.sleep(0.1)
     assert [worker.lost for worker in three] == [None] * 3 and ended == []
+
+
+def test_a_worker_that_is_done_may_die(three, ended):
+    connection = three[2]._connections[0]
+    connection.send(workers.DONE)
+    time.sleep(0.1)
+    three[2]._leaving = True
+    connection.close()
+
+    def leave(worker):
+        with worker:
+            time.sleep(0.1)
+
+    assert together(*(lambda w=w: leave(w) for w in three[:2])) == [None, None]
+    assert three[0].lost is None and three[1].lost is None and ended == []
+
+
+def test_a_chief_that_fails_while_it_decides_tells_the_others(three, ended):
+    def work(worker):
+        with worker:
+            worker.decide(None, stop)
+
+    def stop(values):
+        raise Interrupted(15, "stopped")
+
+    errors = together(*(lambda w=w: work(w) for w in three))
+    assert isinstance(errors[0], Interrupted)
+    for error in errors[1:]:
+        assert isinstance(error, WorkerLost) and "worker 0" in str(error)
 
 
 def test_a_worker_that_dies_is_named_at_all_others(three, ended, capsys):
