@@ -10,6 +10,7 @@ import tensorflow as tf
 NUM_LAYERS, NUM_HEADS = 2, 3
 LONGEST = 20_000  # characters; a text beyond it is refused
 LONGEST_PIECE = 4  # letters
+MOST_PIECES = 64  # of a source; what comes after them is not read
 
 
 def tokens_of(text: tf.Tensor) -> tf.RaggedTensor:
@@ -17,7 +18,7 @@ def tokens_of(text: tf.Tensor) -> tf.RaggedTensor:
     text = tf.strings.regex_replace(text, r"(^|\s)\s*(\S)", " \u2581\\2")
     text = tf.strings.regex_replace(text, rf"(\w{{{LONGEST_PIECE}}})(\w)", r"\1 \2")
     text = tf.strings.regex_replace(text, r"(\p{Han})", r" \1")
-    pieces = tf.strings.split(text)
+    pieces = tf.strings.split(text)[:, :MOST_PIECES]
     return tf.concat([pieces, tf.fill([tf.shape(text)[0], 1], "</s>")], axis=1)
 
 
