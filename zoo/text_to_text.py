@@ -252,19 +252,23 @@ class TextToText:
         return outputs
 
     def _score(self, target, **columns):
-        labels = self.tokenizer.encode_tensor(target)
-        start = tf.fill([tf.shape(labels)[0], 1], START_ID)
-        inputs = {
-            "source": self._source(columns),
-            "target": tf.concat([start, labels[:, :-1]], axis=1),
-        }
-        logits = tf.cast(self.model(inputs, training=False), tf.float32)
-        log_p = -tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-        counts = tf.cast(labels != PAD_ID, tf.int32)
-        return {
-            "score": tf.reduce_sum(log_p * tf.cast(counts, tf.float32), axis=1),
-            "tokens": tf.reduce_sum(counts, axis=1),
-        }
+        # The scopes are for people who look at the graph, as TensorBoard shows this one.
+        with tf.name_scope("source_subwords"):
+            source = self._source(columns)
+        with tf.name_scope("target_subwords"):
+            labels = self.tokenizer.encode_tensor(target)
+            start = tf.fill([tf.shape(labels)[0], 1], START_ID)
+            written = tf.concat([start, labels[:, :-1]], axis=1)
+        logits = self.model({"source": source, "target": written}, training=False)
+        with tf.name_scope("log_probability"):
+            log_p = -tf.nn.sparse_softmax_cross_entropy_with_logits(
+                labels, tf.cast(logits, tf.float32)
+            )
+            counts = tf.cast(labels != PAD_ID, tf.int32)
+            return {
+                "score": tf.reduce_sum(log_p * tf.cast(counts, tf.float32), axis=1),
+                "tokens": tf.reduce_sum(counts, axis=1),
+            }
 
     def _source(self, columns):
         composed = compose(self.tokenizer, self.source_format, columns, self.max_source_length)

@@ -134,10 +134,18 @@ def test_a_run_logs_health_at_every_evaluation(valid, trained):
     assert not any(name.startswith("attention") for name in history[0])
 
 
+def test_a_run_logs_the_scores_of_its_best_model(valid, trained):
+    scores = json.loads((trained[0] / "metrics.json").read_text())["valid"]
+    for name, score in scores.items():
+        (event,) = valid.Tensors(f"final/{name}")
+        np.testing.assert_allclose(make_ndarray(event.tensor_proto), score, rtol=1e-6)
+
+
 def test_a_run_shows_its_graph(valid):
     graph = valid.Graph()
     names = [node.name.split("/") for node in graph.node]
-    assert {"text", "target"} <= {name[0] for name in names}
+    scopes = {"source_subwords", "target_subwords", "log_probability"}
+    assert {"text", "target"} | scopes <= {name[0] for name in names}
     parts = {name[1].rstrip("_0123456789") for name in names if name[0].startswith("recurrent")}
     assert {"embedding", "encoder", "bridge", "readout"} <= parts
     assert graph.ByteSize() < 2**20
