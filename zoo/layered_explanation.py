@@ -195,8 +195,9 @@ class LayeredExplanation:
             "encoder": (own.text, own.text),
             "decoder": (own.target, own.target),
         }
+        p_gen = own.p_gen if kind == "cross" else None
         # Sums of rounded weights may be a little above 1.
-        return Explanation(*texts[kind], columns, rows, np.clip(weights, 0, 1), own.score)
+        return Explanation(*texts[kind], columns, rows, np.clip(weights, 0, 1), own.score, p_gen)
 
     def tokens(self, kind: str) -> tuple[list[str], list[str]]:
         """The tokens of the rows and of the columns of a kind of maps."""

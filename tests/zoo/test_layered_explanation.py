@@ -26,7 +26,8 @@ def random_maps(*shape, seed):
 def layered():
     t, s = len(TARGET), len(SOURCE)
     cross = random_maps(2, 3, t, s, seed=0)
-    own = Explanation(HOSTILE, HOSTILE[::-1], SOURCE, TARGET, cross[-1].mean(0), -0.5)
+    weights, p_gen = cross[-1].mean(0), np.linspace(0, 1, t)
+    own = Explanation(HOSTILE, HOSTILE[::-1], SOURCE, TARGET, weights, -0.5, p_gen)
     decoder = np.tril(random_maps(2, 3, t, t, seed=2))
     return LayeredExplanation(own, cross, random_maps(1, 3, s, s, seed=1), decoder)
 
@@ -51,6 +52,8 @@ def test_tokens_of_the_views(layered):
     assert decoder.target_tokens == TARGET
     assert decoder.source_tokens == ["<s>", *TARGET[:-1]]
     assert (encoder.text, decoder.text) == (HOSTILE, HOSTILE[::-1])
+    np.testing.assert_array_equal(cross.p_gen, layered.explanation.p_gen)
+    assert encoder.p_gen is decoder.p_gen is None
 
 
 def test_rollouts_up_to_a_layer(layered):
