@@ -19,7 +19,8 @@ from .comparison import Comparison
 DOTS_PER_INCH = 150
 SIZE = (7.2, 4.2)  # inches
 NAME_COLUMNS = 40  # longer names of runs end in an ellipsis
-SPREAD = 0.36  # of the runs around the place of a bucket, so that their intervals stay apart
+# Of the runs around the place of a bucket, so that their intervals stay apart: of two, and of all.
+STEP, SPREAD = 0.1, 0.5
 MARKERS = "osD^vPX*<>"
 
 
@@ -55,7 +56,8 @@ def plot_quality_by_length(comparison: Comparison, theme: Theme = LIGHT) -> Figu
     """
     figure, axes, properties = _figure(comparison, theme)
     places = np.arange(len(comparison.buckets))
-    offsets = np.linspace(-SPREAD / 2, SPREAD / 2, len(comparison.runs))
+    step = min(STEP, SPREAD / max(len(comparison.runs) - 1, 1))
+    offsets = step * (np.arange(len(comparison.runs)) - (len(comparison.runs) - 1) / 2)
     for number, run in enumerate(comparison.runs):
         values = np.array([[x.value, x.low, x.high] for x in run.by_length]).T
         # A value may lie outside of where 95% of its resamples do.
