@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from attention_zoo.serving.model_config import ModelConfig, VersionPolicy
@@ -54,3 +56,52 @@ def server(wire_folder, exported):
     ]
     with ServerThread(configs=configs) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def page_folder(tmp_path_factory):
+    """Folder of the model `words` with versions 1 and 2, for the demo page."""
+    import page_models
+
+    base = tmp_path_factory.mktemp("page") / "words"
+    page_models.write(base / "1")
+    shutil.copytree(base / "1", base / "2")
+    return base
+
+
+@pytest.fixture(scope="session")
+def page_server(page_folder):
+    """A running server with both versions of `words`, 1 labelled stable."""
+    from attention_zoo.serving.server import ServerOptions, ServerThread
+
+    options = ServerOptions(rest_port=0, grpc_port=None)
+    configs = [ModelConfig("words", page_folder, VersionPolicy(all=True), {"stable": 1})]
+    with ServerThread(configs=configs, options=options) as running:
+        yield running
+
+
+# Playwright keeps an event loop running, which other modules could not start theirs beside.
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium."""
+    from browser import NO_BROWSER, find_browser
+
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as playwright:
+        path = find_browser(playwright)
+        if path is None:
+            pytest.skip(NO_BROWSER)
+        running = playwright.chromium.launch(executable_path=path)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def visit(browser, page_server):
+    """Opens the demo page with a state; afterwards nothing may have gone wrong unnoticed."""
+    from page_visits import Visits
+
+    visits = Visits(browser, f"{page_server.address.rest_url}/")
+    yield visits.open
+    visits.close()
+    assert not visits.faults

@@ -3,175 +3,44 @@
 from __future__ import annotations
 
 import functools
-import http.client
 import http.server
-import json
 import re
-import shutil
 import threading
-from urllib.parse import urlencode
 
-import numpy as np
 import page_models
 import pytest
-from browser import NO_BROWSER, find_browser
+from page_visits import (
+    MILLISECONDS,
+    TEXT,
+    WRITTEN,
+    outputs_for,
+    request,
+    shown_shares,
+    wait_until,
+    word,
+)
 
-from attention_zoo.serving.model_config import ModelConfig, VersionPolicy
 from attention_zoo.serving.page_files import FOLDER
 from attention_zoo.serving.server import ServerThread
 from attention_zoo.serving.server_options import ServerOptions
 
-playwright_api = pytest.importorskip("playwright.sync_api")
-expect = playwright_api.expect
-expect.set_options(timeout=20_000)  # milliseconds; a machine may have other things to do
+expect = pytest.importorskip("playwright.sync_api").expect
+expect.set_options(timeout=MILLISECONDS)
 
-TEXT = "the little house"
-# What the model makes of it, and which tokens its words have.
-WRITTEN = "house little the"
-TARGET_WORDS = {"house": [0, 1], "little": [2, 3], "the": [4], "end": [5]}
-SOURCE_WORDS = {"the": [0], "little": [1, 2], "house": [3, 4], "end": [5]}
 MARKUP = """<script>alert(1)</script> "x" & 'y' <img src=x onerror=alert(2)> </textarea> הבית"""
-# What a browser itself writes to the console about a request that is refused.
-REFUSED = ("Failed to load resource", "has been blocked by CORS policy")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Folder of the model `words` with versions 1 and 2."""
-    base = tmp_path_factory.mktemp("page") / "words"
-    page_models.write(base / "1")
-    shutil.copytree(base / "1", base / "2")
-    return base
-
-
-@pytest.fixture(scope="module")
-def server(folder):
-    """The local server; its version 1 is labelled stable."""
-    options = ServerOptions(rest_port=0, grpc_port=None)
-    configs = [ModelConfig("words", folder, VersionPolicy(all=True), {"stable": 1})]
-    with ServerThread(configs=configs, options=options) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright_api.sync_playwright() as playwright:
-        path = find_browser(playwright)
-        if path is None:
-            pytest.skip(NO_BROWSER)
-        browser = playwright.chromium.launch(executable_path=path)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def visit(browser, server):
-    """Opens the page with a state; afterwards nothing may have gone wrong unnoticed.
-
-    Nothing is asked of anyone but the given address and its server, no dialog opens, and the
-    console has no error; what the browser writes of refused requests is no fault of the page.
-    """
-    contexts, faults = [], []
-
-    def open_page(address=None, asks=None, bypass_csp=False, **state):
-        options = {name: state.pop(name) for name in ("viewport", "color_scheme") if name in state}
-        address = address or f"{server.address.rest_url}/"
-        address += f"#{urlencode(state)}" if state else ""
-        context = browser.new_context(bypass_csp=bypass_csp, **options)
-        contexts.append(context)
-        context.set_default_timeout(20_000)
-        page = context.new_page()
-        allowed = (re.split("[?#]", address)[0], asks or address)
-        page.on("request", lambda it: it.url.startswith(allowed) or faults.append(it.url))
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("dialog", lambda dialog: (faults.append(dialog.message), dialog.dismiss()))
-        page.on(
-            "console",
-            lambda said: (
-                faults.append(said.text)
-                if said.type in ("error", "warning") and not any(it in said.text for it in REFUSED)
-                else None
-            ),
-        )
-        page.goto(address)
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-    assert not faults
-
-
-@pytest.fixture(scope="module")
-def modules(browser, server):
-    """A page whose scripts can be called one by one."""
-    page = browser.new_page()
-    page.goto(f"{server.address.rest_url}/")
-    yield page
-    page.close()
-
-
-def request(server, path, body=None):
-    """Status and document of a reply over REST, asked without the page."""
-    address = server.address
-    connection = http.client.HTTPConnection(address.host, address.rest_port, timeout=30)
-    try:
-        connection.request("POST" if body else "GET", path, json.dumps(body) if body else None)
-        response = connection.getresponse()
-        return response.status, json.loads(response.read())
-    finally:
-        connection.close()
-
-
-def outputs_for(server, signature="explain", **inputs):
-    body = {"signature_name": signature, "inputs": {name: [it] for name, it in inputs.items()}}
-    status, document = request(server, "/v1/models/words:predict", body)
-    assert status == 200, document
-    return document["outputs"]
-
-
-def shares(weights, target, source):
-    """Percents that the source words get of a target word, as the page names them."""
-    sums = {
-        word: np.asarray(weights)[np.ix_(TARGET_WORDS[target], tokens)].sum(1).mean()
-        for word, tokens in source.items()
-    }
-    return {word: round(100 * share) for word, share in sums.items()}
-
-
-def shown_shares(page, side):
-    """The percents under the words of a side; words without one are left out."""
-    words = page.locator(f"#{side} button[data-percent]")
-    pairs = words.evaluate_all("all => all.map(it => [it.textContent, it.dataset.percent])")
-    return {text: int(percent.rstrip("%")) for text, percent in pairs}
-
-
-def word(page, side, text):
-    return page.locator(f"#{side} button", has_text=re.compile(f"^{re.escape(text)}$"))
-
-
-def large(percents):
-    return {name: percent for name, percent in percents.items() if percent >= 5}
-
-
-def wait_until(page, happened):
-    """Lets the browser go on until something has happened here."""
-    for _ in range(2000):
-        if happened():
-            return
-        page.wait_for_timeout(10)
-    raise AssertionError("it did not happen within twenty seconds")
 
 
 # Typing, and what comes back
 
 
-def test_typing_is_enough(visit, server):
+def test_typing_is_enough(visit, page_server):
     page = visit()
     expect(page.locator("#status")).to_have_text("Type a text: the answer comes by itself.")
     expect(page.get_by_label("Signature")).to_have_value("explain")
     page.get_by_label("Text").press_sequentially(TEXT)
-    expect(page.locator("#answer .result")).to_have_text(outputs_for(server, text=TEXT)["text"][0])
+    expect(page.locator("#answer .result")).to_have_text(
+        outputs_for(page_server, text=TEXT)["text"][0]
+    )
     expect(page.locator("#status")).to_have_text(re.compile(r"^words answered in \d+ ms$"))
     expect(page.locator("#answer")).to_contain_text("score -0.25")
     expect(page).to_have_url(re.compile("in.text=the\\+little\\+house"))
@@ -227,7 +96,7 @@ def test_the_fields_are_the_inputs_of_the_signature(visit):
     expect(page.locator("#answer .result")).to_have_text(TEXT[:6])
 
 
-def test_versions_and_labels(visit, server):
+def test_versions_and_labels(visit, page_server):
     page = visit(**{"in.text": TEXT})
     options = page.get_by_label("Version").locator("option")
     expect(options).to_have_text(["newest", "stable (1)", "2", "1"])
@@ -239,132 +108,6 @@ def test_versions_and_labels(visit, server):
         page.get_by_label("Version").select_option("2")
     assert asked.value.url.endswith("/v1/models/words/versions/2:predict")
     expect(page).to_have_url(re.compile("version=2&"))
-
-
-# Attention
-
-
-def test_pointing_at_a_word_shows_what_it_looked_at_and_who_looked_at_it(visit, server):
-    page = visit(**{"in.text": TEXT})
-    weights = outputs_for(server, text=TEXT)["attention"][0]
-    assert page.locator("#target button").all_text_contents() == list(TARGET_WORDS)
-    assert page.locator("#source button").all_text_contents() == list(SOURCE_WORDS)
-    for name in ("house", "little"):
-        expected = shares(weights, name, SOURCE_WORDS)
-        word(page, "target", name).hover()
-        assert shown_shares(page, "source") == large(expected)
-        assert expected[name] > 90
-        expect(page.locator("#said")).to_contain_text(f"{expected[name]}%")
-        shade = word(page, "source", name).evaluate("it => it.style.getPropertyValue('--weight')")
-        assert round(100 * float(shade)) == expected[name]
-    word(page, "source", "the").hover()
-    payers = {name: shares(weights, name, SOURCE_WORDS)["the"] for name in TARGET_WORDS}
-    assert shown_shares(page, "target") == large(payers)
-    page.get_by_role("heading", level=1).hover()
-    assert shown_shares(page, "target") == shown_shares(page, "source") == {}
-    expect(page.locator("#said")).to_contain_text("Point at a word")
-
-
-def test_layers_and_heads(visit, server):
-    page = visit(**{"in.text": TEXT})
-    outputs = outputs_for(server, text=TEXT)
-    heads = np.asarray(outputs["attention_heads"][0])
-    word(page, "target", "the").click()
-    expect(page.get_by_label("Head")).to_be_disabled()
-    own = shown_shares(page, "source")
-    assert own == large(shares(outputs["attention"][0], "the", SOURCE_WORDS))
-    expect(page.get_by_label("Layer").locator("option")).to_have_text(["alignment", "1", "2"])
-    page.get_by_label("Layer").select_option("2")
-    assert shown_shares(page, "source") == large(shares(heads[1].mean(0), "the", SOURCE_WORDS))
-    for head in "123":
-        page.get_by_label("Head").select_option(head)
-        expected = shares(heads[1, int(head) - 1], "the", SOURCE_WORDS)
-        assert shown_shares(page, "source") == large(expected)
-    assert shown_shares(page, "source") != own
-    expect(page).to_have_url(re.compile("layer=2&head=3&word=t2"))
-    page.get_by_label("Layer").select_option("alignment")
-    assert shown_shares(page, "source") == own
-
-
-def test_subwords_as_they_are_and_all_weights(visit, server):
-    page = visit(**{"in.text": TEXT})
-    page.get_by_label("Subwords").check()
-    pieces = ["the", "litt", "·le", "hous", "·e", "end"]
-    assert page.locator("#source button").all_text_contents() == pieces
-    page.locator("summary").click()
-    cells = page.locator("#map tbody tr").first.locator("td").all_text_contents()
-    weights = outputs_for(server, text=TEXT)["attention"][0][0]
-    assert [int(cell) for cell in cells] == [round(100 * weight) for weight in weights]
-    page.get_by_label("Subwords").uncheck()
-    expect(page.locator("#map tbody th")).to_have_text(list(TARGET_WORDS))
-
-
-@pytest.mark.parametrize(
-    ("tokens", "whole", "pieces"),
-    [
-        ("▁un break able ▁words . </s>", "unbreakable words . end", "un ·break ·able words . end"),
-        ("▁don ' t ▁( stop ) !", "don't ( stop ) !", "don ·' ·t ( stop ) !"),
-        ("▁ 今天 我们 ▁ABC 馆 3 月", "今天 我们 ABC 馆 3 月", "␣ 今天 我们 ABC 馆 3 月"),
-        ("▁ <unk> tt <unk> 3", "�tt�3", "␣ <unk> tt <unk> 3"),
-        ("▁집 에서 ▁שלו ם", "집에서 שלום", "집 ·에서 שלו ·ם"),
-        ("no marks here </s>", "no marks here end", "no marks here end"),
-        ("▁who <sep> ▁me <length=6>", "who ¶ me length_6", "who ¶ me length_6"),
-        ("▁", "␣", "␣"),
-    ],
-)
-def test_words_of_subwords(modules, tokens, whole, pieces):
-    tokens = tokens.split()
-    for expected, joins in ((whole, True), (pieces, False)):
-        words = modules.evaluate(
-            "async ([tokens, joins]) => (await import('/words.js')).joinTokens(tokens, joins)",
-            [tokens, joins],
-        )
-        assert [word["text"].replace(" ", "_") for word in words] == expected.split()
-        assert [place for word in words for place in word["tokens"]] == list(range(len(tokens)))
-
-
-def test_a_word_pays_as_much_as_its_tokens(modules):
-    weights = np.random.default_rng(0).dirichlet(np.ones(5), size=4)
-    groups = [[0, 1], [2], [3]], [[0], [1, 2, 3], [4]]
-    joined = modules.evaluate(
-        "async ([weights, t, s]) => (await import('/words.js')).joinWeights(weights,"
-        "t.map(tokens => ({tokens})), s.map(tokens => ({tokens})))",
-        [weights.tolist(), *groups],
-    )
-    expected = [[weights[np.ix_(t, s)].sum(1).mean() for s in groups[1]] for t in groups[0]]
-    np.testing.assert_allclose(joined, expected)
-    np.testing.assert_allclose(np.sum(joined, 1), 1.0)
-
-
-def test_numbers_that_are_none_do_not_spoil_a_reply(modules):
-    read = "async text => (await import('/server.js')).parseReply(text)"
-    reply = r'{"outputs": {"text": ["NaN \" Infinity"], "score": [NaN, -Infinity, 1.5]}}'
-    assert modules.evaluate(read, reply) == {
-        "outputs": {"text": ['NaN " Infinity'], "score": [None, None, 1.5]}
-    }
-
-
-@pytest.mark.parametrize(
-    ("page", "base"),
-    [
-        ("http://h:1/#model=x", "http://h:1/"),
-        ("https://h/demo/?x=1#", "https://h/demo/"),
-        ("https://h/demo/index.html", "https://h/demo/"),
-        ("https://h/?server=http://[::1]:8501", "http://[::1]:8501/"),
-        ("https://h/page/?server=https://other/tf/serving", "https://other/tf/serving/"),
-        ("https://h/?server=https://other/?token=1%23x", "https://other/"),
-        ("https://h/?server=javascript:alert(1)", None),
-        ("https://h/?server=//other", None),
-        ("https://h/?server=", None),
-    ],
-)
-def test_which_server_a_page_asks(modules, page, base):
-    ask = "async page => { const { Server } = await import('/server.js');"
-    ask += (
-        " try { return Server.ofPage(page).base.href; } catch (error) { return error.message; } }"
-    )
-    found = modules.evaluate(ask, page)
-    assert found == base or (base is None and found.startswith("?server= is http://host:port or"))
 
 
 # Links
@@ -394,9 +137,9 @@ def test_a_link_shows_the_same_to_someone_else(visit):
 # Errors, in the words of the server
 
 
-def test_a_model_that_is_not_there(visit, server):
+def test_a_model_that_is_not_there(visit, page_server):
     page = visit(model="nobody", **{"in.text": TEXT})
-    status, document = request(server, "/v1/models/nobody")
+    status, document = request(page_server, "/v1/models/nobody")
     expect(page.get_by_role("alert")).to_contain_text(f"The server says ({status}):")
     expect(page.get_by_role("alert").locator("p")).to_have_text(document["error"])
     expect(page.get_by_role("button", name="Ask")).to_be_disabled()
@@ -405,11 +148,11 @@ def test_a_model_that_is_not_there(visit, server):
     expect(page.get_by_role("alert")).to_be_hidden()
 
 
-def test_a_text_that_the_model_refuses(visit, server):
+def test_a_text_that_the_model_refuses(visit, page_server):
     page = visit(signature="serving_default")
     text = "x" * (page_models.LONGEST + 1)
     body = {"signature_name": "serving_default", "inputs": {"text": [text]}}
-    status, document = request(server, "/v1/models/words:predict", body)
+    status, document = request(page_server, "/v1/models/words:predict", body)
     page.get_by_label("Text").fill(text)
     expect(page.get_by_role("alert").locator("p")).to_have_text(document["error"])
     assert "too long" in document["error"] and status == 400
@@ -584,9 +327,9 @@ class QuietHandler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-def test_a_server_without_the_page(visit, static, folder):
+def test_a_server_without_the_page(visit, static, page_folder):
     options = ServerOptions(rest_port=0, grpc_port=None, page=False, cors=True)
-    with ServerThread(folder, options) as stock:
+    with ServerThread(page_folder, options) as stock:
         url = stock.address.rest_url
         page = visit(f"{static}?server={url}", asks=url)
         expect(page.locator("#server")).to_have_text(url)
@@ -598,8 +341,8 @@ def test_a_server_without_the_page(visit, static, folder):
         expect(page).to_have_url(re.compile(r"\?server=http.*#model=words&in.text"))
 
 
-def test_a_server_elsewhere_that_does_not_allow_it(visit, static, server):
-    url = server.address.rest_url
+def test_a_server_elsewhere_that_does_not_allow_it(visit, static, page_server):
+    url = page_server.address.rest_url
     page = visit(f"{static}?server={url}", asks=url, model="words")
     expect(page.get_by_role("alert")).to_contain_text(f"{url} does not answer")
     expect(page.get_by_role("alert")).to_contain_text("--rest_api_enable_cors_support")
