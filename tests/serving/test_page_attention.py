@@ -1,4 +1,4 @@
-"""The attention on the demo page, in a browser: pointing, layers and heads, subwords and words."""
+"""The attention on the demo page, in a browser; and scripts of the page, called one by one."""
 
 from __future__ import annotations
 
