@@ -4,8 +4,8 @@
     python recipes/summarization.py                  the embedded default, docstrings
 
 Takes the same options as `attention-zoo train summarization`. Most often set:
---model (rnn-bahdanau, transformer-tiny, ...), --max-minutes, --set max_source_length=400,
---set no_repeat_ngram=0. A text that is longer than that is cut at its end.
+--model (rnn-bahdanau, pointer-generator, transformer-tiny, ...), --max-minutes,
+--set max_source_length=400, --set no_repeat_ngram=0. A text that is longer than that is cut at its end.
 """
 
 from __future__ import annotations
