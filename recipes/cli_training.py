@@ -63,6 +63,13 @@ def train(
     reverse: Annotated[bool, typer.Option("--reverse", help="Swap source and target.")] = False,
     max_steps: Annotated[int | None, typer.Option(min=1, help="Steps in all.")] = None,
     max_minutes: Annotated[float | None, typer.Option(min=0.01, help="Minutes in all.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="float32, mixed_bfloat16 or mixed_float16.")
+    ] = None,
+    jit: Annotated[bool, typer.Option("--jit", help="Compile the step with XLA.")] = False,
+    profile: Annotated[
+        str | None, typer.Option(metavar="FIRST,LAST", help="Profile these steps for TensorBoard.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any setting; may be repeated."),
@@ -88,16 +95,19 @@ def train(
     with the same settings is gone on with. Settings of one model begin with `model.`, as in
     `--set model.dropout=0.4`; all others are shown by `attention-zoo settings`.
     """
-    from .config import Budget
+    from .config import Budget, parse_profile
     from .strategies import StrategyOptions
     from .tasks import make_config, run_task
 
-    config = make_config(task, model, train, valid, reverse, settings)
+    chosen = [f"precision={precision}"] if precision else []
+    chosen += ["jit=true"] if jit else []
+    config = make_config(task, model, train, valid, reverse, [*(settings or []), *chosen])
     run_task(
         config,
         output or Path("runs") / f"{task}-{model}",
         Budget(max_steps, max_minutes),
         strategy=StrategyOptions(strategy, workers, index, replicas),
+        profile=parse_profile(profile) if profile else None,
     )
 
 

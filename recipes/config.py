@@ -111,6 +111,12 @@ class RunConfig:
     clip_norm: float = setting(
         1.0, "largest norm of all gradients together; 0 for no limit", NOT_NEGATIVE
     )
+    precision: str = setting(
+        "float32",
+        "of the computation; or mixed_bfloat16, mixed_float16. Weights are float32 in all",
+        one_of("float32", "mixed_bfloat16", "mixed_float16"),
+    )
+    jit: bool = setting(False, "compile the step with XLA, once for each of a few shapes", YES_NO)
     skip_nonfinite: bool = setting(
         False,
         "leave out batches of which the gradients hold NaN or infinity, rather than stop",
@@ -165,6 +171,11 @@ class RunConfig:
             given, missing = ("train", "valid") if self.valid is None else ("valid", "train")
             raise ConfigError(
                 f"--{given} needs --{missing} too; give both, or neither for the embedded default."
+            )
+        if self.jit and self.accumulate_steps > 1:
+            raise ConfigError(
+                "jit compiles a step on one batch; leave out jit or accumulate_steps. "
+                f"Received: accumulate_steps={self.accumulate_steps}"
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -235,6 +246,18 @@ def check_budget(config: RunConfig, budget: Budget) -> None:
             f"schedule={config.schedule} reaches zero when the training ends, so it must know "
             "when that is: give --max-steps or --max-minutes."
         )
+
+
+def parse_profile(text: str) -> tuple[int, int]:
+    """The first and the last step of `FIRST,LAST`.
+
+    Raises:
+        ConfigError: the text is something else.
+    """
+    first, _, last = text.partition(",")
+    if first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last):
+        return int(first), int(last)
+    raise ConfigError(f"--profile takes FIRST,LAST, steps of this start from 1. Received: {text}")
 
 
 def _check(name: str, value: Any, rule: Rule) -> None:

@@ -132,6 +132,17 @@ class RunLogger:
             self._add(self._valid, step, _heat_map_pb(f"attention/{number:02d}", explanation))
         self.flush()
 
+    def log_final(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Logs the scores of the best model, which the HParams tab shows beside the settings.
+
+        Args:
+            step: Optimizer steps made in all.
+            metrics: Names and values; they are logged as `final/NAME`, each one value.
+        """
+        for name, value in metrics.items():
+            self._add(self._valid, step, scalar_pb(f"final/{name}", float(value)))
+        self.flush()
+
     def flush(self) -> None:
         """Writes everything logged so far to the disk; to be called before each checkpoint.
 

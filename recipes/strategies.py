@@ -119,12 +119,12 @@ class Placement:
         """In which the model and its optimizer are made."""
         return nullcontext() if self.strategy is None else self.strategy.scope()
 
-    def prepare(self, model: Seq2SeqModel) -> None:
+    def prepare(self, model: Seq2SeqModel, static: bool = False) -> None:
         """Gives each replica a dropout of its own; to be called after its variables have values.
 
         The seeds of the first replica stay as they are, so a checkpoint of them is one of all.
         """
-        model.static_shapes = self.name == "tpu"
+        model.static_shapes = static or self.name == "tpu"
         if self.strategy is None:
             return
         first = 0
@@ -138,13 +138,15 @@ class Placement:
             for number, part in enumerate(parts, start=first):
                 part.assign([(seed + number) % 2**31, drawn])
 
-    def dataset(self, batches: TokenBatches, start_step: int, accumulate: int = 1) -> Any:
-        """The batches from a step on, as `fit` takes them."""
-        if self.strategy is None:
-            return batches.dataset(start_step, accumulate)
-        import tensorflow as tf
-
+    def dataset(
+        self, batches: TokenBatches, start_step: int, accumulate: int = 1, static: bool = False
+    ) -> Any:
+        """The batches from a step on, as `fit` takes them; of few shapes if `static`."""
         from .batching import Share
+
+        if self.strategy is None:
+            return batches.dataset(start_step, accumulate, Share(static=static))
+        import tensorflow as tf
 
         def pipeline(context: tf.distribute.InputContext) -> tf.data.Dataset:
             replicas = context.num_replicas_in_sync

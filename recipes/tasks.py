@@ -182,6 +182,7 @@ def run_task(
     budget: Budget,
     report: Callable[[str], None] = print,
     strategy: StrategyOptions | None = None,
+    profile: tuple[int, int] | None = None,
 ) -> TextToText:
     """Trains a config into a run folder, or goes on with it.
 
@@ -193,11 +194,12 @@ def run_task(
         budget: how long to train.
         report: takes each line of progress; at a worker that is not the chief, only where it runs.
         strategy: where to train; all that is in this machine if left out.
+        profile: first and last step of this start that are profiled; none if left out.
     """
     strategy = strategy or StrategyOptions()
     cluster = strategy.cluster()
     if cluster is None:
-        return _run_here(config, output, budget, report, strategy, None)
+        return _run_here(config, output, budget, report, strategy, None, profile)
     settings = {**config.to_dict(), "--max-steps": budget.max_steps} | {
         "--max-minutes": budget.max_minutes,
         **{f"version of {name}": version(name) for name in ("attention-zoo", "tensorflow")},
@@ -205,7 +207,7 @@ def run_task(
     report(f"worker {cluster.index} of {len(cluster)} waits for the others")
     with meet(cluster, settings) as workers:
         try:
-            return _run_here(config, output, budget, report, strategy, workers)
+            return _run_here(config, output, budget, report, strategy, workers, profile)
         except Exception as error:
             if type(error).__module__.startswith("tensorflow"):
                 workers.explain(error)
@@ -219,6 +221,7 @@ def _run_here(
     report: Callable[[str], None],
     strategy: StrategyOptions,
     workers: Workers | None,
+    profile: tuple[int, int] | None,
 ) -> TextToText:
     check_budget(config, budget)
     told, report = report, report if workers is None or workers.is_chief else _say_nothing
@@ -235,7 +238,7 @@ def _run_here(
     if placement.is_chief:
         run.check(config)
     check_model_options(config)
-    return train(config, run, *corpora, budget=budget, report=report, place=placement)
+    return train(config, run, *corpora, budget, report, placement, profile)
 
 
 def _say_nothing(line: str) -> None:

@@ -16,6 +16,8 @@ from .interruption import Interrupted, StopNow, StopRequest
 from .model_pictures import log_embedding
 from .nonfinite import NonfiniteSteps
 from .pair_files import PairCorpus
+from .precision import COMPILED_BUCKETS, check_precision, computing_in
+from .profiling import StepProfiler
 from .progress import write_metrics
 from .run import Run, build_model, source_format
 from .run_tokenizer import run_tokenizer
@@ -32,6 +34,7 @@ def train(
     budget: Budget,
     report: Callable[[str], None] = print,
     place: Placement | None = None,
+    profile: tuple[int, int] | None = None,
 ) -> TextToText:
     """Trains the model of a config, or goes on where the run was stopped.
 
@@ -43,6 +46,7 @@ def train(
         budget: how long to train; with neither limit, until the metric gets no better.
         report: takes each line of progress.
         place: where; one replica of the model on the default device if left out.
+        profile: first and last step, of this call, that are profiled for TensorBoard.
 
     Returns:
         The best model, with the search that the config asks for. At a worker that is not the chief,
@@ -54,6 +58,7 @@ def train(
         Interrupted: SIGINT or SIGTERM came; the run is saved.
     """
     place = place or Placement()
+    check_precision(config, place)
     keras.utils.set_random_seed(config.seed)
     chosen = task(config.task)
     inputs = source_format(config)
@@ -73,8 +78,9 @@ def train(
         inputs,
     )
     place.check_same("training rows", pairs.checksum() if place.workers else None)
-    batches = TokenBatches(pairs, config.batch_tokens, config.seed)
-    with place.scope():
+    buckets = {"bucket_count": COMPILED_BUCKETS} if config.jit else {}
+    batches = TokenBatches(pairs, config.batch_tokens, config.seed, **buckets)
+    with place.scope(), computing_in(config.precision):
         model = build_model(config, tokenizer.vocab_size)
     cut = f", {pairs.cut:,} sources cut to their {inputs.keep}" if pairs.cut else ""
     report(
@@ -95,9 +101,12 @@ def train(
         config, run, model, tokenizer, valid_corpus, budget, nonfinite, report, place
     )
     loop.restore()
-    with StopRequest() as loop.stop_request:
+    profilers = []
+    if profile is not None and place.is_chief:
+        profilers.append(StepProfiler(run.tensorboard_path, *profile, report))
+    with StopRequest() as loop.stop_request, loop.begin():
         try:
-            loop.run_to_end(batches)
+            loop.run_to_end(batches, profilers)
             if not place.is_chief:
                 return loop.text_to_text
             with loop.stop_request.at_once():
@@ -108,6 +117,7 @@ def train(
                 loop.stop_request.signal_number or signal.SIGTERM,
                 f"stopped and saved at step {loop.progress.step:,}; give the same command to go on",
             ) from None
+        loop.logger.log_final(loop.progress.step, scores.values)
     log_embedding(run, best)
     write_metrics(run, loop.progress, best, scores, baselines, report)
     return best

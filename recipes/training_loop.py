@@ -6,6 +6,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any
 
@@ -123,19 +124,14 @@ class TrainingLoop(keras.callbacks.Callback):
         Raises:
             StopNow: a signal came; the run is saved.
         """
-        self._begin()
-        try:
-            self._make_up_for_evaluation()
-            if not self.is_over():
-                config = self.config
-                dataset = self.place.dataset(
-                    batches, self.progress.step, config.accumulate_steps, static=config.jit
-                )
-                # One endless epoch: what happens when is counted in steps.
-                self.place.fit(self.trained, dataset, [*callbacks, self])
-        finally:
-            if self.place.is_chief:
-                self.logger.close(completed=self.is_over())
+        self._make_up_for_evaluation()
+        if not self.is_over():
+            config = self.config
+            dataset = self.place.dataset(
+                batches, self.progress.step, config.accumulate_steps, static=config.jit
+            )
+            # One endless epoch: what happens when is counted in steps.
+            self.place.fit(self.trained, dataset, [*callbacks, self])
         if self.stop_request.signal_number is not None:
             raise StopNow
 
@@ -158,15 +154,17 @@ class TrainingLoop(keras.callbacks.Callback):
             self.stop_request.signal_number = stopped
             raise StopNow
 
-    def _begin(self) -> None:
+    def begin(self) -> AbstractContextManager[Any]:
+        """Starts the clock and opens the log, which is closed by the block it is used for."""
         if not self.place.is_chief:
-            return
+            return contextlib.nullcontext()
         next_step = self.progress.step + 1 if self.progress.step else 0
         self.logger = RunLogger(self.run.tensorboard_path, purge_step=next_step)
         self.logger.log_hyperparameters(self.config.to_dict())
         self._clock = time.perf_counter()
         self._last_report = self._last_checkpoint = self.progress.seconds
         self._window = Window()
+        return self.logger
 
     def on_train_batch_begin(self, batch, logs=None):
         if isinstance(self.schedule, BudgetSchedule):
@@ -217,7 +215,7 @@ class TrainingLoop(keras.callbacks.Callback):
         """Whether the step can be counted; where it cannot, it is told, or ends the run."""
         progress, optimizer, loss = self.progress, self.optimizer, float(logs["loss"])
         skipping = self.config.skip_nonfinite
-        skipped = int(optimizer.skipped) if skipping else 0
+        skipped = int(optimizer.skipped.numpy()) if skipping else 0
         if math.isfinite(loss) and skipped == progress.skipped:
             return True
         rate = float(optimizer.learning_rate)

@@ -6,9 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.context import RequestContext
 from tensorboard.plugin_util import markdown_to_safe_html
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.hparams import backend_context, list_session_groups
 from tensorboard.plugins.hparams import metadata as hparams_metadata
+from tensorboard.plugins.hparams.api_pb2 import ListSessionGroupsRequest, MetricName, Status
 from tensorboard.util.tensor_util import make_ndarray
 
 from attention_zoo.recipes.run_logger import RunLogger
@@ -150,6 +156,42 @@ def test_hyperparameters_and_how_the_run_ended(run):
         content[hparams_metadata.SESSION_END_INFO_TAG]
     )
     assert end.status == 1  # STATUS_SUCCESS
+
+
+def test_the_hparams_tab_shows_settings_beside_the_final_scores(tmp_path):
+    for rate, bleu in ((0.1, 12.5), (0.2, 10.0)):
+        folder = tmp_path / f"rate={rate}" / "tensorboard"
+        with RunLogger(folder) as logger:
+            logger.log_hyperparameters({"learning_rate": rate, "model": "rnn"})
+            logger.log_evaluation(100, {"bleu": bleu - 5})
+            logger.log_final(100, {"bleu": bleu})
+
+    # What TensorBoard's own plugin makes of it.
+    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(tmp_path))
+    multiplexer.Reload()
+    provider = MultiplexerDataProvider(multiplexer, str(tmp_path))
+    backend = backend_context.Context(TBContext(data_provider=provider))
+    names = [
+        MetricName(group="", tag="final/bleu"),
+        MetricName(group="", tag="bleu"),
+    ]
+    request = ListSessionGroupsRequest(
+        start_index=0,
+        slice_size=10,
+        allowed_statuses=[Status.STATUS_SUCCESS],
+        col_params=[{"metric": name} for name in names],
+    )
+    handler = list_session_groups.Handler(RequestContext(), backend, "", request)
+    shown = {
+        group.hparams["learning_rate"].number_value: {
+            value.name.tag: value.value for value in group.metric_values
+        }
+        for group in handler.run().session_groups
+    }
+    assert shown == {
+        0.1: {"final/bleu": 12.5, "bleu": 7.5},
+        0.2: {"final/bleu": 10.0, "bleu": 5.0},
+    }
 
 
 def test_a_failed_run_says_so(tmp_path):
