@@ -1,0 +1,123 @@
+"""A sweep: what is trained, what is there already, and the table."""
+
+import json
+
+import pytest
+from reverse_task import SETTINGS
+
+from attention_zoo.recipes import sweep
+from attention_zoo.recipes.cli import app, run_command
+from attention_zoo.recipes.config import Budget, ConfigError, RunConfig
+from attention_zoo.recipes.sweep import (
+    SweepRow,
+    combinations,
+    folder_name,
+    is_done,
+    parse_grid,
+    run_sweep,
+)
+
+
+def test_every_combination_once():
+    grid = parse_grid(["a=1,2", "model.b=x", "c=3,4,5"])
+    assert grid == {"a": ["1", "2"], "model.b": ["x"], "c": ["3", "4", "5"]}
+    found = combinations(grid)
+    assert len(found) == 6
+    assert found[:2] == [
+        {"a": "1", "model.b": "x", "c": "3"},
+        {"a": "1", "model.b": "x", "c": "4"},
+    ]
+    assert len({folder_name(settings) for settings in found}) == 6
+
+
+@pytest.mark.parametrize("spec", ["a", "a=", "=1", "a=1,", "a=1,,2"])
+def test_what_is_no_grid_is_refused(spec):
+    with pytest.raises(ConfigError, match=f"name=value,value,... Received: {spec}$"):
+        parse_grid([spec])
+
+
+@pytest.mark.parametrize("specs", [["a=1,1"], ["a=1", "a=2"]])
+def test_nothing_is_tried_twice(specs):
+    with pytest.raises(ConfigError, match="twice"):
+        parse_grid(specs)
+
+
+def test_a_folder_has_no_sign_that_a_path_minds():
+    assert folder_name({"train": "a/b.tsv", "x": "1e-3"}) == "train=a_b.tsv,x=1e-3"
+
+
+@pytest.mark.parametrize(
+    ("budget", "done"),
+    [
+        (Budget(), True),
+        (Budget(max_steps=20), True),
+        (Budget(max_steps=21), False),
+        (Budget(max_minutes=1.5), True),
+        (Budget(max_minutes=1.6), False),
+    ],
+)
+def test_a_run_is_done_when_it_has_had_its_budget(tmp_path, budget, done):
+    assert not is_done(tmp_path, budget)
+    (tmp_path / "metrics.json").write_text('{"steps": 20, "minutes": 1.5}')
+    assert is_done(tmp_path, budget) is done
+
+
+def command(data, output, *more):
+    options = [part for setting in SETTINGS for part in ("--set", setting)]
+    return [
+        "sweep", "translation", "--model", "rnn", "--max-steps", "3", "--output", str(output),
+        "--train", str(data / "train.tsv"), "--valid", str(data / "valid.tsv"), *options, *more,
+    ]  # fmt: skip
+
+
+def test_a_sweep_trains_tells_and_is_not_done_twice(reverse_files, tmp_path, capsys, monkeypatch):
+    output = tmp_path / "sweep"
+    # With the second rate no number stays finite.
+    grid = command(reverse_files, output, "--grid", "learning_rate=3e38,0.05")
+    assert run_command(app, grid) == 0
+    told = capsys.readouterr().out
+    assert "run 2 of 2: learning_rate=0.05" in told and "failed: The loss is no finite" in told
+    rows = [SweepRow(**row) for row in json.loads((output / "sweep.json").read_text())]
+    assert [row.settings["learning_rate"] for row in rows] == ["0.05", "3e38"]  # the best first
+    metrics = json.loads((output / "learning_rate=0.05" / "metrics.json").read_text())
+    assert (rows[0].metric, rows[0].perplexity) == (
+        metrics["valid"]["chrf"],
+        metrics["valid"]["perplexity"],
+    )
+    assert rows[1].metric is None and "step 2, loss nan" in rows[1].error
+    table = told[told.index("perplexity  best at step") :]
+    assert f"{rows[0].metric:.2f}" in table and "failed" in table
+
+    def refuse(config, folder, *_):
+        assert folder.name == "learning_rate=3e38"
+        raise sweep.TrainingError("again")
+
+    monkeypatch.setattr(sweep, "run_task", refuse)
+    assert run_command(app, grid) == 0
+    assert "learning_rate=0.05 is there" in capsys.readouterr().out
+
+
+def test_nothing_is_trained_if_one_combination_is_impossible(reverse_files, tmp_path, capsys):
+    for grid in ("learning_rate=0.1,-1", "model.dropout=0.1,2", "model=rnn,lstm", "rate=1,2"):
+        assert run_command(app, command(reverse_files, tmp_path / "x", "--grid", grid)) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_best_is_the_lowest_perplexity_where_that_decides(tmp_path, monkeypatch):
+    def write(config, folder, *_):
+        folder.mkdir(parents=True)
+        values = {"perplexity": float(config.seed)}
+        metrics = {"steps": 1, "minutes": 0.0, "best_step": 1, "valid": values}
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+
+    monkeypatch.setattr(sweep, "run_task", write)
+    monkeypatch.setattr(sweep, "check_model_options", lambda config: None)
+
+    def make(settings):
+        return RunConfig(metric="perplexity").with_settings(
+            [f"{name}={value}" for name, value in settings.items()]
+        )
+
+    rows = run_sweep(make, {"seed": ["5", "3", "4"]}, tmp_path, Budget(), lambda line: None)
+    assert [row.settings["seed"] for row in rows] == ["3", "4", "5"]
