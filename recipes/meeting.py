@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import secrets
 import socket
@@ -77,8 +78,9 @@ class _Door:
             self._listener = socket.create_server(("", port), family=family, dualstack_ipv6=both)
         except OSError as error:
             raise WorkerError(
-                f"{cluster.name(cluster.index)} cannot listen on port {port} ({error.strerror}). "
-                "Another worker with the same --index, or another program, has it."
+                f"{cluster.name(cluster.index)} cannot listen on port {port} "
+                f"({os.strerror(error.errno or 0)}). Another worker with the same --index, or another "
+                "program, has it."
             ) from error
         threading.Thread(target=self._listen, daemon=True).start()
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from attention_zoo.recipes.batching import (
+    WHOLE,
+    Share,
     TokenBatches,
     TokenizedPairs,
     length_bounds,
@@ -212,3 +214,67 @@ def test_only_rows_that_are_too_long_are_refused(tokenizer):
         DataError, match=r"All 2 rows are longer than 2 source or 9 target subwords"
     ):
         TokenizedPairs.encode(["a b c d e", "f g h a"], ["a", "b"], tokenizer, 2, 9)
+
+
+# Dealt out over replicas
+
+
+def parts_of(batches, share, steps=6, accumulate=1):
+    """The parts that the replicas of a process get in the first steps, step by step."""
+    dataset = batches.dataset(0, accumulate, share).take(steps * share.count)
+    elements = list(dataset.as_numpy_iterator())
+    return [elements[i : i + share.count] for i in range(0, len(elements), share.count)]
+
+
+def rows_of(parts):
+    """All rows with a label in them, without their padding."""
+    found = []
+    for inputs, labels in parts:
+        for source, target, label in zip(inputs["source"], inputs["target"], labels, strict=True):
+            if label.any():
+                found.append(tuple(tuple(ids[ids != 0]) for ids in (source, target, label)))
+    return sorted(found)
+
+
+@pytest.mark.parametrize(("replicas", "count"), [(2, 2), (4, 2), (3, 1)])
+def test_each_row_of_a_batch_goes_to_one_replica(batches, replicas, count):
+    whole = parts_of(batches, WHOLE)
+    shares = [Share(replicas, first, count) for first in range(0, replicas, count)]
+    dealt = [parts_of(batches, share) for share in shares]
+    for step, expected in enumerate(whole):
+        parts = [part for process in dealt for part in process[step]]
+        assert len(parts) == replicas
+        assert rows_of(parts) == rows_of(expected)
+        rows = len(expected[0][1])
+        # All have as many rows, and none more than it takes.
+        assert {len(labels) for _, labels in parts} == {-(-rows // replicas)}
+
+
+def test_static_batches_of_one_length_have_as_many_rows(batches):
+    share = Share(2, 0, 2, static=True)
+    steps = parts_of(batches, share, steps=2 * len(batches.plan(0)))
+    shapes = {inputs["source"].shape + inputs["target"].shape for s in steps for inputs, _ in s}
+    lengths = {(source, target) for _, source, _, target in shapes}
+    assert len(shapes) == len(lengths)  # the lengths say how many rows
+    for step, expected in zip(steps, parts_of(batches, WHOLE), strict=False):
+        assert rows_of(step) == rows_of(expected)
+
+
+def test_the_batches_of_an_accumulated_step_are_dealt_out_each(batches):
+    two = parts_of(batches, Share(2, 0, 2), steps=4)
+    accumulated = parts_of(batches, Share(2, 0, 2), steps=2, accumulate=2)
+    for step, parts in enumerate(accumulated):
+        firsts = [({k: inputs[k] for k in ("source", "target")}, y) for inputs, y in parts]
+        seconds = [inputs["further"][0] for inputs, _ in parts]
+        assert rows_of(firsts) == rows_of(two[2 * step])
+        assert rows_of(seconds) == rows_of(two[2 * step + 1])
+
+
+def test_the_checksum_tells_rows_and_their_order():
+    rows = [np.array(ids, np.int32) for ids in ([5, 6], [7], [8, 9, 4])]
+    checksum = TokenizedPairs(rows, rows).checksum()
+    assert checksum == TokenizedPairs(list(rows), list(rows)).checksum()
+    others = [rows[::-1], [*rows[:2], rows[2][:2]], [np.array([5], np.int32), *rows[1:]]]
+    # The same subwords, cut elsewhere.
+    others.append([np.array(ids, np.int32) for ids in ([5], [6, 7], [8, 9, 4])])
+    assert checksum not in {TokenizedPairs(other, rows).checksum() for other in others}

@@ -189,6 +189,18 @@ def test_one_replica_needs_no_strategy():
         assert keras.Variable(1.0).numpy() == 1.0
 
 
+def test_fit_under_a_strategy_learns_as_without():
+    batches = replica_runs.make_batches()
+    here = place(StrategyOptions("mirrored"))
+    assert here.replicas == 1 and here.strategy is not None
+    one, other = (
+        replica_runs.learn(where, "bahdanau", batches, steps=3) for where in (here, Placement())
+    )
+    np.testing.assert_array_equal(one["tokens"], other["tokens"])
+    np.testing.assert_allclose(one["losses"], other["losses"], atol=1e-6)
+    np.testing.assert_allclose(one["weights"], other["weights"], atol=1e-6)
+
+
 def start(*arguments):
     """A process that runs the script with these arguments."""
     command = [sys.executable, Path(replica_runs.__file__), *map(str, arguments)]
