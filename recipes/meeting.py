@@ -79,8 +79,8 @@ class _Door:
         except OSError as error:
             raise WorkerError(
                 f"{cluster.name(cluster.index)} cannot listen on port {port} "
-                f"({os.strerror(error.errno or 0)}). Another worker with the same --index, or another "
-                "program, has it."
+                f"({os.strerror(error.errno or 0)}). Another worker with the same "
+                "--index, or another program, has it."
             ) from error
         threading.Thread(target=self._listen, daemon=True).start()
 

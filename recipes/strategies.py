@@ -314,8 +314,9 @@ def _tpu() -> Placement:
             tf.config.experimental_connect_to_cluster(resolver)
         tf.tpu.experimental.initialize_tpu_system(resolver)
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        reason = str(error).splitlines()[0].split(". ")[0].rstrip(".")  # of a page about kernels
         raise ConfigError(
-            f"No TPU was found as {name!r} ({error}). On a TPU VM nothing need be set; elsewhere "
+            f"No TPU was found as {name!r} ({reason}). On a TPU VM nothing need be set; elsewhere "
             "TPU_NAME is its name or grpc:// address."
         ) from error
     strategy = tf.distribute.TPUStrategy(resolver)
