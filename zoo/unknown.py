@@ -19,8 +19,8 @@ class SurfaceReader:
     """Tokenizes texts in the graph and remembers the text of each unknown piece.
 
     SentencePiece makes one unknown piece of a run of characters that it does not know. Its text is
-    that of the source before normalisation: of a character that NFKC replaces by several, of which
-    not all are unknown, one piece has the character and the others have nothing.
+    that of the source before normalisation. Of a character that NFKC replaces by several it belongs
+    to the last of them: if only others are unknown, their piece has no text.
 
     Args:
         tokenizer: has the pieces that are known.

@@ -9,9 +9,11 @@ from tiny_models import COPYING, TINY, random_source, random_target, tiny_model
 from attention_zoo.zoo.catalog import MODELS, build
 from attention_zoo.zoo.losses import SmoothedCrossEntropy
 from attention_zoo.zoo.recurrent import RecurrentSeq2Seq
+from attention_zoo.zoo.tokenizer import END_ID, START_ID
 from attention_zoo.zoo.transformer import TransformerSeq2Seq
 
 V = 12
+MARK = 4
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +114,32 @@ def test_coverage_loss_is_added_from_its_step_on(kind, options, data):
     assert expected.max() > 0.5
     np.testing.assert_allclose(after - before, expected, atol=1e-5)
     np.testing.assert_allclose(model.token_losses(inputs, labels, False)[0], before, rtol=1e-5)
+
+
+def marked_words(seed, low, high, rows=64):
+    """Sources of four words with a mark before one of them, which is the target."""
+    random = np.random.default_rng(seed)
+    words, places = random.integers(low, high, (rows, 4)), random.integers(0, 4, rows)
+    pairs = zip(words, places, strict=True)
+    source = np.array([[*row[:i], MARK, *row[i:], END_ID] for row, i in pairs], np.int32)
+    wanted = words[np.arange(rows), places].astype(np.int32)
+    start, end = np.full(rows, START_ID, np.int32), np.full(rows, END_ID, np.int32)
+    return {"source": source, "target": np.stack([start, wanted], 1)}, np.stack([wanted, end], 1)
+
+
+def test_words_that_were_never_written_are_copied():
+    keras.utils.set_random_seed(0)
+    sizes = dict.fromkeys(TINY, 16)
+    model = RecurrentSeq2Seq(40, **sizes, dropout=0.0, copying=True, coverage=True)
+    model.build_from_ids()
+    model.compile(keras.optimizers.Adam(0.02), loss=SmoothedCrossEntropy(0.0))
+    batches = [marked_words(seed, 5, 25) for seed in range(120)]
+    inputs = {name: tf.stack([x[name] for x, _ in batches]) for name in ("source", "target")}
+    labels = tf.stack([y for _, y in batches])
+    model.fit(tf.data.Dataset.from_tensor_slices((inputs, labels)), verbose=0)
+    new, labels = marked_words(500, 25, 40)  # none of which the training had
+    assert (model(new).numpy()[:, 0].argmax(-1) == labels[:, 0]).all()
+    assert (model.p_gen(new).numpy()[:, 0] < 0.1).all()
 
 
 def test_r_drop_is_refused(data):
