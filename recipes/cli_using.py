@@ -175,6 +175,10 @@ def explain(
     draws one of them: a number, the `mean` of the heads, or `rollout`, what each token is made of
     after all layers up to that one.
     """
+    if kind not in (None, "cross", "encoder", "decoder"):
+        raise Refused(f"--kind is cross, encoder or decoder. Received: {kind}")
+    if head not in (None, "mean", "rollout") and not head.isdecimal():
+        raise Refused(f"--head is a number, mean or rollout. Received: {head}")
     load_tensorflow()
     from ..zoo.layered_explanation import explain as explain_layers
     from .run import Run

@@ -243,7 +243,9 @@ def test_bad_requests_of_a_run(run, refused, tmp_path):
         (["explain", run, "abc", "--output", "abc.bmp"], ".bmp"),
         (["explain", run, "abc", "--kind", "encoder"], "attention of kind cross."),
         (["explain", run, "abc", "--layer", "2"], "layer is a number from 1 to 1"),
-        (["explain", run, "abc", "--head", "max"], "or 'rollout'. Received: head='max'"),
+        (["explain", run, "abc", "--kind", "self"], "--kind is cross, encoder or decoder"),
+        (["explain", run, "abc", "--head", "max"], "--head is a number, mean or rollout"),
+        (["explain", run, "abc", "--head", "2"], "head is a number from 1 to 1, or 'mean'"),
         (["explain", "no-run", "abc"], "no-run is no run"),
     ):
         assert expected in refused(*options), options
