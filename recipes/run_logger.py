@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -72,8 +73,8 @@ class RunLogger:
         self._closed = False
 
     @staticmethod
-    def _open(folder: Path, purge_step: int) -> EventFileWriter:
-        writer = EventFileWriter(str(folder), flush_secs=FLUSH_SECONDS)
+    def _open(folder: Path, purge_step: int) -> _EventFile:
+        writer = _EventFile(folder)
         # In a new run as well: TensorBoard takes the first mark of a start for no restart.
         start = SessionLog(status=SessionLog.START)
         writer.add_event(Event(wall_time=time.time(), step=purge_step, session_log=start))
@@ -178,8 +179,39 @@ class RunLogger:
         self.close(completed=error_type is None)
 
     @staticmethod
-    def _add(writer: EventFileWriter, step: int, summary: Summary) -> None:
+    def _add(writer: _EventFile, step: int, summary: Summary) -> None:
         writer.add_event(Event(wall_time=time.time(), step=int(step), summary=summary))
+
+
+class _EventFile:
+    """An event file that ends where it cannot be written: a full disk costs the log, not the run.
+
+    Args:
+        folder: where it is, made if it is not there.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._writer = EventFileWriter(str(folder), flush_secs=FLUSH_SECONDS)
+        self._folder = folder
+        self._failed = False
+
+    def add_event(self, event: Event) -> None:
+        self._try(lambda: self._writer.add_event(event))
+
+    def flush(self) -> None:
+        self._try(self._writer.flush)
+
+    def close(self) -> None:
+        self._try(self._writer.close)
+
+    def _try(self, write: Callable[[], None]) -> None:
+        if self._failed:
+            return
+        try:
+            write()
+        except Exception as error:  # of another kind with each file system
+            self._failed = True
+            warnings.warn(f"The log in {self._folder} ends here: {error}", stacklevel=4)
 
 
 def _flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,3 +1,4 @@
+import errno
 import io
 import time
 from html.parser import HTMLParser
@@ -15,6 +16,7 @@ from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams import backend_context, list_session_groups
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 from tensorboard.plugins.hparams.api_pb2 import ListSessionGroupsRequest, MetricName, Status
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.util.tensor_util import make_ndarray
 
 from attention_zoo.recipes.run_logger import RunLogger
@@ -242,3 +244,24 @@ def test_refuses_a_step_that_cannot_be(tmp_path):
     with pytest.raises(ValueError, match="Received: purge_step=-1"):
         RunLogger(tmp_path / "logs", purge_step=-1)
     assert not Path(tmp_path / "logs").exists()
+
+
+def test_a_full_disk_ends_the_log_and_not_the_training(tmp_path, monkeypatch):
+    logger = RunLogger(tmp_path)
+    logger.log_training(1, {"loss": 3.0})
+    logger.flush()
+
+    def fail(self):
+        if self.get_logdir().endswith("valid"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as context:
+        context.setattr(EventFileWriter, "flush", fail)
+        with pytest.warns(UserWarning, match=r"log in .*valid ends here: .*No space left"):
+            logger.log_evaluation(2, {"bleu": 1.0})
+    logger.log_evaluation(3, {"bleu": 2.0})
+    logger.log_training(3, {"loss": 2.0})  # the other file goes on
+    logger.close()
+    assert [step for step, _ in series(read(tmp_path / "train"), "loss")] == [1, 3]
+    valid = read(tmp_path / "valid")
+    assert "bleu" not in valid.Tags()["tensors"] or series(valid, "bleu") == [(2, 1.0)]
