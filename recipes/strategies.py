@@ -151,7 +151,8 @@ class Placement:
         def pipeline(context: tf.distribute.InputContext) -> tf.data.Dataset:
             replicas = context.num_replicas_in_sync
             here = replicas // context.num_input_pipelines
-            share = Share(replicas, context.input_pipeline_id * here, here, self.name == "tpu")
+            few_shapes = static or self.name == "tpu"
+            share = Share(replicas, context.input_pipeline_id * here, here, few_shapes)
             # Else the replicas ask each other before every step whether all have a batch.
             endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
             return batches.dataset(start_step, accumulate, share).apply(endless)
