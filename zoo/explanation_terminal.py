@@ -53,7 +53,8 @@ def render_lines(explanation: Explanation, width: int | None, color: bool) -> li
     target = [_plain(label, color) for label in token_labels(explanation.target_tokens)]
     if not source or not target:
         return ["(no tokens to draw)"]
-    margin = min(max(map(display_width, target)), 20, width // 3)
+    sums = [] if explanation.p_gen is None else ["coverage"]
+    margin = min(max(map(display_width, target + sums)), 20, width // 3)
     target = [shorten(label, margin, ellipsis) for label in target]
     rows = [*explanation.attention]
     if explanation.p_gen is not None:
@@ -61,7 +62,7 @@ def render_lines(explanation: Explanation, width: int | None, color: bool) -> li
             f"{' ' * (margin - display_width(label))}{label} {round(100 * float(share)):3}%"
             for label, share in zip(target, explanation.p_gen, strict=True)
         ]
-        target.append(shorten("coverage", margin, ellipsis) + " " * len(" 100%"))
+        target += [shorten(label, margin, ellipsis) + " " * len(" 100%") for label in sums]
         rows.append(explanation.coverage)
         margin += len(" 100%")
     room = width - margin - 1
