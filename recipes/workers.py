@@ -44,7 +44,8 @@ class Workers:
     Args:
         cluster: who they are.
         connections: to each other worker at the chief; to the chief, as 0, at the others.
-        grace_seconds: how long the process may live once another worker is lost.
+        grace_seconds: how long the process may live once another worker is lost, unless an error
+            could be raised for it.
 
     As a context manager it ends the training together: the others wait for the chief, and an error
     in one of them is told to all.
@@ -59,13 +60,13 @@ class Workers:
         self.cluster = cluster
         self.lost: str | None = None
         self._again = True  # whether what was lost may be there at the next start
-        self._grace_seconds = grace_seconds
         self._connections = connections
         self._inboxes: dict[int, queue.Queue[Any]] = {i: queue.Queue() for i in connections}
         self._leaving = False
         self._done: set[int] = set()  # those who only wait for the chief to end
         self._awaited = False  # whether the others wait for a decision
         self._lock = threading.Lock()
+        self._ending = threading.Timer(grace_seconds, self._end_process)
         for index in connections:
             threading.Thread(target=self._read, args=(index,), daemon=True).start()
 
@@ -135,7 +136,7 @@ class Workers:
             self._leaving = True
             why = str(error) or type(error).__name__
             if self.lost is None:
-                again = not isinstance(error, ConfigError)
+                again = not isinstance(error, ValueError)  # wrong settings or data stay wrong
                 self._tell_failure(f"{self.cluster.name(self.cluster.index)}: {why}", again)
         for connection in self._connections.values():
             connection.close()
@@ -174,6 +175,7 @@ class Workers:
         return message
 
     def _error(self) -> Exception:
+        self._ending.cancel()  # the process can end by itself
         return WorkerLost(self.lost) if self._again else WorkerError(str(self.lost))
 
     def _gone(self, index: int, error: Exception) -> str:
@@ -207,9 +209,8 @@ class Workers:
         self._tell_failure(reason, again)
         for inbox in self._inboxes.values():
             inbox.put(_GONE)
-        timer = threading.Timer(self._grace_seconds, self._end_process)
-        timer.daemon = True
-        timer.start()
+        self._ending.daemon = True
+        self._ending.start()
 
     def _tell_failure(self, reason: str, again: bool) -> None:
         for connection in self._connections.values():
@@ -220,8 +221,7 @@ class Workers:
 
     def _end_process(self) -> None:
         """The way out of a sum of gradients that waits for a worker which is no more."""
-        if not self._leaving:
-            print(f"error: {self.lost}", file=sys.stderr, flush=True)
+        print(f"error: {self.lost}", file=sys.stderr, flush=True)
         os._exit(TRY_AGAIN if self._again else 2)
 
 

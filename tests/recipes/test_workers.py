@@ -239,20 +239,36 @@ def test_a_chief_that_fails_while_it_decides_tells_the_others(three, ended):
         assert isinstance(error, WorkerLost) and "worker 0" in str(error)
 
 
-def test_a_worker_that_dies_is_named_at_all_others(three, ended, capsys):
-    for worker in three:
-        worker._grace_seconds = 0.1
-    three[2]._leaving = True  # a dead worker says nothing
-    three[2]._connections[0].close()  # as the system does for it
+def kill(worker):
+    worker._leaving = True  # a dead worker says nothing
+    worker._connections[0].close()  # as the system does for it
+
+
+def test_a_worker_that_dies_is_named_at_all_others(three, ended):
+    kill(three[2])
     errors = together(*(lambda w=w: w.decide(None, lambda _: 1) for w in three[:2]))
     for error in errors:
         assert isinstance(error, WorkerLost)
         assert "worker 2 (127.0.0.1:" in str(error) and "has gone" in str(error)
         assert "start all workers again" in str(error)
-    # As nothing else ends these two, their processes would be ended.
+
+
+def test_a_process_that_cannot_be_told_is_ended(three, ended, capsys):
+    for worker in three:
+        worker._ending.interval = 0.1
+    kill(three[2])
+    time.sleep(0.3)  # as if in a sum of gradients
+    assert ended == [workers.TRY_AGAIN] * 2
+    assert capsys.readouterr().err.count("error: worker 2") == 2
+
+
+def test_a_process_that_was_told_is_not_ended(three, ended):
+    for worker in three:
+        worker._ending.interval = 0.2
+    kill(three[2])
+    together(*(lambda w=w: w.decide(None, lambda _: 1) for w in three[:2]))
     time.sleep(0.4)
-    assert ended.count(workers.TRY_AGAIN) >= 2
-    assert "error: worker 2" in capsys.readouterr().err
+    assert ended == []
 
 
 def test_an_error_in_one_worker_is_told_to_all(three, ended):
