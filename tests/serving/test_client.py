@@ -13,6 +13,7 @@ import time
 import numpy as np
 import pytest
 
+from attention_zoo.serving import questions
 from attention_zoo.serving.async_client import AsyncClient
 from attention_zoo.serving.client import Client, ClientError, Prediction
 from attention_zoo.serving.errors import Code, ServingError
@@ -56,6 +57,21 @@ def test_explanations_have_no_padding(client):
     np.testing.assert_allclose(short.attention.sum(-1), 1.0, atol=1e-4)
     assert empty.source_tokens == [] and empty.attention.shape == (0, 0)
     assert len(long.source_tokens) > len(short.source_tokens)
+
+
+def test_explanations_of_a_model_that_copies_have_its_shares():
+    question = questions.explain(["a b"])
+    outputs = {
+        "text": ["a"],
+        "source_tokens": [["▁a", "▁b", ""]],
+        "target_tokens": [["▁a", "</s>", ""]],
+        "attention": [np.eye(3).tolist()],
+        "score": [-1.0],
+        "p_gen": [[0.25, 0.75, 0.0]],
+    }
+    assert question.answer(outputs)[0].p_gen.tolist() == [0.25, 0.75]
+    del outputs["p_gen"]
+    assert question.answer(outputs)[0].p_gen is None
 
 
 def test_many_texts_are_sent_in_several_requests(client, server):
