@@ -10,8 +10,8 @@ import tensorflow as tf
 from ..zoo import attention_statistics as statistics
 from ..zoo.attention_maps import attention_maps
 from ..zoo.explanation import Explanation
+from ..zoo.layered_explanation import reading_inputs
 from ..zoo.text_to_text import TextToText
-from ..zoo.tokenizer import PAD_ID, START_ID
 
 
 def attention_health(model: TextToText, explanations: Sequence[Explanation]) -> dict[str, float]:
@@ -39,9 +39,8 @@ def attention_health(model: TextToText, explanations: Sequence[Explanation]) -> 
     explanations = [e for e in explanations if e.source_tokens and e.target_tokens]
     if not explanations:
         return {}
-    sources = [model.tokenizer.ids(e.source_tokens) for e in explanations]
-    targets = [[START_ID, *model.tokenizer.ids(e.target_tokens)][:-1] for e in explanations]
-    maps = attention_maps(model.model, {"source": _padded(sources), "target": _padded(targets)})
+    # With padding in every row, so that there is some to be looked at.
+    maps = attention_maps(model.model, reading_inputs(model.tokenizer, explanations, padding=1))
     values: dict[str, list[float]] = {}
     for kind, tensor in maps._asdict().items():
         if tensor is None:
@@ -49,9 +48,10 @@ def attention_health(model: TextToText, explanations: Sequence[Explanation]) -> 
         weights = tf.cast(tensor, tf.float32).numpy()  # (B, L, H, rows, columns)
         if not weights.any():
             return {}  # the model without attention says zeros
-        for row, (source, target) in enumerate(zip(sources, targets, strict=True)):
-            height = len(source) if kind == "encoder" else len(target)
-            width = len(target) if kind == "decoder" else len(source)
+        for row, explanation in enumerate(explanations):
+            source, target = len(explanation.source_tokens), len(explanation.target_tokens)
+            height = source if kind == "encoder" else target
+            width = target if kind == "decoder" else source
             for layer, heads in enumerate(weights[row, :, :, :height], start=1):
                 for name, value in _of_layer(kind, heads, width).items():
                     values.setdefault(f"attention_{name}/{kind}_{layer}", []).append(value)
@@ -70,9 +70,3 @@ def _of_layer(kind: str, heads: np.ndarray, width: int) -> dict[str, float]:
         "on_padding": statistics.column_share(heads, columns >= width),
     }
     return {name: float(np.mean(value)) for name, value in found.items()}
-
-
-def _padded(rows: list[list[int]]) -> tf.Tensor:
-    """Ids (B, length) with padding in every row, so that there is some to be looked at."""
-    longest = max(map(len, rows))
-    return tf.constant([row + [PAD_ID] * (longest + 1 - len(row)) for row in rows], tf.int32)

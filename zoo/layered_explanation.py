@@ -17,7 +17,7 @@ import tensorflow as tf
 from . import attention_statistics as statistics
 from .attention_maps import attention_maps
 from .explanation import Explanation
-from .tokenizer import PAD_ID, START_ID
+from .tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID, SubwordTokenizer
 
 if TYPE_CHECKING:
     from .source_format import Source
@@ -246,9 +246,7 @@ def explain(
 
 
 def _explain_batch(model: TextToText, explanations: list[Explanation]) -> list[LayeredExplanation]:
-    sources = [model.tokenizer.ids(e.source_tokens) for e in explanations]
-    targets = [[START_ID, *model.tokenizer.ids(e.target_tokens)][:-1] for e in explanations]
-    maps = attention_maps(model.model, {"source": _padded(sources), "target": _padded(targets)})
+    maps = attention_maps(model.model, reading_inputs(model.tokenizer, explanations))
     arrays = {
         kind: tf.cast(values, "float32").numpy()
         for kind, values in maps._asdict().items()
@@ -266,8 +264,36 @@ def _explain_batch(model: TextToText, explanations: list[Explanation]) -> list[L
     return found
 
 
-def _padded(rows: list[list[int]]) -> tf.Tensor:
-    return tf.ragged.constant(rows, tf.int32).to_tensor(PAD_ID)
+def reading_inputs(
+    tokenizer: SubwordTokenizer, explanations: Sequence[Explanation], padding: int = 0
+) -> dict[str, tf.Tensor]:
+    """What a model reads when it goes over its own outputs once more.
+
+    Args:
+        tokenizer: that of the model.
+        explanations: the outputs, with their tokens.
+        padding: places of padding after the longest source and the longest target.
+
+    Returns:
+        `source` (B, S), and `target` (B, T), whose row t is what was read when token t was written.
+    """
+    sources = [_ids(tokenizer, e.source_tokens) for e in explanations]
+    targets = [[START_ID, *_ids(tokenizer, e.target_tokens)][:-1] for e in explanations]
+    return {"source": _padded(sources, padding), "target": _padded(targets, padding)}
+
+
+def _ids(tokenizer: SubwordTokenizer, tokens: list[str]) -> list[int]:
+    """Ids of tokens; what a text merely calls by the name of a mark is unknown to the model."""
+    ids = tokenizer.ids(tokens)
+    return [
+        UNKNOWN_ID if i in (PAD_ID, START_ID) or (i == END_ID and place < len(ids) - 1) else i
+        for place, i in enumerate(ids)
+    ]
+
+
+def _padded(rows: list[list[int]], padding: int) -> tf.Tensor:
+    length = max(map(len, rows), default=0) + padding
+    return tf.constant([row + [PAD_ID] * (length - len(row)) for row in rows], tf.int32)
 
 
 def _check(name: str, value: int | str | None, count: int, others: tuple) -> None:

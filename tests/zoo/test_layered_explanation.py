@@ -10,7 +10,8 @@ import pytest
 
 from attention_zoo.zoo import attention_statistics as statistics
 from attention_zoo.zoo.explanation import Explanation
-from attention_zoo.zoo.layered_explanation import LayeredExplanation
+from attention_zoo.zoo.layered_explanation import LayeredExplanation, reading_inputs
+from attention_zoo.zoo.tokenizer import END_ID, START_ID, UNKNOWN_ID, SubwordTokenizer
 
 HOSTILE = '</script><script>alert(1)</script> "it\'s" &lt; שלום\u202e ' + "x" * 10_000
 SOURCE = ["▁</script>", "▁<script>alert(1)</script>", '▁"onclick="x', "▁שלום", "▁&amp;", "</s>"]
@@ -98,6 +99,18 @@ def test_statistics_of_every_head(layered):
 def test_what_there_is_not(arguments, message, layered):
     with pytest.raises(ValueError, match=re.escape(message)):
         layered.view(**arguments)
+
+
+def test_texts_that_are_called_like_marks_are_unknown_to_the_model():
+    tokenizer = SubwordTokenizer.train(["a b", "ab ba"] * 9, vocab_size=12, character_coverage=1.0)
+    own = Explanation("", "", ["▁a", "</s>", "<pad>", "</s>"], ["<s>", "</s>"], np.eye(2, 4), 0.0)
+    short = Explanation("", "", ["▁a"], ["</s>"], np.ones((1, 1)), 0.0)
+    (a,) = tokenizer.ids(["▁a"])
+    inputs = reading_inputs(tokenizer, [own, short])
+    assert inputs["source"].numpy().tolist() == [[a, UNKNOWN_ID, UNKNOWN_ID, END_ID], [a, 0, 0, 0]]
+    assert inputs["target"].numpy().tolist() == [[START_ID, UNKNOWN_ID], [START_ID, 0]]
+    more = reading_inputs(tokenizer, [short], padding=2)
+    assert more["source"].numpy().tolist() == [[a, 0, 0]]
 
 
 def test_a_model_without_self_attention_says_so(layered):
