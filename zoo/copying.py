@@ -55,7 +55,8 @@ class CopyingSeq2Seq(Seq2SeqModel):
     With `copying` a model writes each subword with the probability that its vocabulary gives it
     times p_gen, plus the attention to all of its places in the source times 1 - p_gen. Its logits,
     in training and in decoding, are the logarithms of these probabilities. With `coverage` the
-    training also keeps it from attending to what it attended to before.
+    training also keeps it from attending to what it attended to before. That loss is added to
+    `SmoothedCrossEntropy` without sample weights, not to other losses that Keras has.
 
     What is copied are subwords, not words: a name that the vocabulary has no piece for is copied
     piece by piece, letter by letter if need be. Only a character that was never seen in training
