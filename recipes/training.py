@@ -61,28 +61,19 @@ def train(
     check_precision(config, place)
     keras.utils.set_random_seed(config.seed)
     chosen = task(config.task)
-    inputs = source_format(config)
     # One for all workers: only the chief is sure to see the folder of the run.
     tokenizer = place.from_chief(
         lambda: run_tokenizer(config, run, train_corpus),
         lambda found: found.model,
         SubwordTokenizer,
     )
-    prepared = chosen.prepare(train_corpus, config.seed)
-    pairs = TokenizedPairs.encode(
-        prepared.sources,
-        prepared.targets,
-        tokenizer,
-        config.max_source_length,
-        config.max_target_length,
-        inputs,
-    )
+    batches = _make_batches(config, train_corpus, tokenizer)
+    pairs = batches.pairs
     place.check_same("training rows", pairs.checksum() if place.workers else None)
-    buckets = {"bucket_count": COMPILED_BUCKETS} if config.jit else {}
-    batches = TokenBatches(pairs, config.batch_tokens, config.seed, **buckets)
     with place.scope(), computing_in(config.precision):
         model = build_model(config, tokenizer.vocab_size)
-    cut = f", {pairs.cut:,} sources cut to their {inputs.keep}" if pairs.cut else ""
+    keep = source_format(config).keep
+    cut = f", {pairs.cut:,} sources cut to their {keep}" if pairs.cut else ""
     report(
         f"{config.model}: {model.count_params():,} parameters, {tokenizer.vocab_size:,} subwords, "
         f"{len(pairs):,} training pairs ({pairs.too_long:,} too long{cut}), "
@@ -121,3 +112,20 @@ def train(
     log_embedding(run, best)
     write_metrics(run, loop.progress, best, scores, baselines, report)
     return best
+
+
+def _make_batches(
+    config: RunConfig, corpus: PairCorpus, tokenizer: SubwordTokenizer
+) -> TokenBatches:
+    """The batches of a training corpus as the task wants it, in subwords."""
+    prepared = task(config.task).prepare(corpus, config.seed)
+    pairs = TokenizedPairs.encode(
+        prepared.sources,
+        prepared.targets,
+        tokenizer,
+        config.max_source_length,
+        config.max_target_length,
+        source_format(config),
+    )
+    buckets = {"bucket_count": COMPILED_BUCKETS} if config.jit else {}
+    return TokenBatches(pairs, config.batch_tokens, config.seed, **buckets)
