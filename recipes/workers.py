@@ -178,10 +178,10 @@ class Workers:
         self._ending.cancel()  # the process can end by itself
         return WorkerLost(self.lost) if self._again else WorkerError(str(self.lost))
 
-    def _gone(self, index: int, error: Exception) -> str:
+    def _gone(self, index: int, error: OSError) -> str:
         return (
-            f"{self.cluster.name(index)} has gone ({str(error) or type(error).__name__}); start "
-            "all workers again to go on from the last checkpoint."
+            f"{self.cluster.name(index)} has gone ({error.strerror or error}); start all workers "
+            "again to go on from the last checkpoint."
         )
 
     def _read(self, index: int) -> None:
