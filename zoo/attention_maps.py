@@ -48,11 +48,11 @@ def attention_maps(model: Seq2SeqModel, inputs: dict[str, tf.Tensor]) -> Attenti
     """
     if hasattr(model, "attention_maps"):
         return model.attention_maps(inputs)
-    memory = model.encode(inputs["source"])
+    memory, weights = model.encode(inputs["source"]), model.step_weights()
     length = inputs["target"].shape[1]
     state = model.start(memory, 1, tf.constant(length))
     rows = []
     for token_ids in tf.unstack(inputs["target"], axis=1):
-        _, state, scores = model.step(token_ids[:, None], state, memory)
+        _, state, scores = model.step(token_ids[:, None], state, memory, weights)
         rows.append(scores[:, 0])  # (B, S)
     return AttentionMaps(tf.stack(rows, axis=1)[:, None, None])

@@ -73,10 +73,10 @@ def beam_search(
     batch = tf.shape(source)[0]
     limits = with_room_for(prefix, options.length_limits(source))
     steps = tf.maximum(tf.reduce_max(limits), 1)  # also of a batch without rows
-    memory = model.encode(known_ids(source))
+    memory, weights = model.encode(known_ids(source)), model.step_weights()
 
     def advance(t, places, memory, state, rows: _Rows, history: _History):
-        logits, state, attention = model.step(known_ids(rows.live.tokens), state, memory)
+        logits, state, attention = model.step(known_ids(rows.live.tokens), state, memory, weights)
         found = _candidates(logits, t, rows, options)
         if prefix is not None:
             found = _force(found, logits, rows, t)

@@ -47,10 +47,10 @@ def write_one_by_one(
     batch = tf.shape(source)[0]
     limits = with_room_for(prefix, options.length_limits(source))
     steps = tf.maximum(tf.reduce_max(limits), 1)  # also of a batch without rows
-    memory = model.encode(known_ids(source))
+    memory, weights = model.encode(known_ids(source)), model.step_weights()
 
     def advance(t, places, memory, state, rows: _Rows, history):
-        logits, state, attention = model.step(known_ids(rows.tokens), state, memory)
+        logits, state, attention = model.step(known_ids(rows.tokens), state, memory, weights)
         tokens, log_p = _next(tf.cast(logits, tf.float32), t, rows, options)
         live = rows.lengths == 0
         tokens = tf.where(live, tokens, PAD_ID)

@@ -79,7 +79,7 @@ class TableModel(Seq2SeqModel):
     def start(self, memory, num_beams=1, max_steps=None):
         return tf.zeros((tf.shape(memory)[0], num_beams), tf.int32)
 
-    def step(self, token_ids, state, memory):
+    def step(self, token_ids, state, memory, weights=None):
         logits = tf.gather_nd(self.table, tf.stack([state, token_ids], axis=-1))
         scores = tf.zeros(tf.concat([tf.shape(token_ids), tf.shape(memory)[1:]], axis=0))
         return logits, state + 1, scores
