@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -47,10 +47,12 @@ class StopRequest:
 
     Attributes:
         signal_number: the signal that came, or `None`.
+        pass_on: is called when SIGTERM comes, if there is somebody else to be told.
     """
 
     def __init__(self) -> None:
         self.signal_number: int | None = None
+        self.pass_on: Callable[[], None] | None = None
         self._at_once = False
         self._before: dict[int, object] = {}
 
@@ -83,6 +85,8 @@ class StopRequest:
         if self.signal_number is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal_number = number
+        if number == signal.SIGTERM and self.pass_on is not None:
+            self.pass_on()
         if self._at_once:
             self._at_once = False  # one is enough
             raise StopNow

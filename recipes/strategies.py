@@ -190,6 +190,11 @@ class Placement:
         received = self.workers.decide(None, packed)
         return made[0] if made else unpack(received)
 
+    def ask_chief_to_stop(self) -> None:
+        """Tells the chief at once that this worker has to end; see `Workers`."""
+        if self.workers is not None and not self.workers.is_chief:
+            self.workers.ask_chief_to_stop()
+
     def check_same(self, what: str, value: Any) -> None:
         """Refuses to go on unless all workers have the same value."""
         if self.workers is not None:

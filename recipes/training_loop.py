@@ -124,6 +124,8 @@ class TrainingLoop(keras.callbacks.Callback):
         Raises:
             StopNow: a signal came; the run is saved.
         """
+        if not self.place.is_chief:
+            self.stop_request.pass_on = self.place.ask_chief_to_stop
         self._make_up_for_evaluation()
         if not self.is_over():
             config = self.config

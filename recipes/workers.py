@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from .messages import Connection
 GRACE_SECONDS = 5.0
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 DONE = "done"
+STOP = "stop"
 
 
 class WorkerError(ConfigError):
@@ -120,6 +122,11 @@ class Workers:
         if problem:
             raise WorkerError(problem)
 
+    def ask_chief_to_stop(self) -> None:
+        """Passes a SIGTERM of this worker on to the chief, which may be in a long evaluation."""
+        # In a thread of its own: a signal may come while a message is being sent.
+        threading.Thread(target=self._send, args=(0, STOP), daemon=True).start()
+
     def __enter__(self) -> Workers:
         return self
 
@@ -195,6 +202,12 @@ class Workers:
                 break
             if message == DONE:
                 self._done.add(index)
+            if message == STOP:
+                # If nothing waits for the signal it would end the process in the midst of its work.
+                if callable(signal.getsignal(signal.SIGTERM)):
+                    main = threading.main_thread().ident
+                    signal.pthread_kill(main, signal.SIGTERM)  # type: ignore[arg-type]
+                continue
             if isinstance(message, dict) and "failed" in message:
                 self._lose(message["failed"], message["again"])
                 break

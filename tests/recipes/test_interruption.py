@@ -83,3 +83,14 @@ def test_outside_of_the_main_thread_nothing_is_touched():
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_exit_status(number, status):
     assert Interrupted(number, "saved").exit_status == status
+
+
+def test_sigterm_is_passed_on_and_ctrl_c_is_not():
+    # Ctrl-C in a terminal reaches all processes by itself, and a second one would interrupt them.
+    told = []
+    with StopRequest() as request:
+        request.pass_on = lambda: told.append("told")
+        signal.raise_signal(signal.SIGINT)
+        assert told == []
+        signal.raise_signal(signal.SIGTERM)
+        assert told == ["told"]

@@ -3,6 +3,7 @@
 import contextlib
 import http.server
 import json
+import signal
 import socket
 import threading
 import time
@@ -14,7 +15,7 @@ from loopback import free_addresses
 from attention_zoo.recipes import meeting, workers
 from attention_zoo.recipes.cluster import Cluster
 from attention_zoo.recipes.config import ConfigError
-from attention_zoo.recipes.interruption import Interrupted
+from attention_zoo.recipes.interruption import Interrupted, StopNow, StopRequest
 from attention_zoo.recipes.meeting import meet
 from attention_zoo.recipes.workers import WorkerError, WorkerLost
 
@@ -269,6 +270,23 @@ def test_a_process_that_was_told_is_not_ended(three, ended):
     together(*(lambda w=w: w.decide(None, lambda _: 1) for w in three[:2]))
     time.sleep(0.4)
     assert ended == []
+
+
+def test_sigterm_at_a_worker_breaks_off_what_the_chief_does(three):
+    three[1].ask_chief_to_stop()  # nothing waits for a signal, so none is sent
+    time.sleep(0.2)
+
+    def evaluate():
+        with request.at_once():
+            three[2].ask_chief_to_stop()
+            time.sleep(5)
+
+    with StopRequest() as request:
+        with pytest.raises(StopNow):
+            evaluate()
+        assert request.signal_number == signal.SIGTERM
+    # Between the messages of both nothing is lost.
+    assert together(*(lambda w=w: w.decide(1, sum) for w in three)) == [3] * 3
 
 
 def test_an_error_in_one_worker_is_told_to_all(three, ended):
