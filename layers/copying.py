@@ -23,8 +23,9 @@ class PointerGenerator(keras.layers.Layer):
         p(w) = p_gen softmax(logits)(w) + (1 - p_gen) (sum of attention over the places of w)
 
     where `p_gen = sigmoid(v . features + b)` is what is left to the vocabulary. A word may stand
-    in the source at several places; the attention to all of them counts. Where there is nothing to
-    copy, because no place of the source has any attention, the vocabulary has it all.
+    in the source at several places; the attention to all of them counts. Places that are not to be
+    copied, such as the end of the source, leave their share to the vocabulary. So does a source of
+    which no place has any attention.
 
     The result is log p, which can be used wherever logits are expected. It is calculated with
     logarithms throughout, in float32 whatever the compute type, so that neither share can vanish.
@@ -41,6 +42,7 @@ class PointerGenerator(keras.layers.Layer):
         source: whole numbers `(B, S)`, the words of the source by their places in the vocabulary.
         features: `(B, T, F)`, what the choice is made from: state, context and input of the
             decoder side by side.
+        copyable: boolean `(B, S)`, False for places that are not copied; all are if `None`.
         return_p_gen: whether `p_gen` is returned too.
 
     Returns:
@@ -89,9 +91,9 @@ class PointerGenerator(keras.layers.Layer):
         dtype = softmax_dtype(features.dtype)
         return ops.cast(gate, dtype) + ops.cast(self.bias, dtype)
 
-    def call(self, logits, attention, source, features, return_p_gen=False):
+    def call(self, logits, attention, source, features, copyable: Any = None, return_p_gen=False):
         gate = self.gate(features)
-        log_p = log_mixture(logits, gate, attention, source)
+        log_p = log_mixture(logits, gate, attention, source, copyable=copyable)
         return (log_p, ops.sigmoid(gate)) if return_p_gen else log_p
 
     def get_config(self):
@@ -99,7 +101,7 @@ class PointerGenerator(keras.layers.Layer):
         return {**super().get_config(), "kernel_initializer": initializer}
 
 
-def log_mixture(logits, gate, attention, source, first: Any = None):
+def log_mixture(logits, gate, attention, source, first: Any = None, copyable: Any = None):
     """Log p `(B, T, V)` of writing and copying; see `PointerGenerator`.
 
     Args:
@@ -108,10 +110,12 @@ def log_mixture(logits, gate, attention, source, first: Any = None):
         attention: `(B, T, S)`.
         source: whole numbers `(B, S)`.
         first: `first_places(source)`, to compute it once for many steps.
+        copyable: boolean `(B, S)`, or `None` for all places.
     """
     dtype = softmax_dtype(logits.dtype)
     attention = ops.cast(attention, dtype)
-    log_written, log_copied = log_shares(ops.cast(gate, dtype), attention)
+    log_written, log_copied = log_shares(ops.cast(gate, dtype), attention, copyable)
+    attention = copied_attention(attention, copyable)
     log_p = ops.log_softmax(ops.cast(logits, dtype), axis=-1) + ops.expand_dims(log_written, -1)
     pooled = pool_attention(attention, first_places(source) if first is None else first)
     places = _places_in(log_p, source, ops.shape(attention)[2])
@@ -145,14 +149,30 @@ def pool_attention(attention, first):
     return ops.reshape(pooled, (batch, steps, length))
 
 
-def log_shares(gate, attention):
-    """Log p_gen and log (1 - p_gen), `(B, T)` each, of gates `(B, T)` and attention `(B, T, S)`.
+def log_shares(gate, attention, copyable: Any = None):
+    """Logarithms of what is left to the vocabulary and of 1 - p_gen, `(B, T)` each.
 
-    The first is 0 where there is nothing to copy.
+    The vocabulary has p_gen, and of 1 - p_gen what is attention to places that are not copied.
+
+    Args:
+        gate: `(B, T)`, the logit of `p_gen`.
+        attention: `(B, T, S)`.
+        copyable: boolean `(B, S)`, or `None` for all places.
     """
+    log_written, log_copied = ops.log_sigmoid(gate), ops.log_sigmoid(-gate)
+    if copyable is not None:
+        left = attention - copied_attention(attention, copyable)
+        log_left = log_or_nothing(ops.sum(left, axis=-1))
+        log_written = ops.logaddexp(log_written, log_copied + log_left)
     nothing = ops.equal(ops.sum(attention, axis=-1), 0)
-    log_written = ops.where(nothing, 0.0, ops.log_sigmoid(gate))
-    return log_written, ops.log_sigmoid(-gate)
+    return ops.where(nothing, 0.0, log_written), log_copied
+
+
+def copied_attention(attention, copyable: Any = None):
+    """The attention `(B, T, S)` to places `(B, S)` that may be copied; 0 at the others."""
+    if copyable is None:
+        return attention
+    return ops.where(ops.expand_dims(ops.cast(copyable, "bool"), 1), attention, 0.0)
 
 
 def copy_gains(log_written, log_copied, pooled):

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from ..layers import PointerGenerator, coverage_loss
 from ..layers.copying import (
+    copied_attention,
     copy_gains,
     first_places,
     log_mixture,
@@ -21,6 +22,7 @@ from ..layers.copying import (
 )
 from .losses import SmoothedCrossEntropy, target_and_mean_logits
 from .model import Seq2SeqModel
+from .tokenizer import END_ID, UNKNOWN_ID
 
 
 class CopySource(NamedTuple):
@@ -29,10 +31,12 @@ class CopySource(NamedTuple):
     Attributes:
         ids: (B, S).
         first: for each place the first place of the same id, (B, S).
+        copyable: whether it is a piece of text, not padding or the end, (B, S).
     """
 
     ids: tf.Tensor
     first: tf.Tensor
+    copyable: tf.Tensor
 
 
 class Decoded(NamedTuple):
@@ -53,8 +57,9 @@ class CopyingSeq2Seq(Seq2SeqModel):
     """What the families share to copy from the source (See et al. 2017).
 
     With `copying` a model writes each subword with the probability that its vocabulary gives it
-    times p_gen, plus the attention to all of its places in the source times 1 - p_gen. Its logits,
-    in training and in decoding, are the logarithms of these probabilities. With `coverage` the
+    times p_gen, plus the attention to all of its places in the source times 1 - p_gen. The end of
+    the source is not copied: attention to it is left to the vocabulary as well. The logits, in
+    training and in decoding, are the logarithms of these probabilities. With `coverage` the
     training also keeps it from attending to what it attended to before. That loss is added to
     `SmoothedCrossEntropy` without sample weights, not to other losses that Keras has.
 
@@ -105,7 +110,8 @@ class CopyingSeq2Seq(Seq2SeqModel):
         logits = self.logits(decoded.hidden)
         if self.pointer is None:
             return logits
-        return log_mixture(logits, decoded.gate, decoded.attention, inputs["source"])
+        copies = self.copy_source(tf.convert_to_tensor(inputs["source"]))
+        return log_mixture(logits, decoded.gate, decoded.attention, *copies)
 
     def p_gen(self, inputs: dict[str, tf.Tensor]) -> tf.Tensor:
         """The share of the vocabulary in each subword of a target, (B, T); the rest is copied."""
@@ -113,7 +119,9 @@ class CopyingSeq2Seq(Seq2SeqModel):
 
     def copy_source(self, source: tf.Tensor) -> CopySource | tuple[()]:
         """What `mixed` needs of the source, once for all steps."""
-        return () if self.pointer is None else CopySource(source, first_places(source))
+        if self.pointer is None:
+            return ()
+        return CopySource(source, first_places(source), is_copyable(source))
 
     def mixed(
         self, logits: tf.Tensor, features: tf.Tensor, attention: tf.Tensor, copies: Any
@@ -152,6 +160,11 @@ class CopyingSeq2Seq(Seq2SeqModel):
         weight, start = self.config["coverage_weight"], self.config["coverage_start"]
         steps = tf.convert_to_tensor(self.optimizer.iterations)
         return tf.where(steps >= start, tf.constant(weight, tf.float32), 0.0)
+
+
+def is_copyable(source: tf.Tensor) -> tf.Tensor:
+    """Which places of a source (B, S) are text. The end would end a summary before it begins."""
+    return (source > END_ID) | (source == UNKNOWN_ID)
 
 
 class _Kept:
@@ -203,7 +216,9 @@ def mixture_losses(
         The smoothed loss and the plain negative log likelihood of each label, float32 (R,).
     """
     attention = tf.cast(decoded.attention, tf.float32)
-    log_written, log_copied = log_shares(tf.cast(decoded.gate, tf.float32), attention)
+    copyable = is_copyable(source)
+    log_written, log_copied = log_shares(tf.cast(decoded.gate, tf.float32), attention, copyable)
+    attention = copied_attention(attention, copyable)
     rows, classes = kept.rows(decoded.hidden), kept.rows(labels)
     logits = tf.cast(tf.matmul(rows, kernel, transpose_b=True) + bias, tf.float32)
     # log (sum of e to each logit) - logit of the label

@@ -25,12 +25,18 @@ def attention_over(source, steps=T):
 ATTENTION = attention_over(SOURCE)
 
 
-def reference(logits, p_gen, attention, source):
+def reference(logits, p_gen, attention, source, copyable=None):
     """The mixture written word by word."""
+    copyable = np.ones_like(source) if copyable is None else copyable
     exponentials = np.exp(logits.astype("float64") - logits.max(-1, keepdims=True))
-    mixture = p_gen[..., None] * exponentials / exponentials.sum(-1, keepdims=True)
+    softmax = exponentials / exponentials.sum(-1, keepdims=True)
+    mixture = p_gen[..., None] * softmax
     for b, t, s in np.ndindex(attention.shape):
-        mixture[b, t, source[b, s]] += (1 - p_gen[b, t]) * attention[b, t, s]
+        share = (1 - p_gen[b, t]) * attention[b, t, s]
+        if copyable[b, s]:
+            mixture[b, t, source[b, s]] += share
+        else:
+            mixture[b, t] += share * softmax[b, t]
     return np.log(mixture)
 
 
@@ -49,6 +55,17 @@ def test_values_follow_the_formula():
         array(log_p), reference(LOGITS, expected, ATTENTION, SOURCE), atol=1e-5
     )
     np.testing.assert_allclose(np.exp(array(log_p)).sum(-1), 1.0, atol=1e-5)
+
+
+def test_places_that_are_not_copied_leave_their_share_to_the_vocabulary():
+    layer, _ = built()
+    copyable = SOURCE > 4  # not the word at three places, nor 3 at the end
+    copyable[1] = False
+    log_p, p_gen = layer(LOGITS, ATTENTION, SOURCE, FEATURES, copyable, return_p_gen=True)
+    expected = reference(LOGITS, array(p_gen), ATTENTION, SOURCE, copyable)
+    np.testing.assert_allclose(array(log_p), expected, atol=1e-5)
+    log_softmax = LOGITS - np.log(np.exp(LOGITS).sum(-1, keepdims=True))
+    np.testing.assert_allclose(array(log_p)[1], log_softmax[1], atol=1e-5)
 
 
 def test_places_of_a_word_are_pooled_at_the_first():

@@ -48,12 +48,16 @@ def test_logits_are_the_logarithm_of_the_mixture(kind, data):
     probabilities = np.exp(model(inputs).numpy())
     np.testing.assert_allclose(probabilities.sum(-1), 1.0, atol=1e-5)
     written = tf.nn.softmax(model.logits(model.hidden(inputs))).numpy()
-    p_gen = model.p_gen(inputs).numpy()[..., None]
+    p_gen = model.p_gen(inputs).numpy()
     assert p_gen.std() > 0.02
-    expected = p_gen * written
+    expected = p_gen[..., None] * written
     attention = attention_by_steps(model, inputs)
     for b, t, s in np.ndindex(attention.shape):
-        expected[b, t, inputs["source"][b, s]] += (1 - p_gen[b, t, 0]) * attention[b, t, s]
+        copied = (1 - p_gen[b, t]) * attention[b, t, s]
+        if inputs["source"][b, s] == END_ID:
+            expected[b, t] += copied * written[b, t]
+        else:
+            expected[b, t, inputs["source"][b, s]] += copied
     np.testing.assert_allclose(probabilities, expected, atol=1e-5)
 
 

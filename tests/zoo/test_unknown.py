@@ -148,6 +148,9 @@ def copying(tokenizer):
     model = tiny_model("pointer", tokenizer.vocab_size, seed=0)
     model.pointer.kernel.assign(tf.zeros_like(model.pointer.kernel))
     model.pointer.bias.assign([-40.0])
+    bias = model.vocabulary_bias.numpy()
+    bias[END_ID] = 60.0  # what is left to the vocabulary, by attention to the end
+    model.vocabulary_bias.assign(bias)
     options = GenerationOptions(beam_size=2, max_length=9, min_length=4, replace_unknown=True)
     return TextToText(model, tokenizer, options)
 
