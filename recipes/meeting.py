@@ -14,11 +14,12 @@ from typing import Any
 
 from .cluster import Cluster, split_address
 from .messages import Connection
-from .workers import WorkerError, Workers
+from .workers import WorkerError, WorkerLost, Workers
 
 WAIT_SECONDS = 45.0  # for all workers to come; with what follows, less than a minute
 ANSWER_SECONDS = 5.0
 RETRY_SECONDS = 0.3
+ACCEPTED = "accepted"
 
 
 def meet(cluster: Cluster, settings: dict[str, Any], wait_seconds: float = WAIT_SECONDS) -> Workers:
@@ -36,8 +37,9 @@ def meet(cluster: Cluster, settings: dict[str, Any], wait_seconds: float = WAIT_
         The connections between them.
 
     Raises:
-        WorkerError: an address that leads nowhere or elsewhere, a worker that does not come, two
-            with one number, or one with other settings; said at every worker that has come.
+        WorkerError: an address that leads to another process, two workers with one number, or one
+            with other settings; said at every worker that has come.
+        WorkerLost: a worker did not come, or is not reached; the same, and it may come later.
     """
     settings = {"the list of workers": list(cluster.addresses), **settings}
     with _Door(cluster) as door:
@@ -57,7 +59,7 @@ def meet(cluster: Cluster, settings: dict[str, Any], wait_seconds: float = WAIT_
             connections[0].send("closed")
             connections[0].receive()
     except OSError as error:
-        raise WorkerError(f"A worker went away during the meeting ({error}).") from error
+        raise WorkerLost(f"A worker went away during the meeting ({error}).") from error
     for connection in connections.values():
         connection.limit(None)
     return Workers(cluster, connections)
@@ -153,13 +155,13 @@ def _join(cluster: Cluster, door: _Door, settings: dict[str, Any], until: float)
             break
         except OSError as error:
             if time.monotonic() > until:
-                raise WorkerError(
+                raise WorkerLost(
                     f"{cluster.name(cluster.index)} does not reach {cluster.name(0)}: "
                     f"{_reason(error)}. Is worker 0 started, and is that its address?"
                 ) from error
             time.sleep(RETRY_SECONDS)
-    if answer != "accepted":
-        raise WorkerError(str(answer))
+    if answer != ACCEPTED:
+        raise (WorkerLost if answer["again"] else WorkerError)(answer["refused"])
     return connection
 
 
@@ -173,7 +175,7 @@ def _receive_all(
             try:
                 connection, hello = door.arrivals.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
-                raise WorkerError(_who_is_missing(cluster, door, set(joined))) from None
+                raise _who_is_missing(cluster, door, set(joined)) from None
             index = hello["index"]
             before = joined.get(index)
             joined[index if before is None else -1] = connection, hello
@@ -185,14 +187,14 @@ def _receive_all(
                     f"{connection.peer()}. Give each its own --index."
                 )
         _visit_all(cluster, {0: door.id, **{i: hello["id"] for i, (_, hello) in joined.items()}})
-    except WorkerError as error:
-        _send_all(joined, str(error))
+    except (WorkerError, WorkerLost) as error:
+        _send_all(joined, {"refused": str(error), "again": isinstance(error, WorkerLost)})
         raise
-    _send_all(joined, "accepted")
+    _send_all(joined, ACCEPTED)
     return {index: connection for index, (connection, _) in joined.items()}
 
 
-def _send_all(joined: dict[int, tuple[Connection, dict[str, Any]]], value: str) -> None:
+def _send_all(joined: dict[int, tuple[Connection, dict[str, Any]]], value: Any) -> None:
     for connection, _ in joined.values():
         try:
             connection.send(value)
@@ -200,10 +202,10 @@ def _send_all(joined: dict[int, tuple[Connection, dict[str, Any]]], value: str) 
             continue  # it has gone, which is found out when it is needed
 
 
-def _who_is_missing(cluster: Cluster, door: _Door, came: set[int]) -> str:
+def _who_is_missing(cluster: Cluster, door: _Door, came: set[int]) -> Exception:
     try:
         if _who(cluster.addresses[0])["id"] != door.id:
-            return (
+            return WorkerError(
                 f"Another process is worker 0 at {cluster.addresses[0]}. Give each worker its own "
                 "--index."
             )
@@ -211,7 +213,7 @@ def _who_is_missing(cluster: Cluster, door: _Door, came: set[int]) -> str:
         pass  # nobody else says so
     missing = [cluster.name(i) for i in range(1, len(cluster)) if i not in came]
     there = f"Only {', '.join(map(str, sorted({0, *came})))} of {len(cluster)} came. "
-    return (
+    return WorkerLost(
         f"{', '.join(missing)} did not come to {cluster.name(0)}. {there}Is each started, with the "
         "same --workers and its own --index, and can it reach that address?"
     )
@@ -233,13 +235,13 @@ def _compare(cluster: Cluster, index: int, ours: dict[str, Any], theirs: dict[st
 def _visit_all(cluster: Cluster, ids: dict[int, str]) -> None:
     """Whether each address leads to the worker of its number."""
 
-    def visit(index: int) -> str | None:
+    def visit(index: int) -> Exception | None:
         try:
             found = _who(cluster.addresses[index])
         except (OSError, ValueError) as error:
-            return f"{cluster.name(index)} is not at its address: {_reason(error)}."
+            return WorkerLost(f"{cluster.name(index)} is not at its address: {_reason(error)}.")
         if found["id"] != ids[index]:
-            return (
+            return WorkerError(
                 f"The address of {cluster.name(index)} leads to another process, which says that "
                 f"it is worker {found['index']}."
             )
@@ -248,4 +250,5 @@ def _visit_all(cluster: Cluster, ids: dict[int, str]) -> None:
     with ThreadPoolExecutor(max_workers=16) as visitors:
         problems = [problem for problem in visitors.map(visit, range(len(cluster))) if problem]
     if problems:
-        raise WorkerError(" ".join(problems))
+        wrong = any(isinstance(problem, WorkerError) for problem in problems)
+        raise (WorkerError if wrong else WorkerLost)(" ".join(map(str, problems)))

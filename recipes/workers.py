@@ -37,7 +37,7 @@ class WorkerError(ConfigError):
 
 
 class WorkerLost(Exception):
-    """A worker that ended while the others were training; all may be started again."""
+    """A worker that is not there, or no more; all may be started again."""
 
 
 class Workers:
