@@ -168,7 +168,7 @@ class AttentionGRUCell(keras.layers.Layer):
             output = ops.tanh(ops.matmul(combined, ops.cast(self.combine_kernel, combined.dtype)))
             states = (hidden, output)
         if self.has_coverage:
-            states = (*states, covered + scores)
+            states = (*states, covered + ops.cast(scores, covered.dtype))
         return output, states, scores
 
     def _context(self, query, memory: Memory, covered=None):

@@ -18,13 +18,10 @@ from attention_zoo.zoo.catalog import MODELS
 from attention_zoo.zoo.losses import SmoothedCrossEntropy
 
 MIXED = ("mixed_bfloat16", "mixed_float16")
+RECURRENT = {"embedding_dim": 8, "encoder_units": 8, "decoder_units": 8, "attention_units": 8}
 SMALL = {
-    "rnn-bahdanau": {
-        "embedding_dim": 8,
-        "encoder_units": 8,
-        "decoder_units": 8,
-        "attention_units": 8,
-    },
+    "rnn-bahdanau": RECURRENT,
+    "pointer-generator": RECURRENT,
     "transformer-tiny": {
         "width": 8,
         "encoder_layers": 1,
