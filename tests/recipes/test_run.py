@@ -5,7 +5,9 @@ import json
 import pytest
 
 from attention_zoo.recipes.config import ConfigError, RunConfig
-from attention_zoo.recipes.run import Run, load, write_json
+from attention_zoo.recipes.run import Run, load, text_to_text, write_json
+from attention_zoo.recipes.tasks import make_config
+from attention_zoo.zoo.generation import GenerationOptions
 
 
 @pytest.fixture
@@ -93,3 +95,19 @@ def test_json_is_for_people_and_whole(tmp_path):
         write_json(path, {"sample": object()})
     assert json.loads(path.read_text(encoding="utf-8"))["bleu"] == 1.5
     assert files(tmp_path) == ["metrics.json"]
+
+
+def test_the_search_is_that_of_the_config():
+    settings = {"beam_size": 2, "coverage_penalty": 0.5, "no_repeat_ngram": 3}
+    config = RunConfig(max_target_length=9, max_length_ratio=0.0, replace_unknown=True, **settings)
+    found = text_to_text(None, None, config).generation
+    assert found == GenerationOptions(
+        max_length=9, max_length_ratio=None, replace_unknown=True, **settings
+    )
+
+
+@pytest.mark.parametrize(("model", "expected"), [("pointer-generator", True), ("rnn", False)])
+def test_unknown_characters_are_copied_where_a_model_copies(model, expected):
+    assert make_config("summarization", model).replace_unknown is expected
+    chosen = make_config("summarization", model, settings=[f"replace_unknown={not expected}"])
+    assert chosen.replace_unknown is not expected
