@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import keras
 
+from ..zoo.catalog import entry
+from ..zoo.recurrent import RecurrentSeq2Seq
 from .config import ConfigError, RunConfig
 
 if TYPE_CHECKING:
@@ -36,8 +38,13 @@ def check_precision(config: RunConfig, place: Placement) -> None:
     """Refuses what the place of a training cannot do.
 
     Raises:
-        ConfigError: XLA, or a scaled loss, under several replicas.
+        ConfigError: XLA for a recurrent model; XLA, or a scaled loss, under several replicas.
     """
+    if config.jit and issubclass(entry(config.model).model_class(), RecurrentSeq2Seq):
+        raise ConfigError(
+            "jit is for transformers: a loop over time has no use of XLA, it took twice the time. "
+            f"Leave it out. Received: {config.model}"
+        )
     if config.jit and place.strategy is not None:
         raise ConfigError(
             "jit is for a single device (a TPU compiles in any case); leave it out or give "
