@@ -178,6 +178,9 @@ def _receive_all(
                 raise _who_is_missing(cluster, door, set(joined)) from None
             index = hello["index"]
             before = joined.get(index)
+            if before is not None and _leads_to(cluster.addresses[index], hello["id"]):
+                before[0].close()  # the same worker, which was started anew
+                before = None
             joined[index if before is None else -1] = connection, hello
             _compare(cluster, index, settings, hello["settings"])
             if before is not None or index == 0:
@@ -200,6 +203,13 @@ def _send_all(joined: dict[int, tuple[Connection, dict[str, Any]]], value: Any) 
             connection.send(value)
         except OSError:
             continue  # it has gone, which is found out when it is needed
+
+
+def _leads_to(address: str, identity: str) -> bool:
+    try:
+        return _who(address)["id"] == identity
+    except (OSError, LookupError, TypeError, ValueError):
+        return False
 
 
 def _who_is_missing(cluster: Cluster, door: _Door, came: set[int]) -> Exception:

@@ -139,6 +139,28 @@ def test_two_workers_of_one_number_on_two_machines():
         assert "Two workers say that they are number 1: one at 127.0.0.1" in str(error)
 
 
+def test_a_worker_that_is_started_anew_during_the_meeting_is_no_second_one():
+    addresses = free_addresses(3)
+    clusters = [Cluster(addresses, i) for i in range(3)]
+
+    def killed_and_started_again():
+        settings = {"the list of workers": list(addresses)}
+        time.sleep(0.2)  # so that the chief is there
+        with meeting._Door(clusters[1]) as door:
+            connection = meeting._dial(addresses[0])
+            connection.send({"index": 1, "id": door.id, "settings": settings})
+            time.sleep(0.2)
+        connection.close()
+        return meet(clusters[1], {}, 5.0)
+
+    def late():
+        time.sleep(0.8)
+        return meet(clusters[2], {}, 5.0)
+
+    found = together(lambda: meet(clusters[0], {}, 5.0), killed_and_started_again, late)
+    assert all(isinstance(worker, workers.Workers) for worker in found), found
+
+
 @pytest.mark.parametrize(
     ("ours", "theirs", "message"),
     [
