@@ -86,7 +86,8 @@ class AttentionGRUCell(keras.layers.Layer):
         output_dim: int | None = None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        # The coverage stays in float32, so what goes in is cast one by one.
+        super().__init__(autocast=False, **kwargs)
         if units < 1 or context_dim < 1:
             raise ValueError(
                 "units and context_dim must be positive. "
@@ -155,26 +156,28 @@ class AttentionGRUCell(keras.layers.Layer):
     def call(self, projected_inputs, states, memory, weights: StepWeights | None = None):
         weights = weights or self.step_weights()
         covered = states[-1] if self.has_coverage else None
-        hidden = states[0]
+        projected_inputs = ops.cast(projected_inputs, self.compute_dtype)
+        hidden = ops.cast(states[0], self.compute_dtype)
         if not self.input_feeding:
             context, scores = self._context(hidden, memory, covered)
             hidden = self._gated_update(projected_inputs, context, hidden, weights)
             output = ops.concatenate([hidden, context], axis=-1)
             states = (hidden,)
         else:
-            hidden = self._gated_update(projected_inputs, states[1], hidden, weights)
+            fed = ops.cast(states[1], self.compute_dtype)
+            hidden = self._gated_update(projected_inputs, fed, hidden, weights)
             context, scores = self._context(hidden, memory, covered)
             combined = ops.concatenate([hidden, context], axis=-1)
             output = ops.tanh(ops.matmul(combined, ops.cast(self.combine_kernel, combined.dtype)))
             states = (hidden, output)
-        if self.has_coverage:
-            states = (*states, covered + ops.cast(scores, covered.dtype))
+        if covered is not None:
+            states = (*states, covered + scores)
         return output, states, scores
 
     def _context(self, query, memory: Memory, covered=None):
         if self.attention is None:
             shape = (*ops.shape(query)[:-1], self.context_dim)
-            return ops.broadcast_to(memory, shape), None
+            return ops.cast(ops.broadcast_to(memory, shape), self.compute_dtype), None
         known = {"coverage": covered} if self.has_coverage else {}
         context, weights = self.attention.attend(query, memory, **known)
         if len(weights.shape) == 4:  # (B, H, N, S)
