@@ -313,18 +313,25 @@ def test_sigterm_at_a_worker_breaks_off_what_the_chief_does(three):
     assert together(*(lambda w=w: w.decide(1, sum) for w in three)) == [3] * 3
 
 
-def test_an_error_in_one_worker_is_told_to_all(three, ended):
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        (OSError("No space left on device"), WorkerLost),
+        (ConfigError("learning_rate must be positive"), WorkerError),  # and stays wrong
+    ],
+)
+def test_an_error_in_one_worker_is_told_to_all(three, ended, failure, told):
     def work(worker):
         with worker:
             if worker.cluster.index == 1:
-                raise OSError("No space left on device")
+                raise failure
             worker.decide(None, lambda _: 1)
 
     errors = together(*(lambda w=w: work(w) for w in three))
-    assert isinstance(errors[1], OSError)
+    assert errors[1] is failure
     for error in (errors[0], errors[2]):
-        assert isinstance(error, WorkerLost)
-        assert "worker 1" in str(error) and "No space left on device" in str(error)
+        assert type(error) is told
+        assert "worker 1" in str(error) and str(failure) in str(error)
 
 
 def test_what_tensorflow_fails_with_is_explained_by_a_lost_worker(three, ended):
