@@ -147,9 +147,10 @@ def _row(settings: dict[str, str], folder: Path, metric: str) -> SweepRow:
     )
 
 
-def _rank(metric: str) -> Callable[[SweepRow], tuple[bool, float]]:
+def _rank(metric: str) -> Callable[[SweepRow], tuple[bool, float, float]]:
+    """The best first, of equals that with the lower perplexity, what failed last."""
     sign = 1 if metric in LOWER_IS_BETTER else -1
-    return lambda row: (row.metric is None, sign * (row.metric or 0.0))
+    return lambda row: (row.metric is None, sign * (row.metric or 0.0), row.perplexity or 0.0)
 
 
 def _write(output: Path, rows: list[SweepRow]) -> None:

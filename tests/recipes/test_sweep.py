@@ -104,6 +104,13 @@ def test_nothing_is_trained_if_one_combination_is_impossible(reverse_files, tmp_
     assert not (tmp_path / "x").exists()
 
 
+def test_the_best_is_first_of_equals_the_less_perplexed_and_failures_are_last():
+    found = [(None, None), (10.0, 9.0), (30.0, 5.0), (30.0, 4.0), (0.0, 2.0)]
+    rows = [SweepRow({}, "", metric, perplexity) for metric, perplexity in found]
+    ranked = [(row.metric, row.perplexity) for row in sorted(rows, key=sweep._rank("bleu"))]
+    assert ranked == [(30.0, 4.0), (30.0, 5.0), (10.0, 9.0), (0.0, 2.0), (None, None)]
+
+
 def test_the_best_is_the_lowest_perplexity_where_that_decides(tmp_path, monkeypatch):
     def write(config, folder, *_):
         folder.mkdir(parents=True)
