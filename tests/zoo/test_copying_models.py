@@ -120,6 +120,26 @@ def test_coverage_loss_is_added_from_its_step_on(kind, options, data):
     np.testing.assert_allclose(model.token_losses(inputs, labels, False)[0], before, rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["pointer", "copying-transformer"])
+def test_half_precision_agrees_and_trains(kind, data):
+    inputs, labels = data
+    expected = tiny_model(kind, V, seed=5)(inputs)
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = tiny_model(kind, V, seed=5)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    np.testing.assert_allclose(model(inputs), expected, atol=2e-2)
+    model.compile(keras.optimizers.SGD(0.1), loss=SmoothedCrossEntropy(0.1))
+    before = model.token_losses(inputs, labels, True)[0].numpy().mean()
+    model.optimizer.build(model.trainable_variables)
+    step = tf.function(lambda: model.train_step((inputs, labels))["loss"], autograph=False)
+    losses = [step().numpy() for _ in range(3)]
+    np.testing.assert_allclose(losses[0], before, rtol=1e-3)
+    assert losses[2] < losses[1] < losses[0]
+
+
 def marked_words(seed, low, high, rows=64):
     """Sources of four words with a mark before one of them, which is the target."""
     random = np.random.default_rng(seed)
