@@ -5,7 +5,7 @@
 
 Takes the same options as `attention-zoo train summarization`. Most often set:
 --model (rnn-bahdanau, pointer-generator, transformer-tiny, ...), --max-minutes,
---set max_source_length=400, --set no_repeat_ngram=0. A text that is longer than that is cut at its end.
+--set max_source_length=400, --set no_repeat_ngram=0. Of a longer text the beginning is read.
 """
 
 from __future__ import annotations
