@@ -13,3 +13,19 @@ os.environ.setdefault("MPLBACKEND", "agg")
 def _own_folder(tmp_path, monkeypatch):
     """Every test runs in an empty folder of its own, so that none writes into the checkout."""
     monkeypatch.chdir(tmp_path)
+
+
+# Playwright keeps an event loop running, which other modules could not start theirs beside.
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium."""
+    from browser import NO_BROWSER, find_browser
+
+    api = pytest.importorskip("playwright.sync_api")
+    with api.sync_playwright() as playwright:
+        path = find_browser(playwright)
+        if path is None:
+            pytest.skip(NO_BROWSER)
+        running = playwright.chromium.launch(executable_path=path)
+        yield running
+        running.close()

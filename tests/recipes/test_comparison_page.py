@@ -1,23 +1,9 @@
 """The page of a comparison in a browser: for anyone, on a phone, in the dark."""
 
 import pytest
-from browser import NO_BROWSER, find_browser
 from test_comparison import HOSTILE, make_comparison
 
 from attention_zoo.recipes.comparison_report import to_html
-
-playwright_api = pytest.importorskip("playwright.sync_api")
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright_api.sync_playwright() as playwright:
-        path = find_browser(playwright)
-        if path is None:
-            pytest.skip(NO_BROWSER)
-        browser = playwright.chromium.launch(executable_path=path)
-        yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

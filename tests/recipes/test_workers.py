@@ -44,6 +44,23 @@ def meetings(clusters, settings=None, wait=1.0):
     return results
 
 
+@pytest.fixture(autouse=True)
+def no_late_end(monkeypatch):
+    """What a worker loses when a test is over must not end the process of the tests."""
+    made = []
+    make = workers.Workers.__init__
+
+    def remember(self, *args, **options):
+        make(self, *args, **options)
+        made.append(self)
+
+    monkeypatch.setattr(workers.Workers, "__init__", remember)
+    yield
+    for worker in made:
+        worker._leaving = True
+        worker._ending.cancel()
+
+
 @pytest.fixture
 def three():
     """Three workers that have met."""

@@ -80,22 +80,6 @@ def page_server(page_folder):
         yield running
 
 
-# Playwright keeps an event loop running, which other modules could not start theirs beside.
-@pytest.fixture(scope="module")
-def browser():
-    """A headless Chromium."""
-    from browser import NO_BROWSER, find_browser
-
-    api = pytest.importorskip("playwright.sync_api")
-    with api.sync_playwright() as playwright:
-        path = find_browser(playwright)
-        if path is None:
-            pytest.skip(NO_BROWSER)
-        running = playwright.chromium.launch(executable_path=path)
-        yield running
-        running.close()
-
-
 @pytest.fixture
 def visit(browser, page_server):
     """Opens the demo page with a state; afterwards nothing may have gone wrong unnoticed."""

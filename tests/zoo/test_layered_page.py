@@ -2,13 +2,10 @@
 
 import numpy as np
 import pytest
-from browser import NO_BROWSER, find_browser
 from test_layered_explanation import HOSTILE, SOURCE, TARGET, random_maps
 
 from attention_zoo.zoo.explanation import Explanation
 from attention_zoo.zoo.layered_explanation import LayeredExplanation
-
-playwright_api = pytest.importorskip("playwright.sync_api")
 
 SHAPE = (2, 3)  # layers and heads
 WRITTEN = ["'", "</td>", "今天", "</s>"]  # the labels of TARGET
@@ -28,17 +25,6 @@ def address(layered, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "page.html"
     layered.save(path)
     return path.as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with playwright_api.sync_playwright() as playwright:
-        path = find_browser(playwright)
-        if path is None:
-            pytest.skip(NO_BROWSER)
-        browser = playwright.chromium.launch(executable_path=path)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
