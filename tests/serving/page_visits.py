@@ -95,6 +95,11 @@ def shown_shares(page, side):
     return {text: int(percent.rstrip("%")) for text, percent in pairs}
 
 
+def expect_shares(page, side, expected):
+    """The percents under the words of a side become these."""
+    wait_until(page, lambda: shown_shares(page, side) == expected)
+
+
 def word(page, side, text):
     return page.locator(f"#{side} button", has_text=re.compile(f"^{re.escape(text)}$"))
 

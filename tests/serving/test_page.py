@@ -13,6 +13,7 @@ from page_visits import (
     MILLISECONDS,
     TEXT,
     WRITTEN,
+    expect_shares,
     outputs_for,
     request,
     shown_shares,
@@ -214,9 +215,9 @@ def test_chinese(visit):
     assert asked == []
     session.send("Input.insertText", {"text": text})
     expect(page.locator("#answer .result")).to_have_text(text)
-    assert page.locator("#source button").all_text_contents() == [*text[:-2], text[-2:], "end"]
+    expect(page.locator("#source button")).to_have_text([*text[:-2], text[-2:], "end"])
     word(page, "target", "图").hover()
-    assert shown_shares(page, "source") == {"图": 91}
+    expect_shares(page, "source", {"图": 91})
 
 
 # Without a mouse, on a phone, in the dark, for everyone

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from page_visits import MILLISECONDS, TEXT, outputs_for, shown_shares, word
+from page_visits import MILLISECONDS, TEXT, expect_shares, outputs_for, shown_shares, word
 
 expect = pytest.importorskip("playwright.sync_api").expect
 expect.set_options(timeout=MILLISECONDS)
@@ -41,21 +41,22 @@ def large(percents):
 def test_pointing_at_a_word_shows_what_it_looked_at_and_who_looked_at_it(visit, page_server):
     page = visit(**{"in.text": TEXT})
     weights = outputs_for(page_server, text=TEXT)["attention"][0]
-    assert page.locator("#target button").all_text_contents() == list(TARGET_WORDS)
-    assert page.locator("#source button").all_text_contents() == list(SOURCE_WORDS)
+    expect(page.locator("#target button")).to_have_text(list(TARGET_WORDS))
+    expect(page.locator("#source button")).to_have_text(list(SOURCE_WORDS))
     for name in ("house", "little"):
         expected = shares(weights, name, SOURCE_WORDS)
         word(page, "target", name).hover()
-        assert shown_shares(page, "source") == large(expected)
+        expect_shares(page, "source", large(expected))
         assert expected[name] > 90
         expect(page.locator("#said")).to_contain_text(f"{expected[name]}%")
         shade = word(page, "source", name).evaluate("it => it.style.getPropertyValue('--weight')")
         assert round(100 * float(shade)) == expected[name]
     word(page, "source", "the").hover()
     payers = {name: shares(weights, name, SOURCE_WORDS)["the"] for name in TARGET_WORDS}
-    assert shown_shares(page, "target") == large(payers)
+    expect_shares(page, "target", large(payers))
     page.get_by_role("heading", level=1).hover()
-    assert shown_shares(page, "target") == shown_shares(page, "source") == {}
+    for side in ("target", "source"):
+        expect_shares(page, side, {})
     expect(page.locator("#said")).to_contain_text("Point at a word")
 
 
@@ -65,26 +66,26 @@ def test_layers_and_heads(visit, page_server):
     heads = np.asarray(outputs["attention_heads"][0])
     word(page, "target", "the").click()
     expect(page.get_by_label("Head")).to_be_disabled()
-    own = shown_shares(page, "source")
-    assert own == large(shares(outputs["attention"][0], "the", SOURCE_WORDS))
+    own = large(shares(outputs["attention"][0], "the", SOURCE_WORDS))
+    expect_shares(page, "source", own)
     expect(page.get_by_label("Layer").locator("option")).to_have_text(["alignment", "1", "2"])
     page.get_by_label("Layer").select_option("2")
-    assert shown_shares(page, "source") == large(shares(heads[1].mean(0), "the", SOURCE_WORDS))
+    expect_shares(page, "source", large(shares(heads[1].mean(0), "the", SOURCE_WORDS)))
     for head in "123":
         page.get_by_label("Head").select_option(head)
         expected = shares(heads[1, int(head) - 1], "the", SOURCE_WORDS)
-        assert shown_shares(page, "source") == large(expected)
+        expect_shares(page, "source", large(expected))
     assert shown_shares(page, "source") != own
     expect(page).to_have_url(re.compile("layer=2&head=3&word=t2"))
     page.get_by_label("Layer").select_option("alignment")
-    assert shown_shares(page, "source") == own
+    expect_shares(page, "source", own)
 
 
 def test_subwords_as_they_are_and_all_weights(visit, page_server):
     page = visit(**{"in.text": TEXT})
     page.get_by_label("Subwords").check()
     pieces = ["the", "litt", "·le", "hous", "·e", "end"]
-    assert page.locator("#source button").all_text_contents() == pieces
+    expect(page.locator("#source button")).to_have_text(pieces)
     page.locator("summary").click()
     cells = page.locator("#map tbody tr").first.locator("td").all_text_contents()
     weights = outputs_for(page_server, text=TEXT)["attention"][0][0]

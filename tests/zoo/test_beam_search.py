@@ -131,7 +131,7 @@ def test_a_prefix_as_long_as_the_limit_gets_its_end():
 # With fewer beams, against the same algorithm over lists
 
 
-@pytest.mark.parametrize("early_stopping", [True, False])
+@pytest.mark.parametrize("early_stopping", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "case",
     [
