@@ -43,6 +43,18 @@ class Sight:
         table = None if self.positions is None else self.positions.table
         return ops.zeros(()) if table is None else table * 1  # a tensor, not the variable
 
+    def arrays(self):
+        """The places and the mask, if there is one."""
+        places = (ops.convert_to_tensor(self.query_places), ops.convert_to_tensor(self.key_places))
+        return places if self.mask is None else (*places, ops.convert_to_tensor(self.mask))
+
+    def with_arrays(self, arrays):
+        """The same with other `arrays()`."""
+        query_places, key_places, *mask = arrays
+        return dataclasses.replace(
+            self, query_places=query_places, key_places=key_places, mask=mask[0] if mask else None
+        )
+
     def apply(self, scores, rows=slice(None), columns=slice(None), table=None):
         """Adds the bias to scores `(B, H, T, S)`; returns them and the mask, of these places."""
         query_places, key_places = self.query_places[rows], self.key_places[columns]
@@ -78,13 +90,16 @@ def attend_in_chunks(query, keys, values, sight, chunk_size):
         `(B, H, T, V)`.
     """
     chunks = _chunks(ops.shape(query)[2], chunk_size, sight)
+    arrays = sight.arrays()
 
+    # All arrays are arguments: JAX refuses a gradient that closes over one of a function around it.
     @ops.custom_gradient
-    def attend(query, keys, values, table):
+    def attend(query, keys, values, table, *arrays):
+        sight_here = sight.with_arrays(arrays)
         outputs: list[Any] = []
         for rows, columns in chunks:
             query_part = after(_corner(outputs[-1] if outputs else None), query[:, :, rows])
-            weights = _weights(query_part, keys[:, :, columns], sight, rows, columns, table)
+            weights = _weights(query_part, keys[:, :, columns], sight_here, rows, columns, table)
             weights = ops.cast(weights, values.dtype)
             outputs.append(sum_values(weights, values[:, :, columns]))
         output = ops.concatenate(outputs, axis=2)
@@ -92,11 +107,12 @@ def attend_in_chunks(query, keys, values, sight, chunk_size):
         def gradient(*arguments, upstream=None):
             # Backends differ in how they hand in the gradient of the output, (B, H, T, V).
             upstream = arguments[0] if upstream is None else upstream
-            return _gradients(query, keys, values, table, output, upstream, sight, chunks)
+            gradients = _gradients(query, keys, values, table, output, upstream, sight_here, chunks)
+            return *gradients, *(None for _ in arrays)
 
         return output, gradient
 
-    return attend(query, keys, values, sight.table())
+    return attend(query, keys, values, sight.table(), *arrays)
 
 
 def _gradients(query, keys, values, table, output, upstream, sight, chunks):

@@ -174,18 +174,19 @@ class RelativePositions(Positions):
         self.built = True
 
     def bias(self, query_places, key_places, table=None):
-        buckets = self.buckets(query_places, key_places)  # (T, S)
-
+        # The places are arguments: JAX refuses a gradient that closes over a function's arrays.
         @ops.custom_gradient
-        def look_up(table):
+        def look_up(table, query_places, key_places):
             def gradient(*arguments, upstream=None):
                 # A dense gradient: that of a look-up would be one row for each pair of places.
                 upstream = arguments[0] if upstream is None else upstream
-                return self.table_gradient(upstream, query_places, key_places)
+                return self.table_gradient(upstream, query_places, key_places), None, None
 
+            buckets = self.buckets(query_places, key_places)  # (T, S)
             return ops.transpose(ops.take(table, buckets, axis=0), (2, 0, 1)), gradient
 
-        return look_up(self.table * 1 if table is None else table)  # (H, T, S)
+        places = (ops.convert_to_tensor(query_places), ops.convert_to_tensor(key_places))
+        return look_up(self.table * 1 if table is None else table, *places)  # (H, T, S)
 
     def table_gradient(self, gradient, query_places, key_places):
         buckets = ops.reshape(self.buckets(query_places, key_places), (-1,))
