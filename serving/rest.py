@@ -14,8 +14,9 @@ from aiohttp import web
 from .config_files import METRICS_PATH
 from .errors import Code, ServingError, invalid_argument
 from .inference import DEFAULT_SIGNATURE, InferenceCore, ModelSpec
+from .json_examples import check_examples
 from .json_parser import parse
-from .json_tensor import check_examples, read_signature_name
+from .json_tensor import read_signature_name
 from .json_writer import PrettyWriter, quote
 from .model_state import VersionStatus
 from .page_files import DemoPage
