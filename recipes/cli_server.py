@@ -65,6 +65,7 @@ def serve(
     warm_up: given.WarmUp = True,
     try_first: given.TryFirst = True,
     require_all: given.RequireAll = False,
+    reload_from: given.ReloadFrom = None,
     batching: given.Batching = True,
     batching_file: given.BatchingFile = None,
     per_model_batching: given.PerModelBatching = True,
@@ -114,6 +115,7 @@ def serve(
             if monitoring_file
             else METRICS_PATH
         ),
+        reload_from=tuple(reload_from or ()),
         grace=grace,
     )
     if not (rest or grpc):

@@ -129,6 +129,14 @@ TryFirst = Annotated[
     bool, _version(help="Load a version without an export's seal in a process of its own first.")
 ]
 RequireAll = Annotated[bool, _version(help="Do not start unless every model can be served.")]
+ReloadFrom = Annotated[
+    list[Path] | None,
+    _version(
+        metavar="DIR",
+        help="Folder from which a `HandleReloadConfigRequest` may load models, beside those in "
+        "which the models lie; may be given more than once.",
+    ),
+]
 
 Batching = Annotated[
     bool,

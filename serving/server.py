@@ -48,6 +48,8 @@ class ModelServer:
     ):
         self.options = options or ServerOptions()
         self.metrics = Metrics()
+        own = [config.base_path.resolve().parent for config in configs]
+        self._folders = [*own, *self.options.reload_from]
         loader = Loader(
             batching=self.options.batching,
             enable_batching=self.options.enable_batching,
@@ -123,7 +125,7 @@ class ModelServer:
             ("grpc.max_send_message_length", -1),
         ]
         self._grpc_server = grpc.aio.server(options=settings)
-        add_services(self._grpc_server, self.core)
+        add_services(self._grpc_server, self.core, self._folders)
         host = f"[{options.host}]" if ":" in options.host else options.host
         with contextlib.suppress(RuntimeError):
             port = self._grpc_server.add_insecure_port(f"{host}:{options.grpc_port}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from .batching import BatchingParameters
 from .config_files import METRICS_PATH
@@ -40,6 +41,8 @@ class ServerOptions:
         inter_op_threads: operations at a time; 0 leaves it to TensorFlow.
         metrics_path: where REST shows the page for Prometheus; `None` shows none.
         page: whether REST shows the demo page at `/`.
+        reload_from: folders that a configuration over gRPC may take models from, beside those in
+            which the models lie.
         grace: seconds that requests under way are given when the server stops.
     """
 
@@ -64,6 +67,7 @@ class ServerOptions:
     inter_op_threads: int = 0
     metrics_path: str | None = METRICS_PATH
     page: bool = True
+    reload_from: tuple[Path, ...] = ()
     grace: float = 10.0
 
 
