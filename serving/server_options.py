@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .batching import BatchingParameters
+from .batching_parameters import BatchingParameters
 from .config_files import METRICS_PATH
 
 LOOPBACK = "127.0.0.1"
