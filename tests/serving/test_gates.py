@@ -159,7 +159,7 @@ def test_the_process_does_not_care_where_it_is_started(exported, tmp_path, monke
 @pytest.mark.slow
 @pytest.mark.skipif(not OLDER_PYTHON, reason="needs ATTENTION_ZOO_OLDER_PYTHON")
 def test_an_older_runtime_gives_the_same_results(exported, toy):
-    """Set ATTENTION_ZOO_OLDER_PYTHON to a Python with tensorflow-cpu and tensorflow-text 2.20."""
+    """`make test-older`; or ATTENTION_ZOO_OLDER_PYTHON, a Python with an older TensorFlow."""
     (report,) = check_in_clean_process([exported], python=OLDER_PYTHON)
     assert report.passed, report.findings
     for name, function in toy.signatures().items():
