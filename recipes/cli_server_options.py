@@ -181,6 +181,10 @@ TimeoutMs = Annotated[
         help="After which a request over REST is given up.",
     ),
 ]
+ReceiveTimeout = Annotated[
+    float,
+    _limit(min=0, metavar="SECONDS", help="For a client to send its request; 0 is for ever."),
+]
 MaxBodyMb = Annotated[int, _limit(min=1, help="Largest request that is read, in megabytes.")]
 MaxPending = Annotated[int, _limit(min=1, help="Requests under way or waiting at most.")]
 Threads = Annotated[

@@ -23,6 +23,8 @@ class ServerOptions:
         poll_seconds: time between two looks for new versions; 0 never looks again.
         reread_seconds: time between two looks for a changed `models.config`; `None` never looks.
         timeout: seconds after which a request over REST is given up.
+        receive_timeout: seconds that a client may take to send the head of its first request, and
+            the body of any; 0 for ever.
         max_body_bytes: the largest body or message that is read.
         max_pending: requests that may be under way or wait; beyond them they are refused.
         enable_batching: whether requests are put together, where a version says how or
@@ -52,6 +54,7 @@ class ServerOptions:
     poll_seconds: float = 1.0
     reread_seconds: float | None = 0.0
     timeout: float = 30.0
+    receive_timeout: float = 60.0
     max_body_bytes: int = 64 * 2**20
     max_pending: int = 1000
     enable_batching: bool = True
