@@ -165,14 +165,14 @@ def huge(options: argparse.Namespace, verdict: Verdict) -> None:
     texts = json.dumps({"instances": ["a b c d e f g h " * 65_536]}).encode()  # one text of 1 MB
     bomb = gzip.compress(b" " * (100 * megabyte))
     zipped = f"Content-Encoding: gzip\r\nContent-Length: {len(bomb)}"
-    chunked = b"".join(b"100000\r\n%s\r\n" % (b" " * megabyte) for _ in range(80))
+    chunked = b"".join(b"100000\r\n%s\r\n" % (b" " * megabyte) for _ in range(20))
     large = b" " * (65 * megabyte)
     cases: list[tuple[str, bytes, str, str]] = [
         ("a body of 65 MB", _body(large), "413", "is larger than"),
-        ("a body of 80 MB in chunks", b"Transfer-Encoding: chunked\r\n\r\n" + chunked, "413", "is"),
+        ("a body of 20 MB in chunks", b"Transfer-Encoding: chunked\r\n\r\n" + chunked, "413", "is"),
         ("100 MB, packed to 0.1 MB", f"{zipped}\r\n\r\n".encode() + bomb, "413", "is larger than"),
         ("100,000 texts", _body(rows), "400", "is larger than maximum input batch size"),
-        ("10,000,000 lists in a list", _body(b"[" * 10_000_000), "400", "JSON Parse error"),
+        ("10,000,000 lists in a list", _body(b"[" * 10_000_000), "400", "is nested deeper than"),
         ("a text of 1 MB", _body(texts), "200", ""),
         ("a header of 1 MB", b"X: " + b"y" * megabyte + b"\r\n\r\n", "400", ""),
     ]

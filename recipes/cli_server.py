@@ -71,7 +71,7 @@ def serve(
     per_model_batching: given.PerModelBatching = True,
     timeout_ms: given.TimeoutMs = 30000,
     receive_timeout: given.ReceiveTimeout = 60.0,
-    max_body_mb: given.MaxBodyMb = 64,
+    max_body_mb: given.MaxBodyMb = 16,
     max_pending: given.MaxPending = 1000,
     threads: given.Threads = None,
     intra_op_threads: given.IntraOpThreads = 0,

@@ -62,7 +62,7 @@ class RestApi:
         self,
         core: InferenceCore,
         timeout: float = 30.0,
-        max_body_bytes: int = 64 * 2**20,
+        max_body_bytes: int = 16 * 2**20,
         metrics_path: str | None = METRICS_PATH,
         cors: bool = False,
         page: bool = True,

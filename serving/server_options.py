@@ -55,7 +55,7 @@ class ServerOptions:
     reread_seconds: float | None = 0.0
     timeout: float = 30.0
     receive_timeout: float = 60.0
-    max_body_bytes: int = 64 * 2**20
+    max_body_bytes: int = 16 * 2**20
     max_pending: int = 1000
     enable_batching: bool = True
     batching: BatchingParameters | None = None

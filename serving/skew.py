@@ -30,7 +30,7 @@ from .warmup import WARMUP_FILE
 _ASK_VERSIONS = """
 from importlib import metadata
 for distribution in metadata.distributions():
-    name = distribution.metadata["Name"]
+    name = distribution.metadata["Name"].replace("_", "-")
     if name in ("tensorflow", "tensorflow-cpu", "tensorflow-text"):
         print(name, distribution.version)
 """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
@@ -28,7 +27,7 @@ class HeadTimeout:
             b"HTTP/1.1 408 Request Timeout\r\nContent-Type: application/json\r\n"
             b"Connection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
         )
-        self._alarms: WeakKeyDictionary[Any, asyncio.TimerHandle] = WeakKeyDictionary()
+        self._alarms: dict[Any, asyncio.TimerHandle] = {}  # each goes when it rings at the latest
 
     def __call__(self) -> web.RequestHandler:
         protocol = self._make()

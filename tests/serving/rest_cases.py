@@ -439,6 +439,12 @@ PARSING: list[Case] = [
     _accepted("numbers that are none", '{"instances": [Infinity, 1]}', [float("inf"), 3.5]),
     _accepted("short for infinity", '{"instances": [-Inf, 1]}', [float("-inf"), 3.5]),
     _accepted("the first of two members", '{"instances": [1], "instances": [2]}', [3.5]),
+    _parse(
+        "deeper than any document",
+        "[" * 1_000_001,
+        "The document is nested deeper than 1000000 levels.",
+        1_000_000,
+    ),
     _accepted(
         "depth without end", '{"instances": [1], "x": ' + "[" * 100_000 + "]" * 100_000 + "}", [3.5]
     ),
