@@ -241,10 +241,14 @@ def listening(pid):
         for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
             fields = line.split()
             if fields[3] == "0A" and fields[9] in inodes:  # 0A: it listens
-                address, port = fields[1].split(":")
-                raw = bytes.fromhex(address)[::-1]
-                host = str(ipaddress.ip_address(raw)) if table == "tcp" else address
-                found.append((host, int(port, 16)))
+                words, port = fields[1].split(":")
+                # Words of four bytes, the last one first.
+                raw = b"".join(
+                    bytes.fromhex(words[at : at + 8])[::-1] for at in range(0, len(words), 8)
+                )
+                address = ipaddress.ip_address(raw)
+                mapped = getattr(address, "ipv4_mapped", None)  # of IPv4 in the form of IPv6
+                found.append((str(mapped or address), int(port, 16)))
     return found
 
 
