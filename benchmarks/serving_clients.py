@@ -91,7 +91,11 @@ def served(base: Path, *options: str) -> Iterator[Server]:
     )
     try:
         assert process.stdout is not None
-        ports = [int(process.stdout.readline().rpartition(":")[2]) for _ in range(2)]
+        # "REST http://127.0.0.1:40001 ...", then "gRPC grpc://127.0.0.1:40002".
+        lines = [process.stdout.readline() for _ in range(2)]
+        ports = [int(port) for line in lines for port in re.findall(r"//127\.0\.0\.1:(\d+)", line)]
+        if len(ports) != 2:
+            raise RuntimeError(f"The server did not start: {lines}")
         texts = warmup_texts(max(find_versions(base).items())[1])
         yield Server(process, *ports, base.resolve().name, texts)
     finally:

@@ -19,6 +19,7 @@ from attention_zoo.serving.grpc_transport import make_request
 from attention_zoo.serving.transports import Target
 
 GOOD_CLIENTS = 4
+SENDERS = 8  # of broken requests at a time
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 # What broken requests may be answered with; everything else is a fault of the server.
 _STATUSES = frozenset({200, 400, 404, 405, 413, 501})
@@ -90,9 +91,13 @@ def fuzz(options: argparse.Namespace, verdict: Verdict) -> None:
         wrong: list[str] = []
 
         async def send() -> None:
-            generator = random.Random(options.seed)
-            await _fuzz_rest(server, generator, options.requests, rest, wrong)
-            await _fuzz_grpc(server, generator, options.requests, codes, wrong)
+            for function, found in ((_fuzz_rest, rest), (_fuzz_grpc, codes)):
+                parts = [len(range(n, options.requests, SENDERS)) for n in range(SENDERS)]
+                senders = (
+                    function(server, random.Random(options.seed + n), count, found, wrong)
+                    for n, count in enumerate(parts)
+                )
+                await asyncio.gather(*senders)
 
         tally = asyncio.run(_beside(server, send()))
         print(f"good clients {tally.line()}")
