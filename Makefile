@@ -9,18 +9,20 @@ PYTEST_ARGS ?= -n 2 --dist loadscope
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 BACKENDS := .venv-backends
+OLDER := .venv-older
 PEERS := .venv-bench
 DOCS := .venv-docs
 # Read from the virtual environment under its import name, which the checkout's folder need not have.
 PACKAGES := layers zoo recipes serving
 
-.PHONY: help demo test test-slow test-backends browser lint format typecheck wheel-test bench docs constraints clean
+.PHONY: help demo test test-slow test-backends test-older browser lint format typecheck wheel-test bench docs constraints clean
 
 help:
 	@echo "make demo           train two models, compare them, look at an alignment, serve and ask (6 minutes)"
 	@echo "make test           the tests; PYTEST_ARGS='-k attention' for some of them"
 	@echo "make test-slow      the tests that take minutes"
 	@echo "make test-backends  the tests of the layers under JAX and PyTorch, without TensorFlow"
+	@echo "make test-older     an export on the runtime of an older TensorFlow Serving"
 	@echo "make browser        a Chromium for the tests of the demo page, which are skipped without one"
 	@echo "make lint           style, format and unused code; make format mends what it can"
 	@echo "make typecheck      mypy"
@@ -58,6 +60,17 @@ test-slow: $(INSTALLED)
 test-backends: $(BACKENDS)/.installed
 	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BACKENDS)/bin/python -m pytest tests/layers
 	KERAS_BACKEND=torch $(BACKENDS)/bin/python -m pytest tests/layers
+
+$(OLDER)/.installed: requirements-older.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.10 to 3.13 is needed. Give its path: make PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(OLDER)
+	$(OLDER)/bin/python -m pip install --quiet --requirement requirements-older.txt
+	touch $@
+
+# Exported with the TensorFlow of .venv, run with both, and compared.
+test-older: $(INSTALLED) $(OLDER)/.installed
+	ATTENTION_ZOO_OLDER_PYTHON=$(CURDIR)/$(OLDER)/bin/python \
+		$(BIN)/python -m pytest -m slow -k older_runtime tests/serving/test_gates.py
 
 browser: $(INSTALLED)
 	.ci/browser $(BIN)/python

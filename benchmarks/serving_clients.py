@@ -20,6 +20,31 @@ from attention_zoo.serving.records import read_records
 from attention_zoo.serving.versions import find_versions
 from attention_zoo.serving.warmup import WARMUP_FILE
 
+LOST_SECONDS = 60.0  # an answer that takes longer is lost
+
+
+class Verdict:
+    """Says of each thing that is asked of a server whether it was shown."""
+
+    def __init__(self) -> None:
+        self.passed = True
+
+    def say(self, asked: str, passed: bool, measured: str) -> None:
+        """One line: what is asked, whether it is so, and what was measured."""
+        self.passed &= passed
+        print(f"{'PASS' if passed else 'FAIL'}  {asked}: {measured}", flush=True)
+
+    def alive(self, server: Server, tally: Tally) -> None:
+        """Two lines that every load must earn."""
+        self.say(
+            "no valid request lost or answered wrongly",
+            bool(tally.seconds) and not tally.errors,
+            f"{len(tally.seconds)} answers compared, {len(tally.errors)} errors "
+            f"{tally.errors[:2] or ''}".rstrip(),
+        )
+        status = server.process.poll()
+        self.say("no crash", status is None, f"exit status {status}" if status else "it runs")
+
 
 @dataclass
 class Server:
@@ -66,7 +91,11 @@ def served(base: Path, *options: str) -> Iterator[Server]:
     )
     try:
         assert process.stdout is not None
-        ports = [int(process.stdout.readline().rpartition(":")[2]) for _ in range(2)]
+        # "REST http://127.0.0.1:40001 ...", then "gRPC grpc://127.0.0.1:40002".
+        lines = [process.stdout.readline() for _ in range(2)]
+        ports = [int(port) for line in lines for port in re.findall(r"//127\.0\.0\.1:(\d+)", line)]
+        if len(ports) != 2:
+            raise RuntimeError(f"The server did not start: {lines}")
         texts = warmup_texts(max(find_versions(base).items())[1])
         yield Server(process, *ports, base.resolve().name, texts)
     finally:
@@ -80,7 +109,13 @@ class Tally:
 
     seconds: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    left: int = 0
     elapsed: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Answers a second."""
+        return len(self.seconds) / max(self.elapsed, 1e-9)
 
     def line(self) -> str:
         """Throughput, latency and errors for a person."""
@@ -88,7 +123,7 @@ class Tally:
             return f"no answers, {len(self.errors)} errors {self.errors[:2]}"
         p50, p99 = np.percentile(self.seconds, [50, 99]) * 1000
         return (
-            f"{len(self.seconds) / self.elapsed:8.1f} requests/s   p50 {p50:7.1f} ms   "
+            f"{self.rate:8.1f} requests/s   p50 {p50:7.1f} ms   "
             f"p99 {p99:7.1f} ms   {len(self.errors)} errors {self.errors[:2] or ''}"
         )
 
@@ -157,9 +192,11 @@ async def load(server: Server, clients: int, seconds: float, leave_every: int = 
             try:
                 if leave_every and count % leave_every == 0:
                     await connection.send_and_leave(requests[text])
+                    tally.left += 1
                     continue
-                status, body = await connection.ask(requests[text])
-            except (OSError, asyncio.IncompleteReadError) as error:
+                asked = connection.ask(requests[text])
+                status, body = await asyncio.wait_for(asked, LOST_SECONDS)
+            except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError) as error:
                 tally.errors.append(repr(error))
                 connection.close()
                 continue

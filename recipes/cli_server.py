@@ -65,11 +65,13 @@ def serve(
     warm_up: given.WarmUp = True,
     try_first: given.TryFirst = True,
     require_all: given.RequireAll = False,
+    reload_from: given.ReloadFrom = None,
     batching: given.Batching = True,
     batching_file: given.BatchingFile = None,
     per_model_batching: given.PerModelBatching = True,
     timeout_ms: given.TimeoutMs = 30000,
-    max_body_mb: given.MaxBodyMb = 64,
+    receive_timeout: given.ReceiveTimeout = 60.0,
+    max_body_mb: given.MaxBodyMb = 16,
     max_pending: given.MaxPending = 1000,
     threads: given.Threads = None,
     intra_op_threads: given.IntraOpThreads = 0,
@@ -95,6 +97,7 @@ def serve(
         poll_seconds=poll,
         reread_seconds=models_config_poll or None,
         timeout=timeout_ms / 1000,
+        receive_timeout=receive_timeout,
         max_body_bytes=max_body_mb * 2**20,
         max_pending=max_pending,
         enable_batching=batching,
@@ -114,6 +117,7 @@ def serve(
             if monitoring_file
             else METRICS_PATH
         ),
+        reload_from=tuple(reload_from or ()),
         grace=grace,
     )
     if not (rest or grpc):

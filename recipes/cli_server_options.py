@@ -129,6 +129,14 @@ TryFirst = Annotated[
     bool, _version(help="Load a version without an export's seal in a process of its own first.")
 ]
 RequireAll = Annotated[bool, _version(help="Do not start unless every model can be served.")]
+ReloadFrom = Annotated[
+    list[Path] | None,
+    _version(
+        metavar="DIR",
+        help="Folder from which a `HandleReloadConfigRequest` may load models, beside those in "
+        "which the models lie; may be given more than once.",
+    ),
+]
 
 Batching = Annotated[
     bool,
@@ -172,6 +180,10 @@ TimeoutMs = Annotated[
         min=1,
         help="After which a request over REST is given up.",
     ),
+]
+ReceiveTimeout = Annotated[
+    float,
+    _limit(min=0, metavar="SECONDS", help="For a client to send its request; 0 is for ever."),
 ]
 MaxBodyMb = Annotated[int, _limit(min=1, help="Largest request that is read, in megabytes.")]
 MaxPending = Annotated[int, _limit(min=1, help="Requests under way or waiting at most.")]

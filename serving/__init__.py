@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .async_client import AsyncClient
-    from .client import Client, ClientError, Prediction, Score
+    from .client import Client, ClientError, Prediction, Score, Translation
     from .errors import Code, ServingError
     from .export import ExportError
     from .retry import Retry
@@ -32,13 +32,14 @@ __all__ = [
     "ServerOptions",
     "ServerThread",
     "ServingError",
+    "Translation",
     "serve",
 ]
 
 _HOMES = {
     "async_client": ("AsyncClient",),
     "client": ("Client",),
-    "questions": ("ClientError", "Prediction", "Score"),
+    "questions": ("ClientError", "Prediction", "Score", "Translation"),
     "retry": ("Retry",),
     "errors": ("Code", "ServingError"),
     "export": ("ExportError",),

@@ -14,7 +14,7 @@ from ..zoo.explanation import Explanation
 from . import questions
 from .client import DEFAULT_TIMEOUT, check_settings
 from .errors import ServingError
-from .questions import ClientError, Prediction, Question, Score
+from .questions import ClientError, Prediction, Question, Score, Translation
 from .retry import Retry
 from .transports import (
     ServerAddress,
@@ -125,7 +125,7 @@ class AsyncClient:
         """The best output for each text."""
         return await self._ask(questions.predict(texts))
 
-    async def translate(self, texts: Sequence[str]) -> list[Prediction]:
+    async def translate(self, texts: Sequence[str]) -> list[Translation]:
         """`predict` under the name of what a translator does."""
         return await self.predict(texts)
 

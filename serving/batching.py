@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .batching_parameters import BatchingParameters
 from .errors import Code, ServingError, invalid_argument
-from .merging import Arrays, check_output, merge, num_rows
+from .merging import Arrays, check_output, join, merge, num_rows, split
 from .session import SavedModelSession, Signature
 
 Key = tuple
@@ -27,51 +28,6 @@ _FEW = 0.7
 _SHARE = 0.15
 _FADE = 0.75
 _WORTH_SHARING = 16  # rows in each part, where a batch is run in parts by threads that are free
-
-
-@dataclass(frozen=True)
-class BatchingParameters:
-    """How requests are put together; the names and defaults of TensorFlow Serving.
-
-    Args:
-        max_batch_size: most rows in a batch; a request with more is refused.
-        batch_timeout_micros: how long a batch that is not full waits for more while a thread is
-            free.
-        max_enqueued_batches: batches that may wait; beyond them requests are refused.
-        num_batch_threads: batches that run at a time; the number of processors if `None`.
-        allowed_batch_sizes: if given, a batch is filled up to one of these sizes with copies of
-            its first row; rising, and the last is `max_batch_size`.
-        pad_variable_length_inputs: whether inputs that differ beyond the first dimension are
-            padded with their first value, as the official server does, and put together.
-    """
-
-    max_batch_size: int = 1000
-    batch_timeout_micros: int = 0
-    max_enqueued_batches: int = 10
-    num_batch_threads: int | None = None
-    allowed_batch_sizes: tuple[int, ...] = ()
-    pad_variable_length_inputs: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("max_batch_size", "max_enqueued_batches", "num_batch_threads"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"`{name}` is a number from 1. Received: {name}={value}")
-        if self.batch_timeout_micros < 0:
-            raise ValueError(
-                "`batch_timeout_micros` is a number from 0. "
-                f"Received: batch_timeout_micros={self.batch_timeout_micros}"
-            )
-        sizes = self.allowed_batch_sizes
-        if sizes and (sorted(set(sizes)) != list(sizes) or sizes[-1] != self.max_batch_size):
-            raise ValueError(
-                "`allowed_batch_sizes` must rise and end with `max_batch_size`, here "
-                f"{self.max_batch_size}. Received: allowed_batch_sizes={sizes}"
-            )
-
-    def padded_size(self, rows: int) -> int:
-        """The number of rows with which a batch of `rows` is run."""
-        return next((size for size in self.allowed_batch_sizes if size >= rows), rows)
 
 
 @dataclass
@@ -181,6 +137,22 @@ class BatchingSession:
             )
         wanted = None if outputs is None else tuple(outputs)
         key = (signature, wanted, *self._shape_key(arrays))
+        parts = split(arrays, rows, self._parameters.execution_size)
+        if len(parts) == 1:
+            return self._submit(key, arrays, rows, deadline)
+        futures: list[Future] = []
+        try:
+            for part in parts:
+                futures.append(self._submit(key, part, num_rows(part), deadline))
+        except ServingError:
+            for future in futures:
+                future.cancel()
+            raise
+        return join(futures)
+
+    def _submit(self, key: Key, arrays: Arrays, rows: int, deadline: float | None) -> Future:
+        """Puts the rows of a request, or some of them, into a batch."""
+        limit = self._parameters.execution_size
         task = _Task(arrays, rows, deadline, time.monotonic())
         with self._condition:
             if self._closing:
@@ -267,7 +239,7 @@ class BatchingSession:
 
     def _is_closed(self, batch: _Batch) -> bool:
         """Whether nothing more can come into a batch."""
-        full = batch.rows >= self._parameters.max_batch_size
+        full = batch.rows >= self._parameters.execution_size
         return full or self._open.get(batch.key) is not batch
 
     def _process(self, batch: _Batch) -> None:

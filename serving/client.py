@@ -14,11 +14,11 @@ from typing import TypeVar
 from ..zoo.explanation import Explanation
 from . import questions
 from .errors import ServingError
-from .questions import ClientError, Prediction, Question, Score
+from .questions import ClientError, Prediction, Question, Score, Translation
 from .retry import Retry
 from .transports import RestTransport, Target, Transport, read_url
 
-__all__ = ["Client", "ClientError", "Prediction", "Score", "check_settings"]
+__all__ = ["Client", "ClientError", "Prediction", "Score", "Translation", "check_settings"]
 
 DEFAULT_TIMEOUT = 30.0
 Result = TypeVar("Result")
@@ -83,7 +83,7 @@ class Client:
         """The best output for each text."""
         return self._ask(questions.predict(texts))
 
-    def translate(self, texts: Sequence[str]) -> list[Prediction]:
+    def translate(self, texts: Sequence[str]) -> list[Translation]:
         """`predict` under the name of what a translator does."""
         return self.predict(texts)
 

@@ -17,7 +17,7 @@ from google.protobuf.message import DecodeError, Message
 from tensorflow_serving.config import model_server_config_pb2
 
 from . import protos
-from .batching import BatchingParameters
+from .batching_parameters import BatchingParameters
 from .errors import Code, ServingError, invalid_argument
 from .model_config import ModelConfig, VersionPolicy
 
@@ -32,6 +32,8 @@ _WRAPPED = (
     "batch_timeout_micros",
     "max_enqueued_batches",
     "num_batch_threads",
+    "enable_large_batch_splitting",
+    "max_execution_batch_size",
 )
 
 
@@ -158,7 +160,7 @@ def batching_text(parameters: BatchingParameters) -> str:
     message = protos.BatchingParameters()
     for name in _WRAPPED:
         value = getattr(parameters, name)
-        if value is not None:
+        if value is not None and value is not False:
             getattr(message, name).value = value
     message.allowed_batch_sizes.extend(parameters.allowed_batch_sizes)
     message.pad_variable_length_inputs = parameters.pad_variable_length_inputs

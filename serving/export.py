@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from . import gates
-from .batching import BatchingParameters
+from .batching_parameters import BatchingParameters
 from .clean_process import check_in_clean_process
 from .config_files import VERSION_BATCHING_FILE, batching_text
 from .errors import Code, ServingError

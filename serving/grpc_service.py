@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,6 +16,7 @@ from . import protos
 from .config_files import read_config_message
 from .errors import Code, ServingError, invalid_argument
 from .inference import DEFAULT_SIGNATURE, InferenceCore, ModelSpec, check_inputs, deadline_after
+from .model_config import check_inside
 from .session import Signature
 from .tensor_protos import fill_tensor, read_tensor
 
@@ -201,9 +203,14 @@ class ModelService(_Answers):
 
     Args:
         core: has the models.
+        folders: where a configuration that comes over gRPC may take models from.
     """
 
     NAME = "tensorflow.serving.ModelService"
+
+    def __init__(self, core: InferenceCore, folders: Sequence[Path] = ()):
+        super().__init__(core)
+        self._folders = folders
 
     def handler(self) -> grpc.GenericRpcHandler:
         """What a server of gRPC calls."""
@@ -234,6 +241,7 @@ class ModelService(_Answers):
             await context.abort(*_NO_MESSAGE)
         try:
             configs = read_config_message(request.config)
+            check_inside(configs, self._folders)
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(None, self._core.manager.reload, configs)
         except ServingError as error:
@@ -294,7 +302,13 @@ def _or_none(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     return tolerant
 
 
-def add_services(server: grpc.aio.Server, core: InferenceCore) -> None:
-    """Puts all services on a server of gRPC."""
-    services = (PredictionService(core), ModelService(core), HealthService(core))
+def add_services(server: grpc.aio.Server, core: InferenceCore, folders: Sequence[Path]) -> None:
+    """Puts all services on a server of gRPC.
+
+    Args:
+        server: of gRPC.
+        core: runs the requests.
+        folders: where a configuration that comes over gRPC may take models from.
+    """
+    services = (PredictionService(core), ModelService(core, folders), HealthService(core))
     server.add_generic_rpc_handlers(tuple(service.handler() for service in services))

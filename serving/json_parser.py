@@ -2,8 +2,8 @@
 
 The official server reads requests with RapidJSON in a mode of its own: NaN and Infinity are
 numbers, reading stops after the first value, a byte order mark is skipped, of two members with one
-name the first counts, strings that are no UTF-8 are passed on as bytes, and lists may be nested to
-any depth. Python's parser reads nearly every body the same way and much faster; whatever it refuses
+name the first counts, strings that are no UTF-8 are passed on as bytes, and lists may be nested
+very deep. Python's parser reads nearly every body the same way and much faster; whatever it refuses
 or would read otherwise goes through the one below, which also knows the messages.
 
 Invalid bytes are kept as surrogate escapes, so `encode("utf-8", "surrogateescape")` of a string
@@ -18,6 +18,9 @@ from typing import Any, NoReturn
 
 from .errors import invalid_argument
 
+# The official server knows no limit. Here each level takes a hundred bytes for every one that was
+# sent, so that a body of brackets alone could take all memory.
+MAX_DEPTH = 1_000_000
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _WHITE_SPACE = re.compile(rb"[ \n\r\t]*")
 # What Python would read otherwise than RapidJSON: escaped surrogates without a partner, and numbers
@@ -146,6 +149,8 @@ class _Parser:
             char = self.peek()
             value: Any
             if state in _EXPECTS_VALUE and char in b"[{":
+                if len(containers) == MAX_DEPTH:
+                    _fail(f"The document is nested deeper than {MAX_DEPTH} levels.", self.position)
                 self.position += 1
                 containers.append([])
                 objects.append(char == ord("{"))

@@ -21,7 +21,7 @@ from .json_parser import RepeatedMembers
 from .json_writer import describe
 from .session import TensorSpec
 
-INSTANCES, INPUTS, EXAMPLES = "instances", "inputs", "examples"
+INSTANCES, INPUTS = "instances", "inputs"
 SIGNATURE_NAME = "signature_name"
 BASE64 = "b64"
 MAX_RANK = 254
@@ -94,25 +94,8 @@ def read_inputs(document: dict, specs: Mapping[str, TensorSpec], signature: str)
     raise invalid_argument(f"Missing '{INPUTS}' or '{INSTANCES}' key")
 
 
-def check_examples(document: Any) -> None:
-    """Checks the body of a request to classify or regress as far as every server reads it."""
-    if EXAMPLES not in document:
-        fault = f"When method is classify, key '{EXAMPLES}' is expected and was not found"
-    elif not isinstance(document[EXAMPLES], list):
-        fault = f"Expecting '{EXAMPLES}' value to be an list/array"
-    elif not document[EXAMPLES]:
-        fault = f"'{EXAMPLES}' value is an empty array"
-    else:
-        for example in document[EXAMPLES]:
-            if not isinstance(example, dict):
-                raise invalid_argument(
-                    f"Example must be JSON object but got JSON {_type_name(example)}"
-                )
-        return
-    raise invalid_argument(f"JSON Value: {describe(document)} {fault}")
-
-
-def _is_base64(value: Any) -> bool:
+def is_base64(value: Any) -> bool:
+    """Whether a parsed value stands for bytes: `{"b64": "..."}` and nothing else."""
     return (
         isinstance(value, dict)
         and len(value) == 1
@@ -122,7 +105,7 @@ def _is_base64(value: Any) -> bool:
 
 
 def _is_row_object(value: Any) -> bool:
-    return isinstance(value, dict) and not _is_base64(value)
+    return isinstance(value, dict) and not is_base64(value)
 
 
 class _Column:
@@ -272,7 +255,7 @@ def _leaf(value: Any, dtype: DType) -> Any:
         if isinstance(value, str):
             return value.encode("utf-8", "surrogateescape")
         if isinstance(value, dict):
-            return _decode_base64(value)
+            return decode_base64(value)
     elif isinstance(value, dict):
         pass
     elif dtype.name in ("float", "double"):
@@ -290,20 +273,26 @@ def _leaf(value: Any, dtype: DType) -> Any:
             Code.UNIMPLEMENTED, f"Conversion of JSON Value: {describe(value)} to type: {dtype.name}"
         )
     raise invalid_argument(
-        f"JSON Value: {describe(value)} Type: {_type_name(value)} "
+        f"JSON Value: {describe(value)} Type: {type_name(value)} "
         f"is not of expected type: {dtype.name}"
     )
 
 
-def _type_name(value: Any) -> str:
+def type_name(value: Any) -> str:
+    """The type of a parsed value, in the words of messages."""
     if value is None or isinstance(value, bool):
         return {None: "Null", False: "False", True: "True"}[value]
     kinds = {dict: "Object", list: "Array", str: "String"}
     return next((name for kind, name in kinds.items() if isinstance(value, kind)), "Number")
 
 
-def _decode_base64(value: dict) -> bytes:
-    if not _is_base64(value):
+def decode_base64(value: dict) -> bytes:
+    """The bytes that an object stands for.
+
+    Raises:
+        ServingError: if it is of another form, or no base64.
+    """
+    if not is_base64(value):
         raise invalid_argument(
             f"JSON Value: {describe(value)} not formatted correctly for base64 data"
         )

@@ -6,7 +6,8 @@ import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .batching import BatchingParameters, BatchingSession
+from .batching import BatchingSession
+from .batching_parameters import BatchingParameters
 from .config_files import VERSION_BATCHING_FILE, read_batching
 from .errors import ServingError
 from .metrics import Metrics

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
 
 import numpy as np
 
@@ -60,3 +62,60 @@ def check_output(array: np.ndarray, rows: int) -> None:
             "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension "
             "sizes of the input tensors",
         )
+
+
+def split(arrays: Arrays, rows: int, size: int) -> list[Arrays]:
+    """The rows of a request in parts of at most `size` rows."""
+    if rows <= size:
+        return [arrays]
+    return [
+        {name: array[start : start + size] for name, array in arrays.items()}
+        for start in range(0, rows, size)
+    ]
+
+
+def join(parts: Sequence[Future]) -> Future:
+    """A future of the outputs of all parts of a request, row by row.
+
+    Where one part is wider than another, such as in the tokens of its longest text, the others are
+    filled up with zeros or empty strings, as the rows of one batch are.
+    """
+    whole: Future = Future()
+    left = len(parts)
+    lock = threading.Lock()  # parts may end in several threads
+
+    def part_done(_: Future) -> None:
+        nonlocal left
+        with lock:
+            left -= 1
+            last = left == 0
+        if last and whole.set_running_or_notify_cancel():
+            try:
+                results = [part.result() for part in parts]
+                whole.set_result({name: _stack([r[name] for r in results]) for name in results[0]})
+            except BaseException as error:
+                whole.set_exception(error)
+
+    def whole_done(_: Future) -> None:
+        if whole.cancelled():
+            for part in parts:
+                part.cancel()
+
+    whole.add_done_callback(whole_done)
+    for part in parts:
+        part.add_done_callback(part_done)
+    return whole
+
+
+def _stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """The rows of all arrays, each array as wide as the widest."""
+    width = np.max([array.shape[1:] for array in arrays], axis=0).astype(int)
+    filled = []
+    for array in arrays:
+        fill = b"" if array.dtype.kind == "O" else 0
+        more = [
+            (0, 0),
+            *((0, int(w) - have) for w, have in zip(width, array.shape[1:], strict=True)),
+        ]
+        filled.append(np.pad(array, more, constant_values=fill))
+    return np.concatenate(filled)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timezone
+from importlib import metadata
 
+from .. import __version__
 from .findings import Finding
 from .operations import read_saved_model
 from .session import Signature, TensorSpec, read_signature
 
 CARD_FILE = "MODEL_CARD.md"
+_PACKAGES = ("tensorflow", "tensorflow-cpu", "tensorflow-text", "keras", "sentencepiece")
 
 
 def render_card(
@@ -34,11 +39,34 @@ def render_card(
     if notes.strip():
         parts.append(notes.strip())
     parts += ["## Signatures", _signature_table(_read_signatures(path))]
+    parts += ["## Versions", _version_table(written_with())]
     parts += ["## Measured before it was published", _finding_table(findings)]
     latency = _latency(findings)
     if latency:
         parts.append(latency)
     return "\n\n".join(parts) + "\n"
+
+
+def written_with() -> dict[str, str]:
+    """The versions of what takes part in writing a SavedModel, by name."""
+    found = {"attention-zoo": __version__, "Python": platform.python_version()}
+    for package in _PACKAGES:
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
+
+
+def _version_table(versions: Mapping[str, str]) -> str:
+    rows = [f"| {name} | {version} |" for name, version in versions.items()]
+    table = "\n".join(["| written with | version |", "|---|---|", *rows])
+    ours = versions.get("tensorflow") or versions.get("tensorflow-cpu")
+    if ours is None:
+        return table
+    minor = ".".join(ours.split(".")[:2])
+    return (
+        f"{table}\n\nTensorFlow promises that {minor} and later read it. An older server has to be "
+        "tried: `python -m attention_zoo.serving.skew` does that."
+    )
 
 
 def _read_signatures(path: str | os.PathLike) -> list[Signature]:

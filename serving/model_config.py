@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from .errors import invalid_argument
+from .errors import Code, ServingError, invalid_argument
 
 _NUMBERS = re.compile(r"[0-9]+(,[0-9]+)*")
 
@@ -101,3 +101,28 @@ def with_labels(configs: Iterable[ModelConfig], labels: Iterable[str]) -> list[M
         config = found[name]
         found[name] = replace(config, labels={**config.labels, label: int(number)})
     return list(found.values())
+
+
+def check_inside(configs: Iterable[ModelConfig], folders: Iterable[Path]) -> None:
+    """Refuses models that lie outside of some folders.
+
+    Whoever can reach a port can send a configuration; it must not open the rest of the disk.
+
+    Args:
+        configs: the models that a client wants to be served.
+        folders: where models may lie, at any depth.
+
+    Raises:
+        ServingError: PERMISSION_DENIED, naming the model and the folders.
+    """
+    allowed = [folder.resolve() for folder in folders]
+    for config in configs:
+        path = config.base_path.resolve()
+        if not any(path.is_relative_to(folder) for folder in allowed):
+            shown = ", ".join(sorted(map(str, set(allowed)))) or "no folder"
+            raise ServingError(
+                Code.PERMISSION_DENIED,
+                f"The base path {config.base_path} of model {config.name} is not in a folder that "
+                f"models may be loaded from ({shown}); start the server with --reload-from to "
+                "allow another one",
+            )

@@ -39,6 +39,9 @@ class Prediction:
     score: float
 
 
+Translation = Prediction  # what a translator writes is no other thing
+
+
 @dataclass(frozen=True)
 class Score:
     """How likely a model finds a given target.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
 import time
+from collections.abc import Callable
 from typing import Any, NoReturn
 from urllib.parse import unquote
 
@@ -14,12 +16,14 @@ from aiohttp import web
 from .config_files import METRICS_PATH
 from .errors import Code, ServingError, invalid_argument
 from .inference import DEFAULT_SIGNATURE, InferenceCore, ModelSpec
+from .json_examples import check_examples
 from .json_parser import parse
-from .json_tensor import check_examples, read_signature_name
+from .json_tensor import read_signature_name
 from .json_writer import PrettyWriter, quote
 from .model_state import VersionStatus
 from .page_files import DemoPage
 from .session import Signature, TensorSpec
+from .slow_clients import HeadTimeout, read_body
 from .versions import MAX_VERSION
 
 _LOG = logging.getLogger("attention_zoo.serving")
@@ -51,17 +55,22 @@ class RestApi:
         metrics_path: where the page for Prometheus is; `None` shows none.
         cors: whether pages from elsewhere may read the answers.
         page: whether the demo page is at `/`.
+        receive_timeout: seconds that a client may take to send a request; 0 for ever.
     """
 
     def __init__(
         self,
         core: InferenceCore,
         timeout: float = 30.0,
-        max_body_bytes: int = 64 * 2**20,
+        max_body_bytes: int = 16 * 2**20,
         metrics_path: str | None = METRICS_PATH,
         cors: bool = False,
         page: bool = True,
+        receive_timeout: float = 60.0,
     ):
+        self._receive_timeout = receive_timeout
+        self._too_slow = f"The request was not sent within {receive_timeout:g} seconds"
+        self._connections: HeadTimeout | None = None
         self._headers = _CORS_HEADERS if cors else {}
         self._core = core
         self._metrics_path = metrics_path
@@ -75,8 +84,16 @@ class RestApi:
         app.router.add_route("*", "/{address:.*}", self.handle)
         return app
 
+    def protocols(self, make: Callable[[], web.RequestHandler]) -> HeadTimeout:
+        """What makes the protocol of each connection: `make`, with a limit on slow clients."""
+        body = _error_body(self._too_slow)
+        self._connections = HeadTimeout(make, self._receive_timeout, body)
+        return self._connections
+
     async def handle(self, request: web.Request) -> web.Response:
         """Answers one request; whatever goes wrong becomes a reply."""
+        if self._connections is not None:
+            self._connections.heard(request.protocol)
         path = _path_of(request)
         if path == self._metrics_path and request.method == "GET":
             return web.Response(text=self._core.metrics.page(), content_type="text/plain")
@@ -107,6 +124,8 @@ class RestApi:
         except web.HTTPRequestEntityTooLarge:
             message = f"The body of the request is larger than {self._max_body_bytes} bytes"
             return _reply(413, _error_body(message)), Code.INVALID_ARGUMENT
+        except asyncio.TimeoutError:
+            return _reply(408, _error_body(self._too_slow)), Code.DEADLINE_EXCEEDED
         except ConnectionResetError:
             # Nobody is there to read this; aiohttp only has to be handed something.
             return _reply(Code.CANCELLED.http_status, b""), Code.CANCELLED
@@ -124,7 +143,8 @@ class RestApi:
         method = request.method
         if method == "POST" and (match := _PREDICT.fullmatch(path)):
             spec = _spec_of(*match.group(1, 2, 3))
-            return await self._call(match.group(4).lower(), spec, await request.read())
+            body = await read_body(request, self._receive_timeout)
+            return await self._call(match.group(4).lower(), spec, body)
         if method == "GET" and (match := _STATUS.fullmatch(path)):
             spec = _spec_of(*match.group(1, 2, 3))
             if not spec.name:

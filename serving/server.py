@@ -29,6 +29,7 @@ from .server_options import LOOPBACK, Address, ServerOptions
 from .sources import ChangedFile, find_configs
 
 _LOG = logging.getLogger("attention_zoo.serving")
+_BACKLOG = 1024  # connections that may come at once; the system holds them until they are taken
 
 
 class ModelServer:
@@ -48,6 +49,8 @@ class ModelServer:
     ):
         self.options = options or ServerOptions()
         self.metrics = Metrics()
+        own = [config.base_path.resolve().parent for config in configs]
+        self._folders = [*own, *self.options.reload_from]
         loader = Loader(
             batching=self.options.batching,
             enable_batching=self.options.enable_batching,
@@ -70,6 +73,7 @@ class ModelServer:
             self.manager, self.metrics, self.options.num_threads, self.options.max_pending
         )
         self._runner: web.AppRunner | None = None
+        self._listening: asyncio.Server | None = None
         self._grpc_server: Any = None
 
     async def start(self) -> Address:
@@ -99,13 +103,17 @@ class ModelServer:
             options.metrics_path,
             cors=options.cors,
             page=options.page,
+            receive_timeout=options.receive_timeout,
         )
         self._runner = web.AppRunner(
             api.application(), access_log=None, shutdown_timeout=options.grace
         )
         await self._runner.setup()
         listener = _listen(options.host, options.rest_port, "REST")
-        await web.SockSite(self._runner, listener).start()
+        assert self._runner.server is not None
+        protocols = api.protocols(self._runner.server)
+        loop = asyncio.get_running_loop()
+        self._listening = await loop.create_server(protocols, sock=listener, backlog=_BACKLOG)
         return listener.getsockname()[1]
 
     async def _start_grpc(self) -> int | None:
@@ -123,7 +131,7 @@ class ModelServer:
             ("grpc.max_send_message_length", -1),
         ]
         self._grpc_server = grpc.aio.server(options=settings)
-        add_services(self._grpc_server, self.core)
+        add_services(self._grpc_server, self.core, self._folders)
         host = f"[{options.host}]" if ":" in options.host else options.host
         with contextlib.suppress(RuntimeError):
             port = self._grpc_server.add_insecure_port(f"{host}:{options.grpc_port}")
@@ -138,6 +146,8 @@ class ModelServer:
         ending = []
         if self._grpc_server is not None:
             ending.append(self._grpc_server.stop(grace))
+        if self._listening is not None:
+            self._listening.close()
         if self._runner is not None:
             ending.append(self._runner.cleanup())
         await asyncio.gather(*ending)

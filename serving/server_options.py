@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
-from .batching import BatchingParameters
+from .batching_parameters import BatchingParameters
 from .config_files import METRICS_PATH
 
 LOOPBACK = "127.0.0.1"
@@ -22,6 +23,8 @@ class ServerOptions:
         poll_seconds: time between two looks for new versions; 0 never looks again.
         reread_seconds: time between two looks for a changed `models.config`; `None` never looks.
         timeout: seconds after which a request over REST is given up.
+        receive_timeout: seconds that a client may take to send the head of its first request, and
+            the body of any; 0 for ever.
         max_body_bytes: the largest body or message that is read.
         max_pending: requests that may be under way or wait; beyond them they are refused.
         enable_batching: whether requests are put together, where a version says how or
@@ -40,6 +43,8 @@ class ServerOptions:
         inter_op_threads: operations at a time; 0 leaves it to TensorFlow.
         metrics_path: where REST shows the page for Prometheus; `None` shows none.
         page: whether REST shows the demo page at `/`.
+        reload_from: folders that a configuration over gRPC may take models from, beside those in
+            which the models lie.
         grace: seconds that requests under way are given when the server stops.
     """
 
@@ -49,7 +54,8 @@ class ServerOptions:
     poll_seconds: float = 1.0
     reread_seconds: float | None = 0.0
     timeout: float = 30.0
-    max_body_bytes: int = 64 * 2**20
+    receive_timeout: float = 60.0
+    max_body_bytes: int = 16 * 2**20
     max_pending: int = 1000
     enable_batching: bool = True
     batching: BatchingParameters | None = None
@@ -64,6 +70,7 @@ class ServerOptions:
     inter_op_threads: int = 0
     metrics_path: str | None = METRICS_PATH
     page: bool = True
+    reload_from: tuple[Path, ...] = ()
     grace: float = 10.0
 
 

@@ -44,12 +44,17 @@ class WarmupResult:
 
 
 def choose_batches(samples: Sequence[str], large: int = 8) -> list[list[str]]:
-    """Batches of several lengths and sizes: the shortest text, the longest, and many at once."""
+    """Batches of several lengths and sizes.
+
+    The shortest text alone, two of middle length, the longest alone, and many of every length.
+    """
     by_length = sorted((text for text in samples if text), key=len)
     if not by_length:
         return []
     mixed = [by_length[index % len(by_length)] for index in range(large)]
-    return [[by_length[0]], [by_length[-1]], mixed]
+    middle = len(by_length) // 2
+    two = [by_length[middle], by_length[middle - 1]]
+    return [[by_length[0]], two, [by_length[-1]], mixed]
 
 
 def write_warmup(

@@ -34,6 +34,20 @@ def _malformed(method: str, path: str) -> Case:
     )
 
 
+def _example(name: str, example: Any, message: str) -> Case:
+    body = json.dumps({"examples": [example]})
+    return (f"example: {name}", "POST", f"{CALC}:classify", body, 400, message)
+
+
+def _unexpected(kind: str) -> str:
+    return f"Feature: names has element with unexpected JSON type: {kind}"
+
+
+_NO_REGRESSION = (
+    "Expected regression signature method_name to be tensorflow/serving/regress. "
+    "Was: tensorflow/serving/predict"
+)
+
 ROUTING: list[Case] = [
     _malformed("GET", "/v1/foo"),
     _malformed("POST", "/v1/foo"),
@@ -209,8 +223,7 @@ ROUTING: list[Case] = [
         f"{CALC}:regress",
         json.dumps({"examples": [{"x": 1.0}]}),
         400,
-        "Expected regression signature method_name to be tensorflow/serving/regress. "
-        "Was: tensorflow/serving/predict",
+        _NO_REGRESSION,
     ),
     (
         "classify without a body",
@@ -251,6 +264,51 @@ ROUTING: list[Case] = [
         '{"examples": [1]}',
         400,
         "Example must be JSON object but got JSON Number",
+    ),
+    _example("no object", [{"names": ["a"]}], "Example must be JSON object but got JSON Array"),
+    _example("null", {"names": [10, None]}, _unexpected("Null")),
+    _example("an object", {"names": [10, {"test": 10}]}, _unexpected("Object")),
+    _example("a list in a list", {"names": [[10], 20]}, _unexpected("Array")),
+    _example(
+        "an integer and a float",
+        {"names": [10, 10.0]},
+        "Unexpected element type in feature: names expecting type: int64",
+    ),
+    _example(
+        "a text and a truth",
+        {"names": ["a", True]},
+        "Unexpected element type in feature: names expecting type: bytes",
+    ),
+    _example(
+        "more than an int64",
+        {"names": [20, 18446744073709551603]},
+        "Feature: names has uint64_t element. Only int64_t is supported.",
+    ),
+    _example("bad base64", {"names": {"b64": "*"}}, "Unable to base64 decode"),
+    (
+        "regress with features of every kind",
+        "POST",
+        f"{CALC}:regress",
+        '{"context": {"query": "pizza", "location": ["sfo"]}, "examples": [{"names": ["baz", '
+        '{"b64": "aGVsbG8="}], "ratings": [8.0, NaN, -Infinity], "mix": [1, true, false]}]}',
+        400,
+        _NO_REGRESSION,
+    ),
+    (
+        "regress with a context that is no object",
+        "POST",
+        f"{CALC}:regress",
+        '{"context": [{"names": ["foo", "bar"]}]}',
+        400,
+        "Example must be JSON object but got JSON Array",
+    ),
+    (
+        "classify with a signature that is no string",
+        "POST",
+        f"{CALC}:classify",
+        '{"signature_name": ["hello"], "examples": [{"names": ["foo"]}]}',
+        400,
+        "...'signature_name' key must be a string value.",
     ),
     (
         "classify with an unknown signature",
@@ -381,6 +439,12 @@ PARSING: list[Case] = [
     _accepted("numbers that are none", '{"instances": [Infinity, 1]}', [float("inf"), 3.5]),
     _accepted("short for infinity", '{"instances": [-Inf, 1]}', [float("-inf"), 3.5]),
     _accepted("the first of two members", '{"instances": [1], "instances": [2]}', [3.5]),
+    _parse(
+        "deeper than any document",
+        "[" * 1_000_001,
+        "The document is nested deeper than 1000000 levels.",
+        1_000_000,
+    ),
     _accepted(
         "depth without end", '{"instances": [1], "x": ' + "[" * 100_000 + "]" * 100_000 + "}", [3.5]
     ),

@@ -103,11 +103,14 @@ def test_batching_files(tmp_path):
         thread_pool_name { value: "pool" }
         allowed_batch_sizes: 32 allowed_batch_sizes: 128
         pad_variable_length_inputs: true
+        enable_large_batch_splitting { value: true }
+        max_execution_batch_size { value: 128 }
     """
     parameters = read_batching(text)
-    assert parameters == BatchingParameters(128, 1000, 50, 8, (32, 128), True)
+    assert parameters == BatchingParameters(128, 1000, 50, 8, (32, 128), True, True, 128)
     assert read_batching(batching_text(parameters)) == parameters
     assert read_batching("") == BatchingParameters()
+    assert "splitting" not in batching_text(BatchingParameters())
     with pytest.raises(ServingError, match="must rise and end with"):
         read_batching("max_batch_size { value: 4 } allowed_batch_sizes: 2")
     with pytest.raises(ServingError, match="has no field named"):

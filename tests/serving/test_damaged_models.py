@@ -18,6 +18,7 @@ from attention_zoo.serving.operations import read_saved_model
 from attention_zoo.serving.seal import SEAL_FILE, check_seal
 from attention_zoo.serving.server import ServerOptions, ServerThread
 from attention_zoo.serving.trial import try_in_process
+from attention_zoo.serving.warmup import write_warmup
 
 
 @pytest.fixture
@@ -142,6 +143,60 @@ def test_a_server_says_what_is_wrong_and_serves_the_rest(
         while running.server.manager.models().get("empty") != [7] and time.monotonic() < end:
             time.sleep(0.02)
         assert running.server.manager.models()["empty"] == [7]
+
+
+def flip(file):
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+
+
+def spoil_warmup(path):
+    write_warmup(path, "toy", {"serving_default": ["no_such_input"]}, ["a"])
+
+
+@pytest.fixture
+def running_toy(exported, tmp_path):
+    """A server on a copy of the sealed toy, which looks for new versions all the time."""
+    base = tmp_path / "served" / "toy"
+    shutil.copytree(exported, base / "1")
+    options = ServerOptions(rest_port=0, grpc_port=None, poll_seconds=0.05)
+    with ServerThread(base, options) as running:
+        yield base, f"{running.address.rest_url}/v1/models/toy"
+
+
+DAMAGE = [
+    (lambda path: truncate(next((path / "variables").glob("*.data-*"))), "DATA_LOSS", "checksum"),
+    (lambda path: flip(path / "saved_model.pb"), "DATA_LOSS", "not the file that was published"),
+    (lambda path: shutil.rmtree(path / "variables"), "DATA_LOSS", "cannot be read"),
+    (lambda path: (path / "saved_model.pb").unlink(), "DATA_LOSS", "cannot be read"),
+    (spoil_warmup, "INVALID_ARGUMENT", "Warm-up request 0 of"),
+]
+
+
+def test_of_versions_that_are_wrong_the_server_says_so_and_serves_the_one_it_has(
+    running_toy, exported
+):
+    base, url = running_toy
+    question = json.dumps({"instances": ["the little dog"]}).encode()
+    good = get(urllib.request.Request(f"{url}:predict", question))
+    assert good["predictions"]
+    for number, (damage, code, words) in enumerate(DAMAGE, start=2):
+        shutil.copytree(exported, base / "new")
+        damage(base / "new")
+        (base / "new").rename(base / str(number))
+        end = time.monotonic() + 60
+        while True:
+            status = get(f"{url}/versions/{number}").get("model_version_status", [{}])[0]
+            if status.get("state") == "END":
+                break
+            assert time.monotonic() < end, status
+            time.sleep(0.02)
+        assert status["status"]["error_code"] == code
+        assert words in status["status"]["error_message"]
+        assert get(urllib.request.Request(f"{url}:predict", question)) == good
+    (available,) = [s for s in get(url)["model_version_status"] if s["state"] == "AVAILABLE"]
+    assert available["version"] == "1"
 
 
 def test_a_server_that_must_have_all_models_says_which_it_has_not(wire_folder, tmp_path):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import attention_zoo
 from attention_zoo.serving.export import ExportError, export
 from attention_zoo.serving.findings import Finding, Report
 from attention_zoo.serving.samples import SAMPLES
@@ -120,6 +121,10 @@ def test_the_card_says_what_the_model_takes_and_what_was_measured(exported):
     assert "`attention` float (B, ?, ?)" in card
     assert "| weights | " in card and "| batch | 28 rows" in card
     assert " ms on the machine that published it" in card
+    assert f"| tensorflow | {tf.__version__} |\n" in card
+    assert f"| attention-zoo | {attention_zoo.__version__} |\n" in card
+    minor = ".".join(tf.__version__.split(".")[:2])
+    assert f"TensorFlow promises that {minor} and later read it." in card
 
 
 def test_the_card_has_the_notes_of_the_maker(no_gates, tmp_path):

@@ -328,6 +328,11 @@ def test_reload_replaces_the_models_and_refuses_what_cannot_be_served(wire_folde
             assert error.value.code() == grpc.StatusCode.FAILED_PRECONDITION
             assert "assign label to version 9 of model renamed" in error.value.details()
             assert predict(request(model="renamed", label="stable", x=X))
+            entry.base_path = str(wire_folder.parent.parent)
+            with pytest.raises(grpc.RpcError) as error:
+                stub.HandleReloadConfigRequest(asked)
+            assert error.value.code() == grpc.StatusCode.PERMISSION_DENIED
+            assert f"({wire_folder.parent}); start the server with" in error.value.details()
             with pytest.raises(grpc.RpcError, match="Only ModelConfigList is currently supported"):
                 stub.HandleReloadConfigRequest(model_management_pb2.ReloadConfigRequest())
 

@@ -10,7 +10,7 @@ import pytest
 
 from attention_zoo.serving import models
 from attention_zoo.serving.errors import Code, ServingError
-from attention_zoo.serving.model_config import ModelConfig, VersionPolicy
+from attention_zoo.serving.model_config import ModelConfig, VersionPolicy, check_inside
 from attention_zoo.serving.model_state import State
 from attention_zoo.serving.models import ModelManager
 from attention_zoo.serving.versions import find_models, find_versions
@@ -220,6 +220,32 @@ def test_reload_replaces_the_models(tmp_path, base, start):
     manager.reload([])
     with pytest.raises(ServingError, match=r"Latest\(o\)"):
         manager.use("o")
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("models/m", True),
+        ("models/deep/m", True),
+        ("more/m", True),
+        ("models-2/m", False),
+        ("models/../secret", False),
+        ("models/link", False),
+    ],
+)
+def test_models_outside_of_their_folders_are_refused(path, allowed, tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "link").symlink_to(tmp_path / "secret")
+    config = ModelConfig("m", tmp_path / path)
+    folders = [tmp_path / "models", tmp_path / "more"]
+    if allowed:
+        check_inside([config], folders)
+    else:
+        with pytest.raises(ServingError, match="of model m is not in a folder") as error:
+            check_inside([config], folders)
+        assert error.value.code == Code.PERMISSION_DENIED
+    with pytest.raises(ServingError, match="no folder"):
+        check_inside([config], [])
 
 
 @pytest.mark.parametrize("labels", [{}, {"stable": 9}])

@@ -4,45 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
+from recording import Recorder, hold, x
 
 from attention_zoo.serving.batching import BatchingParameters, BatchingSession, BatchObserver
 from attention_zoo.serving.errors import Code, ServingError
-
-
-class Recorder:
-    """A session that squares numbers, remembers its batches and can be held up."""
-
-    path = "recorder"
-    signature_map = b""
-
-    def __init__(self):
-        self.signatures = {}
-        self.batches = []
-        self.go = threading.Event()
-        self.go.set()
-        self.started = threading.Semaphore(0)
-        self.timeouts = []
-        self.closed = False
-
-    def run(self, signature, inputs, outputs=None, timeout=None):
-        self.started.release()
-        self.batches.append({name: array.copy() for name, array in inputs.items()})
-        self.timeouts.append(timeout)
-        self.go.wait(10)
-        x = inputs["x"]
-        if signature == "scalar":
-            return {"y": np.float32(1.0)}
-        if signature == "short":
-            return {"y": x[:1]}
-        if (x == 13).any():
-            raise ServingError(Code.INVALID_ARGUMENT, "13 is refused")
-        return {"y": x * x}
-
-    def close(self):
-        self.closed = True
+from attention_zoo.serving.merging import join
 
 
 @pytest.fixture
@@ -63,18 +33,6 @@ def make(recorder):
     recorder.go.set()
     for session in made:
         session.close()
-
-
-def x(*values):
-    return {"x": np.float32(values)}
-
-
-def hold(session, recorder):
-    """Keeps the thread busy with a batch of its own, so that what follows has to wait."""
-    recorder.go.clear()
-    first = session.submit("f", x(1.0))
-    recorder.started.acquire()
-    return first
 
 
 def test_a_request_alone_runs_at_once(make):
@@ -172,6 +130,56 @@ def test_a_full_queue_refuses_further_requests(make, recorder):
     recorder.go.set()
     assert [future.result(5)["y"].tolist() for future in waiting] == [[1.0], [1.0]]
     assert session.run("f", x(3.0))["y"].tolist() == [9.0]
+
+
+SPLIT = {"enable_large_batch_splitting": True, "max_batch_size": 8, "max_execution_batch_size": 3}
+
+
+def test_a_request_larger_than_a_batch_is_taken_apart_if_told(make, recorder):
+    session = make(**SPLIT)
+    values = [2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
+    assert session.run("f", x(*values))["y"].tolist() == [value * value for value in values]
+    assert [batch["x"].tolist() for batch in recorder.batches] == [values[:3], values[3:6], [8.0]]
+    with pytest.raises(ServingError, match="Task size 9 is larger than maximum input batch size 8"):
+        session.submit("f", x(*range(9)))
+
+
+def test_the_rest_of_a_large_request_runs_with_others(make, recorder):
+    session = make(**SPLIT)
+    hold(session, recorder)
+    large = session.submit("f", x(2.0, 3.0, 4.0, 5.0))
+    small = session.submit("f", x(6.0))
+    recorder.go.set()
+    assert large.result(5)["y"].tolist() == [4.0, 9.0, 16.0, 25.0]
+    assert small.result(5)["y"].tolist() == [36.0]
+    assert [len(batch["x"]) for batch in recorder.batches] == [1, 3, 2]
+
+
+def test_a_large_request_fails_as_a_whole(make, recorder):
+    session = make(**SPLIT, max_enqueued_batches=2)
+    with pytest.raises(ServingError, match="13 is refused"):
+        session.run("f", x(1.0, 2.0, 3.0, 13.0))
+    hold(session, recorder)
+    with pytest.raises(ServingError, match="queue to which this task was submitted is full"):
+        session.submit("f", x(*range(7)))
+    recorder.go.set()
+    session.close()
+    # No part of the second one was run for nobody.
+    assert [len(batch["x"]) for batch in recorder.batches] == [3, 1, 1]
+
+
+def test_parts_of_different_width_are_joined():
+    parts = [Future(), Future(), Future()]
+    whole = join(parts)
+    parts[2].set_result({"y": np.float32([[1.0, 2.0]]), "text": np.array([[b"a", b"b"]], object)})
+    parts[0].set_result({"y": np.float32([[3.0]]), "text": np.array([[b"c"]], object)})
+    assert not whole.done()
+    parts[1].set_result({"y": np.zeros([0, 1], np.float32), "text": np.zeros([0, 1], object)})
+    assert whole.result(1)["y"].tolist() == [[3.0, 0.0], [1.0, 2.0]]
+    assert whole.result(1)["text"].tolist() == [[b"c", b""], [b"a", b"b"]]
+    parts = [Future(), Future()]
+    assert join(parts).cancel()
+    assert all(part.cancelled() for part in parts)
 
 
 def test_nobody_gets_an_error_for_what_a_neighbour_sent(make, recorder):
@@ -280,6 +288,9 @@ def test_many_threads_each_get_their_own_rows(make):
         ({"batch_timeout_micros": -1}, "Received: batch_timeout_micros=-1"),
         ({"max_batch_size": 8, "allowed_batch_sizes": (2, 4)}, "must rise and end with"),
         ({"max_batch_size": 4, "allowed_batch_sizes": (4, 2, 4)}, "must rise and end with"),
+        ({**SPLIT, "allowed_batch_sizes": (4, 8)}, "end with `max_execution_batch_size`, here 3"),
+        ({**SPLIT, "max_execution_batch_size": 9}, "Received: max_execution_batch_size=9"),
+        ({"max_execution_batch_size": 0}, "Received: max_execution_batch_size=0"),
     ],
 )
 def test_impossible_parameters(parameters, message):

@@ -6,6 +6,8 @@ import gzip
 import http.client
 import json
 import math
+import socket
+import time
 
 import pytest
 import rest_cases
@@ -166,6 +168,45 @@ def test_a_large_request_and_reply_are_whole(server):
     status, _, reply = send(server, "POST", rest_cases.PREDICT, json.dumps({"instances": values}))
     assert status == 200
     assert json.loads(reply)["predictions"] == [value / 2 + 3 for value in values]
+
+
+@pytest.fixture(scope="module")
+def hasty(wire_folder):
+    """A server with little patience."""
+    options = ServerOptions(rest_port=0, grpc_port=None, receive_timeout=0.5)
+    with ServerThread(wire_folder, options) as running:
+        yield running
+
+
+HEAD = f"POST {rest_cases.PREDICT} HTTP/1.1\r\nHost: a\r\n".encode()
+
+
+@pytest.mark.parametrize("sent", [b"", HEAD, HEAD + b"Content-Length: 20\r\n\r\n{"])
+def test_a_client_that_takes_too_long_is_told_so(sent, hasty):
+    address = hasty.address
+    with socket.create_connection((address.host, address.rest_port), timeout=10) as opened:
+        opened.sendall(sent)
+        answer = b""
+        while b"}" not in answer:
+            answer += opened.recv(1000)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+    assert b"application/json" in head
+    assert json.loads(body) == {"error": "The request was not sent within 0.5 seconds"}
+
+
+def test_a_client_may_think_as_long_as_it_likes_between_requests(hasty):
+    address = hasty.address
+    connection = http.client.HTTPConnection(address.host, address.rest_port, timeout=10)
+    body = rest_cases.ask(instances=[1.0])
+    connection.request("POST", rest_cases.PREDICT, body)
+    assert connection.getresponse().read()
+    opened = connection.sock
+    time.sleep(0.7)
+    connection.request("POST", rest_cases.PREDICT, body)
+    assert json.loads(connection.getresponse().read()) == {"predictions": [3.5]}
+    assert connection.sock is opened
+    connection.close()
 
 
 def test_limits_on_time_and_size(wire_folder):

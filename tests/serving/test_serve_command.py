@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -91,13 +92,16 @@ def test_options_by_the_names_of_the_official_server(models, served, tmp_path):
 def test_versions_labels_and_limits(models, served):
     arguments = ["--version-policy", "specific:1,2", "--label", "en-de:stable=1"]
     limits = ["--max-pending", "7", "--max-body-mb", "2", "--no-batching", "--no-grpc", "--grace=1"]
-    limits += ["--no-page"]
+    limits += ["--no-page", "--reload-from=/a", "--reload-from=/b"]
+    limits += ["--receive-timeout=5"]
     assert run("serve", models, *arguments, *limits) == 0
     ((_, configs, options),) = served
     assert configs[1].policy == VersionPolicy(specific=(1, 2))
     assert (configs[0].labels, configs[1].labels) == ({}, {"stable": 1})
     assert (options.max_pending, options.max_body_bytes, options.grace) == (7, 2 * 2**20, 1.0)
     assert (options.enable_batching, options.grpc_port, options.page) == (False, None, False)
+    assert options.reload_from == (Path("/a"), Path("/b"))
+    assert options.receive_timeout == 5.0
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import signal
@@ -10,10 +11,14 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
+import grpc
+import numpy as np
 import pytest
 import wire_models
 
+from attention_zoo.serving import protos
 from attention_zoo.serving.client import Client
 from attention_zoo.serving.errors import Code, ServingError
 from attention_zoo.serving.server import (
@@ -25,6 +30,7 @@ from attention_zoo.serving.server import (
     find_configs,
     serve,
 )
+from attention_zoo.serving.tensor_protos import fill_tensor
 
 REST_ONLY = ServerOptions(rest_port=0, grpc_port=None, poll_seconds=0.05)
 
@@ -199,21 +205,62 @@ def test_the_command_serves_until_it_is_told_to_stop(wire_folder, ask_calc):
         line = process.stdout.readline()
         match = re.fullmatch(r"ready (http://127\.0\.0\.1:\d+) (grpc://127\.0\.0\.1:\d+)\n", line)
         assert match, line
+        ports = sorted(int(url.rpartition(":")[2]) for url in match.groups())
+        assert sorted(listening(process.pid)) == [("127.0.0.1", port) for port in ports]
         assert ask_calc(match.group(1), 1.0) == 3.5
         with Client(match.group(2), "nope") as client, pytest.raises(ServingError, match="nope"):
             client.predict(["a"])
         answers = []
-        slow = threading.Thread(target=lambda: answers.append(_slow(match.group(1))))
-        slow.start()
-        time.sleep(0.3)  # the request is under way
+        slow = [
+            threading.Thread(target=lambda: answers.append(_slow(match.group(1)))),
+            threading.Thread(target=lambda: answers.append(_slow_grpc(match.group(2)))),
+        ]
+        for thread in slow:
+            thread.start()
+        time.sleep(0.3)  # the requests are under way
         process.send_signal(signal.SIGTERM)
-        slow.join(30)
-        assert answers == [200]  # it was finished before the server went
+        for thread in slow:
+            thread.join(30)
+        assert sorted(answers) == [200, 1000.0]  # they were finished before the server went
         assert process.wait(30) == 0
         assert process.stdout.read() == "stopped\n"
     finally:
         process.kill()
         process.wait()
+
+
+def listening(pid):
+    """Where a process listens for TCP: addresses and ports, as the system has them."""
+    inodes = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        target = os.readlink(descriptor)
+        if target.startswith("socket:["):
+            inodes.add(target[8:-1])
+    found = []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and fields[9] in inodes:  # 0A: it listens
+                words, port = fields[1].split(":")
+                # Words of four bytes, the last one first.
+                raw = b"".join(
+                    bytes.fromhex(words[at : at + 8])[::-1] for at in range(0, len(words), 8)
+                )
+                address = ipaddress.ip_address(raw)
+                mapped = getattr(address, "ipv4_mapped", None)  # of IPv4 in the form of IPv6
+                found.append((str(mapped or address), int(port, 16)))
+    return found
+
+
+def _slow_grpc(url):
+    request = protos.PredictRequest()
+    request.model_spec.name = "calc"
+    request.model_spec.signature_name = "slow"
+    fill_tensor(request.inputs["x"], np.float32([1000.0]))
+    with grpc.insecure_channel(url.removeprefix("grpc://")) as channel:
+        call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+        reply = protos.PredictResponse.FromString(call(request.SerializeToString(), timeout=30))
+    return reply.outputs["y"].float_val[0]
 
 
 def _slow(url):

@@ -52,10 +52,12 @@ def test_batches_have_several_lengths_and_sizes():
     batches = choose_batches(["middle", "", "a", "the longest one"], large=5)
     assert batches == [
         ["a"],
+        ["middle", "a"],
         ["the longest one"],
         ["a", "middle", "the longest one", "a", "middle"],
     ]
     assert choose_batches([""]) == []
+    assert choose_batches(["a"], large=2) == [["a"], ["a", "a"], ["a"], ["a", "a"]]
 
 
 def test_an_export_warms_up_every_signature_in_the_official_format(exported):
@@ -69,12 +71,14 @@ def test_an_export_warms_up_every_signature_in_the_official_format(exported):
     names = [request.model_spec.signature_name for request in requests]
     assert sorted(set(names)) == ["explain", "n_best", "score", "serving_default"]
     sizes = {len(request.inputs["text"].string_val) for request in requests}
-    assert sizes == {1, 8}
+    assert sizes == {1, 2, 8}
+    lengths = {len(text) for request in requests for text in request.inputs["text"].string_val}
+    assert len(lengths) > 3
     score = requests[names.index("score")]
     assert sorted(score.inputs) == ["target", "text"]
     with SavedModelSession(exported) as session:
         result = warm_up(session, exported)
-    assert result.records == len(requests) == 12
+    assert result.records == len(requests) == 16
     assert 0 < result.slowest <= result.seconds
 
 

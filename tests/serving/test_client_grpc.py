@@ -1,0 +1,107 @@
+"""Clients over gRPC and a server that is busy, refuses or is silent."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import numpy as np
+import pytest
+
+from attention_zoo.serving import protos
+from attention_zoo.serving.async_client import AsyncClient
+from attention_zoo.serving.client import Client, ClientError, Prediction
+from attention_zoo.serving.errors import Code
+from attention_zoo.serving.retry import Retry
+from attention_zoo.serving.tensor_protos import fill_tensor
+
+QUICK = Retry(attempts=3, first_wait=0.01)
+
+
+def ask(*arguments, **settings):
+    """One prediction by a `Client`."""
+    with Client(*arguments, **settings) as client:
+        return client.predict(["a"])
+
+
+def ask_async(*arguments, **settings):
+    """One prediction by an `AsyncClient`."""
+
+    async def asked():
+        async with AsyncClient(*arguments, **settings) as client:
+            return await client.predict(["a"])
+
+    return asyncio.run(asked())
+
+
+class Busy:
+    """Answers `Predict`, after it has refused it some times."""
+
+    def __init__(self):
+        self.refusals = 0
+        self.status = grpc.StatusCode.UNAVAILABLE
+        self.calls = 0
+        self.time_left = 0.0
+        self.silence = threading.Event()
+        self.silence.set()
+        self.server = grpc.server(ThreadPoolExecutor(2))
+        handler = grpc.unary_unary_rpc_method_handler(self.predict)
+        self.server.add_generic_rpc_handlers(
+            [
+                grpc.method_handlers_generic_handler(
+                    "tensorflow.serving.PredictionService", {"Predict": handler}
+                )
+            ]
+        )
+        self.url = f"grpc://127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
+        self.server.start()
+
+    def predict(self, request, context):
+        self.calls += 1
+        self.time_left = context.time_remaining()
+        self.silence.wait(10)
+        if self.calls <= self.refusals:
+            context.abort(self.status, "not now")
+        reply = protos.PredictResponse()
+        fill_tensor(reply.outputs["text"], np.array([b"x"], object))
+        fill_tensor(reply.outputs["score"], np.float32([1.0]))
+        return reply.SerializeToString()
+
+
+@pytest.fixture
+def busy():
+    made = Busy()
+    yield made
+    made.silence.set()
+    made.server.stop(0).wait()
+
+
+@pytest.mark.parametrize("ask", [ask, ask_async])
+@pytest.mark.parametrize("status", ["UNAVAILABLE", "RESOURCE_EXHAUSTED"])
+def test_a_busy_server_is_asked_again(status, ask, busy):
+    busy.status, busy.refusals = grpc.StatusCode[status], 2
+    assert ask(busy.url, "m", retry=QUICK) == [Prediction("x", 1.0)]
+    assert busy.calls == 3
+
+
+@pytest.mark.parametrize("ask", [ask, ask_async])
+def test_a_server_is_not_asked_for_ever_nor_for_what_will_not_change(ask, busy):
+    busy.refusals = 9
+    with pytest.raises(ClientError, match="not now") as error:
+        ask(busy.url, "m", retry=QUICK)
+    assert (error.value.code, busy.calls) == (Code.UNAVAILABLE, 3)
+    busy.status = grpc.StatusCode.INVALID_ARGUMENT
+    with pytest.raises(ClientError, match="not now") as error:
+        ask(busy.url, "m", retry=QUICK)
+    assert (error.value.code, busy.calls) == (Code.INVALID_ARGUMENT, 4)
+
+
+@pytest.mark.parametrize("ask", [ask, ask_async])
+def test_the_server_is_told_how_long_it_has(ask, busy):
+    busy.silence.clear()
+    with pytest.raises(ClientError, match=r"No answer within 0\.3") as error:
+        ask(busy.url, "m", timeout=0.3)
+    assert error.value.code == Code.DEADLINE_EXCEEDED
+    assert 0 < busy.time_left <= 0.3
