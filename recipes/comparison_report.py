@@ -29,7 +29,7 @@ STYLE = """
 @media (prefers-color-scheme: dark) {
   :root { --ink: #f0f3f6; --paper: #14181d; --line: #3d444d; --soft: #b1bac4;
     --focus: #a8c7fa; } }
-body { margin: 1rem auto; max-width: 62rem; padding: 0 1rem; background: var(--paper);
+body { margin: 1rem auto; max-width: 72rem; padding: 0 1rem; background: var(--paper);
   color: var(--ink); font: 1rem/1.5 system-ui, "Noto Sans", "Noto Sans CJK SC", "PingFang SC",
     "Microsoft YaHei", sans-serif; }
 h1 { font-size: 1.3rem; }
