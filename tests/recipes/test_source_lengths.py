@@ -46,6 +46,13 @@ def test_intervals_are_those_of_independent_sides(lengths):
     assert found.short.high - found.short.low == pytest.approx(2 * 1.96 * 0.5, rel=0.1)
 
 
+def test_rows_of_either_side_are_drawn_apart():
+    values = np.random.default_rng(0).normal(40, 5, 100)
+    twice = means(np.concatenate([values, values]))
+    percent = length_fall([twice], np.repeat([5, 70], 100), (19, 40), 400, 1).runs[0].percent
+    assert percent.value == 0 and percent.low < -1 and percent.high > 1
+
+
 def test_a_perplexity_that_rises_is_lost_too(lengths):
     found = length_fall([scores(10, 15)], lengths, (19, 40), 100, 1, lower_is_better=True)
     assert found.runs[0].percent.value == pytest.approx(50)
