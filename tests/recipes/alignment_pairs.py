@@ -16,6 +16,7 @@ count, where the largest weight of a single subword has to lie in the right word
 from __future__ import annotations
 
 import argparse
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ PAIRS = [
 ]  # fmt: skip
 
 MARK = "\u2581"  # SentencePiece's, of the beginning of a word
+UNKNOWN = "<unk>"
 END_ID = 3
 
 
@@ -62,11 +64,23 @@ class Verdict:
     looked_at: str
 
 
-def character_spans(pieces: Sequence[str]) -> list[tuple[int, int]]:
-    """First place, and the one after the last, of each subword in its text without spaces."""
-    lengths = [len(piece.replace(MARK, "")) for piece in pieces]
-    ends = np.cumsum(lengths)
-    return list(zip((ends - lengths).tolist(), ends.tolist(), strict=True))
+def character_spans(pieces: Sequence[str], text: str) -> list[tuple[int, int]]:
+    """First place, and the one after the last, of each subword in its text without spaces.
+
+    An unknown subword, which may stand for several characters, goes as far as to the next known.
+    """
+    text = "".join(unicodedata.normalize("NFKC", text).split())
+    bodies = [piece.replace(MARK, "") for piece in pieces]
+    spans, place = [], 0
+    for number, body in enumerate(bodies):
+        end = place + len(body)
+        if body == UNKNOWN:
+            following = next((b for b in bodies[number + 1 :] if b not in ("", UNKNOWN)), "")
+            found = text.find(following, place + 1) if following else -1
+            end = found if found > 0 else len(text)
+        spans.append((place, end))
+        place = end
+    return spans
 
 
 def word_numbers(pieces: Sequence[str]) -> np.ndarray:
@@ -74,17 +88,20 @@ def word_numbers(pieces: Sequence[str]) -> np.ndarray:
     return np.cumsum([piece.startswith(MARK) for piece in pieces]) - 1
 
 
-def subwords_between(pieces: Sequence[str], first: int, end: int) -> np.ndarray:
-    """True for subwords with a character from `first` to before `end`."""
-    return np.array([start < end and stop > first for start, stop in character_spans(pieces)])
+def subwords_between(pieces: Sequence[str], text: str, first: int, end: int) -> np.ndarray:
+    """True for subwords with a character of the text from `first` to before `end`."""
+    spans = character_spans(pieces, text)
+    return np.array([start < end and stop > first for start, stop in spans])
 
 
 def subwords_of(
-    pieces: Sequence[str], english: bool, pair: tuple[int, int, int, int]
+    pieces: Sequence[str], text: str, english: bool, pair: tuple[int, int, int, int]
 ) -> np.ndarray:
     """True for the subwords of the word of a pair, in its English or its Chinese sentence."""
     _, word, first, end = pair
-    return word_numbers(pieces) == word if english else subwords_between(pieces, first, end)
+    if english:
+        return word_numbers(pieces) == word
+    return subwords_between(pieces, text, first, end)
 
 
 def is_largest(weights: np.ndarray, right: np.ndarray, groups: np.ndarray) -> bool:
@@ -112,8 +129,9 @@ def judge(model, rows: Sequence[Sequence[str]], reverse: bool) -> list[Verdict]:
     found = attention_to_targets(model, sources, targets)
     verdicts = []
     for pair, row, (source, target, attention) in zip(PAIRS, chosen, found, strict=True):
-        weights = attention[subwords_of(target, reverse, pair)].mean(axis=0)
-        right = subwords_of(source, not reverse, pair)
+        written = subwords_of(target, row[not reverse], reverse, pair)
+        right = subwords_of(source, row[reverse], not reverse, pair)
+        weights = attention[written].mean(axis=0)
         groups = np.arange(len(source)) if reverse else word_numbers(source)
         largest = int(weights.argmax())
         line, word, first, end = pair

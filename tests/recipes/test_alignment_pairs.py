@@ -26,10 +26,12 @@ SHARE = 0.8
 
 def test_places_of_subwords():
     pieces = ["\u2581", "ab", "c", "\u2581d"]
-    assert character_spans(pieces) == [(0, 0), (0, 2), (2, 3), (3, 4)]
+    assert character_spans(pieces, "abc d") == [(0, 0), (0, 2), (2, 3), (3, 4)]
     assert word_numbers(["\u2581ab", "c", "\u2581d"]).tolist() == [0, 0, 1]
-    assert subwords_between(pieces, 1, 3).tolist() == [False, True, True, False]
-    assert subwords_between(pieces, 0, 1).tolist() == [False, True, False, False]
+    assert subwords_between(pieces, "abc d", 1, 3).tolist() == [False, True, True, False]
+    assert subwords_between(pieces, "abc d", 0, 1).tolist() == [False, True, False, False]
+    unknown = ["\u2581", "他", "<unk>", "好", "<unk>"]
+    assert character_spans(unknown, "他向那好。") == [(0, 0), (0, 1), (1, 3), (3, 4), (4, 5)]
     assert len(PAIRS) == 50 and len(set(PAIRS)) == 50
 
 
