@@ -14,6 +14,9 @@ from . import cli_training  # noqa: F401
 from . import cli_sweep  # noqa: F401
 
 # isort: split
+from . import cli_experiment  # noqa: F401
+
+# isort: split
 from . import cli_using  # noqa: F401
 
 # isort: split

@@ -51,3 +51,35 @@ def sampling(temperature: float, top_k: int, top_p: float, seed: int | None) -> 
 
 class Refused(ValueError):
     """Input that a command refuses: one line on stderr, exit status 2."""
+
+
+def parse_lengths(text: str | None) -> list[int] | None:
+    """The rising numbers of `--lengths`."""
+    if text is None:
+        return None
+    limits = _rising(text)
+    if not limits:
+        raise Refused(f"--lengths takes rising numbers such as 10,20,40. Received: {text}")
+    return limits
+
+
+def parse_fall(text: str | None) -> tuple[int, int] | None:
+    """The two rising numbers of `--fall`."""
+    if text is None:
+        return None
+    limits = _rising(text)
+    if len(limits) != 2:
+        raise Refused(
+            f"--fall takes two rising numbers, the longest of the short sources and the shortest "
+            f"of the long ones, such as 19,40. Received: {text}"
+        )
+    return limits[0], limits[1]
+
+
+def _rising(text: str) -> list[int]:
+    """Rising numbers from 1 on, with commas between them; none if the text is something else."""
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        return []
+    return numbers if numbers == sorted(set(numbers)) and numbers[0] >= 1 else []

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from .cli_app import BeamSize, Refused, app
+from .cli_app import BeamSize, Refused, app, parse_fall, parse_lengths
 from .runtime import load_tensorflow
 
 
@@ -38,6 +38,14 @@ def compare(
             "there are no spaces; buckets of as many rows each if left out.",
         ),
     ] = None,
+    fall: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHORT,LONG",
+            help="Also tell how much each score loses from sources of up to SHORT words to those "
+            "of LONG and more.",
+        ),
+    ] = None,
     beam_size: BeamSize = None,
     resamples: Annotated[
         int, typer.Option(min=100, help="Corpora drawn for intervals and tests.")
@@ -52,9 +60,9 @@ def compare(
     Example: `attention-zoo compare runs/rnn runs/rnn-bahdanau --data test.tsv --output figures`
 
     Prints the tables as Markdown. With --output it also writes `comparison.html`, `.md` and
-    `.json`, `quality_by_length.png` and `score_by_time.png`.
+    `.json`, and `quality_by_length` and `score_by_time` as `.png` and `.svg`.
     """
-    limits = _limits(lengths)
+    limits, sides = parse_lengths(lengths), parse_fall(fall)
     if output is not None and output.exists() and not output.is_dir():
         raise Refused(f"{output} is a file; give --output a folder.")
     load_tensorflow()
@@ -71,21 +79,10 @@ def compare(
         resamples=resamples,
         seed=seed,
         timed_rows=timed_rows,
+        fall=sides,
         report=lambda line: print(line, file=sys.stderr),
     )
     print(to_markdown(comparison), end="")
     if output is not None:
         for path in write_report(comparison, output):
             print(f"written to {path}", file=sys.stderr)
-
-
-def _limits(text: str | None) -> list[int] | None:
-    if text is None:
-        return None
-    try:
-        limits = [int(part) for part in text.split(",")]
-    except ValueError:
-        limits = []
-    if not limits or limits != sorted(set(limits)) or limits[0] < 1:
-        raise Refused(f"--lengths takes rising numbers such as 10,20,40. Received: {text}")
-    return limits

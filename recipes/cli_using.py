@@ -179,6 +179,8 @@ def explain(
         raise Refused(f"--kind is cross, encoder or decoder. Received: {kind}")
     if head not in (None, "mean", "rollout") and not head.isdecimal():
         raise Refused(f"--head is a number, mean or rollout. Received: {head}")
+    if output is not None:
+        _check_output(output)
     load_tensorflow()
     from ..zoo.layered_explanation import explain as explain_layers
     from .run import Run
@@ -205,6 +207,18 @@ def explain(
         print(found.to_terminal(color=sys.stdout.isatty()))
     else:
         print(f"{found.target}\nwritten to {output}")
+
+
+def _check_output(path: Path) -> None:
+    """Refuses a file that an explanation cannot be written to, before the model is loaded."""
+    from ..zoo.explanation import check_suffix
+
+    try:
+        check_suffix(path)
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    if not path.resolve().parent.is_dir():
+        raise Refused(f"There is no folder {path.parent} to write {path.name} into; make it first.")
 
 
 def _baselines(config: RunConfig, corpus: PairCorpus, model: TextToText) -> dict[str, Scores]:

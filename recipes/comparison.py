@@ -16,9 +16,15 @@ import numpy as np
 
 from .bootstrap import RESAMPLES, SEED, Interval, RowScore, p_value, resample
 from .config import LOWER_IS_BETTER, ConfigError, RunConfig
-from .metrics import mostly_unspaced
+from .source_lengths import (
+    Bucket,
+    LengthFall,
+    length_fall,
+    length_sides,
+    sort_by_length,
+    source_lengths,
+)
 from .tasks import read_corpora, task
-from .text_metrics import words
 
 if TYPE_CHECKING:
     from ..zoo.source_format import Source
@@ -26,27 +32,7 @@ if TYPE_CHECKING:
     from .pair_files import PairCorpus
     from .run import Run
 
-BUCKETS = 6  # of about as many rows each
 TIMED_ROWS = 20  # decoded one by one for the latency
-
-
-@dataclass(frozen=True)
-class Bucket:
-    """The rows with sources of some lengths.
-
-    Attributes:
-        low: the shortest source in it, in words or characters.
-        high: the longest source in it.
-        rows: how many rows there are.
-    """
-
-    low: int
-    high: int
-    rows: int
-
-    @property
-    def label(self) -> str:
-        return str(self.low) if self.low == self.high else f"{self.low}–{self.high}"
 
 
 @dataclass(frozen=True)
@@ -94,6 +80,7 @@ class Comparison:
         p_values: for each two runs the p value of the paired bootstrap test, (M, M).
         resamples: how many corpora were drawn.
         seed: of the draws.
+        fall: how far each score falls from short sources to long ones, if that was asked for.
     """
 
     task: str
@@ -107,6 +94,7 @@ class Comparison:
     p_values: list[list[float | None]]
     resamples: int
     seed: int
+    fall: LengthFall | None = None
 
     @property
     def lower_is_better(self) -> bool:
@@ -126,6 +114,7 @@ def compare(
     resamples: int = RESAMPLES,
     seed: int = SEED,
     timed_rows: int = TIMED_ROWS,
+    fall: tuple[int, int] | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> Comparison:
     """Scores several runs of one task on one file.
@@ -141,6 +130,8 @@ def compare(
         resamples: corpora drawn for intervals and tests.
         seed: of the draws.
         timed_rows: texts decoded one by one for the latency; none if 0.
+        fall: the longest of the short sources and the shortest of the long ones, to tell how far
+            each score falls from these to those.
         report: takes each line of progress.
 
     Returns:
@@ -160,14 +151,16 @@ def compare(
     metric = metric or configs[0].metric
     configs = _check(list(runs), configs, metric, tokenize)
     corpus = _read(configs, data)
+    unit, places = source_lengths(corpus, configs[0])
+    buckets, numbers = sort_by_length(places, lengths)
+    if fall:
+        length_sides(places, fall)  # which refuses what cannot be told, before the long work
     options = {} if beam_size is None else {"beam_size": beam_size}
     measured = []
     for (name, run), config in zip(runs.items(), configs, strict=True):
         report(f"{name}: {len(corpus):,} rows")
         measured.append(_measure(name, run, config, corpus, metric, options, timed_rows))
     found, row_scores = [run for run, _ in measured], [rows for _, rows in measured]
-    unit, places = source_lengths(corpus, configs[0])
-    buckets, numbers = sort_by_length(places, lengths)
     drawn = resample(row_scores, resamples, seed)
     by_length = [_intervals([s.of(n) for s in row_scores], resamples, seed) for n in numbers]
     return Comparison(
@@ -189,6 +182,8 @@ def compare(
         p_values=_p_values(row_scores, drawn),
         resamples=resamples,
         seed=seed,
+        fall=fall
+        and length_fall(row_scores, places, fall, resamples, seed, metric in LOWER_IS_BETTER),
     )
 
 
@@ -303,46 +298,6 @@ def decoding_latency(model: TextToText, sources: Sequence[Source], count: int) -
         model.predict([sources[row]])
         seconds.append(time.perf_counter() - start)
     return 1000 * float(np.median(seconds))
-
-
-def source_lengths(corpus: PairCorpus, config: RunConfig) -> tuple[str, np.ndarray]:
-    """What the length of a source is counted in, and those of all rows, int (N,).
-
-    Of a source with several inputs, such as a context and a question, all texts count.
-    """
-    inputs = task(config.task).source_format
-    columns = inputs.columns(corpus.sources)
-    texts = [columns[item.name] for item in inputs.inputs if item.kind != "length"]
-    rows = list(zip(*texts, strict=True))
-    unit = "characters" if mostly_unspaced([" ".join(row) for row in rows]) else "words"
-    return unit, np.array([sum(len(words(text)) for text in row) for row in rows])
-
-
-def sort_by_length(
-    lengths: np.ndarray, limits: Sequence[int] | None = None
-) -> tuple[list[Bucket], list[np.ndarray]]:
-    """Buckets of rows by length, and the numbers of the rows in each; none is empty.
-
-    Args:
-        lengths: of all rows, (N,).
-        limits: the longest of each bucket but the last; quantiles if left out.
-
-    Raises:
-        ConfigError: the limits do not rise.
-    """
-    if limits is None:
-        shares = np.linspace(0, 1, BUCKETS + 1)[1:-1]
-        limits = np.unique(np.quantile(lengths, shares, method="lower")).tolist()
-    if list(limits) != sorted(set(limits)):
-        raise ConfigError(f"Lengths of buckets rise. Received: {', '.join(map(str, limits))}")
-    places = np.searchsorted(np.asarray(limits), lengths)
-    buckets, numbers = [], []
-    for place in np.unique(places):
-        rows = np.flatnonzero(places == place)
-        found = lengths[rows]
-        buckets.append(Bucket(int(found.min()), int(found.max()), len(rows)))
-        numbers.append(rows)
-    return buckets, numbers
 
 
 def _intervals(scores: list[RowScore], resamples: int, seed: int) -> list[Interval]:

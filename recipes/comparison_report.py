@@ -16,6 +16,7 @@ from .comparison import Comparison
 from .comparison_plots import DARK, LIGHT, Theme, encode, plot_quality_by_length, plot_score_by_time
 from .files import written_atomically
 from .run import write_json
+from .source_lengths import LengthFall
 
 NONE = "–"
 SIGNIFICANT = 0.05
@@ -28,7 +29,7 @@ STYLE = """
 @media (prefers-color-scheme: dark) {
   :root { --ink: #f0f3f6; --paper: #14181d; --line: #3d444d; --soft: #b1bac4;
     --focus: #a8c7fa; } }
-body { margin: 1rem auto; max-width: 62rem; padding: 0 1rem; background: var(--paper);
+body { margin: 1rem auto; max-width: 72rem; padding: 0 1rem; background: var(--paper);
   color: var(--ink); font: 1rem/1.5 system-ui, "Noto Sans", "Noto Sans CJK SC", "PingFang SC",
     "Microsoft YaHei", sans-serif; }
 h1 { font-size: 1.3rem; }
@@ -63,8 +64,8 @@ def write_report(comparison: Comparison, folder: Path) -> list[Path]:
     """Writes the page, the pictures, the Markdown and the numbers into a folder.
 
     Returns:
-        The files: `comparison.html`, `.md` and `.json`, `quality_by_length.png` and, where the
-        course of a training is known, `score_by_time.png`.
+        The files: `comparison.html`, `.md` and `.json`, `quality_by_length.png` and `.svg` and,
+        where the course of a training is known, `score_by_time.png` and `.svg`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     page, text, numbers = (folder / f"comparison.{suffix}" for suffix in ("html", "md", "json"))
@@ -74,9 +75,11 @@ def write_report(comparison: Comparison, folder: Path) -> list[Path]:
     write_json(numbers, comparison.to_dict())
     pictures = []
     for name, plot, _ in _plots(comparison):
-        pictures.append(folder / f"{name}.png")
-        with written_atomically(pictures[-1]) as aside:
-            aside.write_bytes(encode(plot(comparison)))
+        figure = plot(comparison)
+        for image_format in ("png", "svg"):
+            pictures.append(folder / f"{name}.{image_format}")
+            with written_atomically(pictures[-1]) as aside:
+                aside.write_bytes(encode(figure, image_format))
     return [page, text, numbers, *pictures]
 
 
@@ -92,10 +95,10 @@ def to_markdown(comparison: Comparison) -> str:
 def to_html(comparison: Comparison) -> str:
     """A page in one file, which works without a network; its pictures follow the colour scheme."""
     parts = [f"<h1>{escape(_title(comparison))}</h1>", f"<p>{escape(_about(comparison))}</p>"]
-    overview, by_length, significance = map(_html_table, tables(comparison))
+    overview, by_length, *others = map(_html_table, tables(comparison))
     figures = {name: _html_figure(comparison, plot, alt) for name, plot, alt in _plots(comparison)}
     parts += [overview, figures["quality_by_length"], by_length]
-    parts += [figures.get("score_by_time", ""), significance]
+    parts += [figures.get("score_by_time", ""), *others]
     body = "\n".join(part for part in parts if part)
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -116,8 +119,9 @@ def to_html(comparison: Comparison) -> str:
 
 
 def tables(comparison: Comparison) -> list[Table]:
-    """Overview, score by length, and p values."""
-    return [_overview(comparison), _by_length(comparison), _significance(comparison)]
+    """Overview, score by length, what is lost on long sources if that is known, and p values."""
+    fall = [_fall(comparison, comparison.fall)] if comparison.fall else []
+    return [_overview(comparison), _by_length(comparison), *fall, _significance(comparison)]
 
 
 def _overview(comparison: Comparison) -> Table:
@@ -161,6 +165,28 @@ def _by_length(comparison: Comparison) -> Table:
     ]
     title = f"{comparison.metric} by length of the source, with 95% intervals"
     return Table(title, "", heads, rows)
+
+
+def _fall(comparison: Comparison, fall: LengthFall) -> Table:
+    unit, first = comparison.unit, comparison.runs[0].name
+    heads = ["run", f"up to {fall.short} {unit}", f"{fall.long} {unit} and more"]
+    heads += ["lost, %", f"of what {first} loses"]
+    rows = [
+        [
+            run.name,
+            _with_range(found.short),
+            _with_range(found.long),
+            _with_range(found.percent, 1),
+            NONE if found.share is None else _with_range(found.share),
+        ]
+        for run, found in zip(comparison.runs, fall.runs, strict=True)
+    ]
+    note = (
+        f"{comparison.metric} on the {fall.short_rows:,} short and the {fall.long_rows:,} long "
+        "sources, and how much of the first is lost on the second, with 95% intervals. The last "
+        f"column is that loss as a share of the loss of {first}; nothing where that may be none."
+    )
+    return Table("Lost on long sources", note, heads, rows)
 
 
 def _significance(comparison: Comparison) -> Table:
@@ -274,6 +300,11 @@ def _about(comparison: Comparison) -> str:
 
 def _range(interval: Interval) -> str:
     return f"{interval.low:.2f}–{interval.high:.2f}"
+
+
+def _with_range(interval: Interval, digits: int = 2) -> str:
+    value, low, high = (f"{x:.{digits}f}" for x in (interval.value, interval.low, interval.high))
+    return f"{value} ({low} to {high})"  # no dash: what is lost may be negative
 
 
 def _number(value: float | None, form: str) -> str:

@@ -123,13 +123,15 @@ class RunLogger:
             metrics: Names and values: the validation loss, BLEU, chrF and so on.
             samples: Source, reference and output of some sentences, shown as a table.
             explanations: Attention of pinned sentences, the same ones in the same order at every
-                evaluation, each shown as a heat map.
+                evaluation, each shown as a heat map; a model without attention has none to show.
         """
         for name, value in metrics.items():
             self._add(self._valid, step, scalar_pb(name, float(value)))
         if samples:
             self._add(self._valid, step, text_pb("samples", _markdown_table(samples)))
         for number, explanation in enumerate(explanations, start=1):
+            if explanation.attention.size and not explanation.attention.any():
+                continue
             self._add(self._valid, step, _heat_map_pb(f"attention/{number:02d}", explanation))
         self.flush()
 

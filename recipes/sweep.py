@@ -116,7 +116,7 @@ def run_sweep(
                 rows.append(SweepRow(settings, str(folder), error=str(error)))
                 continue
             finally:
-                _forget()
+                forget()
         rows.append(_row(settings, folder, config.metric))
         _write(output, rows)
     rows.sort(key=_rank(configs[0].metric))
@@ -159,7 +159,7 @@ def _write(output: Path, rows: list[SweepRow]) -> None:
     write_json(output / "sweep.json", [asdict(row) for row in rows])
 
 
-def _forget() -> None:
+def forget() -> None:
     """Gives back the memory of a run."""
     import keras
 

@@ -10,6 +10,21 @@ import numpy as np
 
 __all__ = ["Explanation"]
 
+SUFFIXES = (".png", ".svg", ".html", ".txt")  # of the files that an explanation can be saved as
+
+
+def check_suffix(path: str | PathLike[str]) -> None:
+    """Refuses a path that ends in none of `SUFFIXES`.
+
+    Raises:
+        ValueError: there is no such kind of file.
+    """
+    if Path(path).suffix.lower() not in SUFFIXES:
+        raise ValueError(
+            f"An explanation is written as one of {', '.join(SUFFIXES)}, by the end of the "
+            f"file's name. Received: path={str(path)!r}"
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
@@ -97,6 +112,18 @@ class Explanation:
         """All attention that each source token got; 1 is that of one target token. [S]"""
         return self.attention.sum(axis=0)
 
+    @property
+    def notes(self) -> list[str]:
+        """What a reader has to know of the map, in lines; it is written below each drawing."""
+        lines = []
+        if self.p_gen is not None:
+            lines.append("beside a token: p_gen, the share written rather than copied")
+        if self.attention.size and not self.attention.any():
+            lines.append(
+                "no weights: this model has no attention, every step read the same context"
+            )
+        return lines
+
     def to_png(self, path: str | PathLike[str]) -> None:
         """Writes the heat map as a PNG picture, with labels in any script there is a font for."""
         Path(path).write_bytes(self._repr_png_())
@@ -137,19 +164,9 @@ class Explanation:
         Raises:
             ValueError: If the suffix is another one.
         """
-        writers = {
-            ".png": self.to_png,
-            ".svg": self.to_svg,
-            ".html": self.to_html,
-            ".txt": self._to_text_file,
-        }
-        suffix = Path(path).suffix.lower()
-        if suffix not in writers:
-            raise ValueError(
-                f"An explanation is written as one of {', '.join(writers)}, by the end of the "
-                f"file's name. Received: path={str(path)!r}"
-            )
-        writers[suffix](path)
+        check_suffix(path)
+        writers = (self.to_png, self.to_svg, self.to_html, self._to_text_file)
+        dict(zip(SUFFIXES, writers, strict=True))[Path(path).suffix.lower()](path)
 
     def _to_text_file(self, path: str | PathLike[str]) -> None:
         text = self.to_terminal(width=100, color=False)

@@ -235,12 +235,10 @@ def _coverage(explanation: Explanation) -> str:
 
 
 def _note(explanation: Explanation) -> str:
-    if explanation.p_gen is None:
-        return ""
-    return (
-        "<p>Beside each target token: p_gen, the share that was written rather than copied. "
-        "Coverage: all attention that a source token got.</p>\n"
-    )
+    notes = [note[0].upper() + note[1:] for note in explanation.notes]
+    if explanation.p_gen is not None:
+        notes.append("Coverage: all attention that a source token got")
+    return "".join(f"<p>{escape(note)}.</p>\n" for note in notes)
 
 
 def _column_head(label: str) -> str:

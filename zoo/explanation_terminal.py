@@ -88,13 +88,7 @@ def render_lines(explanation: Explanation, width: int | None, color: bool) -> li
             cells = zip(weights[start:stop], columns[start:stop], strict=True)
             row = gap.join(shade(float(weight), size) for weight, size in cells)
             lines.append(f"{' ' * (margin - display_width(label))}{label} {row}".rstrip())
-    return [*lines[1:], "", _legend(shade, color), *_notes(explanation)]
-
-
-def _notes(explanation: Explanation) -> list[str]:
-    if explanation.p_gen is None:
-        return []
-    return ["beside a token: p_gen, the share written rather than copied"]
+    return [*lines[1:], "", _legend(shade, color), *explanation.notes]
 
 
 def _plain(label: str, color: bool) -> str:

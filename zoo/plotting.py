@@ -159,9 +159,7 @@ def _font_size(cell: float) -> float:
 
 
 def _caption(explanation: Explanation, max_tokens: int) -> list[str]:
-    lines = [f"score {explanation.score:.3f}"]
-    if explanation.p_gen is not None:
-        lines.append("beside a token: p_gen, the share written rather than copied")
+    lines = [f"score {explanation.score:.3f}", *explanation.notes]
     for side, tokens in (
         ("source", explanation.source_tokens),
         ("target", explanation.target_tokens),

@@ -241,6 +241,7 @@ def test_bad_requests_of_a_run(run, refused, tmp_path):
         (["evaluate", run, "--data", "a.tsv", "--length-penalty", "-1"], "--length-penalty"),
         (["evaluate", run, "--data", "a.tsv", "--tokenize", "french"], "french"),
         (["explain", run, "abc", "--output", "abc.bmp"], ".bmp"),
+        (["explain", run, "abc", "--output", "none/abc.png"], "There is no folder none to write"),
         (["explain", run, "abc", "--kind", "encoder"], "attention of kind cross."),
         (["explain", run, "abc", "--layer", "2"], "layer is a number from 1 to 1"),
         (["explain", run, "abc", "--kind", "self"], "--kind is cross, encoder or decoder"),

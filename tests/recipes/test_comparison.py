@@ -7,6 +7,7 @@ import re
 import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -14,14 +15,7 @@ from PIL import Image
 
 from attention_zoo.recipes.bootstrap import Interval
 from attention_zoo.recipes.cli import app, run_command
-from attention_zoo.recipes.comparison import (
-    Bucket,
-    ComparedRun,
-    Comparison,
-    compare,
-    sort_by_length,
-    source_lengths,
-)
+from attention_zoo.recipes.comparison import ComparedRun, Comparison, compare
 from attention_zoo.recipes.comparison_plots import DARK, encode, plot_quality_by_length
 from attention_zoo.recipes.comparison_report import to_html, to_markdown, write_report
 from attention_zoo.recipes.config import ConfigError, RunConfig
@@ -29,6 +23,13 @@ from attention_zoo.recipes.metrics import translation_scores
 from attention_zoo.recipes.pair_files import PairCorpus
 from attention_zoo.recipes.row_scores import perplexity_rows
 from attention_zoo.recipes.run import Run
+from attention_zoo.recipes.source_lengths import (
+    Bucket,
+    LengthFall,
+    RunFall,
+    sort_by_length,
+    source_lengths,
+)
 
 HOSTILE = "<script>alert('1')</script> | \"$x_1$\" שלום\u202e 词汇"
 
@@ -54,7 +55,13 @@ def make_comparison():
         p_values=[[None, 0.012], [0.012, None]],
         resamples=1000,
         seed=12345,
+        fall=LengthFall(5, 6, 10, 20, [fallen(40.0, None), fallen(-1.0, Interval(0.3, -0.1, 0.7))]),
     )
+
+
+def fallen(percent, share):
+    score = Interval(20.0, 18.0, 22.0)
+    return RunFall(score, score, Interval(percent, percent - 9, percent + 9), share)
 
 
 @pytest.fixture
@@ -92,7 +99,9 @@ class Page(HTMLParser):
 def test_the_page_has_all_numbers_and_any_name_as_text(comparison):
     page = Page(to_html(comparison))
     shown = HOSTILE.replace("\u202e", "")
-    assert page.cells.count(shown) == 4  # overview, head of lengths, head and row of p values
+    # Overview, head of lengths, row of what is lost, head and row of p values.
+    assert page.cells.count(shown) == 5
+    assert {"40.0 (31.0 to 49.0)", "-1.0 (-10.0 to 8.0)", "0.30 (-0.10 to 0.70)"} <= set(page.cells)
     assert page.cells.count("0.012") == 2
     assert page.cells.count("23.00 (21.00–25.00)") == 2
     assert {"1–5", "6", "8,125", "1.5", "2,346", "–"} <= set(page.cells)
@@ -104,9 +113,9 @@ def test_the_page_has_all_numbers_and_any_name_as_text(comparison):
 def test_markdown_rows_are_as_wide_as_their_head(comparison):
     lines = to_markdown(comparison).splitlines()
     tables = [line for line in lines if line.startswith("|")]
-    assert len(tables) == 3 * 2 + 2 + 2 + 2
+    assert len(tables) == 4 * (2 + 2)
     bars = [len(re.findall(r"(?<!\\)\|", line)) for line in tables]
-    assert bars == [10] * 4 + [5] * 4 + [4] * 4
+    assert bars == [10] * 4 + [5] * 4 + [6] * 4 + [4] * 4
     assert "<script>" not in to_markdown(comparison)
 
 
@@ -127,7 +136,8 @@ def test_the_course_of_a_training_is_drawn_where_it_is_known(comparison, tmp_pat
     assert "score_by_time.png" not in names
     one = replace(comparison, runs=[comparison.runs[0], unknown[1]])
     names = [path.name for path in write_report(one, tmp_path)]
-    assert "score_by_time.png" in names
+    assert {"score_by_time.png", "score_by_time.svg", "quality_by_length.svg"} <= set(names)
+    assert ElementTree.parse(tmp_path / "quality_by_length.svg").getroot().tag.endswith("}svg")
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
 
 
@@ -234,6 +244,7 @@ def test_what_cannot_be_compared(runs, tmp_path, capsys):
         ({}, data, "none.tsv does not exist"),
         ({}, [*data, "--metric", "rougeL"], "--metric of translation is one of bleu"),
         ({}, [*data, "--lengths", "9,5"], "--lengths takes rising numbers"),
+        ({}, [*data, "--fall", "9"], "--fall takes two rising numbers"),
         ({}, [*data, "--output", "file"], "file is a file"),
     ):
         (other / "config.json").write_text(json.dumps({**config, **change}))

@@ -18,7 +18,7 @@ def test_the_page(scheme, browser, tmp_path):
     page.on("dialog", lambda dialog: faults.append(dialog.message))
     page.goto(path.as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") == 375
-    assert page.locator("th").filter(has_text="<script>").count() == 4
+    assert page.locator("th").filter(has_text="<script>").count() == 5
     assert HOSTILE.split("\u202e")[0] in page.locator("tbody th").all_inner_texts()[1]
     sizes = page.locator("img").evaluate_all("all => all.map(one => [one.naturalWidth, one.width])")
     assert all(0 < shown <= own for own, shown in sizes)

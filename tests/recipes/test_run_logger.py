@@ -92,6 +92,17 @@ def test_pictures_of_attention_at_every_evaluation(run):
     assert markdown_to_safe_html(description).count("<") == len("<p></p>") - 5  # only the paragraph
 
 
+def test_of_a_model_without_attention_no_picture(tmp_path):
+    with RunLogger(tmp_path) as logger:
+        logger.log_evaluation(1, {"bleu": 0.0}, [], explanations(0.5)[:1])
+        nothing = Explanation("a", "b", ["a"], ["b"], [[0.0]], 0.0)
+        unwritten = Explanation("a", "", ["a"], [], np.zeros((0, 1)), 0.0)
+        logger.log_evaluation(2, {"bleu": 0.0}, [], [nothing, unwritten])
+    valid = read(tmp_path / "valid")
+    assert [event.step for event in valid.Tensors("attention/01")] == [1]
+    assert [event.step for event in valid.Tensors("attention/02")] == [2]
+
+
 class Cells(HTMLParser):
     def __init__(self, page):
         super().__init__()

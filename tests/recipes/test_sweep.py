@@ -120,7 +120,7 @@ def test_the_best_is_the_lowest_perplexity_where_that_decides(tmp_path, monkeypa
 
     monkeypatch.setattr(sweep, "run_task", write)
     monkeypatch.setattr(sweep, "check_model_options", lambda config: None)
-    monkeypatch.setattr(sweep, "_forget", lambda: None)
+    monkeypatch.setattr(sweep, "forget", lambda: None)
 
     def make(settings):
         return RunConfig(metric="perplexity").with_settings(

@@ -11,6 +11,7 @@ import pytest
 from attention_zoo.zoo.explanation import Explanation
 from attention_zoo.zoo.explanation_html import render_page
 from attention_zoo.zoo.labels import clean_text, shorten, token_labels
+from attention_zoo.zoo.plotting import heat_map
 
 HOSTILE = "</title><script>alert('\"1\"')</script> & <img src=x onerror=alert(2)> שלום مرحبا"
 
@@ -316,3 +317,16 @@ def test_pages_show_what_was_written_and_what_is_covered(copied):
 def test_refuses_shares_that_are_none(copied, p_gen, received):
     with pytest.raises(ValueError, match=f"Received: {received}"):
         dataclasses.replace(copied, p_gen=p_gen)
+
+
+def test_a_map_without_weights_says_why():
+    words = "this model has no attention"
+    shown = {}
+    for sharpness in (0.0, 0.5):
+        found = Explanation("a", "b", ["a"], ["b"], [[sharpness]], 0.0)
+        caption = heat_map(found).axes[0].texts[0].get_text()
+        shown[sharpness] = [found.to_terminal(60), caption, render_page(found)]
+    assert all(words in text for text in shown[0.0])
+    assert not any(words in text for text in shown[0.5])
+    empty = Explanation("a", "", ["a"], [], np.zeros((0, 1)), 0.0)
+    assert empty.notes == []
