@@ -14,7 +14,7 @@ from ..zoo.catalog import MODELS, entry
 from ..zoo.source_format import PLAIN, Source, SourceFormat
 from .config import Budget, ConfigError, RunConfig, check_budget
 from .meeting import meet
-from .pair_files import DataError, PairCorpus, read_pairs
+from .pair_files import DataError, PairCorpus, Rows, read_rows
 from .runtime import load_tensorflow
 from .strategies import StrategyOptions, place
 from .workers import Workers
@@ -45,7 +45,7 @@ class Task:
         default_model_options: options of a model that belong to the embedded default, by family.
         settings: settings of `RunConfig` that belong to the task on any data.
         source_format: the inputs, and how they become the one source.
-        read: reads a corpus that a user names.
+        read_rows: reads a corpus that a user names, row by row.
         parse: makes a source of a line that is not JSON.
         prepare: makes the training corpus of what was read, with a seed.
         metrics: those that can decide which weights are best, the usual one first.
@@ -62,7 +62,7 @@ class Task:
     default_model_options: dict[str, dict[str, Any]] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     source_format: SourceFormat = PLAIN
-    read: Callable[..., PairCorpus] = read_pairs
+    read_rows: Callable[[str, Rows], None] = read_rows
     parse: Callable[[str], Source] = str
     prepare: Callable[[PairCorpus, int], PairCorpus] = lambda corpus, seed: corpus
     metrics: tuple[str, ...] = ("bleu", "chrf", "exact_match", "perplexity")
@@ -85,7 +85,9 @@ class Task:
 
     def read_file(self, spec: str, reverse: bool = False, min_pairs: int = 2) -> PairCorpus:
         """Reads a corpus that a user names."""
-        corpus = self.read(spec, min_pairs=min_pairs)
+        rows = Rows(spec)
+        self.read_rows(spec, rows)
+        corpus = rows.finish(min_pairs)
         return corpus.reversed() if reverse else corpus
 
     def parse_source(self, line: str) -> Source:
