@@ -17,7 +17,7 @@ import numpy as np
 from .bootstrap import RESAMPLES, SEED, Interval, RowScore, p_value, resample
 from .config import LOWER_IS_BETTER, ConfigError, RunConfig
 from .metrics import mostly_unspaced
-from .tasks import read_corpora, task
+from .tasks import read_validation, task
 from .text_metrics import words
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ def _read(configs: list[RunConfig], data: str | None) -> PairCorpus:
         first.valid is None and len({config.seed for config in configs}) > 1
     ):
         raise ConfigError("The runs were validated with different rows; give --data.")
-    return read_corpora(first)[1]
+    return read_validation(first)
 
 
 def _measure(

@@ -84,11 +84,11 @@ class JoinedPairs(Rows):
     def add_clean(
         self, line: int, source: Source, target: str, alternatives: tuple[str, ...] = ()
     ) -> None:
-        turns = self._turns
-        if not turns or turns[-1] != source:
-            turns[:] = [str(source)]
+        turns, text = self._turns, str(source)
+        if not turns or turns[-1] != text:
+            turns[:] = [text]
         history = "\n".join(turns[-1 - MAX_TURNS : -1])
-        self._rows.add_clean(line, {"history": history, "text": source}, target)
+        self._rows.add_clean(line, {"history": history, "text": text}, target)
         turns.append(target)
         del turns[: -1 - MAX_TURNS]
 

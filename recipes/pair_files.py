@@ -27,9 +27,9 @@ import json
 import os
 import zlib
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..zoo.source_format import Source
 
@@ -54,6 +54,15 @@ class SkippedRow:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.reason}"
+
+
+class PairOrigin(NamedTuple):
+    """Where a pair comes from, and its texts; the line is from 1."""
+
+    file: str
+    line: int
+    source: Source
+    target: str
 
 
 @dataclass
@@ -96,6 +105,14 @@ class PairCorpus:
         """Of each row, all targets that count as right."""
         others = self.alternatives or [()] * len(self)
         return [(target, *more) for target, more in zip(self.targets, others, strict=True)]
+
+    def origins(self, rows: Sequence[int]) -> list[PairOrigin]:
+        """Where rows come from; their numbers, from 1, where the corpus has no lines."""
+        lines = [int(self.lines[row]) if self.lines else row + 1 for row in rows]
+        return [
+            PairOrigin(self.name, line, self.sources[row], self.targets[row])
+            for row, line in zip(rows, lines, strict=True)
+        ]
 
     def report(self) -> str:
         """How many pairs there are, and the skipped rows one to a line."""

@@ -15,6 +15,7 @@ from ..zoo.source_format import PLAIN, Source, SourceFormat
 from .config import Budget, ConfigError, RunConfig, check_budget
 from .meeting import meet
 from .pair_files import DataError, PairCorpus, Rows, read_rows
+from .prepared import BAKED, PreparedCorpus, is_prepared
 from .runtime import load_tensorflow
 from .strategies import StrategyOptions, place
 from .workers import Workers
@@ -85,6 +86,11 @@ class Task:
 
     def read_file(self, spec: str, reverse: bool = False, min_pairs: int = 2) -> PairCorpus:
         """Reads a corpus that a user names."""
+        if is_prepared(spec):
+            raise DataError(
+                f"{spec} is a prepared corpus, which holds no texts: it is for --train. Give a "
+                "pair file here."
+            )
         rows = Rows(spec)
         self.read_rows(spec, rows)
         corpus = rows.finish(min_pairs)
@@ -147,7 +153,11 @@ def make_config(
         values |= chosen.default_settings
         values["model_options"] = dict(chosen.default_model_options.get(family, {}))
     values |= entry(model).training
-    config = RunConfig(task_name, model, train=train, valid=valid, reverse=reverse, **values)
+    if is_prepared(train):
+        values |= PreparedCorpus(str(train)).settings
+        values["reverse"] = values["reverse"] or reverse
+    values.setdefault("reverse", reverse)
+    config = RunConfig(task_name, model, train=train, valid=valid, **values)
     config = config.with_settings(settings or [])
     if config.metric not in chosen.metrics:
         raise ConfigError(
@@ -159,23 +169,71 @@ def make_config(
     return config
 
 
-def read_corpora(config: RunConfig) -> tuple[PairCorpus, PairCorpus]:
-    """The training and validation corpora of a config."""
+def preparation_config(task_name: str, reverse: bool, settings: list[str]) -> RunConfig:
+    """The config for `attention-zoo prepare`, which takes only what ends up in the shards.
+
+    Raises:
+        ConfigError: a task or setting that is not known, or a setting that is not baked in.
+    """
+    names = (*BAKED, "seed")
+    for setting in settings:
+        name = setting.partition("=")[0]
+        if name not in names:
+            raise ConfigError(
+                f"prepare takes {', '.join(names)}; all else is a setting of `attention-zoo "
+                f"train`. Received: {setting}"
+            )
+    chosen = task(task_name)
+    if reverse and len(chosen.source_format.inputs) > 1:
+        raise ConfigError(f"--reverse is for translation; {task_name} has one direction.")
+    return RunConfig(task_name, reverse=reverse, **chosen.settings).with_settings(settings)
+
+
+def read_corpora(config: RunConfig) -> tuple[PairCorpus | PreparedCorpus, PairCorpus]:
+    """The training and validation corpora of a config.
+
+    Raises:
+        ConfigError: the training corpus is a prepared one, and the config contradicts it.
+        DataError: one of them cannot be used.
+    """
     chosen = task(config.task)
     if config.train is None or config.valid is None:
         train, valid = chosen.default_corpora(config.seed)
         return (train.reversed(), valid.reversed()) if config.reverse else (train, valid)
     return (
-        chosen.read_file(config.train, config.reverse),
+        _read_prepared(config) or chosen.read_file(config.train, config.reverse),
         chosen.read_file(config.valid, config.reverse, min_pairs=1),
     )
 
 
-def read_training(config: RunConfig) -> PairCorpus:
-    """The training corpus of a config alone."""
+def _read_prepared(config: RunConfig) -> PreparedCorpus | None:
+    if not is_prepared(config.train):
+        return None
+    corpus = PreparedCorpus(str(config.train))
+    corpus.check(config)
+    return corpus
+
+
+def read_validation(config: RunConfig) -> PairCorpus:
+    """The validation corpus of a config alone."""
+    if config.train is None or config.valid is None:
+        return read_corpora(config)[1]
+    return task(config.task).read_file(config.valid, config.reverse, min_pairs=1)
+
+
+def read_training_texts(config: RunConfig) -> PairCorpus:
+    """The training corpus of a config alone; of a prepared one, the sample of its texts."""
+    prepared = _read_prepared(config)
+    if prepared is not None:
+        return prepared.sample()
     if config.train is None:
-        return read_corpora(config)[0]
+        return texts(read_corpora(config)[0])
     return task(config.task).read_file(config.train, config.reverse)
+
+
+def texts(corpus: PairCorpus | PreparedCorpus) -> PairCorpus:
+    """A corpus as texts; of a prepared one, a sample."""
+    return corpus.sample() if isinstance(corpus, PreparedCorpus) else corpus
 
 
 def run_task(
