@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-WORDS = 30_000
+WORDS, PHRASES = 30_000, 100_000
 CHUNK = 10_000
 # About 64 sentences of 24 subwords each way, which is what docs/training.md gives the time of.
 BATCH_TOKENS = 64 * 24
@@ -34,23 +34,28 @@ def make_words(random: np.random.Generator) -> np.ndarray:
     return np.array(["".join(random.choice(syllables, n)) for n in lengths], dtype=object)
 
 
-def write_pairs(path: Path, pairs: int, seed: int) -> None:
-    """Source TAB target; a target has the words of another language, in twos changed in place."""
-    random = np.random.default_rng(seed)
+def make_phrases(random: np.random.Generator) -> list[tuple[str, str]]:
+    """Phrases of 2 to 13 words, and the same in another language, the other way round."""
     languages = [make_words(np.random.default_rng(number)) for number in (1, 2)]
     # Zipf's law: the word of rank r is drawn 1 / r as often as the first.
-    chances = np.cumsum(1 / np.arange(1, WORDS + 1))
+    chances = 1 / np.arange(1, WORDS + 1)
+    drawn = random.choice(WORDS, (PHRASES, 13), p=chances / chances.sum())
+    lengths = random.integers(2, 14, PHRASES)
+    return [
+        (" ".join(languages[0][words[:n]]), " ".join(languages[1][words[:n][::-1]]))
+        for words, n in zip(drawn, lengths, strict=True)
+    ]
+
+
+def write_pairs(path: Path, pairs: int, seed: int) -> None:
+    """Source TAB target: two phrases each, in the target the second one first."""
+    random = np.random.default_rng(seed)
+    phrases = make_phrases(random)
     with open(path, "w", encoding="utf-8") as file:
         for start in range(0, pairs, CHUNK):
-            lengths = random.integers(4, 27, min(CHUNK, pairs - start))
-            drawn = np.searchsorted(chances, random.random(lengths.sum()) * chances[-1])
-            ends = np.cumsum(lengths)
-            for end, length in zip(ends, lengths, strict=True):
-                words = drawn[end - length : end]
-                turned = words.copy()
-                turned[0 : length - 1 : 2], turned[1::2] = words[1::2], words[0 : length - 1 : 2]
-                texts = [" ".join(languages[0][words]), " ".join(languages[1][turned])]
-                file.write("\t".join(texts) + "\n")
+            drawn = random.integers(0, PHRASES, (min(CHUNK, pairs - start), 2)).tolist()
+            rows = [(*phrases[first], *phrases[second]) for first, second in drawn]
+            file.writelines(f"{a} {b}\t{t} {s}\n" for a, s, b, t in rows)
 
 
 def run(*arguments: str) -> tuple[float, float]:

@@ -149,9 +149,7 @@ class PreparedCorpus:
         except (KeyError, TypeError, ValueError, OSError) as error:
             if isinstance(error, DataError):
                 raise
-            raise DataError(
-                f"{path} cannot be read ({error}); prepare the corpus again."
-            ) from error
+            raise DataError(f"{path} cannot be read: {error}. Prepare it again.") from error
         self.shards = [shard for part in self.parts for shard in part.shards]
         self._part_of_shard = [i for i, part in enumerate(self.parts) for _ in part.shards]
         # Number of the first row of each shard, all rows of all parts being numbered.

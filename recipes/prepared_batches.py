@@ -18,9 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..zoo.tokenizer import END_ID, PAD_ID, START_ID
+from .batch_stream import Batch, BatchStream
 from .batching import (
-    Batch,
-    BatchStream,
     batch_sizes,
     bounds_of_counts,
     check_budget_of_batch,

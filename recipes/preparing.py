@@ -12,14 +12,10 @@ import json
 import os
 import signal
 import zlib
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import Any
 
 from .. import __version__
 from ..zoo.source_format import Source
@@ -27,7 +23,8 @@ from .config import ConfigError, RunConfig
 from .files import written_atomically
 from .interruption import Interrupted
 from .pace import Pace
-from .pair_files import DataError, PairCorpus, StreamedRows
+from .pair_files import StreamedRows
+from .part_writer import PartWriter, Row, turned
 from .prepared import (
     BAKED,
     FORMAT,
@@ -40,25 +37,15 @@ from .prepared import (
     is_prepared,
 )
 from .reservoir import Reservoir
-from .shards import SUFFIX, write_shard
 from .tasks import task
 
-if TYPE_CHECKING:
-    from ..zoo.tokenizer import SubwordTokenizer
-    from .batching import TokenizedPairs
-
-CHUNK = 2048  # rows that are encoded at a time; a shard ends where one ends
-ENCODERS = 2  # threads
-# A training reads whole shards, and has some in memory.
-SHARD_SUBWORDS = 1 << 20
-SHARD_ROWS = 1 << 16
-# From which the subwords are learnt. SentencePiece takes some 50 bytes a character of text that
-# has no spaces, as Chinese, which comes to less than a gigabyte.
+# From which the subwords are learnt. What SentencePiece holds are the words; without spaces, as in
+# Chinese, those are whole sentences, and take some 140 bytes a character (BPE; measured). So such
+# characters count for four, which comes to half a gigabyte.
 SAMPLE_ROWS = 200_000
 SAMPLE_CHARACTERS = 16_000_000
+LONGEST_WORD = 24
 KEPT_ROWS = 20_000  # of the sample, for what needs texts
-
-Row = tuple[int, Source, str]  # line, source, target
 
 
 @dataclass(frozen=True)
@@ -230,7 +217,7 @@ class _Preparation:
             sample = samples[number % len(samples)]
 
             def take(line: int, source: Source, target: str, add=sample.add) -> None:
-                add(self._turned((line, source, target)))
+                add(turned((line, source, target), self.config.reverse))
                 pace.add(1)
 
             read = StreamedRows(spec, take)
@@ -264,20 +251,12 @@ class _Preparation:
         share = weights[number] / sum(weights)
         rows = max(1, round(share * self.request.sample_rows))
         seed = self.config.seed + number
-        return Reservoir(rows, share * SAMPLE_CHARACTERS, _characters, seed)
+        return Reservoir(rows, share * SAMPLE_CHARACTERS, sample_size, seed)
 
     def _write_sample(self, rows: list[Row]) -> None:
         lines = (json.dumps({"source": row[1], "target": row[2]}) + "\n" for row in rows)
         with written_atomically(self.folder / SAMPLE) as aside:
             aside.write_text("".join(lines), encoding="utf-8")
-
-    def _turned(self, row: Row) -> Row:
-        line, source, target = row
-        if not self.config.reverse:
-            return row
-        if not isinstance(source, str):
-            raise DataError("Sources of several inputs cannot be targets; leave out --reverse.")
-        return line, target, source
 
     # The second pass
 
@@ -289,8 +268,16 @@ class _Preparation:
         for number, part in enumerate(self.state.parts):
             pace.skip(part.rows_read)
             if part.rows_read < self.state.rows[number]:
-                with ThreadPoolExecutor(ENCODERS) as pool:
-                    _PartWriter(self, number, tokenizer, pool, pace).run()
+                PartWriter(
+                    self.config,
+                    self.folder,
+                    number,
+                    part,
+                    tokenizer,
+                    self.request.compressed,
+                    pace,
+                    self._save,
+                ).run(self.state.rows[number])
             if not part.pairs:
                 from .batching import all_too_long
 
@@ -319,128 +306,14 @@ class _Preparation:
         return corpus
 
 
-class _PartWriter:
-    """The second pass over one corpus: from rows to shards."""
-
-    def __init__(
-        self,
-        preparation: _Preparation,
-        number: int,
-        tokenizer: SubwordTokenizer,
-        pool: ThreadPoolExecutor,
-        pace: Pace,
-    ):
-        self.preparation = preparation
-        self.number = number
-        self.part = preparation.state.parts[number]
-        self.tokenizer = tokenizer
-        self.pool = pool
-        self.pace = pace
-        self.chunk: list[Row] = []
-        self.chunks = self.part.rows_read // CHUNK
-        self.to_skip = self.part.rows_read  # what is in shards already
-        self.waiting: deque[tuple[list[Row], Future[TokenizedPairs]]] = deque()
-        self._clear()
-
-    def _clear(self) -> None:
-        self.sources: list[np.ndarray] = []
-        self.targets: list[np.ndarray] = []
-        self.lines: list[int] = []
-        self.subwords = 0
-
-    def run(self) -> None:
-        """Reads the corpus from its start, passing over what is in shards already."""
-        read = StreamedRows(self.part.spec, self._take)
-        self.preparation.task.read_rows(self.part.spec, read)
-        if self.chunk:
-            self._submit()
-        while self.waiting:
-            self._collect()
-        expected = self.preparation.state.rows[self.number]
-        if read.good != expected:
-            raise DataError(
-                f"{self.part.spec} changed while it was prepared: it had {expected:,} rows and has "
-                f"{read.good:,}. Remove {self.preparation.folder} and prepare it again."
-            )
-        if self.lines:
-            self._write()
-        self.preparation._save()
-
-    def _take(self, line: int, source: Source, target: str) -> None:
-        if self.to_skip:
-            self.to_skip -= 1
-            return
-        self.chunk.append(self.preparation._turned((line, source, target)))
-        if len(self.chunk) == CHUNK:
-            self._submit()
-
-    def _submit(self) -> None:
-        chunk, self.chunk = self.chunk, []
-        self.waiting.append((chunk, self.pool.submit(self._encode, chunk, self.chunks)))
-        self.chunks += 1
-        if len(self.waiting) > 2 * ENCODERS:
-            self._collect()
-
-    def _encode(self, chunk: list[Row], number: int) -> TokenizedPairs:
-        from .batching import TokenizedPairs
-        from .run import source_format
-
-        config = self.preparation.config
-        _, sources, targets = (list(column) for column in zip(*chunk, strict=True))
-        corpus = PairCorpus(sources, targets, self.part.spec)
-        # What a task draws by chance, it draws anew for each chunk.
-        corpus = self.preparation.task.prepare(corpus, config.seed + number)
-        return TokenizedPairs.encode_some(
-            corpus.sources,
-            corpus.targets,
-            self.tokenizer,
-            config.max_source_length,
-            config.max_target_length,
-            source_format(config),
-        )
-
-    def _collect(self) -> None:
-        """Takes the oldest chunk that is encoded, or waits for it."""
-        chunk, future = self.waiting.popleft()
-        pairs = future.result()
-        part = self.part
-        part.rows_read += len(chunk)
-        part.too_long += pairs.too_long
-        part.cut += pairs.cut
-        assert pairs.rows is not None
-        self.sources += pairs.sources
-        self.targets += pairs.targets
-        self.lines += [chunk[row][0] for row in pairs.rows]
-        self.subwords += sum(map(len, pairs.sources)) + sum(map(len, pairs.targets))
-        self.pace.add(len(chunk))
-        if self.subwords >= SHARD_SUBWORDS or len(self.lines) >= SHARD_ROWS:
-            self._write()
-
-    def _write(self) -> None:
-        part = self.part
-        path = self.preparation.folder / f"{self.number:02d}-{len(part.shards):05d}{SUFFIX}"
-        shard = write_shard(
-            path, self.sources, self.targets, self.lines, self.preparation.request.compressed
-        )
-        part.shards.append(shard)
-        part.pairs += shard.rows
-        part.source_lengths = _count(part.source_lengths, self.sources)
-        part.target_lengths = _count(part.target_lengths, self.targets)
-        self._clear()
-        self.preparation._save()
-
-
-def _count(counts: list[int], rows: list[np.ndarray]) -> list[int]:
-    """How often each length occurs, with those of some more rows."""
-    more = np.bincount([len(row) for row in rows], minlength=len(counts))
-    more[: len(counts)] += np.array(counts, np.int64)
-    return more.tolist()
-
-
-def _characters(row: Row) -> int:
+def sample_size(row: Row) -> int:
+    """What a row counts for in a sample."""
     _, source, target = row
-    texts = [source] if isinstance(source, str) else map(str, source.values())
-    return sum(map(len, texts)) + len(target)
+    texts = [source] if isinstance(source, str) else [str(text) for text in source.values()]
+    return sum(
+        len(text) + 3 * sum(len(word) for word in text.split() if len(word) > LONGEST_WORD)
+        for text in (*texts, target)
+    )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -97,13 +97,16 @@ def write_shard(
     """
     import tensorflow as tf
 
-    def record(source: np.ndarray, target: np.ndarray, line: int) -> bytes:
-        values = {"source": source.tolist(), "target": target.tolist(), "line": [line]}
-        features = {
-            name: tf.train.Feature(int64_list=tf.train.Int64List(value=value))
-            for name, value in values.items()
-        }
-        example = tf.train.Example(features=tf.train.Features(feature=features))
+    # One message for all rows, as making one takes four times as long as filling it.
+    example = tf.train.Example()
+    feature = example.features.feature
+    source, target, line = (feature[name].int64_list.value for name in ("source", "target", "line"))
+
+    def record(source_ids: np.ndarray, target_ids: np.ndarray, number: int) -> bytes:
+        for values, ids in ((source, source_ids.tolist()), (target, target_ids.tolist())):
+            del values[:]
+            values.extend(ids)
+        line[:] = [number]
         return example.SerializeToString(deterministic=True)
 
     both = Ragged.of(sources), Ragged.of(targets)

@@ -9,7 +9,8 @@ import keras
 
 from ..zoo.text_to_text import TextToText
 from ..zoo.tokenizer import SubwordTokenizer
-from .batching import BatchStream, TokenBatches, TokenizedPairs
+from .batch_stream import BatchStream
+from .batching import TokenBatches, TokenizedPairs
 from .config import Budget, RunConfig
 from .files import written_atomically
 from .interruption import Interrupted, StopNow, StopRequest

@@ -17,7 +17,7 @@ from ..zoo.model import Seq2SeqModel
 from ..zoo.text_to_text import TextToText
 from ..zoo.tokenizer import SubwordTokenizer
 from .averaging import make_average
-from .batching import BatchStream
+from .batch_stream import BatchStream
 from .checkpoint import pack, unpack
 from .config import LOWER_IS_BETTER, Budget, RunConfig
 from .evaluation import Evaluator

@@ -5,9 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
+from attention_zoo.recipes.batch_stream import WHOLE, Share
 from attention_zoo.recipes.batching import (
-    WHOLE,
-    Share,
     TokenBatches,
     TokenizedPairs,
     batch_sizes,
@@ -16,6 +15,8 @@ from attention_zoo.recipes.batching import (
     round_up,
 )
 from attention_zoo.recipes.pair_files import DataError
+from attention_zoo.zoo.composing import encode_sources
+from attention_zoo.zoo.source_format import PLAIN
 from attention_zoo.zoo.tokenizer import END_ID, PAD_ID, START_ID, SubwordTokenizer
 
 ROWS, TOKENS = 300, 200
@@ -193,6 +194,24 @@ def test_bounds_are_quantiles():
 @pytest.fixture(scope="module")
 def tokenizer():
     return SubwordTokenizer.train(["a b c d e f g h"] * 5, vocab_size=30)
+
+
+def test_a_plain_source_has_the_subwords_that_the_graph_gives_it(tokenizer):
+    texts = [
+        "a b c",
+        " a\t b ",
+        "ａ\u2028b",
+        "x",
+        "a\u0301 é",
+        "海 a",
+        "\U0001f600 h",
+        "a" * 60,
+        "\x00a",
+    ]
+    graph, lengths = encode_sources(tokenizer, PLAIN, texts, 100)
+    pairs = TokenizedPairs.encode(texts, ["a"] * len(texts), tokenizer, 100, 100)
+    assert [ids.tolist() for ids in pairs.sources] == [ids.tolist() for ids in graph]
+    assert lengths.tolist() == [len(ids) for ids in pairs.sources]
 
 
 def test_rows_that_are_too_long_are_counted(tokenizer):
