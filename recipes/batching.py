@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import itertools
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 
 from ..zoo.composing import encode_sources
 from ..zoo.source_format import PLAIN, Source, SourceFormat
 from ..zoo.tokenizer import END_ID, PAD_ID, START_ID, SubwordTokenizer
+from .batch_stream import Batch, BatchStream
 from .pair_files import DataError
-
-Batch = tuple[dict[str, np.ndarray], np.ndarray]  # source and target, labels
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,33 @@ class TokenizedPairs:
 
         Rows with a longer target are left out. Longer sources are cut as the format says, or their
         rows are left out too.
+
+        Raises:
+            DataError: all rows are left out.
         """
-        ids, lengths = encode_sources(tokenizer, source_format, sources, max_source_length)
+        limits = max_source_length, max_target_length
+        pairs = cls.encode_some(sources, targets, tokenizer, *limits, source_format)
+        if not pairs:
+            raise all_too_long(len(sources), *limits)
+        return pairs
+
+    @classmethod
+    def encode_some(
+        cls,
+        sources: Sequence[Source],
+        targets: list[str],
+        tokenizer: SubwordTokenizer,
+        max_source_length: int,
+        max_target_length: int,
+        source_format: SourceFormat = PLAIN,
+    ) -> TokenizedPairs:
+        """As `encode`; there may be no row that is short enough."""
+        if source_format.inputs == PLAIN.inputs and source_format.leave_out_long:
+            # The same ids as in the graph, in half of the time.
+            ids = tokenizer.encode([str(source) for source in sources])
+            lengths = np.array([len(row) for row in ids])
+        else:
+            ids, lengths = encode_sources(tokenizer, source_format, sources, max_source_length)
         fits = lengths < max_source_length
         kept = [
             (source, target, row)
@@ -70,47 +93,24 @@ class TokenizedPairs:
             )
             if (fit or not source_format.leave_out_long) and len(target) < max_target_length
         ]
-        if not kept:
-            raise DataError(
-                f"All {len(sources)} rows are longer than {max_source_length} source or "
-                f"{max_target_length} target subwords; raise max_source_length or "
-                "max_target_length."
-            )
         cut = 0 if source_format.leave_out_long else int((~fits).sum())
         return cls(
             [source for source, _, _ in kept],
             [target for _, target, _ in kept],
             len(sources) - len(kept),
             cut,
-            np.array([row for _, _, row in kept]),
+            np.array([row for _, _, row in kept], np.int64),
         )
 
 
-@dataclass(frozen=True)
-class Share:
-    """Which part of each batch a process reads.
-
-    A batch is dealt out over the replicas of a model row by row. Rows of padding, which count for
-    nothing, fill it up, so that all replicas have as many rows.
-
-    Attributes:
-        replicas: over which each batch is dealt out, on all machines.
-        first: number of the first replica of this process.
-        count: replicas of this process; the dataset gives their parts one after the other.
-        static: whether all batches of one length are filled up to as many rows, so that there are
-            few shapes.
-    """
-
-    replicas: int = 1
-    first: int = 0
-    count: int = 1
-    static: bool = False
+def all_too_long(rows: int, max_source_length: int, max_target_length: int) -> DataError:
+    return DataError(
+        f"All {rows} rows are longer than {max_source_length} source or {max_target_length} target "
+        "subwords; raise max_source_length or max_target_length."
+    )
 
 
-WHOLE = Share()
-
-
-class TokenBatches:
+class TokenBatches(BatchStream):
     """Batches of about `tokens` padded tokens on the longer side, an endless stream of epochs.
 
     Rows are shuffled, rows of similar length are put together, each batch is padded to bounds out
@@ -127,13 +127,14 @@ class TokenBatches:
     Example:
 
     >>> batches = TokenBatches(pairs, tokens=4096)
-    >>> inputs, labels = next(batches.stream(start_step=0))
+    >>> inputs, labels = next(batches.stream(start_batch=0))
     """
 
     def __init__(self, pairs: TokenizedPairs, tokens: int, seed: int = 0, bucket_count: int = 12):
         self.pairs = pairs
         self.tokens = tokens
         self.seed = seed
+        self.num_pairs, self.too_long, self.cut = len(pairs), pairs.too_long, pairs.cut
         # One more than the text: the end of the source, the start or end of the target.
         source_lengths = np.array([len(ids) + 1 for ids in pairs.sources])
         target_lengths = np.array([len(ids) + 1 for ids in pairs.targets])
@@ -142,27 +143,12 @@ class TokenBatches:
         self._padded_source = round_up(source_lengths, self.source_bounds)
         self._padded_target = round_up(target_lengths, self.target_bounds)
         longest = int(max(self._padded_source.max(), self._padded_target.max()))
-        if longest > tokens:
-            raise DataError(
-                f"The longest row has {longest} subwords and a batch only {tokens}; raise "
-                "batch_tokens or lower max_source_length and max_target_length."
-            )
+        check_budget_of_batch(longest, tokens)
 
     def plan(self, epoch: int) -> list[np.ndarray]:
         """Row numbers of each batch of an epoch, in the order in which they are read."""
         random = np.random.default_rng([self.seed, epoch])
-        rows = random.permutation(len(self.pairs))
-        order = np.lexsort((self._padded_source[rows], self._padded_target[rows]))
-        rows = rows[order]  # the sort is stable, so rows of one shape stay shuffled
-        longer = np.maximum(self._padded_source, self._padded_target)[rows]
-        batches, start, longest = [], 0, 0
-        for position, length in enumerate(longer):
-            longest = max(longest, length)
-            if (position + 1 - start) * longest > self.tokens:
-                batches.append(rows[start:position])
-                start, longest = position, length
-        batches.append(rows[start:])
-        return [batches[i] for i in random.permutation(len(batches))]
+        return plan_batches(self._padded_source, self._padded_target, self.tokens, random)
 
     def batch(self, rows: np.ndarray) -> Batch:
         """Model inputs and labels of some rows."""
@@ -177,75 +163,103 @@ class TokenBatches:
             labels[i, : len(written)], labels[i, len(written)] = written, END_ID
         return {"source": source, "target": target}, labels
 
-    def stream(self, start_step: int = 0) -> Iterator[Batch]:
-        """The batches from step `start_step` of the endless stream on."""
-        epoch = 0
-        while start_step >= len(plan := self.plan(epoch)):
-            start_step -= len(plan)
-            epoch += 1
-        while True:
-            for rows in plan[start_step:]:
-                yield self.batch(rows)
-            start_step, epoch = 0, epoch + 1
-            plan = self.plan(epoch)
+    def stream(self, start_batch: int = 0) -> Iterator[Batch]:
+        """The batches from number `start_batch` of the endless stream on."""
+        for rows in self._plans(start_batch):
+            yield self.batch(rows)
 
-    def rows_of_step(self, step: int, accumulate: int = 1) -> np.ndarray:
-        """Rows of the corpus that are read in a step, counted from 0."""
-        batches = itertools.chain.from_iterable(map(self.plan, itertools.count()))
-        first = step * accumulate
-        pairs = np.concatenate(list(itertools.islice(batches, first, first + accumulate)))
+    def _plans(self, number: int) -> Iterator[np.ndarray]:
+        """The rows of each batch from a number on."""
+        for epoch in itertools.count():
+            plan = self.plan(epoch)
+            yield from plan[number:]
+            number = max(0, number - len(plan))
+
+    def rows_of_batch(self, number: int) -> np.ndarray:
+        """Rows of the corpus that a batch is made of."""
+        pairs = next(self._plans(number))
         return pairs if self.pairs.rows is None else self.pairs.rows[pairs]
 
-    def dataset(
-        self, start_step: int = 0, accumulate: int = 1, share: Share = WHOLE
-    ) -> tf.data.Dataset:
-        """The stream as a `tf.data.Dataset` of `({"source", "target"}, labels)`.
+    def batches_in_epoch(self) -> int:
+        """How many batches the first epoch has."""
+        return len(self.plan(0))
 
-        Args:
-            start_step: steps that were made already.
-            accumulate: batches in a step; those after the first are `inputs["further"]`.
-            share: what of each batch is read here.
-        """
-        ids = tf.TensorSpec((None, None), tf.int32)
-        batch = ({"source": ids, "target": ids}, ids)
+    def checksum(self) -> int:
+        """A number that other rows, or the same in another order, would not have."""
+        return self.pairs.checksum()
 
-        def steps():
-            stream = self.stream(start_step * accumulate)
-            while True:
-                batches = itertools.islice(stream, accumulate)
-                for parts in zip(*(self._deal(batch, share) for batch in batches), strict=True):
-                    (inputs, labels), *further = parts
-                    yield ({**inputs, "further": tuple(further)}, labels) if further else parts[0]
 
-        signature = batch
-        if accumulate > 1:
-            signature = ({**batch[0], "further": (batch,) * (accumulate - 1)}, ids)
-        return tf.data.Dataset.from_generator(steps, output_signature=signature).prefetch(8)
+def check_budget_of_batch(longest: int, tokens: int) -> None:
+    """Refuses batches in which the longest row has no room."""
+    if longest > tokens:
+        raise DataError(
+            f"The longest row has {longest} subwords and a batch only {tokens}; raise "
+            "batch_tokens or lower max_source_length and max_target_length."
+        )
 
-    def _deal(self, batch: Batch, share: Share) -> list[Batch]:
-        """The parts of a batch that the replicas of this process get."""
-        if share == WHOLE:
-            return [batch]
-        inputs, labels = batch
-        rows = len(labels)
-        if share.static:
-            rows = self.tokens // max(inputs["source"].shape[1], inputs["target"].shape[1])
-        rows = -(-rows // share.replicas) * share.replicas
 
-        def part(ids: np.ndarray, replica: int) -> np.ndarray:
-            filled = np.pad(ids, [(0, rows - len(ids)), (0, 0)], constant_values=PAD_ID)
-            return filled[replica :: share.replicas]
+def plan_batches(
+    padded_source: np.ndarray, padded_target: np.ndarray, tokens: int, random: np.random.Generator
+) -> list[np.ndarray]:
+    """Puts rows of similar length together, both in a random order.
 
-        return [
-            ({name: part(ids, i) for name, ids in inputs.items()}, part(labels, i))
-            for i in range(share.first, share.first + share.count)
-        ]
+    Args:
+        padded_source: length to which each source is padded at least.
+        padded_target: the same of each target.
+        tokens: budget of a batch.
+        random: draws the order.
+
+    Returns:
+        Row numbers of each batch. How many batches there are, and of what sizes, follows from how
+        many rows have each pair of lengths.
+    """
+    rows = random.permutation(len(padded_source))
+    order = np.lexsort((padded_source[rows], padded_target[rows]))
+    rows = rows[order]  # the sort is stable, so rows of one shape stay shuffled
+    longer = np.maximum(padded_source, padded_target)[rows]
+    changes = np.flatnonzero(np.diff(longer)) + 1
+    starts = np.concatenate([[0], changes])
+    sizes = batch_sizes(longer[starts], np.diff([*starts, len(rows)]), tokens)
+    batches = np.split(rows, np.cumsum(sizes)[:-1])
+    return [batches[i] for i in random.permutation(len(batches))]
+
+
+def batch_sizes(lengths: Iterable[int], counts: Iterable[int], tokens: int) -> list[int]:
+    """Rows of each batch, when rows are put into batches one after the other.
+
+    Args:
+        lengths: padded length of the longer side, of rows one after the other.
+        counts: how many rows have each of them.
+        tokens: most padded tokens of a batch; no length is above it.
+    """
+    sizes, rows, longest = [], 0, 0  # of the batch that is being filled
+    for length, count in zip(map(int, lengths), map(int, counts), strict=True):
+        if not count:
+            continue
+        more = min(count, max(0, tokens // max(longest, length) - rows))
+        rows, longest = rows + more, max(longest, length) if more else longest
+        if more == count:
+            continue
+        sizes.append(rows)
+        whole, rows = divmod(count - more, tokens // length)
+        sizes += [tokens // length] * whole
+        if not rows:  # the last one is full, but it is ended by the row after it
+            rows = sizes.pop()
+        longest = length
+    return [*sizes, rows] if rows else sizes
 
 
 def length_bounds(lengths: np.ndarray, count: int) -> np.ndarray:
     """At most `count` rising lengths, so that rounding up to them pads every quantile alike."""
-    quantiles = np.quantile(lengths, np.linspace(0, 1, count + 1)[1:], method="higher")
-    return np.unique(quantiles)
+    return bounds_of_counts(*np.unique(lengths, return_counts=True), count)
+
+
+def bounds_of_counts(lengths: np.ndarray, counts: np.ndarray, count: int) -> np.ndarray:
+    """The same of rising lengths, of which `counts` says how often each occurs."""
+    ends = np.cumsum(counts)
+    # Of all rows by their length, the first at or after each quantile.
+    places = np.ceil((ends[-1] - 1) * np.linspace(0, 1, count + 1)[1:]).astype(np.int64)
+    return np.unique(lengths[np.searchsorted(ends, places, side="right")])
 
 
 def round_up(lengths: np.ndarray, bounds: np.ndarray) -> np.ndarray:

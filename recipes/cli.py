@@ -11,6 +11,9 @@ import typer
 from . import cli_training  # noqa: F401
 
 # isort: split
+from . import cli_prepare  # noqa: F401
+
+# isort: split
 from . import cli_sweep  # noqa: F401
 
 # isort: split

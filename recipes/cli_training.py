@@ -54,7 +54,8 @@ def train(
         "rnn-bahdanau"
     ),
     train: Annotated[
-        str | None, typer.Option(help="Pair file, or two parallel files `a.en,a.de`.")
+        str | None,
+        typer.Option(help="Pair file, two parallel files `a.en,a.de`, or a folder of `prepare`."),
     ] = None,
     valid: Annotated[str | None, typer.Option(help="The same, to validate with.")] = None,
     output: Annotated[

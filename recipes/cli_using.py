@@ -62,7 +62,7 @@ def evaluate(
 
     from .evaluation import Evaluator
     from .run import Run
-    from .tasks import read_corpora, task
+    from .tasks import read_validation, task
 
     opened = Run(run)
     config = opened.read_config()
@@ -70,7 +70,7 @@ def evaluate(
         config = replace(config, bleu_tokenize=tokenize)
     chosen = task(config.task)
     if data is None:
-        corpus = read_corpora(config)[1]
+        corpus = read_validation(config)
     else:
         corpus = chosen.read_file(data, config.reverse, min_pairs=1)
     options = _given(beam_size=beam_size, length_penalty=length_penalty)
@@ -224,13 +224,13 @@ def _check_output(path: Path) -> None:
 def _baselines(config: RunConfig, corpus: PairCorpus, model: TextToText) -> dict[str, Scores]:
     """What is simplest for the task, learnt from the training corpus if that is still there."""
     from .pair_files import DataError
-    from .tasks import read_training, task
+    from .tasks import read_training_texts, task
 
     chosen = task(config.task)
     if chosen.baselines is None:
         return {}
     try:
-        return chosen.baseline_scores(read_training(config), corpus, model)
+        return chosen.baseline_scores(read_training_texts(config), corpus, model)
     except DataError as error:
         print(f"no baselines: {error}", file=sys.stderr)
         return {}

@@ -24,7 +24,7 @@ from .source_lengths import (
     sort_by_length,
     source_lengths,
 )
-from .tasks import read_corpora, task
+from .tasks import read_validation, task
 
 if TYPE_CHECKING:
     from ..zoo.source_format import Source
@@ -229,7 +229,7 @@ def _read(configs: list[RunConfig], data: str | None) -> PairCorpus:
         first.valid is None and len({config.seed for config in configs}) > 1
     ):
         raise ConfigError("The runs were validated with different rows; give --data.")
-    return read_corpora(first)[1]
+    return read_validation(first)
 
 
 def _measure(

@@ -11,13 +11,12 @@ of a pair is the reply of the row before, the pairs are one conversation that go
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..zoo.source_format import Source
-from .pair_files import NOT_UTF8, DataError, PairCorpus, Rows, read_lines, read_pairs
+from .pair_files import NOT_UTF8, PairCorpus, Rows, read_lines, read_rows
 
 # More of a history than any setting reads is not kept with every reply.
 MAX_TURNS = 16
@@ -40,9 +39,16 @@ def read_conversations(
         DataError: The corpus is missing, empty, or has too many unusable rows: a conversation with
             one turn, an empty turn, not UTF-8.
     """
-    if not spec.removesuffix(".gz").endswith(".jsonl"):
-        return join_pairs(read_pairs(spec, max_bad_rows=max_bad_rows, min_pairs=min_pairs))
     rows = Rows(spec, max_bad_rows)
+    read_conversation_rows(spec, rows)
+    return rows.finish(min_pairs)
+
+
+def read_conversation_rows(spec: str, rows: Rows) -> None:
+    """Reads such a corpus row by row."""
+    if not spec.removesuffix(".gz").endswith(".jsonl"):
+        read_rows(spec, JoinedPairs(rows))
+        return
     for number, line in enumerate(read_lines(spec), start=1):
         try:
             record = json.loads(line.decode())
@@ -53,7 +59,6 @@ def read_conversations(
             rows.skip(spec, number, "not JSON")
             continue
         _add_record(rows, spec, number, record)
-    return rows.finish(min_pairs)
 
 
 def replies(turns: Sequence[str]) -> Iterable[tuple[Source, str]]:
@@ -63,19 +68,32 @@ def replies(turns: Sequence[str]) -> Iterable[tuple[Source, str]]:
         yield {"history": history, "text": turns[i - 1]}, turns[i]
 
 
-def join_pairs(corpus: PairCorpus) -> PairCorpus:
-    """Pairs of text and reply with the turns before, where they go on from row to row."""
-    turns: list[str] = []
-    sources: list[Source] = []
-    for text, reply in corpus:
-        if not isinstance(text, str):
-            raise DataError(f"{corpus.name} has sources that are no texts.")
+class JoinedPairs(Rows):
+    """Takes pairs of text and reply and adds the turns before, where pairs go on from row to row.
+
+    Args:
+        rows: what the replies with their history are added to.
+    """
+
+    def __init__(self, rows: Rows):
+        super().__init__(rows.corpus.name)
+        self.streamed = rows.streamed
+        self._rows = rows
+        self._turns: list[str] = []
+
+    def add_clean(
+        self, line: int, source: Source, target: str, alternatives: tuple[str, ...] = ()
+    ) -> None:
+        turns, text = self._turns, str(source)
         if not turns or turns[-1] != text:
-            turns = [text]
+            turns[:] = [text]
         history = "\n".join(turns[-1 - MAX_TURNS : -1])
-        sources.append({"history": history, "text": text})
-        turns.append(reply)
-    return dataclasses.replace(corpus, sources=sources)
+        self._rows.add_clean(line, {"history": history, "text": text}, target)
+        turns.append(target)
+        del turns[: -1 - MAX_TURNS]
+
+    def skip(self, file: str, line: int, reason: str) -> None:
+        self._rows.skip(file, line, reason)
 
 
 def parse_turns(line: str) -> Source:

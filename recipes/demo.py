@@ -16,7 +16,7 @@ from ..zoo.text_to_text import TextToText
 from .config import Budget
 from .evaluation import scores_by_length
 from .pair_files import PairCorpus
-from .tasks import make_config, read_corpora, run_task
+from .tasks import make_config, read_validation, run_task
 
 MODELS = {"rnn": "one fixed context", "rnn-bahdanau": "attention"}
 STEPS = 1500
@@ -32,7 +32,7 @@ def run_demo(output: Path, steps: int = STEPS) -> None:
         steps: training steps of each model.
     """
     models = {name: _train(name, output / name, steps) for name in MODELS}
-    _, dev = read_corpora(make_config("translation", "rnn-bahdanau"))
+    dev = read_validation(make_config("translation", "rnn-bahdanau"))
     _headline("The same data, the same number of steps: exact matches on dev, in percent")
     _compare(models, dev)
     _headline("Where rnn-bahdanau looked while it wrote")

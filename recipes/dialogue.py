@@ -15,7 +15,11 @@ import functools
 import zlib
 from collections.abc import Iterable
 
-from attention_zoo.recipes.conversation_files import parse_turns, read_conversations, replies
+from attention_zoo.recipes.conversation_files import (
+    parse_turns,
+    read_conversation_rows,
+    replies,
+)
 from attention_zoo.recipes.pair_files import DataError, PairCorpus
 from attention_zoo.recipes.tasks import Task
 from attention_zoo.zoo.source_format import SourceFormat, SourceInput
@@ -68,7 +72,7 @@ TASK = Task(
     metrics=("word_perplexity", "perplexity", "f1", "distinct_1", "distinct_2"),
     scores="text_metrics:reply_scores",
     baselines="baselines:reply_baselines",
-    read=read_conversations,
+    read_rows=read_conversation_rows,
     parse=parse_turns,
     settings={
         "metric": "word_perplexity",

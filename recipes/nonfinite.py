@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from .config import ConfigError
-from .pair_files import PairCorpus
+from .pair_files import PairOrigin
 from .run import write_json
 
 LINES_TOLD = 10  # all of them are in a file
@@ -23,46 +23,39 @@ class NonfiniteSteps:
     texts, the last one last.
 
     Args:
-        corpus: the training corpus.
+        origins: gives file, line and texts of rows of the training corpus.
         rows_of_step: gives the rows of the corpus that a step reads, by its number from 0.
         folder: of the run.
     """
 
     def __init__(
-        self, corpus: PairCorpus, rows_of_step: Callable[[int], Iterable[int]], folder: Path
+        self,
+        origins: Callable[[Sequence[int]], list[PairOrigin]],
+        rows_of_step: Callable[[int], Iterable[int]],
+        folder: Path,
     ):
-        self.corpus = corpus
+        self.origins = origins
         self.rows_of_step = rows_of_step
         self.path = folder / "nonfinite.json"
         self._steps: list[dict] = []
 
     def note(self, step: int, learning_rate: float, loss: float) -> str:
         """Writes down the step of this number, from 1; names it in a line."""
-        rows = [int(row) for row in self.rows_of_step(step - 1)]
+        rows = self.origins([int(row) for row in self.rows_of_step(step - 1)])
         self._steps.append(
             {
                 "step": step,
                 "learning_rate": learning_rate,
                 "loss": str(loss),  # JSON has no NaN
-                "file": self.corpus.name,
-                "rows": [
-                    {
-                        "line": self._line(row),
-                        "source": self.corpus.sources[row],
-                        "target": self.corpus.targets[row],
-                    }
-                    for row in rows
-                ],
+                "rows": [row._asdict() for row in rows],
             }
         )
         write_json(self.path, self._steps)
-        lines = sorted(map(self._line, rows))
-        told = ", ".join(map(str, lines[:LINES_TOLD]))
-        more = f" and {len(lines) - LINES_TOLD} more" if len(lines) > LINES_TOLD else ""
-        return (
-            f"step {step:,}, loss {loss}, learning rate {learning_rate:.2e}, "
-            f"{self.corpus.name} lines {told}{more}"
+        files = dict.fromkeys(row.file for row in rows)
+        told = "; ".join(
+            _lines(file, [row.line for row in rows if row.file == file]) for file in files
         )
+        return f"step {step:,}, loss {loss}, learning rate {learning_rate:.2e}, {told}"
 
     def stop(self, step: int, learning_rate: float, loss: float) -> TrainingError:
         """The error that ends a training at such a step."""
@@ -73,6 +66,8 @@ class NonfiniteSteps:
             "or leave such batches out with skip_nonfinite=true, and train into a new folder."
         )
 
-    def _line(self, row: int) -> int:
-        """From 1; the number of the row where the corpus has no lines."""
-        return int(self.corpus.lines[row]) if self.corpus.lines else row + 1
+
+def _lines(file: str, lines: list[int]) -> str:
+    told = ", ".join(map(str, sorted(lines)[:LINES_TOLD]))
+    more = f" and {len(lines) - LINES_TOLD} more" if len(lines) > LINES_TOLD else ""
+    return f"{file} lines {told}{more}"

@@ -22,15 +22,14 @@ ever written to the files.
 from __future__ import annotations
 
 import gzip
-import importlib
 import itertools
 import json
 import os
 import zlib
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..zoo.source_format import Source
 
@@ -55,6 +54,15 @@ class SkippedRow:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.reason}"
+
+
+class PairOrigin(NamedTuple):
+    """Where a pair comes from, and its texts; the line is from 1."""
+
+    file: str
+    line: int
+    source: Source
+    target: str
 
 
 @dataclass
@@ -98,6 +106,14 @@ class PairCorpus:
         others = self.alternatives or [()] * len(self)
         return [(target, *more) for target, more in zip(self.targets, others, strict=True)]
 
+    def origins(self, rows: Sequence[int]) -> list[PairOrigin]:
+        """Where rows come from; their numbers, from 1, where the corpus has no lines."""
+        lines = [int(self.lines[row]) if self.lines else row + 1 for row in rows]
+        return [
+            PairOrigin(self.name, line, self.sources[row], self.targets[row])
+            for row, line in zip(rows, lines, strict=True)
+        ]
+
     def report(self) -> str:
         """How many pairs there are, and the skipped rows one to a line."""
         lines = [f"{self.name}: {len(self):,} pairs"]
@@ -129,24 +145,39 @@ def read_pairs(
             unusable rows (no tab, an empty side, not UTF-8).
     """
     rows = Rows(spec, max_bad_rows)
+    read_rows(spec, rows)
+    corpus = rows.finish(min_pairs)
+    return corpus.reversed() if reverse else corpus
+
+
+def read_rows(spec: str, rows: Rows) -> None:
+    """Reads a corpus of text pairs from its start to its end, row by row.
+
+    Args:
+        spec: One of the forms in the table at the head of this module.
+        rows: What the rows are told to, the bad ones too.
+    """
     if spec.startswith(("hf:", "tfds:")):
-        _read_dataset(spec, rows)
+        from .named_datasets import read_dataset
+
+        read_dataset(spec, rows)
     elif "," in spec and not os.path.exists(os.path.expanduser(spec)):
         _read_parallel(spec, rows)
     elif spec.removesuffix(".gz").endswith(".jsonl"):
         _read_jsonl(spec, rows)
     else:
         _read_tsv(spec, rows)
-    corpus = rows.finish(min_pairs)
-    return corpus.reversed() if reverse else corpus
 
 
 class Rows:
     """Collects the good rows of a corpus and holds the bad ones to their limit."""
 
-    def __init__(self, name: str, max_bad_rows: int | None):
+    streamed = False  # whether nothing that is read is kept, so that it may be larger than memory
+
+    def __init__(self, name: str, max_bad_rows: int | None = None):
         self.corpus = PairCorpus([], [], name)
         self.max_bad_rows = max_bad_rows
+        self.good = 0
 
     def add(self, file: str, line: int, source: str, target: str) -> None:
         source, target = source.strip(), target.strip()
@@ -159,6 +190,10 @@ class Rows:
         self, line: int, source: Source, target: str, alternatives: tuple[str, ...] = ()
     ) -> None:
         """Adds a row that was looked at before."""
+        self.good += 1
+        self._keep(line, source, target, alternatives)
+
+    def _keep(self, line: int, source: Source, target: str, alternatives: tuple[str, ...]) -> None:
         corpus = self.corpus
         corpus.lines.append(line)
         corpus.sources.append(source)
@@ -174,7 +209,12 @@ class Rows:
             self.corpus.skipped.append(SkippedRow(file, line, reason))
 
     def finish(self, min_pairs: int) -> PairCorpus:
-        name, good, bad = self.corpus.name, len(self.corpus), self.corpus.num_skipped
+        """The corpus, of which nothing but the name and the bad rows is there if it is streamed.
+
+        Raises:
+            DataError: there are too few good rows or too many bad ones.
+        """
+        name, good, bad = self.corpus.name, self.good, self.corpus.num_skipped
         if not good and not bad:
             raise DataError(f"{name} is empty: it has no rows. Expected at least {min_pairs}.")
         limit = self.max_bad_rows
@@ -196,6 +236,30 @@ class Rows:
         if all(row.reason == NO_TAB for row in self.corpus.skipped):
             return ", or name two parallel files as SOURCE_FILE,TARGET_FILE"
         return ""
+
+
+class StreamedRows(Rows):
+    """Hands each good row on and keeps none.
+
+    Args:
+        name: of the corpus.
+        take: gets line, source and target of each row.
+        max_bad_rows: as in `read_pairs`.
+    """
+
+    streamed = True
+
+    def __init__(
+        self,
+        name: str,
+        take: Callable[[int, Source, str], None],
+        max_bad_rows: int | None = None,
+    ):
+        super().__init__(name, max_bad_rows)
+        self._take = take
+
+    def _keep(self, line: int, source: Source, target: str, alternatives: tuple[str, ...]) -> None:
+        self._take(line, source, target)
 
 
 # Files
@@ -250,12 +314,13 @@ def _read_jsonl(path: str, rows: Rows) -> None:
         except ValueError:
             rows.skip(path, number, "not JSON")
         else:
-            _add_record(rows, path, number, row, "source", "target")
+            add_record(rows, path, number, row, "source", "target")
 
 
-def _add_record(
+def add_record(
     rows: Rows, file: str, number: int, row: Any, source_key: str, target_key: str
 ) -> None:
+    """Adds a row of named values, of which two are its texts."""
     source, target = (
         (row.get(source_key), row.get(target_key)) if isinstance(row, dict) else (None, None)
     )
@@ -296,78 +361,3 @@ def _read_parallel(spec: str, rows: Rows) -> None:
             f"{source_path} has {counts[0]:,} lines and {target_path} has {counts[1]:,}. "
             "Parallel files must have the same number of lines."
         )
-
-
-# Datasets by name
-
-
-def _read_dataset(spec: str, rows: Rows) -> None:
-    kind, _, rest = spec.partition(":")
-    rest, _, columns = rest.partition("#")
-    name, _, split = rest.partition("@")
-    keys = [key.strip() for key in columns.split(",")] if columns else []
-    if not name or (keys and (len(keys) != 2 or not all(keys))):
-        raise DataError(f"Expected {kind}:NAME[@SPLIT][#SOURCE,TARGET]. Received: {spec}")
-    load = _load_hugging_face if kind == "hf" else _load_tfds
-    try:
-        records, found = load(name, split or "train", keys)
-    except ImportError as error:
-        raise DataError(
-            f"{spec} needs the package {error.name}: pip install 'attention-zoo[data]'."
-        ) from None
-    except Exception as error:  # an unknown name, no network, a gated dataset: all end the run
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DataError(f"{spec} cannot be loaded: {reason}") from error
-    number = 0
-    for number, record in enumerate(records, start=1):
-        if number == 1:
-            keys = keys or _guess_keys(spec, record, found)
-            if not set(keys) <= set(record):
-                raise DataError(
-                    f"{spec} has no columns {keys[0]} and {keys[1]}. It has: {', '.join(record)}. "
-                    "Name two of them as #SOURCE,TARGET."
-                )
-        _add_record(rows, spec, number, record, *keys)
-
-
-def _guess_keys(spec: str, record: dict[str, Any], found: list[str]) -> list[str]:
-    """`source` and `target`, else what the dataset itself calls its pair, else its only two."""
-    for keys in (["source", "target"], found, list(record)):
-        if len(keys) == 2 and set(keys) <= set(record):
-            return keys
-    raise DataError(
-        f"{spec} has the columns {', '.join(record)}. Name two of them as #SOURCE,TARGET."
-    )
-
-
-def _load_hugging_face(
-    name: str, split: str, keys: list[str]
-) -> tuple[Iterable[dict[str, Any]], list[str]]:
-    datasets = importlib.import_module("datasets")
-    path, _, config = name.partition(":")
-    dataset = datasets.load_dataset(path, config or None, split=split)
-    records: Iterable[dict[str, Any]] = dataset
-    if "translation" in dataset.column_names and "translation" not in keys:
-        records = (record["translation"] for record in dataset)  # {"translation": {"de": …}}
-    return records, []
-
-
-def _load_tfds(
-    name: str, split: str, keys: list[str]
-) -> tuple[Iterable[dict[str, Any]], list[str]]:
-    tfds = importlib.import_module("tensorflow_datasets")
-    dataset, info = tfds.load(name, split=split, with_info=True)
-    return (_decode_values(record) for record in tfds.as_numpy(dataset)), list(
-        info.supervised_keys or []
-    )
-
-
-def _decode_values(record: dict[str, Any]) -> dict[str, Any]:
-    """TFDS hands out texts as bytes; a value that is not UTF-8 stays bytes and is a bad row."""
-    decoded = {}
-    for key, value in record.items():
-        try:
-            decoded[key] = value.decode() if isinstance(value, bytes) else value
-        except UnicodeDecodeError:
-            decoded[key] = value
-    return decoded

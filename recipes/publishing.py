@@ -8,7 +8,7 @@ from typing import Any
 
 from .pair_files import DataError, PairCorpus
 from .run import Run
-from .tasks import read_corpora, task
+from .tasks import read_validation, task
 
 
 class RunNotes:
@@ -31,9 +31,7 @@ class RunNotes:
         """The validation corpus, if it is still where it was."""
         config = self._config
         try:
-            if config.train is None or config.valid is None:
-                return read_corpora(config)[1]
-            return task(config.task).read_file(config.valid, config.reverse, min_pairs=1)
+            return read_validation(config)
         except (DataError, OSError):
             return None
 

@@ -12,7 +12,7 @@ the beginning is left out, as the oldest sentences of a story matter least.
 from __future__ import annotations
 
 from attention_zoo.recipes.pair_files import PairCorpus
-from attention_zoo.recipes.question_files import parse_question, read_questions
+from attention_zoo.recipes.question_files import parse_question, read_question_rows
 from attention_zoo.recipes.stories import story_pairs
 from attention_zoo.recipes.tasks import Task
 from attention_zoo.zoo.source_format import SourceFormat, SourceInput
@@ -32,7 +32,7 @@ TASK = Task(
     metrics=("exact_match", "f1", "perplexity"),
     scores="text_metrics:answer_scores",
     baselines="baselines:answer_baselines",
-    read=read_questions,
+    read_rows=read_question_rows,
     parse=parse_question,
     settings={
         "metric": "exact_match",

@@ -41,9 +41,14 @@ def read_questions(spec: str, *, max_bad_rows: int | None = None, min_pairs: int
             unusable rows (an empty answer or question, not UTF-8).
     """
     rows = Rows(spec, max_bad_rows)
+    read_question_rows(spec, rows)
+    return rows.finish(min_pairs)
+
+
+def read_question_rows(spec: str, rows: Rows) -> None:
+    """Reads such a corpus row by row; a file of SQuAD's form is one value and is read whole."""
     suffix = spec.removesuffix(".gz").rsplit(".", 1)[-1]
     {"jsonl": _read_jsonl, "json": _read_squad}.get(suffix, _read_tsv)(spec, rows)
-    return rows.finish(min_pairs)
 
 
 def split_question(text: str) -> dict[str, str]:

@@ -2,26 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
 
 from ..zoo.source_format import Source
 from ..zoo.tokenizer import SubwordTokenizer
 from .config import ConfigError, RunConfig
 from .pair_files import PairCorpus
+from .prepared import PreparedCorpus
 from .run import Run, source_format
 
 
-def run_tokenizer(config: RunConfig, run: Run, corpus: PairCorpus) -> SubwordTokenizer:
+def run_tokenizer(
+    config: RunConfig, run: Run, corpus: PairCorpus | PreparedCorpus
+) -> SubwordTokenizer:
     """The tokenizer that a run has or is to have; nothing is written.
 
     Raises:
-        ConfigError: no tokenizer can be trained on the corpus with these settings.
+        ConfigError: no tokenizer can be trained on the corpus with these settings, or the corpus
+            was prepared with another one than the run has.
     """
+    if isinstance(corpus, PreparedCorpus):
+        tokenizer = corpus.tokenizer()
+        if run.tokenizer_path.exists() and run.tokenizer_path.read_bytes() != tokenizer.model:
+            raise ConfigError(
+                f"{run.folder} was begun with other subwords than those of {corpus.name}, which "
+                "was prepared anew since; train into a new folder."
+            )
+        return tokenizer
     if run.tokenizer_path.exists():
         return SubwordTokenizer.load(run.tokenizer_path)
+    return train_tokenizer(config, corpus.sources, corpus.targets)
+
+
+def train_tokenizer(
+    config: RunConfig, sources: Sequence[Source], targets: Sequence[str]
+) -> SubwordTokenizer:
+    """Learns the subwords of a config from texts.
+
+    Raises:
+        ConfigError: there is too little text for these settings.
+    """
     try:
         return SubwordTokenizer.train(
-            [*_texts(config, corpus.sources), *corpus.targets],
+            itertools.chain(_texts(config, sources), targets),
             config.vocab_size,
             config.subwords,
             config.character_coverage,
@@ -31,7 +55,7 @@ def run_tokenizer(config: RunConfig, run: Run, corpus: PairCorpus) -> SubwordTok
         raise ConfigError(str(error)) from error
 
 
-def _texts(config: RunConfig, sources: list[Source]) -> Iterable[str]:
+def _texts(config: RunConfig, sources: Sequence[Source]) -> Iterable[str]:
     """The texts of all inputs; each turn of a history once."""
     inputs = source_format(config)
     columns = inputs.columns(sources)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from ..zoo.model import Seq2SeqModel
-    from .batching import TokenBatches
+    from .batch_stream import BatchStream
 
 STRATEGIES = ("auto", "single", "mirrored", "multiworker", "tpu")
 
@@ -139,10 +139,10 @@ class Placement:
                 part.assign([(seed + number) % 2**31, drawn])
 
     def dataset(
-        self, batches: TokenBatches, start_step: int, accumulate: int = 1, static: bool = False
+        self, batches: BatchStream, start_step: int, accumulate: int = 1, static: bool = False
     ) -> Any:
         """The batches from a step on, as `fit` takes them; of few shapes if `static`."""
-        from .batching import Share
+        from .batch_stream import Share
 
         if self.strategy is None:
             return batches.dataset(start_step, accumulate, Share(static=static))

@@ -14,7 +14,8 @@ from ..zoo.catalog import MODELS, entry
 from ..zoo.source_format import PLAIN, Source, SourceFormat
 from .config import Budget, ConfigError, RunConfig, check_budget
 from .meeting import meet
-from .pair_files import DataError, PairCorpus, read_pairs
+from .pair_files import DataError, PairCorpus, Rows, read_rows
+from .prepared import BAKED, PreparedCorpus, is_prepared
 from .runtime import load_tensorflow
 from .strategies import StrategyOptions, place
 from .workers import Workers
@@ -45,7 +46,7 @@ class Task:
         default_model_options: options of a model that belong to the embedded default, by family.
         settings: settings of `RunConfig` that belong to the task on any data.
         source_format: the inputs, and how they become the one source.
-        read: reads a corpus that a user names.
+        read_rows: reads a corpus that a user names, row by row.
         parse: makes a source of a line that is not JSON.
         prepare: makes the training corpus of what was read, with a seed.
         metrics: those that can decide which weights are best, the usual one first.
@@ -62,7 +63,7 @@ class Task:
     default_model_options: dict[str, dict[str, Any]] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     source_format: SourceFormat = PLAIN
-    read: Callable[..., PairCorpus] = read_pairs
+    read_rows: Callable[[str, Rows], None] = read_rows
     parse: Callable[[str], Source] = str
     prepare: Callable[[PairCorpus, int], PairCorpus] = lambda corpus, seed: corpus
     metrics: tuple[str, ...] = ("bleu", "chrf", "exact_match", "perplexity")
@@ -85,7 +86,14 @@ class Task:
 
     def read_file(self, spec: str, reverse: bool = False, min_pairs: int = 2) -> PairCorpus:
         """Reads a corpus that a user names."""
-        corpus = self.read(spec, min_pairs=min_pairs)
+        if is_prepared(spec):
+            raise DataError(
+                f"{spec} is a prepared corpus, which holds no texts: it is for --train. Give a "
+                "pair file here."
+            )
+        rows = Rows(spec)
+        self.read_rows(spec, rows)
+        corpus = rows.finish(min_pairs)
         return corpus.reversed() if reverse else corpus
 
     def parse_source(self, line: str) -> Source:
@@ -145,7 +153,11 @@ def make_config(
         values |= chosen.default_settings
         values["model_options"] = dict(chosen.default_model_options.get(family, {}))
     values |= entry(model).training
-    config = RunConfig(task_name, model, train=train, valid=valid, reverse=reverse, **values)
+    if is_prepared(train):
+        values |= PreparedCorpus(str(train)).settings
+        values["reverse"] = values["reverse"] or reverse
+    values.setdefault("reverse", reverse)
+    config = RunConfig(task_name, model, train=train, valid=valid, **values)
     config = config.with_settings(settings or [])
     if config.metric not in chosen.metrics:
         raise ConfigError(
@@ -157,23 +169,71 @@ def make_config(
     return config
 
 
-def read_corpora(config: RunConfig) -> tuple[PairCorpus, PairCorpus]:
-    """The training and validation corpora of a config."""
+def preparation_config(task_name: str, reverse: bool, settings: list[str]) -> RunConfig:
+    """The config for `attention-zoo prepare`, which takes only what ends up in the shards.
+
+    Raises:
+        ConfigError: a task or setting that is not known, or a setting that is not baked in.
+    """
+    names = (*BAKED, "seed")
+    for setting in settings:
+        name = setting.partition("=")[0]
+        if name not in names:
+            raise ConfigError(
+                f"prepare takes {', '.join(names)}; all else is a setting of `attention-zoo "
+                f"train`. Received: {setting}"
+            )
+    chosen = task(task_name)
+    if reverse and len(chosen.source_format.inputs) > 1:
+        raise ConfigError(f"--reverse is for translation; {task_name} has one direction.")
+    return RunConfig(task_name, reverse=reverse, **chosen.settings).with_settings(settings)
+
+
+def read_corpora(config: RunConfig) -> tuple[PairCorpus | PreparedCorpus, PairCorpus]:
+    """The training and validation corpora of a config.
+
+    Raises:
+        ConfigError: the training corpus is a prepared one, and the config contradicts it.
+        DataError: one of them cannot be used.
+    """
     chosen = task(config.task)
     if config.train is None or config.valid is None:
         train, valid = chosen.default_corpora(config.seed)
         return (train.reversed(), valid.reversed()) if config.reverse else (train, valid)
     return (
-        chosen.read_file(config.train, config.reverse),
+        _read_prepared(config) or chosen.read_file(config.train, config.reverse),
         chosen.read_file(config.valid, config.reverse, min_pairs=1),
     )
 
 
-def read_training(config: RunConfig) -> PairCorpus:
-    """The training corpus of a config alone."""
+def _read_prepared(config: RunConfig) -> PreparedCorpus | None:
+    if not is_prepared(config.train):
+        return None
+    corpus = PreparedCorpus(str(config.train))
+    corpus.check(config)
+    return corpus
+
+
+def read_validation(config: RunConfig) -> PairCorpus:
+    """The validation corpus of a config alone."""
+    if config.train is None or config.valid is None:
+        return read_corpora(config)[1]
+    return task(config.task).read_file(config.valid, config.reverse, min_pairs=1)
+
+
+def read_training_texts(config: RunConfig) -> PairCorpus:
+    """The training corpus of a config alone; of a prepared one, the sample of its texts."""
+    prepared = _read_prepared(config)
+    if prepared is not None:
+        return prepared.sample()
     if config.train is None:
-        return read_corpora(config)[0]
+        return texts(read_corpora(config)[0])
     return task(config.task).read_file(config.train, config.reverse)
+
+
+def texts(corpus: PairCorpus | PreparedCorpus) -> PairCorpus:
+    """A corpus as texts; of a prepared one, a sample."""
+    return corpus.sample() if isinstance(corpus, PreparedCorpus) else corpus
 
 
 def run_task(

@@ -9,6 +9,7 @@ import keras
 
 from ..zoo.text_to_text import TextToText
 from ..zoo.tokenizer import SubwordTokenizer
+from .batch_stream import BatchStream
 from .batching import TokenBatches, TokenizedPairs
 from .config import Budget, RunConfig
 from .files import written_atomically
@@ -17,19 +18,21 @@ from .model_pictures import log_embedding
 from .nonfinite import NonfiniteSteps
 from .pair_files import PairCorpus
 from .precision import COMPILED_BUCKETS, check_precision, computing_in
+from .prepared import PreparedCorpus
+from .prepared_batches import PreparedBatches
 from .profiling import StepProfiler
 from .progress import write_metrics
 from .run import Run, build_model, source_format
 from .run_tokenizer import run_tokenizer
 from .strategies import Placement
-from .tasks import task
+from .tasks import task, texts
 from .training_loop import TrainingLoop
 
 
 def train(
     config: RunConfig,
     run: Run,
-    train_corpus: PairCorpus,
+    train_corpus: PairCorpus | PreparedCorpus,
     valid_corpus: PairCorpus,
     budget: Budget,
     report: Callable[[str], None] = print,
@@ -67,17 +70,16 @@ def train(
         lambda found: found.model,
         SubwordTokenizer,
     )
-    batches = _make_batches(config, train_corpus, tokenizer)
-    pairs = batches.pairs
-    place.check_same("training rows", pairs.checksum() if place.workers else None)
+    batches = make_batches(config, train_corpus, tokenizer)
+    place.check_same("training rows", batches.checksum() if place.workers else None)
     with place.scope(), computing_in(config.precision):
         model = build_model(config, tokenizer.vocab_size)
     keep = source_format(config).keep
-    cut = f", {pairs.cut:,} sources cut to their {keep}" if pairs.cut else ""
+    cut = f", {batches.cut:,} sources cut to their {keep}" if batches.cut else ""
     report(
         f"{config.model}: {model.count_params():,} parameters, {tokenizer.vocab_size:,} subwords, "
-        f"{len(pairs):,} training pairs ({pairs.too_long:,} too long{cut}), "
-        f"{len(batches.plan(0)):,} batches an epoch"
+        f"{batches.num_pairs:,} training pairs ({batches.too_long:,} too long{cut}), "
+        f"{batches.batches_in_epoch():,} batches an epoch"
     )
     if place.is_chief:
         run.open(config)
@@ -86,7 +88,7 @@ def train(
                 tokenizer.save(aside)
     accumulate = config.accumulate_steps
     nonfinite = NonfiniteSteps(
-        train_corpus, lambda step: batches.rows_of_step(step, accumulate), run.folder
+        train_corpus.origins, lambda step: batches.rows_of_step(step, accumulate), run.folder
     )
     loop = TrainingLoop(
         config, run, model, tokenizer, valid_corpus, budget, nonfinite, report, place
@@ -102,7 +104,7 @@ def train(
                 return loop.text_to_text
             with loop.stop_request.at_once():
                 best, scores = loop.finish()
-                baselines = chosen.baseline_scores(train_corpus, valid_corpus, best)
+                baselines = chosen.baseline_scores(texts(train_corpus), valid_corpus, best)
         except StopNow:
             raise Interrupted(
                 loop.stop_request.signal_number or signal.SIGTERM,
@@ -114,10 +116,13 @@ def train(
     return best
 
 
-def _make_batches(
-    config: RunConfig, corpus: PairCorpus, tokenizer: SubwordTokenizer
-) -> TokenBatches:
+def make_batches(
+    config: RunConfig, corpus: PairCorpus | PreparedCorpus, tokenizer: SubwordTokenizer
+) -> BatchStream:
     """The batches of a training corpus as the task wants it, in subwords."""
+    buckets = {"bucket_count": COMPILED_BUCKETS} if config.jit else {}
+    if isinstance(corpus, PreparedCorpus):
+        return PreparedBatches(corpus, config.batch_tokens, config.seed, **buckets)
     prepared = task(config.task).prepare(corpus, config.seed)
     pairs = TokenizedPairs.encode(
         prepared.sources,
@@ -127,5 +132,4 @@ def _make_batches(
         config.max_target_length,
         source_format(config),
     )
-    buckets = {"bucket_count": COMPILED_BUCKETS} if config.jit else {}
     return TokenBatches(pairs, config.batch_tokens, config.seed, **buckets)

@@ -17,7 +17,7 @@ from ..zoo.model import Seq2SeqModel
 from ..zoo.text_to_text import TextToText
 from ..zoo.tokenizer import SubwordTokenizer
 from .averaging import make_average
-from .batching import TokenBatches
+from .batch_stream import BatchStream
 from .checkpoint import pack, unpack
 from .config import LOWER_IS_BETTER, Budget, RunConfig
 from .evaluation import Evaluator
@@ -113,7 +113,7 @@ class TrainingLoop(keras.callbacks.Callback):
         )
 
     def run_to_end(
-        self, batches: TokenBatches, callbacks: Sequence[keras.callbacks.Callback] = ()
+        self, batches: BatchStream, callbacks: Sequence[keras.callbacks.Callback] = ()
     ) -> None:
         """Trains until the run is over.
 
@@ -123,6 +123,7 @@ class TrainingLoop(keras.callbacks.Callback):
 
         Raises:
             StopNow: a signal came; the run is saved.
+            DataError: a file of the training corpus cannot be read any more.
         """
         if not self.place.is_chief:
             self.stop_request.pass_on = self.place.ask_chief_to_stop
@@ -133,7 +134,13 @@ class TrainingLoop(keras.callbacks.Callback):
                 batches, self.progress.step, config.accumulate_steps, static=config.jit
             )
             # One endless epoch: what happens when is counted in steps.
-            self.place.fit(self.trained, dataset, [*callbacks, self])
+            try:
+                self.place.fit(self.trained, dataset, [*callbacks, self])
+            except Exception as error:
+                # TensorFlow makes an error of its own of what its input raises.
+                if batches.error is None:
+                    raise
+                raise batches.error from error
         if self.stop_request.signal_number is not None:
             raise StopNow
 

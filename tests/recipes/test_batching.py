@@ -5,15 +5,18 @@ import itertools
 import numpy as np
 import pytest
 
+from attention_zoo.recipes.batch_stream import WHOLE, Share
 from attention_zoo.recipes.batching import (
-    WHOLE,
-    Share,
     TokenBatches,
     TokenizedPairs,
+    batch_sizes,
+    bounds_of_counts,
     length_bounds,
     round_up,
 )
 from attention_zoo.recipes.pair_files import DataError
+from attention_zoo.zoo.composing import encode_sources
+from attention_zoo.zoo.source_format import PLAIN
 from attention_zoo.zoo.tokenizer import END_ID, PAD_ID, START_ID, SubwordTokenizer
 
 ROWS, TOKENS = 300, 200
@@ -193,6 +196,24 @@ def tokenizer():
     return SubwordTokenizer.train(["a b c d e f g h"] * 5, vocab_size=30)
 
 
+def test_a_plain_source_has_the_subwords_that_the_graph_gives_it(tokenizer):
+    texts = [
+        "a b c",
+        " a\t b ",
+        "ａ\u2028b",
+        "x",
+        "a\u0301 é",
+        "海 a",
+        "\U0001f600 h",
+        "a" * 60,
+        "\x00a",
+    ]
+    graph, lengths = encode_sources(tokenizer, PLAIN, texts, 100)
+    pairs = TokenizedPairs.encode(texts, ["a"] * len(texts), tokenizer, 100, 100)
+    assert [ids.tolist() for ids in pairs.sources] == [ids.tolist() for ids in graph]
+    assert lengths.tolist() == [len(ids) for ids in pairs.sources]
+
+
 def test_rows_that_are_too_long_are_counted(tokenizer):
     texts = ["a b c", "a b c d", "a b c d e f g h", "h"]
     counts = [len(ids) for ids in tokenizer.encode(texts)]
@@ -278,3 +299,38 @@ def test_the_checksum_tells_rows_and_their_order():
     # The same subwords, cut elsewhere.
     others.append([np.array(ids, np.int32) for ids in ([5], [6, 7], [8, 9, 4])])
     assert checksum not in {TokenizedPairs(other, rows).checksum() for other in others}
+
+
+def naive_sizes(lengths, counts, tokens):
+    """Rows one by one, as long as they fit."""
+    sizes, rows, longest = [], 0, 0
+    for length, count in zip(lengths, counts, strict=True):
+        for _ in range(count):
+            if rows and (rows + 1) * max(longest, length) > tokens:
+                sizes.append(rows)
+                rows, longest = 0, 0
+            rows, longest = rows + 1, max(longest, length)
+    return [*sizes, rows] if rows else sizes
+
+
+def test_sizes_of_batches_follow_from_the_lengths_alone():
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        kinds = random.integers(1, 9)
+        lengths = random.integers(1, 15, kinds).tolist()
+        counts = random.integers(0, 40, kinds).tolist()
+        tokens = int(random.integers(max(lengths), 120))
+        assert batch_sizes(lengths, counts, tokens) == naive_sizes(lengths, counts, tokens)
+    assert batch_sizes([3], [0], 9) == []
+
+
+def test_bounds_of_counted_lengths_are_those_of_the_lengths():
+    random = np.random.default_rng(1)
+    for size in (1, 2, 13, 500):
+        lengths = random.geometric(0.1, size)
+        counted = np.unique(lengths, return_counts=True)
+        for count in (1, 3, 12, 100):
+            quantiles = np.linspace(0, 1, count + 1)[1:]
+            expected = np.unique(np.quantile(lengths, quantiles, method="higher"))
+            assert bounds_of_counts(*counted, count).tolist() == expected.tolist()
+            assert length_bounds(lengths, count).tolist() == expected.tolist()

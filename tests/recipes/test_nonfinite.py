@@ -61,10 +61,11 @@ def test_lines_are_those_of_the_file_and_rows_where_there_is_none(tmp_path):
     (tmp_path / "pairs.tsv").write_text("a\tb\nno tab\nc\td\ne\tf\n")
     corpus = read_pairs(str(tmp_path / "pairs.tsv"), max_bad_rows=1)
     for one in (corpus, corpus.reversed()):
-        note = NonfiniteSteps(one, lambda step: [2, 1][: step + 1], tmp_path).note(2, 0.1, np.inf)
+        steps = NonfiniteSteps(one.origins, lambda step: [2, 1][: step + 1], tmp_path)
+        note = steps.note(2, 0.1, np.inf)
         assert note.endswith("pairs.tsv lines 3, 4")
     made = PairCorpus(list("abcdefghijkl"), list("ABCDEFGHIJKL"), "made")
-    note = NonfiniteSteps(made, lambda step: range(12), tmp_path).note(1, 0.1, np.nan)
+    note = NonfiniteSteps(made.origins, lambda step: range(12), tmp_path).note(1, 0.1, np.nan)
     assert note == (
         "step 1, loss nan, learning rate 1.00e-01, made lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 "
         "and 2 more"

@@ -1,0 +1,402 @@
+"""`attention-zoo prepare`: what ends up in the shards, what is refused, and going on."""
+
+import gzip
+import json
+import shutil
+import sys
+import types
+
+import numpy as np
+import pytest
+from prepared_folders import prepare, prepared, small_shards, write_words
+from reverse_task import arguments, final_state, write_pairs
+
+from attention_zoo.recipes import part_writer, preparing
+from attention_zoo.recipes.batching import TokenizedPairs
+from attention_zoo.recipes.cli import app, run_command
+from attention_zoo.recipes.config import ConfigError
+from attention_zoo.recipes.pair_files import DataError, read_pairs
+from attention_zoo.recipes.prepared import PreparedCorpus, is_prepared
+from attention_zoo.recipes.run import Run
+from attention_zoo.recipes.run_tokenizer import run_tokenizer
+from attention_zoo.recipes.shards import read_lines_of_shard, read_shard
+from attention_zoo.recipes.tasks import make_config, read_corpora, task
+from attention_zoo.zoo.tokenizer import SubwordTokenizer
+
+ROWS = 90
+
+
+@pytest.fixture
+def words(tmp_path):
+    return write_words(tmp_path / "words.tsv", ROWS, seed=1)
+
+
+@pytest.fixture
+def refused(capsys):
+    """The one line with which a command is refused."""
+
+    def check(status):
+        assert status == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and error.count("\n") == 1
+        return error
+
+    return check
+
+
+def rows_of(corpus):
+    """Source ids, target ids and line of each row, in the order of the shards."""
+    found = []
+    for shard in corpus.shards:
+        source, target = read_shard(corpus.folder, shard, corpus.compressed)
+        lines = read_lines_of_shard(corpus.folder, shard, corpus.compressed)
+        for i, line in enumerate(lines.tolist()):
+            sides = (side.part(i, i + 1).values.tolist() for side in (source, target))
+            found.append((*sides, line))
+    return found
+
+
+def files_of(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_subwords_and_rows_are_those_of_the_corpus_in_memory(words, tmp_path, monkeypatch, capsys):
+    with small_shards(monkeypatch):
+        corpus = prepared(tmp_path / "out", words)
+    pairs = read_pairs(str(words))
+    tokenizer = SubwordTokenizer.train([*pairs.sources, *pairs.targets], vocab_size=30)
+    assert corpus.tokenizer().model == tokenizer.model
+    expected = TokenizedPairs.encode(pairs.sources, pairs.targets, tokenizer, 128, 128)
+    assert rows_of(corpus) == [
+        (source.tolist(), target.tolist(), row + 1)
+        for row, (source, target) in enumerate(zip(expected.sources, expected.targets, strict=True))
+    ]
+    assert len(corpus.shards) > 5 and len(corpus) == ROWS
+    counts = np.bincount([len(ids) for ids in expected.targets])
+    assert corpus.parts[0].target_lengths == counts.tolist()
+    printed = capsys.readouterr().out
+    assert f"read {ROWS} rows, " in printed and f"encoded {ROWS} rows of {ROWS} (100%)" in printed
+    # What needs texts has all of them, as there are few.
+    assert list(corpus.sample()) == list(pairs)
+
+
+def test_the_size_of_the_parts_changes_no_row(words, tmp_path, monkeypatch):
+    whole = prepared(tmp_path / "whole", words, more=("--compress",))
+    with small_shards(monkeypatch, chunk=5, subwords=30):
+        parts = prepared(tmp_path / "parts", words)
+    assert len(whole.shards) == 1 < len(parts.shards)
+    assert rows_of(whole) == rows_of(parts)
+
+
+def test_long_rows_are_left_out_and_bad_ones_told(tmp_path, capsys):
+    path = tmp_path / "a.tsv.gz"
+    lines = [f"a b {i}\tb a {i}" for i in range(200)]
+    lines[16], lines[20] = "no tab", "a b " * 30 + "\ta"
+    path.write_bytes(gzip.compress("\n".join(lines).encode()))
+    corpus = prepared(tmp_path / "out", path, settings=("vocab_size=20", "max_source_length=20"))
+    (part,) = corpus.parts
+    assert (part.pairs, part.too_long, part.num_skipped) == (198, 1, 1)
+    assert [line for *_, line in rows_of(corpus)] == [i for i in range(1, 201) if i not in (17, 21)]
+    printed = capsys.readouterr().out
+    assert f"{path}: 198 pairs, 1 too long, 1 shards, 1 rows skipped" in printed
+    assert f"{path}:17: no tab between source and target" in printed
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "is empty"),
+        (b"a\tb\nno tab\nc\td\n", "a.tsv:2: no tab"),
+        (b"a\tb\n\xff\tb\nc\td\n", "a.tsv:2: not UTF-8"),
+        (b"a\tb\n", "only 1 usable row"),
+    ],
+)
+def test_bad_files_are_refused_before_there_is_a_folder(content, expected, tmp_path, refused):
+    (tmp_path / "a.tsv").write_bytes(content)
+    assert expected in refused(prepare(tmp_path / "out", tmp_path / "a.tsv"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_text_without_spaces_counts_for_more_in_a_sample():
+    spaced = (1, "a house by the sea and two dogs in front of it", "b")
+    assert preparing.sample_size(spaced) == len(spaced[1]) + 1
+    chinese = (1, {"history": "海" * 30, "text": "好"}, "山" * 40)
+    assert preparing.sample_size(chinese) == 4 * 30 + 1 + 4 * 40
+
+
+def test_the_subwords_are_learnt_from_no_more_than_the_sample(words, tmp_path, capsys):
+    corpus = prepared(tmp_path / "out", words, more=("--sample", "20"))
+    assert "learning subwords from 20 of 90 rows" in capsys.readouterr().out
+    assert len(corpus.sample()) == 20 and len(corpus) == ROWS
+    assert set(corpus.sample()) <= set(read_pairs(str(words)))
+
+
+def test_rows_that_are_all_too_long_are_refused(words, tmp_path, refused):
+    settings = ("vocab_size=30", "max_source_length=2")
+    assert "All 90 rows are longer than 2" in refused(
+        prepare(tmp_path / "out", words, settings=settings)
+    )
+    with pytest.raises(DataError, match="not whole"):
+        is_prepared(str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"settings": ("learning_rate=1",)}, "prepare takes vocab_size, "),
+        ({"settings": ("vocab_size=many",)}, "vocab_size takes a value of type int"),
+        ({"task": "poetry"}, "no task 'poetry'"),
+        ({"task": "dialogue", "settings": (), "more": ("--reverse",)}, "has one direction"),
+        ({"more": ("--weights", "1,2")}, "a number for each --train. Received: 2 for 1"),
+        ({"more": ("--weights", "0")}, "--weights must be positive"),
+        ({"more": ("--weights", "much")}, "--weights takes numbers"),
+    ],
+)
+def test_wrong_options_are_refused(options, expected, words, tmp_path, refused):
+    assert expected in refused(prepare(tmp_path / "out", words, **options))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_something_else_is_left_alone(words, tmp_path, refused):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").touch()
+    assert "is no prepared corpus" in refused(prepare(tmp_path / "photos", words))
+    assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cat.jpg"]
+
+
+# Going on
+
+
+def stop_at_shard(context, number, error=KeyboardInterrupt):
+    """Ctrl-C comes while so many shards are written."""
+    write, written = part_writer.write_shard, []
+
+    def write_or_stop(path, *arguments):
+        if len(written) == number:
+            raise error
+        written.append(path)
+        return write(path, *arguments)
+
+    context.setattr(part_writer, "write_shard", write_or_stop)
+
+
+def test_what_was_stopped_goes_on_and_ends_the_same(words, tmp_path, monkeypatch, capsys, refused):
+    other = write_words(tmp_path / "other.tsv", 40, seed=2)
+    with small_shards(monkeypatch):
+        prepared(tmp_path / "whole", words, other)
+        for number in (0, 2, 4):
+            with monkeypatch.context() as context:
+                stop_at_shard(context, number)
+                assert prepare(tmp_path / "parts", words, other) == 130
+            assert "stopped; give the same command to go on" in capsys.readouterr().out
+            # It is not taken for a whole one, and says what to do.
+            command = arguments(tmp_path, tmp_path / "run", "--train", str(tmp_path / "parts"))
+            assert "is not whole" in refused(run_command(app, command))
+        # What a kill leaves of a shard.
+        (tmp_path / "parts" / ".01-00000.partial.tfrecord").write_bytes(b"half a shard")
+        (tmp_path / "parts" / "01-00000.npy").write_bytes(b"half")
+        assert "vocab_size was 30 and is 29 now" in refused(
+            prepare(tmp_path / "parts", words, other, settings=("vocab_size=29",))
+        )
+        assert prepare(tmp_path / "parts", words, other) == 0
+        assert "read " not in capsys.readouterr().out  # the first pass was made
+    (tmp_path / "parts" / ".01-00000.partial.tfrecord").unlink(missing_ok=True)
+    assert files_of(tmp_path / "parts") == files_of(tmp_path / "whole")
+
+
+def test_one_that_is_whole_is_left_as_it_is(words, tmp_path, capsys, refused):
+    prepared(tmp_path / "out", words)
+    before = files_of(tmp_path / "out")
+    assert prepare(tmp_path / "out", words) == 0
+    assert "out is whole" in capsys.readouterr().out
+    assert "compressed was False and is True now" in refused(
+        prepare(tmp_path / "out", words, more=("--compress",))
+    )
+    write_words(words, ROWS + 1, seed=1)
+    assert "files was" in refused(prepare(tmp_path / "out", words))
+    assert files_of(tmp_path / "out") == before
+
+
+def test_a_corpus_that_changes_meanwhile_is_found(words, tmp_path, monkeypatch, refused):
+    make = preparing._Preparation._encode_all
+
+    def change_and_encode(self):
+        write_words(words, ROWS - 1, seed=1)
+        make(self)
+
+    monkeypatch.setattr(preparing._Preparation, "_encode_all", change_and_encode)
+    assert "changed while it was prepared: it had 90 rows and has 89" in refused(
+        prepare(tmp_path / "out", words)
+    )
+
+
+# Tasks and sources
+
+
+def as_in_memory(name, spec, corpus, seed=1):
+    """The rows that a training on the file itself would have."""
+    chosen = task(name)
+    read = chosen.prepare(chosen.read_file(spec), seed)
+    limits = corpus.settings["max_source_length"], corpus.settings["max_target_length"]
+    turns = chosen.source_format.with_turns(corpus.settings["history_turns"])
+    tokenizer = corpus.tokenizer()
+    pairs = TokenizedPairs.encode(read.sources, read.targets, tokenizer, *limits, turns)
+    both = zip(pairs.sources, pairs.targets, strict=True)
+    return [(source.tolist(), target.tolist()) for source, target in both]
+
+
+def write_task_file(name, folder):
+    if name == "question-answering":
+        path, rows = folder / "a.tsv", [f"Mary has {i}.\tWhat is it?\t{i}" for i in range(40)]
+    elif name == "dialogue":
+        path = folder / "a.tsv"  # pairs that go on
+        rows = [f"say {i - i % 4 and i}\tsay {i + 1}" for i in range(40)]
+    else:
+        path, rows = folder / "a.tsv", [f"a b c {i} d e f\ta {i}" for i in range(40)]
+    path.write_text("".join(f"{row}\n" for row in rows))
+    return str(path)
+
+
+@pytest.mark.parametrize("name", ["question-answering", "dialogue", "summarization"])
+def test_other_tasks_are_as_in_memory(name, tmp_path):
+    spec = write_task_file(name, tmp_path)
+    settings = ("vocab_size=90", "max_source_length=12", "history_turns=2")
+    corpus = prepared(tmp_path / "out", spec, task=name, settings=settings)
+    assert [row[:2] for row in rows_of(corpus)] == as_in_memory(name, spec, corpus)
+    assert list(corpus.sample()) == list(task(name).read_file(spec))
+
+
+def test_wishes_for_a_length_are_drawn_anew_for_each_chunk(tmp_path, monkeypatch):
+    spec = write_task_file("summarization", tmp_path)
+    with small_shards(monkeypatch, chunk=20):
+        corpus = prepared(tmp_path / "o", spec, task="summarization", settings=("vocab_size=70",))
+    tokenizer = corpus.tokenizer()
+    symbol = tokenizer.id_of("<length=2>")
+    wished = [row[0][0] == symbol for row in rows_of(corpus)]
+    assert 5 <= sum(wished[:20]) <= 15 and 5 <= sum(wished[20:]) <= 15
+    assert wished[:20] != wished[20:]
+
+
+def test_reversed(words, tmp_path):
+    corpus = prepared(tmp_path / "out", words, more=("--reverse",))
+    assert list(corpus.sample()) == [(target, source) for source, target in read_pairs(str(words))]
+    source, target, _ = rows_of(corpus)[0]
+    assert corpus.tokenizer().decode([target, source]) == list(next(iter(read_pairs(str(words)))))
+
+
+def test_a_dataset_by_name_is_streamed(tmp_path, monkeypatch):
+    calls = []
+
+    def load_dataset(path, config, split, streaming=False):
+        calls.append((path, config, split, streaming))
+        return ({"translation": {"de": f"eins {i}", "en": f"one {i}"}} for i in range(30))
+
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+    corpus = prepared(tmp_path / "out", "hf:data:small@test#de,en")
+    assert calls == [("data", "small", "test", True)] * 2  # once for each pass
+    assert list(corpus.sample())[29] == ("eins 29", "one 29")
+
+
+def test_a_dataset_that_breaks_off_is_one_line(tmp_path, monkeypatch, refused):
+    def load_dataset(path, config, split, streaming):
+        yield {"source": "a", "target": "b"}
+        raise ConnectionError("the network is down\nmore")
+
+    package = types.SimpleNamespace(load_dataset=load_dataset)
+    monkeypatch.setitem(sys.modules, "datasets", package)
+    assert "hf:data cannot be loaded: the network is down" in refused(
+        prepare(tmp_path / "out", "hf:data")
+    )
+
+
+# Training on it
+
+
+@pytest.fixture(scope="module")
+def reverse_prepared(tmp_path_factory):
+    """The task of the smallest run, prepared; with files to validate with."""
+    folder = tmp_path_factory.mktemp("reverse")
+    write_pairs(folder / "pairs.tsv", 40, seed=0)
+    write_pairs(folder / "valid.tsv", 8, seed=1)
+    settings = ("vocab_size=13", "max_target_length=12")
+    with pytest.MonkeyPatch.context() as patch, small_shards(patch, subwords=60):
+        assert prepare(folder / "train.tsv", folder / "pairs.tsv", settings=settings) == 0
+    return folder
+
+
+@pytest.mark.slow
+def test_a_training_in_parts_ends_like_one_in_one_part(reverse_prepared, tmp_path, capsys):
+    for output, parts in ((tmp_path / "whole", (9,)), (tmp_path / "parts", (4, 9))):
+        for steps in parts:
+            command = arguments(reverse_prepared, output, steps=steps, model="rnn")
+            assert run_command(app, command) == 0
+    printed = capsys.readouterr().out
+    assert "train.tsv: 40 pairs in " in printed and "40 training pairs" in printed
+    one, other = final_state(tmp_path / "whole", 9), final_state(tmp_path / "parts", 9)
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+    tokenizer = (reverse_prepared / "train.tsv" / "tokenizer.model").read_bytes()
+    assert (tmp_path / "whole" / "tokenizer.model").read_bytes() == tokenizer
+
+
+def test_settings_that_are_baked_in_come_from_the_folder(reverse_prepared, tmp_path, refused):
+    spec, valid = (str(reverse_prepared / name) for name in ("train.tsv", "valid.tsv"))
+    config = make_config("translation", "rnn", spec, valid)
+    assert (config.vocab_size, config.max_target_length, config.reverse) == (13, 12, False)
+    train, _ = read_corpora(config)
+    assert isinstance(train, PreparedCorpus)
+    for setting in ("vocab_size=14", "max_target_length=13", "subwords=unigram"):
+        line = refused(run_command(app, arguments(reverse_prepared, tmp_path / "run",
+                                                  settings=[setting])))  # fmt: skip
+        name, value = setting.split("=")
+        assert f"was prepared with {name}=" in line and f"Received: {name}={value}" in line
+    command = arguments(reverse_prepared, tmp_path / "run", "--reverse")
+    assert "was prepared with reverse=False" in refused(run_command(app, command))
+    command = ["train", "dialogue", "--train", spec, "--valid", valid, "--output", "run"]
+    assert "was prepared for translation, not for dialogue" in refused(run_command(app, command))
+    command = ["train", "translation", "--train", spec, "--valid", spec, "--output", "run"]
+    assert "is for --train. Give a pair file" in refused(run_command(app, command))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_shard_ends_a_training_with_its_name(reverse_prepared, tmp_path, refused):
+    for name in ("train.tsv", "valid.tsv"):
+        source = reverse_prepared / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    path = tmp_path / "train.tsv" / "00-00002.tfrecord"
+    content = bytearray(path.read_bytes())
+    content[-7] ^= 1
+    path.write_bytes(content)
+    command = arguments(tmp_path, tmp_path / "run", model="rnn", steps=9)
+    assert "00-00002.tfrecord is damaged" in refused(run_command(app, command))
+    path.write_bytes(content[:-4])
+    command = arguments(tmp_path, tmp_path / "other", model="rnn", steps=9)
+    assert "00-00002.tfrecord is damaged: it has" in refused(run_command(app, command))
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_corpus_prepared_anew_is_not_gone_on_with(reverse_prepared, tmp_path, refused):
+    spec, valid = (str(reverse_prepared / name) for name in ("train.tsv", "valid.tsv"))
+    config, run = make_config("translation", "rnn", spec, valid), Run(tmp_path)
+    corpus = PreparedCorpus(spec)
+    run.tokenizer_path.write_bytes(corpus.tokenizer().model)
+    assert run_tokenizer(config, run, corpus).model == corpus.tokenizer().model
+    SubwordTokenizer.train(["a b c"] * 9, vocab_size=9).save(run.tokenizer_path)
+    with pytest.raises(ConfigError, match="was prepared anew since"):
+        run_tokenizer(config, run, corpus)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (lambda values: values.update(format=99), "is of format 99, expected 1"),
+        (lambda values: values.pop("parts"), "cannot be read: 'parts'"),
+    ],
+)
+def test_a_manifest_of_something_else(spoil, expected, words, tmp_path):
+    path = prepared(tmp_path / "out", words).folder / "prepared.json"
+    values = json.loads(path.read_text())
+    spoil(values)
+    path.write_text(json.dumps(values))
+    with pytest.raises(DataError, match=expected):
+        PreparedCorpus(tmp_path / "out")
