@@ -61,7 +61,7 @@ class TokenizedPairs:
         Rows with a longer target are left out. Longer sources are cut as the format says, or their
         rows are left out too.
         """
-        ids, lengths = encode_sources(tokenizer, source_format, sources, max_source_length)
+        ids, lengths = encode_sources(tokenizer.source, source_format, sources, max_source_length)
         fits = lengths < max_source_length
         kept = [
             (source, target, row)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ..zoo.source_format import Source
 from ..zoo.tokenizer import SubwordTokenizer
@@ -18,17 +18,36 @@ def run_tokenizer(config: RunConfig, run: Run, corpus: PairCorpus) -> SubwordTok
         ConfigError: no tokenizer can be trained on the corpus with these settings.
     """
     if run.tokenizer_path.exists():
-        return SubwordTokenizer.load(run.tokenizer_path)
+        return run.read_tokenizer()
+    sources = _texts(config, corpus.sources)
+    symbols = source_format(config).symbols
     try:
-        return SubwordTokenizer.train(
-            [*_texts(config, corpus.sources), *corpus.targets],
-            config.vocab_size,
-            config.subwords,
-            config.character_coverage,
-            symbols=source_format(config).symbols,
-        )
+        if config.shared_vocabulary:
+            return _learn(config, [*sources, *corpus.targets], symbols)
+        source, target = _learn(config, sources, symbols), _learn(config, corpus.targets)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    return SubwordTokenizer(target.model, source.model)
+
+
+def pack(tokenizer: SubwordTokenizer) -> bytes:
+    """A tokenizer as bytes, that of its sources among them."""
+    other = b"" if tokenizer.shares_vocabulary else tokenizer.source.model
+    return len(other).to_bytes(8, "little") + other + tokenizer.model
+
+
+def unpack(packed: bytes) -> SubwordTokenizer:
+    """What `pack` packed."""
+    end = 8 + int.from_bytes(packed[:8], "little")
+    return SubwordTokenizer(packed[end:], packed[8:end] or None)
+
+
+def _learn(
+    config: RunConfig, texts: Iterable[str], symbols: Sequence[str] = ()
+) -> SubwordTokenizer:
+    return SubwordTokenizer.train(
+        texts, config.vocab_size, config.subwords, config.character_coverage, symbols=symbols
+    )
 
 
 def _texts(config: RunConfig, sources: list[Source]) -> Iterable[str]:

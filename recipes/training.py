@@ -11,7 +11,6 @@ from ..zoo.text_to_text import TextToText
 from ..zoo.tokenizer import SubwordTokenizer
 from .batching import TokenBatches, TokenizedPairs
 from .config import Budget, RunConfig
-from .files import written_atomically
 from .interruption import Interrupted, StopNow, StopRequest
 from .model_pictures import log_embedding
 from .nonfinite import NonfiniteSteps
@@ -20,7 +19,7 @@ from .precision import COMPILED_BUCKETS, check_precision, computing_in
 from .profiling import StepProfiler
 from .progress import write_metrics
 from .run import Run, build_model, source_format
-from .run_tokenizer import run_tokenizer
+from .run_tokenizer import pack, run_tokenizer, unpack
 from .strategies import Placement
 from .tasks import task
 from .training_loop import TrainingLoop
@@ -64,26 +63,25 @@ def train(
     # One for all workers: only the chief is sure to see the folder of the run.
     tokenizer = place.from_chief(
         lambda: run_tokenizer(config, run, train_corpus),
-        lambda found: found.model,
-        SubwordTokenizer,
+        pack,
+        unpack,
     )
     batches = _make_batches(config, train_corpus, tokenizer)
     pairs = batches.pairs
     place.check_same("training rows", pairs.checksum() if place.workers else None)
     with place.scope(), computing_in(config.precision):
-        model = build_model(config, tokenizer.vocab_size)
+        model = build_model(config, tokenizer)
     keep = source_format(config).keep
     cut = f", {pairs.cut:,} sources cut to their {keep}" if pairs.cut else ""
     report(
-        f"{config.model}: {model.count_params():,} parameters, {tokenizer.vocab_size:,} subwords, "
+        f"{config.model}: {model.count_params():,} parameters, {_vocabulary(tokenizer)} subwords, "
         f"{len(pairs):,} training pairs ({pairs.too_long:,} too long{cut}), "
         f"{len(batches.plan(0)):,} batches an epoch"
     )
     if place.is_chief:
         run.open(config)
         if not run.tokenizer_path.exists():
-            with written_atomically(run.tokenizer_path) as aside:
-                tokenizer.save(aside)
+            run.save_tokenizer(tokenizer)
     accumulate = config.accumulate_steps
     nonfinite = NonfiniteSteps(
         train_corpus, lambda step: batches.rows_of_step(step, accumulate), run.folder
@@ -112,6 +110,12 @@ def train(
     log_embedding(run, best)
     write_metrics(run, loop.progress, best, scores, baselines, report)
     return best
+
+
+def _vocabulary(tokenizer: SubwordTokenizer) -> str:
+    if tokenizer.shares_vocabulary:
+        return f"{tokenizer.vocab_size:,}"
+    return f"{tokenizer.source.vocab_size:,} source and {tokenizer.vocab_size:,} target"
 
 
 def _make_batches(
