@@ -34,7 +34,10 @@ KERAS_CASES = [
     *((str(n), "QKVAttention") for n in LENGTHS),
     *((str(n), "QKVAttention in chunks") for n in LENGTHS),
 ]
-TORCH_CASES = [("additive", "formula"), *((str(n), "scaled dot product") for n in LENGTHS)]
+TORCH_CASES = [
+    ("additive", "PyTorch formula"),
+    *((str(n), "PyTorch scaled dot product") for n in LENGTHS),
+]
 
 
 def rows(length: int) -> int:

@@ -59,7 +59,7 @@ def measure(size: str, batches: list[int], beams: list[int], saved: bool, repeat
             assert ids.shape[2] == STEPS, ids.shape
 
         for batch in batches:
-            name = "attention-zoo" + " saved" * saved
+            name = "attention-zoo " + ("saved" if saved else "in Python")
             measure_decoding(name, size, write, batch, count, repeats)
 
 

@@ -4,7 +4,9 @@
     python benchmarks/table.py --peers .venv-bench/bin/python --only T --output table.md
 
 Each script runs alone, in turn, in a process of its own; those of the peers in the environment
-that has them. Without `--peers` the zoo is measured alone.
+that has them. Without `--peers` the zoo is measured alone. With `--measurements FILE` what was
+measured is kept there and not measured again, so that a run that was broken off goes on;
+`--scripts N` stops after so many of them, for a machine that is quiet for a while only.
 """
 
 from __future__ import annotations
@@ -17,13 +19,12 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from sizes import SIZES, rooflines
+from targets import TARGETS, ZOO, Row
 
 HERE = Path(__file__).parent
-Row = dict[str, Any]
-ZOO = "attention-zoo"
+CASES = ("additive", "512", "2048", "8192")  # of attention_layers.py
 HEADER = """# Benchmarks
 
 Written by `make bench`, which runs all of [benchmarks/](../benchmarks) in turn: {machine},
@@ -31,6 +32,9 @@ Written by `make bench`, which runs all of [benchmarks/](../benchmarks) in turn:
 of one machine vary by some percent from run to run; what counts are the ratios of one run.
 *Roofline* is the least there could be: the multiplications at the rate of a large matrix product of
 NumPy ({gflops:.0f} GFLOP/s), or the weights read once a step ({gigabytes:.1f} GB/s).
+
+OpenNMT-tf is not among the peers: its last release needs TensorFlow 2.13, which is not made for
+the Pythons of today.
 """
 
 
@@ -50,24 +54,62 @@ def run(python: str, script: str, *arguments: str) -> list[Row]:
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
-def measure_all(sizes: list[str], peers: str | None) -> list[Row]:
-    """The measurements of everything, in the order of the scripts."""
+def scripts(sizes: list[str], peers: str | None) -> list[tuple[str, ...]]:
+    """Interpreter, script and arguments of each measurement: what is compared is done in turn."""
     zoo = sys.executable
-    attentive = [size for size in sizes if size != "R"]
-    rows = run(zoo, "table.py", "--rooflines", *sizes)
-    rows += run(zoo, "training_step.py", *sizes)
-    if "T" in sizes:
-        rows += run(zoo, "training_step.py", "T", "--xla")
-    rows += run(zoo, "decoding.py", *sizes, "--saved")
-    rows += run(zoo, "attention_layers.py")
-    if peers:
-        rows += run(peers, "peer_torch.py", "train", "decode", *sizes)
-        rows += run(peers, "attention_layers.py", "--torch")
-        if attentive:
-            rows += run(peers, "peer_ctranslate2.py", *attentive)
-            rows += run(peers, "peer_keras_hub.py", "train", "decode", *attentive)
-        if "T" in sizes:
-            rows += run(peers, "peer_keras_hub.py", "train", "T", "--xla")
+    commands = [(zoo, "table.py", "--rooflines", *sizes)]
+
+    def add(*command: str | None) -> None:
+        if command[0] is not None:
+            commands.append(command)  # type: ignore[arg-type]
+
+    for size in sizes:
+        attentive = peers if size != "R" else None
+        add(zoo, "training_step.py", size)
+        add(peers, "peer_torch.py", "train", size)
+        add(attentive, "peer_keras_hub.py", "train", size)
+        if size == "T":
+            add(zoo, "training_step.py", size, "--xla")
+            add(peers, "peer_keras_hub.py", "train", size, "--xla")
+        add(zoo, "decoding.py", size, "--saved")
+        add(attentive, "peer_ctranslate2.py", size)
+        add(peers, "peer_torch.py", "decode", size)
+        if size == "T":
+            add(zoo, "decoding.py", size, "--batch", "1", "--beams", "1")
+            # Of larger models its beam search takes too long to be waited for.
+            add(peers, "peer_keras_hub.py", "decode", size)
+    for case in CASES:
+        add(zoo, "attention_layers.py", "--cases", case)
+        add(peers, "attention_layers.py", "--torch", "--cases", case)
+    return commands
+
+
+def measure_all(
+    commands: list[tuple[str, ...]], kept: Path | None = None, most: int | None = None
+) -> list[Row] | None:
+    """The measurements of everything, in the order of the scripts.
+
+    Args:
+        commands: what `scripts` gave.
+        kept: a file with measurements of before, which are added to it.
+        most: how many scripts are run now; all if `None`.
+
+    Returns:
+        The rows, or `None` if some are left to be measured.
+    """
+    lines = kept.read_text().splitlines() if kept and kept.exists() else []
+    known = {tuple(entry["script"]): entry["rows"] for entry in map(json.loads, lines)}
+    rows: list[Row] = []
+    for python, *script in commands:
+        if tuple(script) not in known:
+            if most == 0:
+                return None
+            most = None if most is None else most - 1
+            known[tuple(script)] = found = run(python, *script)
+            if kept and found:
+                with open(kept, "a") as file:
+                    file.write(json.dumps({"script": script, "rows": found}) + "\n")
+        rows += known[tuple(script)]
     return rows
 
 
@@ -154,6 +196,13 @@ def render(rows: list[Row], sizes: list[str]) -> str:
         *(decoding_table(rows, size) for size in sizes),
         "[attention_layers.py](../benchmarks/attention_layers.py) says what the cases are.\n",
         layer_table(rows),
+        "## What is aimed for\n",
+        "The zoo's figure over the other's: at most so much of time or memory, at least so much "
+        "of sentences a second.\n",
+        markdown(
+            ["work", "against", "ratio", "goal", "reached"],
+            [target.cells(rows) for target in TARGETS],
+        ),
     ]
     return "\n".join(parts)
 
@@ -172,12 +221,16 @@ def main() -> None:
     parser.add_argument("--peers", help="the Python of the environment with the peers")
     parser.add_argument("--only", nargs="*", default=[*SIZES], metavar="SIZE")
     parser.add_argument("--output", type=Path, help="a Markdown file; stdout if left out")
+    parser.add_argument("--measurements", type=Path, help="where they are kept, to go on with")
+    parser.add_argument("--scripts", type=int, help="most that are run now; all if left out")
     parser.add_argument("--rooflines", nargs="*", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.rooflines is not None:
         rooflines(chosen.rooflines)
         return
-    rows = measure_all(chosen.only, chosen.peers)
+    rows = measure_all(scripts(chosen.only, chosen.peers), chosen.measurements, chosen.scripts)
+    if rows is None:
+        sys.exit(1)
     page = render(rows, chosen.only)
     if chosen.output:
         chosen.output.write_text(page, encoding="utf-8")

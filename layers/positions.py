@@ -31,6 +31,9 @@ class Positions(keras.layers.Layer):
 
     table: Any = None
 
+    def check_width(self, key_dim):
+        """Refuses heads of a width that this kind cannot do with."""
+
     def rotate(self, heads, places):
         """Queries or keys `(B, H, T, K)` as they are to be compared; `places` is `(T,)`."""
         return heads
@@ -75,12 +78,15 @@ class RotaryPositions(Positions):
             )
         self.max_wavelength = max_wavelength
 
-    def build(self, heads_shape):
-        if heads_shape[-1] % 2:
+    def check_width(self, key_dim):
+        if key_dim % 2:
             raise ValueError(
                 "Rotary positions turn pairs of numbers, so the width of a head must be even. "
-                f"Received: key_dim={heads_shape[-1]}"
+                f"Received: key_dim={key_dim}"
             )
+
+    def build(self, heads_shape):
+        self.check_width(heads_shape[-1])
         self.built = True
 
     def rotate(self, heads, places):
@@ -210,6 +216,19 @@ class RelativePositions(Positions):
             "bidirectional": self.bidirectional,
             "kernel_initializer": initializers.serialize(self.kernel_initializer),
         }
+
+
+def check_positions(positions, key_dim=None):
+    """Refuses what are no positions, or none for heads of this width; `None` for nothing."""
+    if positions is None:
+        return
+    if not isinstance(positions, Positions):
+        raise ValueError(
+            "`positions` is an object such as RotaryPositions(), or None. "
+            f"Received: positions={positions!r}"
+        )
+    if key_dim is not None:
+        positions.check_width(key_dim)
 
 
 def _buckets(count, exact, max_distance):

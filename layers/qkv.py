@@ -9,7 +9,7 @@ from .attention import Attention, Memory, linear, optional_positive_int, positiv
 from .chunked import Sight, attend_in_chunks
 from .heads import compare_heads, merge_heads, split_heads, sum_values
 from .masks import as_mask, combine_masks, places
-from .positions import Positions
+from .positions import Positions, check_positions
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -53,7 +53,8 @@ class QKVAttention(Attention):
 
     Raises:
         ValueError: for numbers that are not positive, a `num_kv_heads` that does not divide
-            `num_heads`, or `chunk_size` together with `dropout`.
+            `num_heads`, `positions` that are none or not for this `key_dim`, or `chunk_size`
+            together with `dropout`.
 
     Example:
 
@@ -97,6 +98,7 @@ class QKVAttention(Attention):
             )
         self.use_bias = use_bias
         self.output_dim = optional_positive_int("output_dim", output_dim)
+        check_positions(positions, self.key_dim)
         self.positions = positions
         self.sliding_window = optional_positive_int("sliding_window", sliding_window)
         self.chunk_size = optional_positive_int("chunk_size", chunk_size)

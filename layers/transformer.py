@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 
 from .attention import Memory, positive_int
+from .positions import Positions, check_positions
 from .qkv import QKVAttention
 from .self_attention import SelfAttention
 from .transformer_step import StepWeights, step, step_weights
@@ -22,6 +23,8 @@ class _Block(keras.layers.Layer):
         norm_first: normalise what goes into a sublayer (pre-norm, easier to train) rather than
             the sum that comes out (post-norm, as first published).
         activation: of the feed-forward layer.
+        positions: what the self-attention knows of places, such as `RotaryPositions()`; nothing
+            if `None`. It has the places of one sequence, so none is known between two.
     """
 
     def __init__(
@@ -33,17 +36,32 @@ class _Block(keras.layers.Layer):
         activation_dropout: float = 0.0,
         norm_first: bool = True,
         activation: str = "relu",
+        positions: Positions | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.supports_masking = True
         self.num_heads = positive_int("num_heads", num_heads)
         self.feedforward_dim = positive_int("feedforward_dim", feedforward_dim)
+        keras.activations.get(activation)  # refuses one that there is not
+        rates = {
+            "dropout": dropout,
+            "attention_dropout": attention_dropout,
+            "activation_dropout": activation_dropout,
+        }
+        for name, rate in rates.items():
+            if isinstance(rate, bool) or not 0 <= rate < 1:
+                raise ValueError(
+                    f"`{name}` is the share that is set to zero and must be at least 0 and below "
+                    f"1. Received: {name}={rate}"
+                )
         self.dropout = dropout
         self.attention_dropout = attention_dropout
         self.activation_dropout = activation_dropout
         self.norm_first = norm_first
         self.activation = activation
+        check_positions(positions)
+        self.positions = positions
         self._residual_dropout = keras.layers.Dropout(dropout)
         self._activation_dropout = keras.layers.Dropout(activation_dropout)
 
@@ -87,7 +105,13 @@ class _Block(keras.layers.Layer):
             "activation_dropout": self.activation_dropout,
             "norm_first": self.norm_first,
             "activation": self.activation,
+            "positions": keras.saving.serialize_keras_object(self.positions),
         }
+
+    @classmethod
+    def from_config(cls, config):
+        positions = keras.saving.deserialize_keras_object(config.get("positions"))
+        return cls(**{**config, "positions": positions})
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -96,7 +120,7 @@ class TransformerEncoderBlock(_Block):
 
     Args: those of the constructor, `num_heads`, `feedforward_dim`, `dropout=0.1`,
         `attention_dropout=0.0`, `activation_dropout=0.0`, `norm_first=True`,
-        `activation="relu"`.
+        `activation="relu"`, `positions=None`.
 
     Call arguments:
         inputs: (B, S, D).
@@ -120,6 +144,7 @@ class TransformerEncoderBlock(_Block):
             self.num_heads,
             self._key_dim(width),
             dropout=self.attention_dropout,
+            positions=self.positions,
             name="self_attention",
         )
         self.self_attention.build(inputs_shape)
@@ -179,7 +204,11 @@ class TransformerDecoderBlock(_Block):
         width = inputs_shape[-1]
         sizes = (self.num_heads, self._key_dim(width))
         self.self_attention = SelfAttention(
-            *sizes, dropout=self.attention_dropout, causal=True, name="self_attention"
+            *sizes,
+            dropout=self.attention_dropout,
+            causal=True,
+            positions=self.positions,
+            name="self_attention",
         )
         self.cross_attention = QKVAttention(
             *sizes, dropout=self.attention_dropout, name="cross_attention"

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from keras import ops
 
 from .attention import Memory
-from .masks import masked_softmax
+from .masks import masked_softmax, places, softmax_dtype
 from .product import Product, as_type_of
 
 
@@ -94,9 +94,15 @@ def step(block, weights: StepWeights, inputs, cache: Memory, memory: Memory):
     x = ops.reshape(inputs, (-1, width))
     new = ops.reshape(weights.qkv(before(x, epsilon)), (-1, 3, heads, 1, size))
     query, key, value = new[:, 0], new[:, 1], new[:, 2]  # (R, H, 1, K)
+    positions, bias = block.positions, None
+    if positions is not None:
+        written = ops.shape(cache.keys)[2]
+        here = places(1, written)
+        query, key = positions.rotate(query, here), positions.rotate(key, here)
+        bias = positions.bias(here, places(written + 1))  # (H, 1, t + 1)
     keys = ops.concatenate([cache.keys, key], axis=2)  # (R, H, t + 1, K)
     values = ops.concatenate([cache.values, value], axis=2)
-    attended, _ = _attend(query, keys, values)
+    attended, _ = _attend(query, keys, values, bias=bias)
     x = after(x + weights.attention_output(ops.reshape(attended, (-1, width))), 0)
 
     query = ops.reshape(weights.query(before(x, epsilon)), (-1, hypotheses, heads, size))
@@ -111,9 +117,13 @@ def step(block, weights: StepWeights, inputs, cache: Memory, memory: Memory):
     return ops.reshape(x, (-1, hypotheses, width)), over_source, Memory(keys, values)
 
 
-def _attend(query, keys, values, mask=None):
+def _attend(query, keys, values, mask=None, bias=None):
     """Scaled queries (.., H, N, K) to what they found and where they looked, (.., H, N, S)."""
-    weights = masked_softmax(ops.matmul(query, ops.swapaxes(keys, -1, -2)), mask)
+    scores = ops.matmul(query, ops.swapaxes(keys, -1, -2))
+    if bias is not None:
+        dtype = softmax_dtype(scores.dtype)
+        scores = ops.add(ops.cast(scores, dtype), ops.cast(bias, dtype))
+    weights = masked_softmax(scores, mask)
     return ops.matmul(ops.cast(weights, values.dtype), values), weights
 
 

@@ -81,10 +81,12 @@ class TokenizedPairs:
         """As `encode`; there may be no row that is short enough."""
         if source_format.inputs == PLAIN.inputs and source_format.leave_out_long:
             # The same ids as in the graph, in half of the time.
-            ids = tokenizer.encode([str(source) for source in sources])
+            ids = tokenizer.source.encode([str(source) for source in sources])
             lengths = np.array([len(row) for row in ids])
         else:
-            ids, lengths = encode_sources(tokenizer, source_format, sources, max_source_length)
+            ids, lengths = encode_sources(
+                tokenizer.source, source_format, sources, max_source_length
+            )
         fits = lengths < max_source_length
         kept = [
             (source, target, row)

@@ -21,6 +21,12 @@ BeamSize = Annotated[
     typer.Option(min=1, help="Hypotheses kept by the search; that of the run if left out."),
 ]
 
+Truncate = Annotated[
+    bool,
+    typer.Option(
+        "--truncate", help="Read a part of sources that are too long, rather than refuse them."
+    ),
+]
 Sample = Annotated[
     bool, typer.Option("--sample", help="Draw the words by chance rather than search.")
 ]

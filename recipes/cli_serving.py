@@ -47,7 +47,7 @@ def export(
 
     notes = RunNotes(Run(run), DEV_SAMPLES, DEV_ROWS)
     path = publish(
-        Run(run).load(),
+        Run(run).load(truncate=True),
         directory,
         version,
         name=name,

@@ -20,6 +20,7 @@ from .cli_app import (
     Temperature,
     TopK,
     TopP,
+    Truncate,
     app,
     sampling,
 )
@@ -51,6 +52,7 @@ def evaluate(
     top_k: TopK = 0,
     top_p: TopP = 1.0,
     seed: Seed = None,
+    truncate: Truncate = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score a run on a file by the metrics of its task, beside what is simplest for the task.
@@ -76,9 +78,11 @@ def evaluate(
     options = _given(beam_size=beam_size, length_penalty=length_penalty)
     if sample:
         options = {"beam_size": 1, **options, **sampling(temperature, top_k, top_p, seed)}
-    model = opened.load(**options)
+    model = opened.load(truncate=True, **options)
     evaluator = Evaluator(model, corpus, config)
-    scores, num_cut = evaluator.full(), evaluator.num_cut()
+    num_cut = evaluator.num_cut()
+    _check_cut(model, num_cut, truncate)
+    scores = evaluator.full()
     baselines = _baselines(config, corpus, model)
     if as_json:
         values = {**scores.values, "rows": len(corpus), "signatures": scores.signatures}
@@ -89,10 +93,7 @@ def evaluate(
         return
     print(f"{scores}\nrows: {len(corpus):,}")
     if num_cut:
-        kept = model.source_format.keep
-        print(
-            f"{num_cut:,} sources longer than {model.max_source_length} subwords: the {kept} read"
-        )
+        print(_cut_line(model, num_cut))
     for name, found in baselines.items():
         print(f"baseline, {name}: {found.one_line()}")
 
@@ -113,6 +114,7 @@ def predict(
     top_k: TopK = 0,
     top_p: TopP = 1.0,
     seed: Seed = None,
+    truncate: Truncate = False,
 ) -> None:
     """Write the target of each text; of the lines of stdin if there is neither text nor input.
 
@@ -138,7 +140,8 @@ def predict(
         )
     opened = Run(run)
     sources = _sources(opened.read_config(), lines, length)
-    model = opened.load()
+    model = opened.load(truncate=True)
+    _say_cut(model, sources, truncate)
     beams = beam_size or max(1 if sample else model.generation.beam_size, n_best or 1)
     drawn = sampling(temperature, top_k, top_p, seed) if sample else {}
     model = model.with_generation(beam_size=beams, **drawn)
@@ -166,6 +169,7 @@ def explain(
     head: Annotated[
         str | None, typer.Option(metavar="N|mean|rollout", help="Of the layer, counted from 1.")
     ] = None,
+    truncate: Truncate = False,
 ) -> None:
     """Show which words of a text the model looked at for each word that it wrote.
 
@@ -187,7 +191,8 @@ def explain(
 
     opened = Run(run)
     (source,) = _sources(opened.read_config(), [text])
-    model = opened.load()
+    model = opened.load(truncate=True)
+    _say_cut(model, [source], truncate)
     number = int(head) if head is not None and head.isdecimal() else head
     chosen = _given(kind=kind, layer=layer, head=number)
     several = hasattr(model.model, "attention_maps")
@@ -219,6 +224,28 @@ def _check_output(path: Path) -> None:
         raise Refused(str(error)) from error
     if not path.resolve().parent.is_dir():
         raise Refused(f"There is no folder {path.parent} to write {path.name} into; make it first.")
+
+
+def _say_cut(model: TextToText, sources: list[Source], truncate: bool) -> None:
+    """Refuses sources that are too long, or says on stderr that a part of them is read."""
+    long = model.too_long(sources)
+    _check_cut(model, len(long), truncate, f", among them text {long[0] + 1}" if long else "")
+    if long:
+        print(_cut_line(model, len(long)), file=sys.stderr)
+
+
+def _check_cut(model: TextToText, count: int, truncate: bool, which: str = "") -> None:
+    """Refuses sources that are too long if nobody asked for a part; tasks may have a rule."""
+    if count and not truncate and model.source_format.leave_out_long:
+        raise Refused(
+            f"{count:,} sources are longer than the {model.max_source_length} subwords that the "
+            f"model reads{which}; with --truncate the {model.source_format.keep} of each is read."
+        )
+
+
+def _cut_line(model: TextToText, count: int) -> str:
+    kept = model.source_format.keep
+    return f"{count:,} sources longer than {model.max_source_length} subwords: the {kept} read"
 
 
 def _baselines(config: RunConfig, corpus: PairCorpus, model: TextToText) -> dict[str, Scores]:

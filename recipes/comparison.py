@@ -159,7 +159,7 @@ def compare(
     measured = []
     for (name, run), config in zip(runs.items(), configs, strict=True):
         report(f"{name}: {len(corpus):,} rows")
-        measured.append(_measure(name, run, config, corpus, metric, options, timed_rows))
+        measured.append(_measure(name, run, config, corpus, metric, options, timed_rows, report))
     found, row_scores = [run for run, _ in measured], [rows for _, rows in measured]
     drawn = resample(row_scores, resamples, seed)
     by_length = [_intervals([s.of(n) for s in row_scores], resamples, seed) for n in numbers]
@@ -240,11 +240,15 @@ def _measure(
     metric: str,
     options: dict[str, Any],
     timed_rows: int,
+    report: Callable[[str], None],
 ) -> tuple[ComparedRun, RowScore]:
     """All that is known of one run, its interval apart, and the compared score by rows."""
     from .row_scores import perplexity_rows, row_score
 
-    model = run.load(**options)
+    model = run.load(truncate=True, **options)
+    if long := len(model.too_long(corpus.sources)):
+        kept = model.source_format.keep
+        report(f"{long:,} sources longer than {model.max_source_length} subwords: the {kept} read")
     outputs = [prediction.text for prediction in model.predict(corpus.sources)]
     references = corpus.references()
     if metric in LOWER_IS_BETTER:

@@ -72,6 +72,9 @@ class RunConfig:
     seed: int = setting(1, "of weights, dropout and the order of the data", SEED)
 
     vocab_size: int = setting(8000, "most subwords; a small corpus gives fewer", POSITIVE)
+    shared_vocabulary: bool = setting(
+        True, "of source and target; if false each has vocab_size subwords of its own", YES_NO
+    )
     subwords: str = setting("bpe", "or unigram", one_of("bpe", "unigram"))
     character_coverage: float = setting(
         0.9999, "share of the characters that get a subword of their own", SHARE

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..zoo.composing import encode_sources
 from ..zoo.explanation import Explanation
 from ..zoo.source_format import Source
 from ..zoo.text_to_text import TextToText
@@ -83,12 +82,7 @@ class Evaluator:
 
     def num_cut(self) -> int:
         """How many sources of the corpus are longer than the model reads."""
-        model = self.text_to_text
-        limit = model.max_source_length
-        _, lengths = encode_sources(
-            model.tokenizer, model.source_format, self.corpus.sources, limit
-        )
-        return int((lengths >= limit).sum())
+        return len(self.text_to_text.too_long(self.corpus.sources))
 
     def _scores(
         self, sources: list[Source], references: list[tuple[str, ...]], outputs: list[str]

@@ -36,7 +36,7 @@ FORMAT = 1
 MANIFEST, UNFINISHED = "prepared.json", "preparing.json"
 TOKENIZER, SAMPLE = "tokenizer.model", "sample.jsonl"
 # Settings that are baked into the subwords of a corpus.
-BAKED = ("vocab_size", "subwords", "character_coverage") + (
+BAKED = ("vocab_size", "shared_vocabulary", "subwords", "character_coverage") + (
     "max_source_length", "max_target_length", "history_turns"
 )  # fmt: skip
 

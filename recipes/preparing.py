@@ -60,7 +60,8 @@ class Request:
         sample_rows: most rows from which the subwords are learnt.
 
     Raises:
-        ConfigError: weights that are not positive, or not as many as corpora.
+        ConfigError: weights that are not positive, or not as many as corpora; vocabularies of
+            source and target apart.
     """
 
     config: RunConfig
@@ -72,6 +73,11 @@ class Request:
     def __post_init__(self) -> None:
         if not self.corpora:
             raise ConfigError("prepare needs at least one --train.")
+        if not self.config.shared_vocabulary:
+            raise ConfigError(
+                "prepare makes one vocabulary of source and target; leave out shared_vocabulary, or "
+                "train on the files themselves. Received: shared_vocabulary=false"
+            )
         if self.weights is None:
             return
         if len(self.weights) != len(self.corpora):

@@ -58,9 +58,12 @@ class RunNotes:
         """Data and scores in Markdown, for the card."""
         config = self._config
         data = "the embedded example" if config.train is None else f"`{config.train}`"
+        keep = task(config.task).source_format.keep
         lines = [
             f"- task: {config.task}",
             f"- model: `{config.model}`",
+            f"- longest source: {config.max_source_length:,} subwords; of a longer one the {keep} "
+            "is read",
             f"- trained on: {data}",
         ]
         if config.valid is not None:

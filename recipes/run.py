@@ -28,6 +28,7 @@ class Run:
     |---|---|
     | `config.json` | every setting, and the version that wrote it |
     | `tokenizer.model` | the SentencePiece model |
+    | `source_tokenizer.model` | that of the source, if it has a vocabulary of its own |
     | `checkpoints/` | the state of training, to go on from |
     | `model.keras` | the best model so far by the validation metric |
     | `metrics.json` | the course of training and the scores of the best model |
@@ -41,6 +42,7 @@ class Run:
         self.folder = Path(folder)
         self.config_path = self.folder / "config.json"
         self.tokenizer_path = self.folder / "tokenizer.model"
+        self.source_tokenizer_path = self.folder / "source_tokenizer.model"
         self.model_path = self.folder / "model.keras"
         self.metrics_path = self.folder / "metrics.json"
         self.tensorboard_path = self.folder / "tensorboard"
@@ -107,10 +109,27 @@ class Run:
         with written_atomically(self.model_path) as aside:
             model.save(aside)
 
-    def load(self, **generation: Any) -> TextToText:
+    def save_tokenizer(self, tokenizer: SubwordTokenizer) -> None:
+        """Writes the tokenizer: the last file that is written says that all are there."""
+        if not tokenizer.shares_vocabulary:
+            with written_atomically(self.source_tokenizer_path) as aside:
+                tokenizer.source.save(aside)
+        with written_atomically(self.tokenizer_path) as aside:
+            tokenizer.save(aside)
+
+    def read_tokenizer(self) -> SubwordTokenizer:
+        """The tokenizer of the run, with that of its sources."""
+        own = self.source_tokenizer_path.is_file()
+        return SubwordTokenizer(
+            self.tokenizer_path.read_bytes(),
+            self.source_tokenizer_path.read_bytes() if own else None,
+        )
+
+    def load(self, truncate: bool | None = None, **generation: Any) -> TextToText:
         """The best model of the run with its tokenizer.
 
         Args:
+            truncate: whether sources that are too long are cut; if `None` as the task says.
             **generation: fields of `GenerationOptions` that replace those of the run.
         """
         config = self.read_config()
@@ -121,8 +140,9 @@ class Run:
             )
         MODELS[config.model].model_class()
         model = keras.models.load_model(self.model_path, compile=False)
-        tokenizer = SubwordTokenizer.load(self.tokenizer_path)
-        return text_to_text(model, tokenizer, config, name=self.folder.resolve().name, **generation)
+        tokenizer = self.read_tokenizer()
+        name = self.folder.resolve().name
+        return text_to_text(model, tokenizer, config, name, truncate, **generation)
 
 
 def text_to_text(
@@ -130,6 +150,7 @@ def text_to_text(
     tokenizer: SubwordTokenizer,
     config: RunConfig,
     name: str = "model",
+    truncate: bool | None = None,
     **generation: Any,
 ) -> TextToText:
     """The model with the search of its config."""
@@ -150,6 +171,7 @@ def text_to_text(
         config.max_source_length,
         name,
         source_format(config),
+        truncate,
     )
 
 
@@ -158,14 +180,17 @@ def source_format(config: RunConfig) -> SourceFormat:
     return task(config.task).source_format.with_turns(config.history_turns)
 
 
-def build_model(config: RunConfig, vocab_size: int) -> Seq2SeqModel:
-    """The untrained model of a config."""
-    return MODELS[config.model].build(vocab_size=vocab_size, **config.model_options)
+def build_model(config: RunConfig, tokenizer: SubwordTokenizer) -> Seq2SeqModel:
+    """The untrained model of a config, for the subwords of a tokenizer."""
+    options = dict(config.model_options)
+    if not tokenizer.shares_vocabulary:
+        options["source_vocab_size"] = tokenizer.source.vocab_size
+    return MODELS[config.model].build(tokenizer.vocab_size, **options)
 
 
-def load(folder: str | Path, **generation: Any) -> TextToText:
+def load(folder: str | Path, truncate: bool | None = None, **generation: Any) -> TextToText:
     """Loads a trained run: `attention_zoo.load("runs/en-de").predict(["a house"])`."""
-    return Run(folder).load(**generation)
+    return Run(folder).load(truncate, **generation)
 
 
 def write_json(path: Path, values: Any) -> None:

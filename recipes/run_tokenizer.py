@@ -31,7 +31,7 @@ def run_tokenizer(
             )
         return tokenizer
     if run.tokenizer_path.exists():
-        return SubwordTokenizer.load(run.tokenizer_path)
+        return run.read_tokenizer()
     return train_tokenizer(config, corpus.sources, corpus.targets)
 
 
@@ -43,16 +43,35 @@ def train_tokenizer(
     Raises:
         ConfigError: there is too little text for these settings.
     """
+    texts = _texts(config, sources)
+    symbols = source_format(config).symbols
     try:
-        return SubwordTokenizer.train(
-            itertools.chain(_texts(config, sources), targets),
-            config.vocab_size,
-            config.subwords,
-            config.character_coverage,
-            symbols=source_format(config).symbols,
-        )
+        if config.shared_vocabulary:
+            return _learn(config, itertools.chain(texts, targets), symbols)
+        source, target = _learn(config, texts, symbols), _learn(config, targets)
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    return SubwordTokenizer(target.model, source.model)
+
+
+def pack(tokenizer: SubwordTokenizer) -> bytes:
+    """A tokenizer as bytes, that of its sources among them."""
+    other = b"" if tokenizer.shares_vocabulary else tokenizer.source.model
+    return len(other).to_bytes(8, "little") + other + tokenizer.model
+
+
+def unpack(packed: bytes) -> SubwordTokenizer:
+    """What `pack` packed."""
+    end = 8 + int.from_bytes(packed[:8], "little")
+    return SubwordTokenizer(packed[end:], packed[8:end] or None)
+
+
+def _learn(
+    config: RunConfig, texts: Iterable[str], symbols: Sequence[str] = ()
+) -> SubwordTokenizer:
+    return SubwordTokenizer.train(
+        texts, config.vocab_size, config.subwords, config.character_coverage, symbols=symbols
+    )
 
 
 def _texts(config: RunConfig, sources: Sequence[Source]) -> Iterable[str]:

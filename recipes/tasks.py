@@ -306,8 +306,24 @@ def _say_nothing(line: str) -> None:
 
 
 def check_model_options(config: RunConfig) -> None:
+    """Refuses what the model of a config cannot be made of, before anything is read or written."""
+    options = dict(config.model_options)
+    if "source_vocab_size" in options:
+        raise ConfigError(
+            "source_vocab_size follows from the text: set shared_vocabulary=false for a "
+            "vocabulary of the source, and vocab_size for the most subwords of each."
+        )
+    if not config.shared_vocabulary:
+        options["source_vocab_size"] = 8
     try:
-        entry(config.model).instance(vocab_size=8, **config.model_options)
+        model = entry(config.model).instance(vocab_size=8, **options)
     except (TypeError, ValueError) as error:
-        options = ", ".join(f"model.{name}={value}" for name, value in config.model_options.items())
-        raise ConfigError(f"{config.model} cannot be made with {options}: {error}") from error
+        given = [f"model.{name}={value}" for name, value in config.model_options.items()]
+        given += [] if config.shared_vocabulary else ["shared_vocabulary=false"]
+        raise ConfigError(
+            f"{config.model} cannot be made with {', '.join(given)}: {error}"
+        ) from error
+    try:
+        model.check_lengths(config.max_source_length, config.max_target_length)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error

@@ -12,7 +12,6 @@ from ..zoo.tokenizer import SubwordTokenizer
 from .batch_stream import BatchStream
 from .batching import TokenBatches, TokenizedPairs
 from .config import Budget, RunConfig
-from .files import written_atomically
 from .interruption import Interrupted, StopNow, StopRequest
 from .model_pictures import log_embedding
 from .nonfinite import NonfiniteSteps
@@ -23,7 +22,7 @@ from .prepared_batches import PreparedBatches
 from .profiling import StepProfiler
 from .progress import write_metrics
 from .run import Run, build_model, source_format
-from .run_tokenizer import run_tokenizer
+from .run_tokenizer import pack, run_tokenizer, unpack
 from .strategies import Placement
 from .tasks import task, texts
 from .training_loop import TrainingLoop
@@ -67,25 +66,24 @@ def train(
     # One for all workers: only the chief is sure to see the folder of the run.
     tokenizer = place.from_chief(
         lambda: run_tokenizer(config, run, train_corpus),
-        lambda found: found.model,
-        SubwordTokenizer,
+        pack,
+        unpack,
     )
     batches = make_batches(config, train_corpus, tokenizer)
     place.check_same("training rows", batches.checksum() if place.workers else None)
     with place.scope(), computing_in(config.precision):
-        model = build_model(config, tokenizer.vocab_size)
+        model = build_model(config, tokenizer)
     keep = source_format(config).keep
     cut = f", {batches.cut:,} sources cut to their {keep}" if batches.cut else ""
     report(
-        f"{config.model}: {model.count_params():,} parameters, {tokenizer.vocab_size:,} subwords, "
+        f"{config.model}: {model.count_params():,} parameters, {_vocabulary(tokenizer)} subwords, "
         f"{batches.num_pairs:,} training pairs ({batches.too_long:,} too long{cut}), "
         f"{batches.batches_in_epoch():,} batches an epoch"
     )
     if place.is_chief:
         run.open(config)
         if not run.tokenizer_path.exists():
-            with written_atomically(run.tokenizer_path) as aside:
-                tokenizer.save(aside)
+            run.save_tokenizer(tokenizer)
     accumulate = config.accumulate_steps
     nonfinite = NonfiniteSteps(
         train_corpus.origins, lambda step: batches.rows_of_step(step, accumulate), run.folder
@@ -114,6 +112,12 @@ def train(
     log_embedding(run, best)
     write_metrics(run, loop.progress, best, scores, baselines, report)
     return best
+
+
+def _vocabulary(tokenizer: SubwordTokenizer) -> str:
+    if tokenizer.shares_vocabulary:
+        return f"{tokenizer.vocab_size:,}"
+    return f"{tokenizer.source.vocab_size:,} source and {tokenizer.vocab_size:,} target"
 
 
 def make_batches(

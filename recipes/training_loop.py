@@ -84,9 +84,9 @@ class TrainingLoop(keras.callbacks.Callback):
         # is evaluated, kept and served computes in float32.
         alike = place.strategy is None and config.precision == "float32"
         copied = place.is_chief and not alike
-        self.served = build_model(config, tokenizer.vocab_size) if copied else model
+        self.served = build_model(config, tokenizer) if copied else model
         self.text_to_text = text_to_text(
-            self.served, tokenizer, config, name=run.folder.resolve().name
+            self.served, tokenizer, config, run.folder.resolve().name, truncate=True
         )
         self.evaluator = Evaluator(self.text_to_text, valid_corpus, config)
         self.stop_request = StopRequest()
@@ -254,7 +254,7 @@ class TrainingLoop(keras.callbacks.Callback):
 
     def finish(self) -> tuple[TextToText, Scores]:
         """The best model, and its scores with the search of the config."""
-        best = self.run.load()
+        best = self.run.load(truncate=True)
         return best, Evaluator(best, self.evaluator.corpus, self.config).full()
 
     def _tick(self) -> None:

@@ -146,7 +146,7 @@ def build(name: str, vocab_size: int, **options: Any) -> Seq2SeqModel:
 
     Args:
         name: a name of the catalog.
-        vocab_size: subwords of the one vocabulary of source and target.
+        vocab_size: subwords of the target, and of the source if they share one vocabulary.
         **options: arguments of the model's constructor that replace the catalog's.
     """
     return entry(name).build(vocab_size, **options)

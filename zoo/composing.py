@@ -89,7 +89,7 @@ def encode_sources(
         try:
             composed = compose(tokenizer, source_format, tensors, max_length)
         except tf.errors.NotFoundError:  # TensorFlow dropped the resource when seeds were set
-            tokenizer = SubwordTokenizer(tokenizer.model)
+            tokenizer = tokenizer.renewed()
             composed = compose(tokenizer, source_format, tensors, max_length)
         flat = composed.ids.values.numpy()
         rows += np.split(flat, composed.ids.row_splits.numpy()[1:-1])

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -79,8 +80,11 @@ class GenerationOptions:
             "coverage_penalty": 0,
             "min_length_ratio": 0,
         }
+        whole = ("beam_size", "max_length", "min_length", "no_repeat_ngram", "top_k")
         for name, low in lowest.items():
             value = getattr(self, name)
+            if name in whole and (isinstance(value, bool) or not isinstance(value, Integral)):
+                raise ValueError(f"{name} is a whole number. Received: {name}={value!r}")
             if not low <= value < math.inf:
                 raise ValueError(f"{name} must be at least {low}. Received: {name}={value}")
         if self.min_length >= self.max_length:

@@ -41,6 +41,23 @@ def check_arguments(vocab_size: Any, sizes: dict[str, Any], rates: dict[str, Any
             )
 
 
+def check_source_vocabulary(source_vocab_size: Any, copying: bool) -> None:
+    """Refuses a vocabulary of the source that there cannot be; `None` is that of the target."""
+    if source_vocab_size is None:
+        return
+    if positive_int("source_vocab_size", source_vocab_size) <= END_ID + 1:
+        raise ValueError(
+            f"The ids 0 to {END_ID} are special, so a vocabulary has more than {END_ID + 1} "
+            f"subwords. Received: source_vocab_size={source_vocab_size}"
+        )
+    if copying:
+        raise ValueError(
+            "What is copied are subwords that source and target have in common: leave out "
+            "source_vocab_size, or copying. "
+            f"Received: source_vocab_size={source_vocab_size}, copying={copying}"
+        )
+
+
 class Seq2SeqModel(keras.Model):
     """An encoder-decoder over subword ids.
 
@@ -70,10 +87,12 @@ class Seq2SeqModel(keras.Model):
     however many each of them has: the weights learnt are those of one replica with all rows.
 
     Attributes:
+        longest: most subwords of a source or of a target, `None` where there is no limit.
         static_shapes: whether the loss is computed at padding too, and left out of the sums, so
             that no shape depends on values, as TPUs want it.
     """
 
+    longest: int | None = None
     static_shapes = False
 
     def encode(self, source: tf.Tensor, training: bool = False) -> Nest:
@@ -117,6 +136,15 @@ class Seq2SeqModel(keras.Model):
 
     def call(self, inputs, training=False):
         return self.logits(self.hidden(inputs, training=training))
+
+    def check_lengths(self, max_source_length: int, max_target_length: int) -> None:
+        """Refuses limits of lengths that are beyond what the model can read or write."""
+        if self.longest is not None and max(max_source_length, max_target_length) > self.longest:
+            raise ValueError(
+                f"This model has learned positions for {self.longest} subwords and none beyond: "
+                "lower max_source_length and max_target_length, or raise its max_length. Received: "
+                f"max_source_length={max_source_length}, max_target_length={max_target_length}"
+            )
 
     def build_from_ids(self) -> None:
         """Creates all weights by a call on two tokens."""

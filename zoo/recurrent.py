@@ -12,7 +12,7 @@ from ..layers.masks import softmax_dtype
 from ..layers.product import Product
 from ..layers.recurrent import AttentionGRUCell, StepWeights
 from .copying import CopyingSeq2Seq, Decoded
-from .model import Nest, check_arguments
+from .model import Nest, check_arguments, check_source_vocabulary
 from .tokenizer import PAD_ID
 from .unroll import BidirectionalGRU, StepInputs
 
@@ -62,7 +62,7 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
     pointer-generator of See et al. 2017.
 
     Args:
-        vocab_size: subwords V of the one vocabulary of source and target.
+        vocab_size: subwords V of the target, and of the source if they share one vocabulary.
         attention: `"none"`, `"bahdanau"`, `"luong"` or `"qkv"`.
         embedding_dim: width of the embeddings.
         encoder_units: width of the encoder, in each direction.
@@ -72,6 +72,8 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
         tie_embeddings: read the vocabulary with the embedding itself (Press and Wolf 2017);
             needs `readout_units` equal to `embedding_dim`.
         dropout: rate on embeddings, source states and readout.
+        source_vocab_size: subwords of the source, if it has a vocabulary and an embedding of its
+            own; it shares those of the target if `None`.
         copying: write a subword of the vocabulary or copy one of the source, see
             `CopyingSeq2Seq`.
         coverage: let additive attention know what was attended to before, and train it not to
@@ -101,6 +103,7 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
         readout_units: int | None = None,
         tie_embeddings: bool = True,
         dropout: float = 0.3,
+        source_vocab_size: int | None = None,
         copying: bool = False,
         coverage: bool = False,
         coverage_weight: float = 1.0,
@@ -121,6 +124,7 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
             "readout_units": readout_units,
         }
         check_arguments(vocab_size, sizes, {"dropout": dropout})
+        check_source_vocabulary(source_vocab_size, copying)
         if tie_embeddings and readout_units != embedding_dim:
             raise ValueError(
                 "Tied embeddings read the vocabulary from vectors as wide as an embedding: leave "
@@ -143,6 +147,7 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
             **sizes,
             "tie_embeddings": tie_embeddings,
             "dropout": dropout,
+            "source_vocab_size": source_vocab_size,
             **self.switch_copying(copying, coverage, coverage_weight, coverage_start),
         }
         self.attention = attention
@@ -151,6 +156,11 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
         # The variance of a tied embedding is that of a kernel read from it.
         near = keras.initializers.RandomNormal(stddev=embedding_dim**-0.5)
         self.embedding = keras.layers.Embedding(vocab_size, embedding_dim, near, name="embedding")
+        self.source_embedding = None
+        if source_vocab_size is not None:
+            self.source_embedding = keras.layers.Embedding(
+                source_vocab_size, embedding_dim, near.clone(), name="source_embedding"
+            )
         self.encoder = BidirectionalGRU(encoder_units, name="encoder")
         self.bridge = keras.layers.Dense(decoder_units, "tanh", name="bridge")
         self.cell = AttentionGRUCell(
@@ -193,6 +203,8 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
         embedded = (None, None, config["embedding_dim"])
         source_dim = 2 * config["encoder_units"]
         self.embedding.build((None, None))
+        if self.source_embedding is not None:
+            self.source_embedding.build((None, None))
         self.encoder.build(embedded)
         self.bridge.build((None, source_dim))
         self.cell.build()
@@ -210,7 +222,8 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
 
     def encode(self, source, training=False):
         mask = tf.not_equal(source, PAD_ID)
-        embedded = self.dropout(self.embedding(source), training=training)
+        embedding = self.source_embedding or self.embedding
+        embedded = self.dropout(embedding(source), training=training)
         lengths = tf.maximum(tf.reduce_sum(tf.cast(mask, tf.int32), axis=1), 1)
         states, last = self.encoder(embedded, lengths)
         states = self.dropout(states, training=training)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from .composing import compose, with_end
+from .composing import compose, encode_sources, with_end
 from .explanation import Explanation
 from .generation import IMPOSSIBLE, GenerationOptions
 from .model import Seq2SeqModel
@@ -49,7 +49,8 @@ class TextToText:
     copies `p_gen` (B, T), the share of each subword that was written rather than copied.
     `score` of the first three is what hypotheses are ranked by, log p over the length penalty; the
     signature `score` gives log p of the target itself and the number of its subwords, end
-    included. Padding is "" and 0. Texts longer than `max_source_length` subwords are cut.
+    included. Padding is "" and 0. The signatures cut texts that are longer than `max_source_length`
+    subwords; in Python they are refused unless `truncate` says that they are to be cut.
 
     In place of `text` they take the inputs of a task by their names, as its `source_format` says:
     `context` and `question`, or `history` and `text`. What a task can do without, such as the
@@ -58,11 +59,16 @@ class TextToText:
 
     Args:
         model: a model of the zoo.
-        tokenizer: the subwords it was trained on.
+        tokenizer: the subwords it was trained on, those of the source among them.
         generation: how targets are searched for.
         max_source_length: most subwords of a source, end included.
         name: name under which the model is exported and served.
         source_format: the inputs, and how they become one source; one text if left out.
+        truncate: whether a part of sources that are too long is read, the one that the format
+            keeps. If `None`, where the format has a rule for them, which one text has not.
+
+    Raises:
+        ValueError: the model cannot read or write as much as the limits allow.
 
     Example:
 
@@ -79,6 +85,7 @@ class TextToText:
         max_source_length: int = 256,
         name: str = "model",
         source_format: SourceFormat | None = None,
+        truncate: bool | None = None,
     ):
         self.model = model
         self.tokenizer = tokenizer
@@ -86,6 +93,8 @@ class TextToText:
         self.max_source_length = max_source_length
         self.name = name
         self.source_format = source_format or PLAIN
+        self.truncate = not self.source_format.leave_out_long if truncate is None else truncate
+        model.check_lengths(max_source_length, self.generation.max_length)
         self._functions: dict[str, Callable] | None = None
 
     def with_generation(self, **changes) -> TextToText:
@@ -98,6 +107,7 @@ class TextToText:
             self.max_source_length,
             self.name,
             self.source_format,
+            self.truncate,
         )
 
     def signatures(self) -> dict[str, tf.types.experimental.PolymorphicFunction]:
@@ -120,11 +130,31 @@ class TextToText:
 
     def trackables(self) -> list:
         """The resources that an export has to track beside the model's variables."""
-        return [self.tokenizer.graph_tokenizer]
+        both = dict.fromkeys((self.tokenizer, self.tokenizer.source))
+        return [tokenizer.graph_tokenizer for tokenizer in both]
+
+    def too_long(self, texts: Sequence[Source]) -> list[int]:
+        """Which texts are longer than `max_source_length`, by their numbers from 0 on."""
+        if not texts:
+            return []
+        tokenizer, limit = self.tokenizer.source, self.max_source_length
+        _, lengths = encode_sources(tokenizer, self.source_format, texts, limit)
+        return [int(row) for row in np.flatnonzero(lengths >= limit)]
+
+    def _columns(self, texts: Sequence[Source]) -> dict[str, list]:
+        """A list for each input; refuses texts that are too long, unless they are to be cut."""
+        long = [] if self.truncate else self.too_long(texts)
+        if long:
+            raise ValueError(
+                f"{len(long)} of {len(texts)} texts have more than the {self.max_source_length} "
+                f"subwords that the model reads; with truncate=True the {self.source_format.keep} "
+                f"of each is read. Received, among them: text {long[0]}"
+            )
+        return self.source_format.columns(texts)
 
     def predict(self, texts: Sequence[Source], batch_size: int = 64) -> list[Prediction]:
         """The best target of each text."""
-        columns = self.source_format.columns(texts)
+        columns = self._columns(texts)
         given = [item.name for item in self._optional() if any(columns[item.name])]
         signature = f"with_{given[0]}" if given else "serving_default"
         rows = self._rows(signature, batch_size, columns)
@@ -138,13 +168,13 @@ class TextToText:
                 for text, score in zip(row["text"], row["score"], strict=True)
                 if score > IMPOSSIBLE / 2
             ]
-            for row in self._rows("n_best", batch_size, self.source_format.columns(texts))
+            for row in self._rows("n_best", batch_size, self._columns(texts))
         ]
 
     def explain(self, texts: Sequence[Source], batch_size: int = 16) -> list[Explanation]:
         """The best target of each text with the attention that each of its subwords paid."""
         explanations = []
-        rows = self._rows("explain", batch_size, self.source_format.columns(texts))
+        rows = self._rows("explain", batch_size, self._columns(texts))
         for text, row in zip(texts, rows, strict=True):
             source = [piece.decode() for piece in row["source_tokens"] if piece]
             target = [piece.decode() for piece in row["target_tokens"] if piece]
@@ -170,7 +200,7 @@ class TextToText:
                 "Each text needs one target. "
                 f"Received: {len(texts)} texts and {len(targets)} targets"
             )
-        columns = {**self.source_format.columns(texts), "target": list(targets)}
+        columns = {**self._columns(texts), "target": list(targets)}
         rows = list(self._rows("score", batch_size, columns))
         return (
             np.array([row["score"] for row in rows], np.float32),
@@ -206,7 +236,7 @@ class TextToText:
         except tf.errors.NotFoundError:
             # TensorFlow drops the SentencePiece resource of a tokenizer whenever its caches of
             # kernels are cleared, as `keras.utils.set_random_seed` does. A new one is the same.
-            self.tokenizer = SubwordTokenizer(self.tokenizer.model)
+            self.tokenizer = self.tokenizer.renewed()
             self._functions = None
             return self.signatures()[signature](*arguments)
 
@@ -234,7 +264,7 @@ class TextToText:
         outputs = {
             "text": decode_tensor(self.tokenizer, ids, surfaces),
             "score": hypotheses.scores[:, 0],
-            "source_tokens": pieces_tensor(self.tokenizer, source, surfaces),
+            "source_tokens": pieces_tensor(self.tokenizer.source, source, surfaces),
             "target_tokens": pieces_tensor(self.tokenizer, ids, surfaces),
             "attention": hypotheses.attention[:, 0],
         }
@@ -271,17 +301,17 @@ class TextToText:
             }
 
     def _source(self, columns):
-        composed = compose(self.tokenizer, self.source_format, columns, self.max_source_length)
+        tokenizer = self.tokenizer.source
+        composed = compose(tokenizer, self.source_format, columns, self.max_source_length)
         return with_end(composed.ids)
 
     def _named_source(self, columns):
         """Source ids and the texts of unknown pieces, or `None` where these are not written."""
         if not self.generation.replace_unknown:
             return self._source(columns), None
-        reader = SurfaceReader(self.tokenizer)
-        composed = compose(
-            self.tokenizer, self.source_format, columns, self.max_source_length, reader
-        )
+        tokenizer = self.tokenizer.source
+        reader = SurfaceReader(tokenizer)
+        composed = compose(tokenizer, self.source_format, columns, self.max_source_length, reader)
         return with_end(composed.ids), reader.surfaces()
 
     @property

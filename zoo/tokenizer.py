@@ -28,6 +28,10 @@ class SubwordTokenizer:
 
     Args:
         model: bytes of a trained SentencePiece model.
+        source_model: the same for sources, if they have a vocabulary of their own.
+
+    Attributes:
+        source: the tokenizer of sources; this one itself where both sides share a vocabulary.
 
     Example:
 
@@ -38,8 +42,9 @@ class SubwordTokenizer:
     Reference: https://aclanthology.org/D18-2012
     """
 
-    def __init__(self, model: bytes):
+    def __init__(self, model: bytes, source_model: bytes | None = None):
         self.model = model
+        self.source = self if source_model is None else SubwordTokenizer(source_model)
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         specials = [
             self._processor.pad_id(),
@@ -125,6 +130,15 @@ class SubwordTokenizer:
     @property
     def vocab_size(self) -> int:
         return self._processor.get_piece_size()
+
+    @property
+    def shares_vocabulary(self) -> bool:
+        """Whether source and target have one vocabulary."""
+        return self.source is self
+
+    def renewed(self) -> SubwordTokenizer:
+        """The same once more, with resources of its own in the graph."""
+        return SubwordTokenizer(self.model, None if self.shares_vocabulary else self.source.model)
 
     def id_of(self, symbol: str) -> int:
         """The id of one of the symbols that the tokenizer was trained with."""

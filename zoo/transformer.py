@@ -5,17 +5,20 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from ..layers.attention import Memory
+from ..layers.positions import RotaryPositions
 from ..layers.product import Product
 from ..layers.transformer import TransformerDecoderBlock, TransformerEncoderBlock
 from ..layers.transformer_step import StepWeights
 from .attention_maps import AttentionMaps
 from .copying import CopyingSeq2Seq, Decoded
-from .model import Nest, check_arguments
+from .model import Nest, check_arguments, check_source_vocabulary
+from .sinusoids import sinusoids
 from .tokenizer import PAD_ID
+
+POSITIONS = ("sinusoidal", "learned", "rotary")
 
 
 class TransformerMemory(NamedTuple):
@@ -38,12 +41,13 @@ class TransformerState(NamedTuple):
     Attributes:
         caches: keys and values of what was written, for each block, with B N rows; they grow.
         index: how many steps were made.
-        positions: what is added to the embeddings, of each step to come, (max_steps, D).
+        positions: what is added to the embeddings, of each step to come, (max_steps, D); () where
+            nothing is.
     """
 
     caches: tuple[Nest, ...]
     index: tf.Tensor
-    positions: tf.Tensor
+    positions: Any
 
 
 class TransformerWeights(NamedTuple):
@@ -63,7 +67,7 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
     """Encoder and decoder of self-attention, joined by attention of the decoder to the source.
 
     Args:
-        vocab_size: subwords V of the one vocabulary of source and target.
+        vocab_size: subwords V of the target, and of the source if they share one vocabulary.
         width: width D of all states.
         encoder_layers: blocks of the encoder.
         decoder_layers: blocks of the decoder.
@@ -73,9 +77,13 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
         attention_dropout: rate on attention weights.
         activation_dropout: rate in the middle of the feed-forward layers.
         norm_first: pre-norm if true, post-norm as first published if not.
-        positions: `"sinusoidal"`, of any length, or `"learned"`, of at most `max_length`.
+        positions: `"sinusoidal"` or `"rotary"`, both of any length, or `"learned"`, of at most
+            `max_length`. Rotary ones turn the queries and keys of all self-attention, see
+            `RotaryPositions`; the others are added to the embeddings.
         max_length: longest source or target with learned positions.
-        tie_embeddings: read the vocabulary with the embedding itself.
+        tie_embeddings: read the vocabulary with the embedding of the target itself.
+        source_vocab_size: subwords of the source, if it has a vocabulary and an embedding of its
+            own; it shares those of the target if `None`.
         copying: write a subword of the vocabulary or copy one of the source, see
             `CopyingSeq2Seq`. The first head of the last block points at what is copied.
         coverage: train the attention over the source not to go where it was before. As all steps
@@ -91,8 +99,8 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
     >>> model.fit(batches)      # of ({"source": (B, S), "target": (B, T)}, labels (B, T))
 
     References: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; on pre-norm Xiong et al.
-    2020, https://arxiv.org/abs/2002.04745; on copying See et al. 2017,
-    https://arxiv.org/abs/1704.04368
+    2020, https://arxiv.org/abs/2002.04745; on rotary positions Su et al. 2021,
+    https://arxiv.org/abs/2104.09864; on copying See et al. 2017, https://arxiv.org/abs/1704.04368
     """
 
     def __init__(
@@ -110,6 +118,7 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
         positions: str = "sinusoidal",
         max_length: int = 512,
         tie_embeddings: bool = True,
+        source_vocab_size: int | None = None,
         copying: bool = False,
         coverage: bool = False,
         coverage_weight: float = 1.0,
@@ -131,14 +140,20 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
             "activation_dropout": activation_dropout,
         }
         check_arguments(vocab_size, sizes, rates)
+        check_source_vocabulary(source_vocab_size, copying)
         if width % num_heads:
             raise ValueError(
                 "width must be a multiple of num_heads. "
                 f"Received: width={width}, num_heads={num_heads}"
             )
-        if positions not in ("sinusoidal", "learned"):
+        if positions not in POSITIONS:
             raise ValueError(
-                f"positions is sinusoidal or learned. Received: positions={positions!r}"
+                f"positions is one of {', '.join(POSITIONS)}. Received: positions={positions!r}"
+            )
+        if positions == "rotary" and (width // num_heads) % 2:
+            raise ValueError(
+                "Rotary positions turn pairs of numbers, so the width of a head, width / "
+                f"num_heads, must be even. Received: width={width}, num_heads={num_heads}"
             )
         self.config: dict[str, Any] = {
             "vocab_size": vocab_size,
@@ -147,27 +162,40 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
             "norm_first": norm_first,
             "positions": positions,
             "tie_embeddings": tie_embeddings,
+            "source_vocab_size": source_vocab_size,
             **self.switch_copying(copying, coverage, coverage_weight, coverage_start),
         }
+        self.longest = max_length if positions == "learned" else None
         near = keras.initializers.RandomNormal(stddev=width**-0.5)
         self.embedding = keras.layers.Embedding(vocab_size, width, near, name="embedding")
-        arguments = (
-            num_heads,
-            feedforward_dim,
-            dropout,
-            attention_dropout,
-            activation_dropout,
-            norm_first,
-        )
+        self.source_embedding = None
+        if source_vocab_size is not None:
+            self.source_embedding = keras.layers.Embedding(
+                source_vocab_size, width, near.clone(), name="source_embedding"
+            )
+
+        def block(kind, name):
+            return kind(
+                num_heads,
+                feedforward_dim,
+                dropout,
+                attention_dropout,
+                activation_dropout,
+                norm_first,
+                positions=RotaryPositions() if positions == "rotary" else None,
+                name=name,
+            )
+
         self.encoder_blocks = [
-            TransformerEncoderBlock(*arguments, name=f"encoder_{i}") for i in range(encoder_layers)
+            block(TransformerEncoderBlock, f"encoder_{i}") for i in range(encoder_layers)
         ]
         self.decoder_blocks = [
-            TransformerDecoderBlock(*arguments, name=f"decoder_{i}") for i in range(decoder_layers)
+            block(TransformerDecoderBlock, f"decoder_{i}") for i in range(decoder_layers)
         ]
+        # Of a whole side; with post-norm each block has normalised what it gives.
         self.norms = [
             keras.layers.LayerNormalization(epsilon=1e-6, name=f"{side}_norm")
-            for side in ("encoder", "decoder")
+            for side in (("encoder", "decoder") if norm_first else ())
         ]
         self.dropout = keras.layers.Dropout(dropout, name="dropout")
 
@@ -175,6 +203,8 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
         config = self.config
         shape = (None, None, config["width"])
         self.embedding.build((None, None))
+        if self.source_embedding is not None:
+            self.source_embedding.build((None, None))
         for layer in [*self.encoder_blocks, *self.decoder_blocks, *self.norms]:
             layer.build(shape)
         if self.pointer is not None:
@@ -200,7 +230,7 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
 
     def encode(self, source, training=False):
         mask = tf.not_equal(source, PAD_ID)
-        x = self._embed(source, tf.range(tf.shape(source)[1]), training)
+        x = self._embed(source, training, self.source_embedding)
         for block in self.encoder_blocks:
             x = block(x, mask=mask, training=training)
         x = self._normalized(x, 0)
@@ -211,7 +241,8 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
         rows = tf.shape(memory.mask)[0] * num_beams
         caches = tuple(block.initial_cache(rows)[:2] for block in self.decoder_blocks)
         steps = self.config["max_length"] if max_steps is None else max_steps
-        return TransformerState(caches, tf.constant(0), self._positions(tf.range(steps)))
+        positions = self._positions(tf.range(steps)) if self._adds_positions else ()
+        return TransformerState(caches, tf.constant(0), positions)
 
     def step_weights(self):
         blocks = tuple(block.step_weights() for block in self.decoder_blocks)
@@ -220,8 +251,10 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
 
     def step(self, token_ids, state, memory, weights=None):
         weights = weights or self.step_weights()
-        embedded = x = self._embedded(token_ids) + state.positions[state.index]
-        caches = []
+        embedded = self._embedded(token_ids)
+        if self._adds_positions:
+            embedded += state.positions[state.index]
+        x, caches = embedded, []
         for block, cache, source, block_weights in zip(
             self.decoder_blocks, state.caches, memory.blocks, weights.blocks, strict=True
         ):
@@ -252,7 +285,7 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
     def decoded(self, inputs, training=False):
         memory = self.encode(inputs["source"], training=training)
         target = inputs["target"]
-        embedded = x = self._embed(target, tf.range(tf.shape(target)[1]), training)
+        embedded = x = self._embed(target, training)
         for block, source in zip(self.decoder_blocks, memory.blocks, strict=True):
             x, weights = block(x, source, training=training)
         hidden = self._normalized(x, 1)
@@ -271,12 +304,12 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
         source, target = inputs["source"], inputs["target"]
         mask = tf.not_equal(source, PAD_ID)
         encoder, cross, decoder = [], [], []
-        x = self._embed(source, tf.range(tf.shape(source)[1]), training=False)
+        x = self._embed(source, False, self.source_embedding)
         for block in self.encoder_blocks:
             x, weights = block(x, mask=mask, return_attention_scores=True)
             encoder.append(weights)
         states = self._normalized(x, 0)
-        x = self._embed(target, tf.range(tf.shape(target)[1]), training=False)
+        x = self._embed(target, False)
         for block in self.decoder_blocks:
             memory = block.project(states, mask)
             x, over_source, over_target = block(x, memory, return_attention_scores=True)
@@ -284,14 +317,22 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
             decoder.append(over_target)
         return AttentionMaps(*(tf.stack(maps, axis=1) for maps in (cross, encoder, decoder)))
 
-    def _embed(self, ids, positions, training):
-        """Embeddings of (B, T) ids at positions (T,), scaled to the size of the positions."""
-        return self.dropout(self._embedded(ids) + self._positions(positions), training=training)
+    def _embed(self, ids, training, embedding=None):
+        """Embeddings of (B, T) ids from the first on, scaled to the size of the positions."""
+        embedded = self._embedded(ids, embedding)
+        if self._adds_positions:
+            embedded += self._positions(tf.range(tf.shape(ids)[1]))
+        return self.dropout(embedded, training=training)
 
-    def _embedded(self, ids):
+    def _embedded(self, ids, embedding=None):
         """Not by the layer, which would look for ids that count from the end."""
-        table = tf.cast(tf.convert_to_tensor(self.embedding.embeddings), self.compute_dtype)
+        table = (embedding or self.embedding).embeddings
+        table = tf.cast(tf.convert_to_tensor(table), self.compute_dtype)
         return tf.gather(table, ids) * self.config["width"] ** 0.5
+
+    @property
+    def _adds_positions(self):
+        return self.config["positions"] != "rotary"
 
     def _positions(self, positions):
         if self.config["positions"] == "learned":
@@ -305,15 +346,3 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
 
     def get_config(self):
         return {**super().get_config(), **self.config}
-
-
-def sinusoids(positions: tf.Tensor, width: int) -> tf.Tensor:
-    """Sines, then cosines, of positions (T,) at `width // 2` wavelengths from 2 pi to 20,000 pi.
-
-    Reference: Vaswani et al. 2017, section 3.5
-    """
-    half = width // 2
-    rates = np.exp(-np.log(10000.0) * np.arange(half) / max(half - 1, 1)).astype(np.float32)
-    angles = tf.cast(positions, tf.float32)[:, None] * rates
-    waves = tf.concat([tf.sin(angles), tf.cos(angles)], axis=-1)
-    return tf.pad(waves, [[0, 0], [0, width - 2 * half]])

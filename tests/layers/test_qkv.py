@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 from numeric import array, check_gradients, random_weights, softmax
 
-from attention_zoo.layers import QKVAttention
+from attention_zoo.layers import QKVAttention, RotaryPositions
 
 RANDOM = np.random.default_rng(0)
 QUERY = RANDOM.normal(size=(2, 4, 6)).astype("float32")
@@ -142,6 +142,10 @@ def test_grouped_heads_keep_a_small_memory():
         ({"num_kv_heads": 3}, "divide.* Received: num_heads=4, num_kv_heads=3"),
         ({"num_kv_heads": 8}, "divide.* Received: num_heads=4, num_kv_heads=8"),
         ({"num_kv_heads": 0}, "Received: num_kv_heads=0"),
+        ({"positions": "rotary"}, "Received: positions='rotary'"),
+        ({"positions": RotaryPositions()}, "even.* Received: key_dim=3"),
+        ({"sliding_window": 0}, "Received: sliding_window=0"),
+        ({"chunk_size": 8, "dropout": 0.1}, "Received: chunk_size=8, dropout=0.1"),
     ],
 )
 def test_impossible_arguments(arguments, message):

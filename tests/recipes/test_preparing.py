@@ -150,6 +150,7 @@ def test_rows_that_are_all_too_long_are_refused(words, tmp_path, refused):
         ({"more": ("--weights", "1,2")}, "a number for each --train. Received: 2 for 1"),
         ({"more": ("--weights", "0")}, "--weights must be positive"),
         ({"more": ("--weights", "much")}, "--weights takes numbers"),
+        ({"more": ("--set", "shared_vocabulary=false")}, "one vocabulary of source and target"),
     ],
 )
 def test_wrong_options_are_refused(options, expected, words, tmp_path, refused):

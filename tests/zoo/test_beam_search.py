@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from tiny_models import (
     KINDS,
+    VARIANTS,
     TableModel,
     exhaustive_search,
     length_limit,
@@ -53,8 +54,14 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize(
+    ("kind", "case"),
+    [
+        *((kind, case) for kind in KINDS for case in CASES),
+        *((kind, CASES[i]) for kind in VARIANTS for i in (0, 1, 9)),
+    ],
+    ids=str,
+)
 def test_equals_the_best_of_all_targets(kind, case):
     case = dict(case)
     vocab_size = case.pop("vocab_size")

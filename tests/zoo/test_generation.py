@@ -124,6 +124,9 @@ def test_a_batch_of_no_rows(beam_size):
     ("options", "received"),
     [
         ({"beam_size": 0}, "beam_size=0"),
+        ({"beam_size": 2.5}, "beam_size=2.5"),
+        ({"max_length": "long"}, "max_length='long'"),
+        ({"no_repeat_ngram": True}, "no_repeat_ngram=True"),
         ({"max_length": 0}, "max_length=0"),
         ({"min_length": -1}, "min_length=-1"),
         ({"min_length": 5, "max_length": 5}, "min_length=5, max_length=5"),

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_models import KINDS, TINY, random_source, random_target, tiny_model
+from tiny_models import KINDS, TINY, VARIANTS, random_source, random_target, tiny_model
 
 from attention_zoo.zoo.catalog import MODELS, build, entry
 from attention_zoo.zoo.recurrent import ATTENTIONS, RecurrentSeq2Seq
@@ -16,7 +16,7 @@ LENGTHS = [5, 1, 3]
 TARGET_LENGTHS = [3, 4, 1]
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=(*KINDS, *VARIANTS))
 def model(request):
     return tiny_model(request.param, seed=11)
 
@@ -136,7 +136,7 @@ np.savez(sys.argv[1] + "/logits.npz", **logits)
 
 def test_saved_models_are_the_same_in_another_process(inputs, tmp_path):
     np.savez(tmp_path / "inputs.npz", **inputs)
-    models = {name: tiny_model(name, seed=i) for i, name in enumerate(KINDS)}
+    models = {name: tiny_model(name, seed=i) for i, name in enumerate((*KINDS, *VARIANTS))}
     models["untied"] = tiny_model("bahdanau", readout_units=9, tie_embeddings=False, seed=9)
     for name, model in models.items():
         model.save(tmp_path / f"{name}.keras")

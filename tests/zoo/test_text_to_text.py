@@ -9,6 +9,7 @@ from tiny_models import TableModel, tiny_model
 from attention_zoo.zoo import explain
 from attention_zoo.zoo.generation import IMPOSSIBLE, GenerationOptions
 from attention_zoo.zoo.search import generate
+from attention_zoo.zoo.source_format import SourceFormat, SourceInput
 from attention_zoo.zoo.text_to_text import TextToText
 from attention_zoo.zoo.tokenizer import END_ID, START_ID, SubwordTokenizer
 
@@ -166,7 +167,7 @@ def test_one_target_for_each_text(attentive):
 
 def test_long_sources_are_cut_before_their_end(tokenizer):
     model = tiny_model("luong", tokenizer.vocab_size, seed=2)
-    short = TextToText(model, tokenizer, OPTIONS, max_source_length=4)
+    short = TextToText(model, tokenizer, OPTIONS, max_source_length=4, truncate=True)
     long = "a red dog and two red houses"
     ids = tokenizer.encode([long])[0][:3]
     explanation = short.explain([long])[0]
@@ -174,6 +175,61 @@ def test_long_sources_are_cut_before_their_end(tokenizer):
     hypotheses = generate(model, tf.constant([[*ids, END_ID]]), OPTIONS)
     assert abs(explanation.score - float(hypotheses.scores[0, 0])) < 1e-5
     assert short.score([long], ["x"])[0] == short.score([long + " and"], ["x"])[0]
+
+
+def test_long_sources_are_refused_unless_they_are_to_be_cut(tokenizer):
+    model = tiny_model("luong", tokenizer.vocab_size, seed=2)
+    ids = tokenizer.encode(["a red dog"])[0]
+    texts = ["a", "a red dog", "a red dog and two red houses"]
+    exact = TextToText(model, tokenizer, OPTIONS, max_source_length=len(ids) + 1)
+    assert exact.too_long(texts) == [2]
+    assert exact.too_long([]) == []
+    for refuse in (exact.predict, exact.n_best, exact.explain, lambda t: exact.score(t, t)):
+        with pytest.raises(ValueError, match=r"1 of 3 .*truncate=True the start.*: text 2"):
+            refuse(texts)
+    assert [p.text for p in exact.predict(texts[:2])]
+    # A format with a rule for long sources asks for it.
+    ruled = SourceFormat((SourceInput("text"),), keep="end")
+    by_rule = TextToText(model, tokenizer, OPTIONS, len(ids) + 1, source_format=ruled)
+    assert by_rule.truncate and by_rule.with_generation(beam_size=1).truncate
+    assert by_rule.too_long(texts) == [2] and len(by_rule.predict(texts)) == 3
+
+
+def test_limits_beyond_the_positions_of_a_model_are_refused(tokenizer):
+    model = tiny_model("learned", tokenizer.vocab_size)  # 16 of them
+    TextToText(model, tokenizer, GenerationOptions(max_length=16), max_source_length=16)
+    with pytest.raises(ValueError, match=r"16 subwords.*max_source_length=17, max_target"):
+        TextToText(model, tokenizer, GenerationOptions(max_length=16), max_source_length=17)
+    with pytest.raises(ValueError, match=r"max_source_length=9, max_target_length=17"):
+        TextToText(model, tokenizer, GenerationOptions(max_length=17), max_source_length=9)
+
+
+def test_each_side_is_read_and_written_with_its_own_subwords(tokenizer):
+    sources = SubwordTokenizer.train(["ein roter Hund", "zwei rote Hunde"] * 9, vocab_size=40)
+    both = SubwordTokenizer(tokenizer.model, sources.model)
+    assert not both.shares_vocabulary and tokenizer.shares_vocabulary
+    model = tiny_model(
+        "transformer", tokenizer.vocab_size, seed=2, source_vocab_size=sources.vocab_size
+    )
+    pipeline = TextToText(model, both, OPTIONS)
+    text, target = "zwei rote Hunde", "two red dogs"
+    found = pipeline.explain([text])[0]
+    ids = [*sources.encode([text])[0], END_ID]
+    assert found.source_tokens == sources.pieces(ids)
+    hypotheses = generate(model, tf.constant([ids]), OPTIONS)
+    written = hypotheses.ids.numpy()[0, 0]
+    assert found.target_tokens == tokenizer.pieces(written[written != 0])
+    assert found.target == tokenizer.decode([written])[0]
+    labels = [*tokenizer.encode([target])[0], END_ID]
+    inputs = {"source": np.array([ids]), "target": np.array([[START_ID, *labels[:-1]]])}
+    log_p = tf.nn.log_softmax(model(inputs)[0]).numpy()[np.arange(len(labels)), labels]
+    np.testing.assert_allclose(pipeline.score([text], [target])[0], [log_p.sum()], atol=1e-4)
+    assert len(pipeline.trackables()) == 2
+    layered = explain(pipeline, [text])[0]
+    np.testing.assert_allclose(layered.view(layer=2).attention, found.attention, atol=1e-5)
+    keras.utils.set_random_seed(5)  # which drops the resources of both
+    assert pipeline.predict([text])[0].text == found.target
+    np.testing.assert_allclose(pipeline.score([text], [target])[0], [log_p.sum()], atol=1e-4)
 
 
 def test_with_generation_shares_all_but_the_search(attentive):

@@ -21,6 +21,14 @@ COPYING = {  # of a kind of attention, or of the Transformer
     "copying-transformer": ("transformer", {"copying": True}),
 }
 KINDS = (*ATTENTIONS, "transformer", *COPYING)
+# What else a Transformer can be; for tests that ask for every model in a moment.
+VARIANTS = {
+    "post-norm": ("transformer", {"norm_first": False}),
+    "learned": ("transformer", {"positions": "learned", "max_length": 16}),
+    "rotary": ("transformer", {"positions": "rotary"}),
+    "untied": ("transformer", {"tie_embeddings": False}),
+    "own-source": ("transformer", {"source_vocab_size": 12, "norm_first": False}),
+}
 TINY = {"embedding_dim": 6, "encoder_units": 5, "decoder_units": 7, "attention_units": 4}
 TINY_TRANSFORMER = {
     "width": 8,
@@ -33,8 +41,8 @@ TINY_TRANSFORMER = {
 
 def tiny_model(kind: str, vocab_size: int = 12, seed: int = 0, **options) -> Seq2SeqModel:
     """A model without dropout and with random weights, biases too."""
-    kind, copying = COPYING.get(kind, (kind, {}))
-    options = {"dropout": 0.0, **copying, **options}
+    kind, own = {**COPYING, **VARIANTS}.get(kind, (kind, {}))
+    options = {"dropout": 0.0, **own, **options}
     model: Seq2SeqModel
     if kind == "transformer":
         model = TransformerSeq2Seq(vocab_size, **TINY_TRANSFORMER, **options)

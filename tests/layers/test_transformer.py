@@ -1,0 +1,220 @@
+"""Transformer blocks against the paper's formulas in NumPy, and step by step against the whole."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from numeric import array, random_weights, softmax
+
+from attention_zoo.layers import (
+    AlibiPositions,
+    RelativePositions,
+    RotaryPositions,
+    TransformerDecoderBlock,
+    TransformerEncoderBlock,
+)
+
+RANDOM = np.random.default_rng(0)
+HEADS, WIDTH = 2, 8
+SOURCE = RANDOM.normal(size=(2, 5, WIDTH)).astype("float32")
+TARGET = RANDOM.normal(size=(2, 4, WIDTH)).astype("float32")
+MASK = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], bool)
+POSITIONS = {
+    "none": lambda: None,
+    "rotary": RotaryPositions,
+    "alibi": AlibiPositions,
+    "relative": lambda: RelativePositions(8, 5),
+}
+
+
+def built(kind, seed=0, **options):
+    block = kind(**{"num_heads": HEADS, "feedforward_dim": 6, "dropout": 0.0, **options})
+    block.build(TARGET.shape)
+    random_weights(block, seed)
+    return block
+
+
+# The formulas, of one row of the batch
+
+
+def product(layer, x, name=""):
+    kernel, bias = (array(getattr(layer, f"{name}{part}")) for part in ("kernel", "bias"))
+    return x @ kernel.astype("float64") + bias
+
+
+def normalized(norm, x):
+    centred = x - x.mean(-1, keepdims=True)
+    scale = 1 / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-6)
+    return centred * scale * array(norm.gamma) + array(norm.beta)
+
+
+def turned(x):
+    """Rotary positions as a product of complex numbers: (T, K)."""
+    half = x.shape[-1] // 2
+    angles = np.arange(len(x))[:, None] / 10_000 ** (np.arange(half) / half)
+    numbers = (x[:, :half] + 1j * x[:, half:]) * np.exp(1j * angles)
+    return np.concatenate([numbers.real, numbers.imag], axis=-1)
+
+
+def attention(query, key, value, mask, rotary=False):
+    """Head by head: what each query found (T, D), and the weights (H, T, S)."""
+    contexts, weights = [], []
+    for q, k, v in zip(*(np.split(x, HEADS, -1) for x in (query, key, value)), strict=True):
+        q, k = (turned(q), turned(k)) if rotary else (q, k)
+        weights.append(softmax(q @ k.T / np.sqrt(q.shape[-1]), mask))
+        contexts.append(weights[-1] @ v)
+    return np.concatenate(contexts, -1), np.stack(weights)
+
+
+def reference(block, x, mask=None, source=None, source_mask=None, rotary=False):
+    """The block's output, and its weights over itself and over the source, of one row."""
+    causal = source is not None
+    sees = np.tril(np.ones((len(x), len(x)), bool)) if causal else np.ones((len(x), len(x)), bool)
+    sees = sees if mask is None else sees & mask & mask[:, None]
+    found = []
+
+    def attend_to_itself(x):
+        layer = block.self_attention
+        query, key, value = np.split(product(layer, x, "qkv_"), 3, -1)
+        context, weights = attention(query, key, value, sees, rotary)
+        found.append(weights)
+        return product(layer, context, "output_")
+
+    def attend_to_source(x):
+        layer = block.cross_attention
+        parts = (
+            product(layer, x, "query_"),
+            *(product(layer, source, n) for n in ("key_", "value_")),
+        )
+        context, weights = attention(*parts, np.broadcast_to(source_mask, (len(x), len(source))))
+        found.append(weights)
+        return product(layer, context, "output_")
+
+    def feed_forward(x):
+        return product(block.contract, np.maximum(product(block.expand, x), 0))
+
+    sublayers = [(block.attention_norm, attend_to_itself)]
+    if causal:
+        sublayers.append((block.cross_attention_norm, attend_to_source))
+    for norm, sublayer in [*sublayers, (block.feed_forward_norm, feed_forward)]:
+        if block.norm_first:
+            x = x + sublayer(normalized(norm, x))
+        else:
+            x = normalized(norm, x + sublayer(x))
+    return x, found
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+@pytest.mark.parametrize("positions", ["none", "rotary"])
+def test_an_encoder_block_follows_the_paper(norm_first, positions):
+    block = built(TransformerEncoderBlock, norm_first=norm_first, positions=POSITIONS[positions]())
+    outputs, weights = block(SOURCE, mask=MASK, return_attention_scores=True)
+    np.testing.assert_allclose(array(block(SOURCE, mask=MASK)), array(outputs), atol=1e-6)
+    for row in range(2):
+        expected, (own,) = reference(block, SOURCE[row], MASK[row], rotary=positions == "rotary")
+        np.testing.assert_allclose(array(outputs)[row], expected, atol=1e-4)
+        np.testing.assert_allclose(array(weights)[row], own, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+@pytest.mark.parametrize("positions", ["none", "rotary"])
+def test_a_decoder_block_follows_the_paper(norm_first, positions):
+    block = built(TransformerDecoderBlock, norm_first=norm_first, positions=POSITIONS[positions]())
+    memory = block.project(SOURCE, mask=MASK)
+    outputs, weights, own_weights = block(TARGET, memory, return_attention_scores=True)
+    for row in range(2):
+        expected, (own, over_source) = reference(
+            block, TARGET[row], None, SOURCE[row], MASK[row], positions == "rotary"
+        )
+        np.testing.assert_allclose(array(outputs)[row], expected, atol=1e-4)
+        np.testing.assert_allclose(array(weights)[row], over_source, atol=1e-5)
+        np.testing.assert_allclose(array(own_weights)[row], own, atol=1e-5)
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_steps_equal_the_whole(norm_first, positions):
+    block = built(TransformerDecoderBlock, norm_first=norm_first, positions=POSITIONS[positions]())
+    memory = block.project(SOURCE, mask=MASK)
+    # Three hypotheses of each source; the whole takes each as a row of its own.
+    targets = RANDOM.normal(size=(2, 3, 4, WIDTH)).astype("float32")
+    each = block.project(np.repeat(SOURCE, 3, axis=0), mask=np.repeat(MASK, 3, axis=0))
+    expected, expected_weights = block(targets.reshape(6, 4, WIDTH), each)
+    cache = block.initial_cache(6)
+    weights = block.step_weights()
+    for t in range(4):
+        outputs, over_source, cache = block.step(targets[:, :, t], cache, memory, weights)
+        np.testing.assert_allclose(
+            array(outputs).reshape(6, WIDTH), array(expected)[:, t], atol=1e-5
+        )
+        seen = np.swapaxes(array(over_source), 1, 2).reshape(6, HEADS, 5)
+        np.testing.assert_allclose(seen, array(expected_weights)[:, :, t], atol=1e-6)
+
+
+def test_a_source_of_padding_alone_is_not_looked_at():
+    block = built(TransformerDecoderBlock)
+    memory = block.project(SOURCE, mask=np.zeros_like(MASK))
+    outputs, weights = block(TARGET, memory)
+    assert np.isfinite(array(outputs)).all() and not array(weights).any()
+
+
+@pytest.mark.parametrize("rate", ["dropout", "attention_dropout", "activation_dropout"])
+@pytest.mark.parametrize("kind", [TransformerEncoderBlock, TransformerDecoderBlock])
+def test_every_dropout_has_its_place_in_training_alone(kind, rate):
+    block = built(kind, **{rate: 0.5})
+    others = built(kind)  # with the same weights and no dropout
+
+    def outputs(block, training):
+        if kind is TransformerEncoderBlock:
+            return array(block(SOURCE, training=training))
+        return array(block(TARGET, block.project(SOURCE), training=training)[0])
+
+    np.testing.assert_array_equal(outputs(block, False), outputs(others, True))
+    assert not np.allclose(outputs(block, True), outputs(others, True), atol=1e-3)
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_a_model_of_blocks_is_the_same_from_a_file(positions, tmp_path):
+    inputs = keras.Input((None, WIDTH))
+    options = {"positions": POSITIONS[positions](), "norm_first": False, "activation": "gelu"}
+    model = keras.Model(inputs, TransformerEncoderBlock(HEADS, 6, **options)(inputs))
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(array(again(SOURCE)), array(model(SOURCE)), atol=1e-6)
+    one, other = again.layers[-1], model.layers[-1]
+    assert type(one.positions) is type(other.positions)
+    assert (one.norm_first, one.activation) == (False, "gelu")
+
+
+@pytest.mark.parametrize(
+    ("options", "received"),
+    [
+        ({"num_heads": 0}, "num_heads=0"),
+        ({"feedforward_dim": 1.5}, "feedforward_dim=1.5"),
+        ({"dropout": 1.0}, "dropout=1.0"),
+        ({"attention_dropout": -0.1}, "attention_dropout=-0.1"),
+        ({"activation_dropout": True}, "activation_dropout=True"),
+        ({"activation": "relux"}, "relux"),
+        ({"positions": "rotary"}, "positions='rotary'"),
+    ],
+)
+@pytest.mark.parametrize("kind", [TransformerEncoderBlock, TransformerDecoderBlock])
+def test_impossible_arguments_are_refused_at_construction(kind, options, received):
+    with pytest.raises(ValueError, match=f"Received: .*{received}|{received}"):
+        kind(**{"num_heads": 2, "feedforward_dim": 6, **options})
+
+
+def test_impossible_widths_are_refused():
+    with pytest.raises(ValueError, match="Received: width=8, num_heads=3"):
+        TransformerEncoderBlock(3, 6).build((None, None, 8))
+    with pytest.raises(ValueError, match=r"even.*Received: key_dim=3"):
+        TransformerDecoderBlock(2, 6, positions=RotaryPositions()).build((None, None, 6))
+
+
+def test_a_graph_has_the_shapes_of_its_values():
+    outputs, weights = TransformerEncoderBlock(HEADS, 6)(
+        keras.Input((5, WIDTH)), return_attention_scores=True
+    )
+    assert tuple(outputs.shape) == (None, 5, WIDTH)
+    assert tuple(weights.shape) == (None, HEADS, 5, 5)
+    assert ops.shape(TransformerEncoderBlock(HEADS, 6)(SOURCE)) == SOURCE.shape
