@@ -75,8 +75,8 @@ class Request:
             raise ConfigError("prepare needs at least one --train.")
         if not self.config.shared_vocabulary:
             raise ConfigError(
-                "prepare makes one vocabulary of source and target; leave out shared_vocabulary, or "
-                "train on the files themselves. Received: shared_vocabulary=false"
+                "prepare makes one vocabulary of source and target; leave out shared_vocabulary, "
+                "or train on the files themselves. Received: shared_vocabulary=false"
             )
         if self.weights is None:
             return
