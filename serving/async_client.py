@@ -11,6 +11,7 @@ from typing import Protocol, TypeVar
 import aiohttp
 
 from ..zoo.explanation import Explanation
+from ..zoo.source_format import Source
 from . import questions
 from .client import DEFAULT_TIMEOUT, check_settings
 from .errors import ServingError
@@ -33,7 +34,7 @@ class AsyncTransport(Protocol):
     """Calls a signature with columns of texts and returns columns of values."""
 
     async def call(
-        self, signature: str, inputs: Mapping[str, list[str]], timeout: float
+        self, signature: str, inputs: Mapping[str, list], timeout: float
     ) -> dict[str, list]:
         """The outputs by name."""
 
@@ -57,7 +58,7 @@ class AsyncRestTransport:
         self._session: aiohttp.ClientSession | None = None
 
     async def call(
-        self, signature: str, inputs: Mapping[str, list[str]], timeout: float
+        self, signature: str, inputs: Mapping[str, list], timeout: float
     ) -> dict[str, list]:
         if self._session is None:  # here, because it belongs to the loop that is running
             connector = aiohttp.TCPConnector(limit=self._max_connections)
@@ -121,23 +122,23 @@ class AsyncClient:
         self._retry = retry or Retry()
         self._transport = _make_transport(url, Target(model, version, label))
 
-    async def predict(self, texts: Sequence[str]) -> list[Prediction]:
+    async def predict(self, texts: Sequence[Source]) -> list[Prediction]:
         """The best output for each text."""
         return await self._ask(questions.predict(texts))
 
-    async def translate(self, texts: Sequence[str]) -> list[Translation]:
+    async def translate(self, texts: Sequence[Source]) -> list[Translation]:
         """`predict` under the name of what a translator does."""
         return await self.predict(texts)
 
-    async def n_best(self, texts: Sequence[str]) -> list[list[Prediction]]:
+    async def n_best(self, texts: Sequence[Source]) -> list[list[Prediction]]:
         """The best outputs for each text, the best one first."""
         return await self._ask(questions.n_best(texts))
 
-    async def explain(self, texts: Sequence[str]) -> list[Explanation]:
+    async def explain(self, texts: Sequence[Source]) -> list[Explanation]:
         """The best output for each text with the attention paid to its subwords."""
         return await self._ask(questions.explain(texts))
 
-    async def score(self, texts: Sequence[str], targets: Sequence[str]) -> list[Score]:
+    async def score(self, texts: Sequence[Source], targets: Sequence[str]) -> list[Score]:
         """How likely the model finds each target given its text."""
         return await self._ask(questions.score(texts, targets))
 

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TypeVar
 
 from ..zoo.explanation import Explanation
+from ..zoo.source_format import Source
 from . import questions
 from .errors import ServingError
 from .questions import ClientError, Prediction, Question, Score, Translation
@@ -59,6 +60,10 @@ class Client:
     >>> client = Client("http://127.0.0.1:8501", model="rnn-bahdanau")
     >>> client.translate(["a house"])
     [Prediction(text='ein Haus', score=-0.31)]
+
+    A text is a string; for a model that takes other inputs, a mapping from their names:
+
+    >>> client.predict([{"context": "Anna is in the hall.", "question": "Where is Anna?"}])
     """
 
     def __init__(
@@ -79,23 +84,23 @@ class Client:
         self._retry = retry or Retry()
         self._transport = _make_transport(url, Target(model, version, label))
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+    def predict(self, texts: Sequence[Source]) -> list[Prediction]:
         """The best output for each text."""
         return self._ask(questions.predict(texts))
 
-    def translate(self, texts: Sequence[str]) -> list[Translation]:
+    def translate(self, texts: Sequence[Source]) -> list[Translation]:
         """`predict` under the name of what a translator does."""
         return self.predict(texts)
 
-    def n_best(self, texts: Sequence[str]) -> list[list[Prediction]]:
+    def n_best(self, texts: Sequence[Source]) -> list[list[Prediction]]:
         """The best outputs for each text, the best one first."""
         return self._ask(questions.n_best(texts))
 
-    def explain(self, texts: Sequence[str]) -> list[Explanation]:
+    def explain(self, texts: Sequence[Source]) -> list[Explanation]:
         """The best output for each text with the attention paid to its subwords."""
         return self._ask(questions.explain(texts))
 
-    def score(self, texts: Sequence[str], targets: Sequence[str]) -> list[Score]:
+    def score(self, texts: Sequence[Source], targets: Sequence[str]) -> list[Score]:
         """How likely the model finds each target given its text."""
         return self._ask(questions.score(texts, targets))
 

@@ -21,7 +21,7 @@ _MAX_REPLY = 2**31
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
 
-def make_request(target: Target, signature: str, inputs: Mapping[str, list[str]]) -> Any:
+def make_request(target: Target, signature: str, inputs: Mapping[str, list]) -> Any:
     """The request of a call, a `PredictRequest`."""
     request = protos.PredictRequest()
     request.model_spec.name = target.model
@@ -30,11 +30,18 @@ def make_request(target: Target, signature: str, inputs: Mapping[str, list[str]]
         request.model_spec.version.value = target.version
     elif target.label is not None:
         request.model_spec.version_label = target.label
-    for name, texts in inputs.items():
-        array = np.empty(len(texts), dtype=object)
-        array[:] = [text.encode("utf-8", "surrogateescape") for text in texts]
-        fill_tensor(request.inputs[name], array)
+    for name, column in inputs.items():
+        fill_tensor(request.inputs[name], _array(column))
     return request
+
+
+def _array(column: list) -> np.ndarray:
+    """Whole numbers as int32, texts as bytes."""
+    if column and isinstance(column[0], int):
+        return np.array(column, np.int32)
+    array = np.empty(len(column), dtype=object)
+    array[:] = [text.encode("utf-8", "surrogateescape") for text in column]
+    return array
 
 
 def read_response(response: Any) -> dict[str, list]:
@@ -78,9 +85,7 @@ class GrpcTransport:
         self._channel = grpc.insecure_channel(address.authority, options=CHANNEL_OPTIONS)
         self._predict = _predict_method(self._channel)
 
-    def call(
-        self, signature: str, inputs: Mapping[str, list[str]], timeout: float
-    ) -> dict[str, list]:
+    def call(self, signature: str, inputs: Mapping[str, list], timeout: float) -> dict[str, list]:
         request = make_request(self._target, signature, inputs)
         try:
             return read_response(self._predict(request, timeout=timeout))
@@ -106,7 +111,7 @@ class AsyncGrpcTransport:
         self._predict: Any = None
 
     async def call(
-        self, signature: str, inputs: Mapping[str, list[str]], timeout: float
+        self, signature: str, inputs: Mapping[str, list], timeout: float
     ) -> dict[str, list]:
         if self._channel is None:  # here, because it belongs to the loop that is running
             self._channel = grpc.aio.insecure_channel(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 
 from ..zoo.explanation import Explanation
+from ..zoo.source_format import Source
 from .errors import Code, ServingError
 
 Result = TypeVar("Result")
@@ -61,7 +62,7 @@ class Question(Generic[Result]):
 
     Attributes:
         signature: what is called.
-        inputs: columns of texts.
+        inputs: columns of texts or whole numbers.
         read: makes results of the columns sent and those that come back.
     """
 
@@ -92,27 +93,65 @@ class Question(Generic[Result]):
             ) from error
 
 
-def _columns(**inputs: Sequence[str]) -> Columns:
-    for name, texts in inputs.items():
-        if isinstance(texts, (str, bytes)):
+def _columns(texts: Sequence[Source]) -> Columns:
+    """A column for each input: that of a plain text is `text`, those of a mapping are its names.
+
+    What a source leaves out is empty, or 0 for a number.
+    """
+    _check_list("texts", texts)
+    rows = [_inputs(source) for source in texts]
+    names = list(dict.fromkeys(name for row in rows for name in row)) or ["text"]
+    columns: Columns = {}
+    for name in names:
+        values = [row[name] for row in rows if name in row]
+        kinds = {type(value) for value in values}
+        if kinds not in ({str}, {int}, set()):
             raise TypeError(
-                f"'{name}' is a list of texts, so that several can be sent at once; "
-                f"write [{texts!r}]"
+                f"'{name}' is a text or a whole number, the same in all sources. "
+                f"Received: {', '.join(sorted(kind.__name__ for kind in kinds))}"
             )
-    return {name: list(texts) for name, texts in inputs.items()}
+        missing: str | int = 0 if kinds == {int} else ""
+        columns[name] = [row.get(name, missing) for row in rows]
+    return columns
 
 
-def predict(texts: Sequence[str]) -> Question[Prediction]:
+def _inputs(source: Source) -> Mapping[str, str | int]:
+    if isinstance(source, str):
+        return {"text": source}
+    if isinstance(source, Mapping):
+        return source
+    raise TypeError(f"A source is a text or a mapping from names to texts. Received: {source!r}")
+
+
+def _check_list(name: str, texts: Any) -> None:
+    if isinstance(texts, (str, bytes, Mapping)):
+        raise TypeError(
+            f"'{name}' is a list of texts, so that several can be sent at once; write [{texts!r}]"
+        )
+
+
+def _only_texts(columns: Columns) -> Columns:
+    """The same columns, if all of them are texts."""
+    numbers = [name for name, column in columns.items() if column and isinstance(column[0], int)]
+    if numbers:
+        raise TypeError(f"'{numbers[0]}' can be asked for in `predict` alone; leave it out here.")
+    return columns
+
+
+def predict(texts: Sequence[Source]) -> Question[Prediction]:
     """Asks for the best output for each text."""
 
     def read(_: Columns, outputs: Columns) -> list[Prediction]:
         rows = zip(outputs["text"], outputs["score"], strict=True)
         return [Prediction(text, float(score)) for text, score in rows]
 
-    return Question("serving_default", _columns(text=texts), read)
+    columns = _columns(texts)
+    # What is no text is what a task can do without, which has a signature of its own.
+    wishes = [name for name, column in columns.items() if column and isinstance(column[0], int)]
+    return Question(f"with_{wishes[0]}" if wishes else "serving_default", columns, read)
 
 
-def n_best(texts: Sequence[str]) -> Question[list[Prediction]]:
+def n_best(texts: Sequence[Source]) -> Question[list[Prediction]]:
     """Asks for the best outputs for each text."""
 
     def read(_: Columns, outputs: Columns) -> list[list[Prediction]]:
@@ -125,35 +164,42 @@ def n_best(texts: Sequence[str]) -> Question[list[Prediction]]:
             for row in zip(outputs["text"], outputs["score"], strict=True)
         ]
 
-    return Question("n_best", _columns(text=texts), read)
+    return Question("n_best", _only_texts(_columns(texts)), read)
 
 
-def explain(texts: Sequence[str]) -> Question[Explanation]:
+def explain(texts: Sequence[Source]) -> Question[Explanation]:
     """Asks for the best output for each text and where the model looked."""
     names = ("text", "source_tokens", "target_tokens", "attention", "score")
 
     def read(inputs: Columns, outputs: Columns) -> list[Explanation]:
         shares = outputs.get("p_gen", [None] * len(outputs["text"]))
-        rows = zip(inputs["text"], *(outputs[name] for name in names), shares, strict=True)
+        sources = [_to_text(row) for row in zip(*inputs.values(), strict=True)]
+        rows = zip(sources, *(outputs[name] for name in names), shares, strict=True)
         return [_explanation(*row) for row in rows]
 
-    return Question("explain", _columns(text=texts), read)
+    return Question("explain", _only_texts(_columns(texts)), read)
 
 
-def score(texts: Sequence[str], targets: Sequence[str]) -> Question[Score]:
+def score(texts: Sequence[Source], targets: Sequence[str]) -> Question[Score]:
     """Asks how likely each target is."""
-    columns = _columns(text=texts, target=targets)
-    if len(columns["text"]) != len(columns["target"]):
+    _check_list("targets", targets)
+    if len(texts) != len(targets):
         raise ValueError(
-            "Every text needs its target. "
-            f"Received: {len(columns['text'])} texts and {len(columns['target'])} targets"
+            f"Every text needs its target. Received: {len(texts)} texts and {len(targets)} targets"
         )
 
     def read(_: Columns, outputs: Columns) -> list[Score]:
         rows = zip(outputs["score"], outputs["tokens"], strict=True)
         return [Score(float(value), int(tokens)) for value, tokens in rows]
 
-    return Question("score", columns, read)
+    return Question("score", {**_only_texts(_columns(texts)), "target": list(targets)}, read)
+
+
+def _to_text(values: Sequence[str]) -> str:
+    """The texts of a source as one, to be read by people."""
+    if len(values) == 1:
+        return values[0]
+    return " / ".join(" / ".join(value.split("\n")) for value in values if value)
 
 
 def _explanation(

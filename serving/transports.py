@@ -79,11 +79,9 @@ class Target:
 
 
 class Transport(Protocol):
-    """Calls a signature with columns of texts and returns columns of values."""
+    """Calls a signature with columns of texts or whole numbers; returns columns of values."""
 
-    def call(
-        self, signature: str, inputs: Mapping[str, list[str]], timeout: float
-    ) -> dict[str, list]:
+    def call(self, signature: str, inputs: Mapping[str, list], timeout: float) -> dict[str, list]:
         """The outputs by name.
 
         Raises:
@@ -94,7 +92,7 @@ class Transport(Protocol):
         """Closes the connection."""
 
 
-def request_body(signature: str, inputs: Mapping[str, list[str]]) -> bytes:
+def request_body(signature: str, inputs: Mapping[str, list]) -> bytes:
     """The JSON of a request by column."""
     document = {"signature_name": signature, "inputs": dict(inputs)}
     return json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogateescape")
@@ -152,9 +150,7 @@ class RestTransport:
         self._connections: list[http.client.HTTPConnection] = []
         self._lock = threading.Lock()
 
-    def call(
-        self, signature: str, inputs: Mapping[str, list[str]], timeout: float
-    ) -> dict[str, list]:
+    def call(self, signature: str, inputs: Mapping[str, list], timeout: float) -> dict[str, list]:
         body = request_body(signature, inputs)
         connection = self._connection()
         was_open = connection.sock is not None

@@ -103,6 +103,49 @@ def test_one_text_alone_is_refused(client):
         client.predict("the dog")
 
 
+def test_sources_of_several_inputs_are_columns_by_name():
+    sources = [{"text": "Hi", "history": "a\nb"}, {"text": "Yo"}, "Oh"]
+    question = questions.predict(sources)
+    assert question.signature == "serving_default"
+    assert question.inputs == {"text": ["Hi", "Yo", "Oh"], "history": ["a\nb", "", ""]}
+    outputs = {
+        "text": ["x"],
+        "source_tokens": [["a"]],
+        "target_tokens": [["x"]],
+        "attention": [[[1.0]]],
+        "score": [-1.0],
+    }
+    asked = {"history": "a\nb", "text": "Hi"}
+    assert questions.explain([asked]).answer(outputs)[0].text == "a / b / Hi"
+    assert questions.explain(["a\nb"]).answer(outputs)[0].text == "a\nb"
+    question = questions.score([asked], ["x"])
+    assert question.inputs == {"history": ["a\nb"], "text": ["Hi"], "target": ["x"]}
+
+
+def test_a_wish_is_a_number_and_has_a_signature_of_its_own():
+    question = questions.predict(["a", {"text": "b", "length": 3}])
+    assert question.signature == "with_length"
+    assert question.inputs == {"text": ["a", "b"], "length": [0, 3]}
+    for ask in (questions.n_best, questions.explain, lambda rows: questions.score(rows, ["c"])):
+        with pytest.raises(TypeError, match="'length' can be asked for in `predict` alone"):
+            ask([{"text": "b", "length": 3}])
+
+
+@pytest.mark.parametrize(
+    ("sources", "words"),
+    [
+        ({"text": "a"}, "is a list of texts"),
+        ([{"text": ["a"]}], "Received: list"),
+        ([{"text": "a"}, {"text": 3}], "Received: int, str"),
+        ([{"text": True}], "Received: bool"),
+        ([3], "a text or a mapping"),
+    ],
+)
+def test_sources_that_are_none(sources, words):
+    with pytest.raises(TypeError, match=words):
+        questions.predict(sources)
+
+
 @pytest.mark.parametrize(
     ("settings", "code", "message"),
     [
