@@ -42,9 +42,12 @@ def list_models() -> None:
     console.print()
     console.print(recipes)
     console.print(
-        "\nA recipe runs on its default as it is, and on your own text with --train and --valid: "
-        "source TAB target, JSON lines, or two parallel files."
+        "\nA recipe runs on its default as it is, and on your own text with --train and --valid:"
     )
+    forms = Table("recipe", "a corpus", box=None, show_header=False)
+    for name in TASKS:
+        forms.add_row(name, task(name).corpora)
+    console.print(forms)
 
 
 @app.command(rich_help_panel="Train")
@@ -54,7 +57,7 @@ def train(
         "rnn-bahdanau"
     ),
     train: Annotated[
-        str | None, typer.Option(help="Pair file, or two parallel files `a.en,a.de`.")
+        str | None, typer.Option(help="Pair file or another corpus of the recipe, see `list`.")
     ] = None,
     valid: Annotated[str | None, typer.Option(help="The same, to validate with.")] = None,
     output: Annotated[

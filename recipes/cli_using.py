@@ -60,7 +60,7 @@ def evaluate(
     load_tensorflow()
     from dataclasses import replace
 
-    from .evaluation import Evaluator
+    from .evaluation import Evaluator, cut_line
     from .run import Run
     from .tasks import read_corpora, task
 
@@ -89,10 +89,7 @@ def evaluate(
         return
     print(f"{scores}\nrows: {len(corpus):,}")
     if num_cut:
-        kept = model.source_format.keep
-        print(
-            f"{num_cut:,} sources longer than {model.max_source_length} subwords: the {kept} read"
-        )
+        print(cut_line(model, num_cut))
     for name, found in baselines.items():
         print(f"baseline, {name}: {found.one_line()}")
 
@@ -138,10 +135,13 @@ def predict(
         )
     opened = Run(run)
     sources = _sources(opened.read_config(), lines, length)
+    if n_best and any(not isinstance(source, str) and source.get("length") for source in sources):
+        raise Refused("A length is a wish for one result; leave out --n-best.")
     model = opened.load()
     beams = beam_size or max(1 if sample else model.generation.beam_size, n_best or 1)
     drawn = sampling(temperature, top_k, top_p, seed) if sample else {}
     model = model.with_generation(beam_size=beams, **drawn)
+    _tell_what_is_cut(model, sources)
     results = _n_best_lines(model, sources, n_best) if n_best else _best_lines(model, sources)
     if output is None:
         for line in results:
@@ -186,6 +186,7 @@ def explain(
     opened = Run(run)
     (source,) = _sources(opened.read_config(), [text])
     model = opened.load()
+    _tell_what_is_cut(model, [source])
     number = int(head) if head is not None and head.isdecimal() else head
     chosen = _given(kind=kind, layer=layer, head=number)
     several = hasattr(model.model, "attention_maps")
@@ -237,6 +238,15 @@ def _sources(config: RunConfig, lines: list[str], length: int | None = None) -> 
         {**({inputs.main: source} if isinstance(source, str) else source), "length": length}
         for source in sources
     ]
+
+
+def _tell_what_is_cut(model: TextToText, sources: list[Source]) -> None:
+    """Says on stderr how many of the sources are longer than the model reads."""
+    from .evaluation import cut_line, num_cut
+
+    count = num_cut(model, sources)
+    if count:
+        print(cut_line(model, count), file=sys.stderr)
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,12 +84,7 @@ class Evaluator:
 
     def num_cut(self) -> int:
         """How many sources of the corpus are longer than the model reads."""
-        model = self.text_to_text
-        limit = model.max_source_length
-        _, lengths = encode_sources(
-            model.tokenizer, model.source_format, self.corpus.sources, limit
-        )
-        return int((lengths >= limit).sum())
+        return num_cut(self.text_to_text, self.corpus.sources)
 
     def _scores(
         self, sources: list[Source], references: list[tuple[str, ...]], outputs: list[str]
@@ -103,6 +99,22 @@ class Evaluator:
         if "word_perplexity" in chosen.metrics:
             values["word_perplexity"] = word_perplexity(float(log_p.sum()), targets)
         return Scores(values, scores.signatures)
+
+
+def num_cut(model: TextToText, sources: Sequence[Source]) -> int:
+    """How many sources are longer than the model reads."""
+    limit = model.max_source_length
+    _, lengths = encode_sources(model.tokenizer, model.source_format, sources, limit)
+    return int((lengths >= limit).sum())
+
+
+def cut_line(model: TextToText, count: int) -> str:
+    """What to say of so many sources that are longer than the model reads."""
+    kept = model.source_format.keep
+    return (
+        f"{count:,} {'source' if count == 1 else 'sources'} longer than "
+        f"{model.max_source_length} subwords: the {kept} read"
+    )
 
 
 def scores_by_length(text_to_text: TextToText, corpus: PairCorpus) -> tuple[float, float, float]:
