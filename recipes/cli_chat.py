@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,7 +44,12 @@ def chat(
     options = {} if best else {"beam_size": 1, **sampling(temperature, top_k, top_p, seed)}
     model = Run(run).load(**options)
     if sys.stdin.isatty():
-        print(f"{config.model}, reads {config.history_turns} turns before; {FORGET}, {QUIT}")
+        with contextlib.suppress(ImportError):
+            importlib.import_module("readline")  # then arrow keys edit the line
+        print(
+            f"{config.model}, reads {config.history_turns} turns before.\n"
+            f"{FORGET} begins another conversation, {QUIT} stops."
+        )
     talk(model)
 
 
@@ -52,8 +59,13 @@ def talk(model: TextToText) -> None:
     while True:
         try:
             text = " ".join(input("> " if sys.stdin.isatty() else "").split())
+            text.encode()
         except EOFError:
+            if sys.stdin.isatty():
+                print()  # what the shell says next begins a line
             return
+        except UnicodeError:
+            raise Refused("What was said is not UTF-8; set the terminal to it.") from None
         if text == QUIT:
             return
         if text == FORGET:

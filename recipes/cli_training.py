@@ -42,9 +42,12 @@ def list_models() -> None:
     console.print()
     console.print(recipes)
     console.print(
-        "\nA recipe runs on its default as it is, and on your own text with --train and --valid: "
-        "source TAB target, JSON lines, or two parallel files."
+        "\nA recipe runs on its default as it is, and on your own text with --train and --valid:"
     )
+    forms = Table("recipe", "a corpus", box=None, show_header=False)
+    for name in TASKS:
+        forms.add_row(name, task(name).corpora)
+    console.print(forms)
 
 
 @app.command(rich_help_panel="Train")
@@ -55,7 +58,7 @@ def train(
     ),
     train: Annotated[
         str | None,
-        typer.Option(help="Pair file, two parallel files `a.en,a.de`, or a folder of `prepare`."),
+        typer.Option(help="Pair file, another corpus (see `list`), or a folder of `prepare`."),
     ] = None,
     valid: Annotated[str | None, typer.Option(help="The same, to validate with.")] = None,
     output: Annotated[

@@ -140,6 +140,8 @@ def predict(
         )
     opened = Run(run)
     sources = _sources(opened.read_config(), lines, length)
+    if n_best and any(not isinstance(source, str) and source.get("length") for source in sources):
+        raise Refused("A length is a wish for one result; leave out --n-best.")
     model = opened.load(truncate=True)
     _say_cut(model, sources, truncate)
     beams = beam_size or max(1 if sample else model.generation.beam_size, n_best or 1)
@@ -244,8 +246,8 @@ def _check_cut(model: TextToText, count: int, truncate: bool, which: str = "") -
 
 
 def _cut_line(model: TextToText, count: int) -> str:
-    kept = model.source_format.keep
-    return f"{count:,} sources longer than {model.max_source_length} subwords: the {kept} read"
+    kept, sources = model.source_format.keep, "source" if count == 1 else "sources"
+    return f"{count:,} {sources} longer than {model.max_source_length} subwords: the {kept} read"
 
 
 def _baselines(config: RunConfig, corpus: PairCorpus, model: TextToText) -> dict[str, Scores]:

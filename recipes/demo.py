@@ -45,7 +45,7 @@ def run_demo(output: Path, steps: int = STEPS) -> None:
     path = export(models["rnn-bahdanau"], output / "models", report=print)
     print(f"published {path}")
     _headline("Serve, and ask")
-    with _server(output / "models") as addresses:
+    with running_server(output / "models") as addresses:
         for url in addresses:
             with Client(url, model="rnn-bahdanau") as client:
                 answer = client.predict([QUESTION])[0]
@@ -73,7 +73,7 @@ def _headline(text: str) -> None:
 
 
 @contextmanager
-def _server(directory: Path) -> Iterator[list[str]]:
+def running_server(directory: Path) -> Iterator[list[str]]:
     """The addresses of a server in a process of its own, REST first; stopped at the end."""
     command = [sys.executable, "-m", "attention_zoo", "serve", str(directory)]
     log = directory.parent / "server.log"

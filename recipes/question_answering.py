@@ -28,6 +28,7 @@ TASK = Task(
     description="a context and a question about it to the answer",
     default_corpora=default_corpora,
     default_description="short made stories: who and what is where, how many, yes or no",
+    corpora="context TAB question TAB answer, JSON lines, or as SQuAD has it",
     source_format=SourceFormat((SourceInput("context"), SourceInput("question")), keep="end"),
     metrics=("exact_match", "f1", "perplexity"),
     scores="text_metrics:answer_scores",
@@ -40,6 +41,8 @@ TASK = Task(
         "max_target_length": 32,
         "max_length_ratio": 0.0,
         "label_smoothing": 0.0,
+        # What needs several facts is learnt all at once, long after what needs one.
+        "patience": 40,
     },
     default_settings={
         "vocab_size": 200,

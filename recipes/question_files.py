@@ -22,6 +22,8 @@ from ..zoo.source_format import Source
 from .pair_files import NOT_UTF8, DataError, PairCorpus, Rows, read_lines
 
 COLUMNS = ("context", "question", "answer")
+# What a context is called elsewhere; a file that has these would be learnt without its contexts.
+_OTHER_NAMES = ("story", "passage", "paragraph", "document", "article", "text")
 _LAST_SENTENCE = re.compile(r"(.*[.!?。！？])\s*([^.!?。！？]+[.!?。！？]*)", re.DOTALL)
 
 
@@ -138,6 +140,10 @@ def _read_jsonl(path: str, rows: Rows) -> None:
         if not isinstance(row, dict) or "question" not in row or "answer" not in row:
             found = ", ".join(map(str, row)) if isinstance(row, dict) else "no object"
             rows.skip(path, number, f'expected "question" and "answer", found {found}')
+            continue
+        other = [name for name in _OTHER_NAMES if name in row]
+        if "context" not in row and other:
+            rows.skip(path, number, f'unknown column {other[0]}; a context is under "context"')
             continue
         answer = row["answer"]
         answers = answer if isinstance(answer, list) else [answer]

@@ -45,6 +45,7 @@ class Task:
         default_settings: settings of `RunConfig` that belong to the embedded default.
         default_model_options: options of a model that belong to the embedded default, by family.
         settings: settings of `RunConfig` that belong to the task on any data.
+        corpora: the forms of a corpus that a user may name.
         source_format: the inputs, and how they become the one source.
         read_rows: reads a corpus that a user names, row by row.
         parse: makes a source of a line that is not JSON.
@@ -62,6 +63,7 @@ class Task:
     default_settings: dict[str, Any] = field(default_factory=dict)
     default_model_options: dict[str, dict[str, Any]] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    corpora: str = "source TAB target, JSON lines, or two parallel files"
     source_format: SourceFormat = PLAIN
     read_rows: Callable[[str, Rows], None] = read_rows
     parse: Callable[[str], Source] = str
@@ -100,8 +102,10 @@ class Task:
         """The source in a line: a JSON object with the inputs by name, or a text.
 
         Raises:
-            DataError: the object has other inputs than the task.
+            DataError: the object has other inputs than the task, or not the one that it must have;
+                or the line is not UTF-8.
         """
+        _check_text(line)
         if not line.startswith("{") or len(self.source_format.inputs) < 2:
             return self.parse(line)
         try:
@@ -111,12 +115,25 @@ class Task:
         turns = {item.name for item in self.source_format.inputs if item.kind == "turns"}
         for name in turns & set(values):
             if isinstance(values[name], list):
-                values[name] = "\n".join(map(str, values[name]))
+                values[name] = "\n".join(" ".join(str(turn).split()) for turn in values[name])
+        main = self.source_format.main
+        if main not in values:
+            raise DataError(f'A source needs "{main}". Received: {", ".join(values) or "nothing"}')
+        _check_text(*(value for value in values.values() if isinstance(value, str)))
         try:
             self.source_format.columns([values])
         except ValueError as error:
             raise DataError(str(error)) from error
         return values
+
+
+def _check_text(*texts: str) -> None:
+    """Refuses halves of surrogate pairs: JSON can say them, and bytes of a terminal become them."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise DataError(f"A text is not UTF-8. Received: {text[:60]!a}") from None
 
 
 def _function(name: str) -> Callable[..., Any]:

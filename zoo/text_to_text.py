@@ -128,6 +128,14 @@ class TextToText:
     def _optional(self) -> list[SourceInput]:
         return [item for item in self.source_format.inputs if item.optional]
 
+    def _required_columns(self, texts: Sequence[Source]) -> dict[str, list]:
+        """The columns of sources for a signature that takes no optional input."""
+        columns = self._columns(texts)
+        for item in self._optional():
+            if any(columns.pop(item.name)):
+                raise ValueError(f"{item.name} can be asked for in `predict` alone; leave it out.")
+        return columns
+
     def trackables(self) -> list:
         """The resources that an export has to track beside the model's variables."""
         both = dict.fromkeys((self.tokenizer, self.tokenizer.source))
@@ -168,13 +176,13 @@ class TextToText:
                 for text, score in zip(row["text"], row["score"], strict=True)
                 if score > IMPOSSIBLE / 2
             ]
-            for row in self._rows("n_best", batch_size, self._columns(texts))
+            for row in self._rows("n_best", batch_size, self._required_columns(texts))
         ]
 
     def explain(self, texts: Sequence[Source], batch_size: int = 16) -> list[Explanation]:
         """The best target of each text with the attention that each of its subwords paid."""
         explanations = []
-        rows = self._rows("explain", batch_size, self._columns(texts))
+        rows = self._rows("explain", batch_size, self._required_columns(texts))
         for text, row in zip(texts, rows, strict=True):
             source = [piece.decode() for piece in row["source_tokens"] if piece]
             target = [piece.decode() for piece in row["target_tokens"] if piece]
@@ -200,7 +208,7 @@ class TextToText:
                 "Each text needs one target. "
                 f"Received: {len(texts)} texts and {len(targets)} targets"
             )
-        columns = {**self._columns(texts), "target": list(targets)}
+        columns = {**self._required_columns(texts), "target": list(targets)}
         rows = list(self._rows("score", batch_size, columns))
         return (
             np.array([row["score"] for row in rows], np.float32),

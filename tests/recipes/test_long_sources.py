@@ -8,7 +8,7 @@ import attention_zoo
 from attention_zoo.recipes.cli import app, run_command
 
 LONG = "abcd" * 60  # the run reads 128 subwords, of which each has a few letters
-SAID = "sources longer than 128 subwords: the start read"
+SAID = "source longer than 128 subwords: the start read"
 
 
 @pytest.fixture(scope="module")

@@ -85,6 +85,11 @@ def test_the_last_sentence_is_the_question():
         ("a.jsonl", '{"query": "q", "answer": "a"}\n', ["a.jsonl:1", "found query, answer"]),
         ("a.jsonl", '{"question": "q", "answer": ["a", 3]}\n', ["a.jsonl:1", "no text"]),
         ("a.jsonl", '{"question": "q", "answer": []}\n', ["the answer is empty"]),
+        (
+            "a.jsonl",
+            '{"passage": "c", "question": "q", "answer": "a"}\n',
+            ["a.jsonl:1", "unknown column passage", 'under "context"'],
+        ),
         ("a.jsonl", "[1]\n", ["a.jsonl:1", "no object"]),
         ("a.jsonl", "{\n", ["a.jsonl:1", "not JSON"]),
         ("a.json", '{"rows": []}', ["a.json is no SQuAD file", "'data'"]),

@@ -1,7 +1,8 @@
-"""Each task from its files to a model that is served: train, evaluate, predict, explain, export."""
+"""Each task from its files to a served model: train, evaluate, predict, explain, export, ask."""
 
 import io
 import json
+import re
 import sys
 
 import numpy as np
@@ -9,12 +10,17 @@ import pytest
 
 import attention_zoo
 from attention_zoo.recipes.cli import app, run_command
+from attention_zoo.recipes.cli_app import Refused
 from attention_zoo.recipes.cli_chat import talk
 from attention_zoo.recipes.config import Budget, ConfigError
+from attention_zoo.recipes.pair_files import DataError
 from attention_zoo.recipes.run import Run, source_format
 from attention_zoo.recipes.stories import story_pairs
 from attention_zoo.recipes.tasks import TASKS, make_config, read_corpora, run_task, task
+from attention_zoo.serving.client import Client
+from attention_zoo.serving.server import ServerOptions, ServerThread
 from attention_zoo.serving.session import SavedModelSession
+from attention_zoo.serving.sources import find_configs
 from attention_zoo.zoo.text_to_text import Prediction
 
 SMALL = [
@@ -62,7 +68,7 @@ WRITERS = {
 LINES = {
     "summarization": "two cats sat there and red dogs ran home",
     "question-answering": "Tom goes to the hall. Anna runs to the attic. Where is Tom?",
-    "dialogue": "red dogs ran\tyes\tno",
+    "dialogue": "red dogs ran home today\ttwo cats sat there\tno",
 }
 REQUESTS = {
     "summarization": {"text": "red dogs ran"},
@@ -118,25 +124,38 @@ def test_predict_and_explain_read_all_inputs(line, capsys):
     model = attention_zoo.load(run)
     source = task(name).parse_source(LINES[name])
     assert run_command(app, ["predict", str(run), LINES[name], json.dumps(REQUESTS[name])]) == 0
-    printed = capsys.readouterr().out.splitlines()
+    told = capsys.readouterr()
+    kept = "start" if name == "summarization" else "end"
+    assert re.search(rf"[12] sources? longer than \d+ subwords: the {kept} read\n", told.err)
+    printed = told.out.splitlines()
     assert printed == [p.text for p in model.predict([source, REQUESTS[name]])]
     explanation = model.explain([source])[0]
     assert ("<sep>" in explanation.source_tokens) == (name != "summarization")
     assert run_command(app, ["explain", str(run), LINES[name]]) == 0
-    assert capsys.readouterr().out.strip()
+    told = capsys.readouterr()
+    assert told.out.strip() and "1 source longer than" in told.err
+    assert run_command(app, ["predict", str(run), "red"]) == 0
+    assert not capsys.readouterr().err
     bad = json.dumps({"text": "a", "speaker": "b"})
     assert run_command(app, ["predict", str(run), bad]) == 2
     assert "speaker" in capsys.readouterr().err
 
 
-def test_the_export_takes_the_inputs_by_name(line, tmp_path, capsys):
+@pytest.fixture(scope="module")
+def models(line):
+    """A folder with the exported model of a task, named `run`."""
+    _, run, _ = line
+    folder = run.parent / "models"
+    assert run_command(app, ["export", str(run), str(folder)]) == 0
+    return folder
+
+
+def test_the_export_takes_the_inputs_by_name(line, models):
     name, run, _ = line
-    assert run_command(app, ["export", str(run), str(tmp_path / "models")]) == 0
-    assert "published" in capsys.readouterr().out
     request = REQUESTS[name]
     columns = {key: np.array([value.encode()], object) for key, value in request.items()}
     model = attention_zoo.load(run)
-    with SavedModelSession(tmp_path / "models" / "run" / "1") as session:
+    with SavedModelSession(models / "run" / "1") as session:
         served = session.run("serving_default", columns)
         assert served["text"][0].decode() == model.predict([request])[0].text
         if name == "summarization":
@@ -146,11 +165,43 @@ def test_the_export_takes_the_inputs_by_name(line, tmp_path, capsys):
             assert served["score"][0] == pytest.approx(expected.score, abs=1e-4)
 
 
+def test_the_server_is_asked_as_the_run_is(line, models):
+    name, run, _ = line
+    model = attention_zoo.load(run)
+    sources = [task(name).parse_source(LINES[name]), REQUESTS[name]]
+    (right,) = model.predict(sources[1:])
+    log_p, tokens = model.score(sources, ["yes", "no"])
+    options = ServerOptions(rest_port=0, grpc_port=0)
+    with ServerThread(configs=find_configs(models), options=options) as server:
+        for url in (server.address.rest_url, server.address.grpc_url):
+            with Client(url, model="run") as client:
+                assert client.predict(sources)[1].text == right.text
+                assert len(client.n_best(sources)[0]) == len(model.n_best(sources)[0])
+                found, expected = client.explain(sources)[1], model.explain(sources)[1]
+                assert (found.text, found.source_tokens) == (expected.text, expected.source_tokens)
+                np.testing.assert_allclose(found.attention, expected.attention, atol=1e-4)
+                scores = client.score(sources, ["yes", "no"])
+                assert [s.score for s in scores] == pytest.approx(log_p.tolist(), abs=1e-3)
+                assert [s.tokens for s in scores] == tokens.tolist()
+                if name == "summarization":
+                    wish = {"text": LINES[name], "length": 3}
+                    (expected_wish,) = model.predict([wish])
+                    found_wish, other = client.predict([wish, LINES[name]])
+                    assert found_wish.score == pytest.approx(expected_wish.score, abs=1e-4)
+                    assert other.text == client.predict([LINES[name]])[0].text
+
+
 def test_options_of_one_task_alone(line, capsys, monkeypatch):
     name, run, _ = line
     status = run_command(app, ["predict", str(run), LINES[name], "--length", "3"])
     assert status == (0 if name == "summarization" else 2)
     capsys.readouterr()
+    if name == "summarization":
+        wish = json.dumps({**REQUESTS[name], "length": 3})
+        assert run_command(app, ["explain", str(run), wish]) == 2
+        assert "length can be asked for in `predict` alone" in capsys.readouterr().err
+        assert run_command(app, ["predict", str(run), "a", "--length", "3", "--n-best", "2"]) == 2
+        assert "leave out --n-best" in capsys.readouterr().err
     chat = ["chat", str(run), "--seed", "1"]
     monkeypatch.setattr(sys, "stdin", io.StringIO("yes\n\n/new\nno\nred dogs\n/quit\nno\n"))
     if name != "dialogue":
@@ -185,6 +236,42 @@ def test_chat_reads_what_was_said_before(monkeypatch, capsys):
         "",
     ]
     assert capsys.readouterr().out.splitlines() == [f"reply {i}" for i in range(1, 5)]
+
+
+def test_chat_refuses_what_is_not_utf8(monkeypatch):
+    class Model:
+        source_format = task("dialogue").source_format
+
+        def predict(self, sources):
+            return [Prediction("yes", 0.0)]
+
+    for errors in ("strict", "surrogateescape"):
+        lines = io.TextIOWrapper(io.BytesIO(b"a\n\xff\n"), "utf-8", errors)
+        monkeypatch.setattr(sys, "stdin", lines)
+        with pytest.raises(Refused, match="not UTF-8"):
+            talk(Model())
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "words"),
+    [
+        ("question-answering", '{"context": "a"}', 'needs "question". Received: context'),
+        ("question-answering", "{}", 'needs "question". Received: nothing'),
+        ("dialogue", '{"history": ["a"]}', 'needs "text"'),
+        ("summarization", '{"length": 3}', 'needs "text"'),
+        ("summarization", '{"text": "a", "length": "3"}', "length is a number of words"),
+        ("dialogue", '{"history": ["\\ud800"], "text": "a"}', "not UTF-8"),
+        ("translation", "a \udcff", "not UTF-8"),
+    ],
+)
+def test_lines_that_are_no_sources(name, line, words):
+    with pytest.raises(DataError, match=re.escape(words)):
+        task(name).parse_source(line)
+
+
+def test_turns_of_an_object_are_a_line_each():
+    found = task("dialogue").parse_source('{"history": ["a\\nb", " c "], "text": "d"}')
+    assert found == {"history": "a b\nc", "text": "d"}
 
 
 @pytest.mark.parametrize("name", WRITERS)
