@@ -72,7 +72,7 @@ def test_maps_are_those_of_the_pass_that_gives_the_logits():
     model = tiny_model("transformer")
     _, encoder, _ = maps_of(model)
     block = model.encoder_blocks[0]
-    x = model._embed(tf.constant(SOURCE), tf.range(SOURCE.shape[1]), training=False)
+    x = model._embed(tf.constant(SOURCE), training=False)
     x = block.attention_norm(x).numpy()
     kernel, bias = (w.numpy() for w in block.self_attention.trainable_variables[:2])
     query, key, _ = np.split(x @ kernel + bias, 3, axis=-1)
