@@ -46,7 +46,9 @@ def decoder(model: Seq2SeqModel, beams: int, saved: bool) -> Callable:
         module.variables_kept = model.variables
         module.write = function
         tf.saved_model.save(module, folder)
-        return tf.saved_model.load(folder).write
+        loaded = tf.saved_model.load(folder)
+    # Of the loaded model, which has to stay for as long as it is used: it has the variables.
+    return lambda source: loaded.write(source)
 
 
 def measure(size: str, batches: list[int], beams: list[int], saved: bool, repeats: int) -> None:
