@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from .dropout import Dropout
 from .masks import (
     as_mask,
     causal_mask,
@@ -100,7 +101,7 @@ class Attention(keras.layers.Layer):
         self.seed = seed
         self._dropout_layer = None
         if dropout:
-            self._dropout_layer = keras.layers.Dropout(dropout, seed=seed, dtype=self.dtype_policy)
+            self._dropout_layer = Dropout(dropout, seed=seed, dtype=self.dtype_policy)
 
     def build(self, query_shape, value_shape, key_shape=None):
         check_shapes(self.name, query_shape, value_shape, key_shape)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 
 from .attention import Memory, positive_int
+from .dropout import Dropout
 from .positions import Positions, check_positions
 from .qkv import QKVAttention
 from .self_attention import SelfAttention
@@ -62,8 +63,8 @@ class _Block(keras.layers.Layer):
         self.activation = activation
         check_positions(positions)
         self.positions = positions
-        self._residual_dropout = keras.layers.Dropout(dropout)
-        self._activation_dropout = keras.layers.Dropout(activation_dropout)
+        self._residual_dropout = Dropout(dropout)
+        self._activation_dropout = Dropout(activation_dropout)
 
     def _key_dim(self, width: int) -> int:
         if width % self.num_heads:

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from ..layers import BahdanauAttention, CoverageAttention, LuongAttention, QKVAttention
+from ..layers.dropout import Dropout
 from ..layers.masks import softmax_dtype
 from ..layers.product import Product
 from ..layers.recurrent import AttentionGRUCell, StepWeights
@@ -177,7 +178,7 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
             if attention == "luong"
             else keras.layers.Dense(readout_units, "tanh", name="readout")
         )
-        self.dropout = keras.layers.Dropout(dropout, name="dropout")
+        self.dropout = Dropout(dropout, name="dropout")
 
     def _attention_layer(self, attention: str, units: int, source_dim: int):
         if attention == "bahdanau":

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from ..layers.attention import Memory
+from ..layers.dropout import Dropout
 from ..layers.positions import RotaryPositions
 from ..layers.product import Product
 from ..layers.transformer import TransformerDecoderBlock, TransformerEncoderBlock
@@ -197,7 +198,7 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
             keras.layers.LayerNormalization(epsilon=1e-6, name=f"{side}_norm")
             for side in (("encoder", "decoder") if norm_first else ())
         ]
-        self.dropout = keras.layers.Dropout(dropout, name="dropout")
+        self.dropout = Dropout(dropout, name="dropout")
 
     def build(self, input_shape=None):
         config = self.config
