@@ -101,7 +101,8 @@ def train(
     """
     from .config import Budget, parse_profile
     from .strategies import StrategyOptions
-    from .tasks import make_config, run_task
+    from .task_runs import run_task
+    from .tasks import make_config
 
     chosen = [f"precision={precision}"] if precision else []
     chosen += ["jit=true"] if jit else []

@@ -16,7 +16,8 @@ from ..zoo.text_to_text import TextToText
 from .config import Budget
 from .evaluation import scores_by_length
 from .pair_files import PairCorpus
-from .tasks import make_config, read_validation, run_task
+from .task_runs import run_task
+from .tasks import make_config, read_validation
 
 MODELS = {"rnn": "one fixed context", "rnn-bahdanau": "attention"}
 STEPS = 1500

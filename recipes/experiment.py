@@ -16,7 +16,8 @@ from .joining import join_pairs, write_joined
 from .run import Run
 from .source_lengths import length_sides, sort_by_length, source_lengths
 from .sweep import forget, is_done
-from .tasks import check_model_options, make_config, read_corpora, run_task, task
+from .task_runs import run_task
+from .tasks import check_model_options, make_config, read_corpora, task
 
 TASK = "translation"
 

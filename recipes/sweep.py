@@ -11,7 +11,8 @@ from pathlib import Path
 
 from .config import LOWER_IS_BETTER, Budget, ConfigError, RunConfig
 from .nonfinite import TrainingError
-from .tasks import check_model_options, run_task
+from .task_runs import run_task
+from .tasks import check_model_options
 
 Grid = dict[str, list[str]]
 
@@ -94,13 +95,17 @@ def run_sweep(
         The rows, the best first.
 
     Raises:
-        ConfigError: a combination is impossible; nothing was trained.
+        ConfigError: a combination is impossible, or its folder holds a run with other settings;
+            nothing was trained.
         Interrupted: SIGINT or SIGTERM came.
     """
+    from .run import Run
+
     chosen = combinations(grid)
     configs = [make(settings) for settings in chosen]
-    for config in configs:
+    for settings, config in zip(chosen, configs, strict=True):
         check_model_options(config)
+        Run(output / folder_name(settings)).check(config)
     rows = []
     for number, (settings, config) in enumerate(zip(chosen, configs, strict=True), start=1):
         folder = output / folder_name(settings)

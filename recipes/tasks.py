@@ -1,4 +1,4 @@
-"""The tasks by name, and the way from a command to a trained run that they share."""
+"""The tasks by name, and what they share: settings, corpora, scores."""
 
 from __future__ import annotations
 
@@ -6,19 +6,13 @@ import importlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..zoo.catalog import MODELS, entry
 from ..zoo.source_format import PLAIN, Source, SourceFormat
-from .config import Budget, ConfigError, RunConfig, check_budget
-from .meeting import meet
+from .config import ConfigError, RunConfig
 from .pair_files import DataError, PairCorpus, Rows, read_rows
 from .prepared import BAKED, PreparedCorpus, is_prepared
-from .runtime import load_tensorflow
-from .strategies import StrategyOptions, place
-from .workers import Workers
 
 if TYPE_CHECKING:
     from ..zoo.text_to_text import TextToText
@@ -251,75 +245,6 @@ def read_training_texts(config: RunConfig) -> PairCorpus:
 def texts(corpus: PairCorpus | PreparedCorpus) -> PairCorpus:
     """A corpus as texts; of a prepared one, a sample."""
     return corpus.sample() if isinstance(corpus, PreparedCorpus) else corpus
-
-
-def run_task(
-    config: RunConfig,
-    output: str | Path,
-    budget: Budget,
-    report: Callable[[str], None] = print,
-    strategy: StrategyOptions | None = None,
-    profile: tuple[int, int] | None = None,
-) -> TextToText:
-    """Trains a config into a run folder, or goes on with it.
-
-    All that can be wrong with the settings and the data is found before the folder is touched.
-
-    Args:
-        config: what is learnt.
-        output: the folder.
-        budget: how long to train.
-        report: takes each line of progress; at a worker that is not the chief, only where it runs.
-        strategy: where to train; all that is in this machine if left out.
-        profile: first and last step of this start that are profiled; none if left out.
-    """
-    strategy = strategy or StrategyOptions()
-    cluster = strategy.cluster()
-    if cluster is None:
-        return _run_here(config, output, budget, report, strategy, None, profile)
-    settings = {**config.to_dict(), "--max-steps": budget.max_steps} | {
-        "--max-minutes": budget.max_minutes,
-        **{f"version of {name}": version(name) for name in ("attention-zoo", "tensorflow")},
-    }
-    report(f"worker {cluster.index} of {len(cluster)} waits for the others")
-    with meet(cluster, settings) as workers:
-        try:
-            return _run_here(config, output, budget, report, strategy, workers, profile)
-        except Exception as error:
-            if type(error).__module__.startswith("tensorflow"):
-                workers.explain(error)
-            raise
-
-
-def _run_here(
-    config: RunConfig,
-    output: str | Path,
-    budget: Budget,
-    report: Callable[[str], None],
-    strategy: StrategyOptions,
-    workers: Workers | None,
-    profile: tuple[int, int] | None,
-) -> TextToText:
-    check_budget(config, budget)
-    told, report = report, report if workers is None or workers.is_chief else _say_nothing
-    corpora = read_corpora(config)
-    for corpus in corpora:
-        report(corpus.report())
-    load_tensorflow()
-    from .run import Run
-    from .training import train
-
-    placement = place(strategy, workers)
-    told(str(placement))
-    run = Run(output)
-    if placement.is_chief:
-        run.check(config)
-    check_model_options(config)
-    return train(config, run, *corpora, budget, report, placement, profile)
-
-
-def _say_nothing(line: str) -> None:
-    """Takes what only the chief reports."""
 
 
 def check_model_options(config: RunConfig) -> None:

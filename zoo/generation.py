@@ -27,7 +27,8 @@ class GenerationOptions:
         length_penalty: exponent alpha of Wu et al. 2016: a hypothesis of n subwords (its end
             included) is ranked by log p / ((5 + n) / 6) ** alpha. 0 ranks by log p.
         coverage_penalty: factor beta of Wu et al. 2016: added to the rank is beta times the sum,
-            over the source, of log min(1, all attention paid to the subword). 0 for none.
+            over the source, of log min(1, all attention paid to the subword). 0 for none. It
+            ranks hypotheses of a beam search; greedy search and draws take no notice of it.
         max_length: most subwords of a target, end included.
         max_length_ratio: a target has at most this many subwords for one of the source, plus ten;
             `None` leaves `max_length` alone.

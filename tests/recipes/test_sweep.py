@@ -8,6 +8,7 @@ from reverse_task import SETTINGS
 from attention_zoo.recipes import sweep
 from attention_zoo.recipes.cli import app, run_command
 from attention_zoo.recipes.config import Budget, ConfigError, RunConfig
+from attention_zoo.recipes.run import Run
 from attention_zoo.recipes.sweep import (
     SweepRow,
     combinations,
@@ -102,6 +103,19 @@ def test_nothing_is_trained_if_one_combination_is_impossible(reverse_files, tmp_
         assert run_command(app, command(reverse_files, tmp_path / "x", "--grid", grid)) == 2
         assert capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "x").exists()
+
+
+def test_a_finished_run_with_other_settings_is_not_taken_for_this_one(tmp_path, monkeypatch):
+    folder = tmp_path / "seed=3"
+    Run(folder).open(RunConfig(patience=7))
+    (folder / "metrics.json").write_text("{}")
+    monkeypatch.setattr(sweep, "run_task", lambda *_: pytest.fail("trained"))
+
+    def make(settings):
+        return RunConfig(seed=int(settings["seed"]))
+
+    with pytest.raises(ConfigError, match="patience is 7 there"):
+        run_sweep(make, {"seed": ["2", "3"]}, tmp_path, Budget(), lambda line: None)
 
 
 def test_the_best_is_first_of_equals_the_less_perplexed_and_failures_are_last():

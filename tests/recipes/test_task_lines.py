@@ -16,7 +16,8 @@ from attention_zoo.recipes.config import Budget, ConfigError
 from attention_zoo.recipes.pair_files import DataError
 from attention_zoo.recipes.run import Run, source_format
 from attention_zoo.recipes.stories import story_pairs
-from attention_zoo.recipes.tasks import TASKS, make_config, read_corpora, run_task, task
+from attention_zoo.recipes.task_runs import run_task
+from attention_zoo.recipes.tasks import TASKS, make_config, read_corpora, task
 from attention_zoo.serving.client import Client
 from attention_zoo.serving.server import ServerOptions, ServerThread
 from attention_zoo.serving.session import SavedModelSession
