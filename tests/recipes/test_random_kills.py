@@ -1,0 +1,81 @@
+"""A run that is killed at twenty random moments ends like one that was left in peace."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from reverse_task import arguments, final_state, train
+
+import attention_zoo
+
+KILLS = 20
+STEPS = 6000
+SETTINGS = ("evaluate_every=500", "checkpoint_minutes=0.01", "batch_tokens=400")
+SECONDS = 300.0  # most that a start may take, on a machine that does much else
+
+pytestmark = pytest.mark.slow
+
+
+def start(data, output):
+    return subprocess.Popen(
+        [sys.executable, "-m", "attention_zoo"]
+        + arguments(data, output, steps=STEPS, settings=SETTINGS),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def newest(output):
+    """The step of the newest checkpoint, whole or not; 0 without one."""
+    return max((int(path.stem[5:]) for path in output.glob("checkpoints/step-*.npz")), default=0)
+
+
+def kill_at_random(process, output, chance, sent):
+    """Kills while the program starts, while it makes its first steps or in the steps after those.
+
+    Returns:
+        The exit status and what was printed.
+    """
+    if chance.random() < 0.25:
+        time.sleep(chance.uniform(0, 8))
+    else:
+        before, until = newest(output), time.monotonic() + SECONDS
+        while newest(output) <= before and process.poll() is None:
+            assert time.monotonic() < until
+            time.sleep(0.002)
+        time.sleep(chance.uniform(0, 2.5))
+    process.send_signal(sent)
+    printed, _ = process.communicate(timeout=SECONDS)
+    return process.returncode, printed
+
+
+def test_killed_at_random_it_ends_as_if_never(reverse_files, tmp_path, capsys):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    assert train(reverse_files, whole, steps=STEPS, settings=SETTINGS) == 0
+    chance = random.Random(time.time_ns())
+    reached = []
+    for number in range(KILLS):
+        sent = (signal.SIGKILL, signal.SIGTERM)[number % 2]
+        status, printed = kill_at_random(start(reverse_files, parts), parts, chance, sent)
+        # SIGTERM ends the program at once while it still starts, and well once it trains.
+        assert status in ({-sent} if sent == signal.SIGKILL else {-sent, 0}), printed
+        assert "best at step" not in printed, f"It was at its end after {number} kills: {printed}"
+        reached.append(newest(parts))
+        with capsys.disabled():
+            print(f"{sent.name} {number + 1}: status {status}, newest checkpoint {reached[-1]}")
+    assert sorted(reached) == reached and reached[-1] > 0
+    last = start(reverse_files, parts)
+    printed, _ = last.communicate(timeout=600)
+    assert last.returncode == 0, printed
+    one, expected = final_state(parts, STEPS), final_state(whole, STEPS)
+    assert one.keys() == expected.keys()
+    for name in expected:
+        np.testing.assert_array_equal(one[name], expected[name], err_msg=name)
+    models = [attention_zoo.load(folder).model.get_weights() for folder in (parts, whole)]
+    for first, second in zip(*models, strict=True):
+        np.testing.assert_array_equal(first, second)
