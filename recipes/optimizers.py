@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import keras
 import tensorflow as tf
+
+
+class _Rates(NamedTuple):
+    """What the updates of all variables of a type share, by the names of the fused operation."""
+
+    beta1_power: tf.Tensor
+    beta2_power: tf.Tensor
+    lr: tf.Tensor
+    beta1: tf.Tensor
+    beta2: tf.Tensor
+    epsilon: tf.Tensor
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -31,6 +44,7 @@ class FusedAdam(keras.optimizers.Adam):
             )
         self.skip_nonfinite = skip_nonfinite
         self._is_finite: tf.Tensor | None = None
+        self._rates: dict[str, _Rates] = {}
 
     def build(self, variables):
         super().build(variables)
@@ -54,7 +68,9 @@ class FusedAdam(keras.optimizers.Adam):
             )
             self.skipped.assign_add(tf.cast(tf.logical_not(finite), "int32"))
             self._is_finite = finite
+        self._rates = {}  # of the graph in which the step is traced now
         super()._backend_apply_gradients(grads, trainable_variables)
+        self._rates = {}
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
         return list(grads_and_vars)  # they are summed already
@@ -62,6 +78,17 @@ class FusedAdam(keras.optimizers.Adam):
     def update_step(self, gradient, variable, learning_rate):
         index = self._get_variable_index(variable)
         dtype = variable.dtype
+        if dtype.name not in self._rates:
+            self._rates[dtype.name] = self._make_rates(learning_rate, dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            grad=tf.cast(tf.convert_to_tensor(gradient), dtype),
+            **self._rates[dtype.name]._asdict(),
+        )
+
+    def _make_rates(self, learning_rate, dtype) -> _Rates:
         beta_1, beta_2 = (tf.cast(beta, dtype) for beta in (self.beta_1, self.beta_2))
         decay_1, decay_2 = beta_1, beta_2
         if self._is_finite is not None:
@@ -69,17 +96,13 @@ class FusedAdam(keras.optimizers.Adam):
             learning_rate = tf.where(self._is_finite, learning_rate, 0.0)
             decay_1, decay_2 = (tf.where(self._is_finite, beta, 1.0) for beta in (beta_1, beta_2))
         step = tf.cast(self.iterations + 1, dtype)
-        tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=self._momentums[index].value.handle,
-            v=self._velocities[index].value.handle,
+        return _Rates(
             beta1_power=tf.pow(beta_1, step),
             beta2_power=tf.pow(beta_2, step),
             lr=tf.cast(learning_rate, dtype),
             beta1=decay_1,
             beta2=decay_2,
             epsilon=tf.cast(self.epsilon, dtype),
-            grad=tf.cast(tf.convert_to_tensor(gradient), dtype),
         )
 
     def get_config(self):

@@ -179,6 +179,13 @@ class Seq2SeqModel(keras.Model):
             smoothed, plain = smoothed * weights, plain * weights
         return smoothed, plain
 
+    def make_train_function(self, force=False):
+        # Inside of the compiled step, Keras would make the optimizer's variables, each with a
+        # branch for its first value, and trace the step a second time.
+        if self.built and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        return super().make_train_function(force)
+
     def train_step(self, data):
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if not isinstance(self.loss, SmoothedCrossEntropy) or sample_weight is not None:

@@ -13,8 +13,8 @@ from reverse_task import arguments, final_state, train
 import attention_zoo
 
 KILLS = 20
-STEPS = 6000
-SETTINGS = ("evaluate_every=500", "checkpoint_minutes=0.01", "batch_tokens=400")
+STEPS = 3000
+SETTINGS = ("evaluate_every=500", "patience=100", "checkpoint_minutes=0.01", "batch_tokens=400")
 SECONDS = 300.0  # most that a start may take, on a machine that does much else
 
 pytestmark = pytest.mark.slow

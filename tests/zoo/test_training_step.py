@@ -55,3 +55,17 @@ def test_accumulated_batches_are_one_large_batch(kind, run_eagerly):
     assert logs["tokens"] == expected_logs["tokens"] == 2 + (7 + 3 + 6) + (4 + 3)
     for name in ("loss", "cross_entropy"):
         np.testing.assert_allclose(logs[name], expected_logs[name], rtol=1e-5)
+
+
+def test_fit_traces_a_step_once_with_the_optimizer_made_before(monkeypatch):
+    model = tiny_model("bahdanau", vocab_size=V, seed=4)
+    model.compile(FusedAdam(0.01), loss=SmoothedCrossEntropy(0.1), jit_compile=False)
+    step, built = type(model).train_step, []
+
+    def counted(self, data):
+        built.append(self.optimizer.built)
+        return step(self, data)
+
+    monkeypatch.setattr(type(model), "train_step", counted)
+    model.fit(tf.data.Dataset.from_tensors(batch(1, *LENGTHS[1])).repeat(3), verbose=0)
+    assert built == [True]
