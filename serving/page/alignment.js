@@ -29,11 +29,13 @@ export class Alignment {
    * @param {import("./words.js").Word[]} targets
    * @param {import("./words.js").Word[]} sources
    * @param {number[][]} weights by target and source word
+   * @param {?number[]} copied the share of each target word that was copied
    * @param {string} chosen what is pointed at
    */
-  show(targets, sources, weights, chosen) {
+  show(targets, sources, weights, copied, chosen) {
     this.words = { t: targets, s: sources };
     this.weights = weights;
+    this.copied = copied;
     this.buttons = { t: this.#drawWords("t"), s: this.#drawWords("s") };
     this.places.target.replaceChildren(...this.buttons.t);
     this.places.source.replaceChildren(...this.buttons.s);
@@ -127,7 +129,8 @@ export class Alignment {
       .map(({ share, other }) => `${isolated(others[other].text)} ${percent(share)}`);
     const arrow = side === "t" ? "\u2190" : "\u2192";
     const word = isolated(this.words[side][place].text);
-    return `${word} ${arrow} ${best.join(" \u00b7 ") || "\u2013"}`;
+    const share = side === "t" && this.copied ? `, copied ${percent(this.copied[place])}` : "";
+    return `${word} ${arrow} ${best.join(" \u00b7 ") || "\u2013"}${share}`;
   }
 
   /** Draws every weight as a number and a shade, once somebody wants to see them. */

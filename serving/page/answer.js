@@ -4,7 +4,7 @@ import { element } from "./elements.js";
 
 // Below this no hypothesis was found: a model with fewer of them than beams fills up the rest.
 const NO_HYPOTHESIS = -1e6;
-const OF_ATTENTION = new Set(["source_tokens", "target_tokens", "attention"]);
+const OF_ATTENTION = new Set(["source_tokens", "target_tokens", "attention", "p_gen"]);
 
 /**
  * The outputs of the one row that was sent, by name.

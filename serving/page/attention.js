@@ -6,6 +6,7 @@
  * @property {string[]} target tokens that were written
  * @property {?number[][]} own the model's alignment (T, S)
  * @property {?number[][][][]} heads that of each layer and head (L, H, T, S)
+ * @property {?number[]} copied the share of each target token that was copied, not written (T)
  */
 
 /** The sizes of a nest of lists, such as [2, 3] for two lists of three numbers. */
@@ -40,7 +41,14 @@ export function readAttention(outputs) {
     target: target.slice(0, rows),
     own: fits(own, 2) ? cut(own) : null,
     heads: heads ? heads.map((layer) => layer.map(cut)) : null,
+    copied: readCopied(outputs.get("p_gen"), target.length)?.slice(0, rows) ?? null,
   };
+}
+
+/** What is not written is copied; nothing of a model that cannot copy. */
+function readCopied(written, length) {
+  const known = Array.isArray(written) && written.length === length;
+  return known && written.every(Number.isFinite) ? written.map((share) => 1 - share) : null;
 }
 
 /**

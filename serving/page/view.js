@@ -4,7 +4,7 @@ import { Alignment } from "./alignment.js";
 import { drawAnswer } from "./answer.js";
 import { chooseWeights, readAttention } from "./attention.js";
 import { byId, element, fillSelect } from "./elements.js";
-import { joinTokens, joinWeights } from "./words.js";
+import { joinShares, joinTokens, joinWeights } from "./words.js";
 
 const numbered = (list) =>
   list.map((_, place) => ({ value: String(place + 1), text: String(place + 1) }));
@@ -51,7 +51,7 @@ export class View {
   }
 
   #drawAttention() {
-    const { heads, own, source, target } = this.attention;
+    const { heads, own, source, target, copied } = this.attention;
     const { layer, head, pieces, word } = this.state();
     for (const choice of document.querySelectorAll(".of-heads")) choice.hidden = !heads;
     const whole = { value: "", text: own ? "alignment" : "mean" };
@@ -62,7 +62,8 @@ export class View {
     const targets = joinTokens(target, !pieces);
     const sources = joinTokens(source, !pieces);
     const weights = chooseWeights(this.attention, chosenLayer, chosenHead);
-    this.alignment.show(targets, sources, joinWeights(weights, targets, sources), word);
+    const ofWords = joinWeights(weights, targets, sources);
+    this.alignment.show(targets, sources, ofWords, copied && joinShares(copied, targets), word);
   }
 
   /** Shows no answer, and says why. */

@@ -77,6 +77,11 @@ export function joinTokens(tokens, whole = true) {
   return words;
 }
 
+/** The mean of the numbers of each word's tokens. */
+export function joinShares(shares, words) {
+  return words.map(({ tokens }) => tokens.reduce((sum, t) => sum + shares[t], 0) / tokens.length);
+}
+
 /**
  * Weights between words: a target word pays the mean of what its tokens pay, and a source word gets
  * the sum of what its tokens get, so that what a word pays in all stays the same.

@@ -69,6 +69,15 @@ def explain(text):
     }
 
 
+def copying(text):
+    """With the share that was written: less of each piece than of the one before."""
+    outputs = explain(text)
+    del outputs["attention_heads"]
+    pieces = tf.shape(outputs["target_tokens"])
+    written = 1.0 / tf.range(1.0, tf.cast(pieces[1], tf.float32) + 1.0)
+    return {**outputs, "p_gen": tf.tile(written[None], [pieces[0], 1])}
+
+
 def answer(context, question):
     return {"text": tf.strings.join([question, context], separator=" / ")}
 
@@ -85,6 +94,7 @@ def signatures() -> dict[str, tf.types.experimental.GenericFunction]:
         serving_default: [text],
         n_best: [text],
         explain: [text],
+        copying: [text],
         answer: [
             tf.TensorSpec([None], tf.string, name="context"),
             tf.TensorSpec([None], tf.string, name="question"),

@@ -60,6 +60,18 @@ def test_pointing_at_a_word_shows_what_it_looked_at_and_who_looked_at_it(visit, 
     expect(page.locator("#said")).to_contain_text("Point at a word")
 
 
+def test_a_word_that_was_copied_says_so(visit, page_server):
+    page = visit(**{"in.text": TEXT, "signature": "copying"})
+    written = 1 / np.arange(1, 7)
+    for name, tokens in TARGET_WORDS.items():
+        word(page, "target", name).hover()
+        copied = round(100 * (1 - written[tokens].mean()))
+        expect(page.locator("#said")).to_have_text(re.compile(rf"%, copied {copied}%$"))
+    word(page, "source", "the").hover()
+    expect(page.locator("#said")).not_to_contain_text("copied")
+    expect(page.locator("#answer")).not_to_contain_text("p_gen")
+
+
 def test_layers_and_heads(visit, page_server):
     page = visit(**{"in.text": TEXT})
     outputs = outputs_for(page_server, text=TEXT)
