@@ -2,6 +2,7 @@
 
 import numpy as np
 
+import attention_zoo
 from attention_zoo.recipes.cli import app, run_command
 
 LETTERS = "abcd"
@@ -51,3 +52,14 @@ def final_state(output, step=STEPS):
     """All arrays of the checkpoint of a step: weights, optimizer, average, seeds."""
     with np.load(output / "checkpoints" / f"step-{step:09d}.npz") as file:
         return {name: file[name] for name in file.files if name != "progress.json"}
+
+
+def assert_same_run(output, expected, step=STEPS):
+    """Bit by bit: weights, optimizer, averages and the seeds of dropout; the best model too."""
+    one, other = final_state(output, step), final_state(expected, step)
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+    models = [attention_zoo.load(folder).model.get_weights() for folder in (output, expected)]
+    for first, second in zip(*models, strict=True):
+        np.testing.assert_array_equal(first, second)

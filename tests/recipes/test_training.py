@@ -10,24 +10,13 @@ import sys
 
 import numpy as np
 import pytest
-from reverse_task import STEPS, arguments, final_state, train
+from reverse_task import STEPS, arguments, assert_same_run, final_state, train
 
 import attention_zoo
 from attention_zoo.recipes import training_loop
 from attention_zoo.recipes.evaluation import Evaluation
 from attention_zoo.recipes.metrics import Scores
 from attention_zoo.zoo.tokenizer import SubwordTokenizer
-
-
-def assert_same_run(output, expected):
-    """Bit by bit: weights, optimizer, averages and the seeds of dropout; the best model too."""
-    one, other = final_state(output), final_state(expected)
-    assert one.keys() == other.keys()
-    for name in one:
-        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
-    models = [attention_zoo.load(folder).model.get_weights() for folder in (output, expected)]
-    for first, second in zip(*models, strict=True):
-        np.testing.assert_array_equal(first, second)
 
 
 def test_a_run_leaves_all_its_files(trained):
