@@ -188,7 +188,7 @@ def _aside(model_directory: Path) -> Iterator[Path]:
 
 def _write(text_to_text: TextToText, path: Path) -> dict[str, Any]:
     """Writes the SavedModel to `path` and returns its functions by signature."""
-    import keras  # here, because whoever only asks a server needs no Keras
+    import tensorflow as tf  # here, because whoever only asks a server needs no TensorFlow
 
     functions = dict(text_to_text.signatures())
     if MAIN_SIGNATURE not in functions:
@@ -196,20 +196,23 @@ def _write(text_to_text: TextToText, path: Path) -> dict[str, Any]:
             f"A pipeline needs a signature '{MAIN_SIGNATURE}', the one that is called when a "
             f"request names none. Received: {sorted(functions)}"
         )
-    # `track(model)` would write every weight twice: the functions bring the weights they use.
-    archive = keras.export.ExportArchive()
-    for resource in text_to_text.trackables():
-        archive.track(resource)
     for signature, function in functions.items():
         if getattr(function, "input_signature", None) is None:
             raise ExportError(
                 f"The signature '{signature}' must be a tf.function with an input_signature, so "
                 "that its number of rows is left open"
             )
-        function.get_concrete_function()
-        archive.add_endpoint(signature, function)
+    # As signatures alone: with Keras's ExportArchive they are attributes of what is saved as well,
+    # for which TensorFlow traces each of them again and writes it twice.
+    traced = {name: function.get_concrete_function() for name, function in functions.items()}
+    used = {id(v): v for function in traced.values() for v in function.graph.variables}
+    saved = tf.Module()
+    # TensorFlow's variables, not the model with Keras's: those are written as copies, and a server
+    # restores the copies alone.
+    saved.weights = list(used.values())
+    saved.resources = list(text_to_text.trackables())
     try:
-        archive.write_out(str(path), verbose=False)
+        tf.saved_model.save(saved, str(path), signatures=traced)
     except (AssertionError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ExportError(f"TensorFlow cannot write this pipeline: {reason[:400]}") from error
