@@ -132,6 +132,10 @@ def _finish(axes: Axes, theme: Theme, properties: FontProperties) -> None:
     axes.tick_params(colors=theme.ink, labelsize=8, length=0)
     for text in (axes.title, axes.xaxis.label, axes.yaxis.label):
         text.set(color=theme.ink, fontsize=9)
-    legend = axes.legend(frameon=False, prop=properties, labelcolor=theme.ink)
+    # Below the axes: within them it could lie on a line or an interval.
+    assert isinstance(axes.figure, Figure)
+    legend = axes.figure.legend(
+        loc="outside lower center", ncols=2, frameon=False, prop=properties, labelcolor=theme.ink
+    )
     for text in legend.get_texts():
         text.set_parse_math(False)  # a name is no formula, even with dollar signs

@@ -38,8 +38,10 @@ class RunLogger:
     """Writes what TensorBoard shows of one training run.
 
     Two runs appear in TensorBoard, `train` and `valid`, so that a measure of both, such as the
-    loss, is drawn into one chart. Values are written as event files directly, in a thread of their
-    own: nothing becomes part of a TensorFlow graph or waits for the disk.
+    loss, is drawn into one chart. A third, `final`, has the settings and the scores of the best
+    model, so that the HParams tab has columns for these alone. Values are written as event files
+    directly, in a thread of their own: nothing becomes part of a TensorFlow graph or waits for the
+    disk.
 
     A run that was stopped goes on in the same folder: with `purge_step`, TensorBoard forgets what
     the stopped process logged from that step on, and shows one line without a fold in it.
@@ -69,6 +71,7 @@ class RunLogger:
             )
         self._train = self._open(Path(log_dir) / "train", purge_step)
         self._valid = self._open(Path(log_dir) / "valid", purge_step)
+        self._final = self._open(Path(log_dir) / "final", purge_step)
         self._has_hyperparameters = False
         self._closed = False
 
@@ -88,7 +91,7 @@ class RunLogger:
                 neither a number, a truth value nor a string is written as its text.
         """
         self._has_hyperparameters = True
-        self._add(self._valid, 0, hparams_pb(dict(_flatten(config))))
+        self._add(self._final, 0, hparams_pb(dict(_flatten(config))))
         self.flush()
 
     def log_graph(self, graph: bytes) -> None:
@@ -143,7 +146,7 @@ class RunLogger:
             metrics: Names and values; they are logged as `final/NAME`, each one value.
         """
         for name, value in metrics.items():
-            self._add(self._valid, step, scalar_pb(f"final/{name}", float(value)))
+            self._add(self._final, step, scalar_pb(f"final/{name}", float(value)))
         self.flush()
 
     def flush(self) -> None:
@@ -153,6 +156,7 @@ class RunLogger:
         """
         self._train.flush()
         self._valid.flush()
+        self._final.flush()
 
     def close(self, completed: bool = True) -> None:
         """Ends the log; further calls do nothing.
@@ -165,9 +169,10 @@ class RunLogger:
         self._closed = True
         if self._has_hyperparameters:
             status = Status.STATUS_SUCCESS if completed else Status.STATUS_FAILURE
-            self._add(self._valid, 0, _session_end_pb(status))
+            self._add(self._final, 0, _session_end_pb(status))
         self._train.close()
         self._valid.close()
+        self._final.close()
 
     def __enter__(self) -> RunLogger:
         return self

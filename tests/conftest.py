@@ -7,6 +7,9 @@ import pytest
 # Before any test imports Keras or TensorFlow: neither chatter nor a search for a GPU's libraries.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "agg")
+# Processes of tests side by side: threads of one would only wait for those of the others.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)

@@ -13,9 +13,13 @@ from tensorboard.backend.event_processing.plugin_event_multiplexer import EventM
 from tensorboard.context import RequestContext
 from tensorboard.plugin_util import markdown_to_safe_html
 from tensorboard.plugins.base_plugin import TBContext
-from tensorboard.plugins.hparams import backend_context, list_session_groups
+from tensorboard.plugins.hparams import backend_context, get_experiment, list_session_groups
 from tensorboard.plugins.hparams import metadata as hparams_metadata
-from tensorboard.plugins.hparams.api_pb2 import ListSessionGroupsRequest, MetricName, Status
+from tensorboard.plugins.hparams.api_pb2 import (
+    GetExperimentRequest,
+    ListSessionGroupsRequest,
+    Status,
+)
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.util.tensor_util import make_ndarray
 
@@ -148,10 +152,10 @@ def test_samples_show_any_text_as_it_is(tmp_path):
 
 
 def test_hyperparameters_and_how_the_run_ended(run):
-    valid = read(run / "valid")
+    final = read(run / "final")
     content = {
-        tag: valid.SummaryMetadata(tag).plugin_data.content
-        for tag in valid.PluginTagToContent("hparams")
+        tag: final.SummaryMetadata(tag).plugin_data.content
+        for tag in final.PluginTagToContent("hparams")
     }
     start = hparams_metadata.parse_session_start_info_plugin_data(
         content[hparams_metadata.SESSION_START_INFO_TAG]
@@ -176,7 +180,7 @@ def test_the_hparams_tab_shows_settings_beside_the_final_scores(tmp_path):
         folder = tmp_path / f"rate={rate}" / "tensorboard"
         with RunLogger(folder) as logger:
             logger.log_hyperparameters({"learning_rate": rate, "model": "rnn"})
-            logger.log_evaluation(100, {"bleu": bleu - 5})
+            logger.log_evaluation(100, {"bleu": bleu - 5, "attention_entropy/cross_1": 1.0})
             logger.log_final(100, {"bleu": bleu})
 
     # What TensorBoard's own plugin makes of it.
@@ -184,27 +188,23 @@ def test_the_hparams_tab_shows_settings_beside_the_final_scores(tmp_path):
     multiplexer.Reload()
     provider = MultiplexerDataProvider(multiplexer, str(tmp_path))
     backend = backend_context.Context(TBContext(data_provider=provider))
-    names = [
-        MetricName(group="", tag="final/bleu"),
-        MetricName(group="", tag="bleu"),
-    ]
+    request = GetExperimentRequest(include_metrics=True)
+    experiment = get_experiment.Handler(RequestContext(), backend, "", request).run()
+    columns = [metric.name for metric in experiment.metric_infos]
+    assert [name.tag for name in columns] == ["final/bleu"]  # and not all that is logged
+    assert {info.name for info in experiment.hparam_infos} == {"learning_rate", "model"}
     request = ListSessionGroupsRequest(
         start_index=0,
         slice_size=10,
         allowed_statuses=[Status.STATUS_SUCCESS],
-        col_params=[{"metric": name} for name in names],
+        col_params=[{"metric": name} for name in columns],
     )
     handler = list_session_groups.Handler(RequestContext(), backend, "", request)
     shown = {
-        group.hparams["learning_rate"].number_value: {
-            value.name.tag: value.value for value in group.metric_values
-        }
+        group.hparams["learning_rate"].number_value: [m.value for m in group.metric_values]
         for group in handler.run().session_groups
     }
-    assert shown == {
-        0.1: {"final/bleu": 12.5, "bleu": 7.5},
-        0.2: {"final/bleu": 10.0, "bleu": 5.0},
-    }
+    assert shown == {0.1: [12.5], 0.2: [10.0]}
 
 
 def test_a_failed_run_says_so(tmp_path):
@@ -215,7 +215,7 @@ def test_a_failed_run_says_so(tmp_path):
 
     with pytest.raises(KeyError):
         train()
-    content = read(tmp_path / "valid").PluginTagToContent("hparams")
+    content = read(tmp_path / "final").PluginTagToContent("hparams")
     end = hparams_metadata.parse_session_end_info_plugin_data(
         content[hparams_metadata.SESSION_END_INFO_TAG]
     )

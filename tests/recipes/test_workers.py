@@ -33,7 +33,7 @@ def together(*functions):
         return list(threads.map(result, functions))
 
 
-def meetings(clusters, settings=None, wait=1.0):
+def meetings(clusters, settings=None, wait=10.0):
     settings = settings or [{}] * len(clusters)
     results = together(
         *(lambda c=c, s=s: meet(c, s, wait) for c, s in zip(clusters, settings, strict=True))
@@ -93,7 +93,7 @@ def test_workers_may_come_late_and_in_any_order():
 
 def test_a_worker_that_does_not_come_is_named_at_all_others():
     addresses = free_addresses(3)
-    chief, other = meetings([Cluster(addresses, 0), Cluster(addresses, 1)])
+    chief, other = meetings([Cluster(addresses, 0), Cluster(addresses, 1)], wait=1.0)
     for error in (chief, other):
         assert isinstance(error, WorkerLost)  # it may come later
         assert f"worker 2 ({addresses[2]}) did not come" in str(error)
@@ -113,7 +113,7 @@ def test_an_address_that_leads_nowhere_or_elsewhere_is_named():
     # Worker 1 listens on its port; only its host is wrong, as seen by the chief.
     addresses = free_addresses(2)
     wrong = (addresses[0], addresses[1].replace("127.0.0.1", "no-such-host.invalid"))
-    errors = meetings([Cluster(wrong, 0), Cluster(wrong, 1)])
+    errors = meetings([Cluster(wrong, 0), Cluster(wrong, 1)], wait=1.0)
     for error in errors:
         assert f"worker 1 ({wrong[1]}) is not at its address" in str(error)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -124,7 +126,19 @@ def rank(log_p: float, length: int, options: GenerationOptions) -> float:
     return log_p / ((5 + length) / 6) ** options.length_penalty
 
 
-def log_probabilities(model: Seq2SeqModel, source: np.ndarray, targets: list[tuple[int, ...]]):
+@functools.lru_cache(maxsize=4)
+def traced(model: Seq2SeqModel) -> Callable:
+    """The forward pass as a graph, for searches that take very many."""
+    ids = tf.TensorSpec([None, None], tf.int32)
+    return tf.function(model, input_signature=[{"source": ids, "target": ids}])
+
+
+def log_probabilities(
+    model: Seq2SeqModel,
+    source: np.ndarray,
+    targets: list[tuple[int, ...]],
+    forward: Callable | None = None,
+):
     """The log p of each target, end included, in one forward pass over the whole of it."""
     if isinstance(model, TableModel):
         return [model.log_p(source, list(target)) for target in targets]
@@ -135,7 +149,7 @@ def log_probabilities(model: Seq2SeqModel, source: np.ndarray, targets: list[tup
         "source": np.repeat(source[None], len(targets), axis=0),
         "target": np.concatenate([starts, labels[:, :-1]], axis=1),
     }
-    logits = model(inputs).numpy().astype("float64")
+    logits = (forward or model)(inputs).numpy().astype("float64")
     logits -= logits.max(-1, keepdims=True)
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     chosen = np.take_along_axis(log_p, labels[..., None], axis=-1)[..., 0]
@@ -159,10 +173,12 @@ def exhaustive_search(
         for ids in itertools.product(free, repeat=length)
         if ids[: len(prefix)] == prefix and not repeats_ngram(ids, options.no_repeat_ngram)
     ]
-    scored = zip(log_probabilities(model, source, targets), targets, strict=True)
+    log_p = log_probabilities(model, source, targets)
     found = [
-        Hypothesis(ids, rank(log_p, len(ids), options) + coverage(model, source, ids, options))
-        for log_p, ids in scored
+        Hypothesis(ids, rank(value, len(ids), options) + penalty)
+        for ids, value, penalty in zip(
+            targets, log_p, coverage(model, source, targets, options), strict=True
+        )
     ]
     return sorted(found, key=lambda hypothesis: -hypothesis.score)
 
@@ -174,19 +190,25 @@ def repeats_ngram(ids: tuple[int, ...], size: int) -> bool:
 
 
 def coverage(
-    model: Seq2SeqModel, source: np.ndarray, target: tuple[int, ...], options: GenerationOptions
-) -> float:
-    """The coverage penalty of a whole target, its end included."""
+    model: Seq2SeqModel,
+    source: np.ndarray,
+    targets: list[tuple[int, ...]],
+    options: GenerationOptions,
+) -> list[float]:
+    """The coverage penalty of each whole target, its end included, a step at a time."""
     if not options.coverage_penalty:
-        return 0.0
-    memory = model.encode(tf.constant(source[None]))
-    state = model.start(memory, 1, len(target))
-    paid = np.zeros(len(source))
-    for last in (START_ID, *target[:-1]):
-        _, state, scores = model.step(tf.constant([[last]]), state, memory)
-        paid += scores.numpy()[0, 0]
-    paid = np.clip(paid[source != PAD_ID], 1e-6, 1.0)
-    return options.coverage_penalty * float(np.log(paid).sum())
+        return [0.0] * len(targets)
+    longest = max(map(len, targets))
+    memory = model.encode(tf.constant(np.repeat(source[None], len(targets), axis=0)))
+    state = model.start(memory, 1, longest)
+    paid = np.zeros((len(targets), len(source)))
+    lengths = np.array([len(target) for target in targets])
+    for t in range(longest):
+        last = [[(START_ID, *target)[min(t, len(target))]] for target in targets]
+        _, state, scores = model.step(tf.constant(last), state, memory)
+        paid += np.where((t < lengths)[:, None], scores.numpy()[:, 0], 0.0)
+    paid = np.clip(paid[:, source != PAD_ID], 1e-6, 1.0)
+    return list(options.coverage_penalty * np.log(paid).sum(1))
 
 
 def plain_beam_search(
@@ -196,14 +218,16 @@ def plain_beam_search(
     beams, limit = options.beam_size, length_limit(source, options)
     live: list[tuple[tuple[int, ...], float]] = [((), 0.0)]
     finished: list[Hypothesis] = []
+    forward = traced(model)
     for t in range(limit):
         if t >= options.min_length:
             ended = [(*ids, END_ID) for ids, _ in live]
-            for ids, log_p in zip(ended, log_probabilities(model, source, ended), strict=True):
+            values = log_probabilities(model, source, ended, forward)
+            for ids, log_p in zip(ended, values, strict=True):
                 finished.append(Hypothesis(ids, rank(log_p, len(ids), options)))
             finished = sorted(finished, key=lambda h: -h.score)[:beams]
         longer = [(*ids, i) for ids, _ in live for i in free_ids(vocab_size, options)]
-        scored = zip(longer, log_probabilities(model, source, longer), strict=True)
+        scored = zip(longer, log_probabilities(model, source, longer, forward), strict=True)
         live = sorted(scored, key=lambda pair: -pair[1])[:beams]
         length = t + 2 if options.early_stopping else limit
         if len(finished) == beams and rank(live[0][1], length, options) <= finished[-1].score:
@@ -222,7 +246,7 @@ def plain_greedy_search(
         if len(ids) >= options.min_length:
             choices = [END_ID, *choices]
         longer = [(*ids, i) for i in choices]
-        log_p = log_probabilities(model, source, longer)
+        log_p = log_probabilities(model, source, longer, traced(model))
         ids = longer[int(np.argmax(log_p))]
     return Hypothesis(ids, rank(max(log_p), len(ids), options))
 
