@@ -7,6 +7,7 @@ from keras import initializers, ops
 
 from .attention import Attention, Memory, linear, optional_positive_int, positive_int
 from .chunked import Sight, attend_in_chunks
+from .fused import attend_fused, can_fuse
 from .heads import compare_heads, merge_heads, split_heads, sum_values
 from .masks import as_mask, combine_masks, places
 from .positions import Positions, check_positions
@@ -24,6 +25,9 @@ class QKVAttention(Attention):
     With fewer heads for keys and values than for queries, neighbouring query heads share them
     (grouped-query attention; one for all is multi-query attention): the memory gets smaller by
     that factor, and it is never repeated in memory.
+
+    Where PyTorch is the backend its fused kernel computes what needs neither the weights nor
+    dropout, positions that add to the scores, or shared heads: the scores are never in memory.
 
     Places are counted from 0 on, for queries and for keys.
 
@@ -168,8 +172,21 @@ class QKVAttention(Attention):
         if self.chunk_size is not None and not weights_needed:
             heads = attend_in_chunks(query, memory.keys, memory.values, sight, self.chunk_size)
             return self._project_to("output", merge_heads(heads)), None
+        if not weights_needed and self._can_fuse(query, memory, sight, training):
+            heads = attend_fused(query, memory.keys, memory.values, sight)
+            return self._project_to("output", merge_heads(heads)), None
         scores, mask = sight.apply(self.score(query, memory.keys))
         return self._weigh(scores, mask, memory.values, training)
+
+    def _can_fuse(self, query, memory, sight, training):
+        # A subclass may compare or weigh in a way of its own.
+        own = type(self).score, type(self)._weigh
+        drops = self.dropout and training is not False
+        return (
+            own == (QKVAttention.score, QKVAttention._weigh)
+            and not drops
+            and can_fuse(query, memory.keys, sight)
+        )
 
     def _sight(self, query, memory, mask, causal=False, query_places=None, **options):
         return Sight(
