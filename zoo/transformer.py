@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from ..layers.attention import Memory
 from ..layers.dropout import Dropout
-from ..layers.positions import RotaryPositions
+from ..layers.positions import AlibiPositions, Positions, RelativePositions, RotaryPositions
 from ..layers.product import Product
 from ..layers.transformer import TransformerDecoderBlock, TransformerEncoderBlock
 from ..layers.transformer_step import StepWeights
@@ -19,7 +19,8 @@ from .model import Nest, check_arguments, check_source_vocabulary
 from .sinusoids import sinusoids
 from .tokenizer import PAD_ID
 
-POSITIONS = ("sinusoidal", "learned", "rotary")
+ADDED = ("sinusoidal", "learned")  # to the embeddings
+POSITIONS = (*ADDED, "rotary", "relative", "alibi")
 
 
 class TransformerMemory(NamedTuple):
@@ -78,9 +79,10 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
         attention_dropout: rate on attention weights.
         activation_dropout: rate in the middle of the feed-forward layers.
         norm_first: pre-norm if true, post-norm as first published if not.
-        positions: `"sinusoidal"` or `"rotary"`, both of any length, or `"learned"`, of at most
-            `max_length`. Rotary ones turn the queries and keys of all self-attention, see
-            `RotaryPositions`; the others are added to the embeddings.
+        positions: `"sinusoidal"`, or `"learned"` and then of at most `max_length`, are added to the
+            embeddings. `"rotary"`, `"relative"` and `"alibi"` are known to all self-attention in
+            their place, each block with its own, see `RotaryPositions`, `RelativePositions` and
+            `AlibiPositions`. All but the learned ones are of any length.
         max_length: longest source or target with learned positions.
         tie_embeddings: read the vocabulary with the embedding of the target itself.
         source_vocab_size: subwords of the source, if it has a vocabulary and an embedding of its
@@ -176,6 +178,7 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
             )
 
         def block(kind, name):
+            looks_ahead = kind is TransformerEncoderBlock
             return kind(
                 num_heads,
                 feedforward_dim,
@@ -183,7 +186,7 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
                 attention_dropout,
                 activation_dropout,
                 norm_first,
-                positions=RotaryPositions() if positions == "rotary" else None,
+                positions=_positions_of_attention(positions, looks_ahead),
                 name=name,
             )
 
@@ -333,7 +336,7 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
 
     @property
     def _adds_positions(self):
-        return self.config["positions"] != "rotary"
+        return self.config["positions"] in ADDED
 
     def _positions(self, positions):
         if self.config["positions"] == "learned":
@@ -347,3 +350,10 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
 
     def get_config(self):
         return {**super().get_config(), **self.config}
+
+
+def _positions_of_attention(name: str, bidirectional: bool) -> Positions | None:
+    """What a block's self-attention knows of places; `None` where the embeddings say it."""
+    if name == "relative":
+        return RelativePositions(bidirectional=bidirectional)
+    return {"rotary": RotaryPositions, "alibi": AlibiPositions}.get(name, lambda: None)()

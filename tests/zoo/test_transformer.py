@@ -136,7 +136,7 @@ def test_tiny_keeps_to_its_size():
         ({"dropout": 1.0}, "dropout=1.0"),
         ({"attention_dropout": -0.5}, "attention_dropout=-0.5"),
         ({"activation_dropout": "much"}, "activation_dropout='much'"),
-        ({"positions": "alibi"}, "positions='alibi'"),
+        ({"positions": "polar"}, "positions='polar'"),
         ({"positions": "rotary", "width": 6}, "width=6, num_heads=2"),
         ({"source_vocab_size": 4}, "source_vocab_size=4"),
         ({"source_vocab_size": 9.0}, "source_vocab_size=9.0"),

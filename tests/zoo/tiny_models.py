@@ -28,6 +28,8 @@ VARIANTS = {
     "post-norm": ("transformer", {"norm_first": False}),
     "learned": ("transformer", {"positions": "learned", "max_length": 16}),
     "rotary": ("transformer", {"positions": "rotary"}),
+    "relative": ("transformer", {"positions": "relative"}),
+    "alibi": ("transformer", {"positions": "alibi"}),
     "untied": ("transformer", {"tie_embeddings": False}),
     "own-source": ("transformer", {"source_vocab_size": 12, "norm_first": False}),
 }
