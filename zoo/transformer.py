@@ -9,18 +9,14 @@ import tensorflow as tf
 
 from ..layers.attention import Memory
 from ..layers.dropout import Dropout
-from ..layers.positions import AlibiPositions, Positions, RelativePositions, RotaryPositions
 from ..layers.product import Product
 from ..layers.transformer import TransformerDecoderBlock, TransformerEncoderBlock
 from ..layers.transformer_step import StepWeights
 from .attention_maps import AttentionMaps
 from .copying import CopyingSeq2Seq, Decoded
 from .model import Nest, check_arguments, check_source_vocabulary
-from .sinusoids import sinusoids
 from .tokenizer import PAD_ID
-
-ADDED = ("sinusoidal", "learned")  # to the embeddings
-POSITIONS = (*ADDED, "rotary", "relative", "alibi")
+from .transformer_positions import ADDED, POSITIONS, attention_positions, sinusoids
 
 
 class TransformerMemory(NamedTuple):
@@ -186,7 +182,7 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
                 attention_dropout,
                 activation_dropout,
                 norm_first,
-                positions=_positions_of_attention(positions, looks_ahead),
+                positions=attention_positions(positions, looks_ahead),
                 name=name,
             )
 
@@ -350,10 +346,3 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
 
     def get_config(self):
         return {**super().get_config(), **self.config}
-
-
-def _positions_of_attention(name: str, bidirectional: bool) -> Positions | None:
-    """What a block's self-attention knows of places; `None` where the embeddings say it."""
-    if name == "relative":
-        return RelativePositions(bidirectional=bidirectional)
-    return {"rotary": RotaryPositions, "alibi": AlibiPositions}.get(name, lambda: None)()

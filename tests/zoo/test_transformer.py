@@ -8,8 +8,8 @@ from tiny_models import TINY_TRANSFORMER, VARIANTS, random_source, random_target
 
 from attention_zoo.zoo.catalog import build, entry
 from attention_zoo.zoo.losses import SmoothedCrossEntropy
-from attention_zoo.zoo.sinusoids import sinusoids
 from attention_zoo.zoo.transformer import TransformerSeq2Seq
+from attention_zoo.zoo.transformer_positions import sinusoids
 
 WIDTH, VOCABULARY = TINY_TRANSFORMER["width"], 12
 SOURCE = random_source(1, [5, 2])

@@ -1,0 +1,30 @@
+"""What a Transformer is told of the order of its subwords. T is the number of positions."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from ..layers.positions import AlibiPositions, Positions, RelativePositions, RotaryPositions
+
+ADDED = ("sinusoidal", "learned")  # to the embeddings
+POSITIONS = (*ADDED, "rotary", "relative", "alibi")
+
+
+def attention_positions(name: str, bidirectional: bool) -> Positions | None:
+    """What the self-attention of a block knows of places; `None` where the embeddings say it."""
+    if name == "relative":
+        return RelativePositions(bidirectional=bidirectional)
+    return {"rotary": RotaryPositions, "alibi": AlibiPositions}.get(name, lambda: None)()
+
+
+def sinusoids(positions: tf.Tensor, width: int) -> tf.Tensor:
+    """Sines, then cosines, of positions (T,) at `width // 2` wavelengths from 2 pi to 20,000 pi.
+
+    Reference: Vaswani et al. 2017, section 3.5
+    """
+    half = width // 2
+    rates = np.exp(-np.log(10000.0) * np.arange(half) / max(half - 1, 1)).astype(np.float32)
+    angles = tf.cast(positions, tf.float32)[:, None] * rates
+    waves = tf.concat([tf.sin(angles), tf.cos(angles)], axis=-1)
+    return tf.pad(waves, [[0, 0], [0, width - 2 * half]])
