@@ -58,7 +58,7 @@ test-slow: $(INSTALLED)
 
 # JAX compiles for most of its time here, and small arrays gain nothing by it.
 test-backends: $(BACKENDS)/.installed
-	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BACKENDS)/bin/python -m pytest tests/layers
+	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BACKENDS)/bin/python -m pytest -n 2 tests/layers
 	KERAS_BACKEND=torch $(BACKENDS)/bin/python -m pytest tests/layers
 
 $(OLDER)/.installed: requirements-older.txt
