@@ -14,7 +14,7 @@ import re
 import sys
 from collections import Counter
 
-from attention_zoo.recipes.pair_files import PairCorpus, read_pairs
+from attention_zoo.recipes.pair_files import DataError, PairCorpus, read_pairs
 
 WORD = re.compile(r"[^\W_]+")
 
@@ -42,7 +42,10 @@ def main() -> None:
     parser.add_argument("--valid", required=True, help="pair file from which rows are taken")
     parser.add_argument("--at-most", type=int, default=1, help="rows of the training corpus")
     arguments = parser.parse_args()
-    train, valid = read_pairs(arguments.train), read_pairs(arguments.valid)
+    try:
+        train, valid = read_pairs(arguments.train), read_pairs(arguments.valid)
+    except DataError as error:
+        parser.error(str(error))
     found = rare_rows(train, valid, arguments.at_most)
     sys.stdout.writelines(f"{source}\t{target}\n" for source, target in found)
     print(f"{len(found):,} of {len(valid):,} rows", file=sys.stderr)

@@ -70,7 +70,7 @@ def plot_quality_by_length(comparison: Comparison, theme: Theme = LIGHT) -> Figu
     axes.set_title(f"{_metric(comparison)} by length of the source, with 95% intervals")
     if not comparison.lower_is_better:
         axes.set_ylim(bottom=0)
-    _finish(axes, theme, properties)
+    _finish(figure, axes, theme, properties)
     return figure
 
 
@@ -85,7 +85,7 @@ def plot_score_by_time(comparison: Comparison, theme: Theme = LIGHT) -> Figure:
     axes.set_xlim(left=0)
     if not comparison.lower_is_better:
         axes.set_ylim(bottom=0)
-    _finish(axes, theme, properties)
+    _finish(figure, axes, theme, properties)
     return figure
 
 
@@ -125,7 +125,7 @@ def _metric(comparison: Comparison) -> str:
     return f"{name} (lower is better)" if comparison.lower_is_better else name
 
 
-def _finish(axes: Axes, theme: Theme, properties: FontProperties) -> None:
+def _finish(figure: Figure, axes: Axes, theme: Theme, properties: FontProperties) -> None:
     axes.grid(axis="y", color=theme.grid, linewidth=0.6)
     axes.spines[:].set(color=theme.grid)
     axes.spines[["top", "right"]].set_visible(False)
@@ -133,8 +133,7 @@ def _finish(axes: Axes, theme: Theme, properties: FontProperties) -> None:
     for text in (axes.title, axes.xaxis.label, axes.yaxis.label):
         text.set(color=theme.ink, fontsize=9)
     # Below the axes: within them it could lie on a line or an interval.
-    assert isinstance(axes.figure, Figure)
-    legend = axes.figure.legend(
+    legend = figure.legend(
         loc="outside lower center", ncols=2, frameon=False, prop=properties, labelcolor=theme.ink
     )
     for text in legend.get_texts():

@@ -99,3 +99,21 @@ def gradients_of(function, points):
 
     tensors = [torch.tensor(point, requires_grad=True) for point in points]
     return [np.array(gradient) for gradient in torch.autograd.grad(function(*tensors), tensors)]
+
+
+def outputs_and_gradients(layer, inputs, options):
+    """What a built layer gives, and the gradients of all its weights and inputs."""
+    weights = [array(weight) for weight in layer.trainable_weights]
+
+    def function(*tensors):
+        own, given = tensors[: len(weights)], tensors[len(weights) :]
+        outputs, _ = layer.stateless_call(own, [], *given, **options)
+        return ops.sum(ops.square(outputs + 0.5))
+
+    return [array(layer(*inputs, **options)), *gradients_of(function, [*weights, *inputs])]
+
+
+def require_close(results, others):
+    """Array by array, to what float32 can hold."""
+    for one, other in zip(results, others, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-5 * max(1, abs(other).max()))

@@ -4,7 +4,15 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from numeric import DTYPE, array, check_gradients, gradients_of, random_weights
+from numeric import (
+    DTYPE,
+    array,
+    check_gradients,
+    gradients_of,
+    outputs_and_gradients,
+    random_weights,
+    require_close,
+)
 
 from attention_zoo.layers import (
     AlibiPositions,
@@ -36,19 +44,7 @@ def pair(kind, chunk_size, **options):
 
 def require_same(layers, *inputs, **options):
     """Values, and gradients of all weights and inputs."""
-    results = []
-    for layer in layers:
-        weights = [array(weight) for weight in layer.trainable_weights]
-        number = len(weights)
-
-        def function(*tensors, layer=layer, number=number):
-            outputs, _ = layer.stateless_call(tensors[:number], [], *tensors[number:], **options)
-            return ops.sum(ops.square(outputs + 0.5))
-
-        outputs = array(layer(*inputs, **options))
-        results.append([outputs, *gradients_of(function, [*weights, *inputs])])
-    for one, other in zip(*results, strict=True):
-        np.testing.assert_allclose(one, other, atol=2e-5 * max(1, abs(other).max()))
+    require_close(*(outputs_and_gradients(layer, inputs, options) for layer in layers))
 
 
 @pytest.mark.parametrize("chunk_size", [1, 3, 7, 20])

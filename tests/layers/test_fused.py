@@ -3,8 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from keras import ops
-from numeric import array, gradients_of, random_weights
+from numeric import outputs_and_gradients, random_weights, require_close
 
 from attention_zoo.layers import (
     AlibiPositions,
@@ -21,19 +20,6 @@ VALUE = RANDOM.normal(size=(2, 5, 8)).astype("float32")
 MASK = np.array([[1, 1, 1, 1, 1, 0, 0], [0, 1, 1, 0, 1, 1, 1]], bool)
 
 
-def results(layer, inputs, options):
-    """Outputs, and the gradients of all weights and inputs."""
-    weights = [array(weight) for weight in layer.trainable_weights]
-
-    def function(*tensors):
-        outputs, _ = layer.stateless_call(
-            tensors[: len(weights)], [], *tensors[len(weights) :], **options
-        )
-        return ops.sum(ops.square(outputs + 0.5))
-
-    return [array(layer(*inputs, **options)), *gradients_of(function, [*weights, *inputs])]
-
-
 def require_same(monkeypatch, layer, *inputs, **options):
     """The kernel gives what is computed without it; a backend without one has a function for it."""
     layer.build(*(tensor.shape for tensor in inputs))
@@ -44,10 +30,9 @@ def require_same(monkeypatch, layer, *inputs, **options):
     found = []
     for fused in (True, False):
         monkeypatch.setattr(qkv, "can_fuse", lambda *_, fused=fused: fused)
-        found.append(results(layer, inputs, options))
+        found.append(outputs_and_gradients(layer, inputs, options))
     assert len(calls) == 2  # for the outputs and for the gradients
-    for one, other in zip(*found, strict=True):
-        np.testing.assert_allclose(one, other, atol=2e-5 * max(1, abs(other).max()))
+    require_close(*found)
 
 
 @pytest.mark.parametrize("mask", [None, MASK], ids=["whole", "padded"])

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 import attention_zoo
 from attention_zoo.serving.export import ExportError, export
@@ -37,6 +38,22 @@ class Lengths:
     def signatures(self):
         spec = tf.TensorSpec([None], tf.string, name="text")
         return {"serving_default": tf.function(self.answer, input_signature=[spec])}
+
+
+class CountedLengths(Lengths):
+    """Counts how often its signature is traced."""
+
+    traces = 0
+
+    def __init__(self):
+        self.functions = super().signatures()
+
+    def answer(self, text):
+        self.traces += 1
+        return super().answer(text)
+
+    def signatures(self):
+        return self.functions
 
 
 class ScalarLengths(Lengths):
@@ -275,3 +292,13 @@ def test_the_session_answers_as_the_pipeline_does(exported, toy):
     np.testing.assert_allclose(together["score"], expected["score"], atol=1e-4)
     assert together["text"].tolist() == [reply["text"][0] for reply in alone]
     np.testing.assert_allclose(together["score"], [r["score"][0] for r in alone], atol=1e-4)
+
+
+def test_a_signature_is_traced_and_written_once(tmp_path):
+    pipeline = CountedLengths()
+    path = export(pipeline, tmp_path)
+    assert pipeline.traces == 1
+    saved = SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    functions = saved.meta_graphs[0].graph_def.library.function
+    lengths = [f for f in functions if any(node.op == "StringLength" for node in f.node_def)]
+    assert len(lengths) == 1

@@ -8,8 +8,9 @@ from tiny_models import TINY_TRANSFORMER, VARIANTS, random_source, random_target
 
 from attention_zoo.zoo.catalog import build, entry
 from attention_zoo.zoo.losses import SmoothedCrossEntropy
+from attention_zoo.zoo.tokenizer import END_ID
 from attention_zoo.zoo.transformer import TransformerSeq2Seq
-from attention_zoo.zoo.transformer_positions import sinusoids
+from attention_zoo.zoo.transformer_positions import POSITIONS, sinusoids
 
 WIDTH, VOCABULARY = TINY_TRANSFORMER["width"], 12
 SOURCE = random_source(1, [5, 2])
@@ -146,3 +147,18 @@ def test_tiny_keeps_to_its_size():
 def test_impossible_arguments_are_refused(options, received):
     with pytest.raises(ValueError, match=rf"Received: .*{received}"):
         TransformerSeq2Seq(**{"vocab_size": 20, **TINY_TRANSFORMER, **options})
+
+
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_the_order_of_the_source_counts(positions):
+    model = tiny_model("transformer", positions=positions)
+    source = np.array([[4, 5, 6, END_ID], [5, 4, 6, END_ID]], np.int32)
+    target, _ = random_target(1, [3])
+    logits = model({"source": source, "target": np.repeat(target, 2, axis=0)}).numpy()
+    assert abs(logits[0] - logits[1]).max() > 1e-3
+
+
+def test_relative_positions_look_ahead_in_the_encoder_alone():
+    model = tiny_model("transformer", positions="relative")
+    assert all(block.positions.bidirectional for block in model.encoder_blocks)
+    assert not any(block.positions.bidirectional for block in model.decoder_blocks)
