@@ -13,6 +13,7 @@ from ..layers.masks import softmax_dtype
 from ..layers.product import Product
 from ..layers.recurrent import AttentionGRUCell, StepWeights
 from .copying import CopyingSeq2Seq, Decoded
+from .embedding import ScaledEmbedding
 from .model import Nest, check_arguments, check_source_vocabulary
 from .tokenizer import PAD_ID
 from .unroll import BidirectionalGRU, StepInputs
@@ -154,13 +155,11 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
         self.attention = attention
         self.tie_embeddings = tie_embeddings
         source_dim = 2 * encoder_units
-        # The variance of a tied embedding is that of a kernel read from it.
-        near = keras.initializers.RandomNormal(stddev=embedding_dim**-0.5)
-        self.embedding = keras.layers.Embedding(vocab_size, embedding_dim, near, name="embedding")
+        self.embedding = ScaledEmbedding(vocab_size, embedding_dim, name="embedding")
         self.source_embedding = None
         if source_vocab_size is not None:
-            self.source_embedding = keras.layers.Embedding(
-                source_vocab_size, embedding_dim, near.clone(), name="source_embedding"
+            self.source_embedding = ScaledEmbedding(
+                source_vocab_size, embedding_dim, name="source_embedding"
             )
         self.encoder = BidirectionalGRU(encoder_units, name="encoder")
         self.bridge = keras.layers.Dense(decoder_units, "tanh", name="bridge")

@@ -14,6 +14,7 @@ from ..layers.transformer import TransformerDecoderBlock, TransformerEncoderBloc
 from ..layers.transformer_step import StepWeights
 from .attention_maps import AttentionMaps
 from .copying import CopyingSeq2Seq, Decoded
+from .embedding import ScaledEmbedding
 from .model import Nest, check_arguments, check_source_vocabulary
 from .tokenizer import PAD_ID
 from .transformer_positions import ADDED, POSITIONS, attention_positions, sinusoids
@@ -165,12 +166,11 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
             **self.switch_copying(copying, coverage, coverage_weight, coverage_start),
         }
         self.longest = max_length if positions == "learned" else None
-        near = keras.initializers.RandomNormal(stddev=width**-0.5)
-        self.embedding = keras.layers.Embedding(vocab_size, width, near, name="embedding")
+        self.embedding = ScaledEmbedding(vocab_size, width, name="embedding")
         self.source_embedding = None
         if source_vocab_size is not None:
-            self.source_embedding = keras.layers.Embedding(
-                source_vocab_size, width, near.clone(), name="source_embedding"
+            self.source_embedding = ScaledEmbedding(
+                source_vocab_size, width, name="source_embedding"
             )
 
         def block(kind, name):
@@ -251,7 +251,7 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
 
     def step(self, token_ids, state, memory, weights=None):
         weights = weights or self.step_weights()
-        embedded = self._embedded(token_ids)
+        embedded = self.embedding(token_ids)
         if self._adds_positions:
             embedded += state.positions[state.index]
         x, caches = embedded, []
@@ -318,17 +318,11 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
         return AttentionMaps(*(tf.stack(maps, axis=1) for maps in (cross, encoder, decoder)))
 
     def _embed(self, ids, training, embedding=None):
-        """Embeddings of (B, T) ids from the first on, scaled to the size of the positions."""
-        embedded = self._embedded(ids, embedding)
+        """What the first block reads of (B, T) ids."""
+        embedded = (embedding or self.embedding)(ids)
         if self._adds_positions:
             embedded += self._positions(tf.range(tf.shape(ids)[1]))
         return self.dropout(embedded, training=training)
-
-    def _embedded(self, ids, embedding=None):
-        """Not by the layer, which would look for ids that count from the end."""
-        table = (embedding or self.embedding).embeddings
-        table = tf.cast(tf.convert_to_tensor(table), self.compute_dtype)
-        return tf.gather(table, ids) * self.config["width"] ** 0.5
 
     @property
     def _adds_positions(self):

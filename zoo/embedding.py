@@ -1,0 +1,46 @@
+"""The embedding that both families read their subwords with."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable(package="attention_zoo")
+class ScaledEmbedding(keras.layers.Embedding):
+    """Vectors of subwords, read at a variance of one.
+
+    A table that the vocabulary is read from as well (Press and Wolf 2017) has to start at a
+    variance of 1 / width, as any kernel. Vectors as small as that tell an encoder next to nothing,
+    so they are multiplied by sqrt(width) where they are read (Vaswani et al. 2017, section 3.4).
+    A GRU needs this no less than a Transformer does: without it, it takes thousands of steps to
+    find that its inputs differ.
+
+    Args:
+        vocab_size: rows of the table, V.
+        width: of a vector, D.
+
+    Called with ids (...), of 0 to V - 1, it gives vectors (..., D).
+
+    Example:
+
+    >>> ScaledEmbedding(8000, 256)(tf.constant([[5, 9, 3]])).shape
+    TensorShape([1, 3, 256])
+
+    References: https://arxiv.org/abs/1608.05859, https://arxiv.org/abs/1706.03762
+    """
+
+    def __init__(self, vocab_size: int, width: int, **kwargs):
+        near = keras.initializers.RandomNormal(stddev=width**-0.5)
+        super().__init__(vocab_size, width, near, **kwargs)
+
+    def call(self, inputs):
+        # Not by Keras's own, which would look for ids that count from the end.
+        table = tf.cast(tf.convert_to_tensor(self.embeddings), self.compute_dtype)
+        return tf.gather(table, inputs) * self.output_dim**0.5
+
+    def get_config(self):
+        config = super().get_config()
+        kept = ("name", "trainable", "dtype")
+        sizes = {"vocab_size": self.input_dim, "width": self.output_dim}
+        return {**{name: config[name] for name in kept}, **sizes}
