@@ -69,8 +69,12 @@ class Workers:
         self._awaited = False  # whether the others wait for a decision
         self._lock = threading.Lock()
         self._ending = threading.Timer(grace_seconds, self._end_process)
-        for index in connections:
-            threading.Thread(target=self._read, args=(index,), daemon=True).start()
+        self._readers = {
+            index: threading.Thread(target=self._read, args=(index,), daemon=True)
+            for index in connections
+        }
+        for reader in self._readers.values():
+            reader.start()
 
     @property
     def is_chief(self) -> bool:
@@ -171,6 +175,8 @@ class Workers:
         try:
             self._connections[index].send(value)
         except OSError as error:
+            # Why it has gone may have come before the end of the connection, and not be read yet.
+            self._readers[index].join(GRACE_SECONDS)
             self._lose(self._gone(index, error))
             raise self._error() from error
 

@@ -1,8 +1,8 @@
 """Workers over loopback: who is refused and why, what they decide together, what ends them."""
 
 import contextlib
+import errno
 import http.server
-import json
 import signal
 import socket
 import threading
@@ -351,60 +351,18 @@ def test_an_error_in_one_worker_is_told_to_all(three, ended, failure, told):
         assert "worker 1" in str(error) and str(failure) in str(error)
 
 
+def test_the_reason_that_is_not_read_yet_is_told_where_a_message_cannot_be_sent(three, ended):
+    def gone(value):
+        threading.Timer(0.2, three[0]._tell_failure, ["worker 1: disk full", True]).start()
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    three[2]._connections[0].send = gone
+    with pytest.raises(WorkerLost, match="worker 1: disk full"):
+        three[2].decide(None, lambda _: 1)
+
+
 def test_what_tensorflow_fails_with_is_explained_by_a_lost_worker(three, ended):
     three[0].explain(RuntimeError("collective aborted"), seconds=0.05)  # nobody is lost
     threading.Timer(0.1, three[1]._tell_failure, ["worker 1: disk full", True]).start()
     with pytest.raises(WorkerLost, match="disk full"):
         three[0].explain(RuntimeError("collective aborted"), seconds=2.0)
-
-
-# Addresses
-
-
-def test_the_cluster_of_tf_config():
-    workers_only = {
-        "cluster": {"worker": ["a:1", "b:2"]},
-        "task": {"type": "worker", "index": 1},
-    }
-    with_chief = {
-        "cluster": {"chief": ["a:1"], "worker": ["b:2", "c:3"]},
-        "task": {"type": "worker", "index": 0},
-    }
-    read = lambda config: Cluster.from_environment({"TF_CONFIG": json.dumps(config)})  # noqa: E731
-    assert read(workers_only) == Cluster(("a:1", "b:2"), 1)
-    assert read(with_chief) == Cluster(("a:1", "b:2", "c:3"), 1)
-    with_chief["task"] = {"type": "chief", "index": 0}
-    assert read(with_chief) == Cluster(("a:1", "b:2", "c:3"), 0)
-    assert read({"cluster": {"chief": ["a:1"]}, "task": {"type": "chief", "index": 0}}) is None
-    assert Cluster.from_environment({}) is None
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{", "TF_CONFIG is"),
-        ("[1]", "TF_CONFIG is"),
-        ('{"cluster": {"worker": ["a:1", "b:1"], "ps": ["c:1"]}}', "TF_CONFIG has ps"),
-        ('{"cluster": {"worker": ["a:1", "b"]}}', "host:port. Received: 'b'"),
-        ('{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"index": 2}}', "index 2"),
-    ],
-)
-def test_an_impossible_tf_config_is_refused(text, message):
-    with pytest.raises(ConfigError) as error:
-        Cluster.from_environment({"TF_CONFIG": text})
-    assert message in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("given", "index", "message"),
-    [
-        ("a:1,b:2", None, "--workers needs --index"),
-        ("a:1,a:1", 0, "a:1 is there twice"),
-        ("a:1,b:99999", 0, "'b:99999'"),
-        ("a:1,b:2", 2, "numbered from 0 to 1. Received: index 2"),
-    ],
-)
-def test_impossible_options_are_refused(given, index, message):
-    with pytest.raises(ConfigError) as error:
-        Cluster.from_options(given, index)
-    assert message in str(error.value)
