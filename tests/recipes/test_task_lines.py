@@ -95,6 +95,12 @@ def line(request, tmp_path_factory):
     return request.param, folder / "run", "\n".join(printed)
 
 
+@pytest.fixture(scope="module")
+def model(line):
+    """What the run learnt, loaded once: each kind of output is traced when first asked for."""
+    return attention_zoo.load(line[1])
+
+
 def test_training_tells_what_was_cut_and_what_is_simplest(line):
     name, run, printed = line
     keep = "start" if name == "summarization" else "end"
@@ -120,9 +126,8 @@ def test_evaluation_repeats_the_scores_of_the_training(line, capsys):
     assert values["baselines"] == metrics["baselines"]
 
 
-def test_predict_and_explain_read_all_inputs(line, capsys):
+def test_predict_and_explain_read_all_inputs(line, model, capsys):
     name, run, _ = line
-    model = attention_zoo.load(run)
     source = task(name).parse_source(LINES[name])
     assert run_command(app, ["predict", str(run), LINES[name], json.dumps(REQUESTS[name])]) == 0
     told = capsys.readouterr()
@@ -151,11 +156,10 @@ def models(line):
     return folder
 
 
-def test_the_export_takes_the_inputs_by_name(line, models):
-    name, run, _ = line
+def test_the_export_takes_the_inputs_by_name(line, model, models):
+    name, _, _ = line
     request = REQUESTS[name]
     columns = {key: np.array([value.encode()], object) for key, value in request.items()}
-    model = attention_zoo.load(run)
     with SavedModelSession(models / "run" / "1") as session:
         served = session.run("serving_default", columns)
         assert served["text"][0].decode() == model.predict([request])[0].text
@@ -166,9 +170,8 @@ def test_the_export_takes_the_inputs_by_name(line, models):
             assert served["score"][0] == pytest.approx(expected.score, abs=1e-4)
 
 
-def test_the_server_is_asked_as_the_run_is(line, models):
-    name, run, _ = line
-    model = attention_zoo.load(run)
+def test_the_server_is_asked_as_the_run_is(line, model, models):
+    name, _, _ = line
     sources = [task(name).parse_source(LINES[name]), REQUESTS[name]]
     (right,) = model.predict(sources[1:])
     log_p, tokens = model.score(sources, ["yes", "no"])
