@@ -1,0 +1,61 @@
+"""Embeddings are rows of the table at a variance of one, whoever reads them."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny_models import tiny_model
+
+from attention_zoo.zoo.embedding import ScaledEmbedding
+from attention_zoo.zoo.recurrent import RecurrentSeq2Seq
+
+IDS = np.array([[3, 0, 8], [8, 8, 1]], np.int32)
+
+
+def test_rows_of_the_table_times_the_root_of_their_width():
+    layer = ScaledEmbedding(9, 16)
+    found = layer(tf.constant(IDS))
+    np.testing.assert_allclose(found, layer.embeddings.numpy()[IDS] * 4.0, rtol=1e-6)
+
+
+def test_the_variance_is_one_at_the_start():
+    vectors = ScaledEmbedding(2000, 64)(tf.range(2000)).numpy()
+    assert np.mean(vectors**2) == pytest.approx(1.0, abs=0.02)
+
+
+def test_half_precision_is_that_of_the_layer():
+    layer = ScaledEmbedding(9, 16, dtype="mixed_bfloat16")
+    assert layer(tf.constant(IDS)).dtype == tf.bfloat16
+    assert layer.embeddings.dtype == "float32"
+
+
+def test_a_saved_layer_is_the_same_layer(tmp_path):
+    model = keras.Sequential([keras.Input((3,), dtype="int32"), ScaledEmbedding(9, 16, name="e")])
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert again.layers[0].name == "e"
+    np.testing.assert_array_equal(again(IDS), model(IDS))
+
+
+@pytest.mark.parametrize("kind", ["bahdanau", "transformer"])
+def test_models_read_source_and_target_with_it(kind):
+    model = tiny_model(kind, source_vocab_size=12, dropout=0.0)
+    for embedding in (model.source_embedding, model.embedding):
+        assert isinstance(embedding, ScaledEmbedding)
+        before = model({"source": IDS, "target": IDS}).numpy()
+        embedding.embeddings.assign(embedding.embeddings * 1.5)
+        after = model({"source": IDS, "target": IDS}).numpy()
+        assert np.abs(before - after).max() > 1e-3
+
+
+def test_a_gru_sees_its_inputs_at_full_size(monkeypatch):
+    """What keeps recurrent models from learning for thousands of steps, if it is not so."""
+    model = RecurrentSeq2Seq(2000, embedding_dim=64, encoder_units=5)
+    model.build_from_ids()
+    seen = []
+    encode = model.encoder.call
+    monkeypatch.setattr(
+        model.encoder, "call", lambda x, *rest: (seen.append(np.std(x)), encode(x, *rest))[1]
+    )
+    model.encode(tf.random.uniform((8, 20), 4, 2000, tf.int32, seed=1))
+    assert seen[0] == pytest.approx(1.0, abs=0.1)
