@@ -6,6 +6,7 @@ import functools
 import json
 from typing import Any
 
+from ..zoo.source_format import Source
 from .pair_files import DataError, PairCorpus
 from .run import Run
 from .tasks import read_validation, task
@@ -16,7 +17,7 @@ class RunNotes:
 
     Args:
         run: the run.
-        samples: texts of the dev set to try the export with.
+        samples: sources of the dev set to try the export with.
         rows: rows of the dev set that are scored to see what a variant of the weights loses.
     """
 
@@ -35,12 +36,13 @@ class RunNotes:
         except (DataError, OSError):
             return None
 
-    def samples(self) -> list[str] | None:
-        """Dev texts from the shortest to the longest; `None` if there are none."""
+    def samples(self) -> list[Source] | None:
+        """Dev sources from the shortest to the longest; `None` if there are none."""
         if self._dev is None:
             return None
         to_text = task(self._config.task).source_format.to_text
-        ordered = sorted({to_text(source) for source in self._dev.sources}, key=len)
+        by_text = {to_text(source): source for source in self._dev.sources}
+        ordered = [by_text[text] for text in sorted(by_text, key=len)]
         count = min(self._num_samples, len(ordered))
         return [ordered[i * (len(ordered) - 1) // max(1, count - 1)] for i in range(count)]
 

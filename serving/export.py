@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
+from ..zoo.source_format import Source
 from . import gates
 from .batching_parameters import BatchingParameters
 from .clean_process import check_in_clean_process
@@ -23,7 +26,7 @@ from .samples import SAMPLES
 from .seal import write_seal
 from .variants import check_variant, compress, describe_variant
 from .versions import check_version, find_versions
-from .warmup import write_warmup
+from .warmup import sample_text, write_warmup
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
 _TEMPORARY_PREFIX = ".unpublished-"
@@ -65,7 +68,7 @@ def export(
     *,
     name: str | None = None,
     keep: int | None = None,
-    samples: Sequence[str] | None = None,
+    samples: Sequence[Source] | None = None,
     batching: BatchingParameters | None = None,
     notes: str = "",
     report: Callable[[Finding], None] | None = None,
@@ -88,8 +91,8 @@ def export(
         name: name of the model, which becomes part of its address; the pipeline's `name`, or else
             its model's, if `None`.
         keep: how many of the newest versions stay, the new one among them; all if `None`.
-        samples: texts that the gates send and that warm up a server; a mixture of short, long and
-            odd ones if `None`.
+        samples: texts, or inputs by name, that warm up a server and whose texts the gates send; a
+            mixture of short, long and odd ones if `None`.
         batching: how a server puts requests together; batches of up to 256 if `None`.
         notes: what else the model's card says, in Markdown: its data, its scores.
         report: called with the finding of each gate.
@@ -125,7 +128,7 @@ def export(
     with _aside(model_directory) as temporary:
         functions = _write(text_to_text, temporary)
         _write_extras(temporary, model_directory.name, functions, samples, batching)
-        findings = _check(text_to_text, temporary, samples, weights)
+        findings = _check(text_to_text, temporary, [*map(sample_text, samples)], weights)
         for finding in findings:
             if report is not None:
                 report(finding)
@@ -223,14 +226,14 @@ def _write_extras(
     path: Path,
     name: str,
     functions: Mapping[str, Any],
-    samples: Sequence[str],
+    samples: Sequence[Source],
     batching: BatchingParameters | None,
 ) -> None:
     """Writes what a server reads beside the model itself."""
     inputs = {
-        signature: [spec.name for spec in function.input_signature]
+        signature: {s.name: np.dtype(s.dtype.as_numpy_dtype) for s in function.input_signature}
         for signature, function in functions.items()
-        if all(spec.dtype.name == "string" for spec in function.input_signature)
+        if all(spec.shape.rank == 1 for spec in function.input_signature)
     }
     write_warmup(path, name, inputs, samples)
     parameters = batching or BatchingParameters(max_batch_size=256, max_enqueued_batches=100)

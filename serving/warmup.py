@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from ..zoo.source_format import Source
 from . import protos
 from .errors import Code, ServingError, invalid_argument
 from .records import read_records, write_records
@@ -43,12 +44,12 @@ class WarmupResult:
     seconds: float
 
 
-def choose_batches(samples: Sequence[str], large: int = 8) -> list[list[str]]:
+def choose_batches(samples: Sequence[Source], large: int = 8) -> list[list[Source]]:
     """Batches of several lengths and sizes.
 
-    The shortest text alone, two of middle length, the longest alone, and many of every length.
+    The shortest sample alone, two of middle length, the longest alone, and many of every length.
     """
-    by_length = sorted((text for text in samples if text), key=len)
+    by_length = sorted((s for s in samples if sample_text(s)), key=lambda s: len(sample_text(s)))
     if not by_length:
         return []
     mixed = [by_length[index % len(by_length)] for index in range(large)]
@@ -57,38 +58,53 @@ def choose_batches(samples: Sequence[str], large: int = 8) -> list[list[str]]:
     return [[by_length[0]], two, [by_length[-1]], mixed]
 
 
+def sample_text(sample: Source) -> str:
+    """All texts of a sample in one."""
+    if isinstance(sample, str):
+        return sample
+    return " ".join(value for value in sample.values() if isinstance(value, str) and value)
+
+
 def write_warmup(
     path: str | os.PathLike,
     model: str,
-    inputs: Mapping[str, Sequence[str]],
-    samples: Sequence[str],
+    inputs: Mapping[str, Mapping[str, np.dtype]],
+    samples: Sequence[Source],
 ) -> int:
-    """Writes the warm-up requests of a model that takes texts.
+    """Writes the warm-up requests of a model that takes a text or a number a row.
 
     Args:
         path: folder of the version.
         model: name under which it is served.
-        inputs: the names of the inputs of each signature, all of them texts.
-        samples: texts such as it will be sent.
+        inputs: the types of the inputs of each signature by name, `object` for texts.
+        samples: texts such as it will be sent, or inputs by name. A text stands for every input
+            that is one; so does that of a sample for those which it does not name.
 
     Returns:
         The number of requests.
     """
     records = []
-    for signature, names in sorted(inputs.items()):
+    for signature, types in sorted(inputs.items()):
         for batch in choose_batches(samples):
             log = protos.PredictionLog()
             request = log.predict_log.request
             request.model_spec.name = model
             request.model_spec.signature_name = signature
-            array = np.array([text.encode("utf-8") for text in batch], dtype=object)
-            for name in names:
-                fill_tensor(request.inputs[name], array)
+            for name, dtype in types.items():
+                column = np.array([_input(sample, name, dtype) for sample in batch], dtype)
+                fill_tensor(request.inputs[name], column)
             records.append(log.SerializeToString(deterministic=True))
     file = Path(path) / WARMUP_FILE
     file.parent.mkdir(exist_ok=True)
     write_records(file, records)
     return len(records)
+
+
+def _input(sample: Source, name: str, dtype: np.dtype) -> bytes | int:
+    named = {} if isinstance(sample, str) else sample
+    if dtype == np.dtype(object):
+        return str(named.get(name, sample_text(sample))).encode("utf-8")
+    return int(named.get(name, 0))
 
 
 def warm_up(session: SavedModelSession, path: str | os.PathLike) -> WarmupResult:

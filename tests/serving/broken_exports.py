@@ -104,7 +104,9 @@ def write_all(directory: Path) -> dict[str, Path]:
     _truncated(paths["truncated"])
     paths["cold"] = directory / "cold"
     _archive(paths["cold"], FUNCTIONS["sound"])
-    write_warmup(paths["cold"], "cold", {"serving_default": ["words"]}, ["a", "b"])
+    write_warmup(
+        paths["cold"], "cold", {"serving_default": {"words": np.dtype(object)}}, ["a", "b"]
+    )
     paths["missing"] = directory / "missing"
     return paths
 

@@ -9,6 +9,7 @@ import time
 import urllib.error
 import urllib.request
 
+import numpy as np
 import pytest
 
 from attention_zoo.serving import clean_process, trial
@@ -152,7 +153,7 @@ def flip(file):
 
 
 def spoil_warmup(path):
-    write_warmup(path, "toy", {"serving_default": ["no_such_input"]}, ["a"])
+    write_warmup(path, "toy", {"serving_default": {"no_such_input": np.dtype(object)}}, ["a"])
 
 
 @pytest.fixture

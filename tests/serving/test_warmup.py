@@ -20,6 +20,8 @@ from attention_zoo.serving.warmup import (
     write_warmup,
 )
 
+TEXT = np.dtype(object)
+
 
 def test_records_are_those_of_tensorflow(tmp_path):
     import tensorflow as tf
@@ -82,6 +84,25 @@ def test_an_export_warms_up_every_signature_in_the_official_format(exported):
     assert 0 < result.slowest <= result.seconds
 
 
+def test_inputs_of_several_names_get_what_the_samples_name(tmp_path):
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    samples = [{"context": "Tom is in the hall.", "question": "Where?"}, {"text": "a", "length": 7}]
+    number = np.dtype(np.int32)
+    inputs = {"ask": {"context": TEXT, "question": TEXT, "target": TEXT, "length": number}}
+    assert write_warmup(tmp_path, "m", inputs, samples) == 4
+    shortest, _, longest, _ = (
+        prediction_log_pb2.PredictionLog.FromString(record).predict_log.request.inputs
+        for record in read_records(tmp_path / WARMUP_FILE)
+    )
+    assert list(longest["context"].string_val) == [b"Tom is in the hall."]
+    assert list(longest["question"].string_val) == [b"Where?"]
+    assert list(longest["target"].string_val) == [b"Tom is in the hall. Where?"]
+    assert list(longest["length"].int_val) == [0]
+    assert list(shortest["context"].string_val) == [b"a"]
+    assert list(shortest["length"].int_val) == [7]
+
+
 @pytest.fixture
 def copy(wire_folder, tmp_path):
     """A copy of a model without warm-up requests."""
@@ -102,7 +123,7 @@ def test_without_a_file_nothing_is_warmed_up(copy):
     ],
 )
 def test_a_version_whose_warm_up_fails_is_not_loaded(signature, name, message, copy):
-    write_warmup(copy, "calc", {signature: [name]}, ["a", "b"])
+    write_warmup(copy, "calc", {signature: {name: TEXT}}, ["a", "b"])
     metrics = Metrics()
     with pytest.raises(ServingError, match=message):
         Loader(metrics=metrics)(copy)
@@ -116,7 +137,7 @@ def test_damaged_or_endless_warm_up_requests_are_refused(copy):
         with pytest.raises(ServingError, match="Cannot read warm-up requests") as error:
             warm_up(session, copy)
         assert error.value.code == Code.DATA_LOSS
-        write_warmup(copy, "calc", {"echo": ["text"]}, ["a"])
+        write_warmup(copy, "calc", {"echo": {"text": TEXT}}, ["a"])
         (record, *_) = read_records(copy / WARMUP_FILE)
         write_records(copy / WARMUP_FILE, [record] * (MAX_RECORDS + 1))
         with pytest.raises(ServingError, match="exceeds the maximum"):
