@@ -224,3 +224,13 @@ def test_limits_on_time_and_size(wire_folder):
         assert send(small, "POST", rest_cases.PREDICT, bomb, headers)[0] == 413
         ok = send(small, "POST", rest_cases.PREDICT, rest_cases.ask(instances=[1.0]))
         assert ok[0] == 200
+
+
+def test_a_body_that_is_announced_too_large_is_not_waited_for(wire_folder):
+    options = ServerOptions(rest_port=0, grpc_port=None, max_body_bytes=10_000)
+    with ServerThread(wire_folder, options) as small:
+        address = small.address
+        with socket.create_connection((address.host, address.rest_port), timeout=5.0) as client:
+            head = f"POST {rest_cases.PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: 10001\r\n\r\n"
+            client.sendall(head.encode())
+            assert client.recv(1000).startswith(b"HTTP/1.1 413 ")
