@@ -15,6 +15,9 @@ MODELS = "rnn,rnn-bahdanau,rnn-luong,rnn-qkv,transformer-tiny"
 
 @app.command(rich_help_panel="Train")
 def experiment(
+    task: Annotated[
+        str, typer.Argument(metavar="TASK", help="A recipe, see `list`.")
+    ] = "translation",
     models: Annotated[
         str, typer.Option(metavar="MODEL,MODEL,...", help="Names of the catalog, see `list`.")
     ] = MODELS,
@@ -57,7 +60,7 @@ def experiment(
         ),
     ] = None,
 ) -> None:
-    """Train models with and without attention on the same data, and compare them by length.
+    """Train models on the same data with the same budget, and compare them by length.
 
     Example: `attention-zoo experiment --train train.tsv --valid valid.tsv --join 60
     --max-minutes 60 --output runs/lengths`
@@ -80,9 +83,9 @@ def experiment(
     files, budget = Files(train, valid, data), Budget(max_steps, max_minutes)
     # With the files as they are at first: what is wrong in a setting is told before all else.
     names = models.split(",")
-    for config in make_configs(names, files, reverse, settings or []).values():
+    for config in make_configs(task, names, files, reverse, settings or []).values():
         check_budget(config, budget)
     if join is not None:
-        files = files.joined(join, join_seed, output / "joined", reverse)
-    configs = make_configs(names, files, reverse, settings or [])
+        files = files.joined(task, join, join_seed, output / "joined", reverse)
+    configs = make_configs(task, names, files, reverse, settings or [])
     run_experiment(configs, output, budget, files.test, limits, sides)

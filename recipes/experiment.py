@@ -19,8 +19,6 @@ from .sweep import forget, is_done
 from .task_runs import run_task
 from .tasks import check_model_options, make_config, read_corpora, task
 
-TASK = "translation"
-
 
 @dataclass(frozen=True)
 class Files:
@@ -30,22 +28,29 @@ class Files:
     valid: str | None = None
     test: str | None = None
 
-    def joined(self, longest: int, seed: int, folder: Path, reverse: bool) -> Files:
+    def joined(self, task_name: str, longest: int, seed: int, folder: Path, reverse: bool) -> Files:
         """Files of consecutive pairs joined, see `join_pairs`, written into a folder.
 
         Args:
+            task_name: whose files they are; a source of it is one text.
             longest: the largest length that is drawn.
             seed: of the lengths.
             folder: for the files.
             reverse: whether source and target are swapped, as lengths are those of the source.
         """
+        inputs = [item.name for item in task(task_name).source_format.required]
+        if len(inputs) > 1:
+            raise ConfigError(
+                f"What is joined are pairs of one text and another. Received: --join for "
+                f"{task_name}, whose sources are {' and '.join(inputs)}"
+            )
         if self.train is None:
             raise ConfigError("What is joined are pairs of your own; give --train and --valid.")
         paths: dict[str, str] = {}
         for name in ("train", "valid", "test"):
             spec = getattr(self, name)
             if spec is not None:
-                corpus = task(TASK).read_file(spec, reverse, min_pairs=1)
+                corpus = task(task_name).read_file(spec, reverse, min_pairs=1)
                 joined = join_pairs(corpus, longest, seed)
                 joined = joined.reversed() if reverse else joined
                 paths[name] = str(write_joined(joined, folder, f"{name}-{longest}"))
@@ -53,11 +58,12 @@ class Files:
 
 
 def make_configs(
-    models: Sequence[str], files: Files, reverse: bool, settings: Iterable[str]
+    task_name: str, models: Sequence[str], files: Files, reverse: bool, settings: Iterable[str]
 ) -> dict[str, RunConfig]:
     """The configs by model.
 
     Args:
+        task_name: what all of them learn.
         models: names in the catalog.
         files: of the data.
         reverse: swaps source and target.
@@ -80,7 +86,7 @@ def make_configs(
         for model in matching:
             chosen[model].append(value)
     configs = {
-        model: make_config(TASK, model, files.train, files.valid, reverse, values)
+        model: make_config(task_name, model, files.train, files.valid, reverse, values)
         for model, values in chosen.items()
     }
     for config in configs.values():

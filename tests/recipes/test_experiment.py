@@ -1,6 +1,7 @@
 """The experiment: what is trained with what, what is there already, what is told at the end."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ def test_settings_of_all_of_some_and_of_one_model():
     settings = ["vocab_size=50", "rnn*:learning_rate=0.5", "rnn:model.dropout=0.2", "train:a=1"]
     files = Files("a=b:c.tsv", "d.tsv")
     models = ["rnn", "rnn-luong", "transformer-tiny"]
-    configs = make_configs(models, files, False, settings[:3])
+    configs = make_configs("translation", models, files, False, settings[:3])
     assert [config.vocab_size for config in configs.values()] == [50] * 3
     assert [config.learning_rate for config in configs.values()] == [0.5, 0.5, 0.004]
     assert [config.model_options for config in configs.values()] == [{"dropout": 0.2}, {}, {}]
@@ -30,14 +31,25 @@ def test_settings_of_all_of_some_and_of_one_model():
         (["transformer-tiny:model.decoder_units=9"], "transformer-tiny cannot be made"),
     ):
         with pytest.raises(ConfigError, match=expected):
-            make_configs(models, files, False, given)
+            make_configs("translation", models, files, False, given)
     for names, expected in (
         (["rnn"], "Two models or more"),
         (["rnn", "rnn"], "each once"),
         (["rnn", "lstm"], "no model 'lstm'"),
     ):
         with pytest.raises(ConfigError, match=expected):
-            make_configs(names, files, False, [])
+            make_configs("translation", names, files, False, [])
+
+
+def test_any_task_can_be_learnt_by_several_models():
+    models = ["rnn-bahdanau", "pointer-generator"]
+    configs = make_configs("summarization", models, Files(), False, [])
+    assert [config.model for config in configs.values()] == models
+    assert {(config.task, config.metric) for config in configs.values()} == {
+        ("summarization", "rougeL")
+    }
+    with pytest.raises(ConfigError, match="sources are context and question"):
+        Files("a.tsv", "a.tsv").joined("question-answering", 12, 1, Path("joined"), False)
 
 
 def test_thirds():
@@ -49,7 +61,7 @@ def test_thirds():
 def test_lengths_of_joins_are_those_of_the_source(tmp_path, reverse):
     path = tmp_path / "pairs.tsv"
     path.write_text("".join(f"a{row} b c d\tX{row}\n" for row in range(200)))
-    files = Files(str(path), str(path)).joined(12, 1, tmp_path / "joined", reverse)
+    files = Files(str(path), str(path)).joined("translation", 12, 1, tmp_path / "joined", reverse)
     corpus = read_pairs(files.train, reverse=reverse)
     lengths = {len(source.split()) for source in corpus.sources[:-1]}
     # A pair is four words on the one side and one on the other.
@@ -158,5 +170,8 @@ def test_what_is_wrong_is_told_before_anything_is_trained(pairs, tmp_path, capsy
         assert expected in error and error.count("\n") == 1, error
     assert run_command(app, ["experiment", "--join", "5"]) == 2
     assert "give --train and --valid" in capsys.readouterr().err
+    assert run_command(app, ["experiment", "dialogue", "--join", "5"]) == 2
+    error = capsys.readouterr().err
+    assert "--join for dialogue, whose sources are history and text" in error
     assert run_command(app, ["experiment", "--train", "x"]) == 2
     assert not (output / "rnn").exists()
