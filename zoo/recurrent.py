@@ -18,6 +18,7 @@ from .model import Nest, check_arguments, check_source_vocabulary
 from .tokenizer import PAD_ID
 from .unroll import BidirectionalGRU, StepInputs
 
+EMBEDDING_POWER = 0.25  # learns as fast as with 0.5, and rare words disturb it less
 ATTENTIONS = ("none", "bahdanau", "luong", "qkv")
 
 
@@ -155,11 +156,12 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
         self.attention = attention
         self.tie_embeddings = tie_embeddings
         source_dim = 2 * encoder_units
-        self.embedding = ScaledEmbedding(vocab_size, embedding_dim, name="embedding")
+        sizes = (embedding_dim, EMBEDDING_POWER)
+        self.embedding = ScaledEmbedding(vocab_size, *sizes, name="embedding")
         self.source_embedding = None
         if source_vocab_size is not None:
             self.source_embedding = ScaledEmbedding(
-                source_vocab_size, embedding_dim, name="source_embedding"
+                source_vocab_size, *sizes, name="source_embedding"
             )
         self.encoder = BidirectionalGRU(encoder_units, name="encoder")
         self.bridge = keras.layers.Dense(decoder_units, "tanh", name="bridge")
