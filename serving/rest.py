@@ -143,8 +143,9 @@ class RestApi:
         method = request.method
         if method == "POST" and (match := _PREDICT.fullmatch(path)):
             spec = _spec_of(*match.group(1, 2, 3))
-            if (request.content_length or 0) > self._max_body_bytes:  # before it is waited for
-                raise web.HTTPRequestEntityTooLarge(self._max_body_bytes, request.content_length)
+            announced = request.content_length or 0
+            if announced > self._max_body_bytes:  # so it is not waited for
+                raise web.HTTPRequestEntityTooLarge(self._max_body_bytes, announced)
             body = await read_body(request, self._receive_timeout)
             return await self._call(match.group(4).lower(), spec, body)
         if method == "GET" and (match := _STATUS.fullmatch(path)):

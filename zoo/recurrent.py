@@ -156,12 +156,13 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
         self.attention = attention
         self.tie_embeddings = tie_embeddings
         source_dim = 2 * encoder_units
-        read = {"width": embedding_dim, "power": EMBEDDING_POWER}
-        self.embedding = ScaledEmbedding(vocab_size, **read, name="embedding")
+        self.embedding = ScaledEmbedding(
+            vocab_size, embedding_dim, EMBEDDING_POWER, name="embedding"
+        )
         self.source_embedding = None
         if source_vocab_size is not None:
             self.source_embedding = ScaledEmbedding(
-                source_vocab_size, **read, name="source_embedding"
+                source_vocab_size, embedding_dim, EMBEDDING_POWER, name="source_embedding"
             )
         self.encoder = BidirectionalGRU(encoder_units, name="encoder")
         self.bridge = keras.layers.Dense(decoder_units, "tanh", name="bridge")
