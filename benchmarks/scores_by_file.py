@@ -1,0 +1,59 @@
+"""The score of a run on each of the files that its validation rows come from.
+
+    python benchmarks/scores_by_file.py runs/babi --valid joint.dev.tsv qa01.tsv qa02.tsv ...
+
+A joint corpus is made of several; each row of it is counted for the files that have it, with its
+source and target. Prints a Markdown table of the run's own metric: the rows of each file, their
+score, and the mean of the files.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import attention_zoo
+from attention_zoo.recipes.pair_files import DataError, PairCorpus
+from attention_zoo.recipes.run import Run
+from attention_zoo.recipes.tasks import task
+
+
+def rows_of_files(valid: PairCorpus, files: Sequence[PairCorpus]) -> list[list[int]]:
+    """For each file the rows of `valid` that it has."""
+    known = [{repr(pair) for pair in corpus} for corpus in files]
+    rows = [repr(pair) for pair in valid]
+    return [[i for i, row in enumerate(rows) if row in there] for there in known]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("--valid", required=True, help="the joint corpus")
+    parser.add_argument("files", nargs="+", help="the corpora it was made of")
+    arguments = parser.parse_args()
+    config = Run(arguments.run).read_config()
+    recipe = task(config.task)
+    try:
+        valid, *files = (
+            recipe.read_file(path, config.reverse, min_pairs=1)
+            for path in (arguments.valid, *arguments.files)
+        )
+    except DataError as error:
+        parser.error(str(error))
+    model = attention_zoo.load(arguments.run, truncate=True)
+    outputs = [prediction.text for prediction in model.predict(valid.sources)]
+    references = valid.references()
+    scores = []
+    print(f"| file | rows | {config.metric} |\n|---|---|---|")
+    for path, rows in zip(arguments.files, rows_of_files(valid, files), strict=True):
+        found = recipe.score([outputs[i] for i in rows], [references[i] for i in rows], config)
+        scores.append(found.values[config.metric])
+        print(f"| {Path(path).name} | {len(rows):,} | {scores[-1]:.1f} |")
+    print(f"| mean of the files | {len(valid):,} | {sum(scores) / len(scores):.1f} |")
+
+
+if __name__ == "__main__":
+    main()
