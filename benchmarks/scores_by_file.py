@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import attention_zoo
+from attention_zoo.recipes.config import ConfigError
 from attention_zoo.recipes.pair_files import DataError, PairCorpus
 from attention_zoo.recipes.run import Run
 from attention_zoo.recipes.tasks import task
@@ -34,21 +35,25 @@ def main() -> None:
     parser.add_argument("--valid", required=True, help="the joint corpus")
     parser.add_argument("files", nargs="+", help="the corpora it was made of")
     arguments = parser.parse_args()
-    config = Run(arguments.run).read_config()
-    recipe = task(config.task)
     try:
+        config = Run(arguments.run).read_config()
+        recipe = task(config.task)
         valid, *files = (
             recipe.read_file(path, config.reverse, min_pairs=1)
             for path in (arguments.valid, *arguments.files)
         )
-    except DataError as error:
+    except (ConfigError, DataError) as error:
         parser.error(str(error))
+    rows_by_file = rows_of_files(valid, files)
+    for path, rows in zip(arguments.files, rows_by_file, strict=True):
+        if not rows:
+            parser.error(f"{path} has no row of {arguments.valid}; leave it out")
     model = attention_zoo.load(arguments.run, truncate=True)
     outputs = [prediction.text for prediction in model.predict(valid.sources)]
     references = valid.references()
     scores = []
     print(f"| file | rows | {config.metric} |\n|---|---|---|")
-    for path, rows in zip(arguments.files, rows_of_files(valid, files), strict=True):
+    for path, rows in zip(arguments.files, rows_by_file, strict=True):
         found = recipe.score([outputs[i] for i in rows], [references[i] for i in rows], config)
         scores.append(found.values[config.metric])
         print(f"| {Path(path).name} | {len(rows):,} | {scores[-1]:.1f} |")

@@ -44,6 +44,7 @@ class ScaledEmbedding(keras.layers.Embedding):
 
     def get_config(self):
         config = super().get_config()
-        kept = {name: config[name] for name in ("name", "trainable", "dtype")}
+        for name in ("input_dim", "output_dim", "embeddings_initializer"):
+            del config[name]
         sizes = {"vocab_size": self.input_dim, "width": self.output_dim, "power": self.power}
-        return {**kept, **sizes}
+        return {**config, **sizes}

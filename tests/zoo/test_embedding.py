@@ -31,12 +31,11 @@ def test_half_precision_is_that_of_the_layer():
 
 
 def test_a_saved_layer_is_the_same_layer(tmp_path):
-    model = keras.Sequential(
-        [keras.Input((3,), dtype="int32"), ScaledEmbedding(9, 16, 0.3, name="e")]
-    )
+    layer = ScaledEmbedding(9, 16, 0.3, name="e", mask_zero=True)
+    model = keras.Sequential([keras.Input((3,), dtype="int32"), layer])
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
-    assert again.layers[0].name == "e"
+    assert (again.layers[0].name, again.layers[0].mask_zero) == ("e", True)
     np.testing.assert_array_equal(again(IDS), model(IDS))
 
 
