@@ -1,4 +1,4 @@
-"""One tiny run, trained once, for all tests that need one."""
+"""One tiny run, trained once, for all tests that need one; and how a command is refused."""
 
 import contextlib
 import io
@@ -23,3 +23,16 @@ def trained(reverse_files, tmp_path_factory):
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         assert train(reverse_files, output) == 0
     return output, printed.getvalue()
+
+
+@pytest.fixture
+def refused(capsys):
+    """The one line with which a command is refused."""
+
+    def check(status):
+        assert status == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and error.count("\n") == 1
+        return error
+
+    return check
