@@ -77,6 +77,8 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
         dropout: rate on embeddings, source states and readout.
         source_vocab_size: subwords of the source, if it has a vocabulary and an embedding of its
             own; it shares those of the target if `None`.
+        encoder_layers: bidirectional layers of the encoder; each from the second on adds to what
+            the one below it says of a subword (Wu et al. 2016).
         copying: write a subword of the vocabulary or copy one of the source, see
             `CopyingSeq2Seq`.
         coverage: let additive attention know what was attended to before, and train it not to
@@ -92,7 +94,7 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
 
     References: https://arxiv.org/abs/1406.1078, https://arxiv.org/abs/1409.0473,
     https://arxiv.org/abs/1508.04025, https://arxiv.org/abs/1706.03762,
-    https://arxiv.org/abs/1704.04368
+    https://arxiv.org/abs/1609.08144, https://arxiv.org/abs/1704.04368
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
         tie_embeddings: bool = True,
         dropout: float = 0.3,
         source_vocab_size: int | None = None,
+        encoder_layers: int = 1,
         copying: bool = False,
         coverage: bool = False,
         coverage_weight: float = 1.0,
@@ -125,6 +128,7 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
             "decoder_units": decoder_units,
             "attention_units": attention_units,
             "readout_units": readout_units,
+            "encoder_layers": encoder_layers,
         }
         check_arguments(vocab_size, sizes, {"dropout": dropout})
         check_source_vocabulary(source_vocab_size, copying)
@@ -165,6 +169,9 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
                 source_vocab_size, embedding_dim, EMBEDDING_POWER, name="source_embedding"
             )
         self.encoder = BidirectionalGRU(encoder_units, name="encoder")
+        self.upper_encoders = [
+            BidirectionalGRU(encoder_units, name=f"encoder_{i}") for i in range(1, encoder_layers)
+        ]
         self.bridge = keras.layers.Dense(decoder_units, "tanh", name="bridge")
         self.cell = AttentionGRUCell(
             decoder_units,
@@ -209,6 +216,8 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
         if self.source_embedding is not None:
             self.source_embedding.build((None, None))
         self.encoder.build(embedded)
+        for layer in self.upper_encoders:
+            layer.build((None, None, source_dim))
         self.bridge.build((None, source_dim))
         self.cell.build()
         self.cell.input_projection.build(embedded)
@@ -229,6 +238,9 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
         embedded = self.dropout(embedding(source), training=training)
         lengths = tf.maximum(tf.reduce_sum(tf.cast(mask, tf.int32), axis=1), 1)
         states, last = self.encoder(embedded, lengths)
+        for layer in self.upper_encoders:
+            more = layer(self.dropout(states, training=training), lengths)
+            states, last = states + more[0], last + more[1]
         states = self.dropout(states, training=training)
         attended = (
             last[:, None]

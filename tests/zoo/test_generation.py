@@ -75,14 +75,25 @@ def test_attention_is_that_of_a_forced_pass(model, source, beam_size):
         np.testing.assert_allclose(sums, ids != 0, atol=1e-5)
 
 
-@pytest.mark.parametrize("beam_size", [1, 4])
-def test_a_row_does_not_depend_on_its_neighbours(model, source, beam_size):
-    options = GenerationOptions(beam_size=beam_size, max_length=10, max_length_ratio=1.0)
-    together = generate(model, tf.constant(source), options, return_attention=True)
+@pytest.fixture(scope="module", params=[1, 3])
+def graph(model, request):
+    """Options and the search with them as a graph, traced once."""
+    options = GenerationOptions(beam_size=request.param, max_length=10, max_length_ratio=1.0)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None), tf.int32)], autograph=False)
+    def search(source):
+        return generate(model, source, options, return_attention=True)
+
+    return options, search
+
+
+def test_a_row_does_not_depend_on_its_neighbours(graph, source):
+    _, search = graph
+    together = search(tf.constant(source))
     for row, length in enumerate(LENGTHS):
         for padding in (0, 3):
             alone = np.pad(source[row : row + 1, : length + 1], [(0, 0), (0, padding)])
-            result = generate(model, tf.constant(alone), options, return_attention=True)
+            result = search(tf.constant(alone))
             longest = result.ids.shape[2]
             np.testing.assert_array_equal(together.ids[row, :, :longest], result.ids[0])
             assert not np.any(together.ids[row, :, longest:])
@@ -95,16 +106,10 @@ def test_a_row_does_not_depend_on_its_neighbours(model, source, beam_size):
             assert not np.any(result.attention[..., length + 1 :])
 
 
-@pytest.mark.parametrize("beam_size", [1, 3])
-def test_a_graph_gives_what_eager_calls_give(model, source, beam_size):
-    options = GenerationOptions(beam_size=beam_size, max_length=6)
-
-    @tf.function(input_signature=[tf.TensorSpec((None, None), tf.int32)], autograph=False)
-    def graph(source):
-        return generate(model, source, options, return_attention=True)
-
+def test_a_graph_gives_what_eager_calls_give(model, graph, source):
+    options, search = graph
     eager = generate(model, tf.constant(source), options, return_attention=True)
-    results = graph(tf.constant(source))
+    results = search(tf.constant(source))
     np.testing.assert_array_equal(results.ids, eager.ids)
     np.testing.assert_allclose(results.scores, eager.scores, atol=1e-5)
     np.testing.assert_allclose(results.attention, eager.attention, atol=1e-5)

@@ -177,6 +177,23 @@ def test_every_kind_of_weight_is_initialised_apart():
         assert forward.std() > 0.05
 
 
+def test_each_further_layer_of_the_encoder_adds_to_the_one_below():
+    model = tiny_model("none", encoder_layers=3)
+    source = random_source(4, [5, 2])
+    lengths = (source != 0).sum(1)
+    expected, last = model.embedding(source), []
+    for i, layer in enumerate((model.encoder, *model.upper_encoders)):
+        read, last_read = layer(expected, lengths)
+        expected = read if i == 0 else expected + read
+        last.append(last_read)
+    assert len(last) == 3
+    # No attention: the context is the last state of each direction.
+    ends = [expected[0, 5, :5], expected[0, 0, 5:]]
+    found = model.encode(source).attended
+    np.testing.assert_allclose(found[0, 0], np.concatenate(ends), atol=1e-6)
+    np.testing.assert_allclose(found[:, 0], sum(last), atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("options", "received"),
     [
@@ -186,6 +203,7 @@ def test_every_kind_of_weight_is_initialised_apart():
         ({"vocab_size": 4}, "vocab_size=4"),
         ({"embedding_dim": 0}, "embedding_dim=0"),
         ({"encoder_units": -1}, "encoder_units=-1"),
+        ({"encoder_layers": 0}, "encoder_layers=0"),
         ({"decoder_units": 2.5}, "decoder_units=2.5"),
         ({"attention_units": 0}, "attention_units=0"),
         ({"attention_units": 0, "attention": "none"}, "attention_units=0"),

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_models import TINY_TRANSFORMER, VARIANTS, random_source, random_target, tiny_model
+from tiny_models import TINY_TRANSFORMER, TRANSFORMERS, random_source, random_target, tiny_model
 
 from attention_zoo.zoo.catalog import build, entry
 from attention_zoo.zoo.losses import SmoothedCrossEntropy
@@ -39,7 +39,7 @@ def read(model, ids, embedding):
     return tf.constant(x, tf.float32)
 
 
-@pytest.mark.parametrize("kind", ["transformer", *VARIANTS])
+@pytest.mark.parametrize("kind", ["transformer", *TRANSFORMERS])
 def test_logits_are_what_the_blocks_make_of_embeddings_and_positions(kind):
     model = tiny_model(kind, VOCABULARY, seed=3)
     mask = tf.constant(SOURCE != 0)
@@ -78,7 +78,7 @@ def test_rotary_positions_tell_the_order_by_distances_alone():
     assert not np.allclose(swapped, expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["transformer", *VARIANTS])
+@pytest.mark.parametrize("kind", ["transformer", *TRANSFORMERS])
 def test_every_weight_is_learnt(kind, recwarn):
     model = tiny_model(kind, VOCABULARY, seed=5)
     before = model.get_weights()

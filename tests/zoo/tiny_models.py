@@ -23,8 +23,9 @@ COPYING = {  # of a kind of attention, or of the Transformer
     "copying-transformer": ("transformer", {"copying": True}),
 }
 KINDS = (*ATTENTIONS, "transformer", *COPYING)
-# What else a Transformer can be; for tests that ask for every model in a moment.
-VARIANTS = {
+# What else a Transformer can be, and a recurrent model; for tests that ask for every model in a
+# moment.
+TRANSFORMERS = {
     "post-norm": ("transformer", {"norm_first": False}),
     "learned": ("transformer", {"positions": "learned", "max_length": 16}),
     "rotary": ("transformer", {"positions": "rotary"}),
@@ -33,6 +34,7 @@ VARIANTS = {
     "untied": ("transformer", {"tie_embeddings": False}),
     "own-source": ("transformer", {"source_vocab_size": 12, "norm_first": False}),
 }
+VARIANTS = {**TRANSFORMERS, "deep-encoder": ("bahdanau", {"encoder_layers": 3})}
 TINY = {"embedding_dim": 6, "encoder_units": 5, "decoder_units": 7, "attention_units": 4}
 TINY_TRANSFORMER = {
     "width": 8,
