@@ -11,12 +11,14 @@ from .attention import Attention, Memory
 from .coverage import CoverageAttention
 from .masks import softmax_dtype
 
+WIRINGS = ("bahdanau", "see", "luong")
+
 
 class StepWeights(NamedTuple):
     """The weights of a step, in the type of computation.
 
     Attributes:
-        context_kernel: from the context, or Luong's fed vector, to the gates: (C, 3 D).
+        context_kernel: from the context, or what else is fed, to the gates: (C, 3 D).
         recurrent_kernel: from the state to the gates, (D, 3 D).
         candidate_bias: added to the state's part of the candidate, (D,).
     """
@@ -31,13 +33,15 @@ class AttentionGRUCell(keras.layers.Layer):
     """A gated recurrent unit that gets a context of its own at every step.
 
     Without attention the context is the same at every step: one fixed vector of the source
-    (Cho et al. 2014). With attention there are two ways of wiring it:
+    (Cho et al. 2014). With attention there are three ways of wiring it:
 
-    - `input_feeding=False`, Bahdanau et al. 2015: the state *before* the step is the query,
+    - `"bahdanau"`, Bahdanau et al. 2015: the state *before* the step is the query,
       `c_i = attend(s_{i-1})`, `s_i = GRU([x_i; c_i], s_{i-1})`; the output is `[s_i; c_i]`.
-    - `input_feeding=True`, Luong et al. 2015: the state *after* the step is the query,
-      `s_i = GRU([x_i; a_{i-1}], s_{i-1})`, `a_i = tanh(W [s_i; attend(s_i)])`; the output
-      is `a_i`, which is fed to the next step.
+    - `"see"`, See et al. 2017: the state *after* the step is the query, so it knows the word that
+      was written last, `s_i = GRU([x_i; c_{i-1}], s_{i-1})`, `c_i = attend(s_i)`; the output is
+      `[s_i; c_i]`, and its context is fed to the next step.
+    - `"luong"`, Luong et al. 2015: the same with `a_i = tanh(W [s_i; attend(s_i)])`, which is both
+      the output and what is fed to the next step, `s_i = GRU([x_i; a_{i-1}], s_{i-1})`.
 
     With a `CoverageAttention` the attention paid so far is one more state, the last.
 
@@ -49,9 +53,9 @@ class AttentionGRUCell(keras.layers.Layer):
         units: width D of the state.
         context_dim: width of the context that comes out of the memory.
         attention: an attention layer of this package, or `None` for one fixed context.
-        input_feeding: Luong's wiring instead of Bahdanau's.
+        wiring: `"bahdanau"`, `"see"` or `"luong"`.
         output_dim: width of Luong's attentional vector; `units` if `None`. Only with
-            `input_feeding=True`.
+            `wiring="luong"`.
 
     Call arguments:
         projected_inputs: what `input_projection` returned, shape (B, N, 3 D); the N rows of a
@@ -74,7 +78,7 @@ class AttentionGRUCell(keras.layers.Layer):
     >>> output, states, weights = cell(cell.input_projection(x), states, memory)
 
     References: https://arxiv.org/abs/1406.1078, https://arxiv.org/abs/1409.0473,
-    https://arxiv.org/abs/1508.04025
+    https://arxiv.org/abs/1508.04025, https://arxiv.org/abs/1704.04368
     """
 
     def __init__(
@@ -82,7 +86,7 @@ class AttentionGRUCell(keras.layers.Layer):
         units: int,
         context_dim: int,
         attention: Attention | None = None,
-        input_feeding: bool = False,
+        wiring: str = "bahdanau",
         output_dim: int | None = None,
         **kwargs,
     ):
@@ -93,24 +97,26 @@ class AttentionGRUCell(keras.layers.Layer):
                 "units and context_dim must be positive. "
                 f"Received: units={units}, context_dim={context_dim}"
             )
-        if input_feeding and attention is None:
+        if wiring not in WIRINGS:
+            raise ValueError(f"wiring is one of {', '.join(WIRINGS)}. Received: wiring={wiring!r}")
+        if attention is None and wiring != "bahdanau":
             raise ValueError(
-                "input_feeding feeds what was attended to, so it needs an attention layer. "
-                "Received: attention=None, input_feeding=True"
+                "What was attended to is fed to the next step, so it needs an attention layer. "
+                f"Received: attention=None, wiring={wiring!r}"
             )
-        if output_dim is not None and not input_feeding:
+        if output_dim is not None and wiring != "luong":
             raise ValueError(
-                "output_dim is the width of the attentional vector, which only "
-                f"input_feeding=True has. Received: output_dim={output_dim}"
+                "output_dim is the width of the attentional vector, which only wiring='luong' has. "
+                f"Received: output_dim={output_dim}, wiring={wiring!r}"
             )
         self.units = units
         self.context_dim = context_dim
         self.attention = attention
         self.has_coverage = isinstance(attention, CoverageAttention)
-        self.input_feeding = input_feeding
+        self.wiring = wiring
         self.output_dim = output_dim
-        self.fed_dim = (output_dim or units) if input_feeding else context_dim
-        self.output_width = self.fed_dim if input_feeding else units + context_dim
+        self.fed_dim = (output_dim or units) if wiring == "luong" else context_dim
+        self.output_width = self.fed_dim if wiring == "luong" else units + context_dim
         self.input_projection = keras.layers.Dense(3 * units, name="input_projection")
 
     def build(self, *input_shapes):
@@ -124,7 +130,7 @@ class AttentionGRUCell(keras.layers.Layer):
         self.candidate_bias = self.add_weight((self.units,), "zeros", name="candidate_bias")
         if self.attention is not None and not self.attention.built:
             self.attention.build((None, None, self.units), (None, None, self.context_dim))
-        if self.input_feeding:
+        if self.wiring == "luong":
             self.combine_kernel = self.add_weight(
                 (self.units + self.context_dim, self.fed_dim),
                 "glorot_uniform",
@@ -137,7 +143,7 @@ class AttentionGRUCell(keras.layers.Layer):
         With coverage the memory that will be attended to is needed too, for its length.
         """
         states = [start]
-        if self.input_feeding:
+        if self.wiring != "bahdanau":
             shape = (*ops.shape(start)[:-1], self.fed_dim)
             states.append(ops.zeros(shape, dtype=start.dtype))
         if self.has_coverage:
@@ -158,17 +164,18 @@ class AttentionGRUCell(keras.layers.Layer):
         covered = states[-1] if self.has_coverage else None
         projected_inputs = ops.cast(projected_inputs, self.compute_dtype)
         hidden = ops.cast(states[0], self.compute_dtype)
-        if not self.input_feeding:
+        if self.wiring == "bahdanau":
             context, scores = self._context(hidden, memory, covered)
             hidden = self._gated_update(projected_inputs, context, hidden, weights)
-            output = ops.concatenate([hidden, context], axis=-1)
             states = (hidden,)
         else:
             fed = ops.cast(states[1], self.compute_dtype)
             hidden = self._gated_update(projected_inputs, fed, hidden, weights)
             context, scores = self._context(hidden, memory, covered)
-            combined = ops.concatenate([hidden, context], axis=-1)
-            output = ops.tanh(ops.matmul(combined, ops.cast(self.combine_kernel, combined.dtype)))
+            states = (hidden, context)
+        output = ops.concatenate([hidden, context], axis=-1)
+        if self.wiring == "luong":
+            output = ops.tanh(ops.matmul(output, ops.cast(self.combine_kernel, output.dtype)))
             states = (hidden, output)
         if covered is not None:
             states = (*states, covered + scores)
@@ -195,7 +202,7 @@ class AttentionGRUCell(keras.layers.Layer):
             "units": self.units,
             "context_dim": self.context_dim,
             "attention": keras.saving.serialize_keras_object(self.attention),
-            "input_feeding": self.input_feeding,
+            "wiring": self.wiring,
             "output_dim": self.output_dim,
         }
 

@@ -61,8 +61,8 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
     - `"qkv"`: scaled dot products of a query with keys that weight values (Vaswani et al. 2017),
       in the decoder of Bahdanau.
 
-    With any attention it can copy from the source; with both `copying` and `coverage` it is the
-    pointer-generator of See et al. 2017.
+    With any attention it can copy from the source; with `wiring="see"`, `copying` and `coverage` it
+    is the pointer-generator of See et al. 2017.
 
     Args:
         vocab_size: subwords V of the target, and of the source if they share one vocabulary.
@@ -77,6 +77,9 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
         dropout: rate on embeddings, source states and readout.
         source_vocab_size: subwords of the source, if it has a vocabulary and an embedding of its
             own; it shares those of the target if `None`.
+        wiring: when the decoder looks, as `AttentionGRUCell` says: `"bahdanau"` before it reads the
+            last subword, `"see"` after that, `"luong"` too and with an attentional vector. If
+            `None`, `"luong"` for `attention="luong"` and `"bahdanau"` for all others.
         encoder_layers: bidirectional layers of the encoder; each from the second on adds to what
             the one below it says of a subword (Wu et al. 2016).
         copying: write a subword of the vocabulary or copy one of the source, see
@@ -109,6 +112,7 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
         tie_embeddings: bool = True,
         dropout: float = 0.3,
         source_vocab_size: int | None = None,
+        wiring: str | None = None,
         encoder_layers: int = 1,
         copying: bool = False,
         coverage: bool = False,
@@ -151,12 +155,15 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
         self.config: dict[str, Any] = {
             "vocab_size": vocab_size,
             "attention": attention,
+            "wiring": wiring,
             **sizes,
             "tie_embeddings": tie_embeddings,
             "dropout": dropout,
             "source_vocab_size": source_vocab_size,
             **self.switch_copying(copying, coverage, coverage_weight, coverage_start),
         }
+        if wiring is None:
+            wiring = "luong" if attention == "luong" else "bahdanau"
         self.attention = attention
         self.tie_embeddings = tie_embeddings
         source_dim = 2 * encoder_units
@@ -177,15 +184,13 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
             decoder_units,
             context_dim=source_dim,
             attention=self._attention_layer(attention, attention_units, source_dim),
-            input_feeding=attention == "luong",
-            output_dim=readout_units if attention == "luong" else None,
+            wiring=wiring,
+            output_dim=readout_units if wiring == "luong" else None,
             name="decoder",
         )
         # Luong's attentional vector is a readout already.
         self.readout = (
-            None
-            if attention == "luong"
-            else keras.layers.Dense(readout_units, "tanh", name="readout")
+            None if wiring == "luong" else keras.layers.Dense(readout_units, "tanh", name="readout")
         )
         self.dropout = Dropout(dropout, name="dropout")
 
@@ -322,11 +327,10 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
         )
         outputs, hidden = outputs.stack(), hidden.stack()  # (T, B, output width), (T, B, D)
         before = tf.concat([tf.transpose(states[0], (1, 0, 2)), hidden[:-1]], axis=0)
-        fed = (
-            tf.concat([tf.zeros_like(outputs[:1]), outputs[:-1]], axis=0)
-            if self.cell.input_feeding
-            else outputs[..., self.cell.units :]
-        )
+        wiring = self.cell.wiring
+        fed = outputs if wiring == "luong" else outputs[..., self.cell.units :]
+        if wiring != "bahdanau":  # at the step after
+            fed = tf.concat([tf.zeros_like(fed[:1]), fed[:-1]], axis=0)
         inputs.tell(before, fed)
         outputs = tf.ensure_shape(
             tf.transpose(outputs, (1, 0, 2)), (None, None, self.cell.output_width)

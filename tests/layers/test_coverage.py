@@ -13,6 +13,7 @@ from attention_zoo.layers import (
     coverage_loss,
 )
 from attention_zoo.layers.coverage import coverage_before
+from attention_zoo.layers.recurrent import WIRINGS
 from attention_zoo.layers.testing import check_attention
 
 RANDOM = np.random.default_rng(0)
@@ -104,9 +105,9 @@ def test_loss_is_the_attention_to_what_was_attended_to():
     np.testing.assert_allclose(halves, [[0, 0, 0.5, 0.75]], atol=1e-6)
 
 
-@pytest.mark.parametrize("input_feeding", [False, True])
-def test_cell_hands_the_coverage_on(input_feeding):
-    cell = AttentionGRUCell(6, 8, CoverageAttention(7), input_feeding=input_feeding)
+@pytest.mark.parametrize("wiring", WIRINGS)
+def test_cell_hands_the_coverage_on(wiring):
+    cell = AttentionGRUCell(6, 8, CoverageAttention(7), wiring=wiring)
     cell.build()
     memory = cell.attention.project(VALUE, mask=MASK)
     states = cell.initial_states(ops.convert_to_tensor(QUERY[:, :2]), memory)

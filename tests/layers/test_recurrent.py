@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from attention_zoo.layers import BahdanauAttention, LuongAttention, QKVAttention
-from attention_zoo.layers.recurrent import AttentionGRUCell, gated_update
+from attention_zoo.layers.recurrent import WIRINGS, AttentionGRUCell, gated_update
 
 B, N, S, T = 2, 3, 5, 4
 INPUT, UNITS, SOURCE = 7, 6, 10
@@ -94,12 +94,13 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("input_feeding", [False, True], ids=["bahdanau", "luong"])
+@pytest.mark.parametrize("wiring", WIRINGS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_steps_equal_the_formulas(random, kind, input_feeding):
+def test_steps_equal_the_formulas(random, kind, wiring):
     make_attention, reference = KINDS[kind]
-    options = {"input_feeding": True, "output_dim": 9} if input_feeding else {}
-    cell = make_cell(random, make_attention(), **options)
+    width = {"luong": 9, "see": SOURCE}.get(wiring)
+    options = {"output_dim": width} if wiring == "luong" else {}
+    cell = make_cell(random, make_attention(), wiring=wiring, **options)
     inputs = random.normal(size=(T, B, N, INPUT))
     source = random.normal(size=(B, S, SOURCE))
     mask = np.arange(S) < np.array([[S], [3]])
@@ -107,14 +108,15 @@ def test_steps_equal_the_formulas(random, kind, input_feeding):
 
     memory = cell.attention.project(ops.convert_to_tensor(source, "float32"), mask=mask)
     states = cell.initial_states(ops.convert_to_tensor(state, "float32"))
-    fed = np.zeros((B, N, 9))
+    fed = np.zeros((B, N, width or 1))
     for x in inputs:
         output, states, weights = cell(cell.input_projection(x), states, memory)
-        if input_feeding:
+        if wiring != "bahdanau":
             state = gru_step(cell, x, fed, state)
             context, expected_weights = reference(cell.attention, state, source, mask)
-            kernel = array(cell.combine_kernel)
-            expected = fed = np.tanh(np.concatenate([state, context], -1) @ kernel)
+            expected, fed = np.concatenate([state, context], -1), context
+            if wiring == "luong":
+                expected = fed = np.tanh(expected @ array(cell.combine_kernel))
             np.testing.assert_allclose(array(states[1]), fed, atol=2e-5)
         else:
             context, expected_weights = reference(cell.attention, state, source, mask)
@@ -173,7 +175,7 @@ def test_attention_that_sees_one_source_state_equals_the_fixed_context(random):
 
 
 def test_weights_read_once_give_the_same_step(random):
-    cell = make_cell(random, LuongAttention("general"), input_feeding=True)
+    cell = make_cell(random, LuongAttention("general"), wiring="luong")
     source = ops.convert_to_tensor(random.normal(size=(B, S, SOURCE)), "float32")
     memory = cell.attention.project(source)
     states = cell.initial_states(ops.ones((B, N, UNITS)))
@@ -218,7 +220,8 @@ def test_gated_update_keeps_the_state_where_its_gate_is_open_and_replaces_it_whe
     [
         ({"units": 0, "context_dim": 4}, "units=0, context_dim=4"),
         ({"units": 4, "context_dim": -1}, "units=4, context_dim=-1"),
-        ({"units": 4, "context_dim": 4, "input_feeding": True}, "attention=None"),
+        ({"units": 4, "context_dim": 4, "wiring": "see"}, "attention=None, wiring='see'"),
+        ({"units": 4, "context_dim": 4, "wiring": "vinyals"}, "wiring='vinyals'"),
         ({"units": 4, "context_dim": 4, "output_dim": 5}, "output_dim=5"),
     ],
 )
@@ -230,7 +233,7 @@ def test_impossible_arguments_are_refused(options, received):
 @pytest.mark.parametrize("kind", [*KINDS, "none"])
 def test_config_round_trip(random, kind):
     attention = None if kind == "none" else KINDS[kind][0]()
-    options = {} if attention is None else {"input_feeding": True, "output_dim": 9}
+    options = {} if attention is None else {"wiring": "luong", "output_dim": 9}
     cell = make_cell(random, attention, **options)
     config = cell.get_config()
     copies = [AttentionGRUCell.from_config(config) for _ in range(2)]  # the config stays whole

@@ -18,7 +18,7 @@ from attention_zoo.zoo.transformer import TransformerSeq2Seq
 
 FIRST_FREE_ID = 4
 COPYING = {  # of a kind of attention, or of the Transformer
-    "pointer": ("bahdanau", {"copying": True, "coverage": True}),
+    "pointer": ("bahdanau", {"wiring": "see", "copying": True, "coverage": True}),
     "copying-luong": ("luong", {"copying": True}),
     "copying-transformer": ("transformer", {"copying": True}),
 }
