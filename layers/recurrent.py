@@ -11,7 +11,7 @@ from .attention import Attention, Memory
 from .coverage import CoverageAttention
 from .masks import softmax_dtype
 
-WIRINGS = ("bahdanau", "see", "luong")
+WIRINGS = ("before", "after", "input_feeding")
 
 
 class StepWeights(NamedTuple):
@@ -35,13 +35,13 @@ class AttentionGRUCell(keras.layers.Layer):
     Without attention the context is the same at every step: one fixed vector of the source
     (Cho et al. 2014). With attention there are three ways of wiring it:
 
-    - `"bahdanau"`, Bahdanau et al. 2015: the state *before* the step is the query,
+    - `"before"`, Bahdanau et al. 2015: the state *before* the step is the query,
       `c_i = attend(s_{i-1})`, `s_i = GRU([x_i; c_i], s_{i-1})`; the output is `[s_i; c_i]`.
-    - `"see"`, See et al. 2017: the state *after* the step is the query, so it knows the word that
+    - `"after"`, See et al. 2017: the state *after* the step is the query, so it knows the word that
       was written last, `s_i = GRU([x_i; c_{i-1}], s_{i-1})`, `c_i = attend(s_i)`; the output is
       `[s_i; c_i]`, and its context is fed to the next step.
-    - `"luong"`, Luong et al. 2015: the same with `a_i = tanh(W [s_i; attend(s_i)])`, which is both
-      the output and what is fed to the next step, `s_i = GRU([x_i; a_{i-1}], s_{i-1})`.
+    - `"input_feeding"`, Luong et al. 2015: the same with `a_i = tanh(W [s_i; attend(s_i)])`, which
+      is both the output and what is fed to the next step, `s_i = GRU([x_i; a_{i-1}], s_{i-1})`.
 
     With a `CoverageAttention` the attention paid so far is one more state, the last.
 
@@ -53,9 +53,9 @@ class AttentionGRUCell(keras.layers.Layer):
         units: width D of the state.
         context_dim: width of the context that comes out of the memory.
         attention: an attention layer of this package, or `None` for one fixed context.
-        wiring: `"bahdanau"`, `"see"` or `"luong"`.
+        wiring: `"before"`, `"after"` or `"input_feeding"`.
         output_dim: width of Luong's attentional vector; `units` if `None`. Only with
-            `wiring="luong"`.
+            `wiring="input_feeding"`.
 
     Call arguments:
         projected_inputs: what `input_projection` returned, shape (B, N, 3 D); the N rows of a
@@ -86,7 +86,7 @@ class AttentionGRUCell(keras.layers.Layer):
         units: int,
         context_dim: int,
         attention: Attention | None = None,
-        wiring: str = "bahdanau",
+        wiring: str = "before",
         output_dim: int | None = None,
         **kwargs,
     ):
@@ -99,14 +99,15 @@ class AttentionGRUCell(keras.layers.Layer):
             )
         if wiring not in WIRINGS:
             raise ValueError(f"wiring is one of {', '.join(WIRINGS)}. Received: wiring={wiring!r}")
-        if attention is None and wiring != "bahdanau":
+        if attention is None and wiring != "before":
             raise ValueError(
                 "What was attended to is fed to the next step, so it needs an attention layer. "
                 f"Received: attention=None, wiring={wiring!r}"
             )
-        if output_dim is not None and wiring != "luong":
+        if output_dim is not None and wiring != "input_feeding":
             raise ValueError(
-                "output_dim is the width of the attentional vector, which only wiring='luong' has. "
+                "output_dim is the width of the attentional vector, which only "
+                "wiring='input_feeding' has. "
                 f"Received: output_dim={output_dim}, wiring={wiring!r}"
             )
         self.units = units
@@ -115,8 +116,8 @@ class AttentionGRUCell(keras.layers.Layer):
         self.has_coverage = isinstance(attention, CoverageAttention)
         self.wiring = wiring
         self.output_dim = output_dim
-        self.fed_dim = (output_dim or units) if wiring == "luong" else context_dim
-        self.output_width = self.fed_dim if wiring == "luong" else units + context_dim
+        self.fed_dim = (output_dim or units) if wiring == "input_feeding" else context_dim
+        self.output_width = self.fed_dim if wiring == "input_feeding" else units + context_dim
         self.input_projection = keras.layers.Dense(3 * units, name="input_projection")
 
     def build(self, *input_shapes):
@@ -130,7 +131,7 @@ class AttentionGRUCell(keras.layers.Layer):
         self.candidate_bias = self.add_weight((self.units,), "zeros", name="candidate_bias")
         if self.attention is not None and not self.attention.built:
             self.attention.build((None, None, self.units), (None, None, self.context_dim))
-        if self.wiring == "luong":
+        if self.wiring == "input_feeding":
             self.combine_kernel = self.add_weight(
                 (self.units + self.context_dim, self.fed_dim),
                 "glorot_uniform",
@@ -143,7 +144,7 @@ class AttentionGRUCell(keras.layers.Layer):
         With coverage the memory that will be attended to is needed too, for its length.
         """
         states = [start]
-        if self.wiring != "bahdanau":
+        if self.wiring != "before":
             shape = (*ops.shape(start)[:-1], self.fed_dim)
             states.append(ops.zeros(shape, dtype=start.dtype))
         if self.has_coverage:
@@ -164,7 +165,7 @@ class AttentionGRUCell(keras.layers.Layer):
         covered = states[-1] if self.has_coverage else None
         projected_inputs = ops.cast(projected_inputs, self.compute_dtype)
         hidden = ops.cast(states[0], self.compute_dtype)
-        if self.wiring == "bahdanau":
+        if self.wiring == "before":
             context, scores = self._context(hidden, memory, covered)
             hidden = self._gated_update(projected_inputs, context, hidden, weights)
             states = (hidden,)
@@ -174,7 +175,7 @@ class AttentionGRUCell(keras.layers.Layer):
             context, scores = self._context(hidden, memory, covered)
             states = (hidden, context)
         output = ops.concatenate([hidden, context], axis=-1)
-        if self.wiring == "luong":
+        if self.wiring == "input_feeding":
             output = ops.tanh(ops.matmul(output, ops.cast(self.combine_kernel, output.dtype)))
             states = (hidden, output)
         if covered is not None:

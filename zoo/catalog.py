@@ -79,13 +79,7 @@ MODELS: dict[str, CatalogEntry] = {
         "See et al. 2017, https://arxiv.org/abs/1704.04368",
         _RECURRENT,
         # The coverage loss keeps a model that has learnt nothing yet from learning where to look.
-        {
-            "attention": "bahdanau",
-            "wiring": "see",
-            "copying": True,
-            "coverage": True,
-            "coverage_start": 1000,
-        },
+        {"attention": "bahdanau", "copying": True, "coverage": True, "coverage_start": 1000},
         {"replace_unknown": True},
     ),
     "transformer-tiny": CatalogEntry(

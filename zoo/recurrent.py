@@ -59,10 +59,10 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
     - `"bahdanau"`: a context of its own for every step, additive scores (Bahdanau et al. 2015).
     - `"luong"`: multiplicative scores and input feeding (Luong et al. 2015).
     - `"qkv"`: scaled dot products of a query with keys that weight values (Vaswani et al. 2017),
-      in the decoder of Bahdanau.
+      in the same decoder.
 
-    With any attention it can copy from the source; with `wiring="see"`, `copying` and `coverage` it
-    is the pointer-generator of See et al. 2017.
+    With any attention it can copy from the source; with both `copying` and `coverage` it is the
+    pointer-generator of See et al. 2017.
 
     Args:
         vocab_size: subwords V of the target, and of the source if they share one vocabulary.
@@ -77,9 +77,9 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
         dropout: rate on embeddings, source states and readout.
         source_vocab_size: subwords of the source, if it has a vocabulary and an embedding of its
             own; it shares those of the target if `None`.
-        wiring: when the decoder looks, as `AttentionGRUCell` says: `"bahdanau"` before it reads the
-            last subword, `"see"` after that, `"luong"` too and with an attentional vector. If
-            `None`, `"luong"` for `attention="luong"` and `"bahdanau"` for all others.
+        wiring: when the decoder looks, as `AttentionGRUCell` says: `"before"` it reads the last
+            subword, as in Bahdanau's paper, `"after"` that, or with Luong's `"input_feeding"`. If
+            `None`, `"after"`, which learns faster; of `"luong"` its own.
         encoder_layers: bidirectional layers of the encoder; each from the second on adds to what
             the one below it says of a subword (Wu et al. 2016).
         copying: write a subword of the vocabulary or copy one of the source, see
@@ -163,7 +163,7 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
             **self.switch_copying(copying, coverage, coverage_weight, coverage_start),
         }
         if wiring is None:
-            wiring = "luong" if attention == "luong" else "bahdanau"
+            wiring = {"none": "before", "luong": "input_feeding"}.get(attention, "after")
         self.attention = attention
         self.tie_embeddings = tie_embeddings
         source_dim = 2 * encoder_units
@@ -185,13 +185,13 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
             context_dim=source_dim,
             attention=self._attention_layer(attention, attention_units, source_dim),
             wiring=wiring,
-            output_dim=readout_units if wiring == "luong" else None,
+            output_dim=readout_units if wiring == "input_feeding" else None,
             name="decoder",
         )
         # Luong's attentional vector is a readout already.
-        self.readout = (
-            None if wiring == "luong" else keras.layers.Dense(readout_units, "tanh", name="readout")
-        )
+        self.readout = None
+        if wiring != "input_feeding":
+            self.readout = keras.layers.Dense(readout_units, "tanh", name="readout")
         self.dropout = Dropout(dropout, name="dropout")
 
     def _attention_layer(self, attention: str, units: int, source_dim: int):
@@ -328,8 +328,8 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
         outputs, hidden = outputs.stack(), hidden.stack()  # (T, B, output width), (T, B, D)
         before = tf.concat([tf.transpose(states[0], (1, 0, 2)), hidden[:-1]], axis=0)
         wiring = self.cell.wiring
-        fed = outputs if wiring == "luong" else outputs[..., self.cell.units :]
-        if wiring != "bahdanau":  # at the step after
+        fed = outputs if wiring == "input_feeding" else outputs[..., self.cell.units :]
+        if wiring != "before":  # at the step after
             fed = tf.concat([tf.zeros_like(fed[:1]), fed[:-1]], axis=0)
         inputs.tell(before, fed)
         outputs = tf.ensure_shape(

@@ -98,8 +98,8 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_steps_equal_the_formulas(random, kind, wiring):
     make_attention, reference = KINDS[kind]
-    width = {"luong": 9, "see": SOURCE}.get(wiring)
-    options = {"output_dim": width} if wiring == "luong" else {}
+    width = {"input_feeding": 9, "after": SOURCE}.get(wiring)
+    options = {"output_dim": width} if wiring == "input_feeding" else {}
     cell = make_cell(random, make_attention(), wiring=wiring, **options)
     inputs = random.normal(size=(T, B, N, INPUT))
     source = random.normal(size=(B, S, SOURCE))
@@ -111,11 +111,11 @@ def test_steps_equal_the_formulas(random, kind, wiring):
     fed = np.zeros((B, N, width or 1))
     for x in inputs:
         output, states, weights = cell(cell.input_projection(x), states, memory)
-        if wiring != "bahdanau":
+        if wiring != "before":
             state = gru_step(cell, x, fed, state)
             context, expected_weights = reference(cell.attention, state, source, mask)
             expected, fed = np.concatenate([state, context], -1), context
-            if wiring == "luong":
+            if wiring == "input_feeding":
                 expected = fed = np.tanh(expected @ array(cell.combine_kernel))
             np.testing.assert_allclose(array(states[1]), fed, atol=2e-5)
         else:
@@ -175,7 +175,7 @@ def test_attention_that_sees_one_source_state_equals_the_fixed_context(random):
 
 
 def test_weights_read_once_give_the_same_step(random):
-    cell = make_cell(random, LuongAttention("general"), wiring="luong")
+    cell = make_cell(random, LuongAttention("general"), wiring="input_feeding")
     source = ops.convert_to_tensor(random.normal(size=(B, S, SOURCE)), "float32")
     memory = cell.attention.project(source)
     states = cell.initial_states(ops.ones((B, N, UNITS)))
@@ -220,7 +220,7 @@ def test_gated_update_keeps_the_state_where_its_gate_is_open_and_replaces_it_whe
     [
         ({"units": 0, "context_dim": 4}, "units=0, context_dim=4"),
         ({"units": 4, "context_dim": -1}, "units=4, context_dim=-1"),
-        ({"units": 4, "context_dim": 4, "wiring": "see"}, "attention=None, wiring='see'"),
+        ({"units": 4, "context_dim": 4, "wiring": "after"}, "attention=None, wiring='after'"),
         ({"units": 4, "context_dim": 4, "wiring": "vinyals"}, "wiring='vinyals'"),
         ({"units": 4, "context_dim": 4, "output_dim": 5}, "output_dim=5"),
     ],
@@ -233,7 +233,7 @@ def test_impossible_arguments_are_refused(options, received):
 @pytest.mark.parametrize("kind", [*KINDS, "none"])
 def test_config_round_trip(random, kind):
     attention = None if kind == "none" else KINDS[kind][0]()
-    options = {} if attention is None else {"wiring": "luong", "output_dim": 9}
+    options = {} if attention is None else {"wiring": "input_feeding", "output_dim": 9}
     cell = make_cell(random, attention, **options)
     config = cell.get_config()
     copies = [AttentionGRUCell.from_config(config) for _ in range(2)]  # the config stays whole

@@ -9,7 +9,7 @@ from tiny_models import random_source, random_target, tiny_model
 from attention_zoo.zoo.recurrent import ATTENTIONS
 from attention_zoo.zoo.unroll import BidirectionalGRU
 
-KINDS = (*ATTENTIONS, "pointer", "copying-luong", "deep-encoder")
+KINDS = (*ATTENTIONS, "pointer", "copying-luong", "deep-encoder", "looks-before")
 STEP = 1e-5  # of finite differences, in float64
 
 

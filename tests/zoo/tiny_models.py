@@ -18,7 +18,7 @@ from attention_zoo.zoo.transformer import TransformerSeq2Seq
 
 FIRST_FREE_ID = 4
 COPYING = {  # of a kind of attention, or of the Transformer
-    "pointer": ("bahdanau", {"wiring": "see", "copying": True, "coverage": True}),
+    "pointer": ("bahdanau", {"copying": True, "coverage": True}),
     "copying-luong": ("luong", {"copying": True}),
     "copying-transformer": ("transformer", {"copying": True}),
 }
@@ -34,7 +34,11 @@ TRANSFORMERS = {
     "untied": ("transformer", {"tie_embeddings": False}),
     "own-source": ("transformer", {"source_vocab_size": 12, "norm_first": False}),
 }
-VARIANTS = {**TRANSFORMERS, "deep-encoder": ("bahdanau", {"encoder_layers": 3})}
+VARIANTS = {
+    **TRANSFORMERS,
+    "deep-encoder": ("bahdanau", {"encoder_layers": 3}),
+    "looks-before": ("bahdanau", {"wiring": "before"}),
+}
 TINY = {"embedding_dim": 6, "encoder_units": 5, "decoder_units": 7, "attention_units": 4}
 TINY_TRANSFORMER = {
     "width": 8,
