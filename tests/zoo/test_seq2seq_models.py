@@ -58,6 +58,15 @@ def test_attention_is_over_the_source_and_nothing_else(model, inputs):
     assert (attention[~padding] > 0).all()
 
 
+@pytest.mark.parametrize("kind", ["bahdanau", "qkv", "luong", "pointer", "looks-before"])
+def test_the_decoder_has_read_the_last_subword_when_it_looks(kind, inputs):
+    model = tiny_model(kind, seed=11)
+    tokens = np.tile([[[5], [8]]], (len(LENGTHS), 1, 1))  # two of them on the same state
+    _, attention = by_steps(model, inputs["source"], tokens)
+    alike = np.allclose(attention[:, 0], attention[:, 1], atol=1e-4)
+    assert alike == (kind == "looks-before")
+
+
 def test_padding_of_the_source_changes_nothing(model, inputs):
     padded = {**inputs, "source": np.pad(inputs["source"], [(0, 0), (0, 4)])}
     np.testing.assert_allclose(model(padded), model(inputs), atol=1e-5)
