@@ -22,6 +22,9 @@ class ScaledEmbedding(keras.layers.Embedding):
         width: of a vector, D.
         power: of the width that a vector is multiplied by, 1/2 for vectors of variance one.
 
+    Raises:
+        ValueError: the power is not from 0 to 1.
+
     Called with ids (...), of 0 to V - 1, it gives vectors (..., D).
 
     Example:
@@ -33,6 +36,11 @@ class ScaledEmbedding(keras.layers.Embedding):
     """
 
     def __init__(self, vocab_size: int, width: int, power: float = 0.5, **kwargs):
+        if isinstance(power, bool) or not isinstance(power, (int, float)) or not 0 <= power <= 1:
+            raise ValueError(
+                "The power of the width that a vector is multiplied by is from 0 to 1. "
+                f"Received: power={power!r}"
+            )
         near = keras.initializers.RandomNormal(stddev=width**-0.5)
         super().__init__(vocab_size, width, near, **kwargs)
         self.power = power

@@ -18,7 +18,6 @@ from .model import Nest, check_arguments, check_source_vocabulary
 from .tokenizer import PAD_ID
 from .unroll import BidirectionalGRU, StepInputs
 
-EMBEDDING_POWER = 0.25  # learns as fast as with 0.5, and rare words disturb it less
 ATTENTIONS = ("none", "bahdanau", "luong", "qkv")
 
 
@@ -80,6 +79,9 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
         wiring: when the decoder looks, as `AttentionGRUCell` says: `"before"` it reads the last
             subword, as in Bahdanau's paper, `"after"` that, or with Luong's `"input_feeding"`. If
             `None`, `"after"`, which learns faster; of `"luong"` its own.
+        embedding_power: how much larger embeddings are read than they are kept, see
+            `ScaledEmbedding`. With 0.25 most corpora are learnt as fast as with 0.5, and rare words
+            disturb less; 0.5 helps where all words are frequent.
         encoder_layers: bidirectional layers of the encoder; each from the second on adds to what
             the one below it says of a subword (Wu et al. 2016).
         copying: write a subword of the vocabulary or copy one of the source, see
@@ -113,6 +115,7 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
         dropout: float = 0.3,
         source_vocab_size: int | None = None,
         wiring: str | None = None,
+        embedding_power: float = 0.25,
         encoder_layers: int = 1,
         copying: bool = False,
         coverage: bool = False,
@@ -159,6 +162,7 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
             **sizes,
             "tie_embeddings": tie_embeddings,
             "dropout": dropout,
+            "embedding_power": embedding_power,
             "source_vocab_size": source_vocab_size,
             **self.switch_copying(copying, coverage, coverage_weight, coverage_start),
         }
@@ -168,12 +172,12 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
         self.tie_embeddings = tie_embeddings
         source_dim = 2 * encoder_units
         self.embedding = ScaledEmbedding(
-            vocab_size, embedding_dim, EMBEDDING_POWER, name="embedding"
+            vocab_size, embedding_dim, embedding_power, name="embedding"
         )
         self.source_embedding = None
         if source_vocab_size is not None:
             self.source_embedding = ScaledEmbedding(
-                source_vocab_size, embedding_dim, EMBEDDING_POWER, name="source_embedding"
+                source_vocab_size, embedding_dim, embedding_power, name="source_embedding"
             )
         self.encoder = BidirectionalGRU(encoder_units, name="encoder")
         self.upper_encoders = [

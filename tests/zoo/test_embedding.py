@@ -50,6 +50,14 @@ def test_models_read_source_and_target_with_it(kind):
         assert np.abs(before - after).max() > 1e-3
 
 
+def test_recurrent_models_have_a_power_of_their_own():
+    options = {"embedding_dim": 16, "encoder_units": 3, "source_vocab_size": 20}
+    model = RecurrentSeq2Seq(20, embedding_power=0.75, **options)
+    assert (model.embedding.power, model.source_embedding.power) == (0.75, 0.75)
+    assert RecurrentSeq2Seq.from_config(model.get_config()).embedding.power == 0.75
+    assert RecurrentSeq2Seq(20, **options).embedding.power == 0.25
+
+
 def test_a_gru_sees_its_inputs(monkeypatch):
     """At the size of the table it does not learn for thousands of steps that they differ."""
     model = RecurrentSeq2Seq(2000, embedding_dim=256, encoder_units=5)

@@ -222,6 +222,8 @@ def test_each_further_layer_of_the_encoder_adds_to_the_one_below():
         ({"dropout": 1.0}, "dropout=1.0"),
         ({"dropout": -0.1}, "dropout=-0.1"),
         ({"dropout": "a lot"}, "dropout='a lot'"),
+        ({"embedding_power": 2}, "power=2"),
+        ({"embedding_power": "half"}, "power='half'"),
     ],
 )
 def test_impossible_arguments_are_refused(options, received):
