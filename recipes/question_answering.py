@@ -29,7 +29,9 @@ TASK = Task(
     default_corpora=default_corpora,
     default_description="short made stories: who and what is where, how many, yes or no",
     corpora="context TAB question TAB answer, JSON lines, or as SQuAD has it",
-    source_format=SourceFormat((SourceInput("context"), SourceInput("question")), keep="end"),
+    source_format=SourceFormat(
+        (SourceInput("context"), SourceInput("question")), keep="end", main_first=True
+    ),
     metrics=("exact_match", "f1", "perplexity"),
     scores="text_metrics:answer_scores",
     baselines="baselines:answer_baselines",

@@ -60,6 +60,8 @@ def compose(
             last = item.name == source_format.main
             parts.append(ids if last else _separated(tokenizer, ids))
     text = tf.concat(parts, axis=1)
+    if source_format.main_first:
+        front.append(_announced(_separated(tokenizer, parts[-1]), text, max_length))
     heads = tf.concat(front, axis=1) if front else None
     taken = heads.row_lengths() if heads is not None else 0
     lengths = text.row_lengths() + taken
@@ -123,6 +125,13 @@ def _separated(tokenizer: SubwordTokenizer, ids: tf.RaggedTensor) -> tf.RaggedTe
     mark = tf.fill([ids.nrows(), 1], tokenizer.id_of(SEPARATOR))
     marks = tf.ragged.boolean_mask(mark, (ids.row_lengths() > 0)[:, None])
     return tf.concat([ids, marks], axis=1)
+
+
+def _announced(main: tf.RaggedTensor, text: tf.RaggedTensor, max_length: int) -> tf.RaggedTensor:
+    """The main inputs (B, None), none where there is nothing else or no room for two of them."""
+    lengths = main.row_lengths()  # a separator included, which is the place of the end
+    wanted = (text.row_lengths() >= lengths) & (2 * lengths <= max_length)
+    return tf.ragged.boolean_mask(main, main.with_values(tf.gather(wanted, main.value_rowids())))
 
 
 def _keep(ids: tf.RaggedTensor, room: tf.Tensor, keep: str) -> tf.RaggedTensor:

@@ -46,6 +46,8 @@ class SourceFormat:
             `"end"`, so that the oldest sentences and turns go first.
         leave_out_long: whether rows longer than the limit are left out of training, not cut.
         max_turns: the newest turns that are read; the others are not.
+        main_first: whether the main input stands in front as well, so that who reads the others
+            from left to right knows what for. Left out where it does not fit twice, or alone.
 
     Example:
 
@@ -58,6 +60,7 @@ class SourceFormat:
     keep: str = "start"
     leave_out_long: bool = False
     max_turns: int = 4
+    main_first: bool = False
 
     def __post_init__(self) -> None:
         if self.keep not in ("start", "end"):

@@ -1,5 +1,7 @@
 """Sources of several inputs: what stands where, what is cut, and which signatures take them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -52,6 +54,30 @@ def test_context_and_question_with_a_separator(tokenizer):
     assert encoded(tokenizer, QUESTIONS, "")[0] == []
 
 
+def test_the_main_input_in_front_too(tokenizer):
+    announced = replace(QUESTIONS, main_first=True)
+    source = {"context": TEXTS[1], "question": TEXTS[0]}
+    question = ids_of(tokenizer, TEXTS[0])
+    context = ids_of(tokenizer, TEXTS[1], "<sep>")
+    full = [*question, *ids_of(tokenizer, "<sep>"), *context, *question]
+    assert encoded(tokenizer, announced, source) == (full, len(full))
+    # The context gives way, down to nothing; where there is no room for two, one is enough.
+    both = 2 * (len(question) + 1)
+    for left in (2, 1, 0):
+        cut = full[: len(question) + 1] + full[len(full) - len(question) - left :]
+        assert encoded(tokenizer, announced, source, both + left)[0] == cut
+    plain, _ = encoded(tokenizer, QUESTIONS, source, both - 1)
+    assert encoded(tokenizer, announced, source, both - 1)[0] == plain
+
+
+def test_a_main_input_alone_is_not_said_twice(tokenizer):
+    announced = replace(QUESTIONS, main_first=True)
+    assert encoded(tokenizer, announced, TEXTS[3])[0] == ids_of(tokenizer, TEXTS[3])
+    assert encoded(tokenizer, announced, "") == ([], 0)
+    context = ids_of(tokenizer, TEXTS[0], "<sep>")
+    assert encoded(tokenizer, announced, {"context": TEXTS[0]})[0] == context
+
+
 def test_the_newest_turns_of_a_history(tokenizer):
     history = "\n".join([TEXTS[0], TEXTS[1], " ", TEXTS[2]])
     expected = ids_of(tokenizer, TEXTS[1], "<sep>", TEXTS[2], "<sep>", TEXTS[3])
@@ -75,11 +101,13 @@ def test_no_wish_is_no_symbol(tokenizer):
     assert encoded(tokenizer, SUMMARY, {"text": TEXTS[0], "length": 0})[0] == plain
 
 
-def test_rows_do_not_touch_each_other(tokenizer):
+@pytest.mark.parametrize("main_first", [False, True])
+def test_rows_do_not_touch_each_other(main_first, tokenizer):
+    questions = replace(QUESTIONS, main_first=main_first)
     sources = [{"context": a, "question": b} for a in ["", *TEXTS] for b in TEXTS]
-    rows, lengths = encode_sources(tokenizer, QUESTIONS, sources, 9)
+    rows, lengths = encode_sources(tokenizer, questions, sources, 9)
     for source, row, length in zip(sources, rows, lengths, strict=True):
-        assert (row.tolist(), int(length)) == encoded(tokenizer, QUESTIONS, source, 9)
+        assert (row.tolist(), int(length)) == encoded(tokenizer, questions, source, 9)
 
 
 def test_no_text_can_write_a_symbol(tokenizer):
