@@ -7,10 +7,11 @@ its validation sentences, English in the first column and Chinese in the second.
 of the project: the pairs are places in them.
 
 The model is given the reference translation, and says where it looks for each of its subwords. Of a
-word of the target the weights of its subwords are averaged. A word of the source is right if what
-its subwords have together is the largest weight: larger than that of any other word of an English
-source, and of any other subword of a Chinese one, which has no spaces between words. A stricter
-count, where the largest weight of a single subword has to lie in the right word, is told too.
+word of the target the weights of its subwords are averaged; a full stop is no part of a word. A
+word of the source is right if what its subwords have together is the largest weight: larger than
+that of any other word of an English source, and of any other subword of a Chinese one, which has no
+spaces between words. A stricter count, where the largest weight of a single subword has to lie in
+the right word, is told too.
 """
 
 from __future__ import annotations
@@ -84,8 +85,10 @@ def character_spans(pieces: Sequence[str], text: str) -> list[tuple[int, int]]:
 
 
 def word_numbers(pieces: Sequence[str]) -> np.ndarray:
-    """Of each subword the number of its word, between spaces."""
-    return np.cumsum([piece.startswith(MARK) for piece in pieces]) - 1
+    """Of each subword the number of its word, between spaces; of a mark another for each."""
+    words = np.cumsum([piece.startswith(MARK) for piece in pieces]) - 1
+    marks = np.array([not any(map(str.isalnum, piece)) for piece in pieces])
+    return np.where(marks, len(pieces) + np.arange(len(pieces)), words)
 
 
 def subwords_between(pieces: Sequence[str], text: str, first: int, end: int) -> np.ndarray:

@@ -28,6 +28,8 @@ def test_places_of_subwords():
     pieces = ["\u2581", "ab", "c", "\u2581d"]
     assert character_spans(pieces, "abc d") == [(0, 0), (0, 2), (2, 3), (3, 4)]
     assert word_numbers(["\u2581ab", "c", "\u2581d"]).tolist() == [0, 0, 1]
+    # A mark is no part of the word it stands at, and no word with another mark.
+    assert word_numbers(["\u2581ab", ".", "\u2581d", "'", "s"]).tolist() == [0, 6, 1, 8, 1]
     assert subwords_between(pieces, "abc d", 1, 3).tolist() == [False, True, True, False]
     assert subwords_between(pieces, "abc d", 0, 1).tolist() == [False, True, False, False]
     unknown = ["\u2581", "他", "<unk>", "好", "<unk>"]
