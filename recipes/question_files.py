@@ -91,12 +91,13 @@ def _read_tsv(path: str, rows: Rows) -> None:
 
 def _names(path: str, first: list[str]) -> tuple[str, ...]:
     """The names of the columns, by the first row: names themselves, or as many as they are."""
-    if "question" in first and "answer" in first:
+    if set(first) & set(COLUMNS):  # one known name is enough to tell a misspelt one beside it
         unknown = [name for name in first if name not in COLUMNS]
-        if unknown or len(set(first)) < len(first):
+        if unknown or len(set(first)) < len(first) or not {"question", "answer"} <= set(first):
+            found = f"unknown column {', '.join(unknown)}" if unknown else f"columns {first}"
             raise DataError(
-                f"{path}:1: unknown column {', '.join(unknown) or first}. Expected the columns "
-                f"{', '.join(COLUMNS)}, of which context may be missing."
+                f"{path}:1: {found}. Expected the columns {', '.join(COLUMNS)}, of which context "
+                "may be missing. If this is no line of names, put one before it."
             )
         return tuple(first)
     if len(first) == 2:
