@@ -1,7 +1,8 @@
 """Attention layers for Keras 3, on every Keras backend.
 
 `BahdanauAttention`, `LuongAttention` and `QKVAttention` compare queries with a memory of keys and
-values; `SelfAttention` compares a sequence with itself. They share one base, `Attention`.
+values; `SelfAttention` compares a sequence with itself, and `MultiHopAttention` looks several
+times, each time with what it found. They share one base, `Attention`.
 `AttentionGRUCell` and the Transformer blocks are what models are made of with them.
 `PointerGenerator` copies words of the source by their attention, and `CoverageAttention` knows
 what it looked at before.
@@ -13,6 +14,7 @@ from .copying import PointerGenerator
 from .coverage import CoverageAttention, coverage_loss
 from .luong import LuongAttention
 from .masks import causal_mask, combine_masks, masked_softmax
+from .multi_hop import MultiHopAttention
 from .positions import AlibiPositions, Positions, RelativePositions, RotaryPositions
 from .qkv import QKVAttention
 from .recurrent import AttentionGRUCell
@@ -27,6 +29,7 @@ __all__ = [
     "CoverageAttention",
     "LuongAttention",
     "Memory",
+    "MultiHopAttention",
     "PointerGenerator",
     "Positions",
     "QKVAttention",

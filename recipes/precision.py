@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import keras
 
 from ..zoo.catalog import entry
-from ..zoo.recurrent import RecurrentSeq2Seq
+from ..zoo.recurrent_decoder import RecurrentDecoderSeq2Seq
 from .config import ConfigError, RunConfig
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def check_precision(config: RunConfig, place: Placement) -> None:
     Raises:
         ConfigError: XLA for a recurrent model; XLA, or a scaled loss, under several replicas.
     """
-    if config.jit and issubclass(entry(config.model).model_class(), RecurrentSeq2Seq):
+    if config.jit and issubclass(entry(config.model).model_class(), RecurrentDecoderSeq2Seq):
         raise ConfigError(
             "jit is for transformers: a loop over time has no use of XLA, it took twice the time. "
             f"Leave it out. Received: {config.model}"

@@ -63,6 +63,7 @@ TASK = Task(
             "attention_units": 96,
             "dropout": 0.0,
         },
+        "memory_network": {"dropout": 0.0},
         "transformer": {"dropout": 0.0},
     },
 )

@@ -182,10 +182,11 @@ def source_format(config: RunConfig) -> SourceFormat:
 
 def build_model(config: RunConfig, tokenizer: SubwordTokenizer) -> Seq2SeqModel:
     """The untrained model of a config, for the subwords of a tokenizer."""
-    options = dict(config.model_options)
+    model = MODELS[config.model]
+    options = {**model.model_class().options_of(tokenizer), **config.model_options}
     if not tokenizer.shares_vocabulary:
         options["source_vocab_size"] = tokenizer.source.vocab_size
-    return MODELS[config.model].build(tokenizer.vocab_size, **options)
+    return model.build(tokenizer.vocab_size, **options)
 
 
 def load(folder: str | Path, truncate: bool | None = None, **generation: Any) -> TextToText:

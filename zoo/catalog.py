@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 # Families by module and class: the catalog itself can be read without TensorFlow.
 _RECURRENT = ("recurrent", "RecurrentSeq2Seq")
+_MEMORY = ("memory_network", "MemoryNetworkSeq2Seq")
 _TRANSFORMER = ("transformer", "TransformerSeq2Seq")
 _VASWANI = "Vaswani et al. 2017, https://arxiv.org/abs/1706.03762"
 
@@ -81,6 +82,13 @@ MODELS: dict[str, CatalogEntry] = {
         # The coverage loss keeps a model that has learnt nothing yet from learning where to look.
         {"attention": "bahdanau", "copying": True, "coverage": True, "coverage_start": 1000},
         {"replace_unknown": True},
+    ),
+    "memory-network": CatalogEntry(
+        "remembers sentences, and looks several times before it answers: for questions",
+        "Xiong et al. 2016, https://arxiv.org/abs/1603.01417",
+        _MEMORY,
+        {},
+        {"batch_tokens": 8192, "learning_rate": 0.002, "warmup_steps": 500},
     ),
     "transformer-tiny": CatalogEntry(
         "self-attention, 4 + 4 layers of width 128: for small corpora and two cores",

@@ -130,18 +130,24 @@ def _letters(label: str) -> list[str]:
     return letters
 
 
+def _level(weight: float, levels: int) -> int:
+    """As in the picture, by the square root: a tenth is to be seen beside nothing."""
+    return min(int(weight**0.5 * levels), levels - 1)
+
+
 def _color_cell(weight: float, columns: int) -> str:
-    level = min(int(weight * len(BACKGROUNDS)), len(BACKGROUNDS) - 1)
+    level = _level(weight, len(BACKGROUNDS))
     percent = round(100 * weight)
     text = str(percent) if columns > NARROW_CELL and percent else ""
     return f"\x1b[38;5;{FOREGROUNDS[level]};48;5;{BACKGROUNDS[level]}m{text:^{columns}}\x1b[0m"
 
 
 def _ascii_cell(weight: float, columns: int) -> str:
-    level = min(int(weight * len(ASCII_RAMP)), len(ASCII_RAMP) - 1)
-    return ASCII_RAMP[level] * columns
+    return ASCII_RAMP[_level(weight, len(ASCII_RAMP))] * columns
 
 
 def _legend(shade: Callable[[float, int], str], color: bool) -> str:
     levels = len(BACKGROUNDS) if color else len(ASCII_RAMP)
-    return f"0% {''.join(shade((i + 0.5) / levels, 1) for i in range(levels))} 100%"
+    cells = [shade(((i + 0.5) / levels) ** 2, 1) for i in range(levels)]
+    light, dark = "".join(cells[: levels // 2]), "".join(cells[levels // 2 :])
+    return f"0% {light} 25% {dark} 100%"

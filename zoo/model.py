@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from ..layers.attention import positive_int
 from .losses import SmoothedCrossEntropy
-from .tokenizer import END_ID
+from .tokenizer import END_ID, SubwordTokenizer
 from .training_step import accumulated_gradients, batch_gradients
 
 Nest = Any
@@ -136,6 +136,11 @@ class Seq2SeqModel(keras.Model):
 
     def call(self, inputs, training=False):
         return self.logits(self.hidden(inputs, training=training))
+
+    @classmethod
+    def options_of(cls, tokenizer: SubwordTokenizer) -> dict[str, Any]:
+        """Arguments of the constructor that follow from the subwords; none by default."""
+        return {}
 
     def check_lengths(self, max_source_length: int, max_target_length: int) -> None:
         """Refuses limits of lengths that are beyond what the model can read or write."""

@@ -2,55 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from ..layers import BahdanauAttention, CoverageAttention, LuongAttention, QKVAttention
-from ..layers.dropout import Dropout
-from ..layers.masks import softmax_dtype
-from ..layers.product import Product
-from ..layers.recurrent import AttentionGRUCell, StepWeights
-from .copying import CopyingSeq2Seq, Decoded
-from .embedding import ScaledEmbedding
-from .model import Nest, check_arguments, check_source_vocabulary
+from .recurrent_decoder import RecurrentDecoderSeq2Seq, RecurrentMemory
 from .tokenizer import PAD_ID
-from .unroll import BidirectionalGRU, StepInputs
+from .unroll import BidirectionalGRU
 
 ATTENTIONS = ("none", "bahdanau", "luong", "qkv")
 
 
-class RecurrentMemory(NamedTuple):
-    """What the decoder reads while it writes.
-
-    Attributes:
-        attended: the projected source for the attention, or the fixed context (B, 1, C).
-        start: state of the decoder before the first step, (B, D).
-        mask: True where the source is not padding, (B, S).
-        copies: the source as a model copies from it, or ().
-    """
-
-    attended: Nest
-    start: tf.Tensor
-    mask: tf.Tensor
-    copies: Nest = ()
-
-
-class RecurrentWeights(NamedTuple):
-    """What a step reads of the variables.
-
-    Attributes:
-        cell: of the decoder's cell.
-        vocabulary: from what was read out to logits.
-    """
-
-    cell: StepWeights
-    vocabulary: Product
-
-
 @keras.saving.register_keras_serializable(package="attention_zoo")
-class RecurrentSeq2Seq(CopyingSeq2Seq):
+class RecurrentSeq2Seq(RecurrentDecoderSeq2Seq):
     """Bidirectional GRU encoder, GRU decoder, and one choice of attention.
 
     - `"none"`: the source is squeezed into one fixed vector C that every step of the decoder
@@ -128,23 +94,6 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
             raise ValueError(
                 f"attention is one of {', '.join(ATTENTIONS)}. Received: attention={attention!r}"
             )
-        readout_units = embedding_dim if readout_units is None else readout_units
-        sizes = {
-            "embedding_dim": embedding_dim,
-            "encoder_units": encoder_units,
-            "decoder_units": decoder_units,
-            "attention_units": attention_units,
-            "readout_units": readout_units,
-            "encoder_layers": encoder_layers,
-        }
-        check_arguments(vocab_size, sizes, {"dropout": dropout})
-        check_source_vocabulary(source_vocab_size, copying)
-        if tie_embeddings and readout_units != embedding_dim:
-            raise ValueError(
-                "Tied embeddings read the vocabulary from vectors as wide as an embedding: leave "
-                "readout_units out or set tie_embeddings=False. Received: "
-                f"readout_units={readout_units}, embedding_dim={embedding_dim}"
-            )
         if coverage and attention != "bahdanau":
             raise ValueError(
                 "Coverage is a part of additive attention: use attention='bahdanau' with it. "
@@ -159,44 +108,31 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
             "vocab_size": vocab_size,
             "attention": attention,
             "wiring": wiring,
-            **sizes,
+            "embedding_dim": embedding_dim,
+            "encoder_units": encoder_units,
+            "decoder_units": decoder_units,
+            "attention_units": attention_units,
+            "readout_units": readout_units,
+            "encoder_layers": encoder_layers,
             "tie_embeddings": tie_embeddings,
             "dropout": dropout,
             "embedding_power": embedding_power,
             "source_vocab_size": source_vocab_size,
             **self.switch_copying(copying, coverage, coverage_weight, coverage_start),
         }
-        if wiring is None:
-            wiring = {"none": "before", "luong": "input_feeding"}.get(attention, "after")
+        self.check_config(("encoder_units", "encoder_layers"), copying)
         self.attention = attention
-        self.tie_embeddings = tie_embeddings
-        source_dim = 2 * encoder_units
-        self.embedding = ScaledEmbedding(
-            vocab_size, embedding_dim, embedding_power, name="embedding"
-        )
-        self.source_embedding = None
-        if source_vocab_size is not None:
-            self.source_embedding = ScaledEmbedding(
-                source_vocab_size, embedding_dim, embedding_power, name="source_embedding"
-            )
+        self.make_embeddings()
         self.encoder = BidirectionalGRU(encoder_units, name="encoder")
         self.upper_encoders = [
             BidirectionalGRU(encoder_units, name=f"encoder_{i}") for i in range(1, encoder_layers)
         ]
-        self.bridge = keras.layers.Dense(decoder_units, "tanh", name="bridge")
-        self.cell = AttentionGRUCell(
-            decoder_units,
-            context_dim=source_dim,
-            attention=self._attention_layer(attention, attention_units, source_dim),
-            wiring=wiring,
-            output_dim=readout_units if wiring == "input_feeding" else None,
-            name="decoder",
+        if wiring is None:
+            wiring = {"none": "before", "luong": "input_feeding"}.get(attention, "after")
+        context_dim = 2 * encoder_units
+        self.make_decoder(
+            self._attention_layer(attention, attention_units, context_dim), wiring, context_dim
         )
-        # Luong's attentional vector is a readout already.
-        self.readout = None
-        if wiring != "input_feeding":
-            self.readout = keras.layers.Dense(readout_units, "tanh", name="readout")
-        self.dropout = Dropout(dropout, name="dropout")
 
     def _attention_layer(self, attention: str, units: int, source_dim: int):
         if attention == "bahdanau":
@@ -209,42 +145,16 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
         return None
 
     def build(self, input_shape=None):
-        config = self.config
-        if not self.tie_embeddings:
-            self.vocabulary_kernel = self.add_weight(
-                (config["vocab_size"], config["readout_units"]),
-                "glorot_uniform",
-                name="vocabulary_kernel",
-            )
-        self.vocabulary_bias = self.add_weight(
-            (config["vocab_size"],), "zeros", name="vocabulary_bias"
-        )
-        embedded = (None, None, config["embedding_dim"])
-        source_dim = 2 * config["encoder_units"]
-        self.embedding.build((None, None))
-        if self.source_embedding is not None:
-            self.source_embedding.build((None, None))
-        self.encoder.build(embedded)
+        source_dim = 2 * self.config["encoder_units"]
+        self.encoder.build((None, None, self.config["embedding_dim"]))
         for layer in self.upper_encoders:
             layer.build((None, None, source_dim))
-        self.bridge.build((None, source_dim))
-        self.cell.build()
-        self.cell.input_projection.build(embedded)
-        features = self.cell.output_width + config["embedding_dim"]
-        if self.readout is not None:
-            self.readout.build((None, None, features))
-        if self.pointer is not None:
-            self.pointer.build_gate(features)
+        self.build_decoder(source_dim)
         self.built = True
-
-    def vocabulary_weights(self):
-        kernel = self.embedding.embeddings if self.tie_embeddings else self.vocabulary_kernel
-        return tf.convert_to_tensor(kernel), tf.convert_to_tensor(self.vocabulary_bias)
 
     def encode(self, source, training=False):
         mask = tf.not_equal(source, PAD_ID)
-        embedding = self.source_embedding or self.embedding
-        embedded = self.dropout(embedding(source), training=training)
+        embedded = self.embed_source(source, training)
         lengths = tf.maximum(tf.reduce_sum(tf.cast(mask, tf.int32), axis=1), 1)
         states, last = self.encoder(embedded, lengths)
         for layer in self.upper_encoders:
@@ -257,89 +167,3 @@ class RecurrentSeq2Seq(CopyingSeq2Seq):
             else self.cell.attention.project(states, mask=mask)
         )
         return RecurrentMemory(attended, self.bridge(last), mask, self.copy_source(source))
-
-    def start(self, memory, num_beams=1, max_steps=None):
-        start = tf.repeat(memory.start[:, None], num_beams, axis=1)
-        return self.cell.initial_states(start, memory.attended)
-
-    def step_weights(self):
-        kernel, bias = (tf.cast(x, self.compute_dtype) for x in self.vocabulary_weights())
-        return RecurrentWeights(self.cell.step_weights(), Product(tf.transpose(kernel), bias))
-
-    def step(self, token_ids, state, memory, weights=None):
-        weights = weights or self.step_weights()
-        embedded = self.embedding(token_ids)
-        given = self.cell.input_projection(embedded)
-        output, state, scores = self.cell(given, state, memory.attended, weights.cell)
-        if scores is None:
-            scores = tf.zeros((*tf.unstack(tf.shape(token_ids)), tf.shape(memory.mask)[1]))
-        features = tf.concat([output, embedded], axis=-1)
-        logits = weights.vocabulary.of_rows(self._read_out(output, features))
-        return self.mixed(logits, features, scores, memory.copies), state, scores
-
-    def decoded(self, inputs, training=False):
-        memory = self.encode(inputs["source"], training=training)
-        embedded = self.dropout(self.embedding(inputs["target"]), training=training)
-        given = self.cell.input_projection(embedded)
-        outputs, attention = self._unroll(given, self.start(memory), memory.attended)
-        features = tf.concat([outputs, embedded], axis=-1)
-        hidden = self.dropout(self._read_out(outputs, features), training=training)
-        return Decoded(
-            hidden, attention, () if self.pointer is None else self.pointer.gate(features)
-        )
-
-    def _read_out(self, outputs, features):
-        return outputs if self.readout is None else self.readout(features)
-
-    def _unroll(self, given, states, attended):
-        """The cell over all steps of `given` (B, T, 3 D).
-
-        Returns:
-            Its outputs (B, T, output width), and its attention (B, T, S) in a model that copies or
-            has coverage, () in others.
-        """
-        weights = self.cell.step_weights()
-        steps = tf.shape(given)[1]
-        inputs = StepInputs(
-            tf.transpose(given, (1, 0, 2)),
-            weights.candidate_bias,
-            weights.recurrent_kernel,
-            weights.context_kernel,
-        )
-        frozen = tf.nest.map_structure(tf.stop_gradient, weights)
-        outputs = tf.TensorArray(given.dtype, size=steps)
-        hidden = tf.TensorArray(given.dtype, size=steps)
-        with_attention = self.pointer is not None or self.coverage
-        dtype = softmax_dtype(given.dtype)
-        looked_at = tf.TensorArray(dtype, size=steps) if with_attention else ()
-
-        def body(t, states, outputs, hidden, looked_at):
-            given, bias = inputs.at(t)
-            weights = frozen._replace(candidate_bias=tf.expand_dims(bias, 1))
-            output, states, scores = self.cell(tf.expand_dims(given, 1), states, attended, weights)
-            outputs = outputs.write(t, tf.squeeze(output, 1))
-            hidden = hidden.write(t, tf.squeeze(states[0], 1))
-            if with_attention:
-                looked_at = looked_at.write(t, tf.squeeze(scores, 1))
-            return t + 1, states, outputs, hidden, looked_at
-
-        _, _, outputs, hidden, looked_at = tf.while_loop(
-            lambda t, *_: t < steps,
-            body,
-            (0, states, outputs, hidden, looked_at),
-            maximum_iterations=steps,
-        )
-        outputs, hidden = outputs.stack(), hidden.stack()  # (T, B, output width), (T, B, D)
-        before = tf.concat([tf.transpose(states[0], (1, 0, 2)), hidden[:-1]], axis=0)
-        wiring = self.cell.wiring
-        fed = outputs if wiring == "input_feeding" else outputs[..., self.cell.units :]
-        if wiring != "before":  # at the step after
-            fed = tf.concat([tf.zeros_like(fed[:1]), fed[:-1]], axis=0)
-        inputs.tell(before, fed)
-        outputs = tf.ensure_shape(
-            tf.transpose(outputs, (1, 0, 2)), (None, None, self.cell.output_width)
-        )
-        return outputs, tf.transpose(looked_at.stack(), (1, 0, 2)) if with_attention else ()
-
-    def get_config(self):
-        return {**super().get_config(), **self.config}

@@ -23,6 +23,7 @@ RECURRENT = {"embedding_dim": 8, "encoder_units": 8, "decoder_units": 8, "attent
 SMALL = {
     "rnn-bahdanau": RECURRENT,
     "pointer-generator": RECURRENT,
+    "memory-network": RECURRENT,
     "transformer-tiny": {
         "width": 8,
         "encoder_layers": 1,

@@ -202,7 +202,7 @@ LONG = [f"▁{word}" for word in ("the", "quick", "brown", "fox", "jumps", "over
 def test_cells_are_under_their_labels(tokens, width):
     explanation = explain(tokens, tokens, np.eye(len(tokens)))
     *blocks, legend = explanation.to_terminal(width, color=False).split("\n\n")
-    assert legend == "0%  .:-=+*#%@ 100%"
+    assert legend == "0%  .:-= 25% +*#%@ 100%"
     found = {}
     for block in blocks:
         lines = [columns(line) for line in block.split("\n")]
@@ -235,12 +235,17 @@ def test_colored_rows_are_equally_wide_and_say_the_weights():
 
 
 def test_shades_grow_with_the_weight():
-    text = explain([f"▁{i}" for i in range(9)], ["▁x"], [np.arange(9) / 8]).to_terminal(80)
+    text = explain([f"▁{i}" for i in range(9)], ["▁x"], [(np.arange(9) / 8) ** 2]).to_terminal(80)
     backgrounds = [int(code) for code in re.findall(r"48;5;(\d+)m", text.split("\n")[1])]
     cube = [np.array([c // 36, c // 6 % 6, c % 6]) for c in np.array(backgrounds) - 16]
     lightness = [float(color @ [0.21, 0.72, 0.07]) for color in cube]
     assert lightness == sorted(lightness, reverse=True)
     assert len(set(lightness)) == 8
+
+
+def test_a_tenth_is_seen_beside_nothing():
+    explanation = explain(["▁a", "▁b"], ["▁x"], [[0.0, 0.1]])
+    assert explanation.to_terminal(60, color=False).split("\n")[1] == "x     ---"
 
 
 def test_terminal_gets_no_control_of_the_tokens():

@@ -9,7 +9,7 @@ from tiny_models import random_source, random_target, tiny_model
 from attention_zoo.zoo.recurrent import ATTENTIONS
 from attention_zoo.zoo.unroll import BidirectionalGRU
 
-KINDS = (*ATTENTIONS, "pointer", "copying-luong", "deep-encoder", "looks-before")
+KINDS = (*ATTENTIONS, "pointer", "copying-luong", "deep-encoder", "looks-before", "memory")
 STEP = 1e-5  # of finite differences, in float64
 
 
@@ -25,7 +25,7 @@ class Problem:
 
     def __init__(self, attention, dropout=0.0, **options):
         self.model = tiny_model(attention, dropout=dropout, seed=3, **options)
-        self.inputs = {"source": random_source(1, [4, 2, 1])}
+        self.inputs = {"source": random_source(1, [8, 2, 1])}
         self.inputs["target"], labels = random_target(2, [2, 4, 1])
         random = np.random.default_rng(5)
         self.factors = random.normal(size=(*labels.shape, 12)) * (labels != 0)[..., None]

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from attention_zoo.zoo.generation import GenerationOptions
+from attention_zoo.zoo.memory_network import MemoryNetworkSeq2Seq
 from attention_zoo.zoo.model import Seq2SeqModel
 from attention_zoo.zoo.recurrent import ATTENTIONS, RecurrentSeq2Seq
 from attention_zoo.zoo.tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID
@@ -22,7 +23,7 @@ COPYING = {  # of a kind of attention, or of the Transformer
     "copying-luong": ("luong", {"copying": True}),
     "copying-transformer": ("transformer", {"copying": True}),
 }
-KINDS = (*ATTENTIONS, "transformer", *COPYING)
+KINDS = (*ATTENTIONS, "transformer", "memory", *COPYING)
 # What else a Transformer can be, and a recurrent model; for tests that ask for every model in a
 # moment.
 TRANSFORMERS = {
@@ -56,12 +57,17 @@ def tiny_model(kind: str, vocab_size: int = 12, seed: int = 0, **options) -> Seq
     model: Seq2SeqModel
     if kind == "transformer":
         model = TransformerSeq2Seq(vocab_size, **TINY_TRANSFORMER, **options)
+    elif kind == "memory":
+        # Some sentences end by themselves, others are too long.
+        options = {"hops": 2, "sentence_marks": [7, 9], "longest_sentence": 3, **options}
+        model = MemoryNetworkSeq2Seq(vocab_size, **TINY, **options)
     else:
         model = RecurrentSeq2Seq(vocab_size, kind, **TINY, **options)
     model.build_from_ids()
     random = np.random.default_rng(seed)
+    deviation = 0.3 if kind == "memory" else 0.6  # no tanh keeps its logits small
     for weight in model.trainable_variables:
-        weight.assign(random.normal(0, 0.6, weight.shape))
+        weight.assign(random.normal(0, deviation, weight.shape))
     return model
 
 
