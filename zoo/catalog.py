@@ -88,7 +88,7 @@ MODELS: dict[str, CatalogEntry] = {
         "Xiong et al. 2016, https://arxiv.org/abs/1603.01417",
         _MEMORY,
         {},
-        {"batch_tokens": 8192, "learning_rate": 0.002, "warmup_steps": 500},
+        {"batch_tokens": 4096, "learning_rate": 0.004, "warmup_steps": 250},
     ),
     "transformer-tiny": CatalogEntry(
         "self-attention, 4 + 4 layers of width 128: for small corpora and two cores",

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from ..layers import Memory, MultiHopAttention
+from .attention_maps import AttentionMaps
 from .recurrent_decoder import RecurrentDecoderSeq2Seq
 from .sentences import Boundaries, SentenceEncoder, Sentences, split_sentences
 from .tokenizer import END_ID, PAD_ID, SubwordTokenizer
@@ -42,8 +43,8 @@ class MemoryNetworkSeq2Seq(RecurrentDecoderSeq2Seq):
     words has to find all that it needs at once. The last sentence of the source, in question
     answering the question, is what is looked for in the others.
 
-    The attention that `explain` shows is the mean of the hops, spread over the words of a
-    sentence.
+    The attention that a step returns is the mean of the hops, spread over the words of a sentence;
+    `attention_maps` has each hop as a head.
 
     Args:
         vocab_size: subwords V of the target, and of the source if they share one vocabulary.
@@ -141,7 +142,7 @@ class MemoryNetworkSeq2Seq(RecurrentDecoderSeq2Seq):
         embedded = self.embed_source(sentences.ids, training)
         states, last = self.encoder(embedded, sentences.lengths, sentences.counts)
         states = self.dropout(states, training=training)
-        attended = cast(MultiHopAttention, self.cell.attention).project(
+        attended = self._attention.project(
             states, mask=sentences.but_the_last(), question=last[:, : states.shape[-1]]
         )
         return SentenceMemory(attended, self.bridge(last), tf.not_equal(source, PAD_ID), sentences)
@@ -149,3 +150,18 @@ class MemoryNetworkSeq2Seq(RecurrentDecoderSeq2Seq):
     def step(self, token_ids, state, memory, weights=None):
         logits, state, scores = super().step(token_ids, state, memory, weights)
         return logits, state, memory.sentences.of_subwords(scores)
+
+    def attention_maps(self, inputs: dict[str, tf.Tensor]) -> AttentionMaps:
+        """The looks of every step: one layer, each hop a head of it."""
+        memory = self.encode(inputs["source"])
+        given = self.cell.input_projection(self.embedding(inputs["target"]))
+        outputs, _ = self._unroll(given, self.start(memory), memory.attended)
+        # The state after a step, the first part of its output, is what the step looked with.
+        states = outputs[..., : self.config["decoder_units"]]
+        _, looks = self._attention.attend(states, memory.attended)  # (B, H, T, M)
+        by_hop = [memory.sentences.of_subwords(look) for look in tf.unstack(looks, axis=1)]
+        return AttentionMaps(tf.stack(by_hop, axis=1)[:, None])
+
+    @property
+    def _attention(self) -> MultiHopAttention:
+        return cast(MultiHopAttention, self.cell.attention)

@@ -20,6 +20,19 @@ def test_it_looks_at_what_is_not_the_question_in_whole_sentences():
     assert paid[0] == paid[1] == paid[2] != paid[5] == paid[6] == paid[7] > 0
 
 
+def test_each_hop_is_a_head_of_the_maps_and_their_mean_is_what_a_step_returns():
+    model = tiny_model("memory")
+    source, (target, _) = random_source(1, [9, 4]), random_target(2, [3, 2])
+    maps = model.attention_maps({"source": source, "target": target}).cross
+    assert maps.shape == (2, 1, 2, 4, source.shape[1])
+    memory = model.encode(source)
+    state = model.start(memory)
+    for t in range(4):
+        _, state, paid = model.step(target[:, t : t + 1], state, memory)
+        np.testing.assert_allclose(paid[:, 0], maps[:, 0, :, t].numpy().mean(1), atol=1e-6)
+    assert abs(maps[0, 0, 0] - maps[0, 0, 1]).numpy().max() > 0.01
+
+
 def test_the_question_is_the_last_sentence_read_alone():
     model = tiny_model("memory")
     one = model.encode(np.array([[5, 6, 7, 8, 11, 7, 3]], np.int32))
