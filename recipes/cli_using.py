@@ -179,7 +179,7 @@ def explain(
 
     Of a Transformer an .html file has every layer and head, and `--kind encoder --layer 2 --head 3`
     draws one of them: a number, the `mean` of the heads, or `rollout`, what each token is made of
-    after all layers up to that one.
+    after all layers up to that one. Of a memory network the heads are its looks, the first first.
     """
     if kind not in (None, "cross", "encoder", "decoder"):
         raise Refused(f"--kind is cross, encoder or decoder. Received: {kind}")

@@ -19,7 +19,7 @@ SMALL = [
     "evaluate_rows=20",
     "beam_size=1",
 ]
-MODELS = {"summarization": "pointer-generator"}
+MODELS = {"summarization": "pointer-generator", "question-answering": "memory-network"}
 QUESTIONS = {
     "translation": "March 5, 2024",
     "summarization": "Elements of the input that are not finite are left as they are.",
