@@ -127,13 +127,7 @@ class MultiHopAttention(Attention):
         return linear(query, self._cast(self.query_kernel))  # (B, T, D)
 
     def attend(self, query, memory: Memory, attention_mask=None, training=None):
-        """Attends to a projected memory, hop by hop.
-
-        Args:
-            query: `(B, T, Dq)`; T may be the steps of a sequence or the beams of one step.
-            memory: what `project` returned.
-            attention_mask: boolean, any rank that `call` takes.
-            training: whether dropout is on.
+        """Attends hop by hop; arguments as those of `Attention.attend`.
 
         Returns:
             `(episode, weights)`: `(B, T, D)` and `(B, H, T, S)`.

@@ -104,8 +104,8 @@ class MemoryNetworkSeq2Seq(RecurrentDecoderSeq2Seq):
             "decoder_units": decoder_units,
             "attention_units": attention_units,
             "hops": hops,
-            "sentence_marks": [int(index) for index in sentence_marks],
-            "separators": [int(index) for index in separators],
+            "sentence_marks": _ids("sentence_marks", sentence_marks),
+            "separators": _ids("separators", separators),
             "longest_sentence": longest_sentence,
             "readout_units": readout_units,
             "tie_embeddings": tie_embeddings,
@@ -165,3 +165,13 @@ class MemoryNetworkSeq2Seq(RecurrentDecoderSeq2Seq):
     @property
     def _attention(self) -> MultiHopAttention:
         return cast(MultiHopAttention, self.cell.attention)
+
+
+def _ids(name: str, ids: Any) -> list[int]:
+    """A list of subword ids, refused if it is something else."""
+    listed: list[Any] = (
+        list(ids) if isinstance(ids, Sequence) and not isinstance(ids, str) else [None]
+    )
+    if not all(type(index) is int and index >= 0 for index in listed):
+        raise ValueError(f"{name} is a list of subword ids. Received: {name}={ids!r}")
+    return listed

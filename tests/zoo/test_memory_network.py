@@ -59,6 +59,9 @@ def test_static_shapes_change_nothing_and_compile():
         ({"longest_sentence": 0}, "longest_sentence=0"),
         ({"encoder_units": 2.5}, "encoder_units=2.5"),
         ({"dropout": 1}, "dropout=1"),
+        ({"sentence_marks": "12"}, "sentence_marks='12'"),
+        ({"sentence_marks": 7}, "sentence_marks=7"),
+        ({"separators": [3, -1]}, "separators=.3, -1"),
         ({"readout_units": 9}, "readout_units=9"),
     ],
 )
