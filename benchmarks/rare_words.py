@@ -14,7 +14,8 @@ import re
 import sys
 from collections import Counter
 
-from attention_zoo.recipes.pair_files import DataError, PairCorpus, read_pairs
+from attention_zoo.recipes.corpus import DataError, PairCorpus
+from attention_zoo.recipes.pair_files import read_pairs
 
 WORD = re.compile(r"[^\W_]+")
 

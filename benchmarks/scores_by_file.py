@@ -15,7 +15,7 @@ from pathlib import Path
 
 import attention_zoo
 from attention_zoo.recipes.config import ConfigError
-from attention_zoo.recipes.pair_files import DataError, PairCorpus
+from attention_zoo.recipes.corpus import DataError, PairCorpus
 from attention_zoo.recipes.run import Run
 from attention_zoo.recipes.tasks import task
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from ..zoo.source_format import Source
 from ..zoo.text_to_text import TextToText
+from .corpus import PairCorpus
 from .metrics import Scores
 from .ngrams import NgramModel
-from .pair_files import PairCorpus
 from .text_metrics import answer_scores, reply_scores, rouge_scores, words
 
 LEAD_ROWS = 200  # rows on which the number of first words is chosen

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from ..zoo.tokenizer import PAD_ID
-from .pair_files import DataError
+from .corpus import DataError
 
 Batch = tuple[dict[str, np.ndarray], np.ndarray]  # source and target, labels
 

@@ -13,7 +13,7 @@ from ..zoo.composing import encode_sources
 from ..zoo.source_format import PLAIN, Source, SourceFormat
 from ..zoo.tokenizer import END_ID, PAD_ID, START_ID, SubwordTokenizer
 from .batch_stream import Batch, BatchStream
-from .pair_files import DataError
+from .corpus import DataError
 
 
 @dataclass(frozen=True)

@@ -38,8 +38,8 @@ from . import cli_server  # noqa: F401
 from .checkpoint import CheckpointError
 from .cli_app import Refused, app
 from .config import ConfigError
+from .corpus import DataError
 from .interruption import Interrupted
-from .pair_files import DataError
 from .workers import TRY_AGAIN, WorkerLost
 
 

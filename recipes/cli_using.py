@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from ..zoo.layered_explanation import LayeredExplanation
     from ..zoo.text_to_text import TextToText
     from .config import RunConfig
+    from .corpus import PairCorpus
     from .metrics import Scores
-    from .pair_files import PairCorpus
 
 
 @app.command(rich_help_panel="Use")
@@ -252,7 +252,7 @@ def _cut_line(model: TextToText, count: int) -> str:
 
 def _baselines(config: RunConfig, corpus: PairCorpus, model: TextToText) -> dict[str, Scores]:
     """What is simplest for the task, learnt from the training corpus if that is still there."""
-    from .pair_files import DataError
+    from .corpus import DataError
     from .tasks import read_training_texts, task
 
     chosen = task(config.task)

@@ -29,7 +29,7 @@ from .tasks import read_validation, task
 if TYPE_CHECKING:
     from ..zoo.source_format import Source
     from ..zoo.text_to_text import TextToText
-    from .pair_files import PairCorpus
+    from .corpus import PairCorpus
     from .run import Run
 
 TIMED_ROWS = 20  # decoded one by one for the latency

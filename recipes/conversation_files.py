@@ -16,7 +16,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..zoo.source_format import Source
-from .pair_files import NOT_UTF8, PairCorpus, Rows, read_lines, read_rows
+from .corpus import PairCorpus, Rows
+from .pair_files import NOT_UTF8, read_lines, read_rows
 
 # More of a history than any setting reads is not kept with every reply.
 MAX_TURNS = 16

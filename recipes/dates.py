@@ -26,7 +26,7 @@ from babel.core import Locale
 from babel.dates import format_date, format_interval, format_time
 from babel.lists import format_list
 
-from .pair_files import PairCorpus
+from .corpus import PairCorpus
 
 MAX_SOURCE_LENGTH = 150  # characters
 FIRST_DAY = datetime.date(1950, 1, 1)

@@ -14,8 +14,8 @@ from ..serving.client import Client
 from ..serving.export import export
 from ..zoo.text_to_text import TextToText
 from .config import Budget
+from .corpus import PairCorpus
 from .evaluation import scores_by_length
-from .pair_files import PairCorpus
 from .task_runs import run_task
 from .tasks import make_config, read_validation
 

@@ -20,7 +20,7 @@ from attention_zoo.recipes.conversation_files import (
     read_conversation_rows,
     replies,
 )
-from attention_zoo.recipes.pair_files import DataError, PairCorpus
+from attention_zoo.recipes.corpus import DataError, PairCorpus
 from attention_zoo.recipes.tasks import Task
 from attention_zoo.zoo.source_format import SourceFormat, SourceInput
 

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from .pair_files import DataError, PairCorpus
+from .corpus import DataError, PairCorpus
 
 # Keras has a second copy within TensorFlow, and tests have few words.
 FOLDERS = {"numpy": ("",), "keras": ("src",), "tensorflow": ("python/ops", "python/framework",

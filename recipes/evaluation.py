@@ -13,8 +13,8 @@ from ..zoo.text_to_text import TextToText
 from .attention_health import attention_health
 from .baselines import word_perplexity
 from .config import RunConfig
+from .corpus import PairCorpus
 from .metrics import Scores, exact_match
-from .pair_files import PairCorpus
 from .tasks import task
 
 SAMPLES = 8

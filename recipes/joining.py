@@ -7,8 +7,8 @@ import random
 import zlib
 from pathlib import Path
 
+from .corpus import DataError, PairCorpus
 from .files import written_atomically
-from .pair_files import DataError, PairCorpus
 from .text_metrics import words
 
 

@@ -10,7 +10,8 @@ import importlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .pair_files import DataError, Rows, add_record
+from .corpus import DataError, Rows
+from .pair_files import add_record
 
 
 def read_dataset(spec: str, rows: Rows) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from .config import ConfigError
-from .pair_files import PairOrigin
+from .corpus import PairOrigin
 from .run import write_json
 
 LINES_TOLD = 10  # all of them are in a file

@@ -12,8 +12,8 @@ import numpy as np
 
 from ..zoo.source_format import Source
 from .config import RunConfig
+from .corpus import DataError, PairCorpus, StreamedRows
 from .pace import Pace
-from .pair_files import DataError, PairCorpus, StreamedRows
 from .prepared import PreparedPart
 from .shards import SUFFIX, write_shard
 from .tasks import task

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .config import ConfigError, RunConfig
-from .pair_files import SKIPPED_ROWS_KEPT, DataError, PairCorpus, PairOrigin, SkippedRow
+from .corpus import SKIPPED_ROWS_KEPT, DataError, PairCorpus, PairOrigin, SkippedRow
 from .shards import Shard, check_shard, read_lines_of_shard, read_shard
 
 if TYPE_CHECKING:

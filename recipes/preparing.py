@@ -20,10 +20,10 @@ from typing import Any
 from .. import __version__
 from ..zoo.source_format import Source
 from .config import ConfigError, RunConfig
+from .corpus import StreamedRows
 from .files import written_atomically
 from .interruption import Interrupted
 from .pace import Pace
-from .pair_files import StreamedRows
 from .part_writer import PartWriter, Row, turned
 from .prepared import (
     BAKED,

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from ..zoo.source_format import Source
-from .pair_files import DataError, PairCorpus
+from .corpus import DataError, PairCorpus
 from .run import Run
 from .tasks import read_validation, task
 

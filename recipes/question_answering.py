@@ -11,7 +11,7 @@ the beginning is left out, as the oldest sentences of a story matter least.
 
 from __future__ import annotations
 
-from attention_zoo.recipes.pair_files import PairCorpus
+from attention_zoo.recipes.corpus import PairCorpus
 from attention_zoo.recipes.question_files import parse_question, read_question_rows
 from attention_zoo.recipes.stories import story_pairs
 from attention_zoo.recipes.tasks import Task

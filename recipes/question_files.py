@@ -19,7 +19,8 @@ import re
 from typing import Any
 
 from ..zoo.source_format import Source
-from .pair_files import NOT_UTF8, DataError, PairCorpus, Rows, read_lines
+from .corpus import DataError, PairCorpus, Rows
+from .pair_files import NOT_UTF8, read_lines
 
 COLUMNS = ("context", "question", "answer")
 # What a context is called elsewhere; a file that has these would be learnt without its contexts.

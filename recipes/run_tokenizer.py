@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from ..zoo.source_format import Source
 from ..zoo.tokenizer import SubwordTokenizer
 from .config import ConfigError, RunConfig
-from .pair_files import PairCorpus
+from .corpus import PairCorpus
 from .prepared import PreparedCorpus
 from .run import Run, source_format
 

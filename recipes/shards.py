@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .corpus import DataError
 from .files import written_atomically
-from .pair_files import DataError
 
 SUFFIX = ".tfrecord"
 

@@ -18,7 +18,7 @@ from .tasks import task
 from .text_metrics import words
 
 if TYPE_CHECKING:
-    from .pair_files import PairCorpus
+    from .corpus import PairCorpus
 
 BUCKETS = 6  # of about as many rows each
 

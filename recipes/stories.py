@@ -24,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..zoo.source_format import Source
-from .pair_files import PairCorpus
+from .corpus import PairCorpus
 
 KINDS = ("person", "thing", "before", "count", "yes-no")
 DEV_SHARE = 10  # one story in so many belongs to dev

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import random
 
+from attention_zoo.recipes.corpus import PairCorpus
 from attention_zoo.recipes.docstrings import docstring_pairs
-from attention_zoo.recipes.pair_files import PairCorpus
 from attention_zoo.recipes.tasks import Task
 from attention_zoo.zoo.source_format import Source, SourceFormat, SourceInput
 

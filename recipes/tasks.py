@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ..zoo.catalog import MODELS, entry
 from ..zoo.source_format import PLAIN, Source, SourceFormat
 from .config import ConfigError, RunConfig
-from .pair_files import DataError, PairCorpus, Rows, read_rows
+from .corpus import DataError, PairCorpus, Rows
+from .pair_files import read_rows
 from .prepared import BAKED, PreparedCorpus, is_prepared
 
 if TYPE_CHECKING:

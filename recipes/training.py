@@ -12,10 +12,10 @@ from ..zoo.tokenizer import SubwordTokenizer
 from .batch_stream import BatchStream
 from .batching import TokenBatches, TokenizedPairs
 from .config import Budget, RunConfig
+from .corpus import PairCorpus
 from .interruption import Interrupted, StopNow, StopRequest
 from .model_pictures import log_embedding
 from .nonfinite import NonfiniteSteps
-from .pair_files import PairCorpus
 from .precision import COMPILED_BUCKETS, check_precision, computing_in
 from .prepared import PreparedCorpus
 from .prepared_batches import PreparedBatches

@@ -20,13 +20,13 @@ from .averaging import make_average
 from .batch_stream import BatchStream
 from .checkpoint import pack, unpack
 from .config import LOWER_IS_BETTER, Budget, RunConfig
+from .corpus import PairCorpus
 from .evaluation import Evaluator
 from .interruption import StopNow, StopRequest
 from .metrics import Scores
 from .model_pictures import model_graph
 from .nonfinite import NonfiniteSteps
 from .optimizers import FusedAdam
-from .pair_files import PairCorpus
 from .progress import Progress, Window, evaluation_line, training_line
 from .run import Run, build_model, text_to_text
 from .run_logger import RunLogger

@@ -10,8 +10,8 @@ Takes the same options as `attention-zoo train translation`. Most often set:
 
 from __future__ import annotations
 
+from attention_zoo.recipes.corpus import PairCorpus
 from attention_zoo.recipes.dates import date_pairs
-from attention_zoo.recipes.pair_files import PairCorpus
 from attention_zoo.recipes.tasks import Task
 
 

@@ -13,7 +13,8 @@ from attention_zoo.layers import (
     QKVAttention,
     SelfAttention,
 )
-from attention_zoo.layers.testing import LAWS, check_attention
+from attention_zoo.layers.laws import LAWS
+from attention_zoo.layers.testing import check_attention
 
 WITHOUT_CACHE = set(LAWS) - {"step by step"}
 

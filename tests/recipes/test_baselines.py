@@ -15,8 +15,8 @@ from attention_zoo.recipes.baselines import (
     summary_baselines,
     word_perplexity,
 )
+from attention_zoo.recipes.corpus import PairCorpus
 from attention_zoo.recipes.ngrams import NgramModel
-from attention_zoo.recipes.pair_files import PairCorpus
 from attention_zoo.zoo.tokenizer import END_ID, START_ID
 
 ROWS = [np.array(row, np.int32) for row in ([4, 5, 4], [4, 6], [5], [4, 5])]

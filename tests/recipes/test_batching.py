@@ -14,7 +14,7 @@ from attention_zoo.recipes.batching import (
     length_bounds,
     round_up,
 )
-from attention_zoo.recipes.pair_files import DataError
+from attention_zoo.recipes.corpus import DataError
 from attention_zoo.zoo.composing import encode_sources
 from attention_zoo.zoo.source_format import PLAIN
 from attention_zoo.zoo.tokenizer import END_ID, PAD_ID, START_ID, SubwordTokenizer

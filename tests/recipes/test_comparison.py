@@ -19,8 +19,8 @@ from attention_zoo.recipes.comparison import ComparedRun, Comparison, compare
 from attention_zoo.recipes.comparison_plots import DARK, encode, plot_quality_by_length
 from attention_zoo.recipes.comparison_report import to_html, to_markdown, write_report
 from attention_zoo.recipes.config import ConfigError, RunConfig
+from attention_zoo.recipes.corpus import PairCorpus
 from attention_zoo.recipes.metrics import translation_scores
-from attention_zoo.recipes.pair_files import PairCorpus
 from attention_zoo.recipes.row_scores import perplexity_rows
 from attention_zoo.recipes.run import Run
 from attention_zoo.recipes.source_lengths import (

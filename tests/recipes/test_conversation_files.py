@@ -10,7 +10,7 @@ from attention_zoo.recipes.conversation_files import (
     parse_turns,
     read_conversations,
 )
-from attention_zoo.recipes.pair_files import DataError
+from attention_zoo.recipes.corpus import DataError
 
 TURNS = ["Hello", "Hi, how are you?", "Fine", "Good"]
 SOURCES = [

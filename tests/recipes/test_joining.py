@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from attention_zoo.recipes.corpus import DataError, PairCorpus
 from attention_zoo.recipes.joining import join_pairs, write_joined
-from attention_zoo.recipes.pair_files import DataError, PairCorpus, read_pairs
+from attention_zoo.recipes.pair_files import read_pairs
 
 
 def numbered(count):

@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 from reverse_task import final_state, train
 
+from attention_zoo.recipes.corpus import PairCorpus
 from attention_zoo.recipes.nonfinite import NonfiniteSteps
-from attention_zoo.recipes.pair_files import PairCorpus, read_pairs
+from attention_zoo.recipes.pair_files import read_pairs
 from attention_zoo.zoo.model import Seq2SeqModel
 
 BAD_STEP = 4

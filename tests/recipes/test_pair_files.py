@@ -7,7 +7,8 @@ import types
 
 import pytest
 
-from attention_zoo.recipes.pair_files import SKIPPED_ROWS_KEPT, DataError, read_pairs
+from attention_zoo.recipes.corpus import SKIPPED_ROWS_KEPT, DataError
+from attention_zoo.recipes.pair_files import read_pairs
 
 
 @pytest.fixture

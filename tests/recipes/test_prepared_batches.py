@@ -11,7 +11,8 @@ from prepared_folders import prepared, small_shards, write_words
 from attention_zoo.recipes import prepared_batches
 from attention_zoo.recipes.batch_stream import Share
 from attention_zoo.recipes.batching import TokenBatches, TokenizedPairs
-from attention_zoo.recipes.pair_files import DataError, read_pairs
+from attention_zoo.recipes.corpus import DataError
+from attention_zoo.recipes.pair_files import read_pairs
 from attention_zoo.recipes.prepared import PreparedCorpus
 from attention_zoo.recipes.prepared_batches import PreparedBatches
 from attention_zoo.recipes.shards import read_shard

@@ -13,7 +13,8 @@ from reverse_task import arguments
 from attention_zoo.recipes import part_writer, preparing
 from attention_zoo.recipes.batching import TokenizedPairs
 from attention_zoo.recipes.cli import app, run_command
-from attention_zoo.recipes.pair_files import DataError, read_pairs
+from attention_zoo.recipes.corpus import DataError
+from attention_zoo.recipes.pair_files import read_pairs
 from attention_zoo.recipes.prepared import PreparedCorpus, is_prepared
 from attention_zoo.recipes.shards import read_lines_of_shard, read_shard
 from attention_zoo.recipes.tasks import task

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from attention_zoo.recipes.pair_files import DataError
+from attention_zoo.recipes.corpus import DataError
 from attention_zoo.recipes.question_files import parse_question, read_questions, split_question
 
 STORY = "Anna went home. Tom did not."

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from attention_zoo.recipes.pair_files import DataError
+from attention_zoo.recipes.corpus import DataError
 from attention_zoo.recipes.shards import (
     Ragged,
     check_shard,

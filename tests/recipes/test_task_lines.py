@@ -13,7 +13,7 @@ from attention_zoo.recipes.cli import app, run_command
 from attention_zoo.recipes.cli_app import Refused
 from attention_zoo.recipes.cli_chat import talk
 from attention_zoo.recipes.config import Budget, ConfigError
-from attention_zoo.recipes.pair_files import DataError
+from attention_zoo.recipes.corpus import DataError
 from attention_zoo.recipes.run import Run, source_format
 from attention_zoo.recipes.stories import story_pairs
 from attention_zoo.recipes.task_runs import run_task
