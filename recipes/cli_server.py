@@ -6,6 +6,7 @@ Neither loads TensorFlow's Python package.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -182,7 +183,12 @@ def _run_local(source: Path, configs: list[ModelConfig], options: ServerOptions)
             print(f"gRPC {address.grpc_url}")
         print("Ctrl-C stops it.", flush=True)
 
-    run_server(source, options.rest_port, options.grpc_port, options.host, ready, options, configs)
+    ended = run_server(
+        source, options.rest_port, options.grpc_port, options.host, ready, options, configs
+    )
+    if not ended:
+        sys.stdout.flush()
+        os._exit(0)  # what is left is in TensorFlow, and nobody waits for it
     return 0
 
 

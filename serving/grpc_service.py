@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 from google.protobuf.message import DecodeError
 
 from . import protos
@@ -18,12 +19,13 @@ from .errors import Code, ServingError, invalid_argument
 from .inference import DEFAULT_SIGNATURE, InferenceCore, ModelSpec, check_inputs, deadline_after
 from .model_config import check_inside
 from .session import Signature
-from .tensor_protos import fill_tensor, read_tensor
+from .tensor_protos import declared_bytes, fill_tensor, read_tensor
 
 _LOG = logging.getLogger("attention_zoo.serving")
 _MAX_MESSAGE = 1024
 _SIGNATURE_DEF = "signature_def"
 _SIGNATURE_MAP_TYPE = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
+_FAILED = (grpc.StatusCode.INTERNAL, "The server failed to answer; its log says why")
 _NO_MESSAGE = (grpc.StatusCode.INVALID_ARGUMENT, "The bytes of the request are no such message")
 
 
@@ -66,9 +68,7 @@ class _Answers:
         except Exception:
             code = Code.INTERNAL
             _LOG.exception("Cannot answer a call of gRPC")
-            await context.abort(
-                grpc.StatusCode.INTERNAL, "The server failed to answer; its log says why"
-            )
+            await context.abort(*_FAILED)
         finally:
             seconds = time.perf_counter() - start
             self._core.count_request(request.model_spec.name, api, "GRPC", seconds, code)
@@ -92,7 +92,7 @@ class PredictionService(_Answers):
 
     NAME = "tensorflow.serving.PredictionService"
 
-    def __init__(self, core: InferenceCore, max_tensor_bytes: int = 256 * 2**20):
+    def __init__(self, core: InferenceCore, max_tensor_bytes: int = 16 * 2**20):
         super().__init__(core)
         self._max_tensor_bytes = max_tensor_bytes
 
@@ -119,19 +119,25 @@ class PredictionService(_Answers):
             name = request.model_spec.signature_name or DEFAULT_SIGNATURE
             signature = handle.session.signature(name)
             check_inputs(signature, request.inputs)
-            inputs = {}
-            for alias in sorted(request.inputs):
-                try:
-                    inputs[alias] = read_tensor(request.inputs[alias], self._max_tensor_bytes)
-                except (ValueError, TypeError, OverflowError) as error:
-                    raise invalid_argument(f"tensor parsing error: {alias}") from error
+            # A message may be short and declare a large tensor.
+            size = request.ByteSize() + sum(map(declared_bytes, request.inputs.values()))
+            inputs = await self._core.aside(size, lambda: self._read_inputs(request))
             wanted = _check_filter(signature, list(request.output_filter))
             outputs = await self._core.predict(handle, signature, inputs, wanted, deadline)
             response = protos.PredictResponse()
             _fill_spec(response.model_spec, handle.name, handle.version, name)
-        for alias, array in outputs.items():
-            fill_tensor(response.outputs[alias], array)
+        size = sum(array.nbytes for array in outputs.values())
+        await self._core.aside(size, lambda: _fill_outputs(response, outputs))
         return response
+
+    def _read_inputs(self, request: Any) -> dict[str, np.ndarray]:
+        inputs = {}
+        for alias in sorted(request.inputs):
+            try:
+                inputs[alias] = read_tensor(request.inputs[alias], self._max_tensor_bytes)
+            except (ValueError, TypeError, OverflowError) as error:
+                raise invalid_argument(f"tensor parsing error: {alias}") from error
+        return inputs
 
     async def _answer_metadata(self, request, context):
         async def make():
@@ -176,6 +182,11 @@ class PredictionService(_Answers):
             )
 
         return await self._answer(api, request, context, make)
+
+
+def _fill_outputs(response: Any, outputs: Mapping[str, np.ndarray]) -> None:
+    for alias, array in outputs.items():
+        fill_tensor(response.outputs[alias], array)
 
 
 def _fill_spec(spec: Any, name: str, version: int, signature: str) -> None:
@@ -245,7 +256,11 @@ class ModelService(_Answers):
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(None, self._core.manager.reload, configs)
         except ServingError as error:
+            _LOG.error("The models stay as they were: %s", error)
             await context.abort(_status_code(error.code), _cut(error.message))
+        except Exception:
+            _LOG.exception("The models stay as they were")
+            await context.abort(*_FAILED)
         response = protos.ReloadConfigResponse()
         response.status.error_code = Code.OK
         return response
@@ -302,13 +317,23 @@ def _or_none(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
     return tolerant
 
 
-def add_services(server: grpc.aio.Server, core: InferenceCore, folders: Sequence[Path]) -> None:
+def add_services(
+    server: grpc.aio.Server,
+    core: InferenceCore,
+    folders: Sequence[Path],
+    max_tensor_bytes: int,
+) -> None:
     """Puts all services on a server of gRPC.
 
     Args:
         server: of gRPC.
         core: runs the requests.
         folders: where a configuration that comes over gRPC may take models from.
+        max_tensor_bytes: the largest tensor that a request may ask to make.
     """
-    services = (PredictionService(core), ModelService(core, folders), HealthService(core))
+    services = (
+        PredictionService(core, max_tensor_bytes),
+        ModelService(core, folders),
+        HealthService(core),
+    )
     server.add_generic_rpc_handlers(tuple(service.handler() for service in services))

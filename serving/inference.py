@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -23,7 +25,7 @@ from .models import ModelManager
 from .session import Signature
 
 DEFAULT_SIGNATURE = "serving_default"
-_LARGE_BODY = 16_384  # bytes; more is read in a thread, so that other connections go on
+_LARGE_BODY = 16_384  # bytes; more is read and written in a thread, so that others go on
 Result = TypeVar("Result")
 
 
@@ -81,7 +83,7 @@ class InferenceCore:
     async def predict_json(self, spec: ModelSpec, body: bytes, timeout: float | None) -> bytes:
         """Answers a request in JSON with a reply in JSON."""
         deadline = deadline_after(timeout)
-        document = await self._aside(len(body) > _LARGE_BODY, lambda: parse(body))
+        document = await self.aside(len(body), lambda: parse(body))
         name = read_signature_name(document)
         with self.use(spec) as handle:
             signature = handle.session.signatures.get(name or DEFAULT_SIGNATURE)
@@ -90,14 +92,12 @@ class InferenceCore:
                     f'Serving signature name: "{name or DEFAULT_SIGNATURE}" '
                     "not found in signature def"
                 )
-            read = await self._aside(
-                len(body) > _LARGE_BODY, lambda: read_inputs(document, signature.inputs, name)
+            read = await self.aside(
+                len(body), lambda: read_inputs(document, signature.inputs, name)
             )
             outputs = await self.predict(handle, signature, read.inputs, None, deadline)
             values = sum(array.size for array in outputs.values())
-            text = await self._aside(
-                values * 8 > _LARGE_BODY, lambda: write_outputs(outputs, read.by_row)
-            )
+            text = await self.aside(values * 8, lambda: write_outputs(outputs, read.by_row))
         return text.encode("utf-8", "surrogateescape")
 
     async def predict(
@@ -139,15 +139,20 @@ class InferenceCore:
             self._pending -= 1
             self.metrics.runtime(handle.name, time.perf_counter() - start)
 
-    async def _aside(self, in_thread: bool, function: Callable[[], Result]) -> Result:
-        """The result of a function that may be quick or take long."""
-        if not in_thread:
+    async def aside(self, size: int, function: Callable[[], Result]) -> Result:
+        """The result of a function, from a thread where it has many bytes to go through."""
+        if size <= _LARGE_BODY:
             return function()
         return await asyncio.get_running_loop().run_in_executor(self._pool, function)
 
-    def close(self) -> None:
-        """Ends the threads once their requests are done."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+    def close(self, grace: float = 0.0) -> bool:
+        """Ends the threads, waiting so many seconds for what they do; whether all have ended."""
+        closing = threading.Thread(
+            target=partial(self._pool.shutdown, cancel_futures=True), daemon=True
+        )
+        closing.start()
+        closing.join(grace)
+        return not closing.is_alive()
 
 
 def deadline_after(timeout: float | None) -> float | None:

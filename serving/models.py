@@ -20,7 +20,8 @@ from .model_config import ModelConfig
 from .model_state import Handle, State, Version, VersionStatus
 from .readiness import check_readiness, label_faults, model_fault
 from .session import SavedModelSession
-from .versions import find_versions
+from .versions import VersionFolders
+from .watch import Watch
 
 _LOG = logging.getLogger("attention_zoo.serving")
 MAX_LOAD_RETRIES = 5
@@ -35,7 +36,8 @@ class ModelManager:
         configs: the models.
         load: opens the version in a folder.
         poll_seconds: time between two looks at the disk; 0 looks once, at the start.
-        reread: asked for the models before every look; `None` if they are as they were.
+        reread: asked for the models again and again; answers `None` if they are as they were.
+        reread_seconds: time between two such questions.
         require_all: whether `start` fails unless every model can be served; otherwise only if
             none can, what is wrong with the others is logged, and a model whose newest version
             cannot be loaded is served in an older one.
@@ -55,21 +57,23 @@ class ModelManager:
         load: Callable[[Path], LoadedSession] = SavedModelSession,
         poll_seconds: float = 1.0,
         reread: Callable[[], Sequence[ModelConfig] | None] | None = None,
+        reread_seconds: float = 1.0,
         require_all: bool = True,
         unready_labels: bool = False,
     ):
         self._load = load
         self._require_all = require_all
         self._unready_labels = unready_labels
-        self._poll_seconds = poll_seconds
         self._reread = reread
+        self._told: Sequence[ModelConfig] | None = None  # to be served, and not served yet
         self._condition = threading.Condition()
         self._sync_lock = threading.Lock()  # one look at the disk at a time
         self._configs = {config.name: config for config in configs}
         self._versions: dict[str, dict[int, Version]] = {}
-        self._warned: set[str] = set()
+        self._folders = VersionFolders()
         self._stopped = threading.Event()
-        self._watcher: threading.Thread | None = None
+        looks = {self.sync: poll_seconds, self._follow: reread_seconds if reread else 0.0}
+        self._watch = Watch(looks)
         self._unloading: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -88,11 +92,7 @@ class ModelManager:
         except ServingError:
             self.stop()
             raise
-        if self._poll_seconds > 0:
-            self._watcher = threading.Thread(
-                target=self._watch, name="attention-zoo-versions", daemon=True
-            )
-            self._watcher.start()
+        self._watch.start()
 
     def reload(self, configs: Sequence[ModelConfig]) -> None:
         """Serves these models in place of the ones before.
@@ -111,10 +111,9 @@ class ModelManager:
                 self._sync_all()
                 self._configs = {config.name: config for config in configs}
                 self._check_all()
-            except ServingError as error:
+            except Exception:
                 self._configs = before
                 self._sync_all()
-                _LOG.error("The models stay as they were: %s", error)
                 raise
             self._sync_all()
         _LOG.info("Serving %s", ", ".join(self._configs) or "no models")
@@ -132,16 +131,15 @@ class ModelManager:
         for fault in label_faults(self._configs.values(), self._versions):
             _LOG.error("%s", fault)
 
-    def _watch(self) -> None:
-        while not self._stopped.wait(self._poll_seconds):
-            try:
-                configs = self._reread() if self._reread is not None else None
-                if configs is None:
-                    self.sync()
-                else:
-                    self.reload(configs)
-            except (OSError, ServingError) as error:  # neither must end the watch
-                _LOG.warning("Cannot look for versions: %s", error)
+    def _follow(self) -> None:
+        """Serves what `reread` says; what could not be served when it said so is tried again."""
+        assert self._reread is not None
+        told = self._reread()
+        if told is not None:
+            self._told = told
+        if self._told is not None:
+            self.reload(self._told)
+            self._told = None
 
     def sync(self) -> None:
         """Looks at the disk once and brings every model to what its policy wants."""
@@ -156,19 +154,10 @@ class ModelManager:
             self._unload(self._loaded(name))
 
     def _sync_model(self, config: ModelConfig) -> None:
-        on_disk = find_versions(config.base_path)
+        on_disk = self._folders.versions(config.name, config.base_path)
         wanted = config.policy.wanted(on_disk)
         if not wanted:
-            # Whoever empties a folder by mistake keeps what is being served.
-            if config.name not in self._warned:
-                self._warned.add(config.name)
-                _LOG.warning(
-                    "No versions of model %s found under base path %s",
-                    config.name,
-                    config.base_path,
-                )
-            return
-        self._warned.discard(config.name)
+            return  # whoever empties a folder by mistake keeps what is being served
         for number in sorted(wanted):
             if self._should_load(config.name, number):
                 self._load_version(config.name, number, on_disk[number])
@@ -208,13 +197,17 @@ class ModelManager:
         start = time.perf_counter()
         try:
             session = self._load(path)
-        except (ServingError, OSError, ValueError) as fault:
+        except Exception as fault:  # whatever a version does, the others are served
             error = fault if isinstance(fault, ServingError) else _internal(fault)
             _LOG.error("Model %s version %d cannot be loaded: %s", name, number, error)
             with self._condition:
                 version.state, version.error = State.END, error
                 version.failed_loads += 1
                 version.failed_at = time.monotonic()
+            return
+        if self._stopped.is_set():  # nobody waited for it
+            session.close()
+            version.state = State.END
             return
         with self._condition:
             version.session, version.state = session, State.AVAILABLE
@@ -323,17 +316,25 @@ class ModelManager:
             config = self._configs.get(name)
             return dict(config.labels) if config is not None else {}
 
-    def stop(self, grace: float = 30.0) -> None:
-        """Ends the watch and frees every version, waiting `grace` seconds for requests at most."""
+    def stop(self, grace: float = 30.0) -> bool:
+        """Ends the watch and frees every version, waiting `grace` seconds for requests at most.
+
+        Returns:
+            Whether all has ended: no request uses a version, and none is being loaded.
+        """
+        end = time.monotonic() + grace
         self._stopped.set()
-        if self._watcher is not None:
-            self._watcher.join()
-        with self._sync_lock:
+        self._watch.stop(grace)
+        if not self._sync_lock.acquire(timeout=max(0.0, end - time.monotonic())):
+            return False  # a version that is being loaded frees itself
+        try:
             for name in list(self._versions):
                 self._unload(self._loaded(name))
-        end = time.monotonic() + grace
+        finally:
+            self._sync_lock.release()
         for thread in self._unloading:
             thread.join(max(0.0, end - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._unloading)
 
 
 def _internal(fault: Exception) -> ServingError:

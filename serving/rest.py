@@ -160,13 +160,11 @@ class RestApi:
     async def _call(self, verb: str, spec: ModelSpec, body: bytes) -> bytes:
         if verb == "predict":
             return await self._core.predict_json(spec, body, self._timeout)
-        return self._refuse_examples(verb, spec, body)
+        return await self._refuse_examples(verb, spec, body)
 
-    def _refuse_examples(self, verb: str, spec: ModelSpec, body: bytes) -> NoReturn:
+    async def _refuse_examples(self, verb: str, spec: ModelSpec, body: bytes) -> NoReturn:
         """Answers a request for a method that models from text to text do not have."""
-        document = parse(body)
-        name = read_signature_name(document) or DEFAULT_SIGNATURE
-        check_examples(document)
+        name = await self._core.aside(len(body), lambda: _signature_of_examples(body))
         with self._core.use(spec) as handle:
             signature = handle.session.signatures.get(name)
         if signature is None:
@@ -197,6 +195,13 @@ class RestApi:
             "metadata": {"signature_def": {"signature_def": described}},
         }
         return f"{json.dumps(document, indent=1, ensure_ascii=False)}\n".encode()
+
+
+def _signature_of_examples(body: bytes) -> str:
+    document = parse(body)
+    name = read_signature_name(document) or DEFAULT_SIGNATURE
+    check_examples(document)
+    return name
 
 
 def _path_of(request: web.Request) -> str:

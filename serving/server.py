@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import logging
 import os
 import signal
-import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 
 from . import c_api
-from .errors import Code, ServingError
 from .inference import InferenceCore
 from .loading import Loader
 from .metrics import Metrics
 from .model_config import ModelConfig
 from .models import ModelManager
+from .ports import listen, port_error
 from .rest import RestApi
 from .server_options import LOOPBACK, Address, ServerOptions
 from .sources import ChangedFile, find_configs
 
 _LOG = logging.getLogger("attention_zoo.serving")
+Result = TypeVar("Result")
+_IDLE_SECONDS = 75.0  # after which a connection without a request is closed
+_LAST_SECONDS = 0.5
 _BACKLOG = 1024  # connections that may come at once; the system holds them until they are taken
 
 
@@ -38,7 +42,7 @@ class ModelServer:
     Args:
         configs: the models.
         options: how it listens.
-        reread: asked for the models before every look at the disk; `None` if nothing changed.
+        reread: asked for the models again and again; answers `None` if nothing changed.
     """
 
     def __init__(
@@ -66,6 +70,7 @@ class ModelServer:
             loader,
             self.options.poll_seconds,
             reread,
+            self.options.reread_seconds or 0.0,
             require_all=self.options.require_all,
             unready_labels=self.options.unready_labels,
         )
@@ -82,9 +87,8 @@ class ModelServer:
         Raises:
             ServingError: if a model cannot be served or a port not be opened.
         """
-        loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(None, self.manager.start)
+            await _in_daemon_thread(self.manager.start)
             rest_port = await self._start_rest()
             grpc_port = await self._start_grpc()
         except BaseException:
@@ -106,10 +110,13 @@ class ModelServer:
             receive_timeout=options.receive_timeout,
         )
         self._runner = web.AppRunner(
-            api.application(), access_log=None, shutdown_timeout=options.grace
+            api.application(),
+            access_log=None,
+            shutdown_timeout=options.grace,
+            keepalive_timeout=_IDLE_SECONDS,
         )
         await self._runner.setup()
-        listener = _listen(options.host, options.rest_port, "REST")
+        listener = listen(options.host, options.rest_port, "REST")
         assert self._runner.server is not None
         protocols = api.protocols(self._runner.server)
         loop = asyncio.get_running_loop()
@@ -131,18 +138,24 @@ class ModelServer:
             ("grpc.max_send_message_length", -1),
         ]
         self._grpc_server = grpc.aio.server(options=settings)
-        add_services(self._grpc_server, self.core, self._folders)
+        add_services(self._grpc_server, self.core, self._folders, options.max_body_bytes)
         host = f"[{options.host}]" if ":" in options.host else options.host
         with contextlib.suppress(RuntimeError):
             port = self._grpc_server.add_insecure_port(f"{host}:{options.grpc_port}")
             if port:
                 await self._grpc_server.start()
                 return port
-        raise _port_error(options.host, options.grpc_port, "gRPC")
+        raise port_error(options.host, options.grpc_port, "gRPC")
 
-    async def stop(self, grace: float | None = None) -> None:
-        """Takes no further requests, finishes those under way, closes the ports, frees models."""
+    async def stop(self, grace: float | None = None) -> bool:
+        """Takes no further requests, finishes those under way, closes the ports, frees models.
+
+        Returns:
+            Whether all has ended. What takes longer than the grace period goes on in threads that
+            nobody can end, since they are in TensorFlow.
+        """
         grace = self.options.grace if grace is None else grace
+        end = time.monotonic() + grace
         ending = []
         if self._grpc_server is not None:
             ending.append(self._grpc_server.stop(grace))
@@ -151,31 +164,29 @@ class ModelServer:
         if self._runner is not None:
             ending.append(self._runner.cleanup())
         await asyncio.gather(*ending)
-        await asyncio.get_running_loop().run_in_executor(None, self.manager.stop, grace)
-        self.core.close()
+        freed = await _in_daemon_thread(lambda: self.manager.stop(_left(end)))
+        closed = await _in_daemon_thread(lambda: self.core.close(_left(end)))
+        return freed and closed
 
 
-def _listen(host: str, port: int, interface: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-    except (OSError, OverflowError) as error:
-        listener.close()
-        raise _port_error(host, port, interface, error) from error
-    return listener
+def _left(end: float) -> float:
+    """Seconds until a moment, but some for what is only just ending."""
+    return max(_LAST_SECONDS, end - time.monotonic())
 
 
-def _port_error(
-    host: str, port: int, interface: str, error: Exception | None = None
-) -> ServingError:
-    reason = f": {getattr(error, 'strerror', None) or error}" if error else ""
-    return ServingError(
-        Code.UNAVAILABLE,
-        f"Cannot listen on {host}:{port} for {interface}{reason}. Choose another port, or 0 for a "
-        "free one",
-    )
+async def _in_daemon_thread(function: Callable[[], Result]) -> Result:
+    """What a function returns that may take long, and must not keep the process from ending."""
+    done: concurrent.futures.Future[Result] = concurrent.futures.Future()
+    done.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            done.set_result(function())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=run, name="attention-zoo-models", daemon=True).start()
+    return await asyncio.wrap_future(done)
 
 
 def serve(
@@ -186,10 +197,11 @@ def serve(
     ready: Callable[[Address], None] | None = None,
     options: ServerOptions | None = None,
     configs: Sequence[ModelConfig] | None = None,
-) -> None:
+) -> bool:
     """Serves the models of a folder until the process is told to stop (SIGTERM, Ctrl-C).
 
-    XLA is switched off for the whole process, as in the official server.
+    Told twice, the process ends at once. XLA is switched off for the whole process, as in the
+    official server.
 
     Args:
         directory: folder of one model with its versions, or of several such folders; or a
@@ -201,6 +213,10 @@ def serve(
         options: everything else; the host and the ports are those above.
         configs: the models of the folder, where not every one is to be served as it lies there.
 
+    Returns:
+        Whether all requests have ended. If not, what is left of them keeps the process until it
+        is ended with `os._exit`.
+
     Raises:
         ServingError: if there is nothing to serve, or a port cannot be opened.
     """
@@ -211,25 +227,40 @@ def serve(
     )
     reread = None
     if Path(directory).is_file() and chosen.reread_seconds is not None:
-        reread = ChangedFile(directory, chosen.reread_seconds)
+        reread = ChangedFile(directory)
     server = ModelServer(configs, chosen, reread)
-    asyncio.run(_serve_until_told(server, ready))
+    return asyncio.run(_serve_until_told(server, ready))
 
 
-async def _serve_until_told(server: ModelServer, ready: Callable[[Address], None] | None) -> None:
+async def _serve_until_told(server: ModelServer, ready: Callable[[Address], None] | None) -> bool:
     told = asyncio.Event()
+
+    def tell(number: int) -> None:
+        if told.is_set():
+            os._exit(128 + number)
+        told.set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         # Only the main thread of a process is told of signals.
         with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            loop.add_signal_handler(number, told.set)
-    address = await server.start()
+            loop.add_signal_handler(number, tell, number)
+    stopping = asyncio.ensure_future(told.wait())
+    starting = asyncio.ensure_future(server.start())
+    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait({starting})
+        return False
+    address = starting.result()
     try:
         if ready is not None:
             ready(address)
-        await told.wait()
-    finally:
+        await stopping
+    except BaseException:
         await server.stop()
+        raise
+    return await server.stop()
 
 
 class ServerThread:

@@ -52,7 +52,7 @@ class ServerOptions:
     rest_port: int | None = 8501
     grpc_port: int | None = 8500
     poll_seconds: float = 1.0
-    reread_seconds: float | None = 0.0
+    reread_seconds: float | None = 1.0
     timeout: float = 30.0
     receive_timeout: float = 60.0
     max_body_bytes: int = 16 * 2**20

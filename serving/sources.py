@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
 from .config_files import read_models
@@ -36,10 +35,12 @@ def find_configs(directory: str | os.PathLike) -> list[ModelConfig]:
         )
     if path.resolve() not in [base_path.resolve() for base_path in models.values()]:
         hidden = (".", "_")
-        others = [
-            child for child in path.iterdir() if child.is_dir() and child.name[0] not in hidden
-        ]
-        models = {**models, **{child.name: child for child in others}}
+        others = {
+            child.name: child
+            for child in path.iterdir()
+            if child.is_dir() and child.name[0] not in hidden and os.access(child, os.R_OK)
+        }
+        models = {**models, **others}
     return [ModelConfig(name, base_path) for name, base_path in sorted(models.items())]
 
 
@@ -48,13 +49,10 @@ class ChangedFile:
 
     Args:
         path: the file, which was read already.
-        seconds: time between two looks at least.
     """
 
-    def __init__(self, path: str | os.PathLike, seconds: float = 0.0):
+    def __init__(self, path: str | os.PathLike):
         self._path = Path(path)
-        self._seconds = seconds
-        self._looked = time.monotonic()
         self._seen = self._stamp()
 
     def _stamp(self) -> tuple[int, int]:
@@ -63,9 +61,6 @@ class ChangedFile:
 
     def __call__(self) -> list[ModelConfig] | None:
         """The models, if the file has changed."""
-        if time.monotonic() - self._looked < self._seconds:
-            return None
-        self._looked = time.monotonic()
         stamp = self._stamp()
         if stamp == self._seen:
             return None

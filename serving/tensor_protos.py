@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,15 @@ _FIELDS = {
 _INT_VAL = frozenset({"int32", "int16", "int8", "uint8", "uint16"})
 
 
+def declared_bytes(proto: Any) -> int:
+    """How large the array of a TensorProto is, by what it says itself; 0 if it is no tensor."""
+    dtype = dtypes.from_number(proto.dtype)
+    shape = [dim.size for dim in proto.tensor_shape.dim]
+    if dtype.numpy is None or any(size < 0 for size in shape):
+        return 0
+    return math.prod(shape) * dtype.numpy.itemsize
+
+
 def read_tensor(proto: Any, max_bytes: int) -> np.ndarray:
     """The array of a TensorProto.
 
@@ -35,11 +45,9 @@ def read_tensor(proto: Any, max_bytes: int) -> np.ndarray:
     shape = [dim.size for dim in proto.tensor_shape.dim]
     if dtype.numpy is None or proto.tensor_shape.unknown_rank or any(n < 0 for n in shape):
         raise ValueError("not a tensor")
-    size = 1
-    for dimension in shape:
-        size *= dimension
-    if size * dtype.numpy.itemsize > max_bytes:
+    if declared_bytes(proto) > max_bytes:
         raise ValueError("too large")
+    size = math.prod(shape)
     if proto.tensor_content:
         if dtype is dtypes.STRING:
             raise ValueError("strings have no content")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from pathlib import Path
 
+_LOG = logging.getLogger("attention_zoo.serving")
 MAX_VERSION = 2**63 - 1
 _NUMBER = re.compile(r"[0-9]+")
 
@@ -29,6 +31,26 @@ def find_versions(base_path: str | os.PathLike) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
+class VersionFolders:
+    """Looks for the versions of models, and logs once what is wrong with a folder."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, str] = {}
+
+    def versions(self, name: str, base_path: str | os.PathLike) -> dict[int, Path]:
+        """The versions of a model by number; none where its folder cannot be read."""
+        try:
+            found = find_versions(base_path)
+            missing = f"No versions of model {name} found under base path {base_path}"
+            fault = "" if found else missing
+        except OSError as error:
+            found, fault = {}, f"Cannot look for versions of model {name}: {error}"
+        if fault and fault != self._said.get(name):
+            _LOG.warning("%s", fault)
+        self._said[name] = fault
+        return found
+
+
 def find_models(directory: str | os.PathLike) -> dict[str, Path]:
     """The models in a folder, by name.
 
@@ -36,7 +58,8 @@ def find_models(directory: str | os.PathLike) -> dict[str, Path]:
         directory: the folder of one model, which holds versions, or a folder of such folders.
 
     Returns:
-        Base paths by name; empty if there is no version anywhere.
+        Base paths by name; empty if there is no version anywhere. A folder in it that may not be
+        read, such as the `lost+found` of a volume, is no model.
     """
     directory = Path(directory)
     if find_versions(directory):
@@ -45,7 +68,14 @@ def find_models(directory: str | os.PathLike) -> dict[str, Path]:
         children = sorted(child for child in directory.iterdir() if child.is_dir())
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    return {child.name: child for child in children if find_versions(child)}
+    return {child.name: child for child in children if _has_versions(child)}
+
+
+def _has_versions(base_path: Path) -> bool:
+    try:
+        return bool(find_versions(base_path))
+    except PermissionError:
+        return False
 
 
 def check_version(version: int) -> int:

@@ -127,7 +127,7 @@ def warm_up(session: SavedModelSession, path: str | os.PathLike) -> WarmupResult
             start = time.perf_counter()
             _replay(session, log, index)
             durations.append(time.perf_counter() - start)
-    except (ValueError, DecodeError) as error:
+    except (ValueError, TypeError, OverflowError, DecodeError) as error:
         raise ServingError(Code.DATA_LOSS, f"Cannot read warm-up requests: {error}") from error
     return WarmupResult(len(durations), max(durations, default=0.0), sum(durations))
 
@@ -144,9 +144,14 @@ def _replay(session: SavedModelSession, log, index: int) -> None:
         for alias in sorted(request.inputs)
     }
     try:
-        for alias in arrays:
-            if alias not in session.signature(name).inputs:
-                raise invalid_argument(f"signature {name} has no input {alias}")
+        signature = session.signature(name)
+        for kind, asked, known in (
+            ("input", arrays, signature.inputs),
+            ("output", request.output_filter, signature.outputs),
+        ):
+            for alias in asked:
+                if alias not in known:
+                    raise invalid_argument(f"signature {name} has no {kind} {alias}")
         session.run(name, arrays, list(request.output_filter) or None)
     except ServingError as error:
         raise ServingError(

@@ -114,6 +114,14 @@ def test_text_in_and_out(predictions, toy):
             np.testing.assert_allclose(got, value, atol=1e-4)
 
 
+def declared(size):
+    """A short request for a tensor of so many numbers, all of them 0."""
+    made = request(x=X)
+    made.inputs["x"].CopyFrom(tensor_pb2.TensorProto(dtype=tf.float32.as_datatype_enum))
+    made.inputs["x"].tensor_shape.dim.add(size=size)
+    return made
+
+
 ERRORS = [
     (predict_pb2.PredictRequest(), "INVALID_ARGUMENT", "Missing ModelSpec"),
     (request(model="", x=X), "INVALID_ARGUMENT", "ModelSpec has no name specified."),
@@ -161,6 +169,7 @@ ERRORS = [
         "INVALID_ARGUMENT",
         "duplicate output tensor alias: y",
     ),
+    (declared(2**23), "INVALID_ARGUMENT", "tensor parsing error: x"),
     (
         request(x=np.int32([1])),
         "INVALID_ARGUMENT",

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from attention_zoo.serving import models
+from attention_zoo.serving import models, versions
 from attention_zoo.serving.errors import Code, ServingError
 from attention_zoo.serving.model_config import ModelConfig, VersionPolicy, check_inside
 from attention_zoo.serving.model_state import State
@@ -80,6 +80,17 @@ def test_versions_are_numbered_folders(tmp_path):
     assert find_versions(tmp_path)[123] == tmp_path / "00000123"
     assert find_versions(tmp_path / "missing") == {}
     assert find_versions(tmp_path / "8") == {}
+
+
+def test_a_folder_that_may_not_be_read_is_no_model(tmp_path, monkeypatch):
+    def find(base_path):
+        if base_path.name == "lost+found":
+            raise PermissionError(13, "Permission denied", str(base_path))
+        return {}
+
+    (tmp_path / "lost+found").mkdir()
+    monkeypatch.setattr(versions, "find_versions", find)
+    assert find_models(tmp_path) == {}
 
 
 def test_models_are_found_by_their_versions(tmp_path):
@@ -258,6 +269,72 @@ def test_a_reload_that_fails_changes_nothing(labels, tmp_path, base, start):
     wait_for(lambda: not manager.models().get("o"))
 
 
+def test_a_folder_that_cannot_be_looked_into_keeps_nobody_from_the_others(tmp_path, base, start):
+    publish(tmp_path / "other", 1)
+    manager = start(ModelConfig("m", base))
+    with pytest.raises(ServingError, match="No versions of model x found"):
+        manager.reload([ModelConfig("x", tmp_path / ("x" * 300))])
+    assert manager.models() == {"m": [1]}
+    manager.reload([ModelConfig("o", tmp_path / "other")])
+    wait_for(lambda: manager.models() == {"m": [], "o": [1]})
+
+
+def test_a_version_may_fail_in_any_way(base):
+    def load(path):
+        if path.name == "2":
+            raise KeyError("gone")
+        return FakeSession(path)
+
+    manager = ModelManager([ModelConfig("m", base)], load, poll_seconds=0.02)
+    manager.start()
+    try:
+        publish(base, 2)
+        wait_for(lambda: states(manager).get(2) == State.END)
+        assert manager.status("m", 2)[0].error.message == "KeyError: 'gone'"
+        publish(base, 3)
+        wait_for(lambda: manager.models() == {"m": [3]})
+    finally:
+        manager.stop(grace=0.1)
+
+
+def test_what_cannot_be_served_yet_is_tried_again(tmp_path, base):
+    told = [[ModelConfig("m", base), ModelConfig("o", tmp_path / "other")]]
+    manager = ModelManager(
+        [ModelConfig("m", base)],
+        FakeSession,
+        poll_seconds=0,
+        reread=lambda: told.pop() if told else None,
+        reread_seconds=0.02,
+    )
+    manager.start()
+    try:
+        wait_for(lambda: not told)
+        publish(tmp_path / "other", 1)
+        wait_for(lambda: manager.models() == {"m": [1], "o": [1]})
+    finally:
+        manager.stop(grace=0.1)
+
+
+def test_a_version_that_is_being_loaded_at_the_end_is_freed_by_itself(base):
+    loading, go_on = threading.Event(), threading.Event()
+    sessions = []
+
+    def load(path):
+        if path.name == "2":
+            loading.set()
+            go_on.wait(5)
+        sessions.append(FakeSession(path))
+        return sessions[-1]
+
+    manager = ModelManager([ModelConfig("m", base)], load, poll_seconds=0.02)
+    manager.start()
+    publish(base, 2)
+    assert loading.wait(5)
+    assert manager.stop(grace=0.05) is False
+    go_on.set()
+    wait_for(lambda: len(sessions) == 2 and sessions[1].closed.is_set())
+
+
 def test_a_changed_configuration_is_read_again(tmp_path, base):
     publish(tmp_path / "other", 1)
     pending = [[ModelConfig("o", tmp_path / "other")], ServingError(Code.NOT_FOUND, "bad file")]
@@ -270,7 +347,7 @@ def test_a_changed_configuration_is_read_again(tmp_path, base):
             raise found
         return found
 
-    manager = ModelManager([ModelConfig("m", base)], FakeSession, 0.02, reread)
+    manager = ModelManager([ModelConfig("m", base)], FakeSession, 0.02, reread, 0.02)
     manager.start()
     try:
         wait_for(lambda: manager.models().get("o") == [1])

@@ -7,11 +7,13 @@ import http.client
 import json
 import math
 import socket
+import threading
 import time
 
 import pytest
 import rest_cases
 
+from attention_zoo.serving import rest
 from attention_zoo.serving.server import ServerOptions, ServerThread
 
 
@@ -39,6 +41,24 @@ def close(got, expected):
     if isinstance(expected, float):
         return isinstance(got, float) and math.isclose(got, expected, rel_tol=1e-7)
     return type(got) is type(expected) and got == expected
+
+
+def test_a_large_body_that_is_refused_keeps_nobody_waiting(server, monkeypatch):
+    answered = threading.Event()
+    waited = []
+
+    def parse_slowly(body):
+        waited.append(answered.wait(20))
+        return {}
+
+    monkeypatch.setattr(rest, "parse", parse_slowly)
+    body = (server, "POST", "/v1/models/calc:classify", b" " * 20_000)
+    sending = threading.Thread(target=send, args=body)
+    sending.start()
+    assert send(server, "GET", "/v1/models/calc")[0] == 200
+    answered.set()
+    sending.join()
+    assert waited == [True]
 
 
 def test_the_table_is_as_long_as_promised_and_has_no_case_twice():

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -28,6 +29,7 @@ from attention_zoo.serving.server import (
     ModelServer,
     ServerOptions,
     ServerThread,
+    _serve_until_told,
     find_configs,
     serve,
 )
@@ -68,7 +70,8 @@ def test_a_file_of_models_is_served_and_read_again(tmp_path, wire_folder):
     file.write_text(f"model_config_list {{ config {{ {entry} }} }}")
     reread = ChangedFile(file)
     assert reread() is None
-    manager = ModelServer(find_configs(file), REST_ONLY, reread).manager
+    options = replace(REST_ONLY, reread_seconds=0.05)
+    manager = ModelServer(find_configs(file), options, reread).manager
     manager.start()
     try:
         assert manager.models() == {"calc": [3]}
@@ -234,6 +237,25 @@ def test_the_command_serves_until_it_is_told_to_stop(wire_folder, ask_calc):
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.mark.parametrize("loading", [True, False])
+def test_it_can_be_stopped_while_a_model_is_loaded_and_while_one_answers(loading, monkeypatch):
+    """What cannot be ended in time is said to be left, and nobody waits for it."""
+    going_on = threading.Event()
+    server = ModelServer([], replace(REST_ONLY, grace=0.0, poll_seconds=0))
+    manager = server.manager
+    if loading:
+        monkeypatch.setattr(manager, "sync", lambda: going_on.wait(30))
+    else:
+        server.core._pool.submit(going_on.wait, 30)
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    start = time.monotonic()
+    try:
+        assert asyncio.run(_serve_until_told(server, None)) is False
+        assert time.monotonic() - start < 10
+    finally:
+        going_on.set()
 
 
 def listening(pid):

@@ -6,7 +6,9 @@ import shutil
 
 import numpy as np
 import pytest
+from tensorflow.core.framework import tensor_pb2, types_pb2
 
+from attention_zoo.serving import protos
 from attention_zoo.serving.errors import Code, ServingError
 from attention_zoo.serving.loading import Loader
 from attention_zoo.serving.metrics import Metrics
@@ -21,6 +23,8 @@ from attention_zoo.serving.warmup import (
 )
 
 TEXT = np.dtype(object)
+TOO_LARGE = tensor_pb2.TensorProto(dtype=types_pb2.DT_UINT8, int_val=[300])
+TOO_LARGE.tensor_shape.dim.add(size=1)
 
 
 def test_records_are_those_of_tensorflow(tmp_path):
@@ -128,6 +132,25 @@ def test_a_version_whose_warm_up_fails_is_not_loaded(signature, name, message, c
     with pytest.raises(ServingError, match=message):
         Loader(metrics=metrics)(copy)
     assert f'model_path="{copy}",status="' in metrics.page()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (lambda request: request.output_filter.append("gone"), "signature echo has no output gone"),
+        (
+            lambda request: request.inputs["text"].ParseFromString(TOO_LARGE.SerializeToString()),
+            "Cannot read warm-up requests",
+        ),
+    ],
+)
+def test_a_warm_up_request_that_asks_for_what_cannot_be_is_refused(changed, message, copy):
+    write_warmup(copy, "calc", {"echo": {"text": TEXT}}, ["a"])
+    log = protos.PredictionLog.FromString(next(iter(read_records(copy / WARMUP_FILE))))
+    changed(log.predict_log.request)
+    write_records(copy / WARMUP_FILE, [log.SerializeToString()])
+    with SavedModelSession(copy) as session, pytest.raises(ServingError, match=message):
+        warm_up(session, copy)
 
 
 def test_damaged_or_endless_warm_up_requests_are_refused(copy):
