@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from .errors import Code, ServingError
 
 # A server may close a connection that was idle, just when it is used again.
 _STALE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
+_PART = 65536  # bytes that are read before the clock is looked at
 _DEFAULT_PORTS = {"http": 8501, "https": 443, "grpc": 8500}
 
 
@@ -136,7 +138,7 @@ def too_late(timeout: float) -> ServingError:
 
 
 class RestTransport:
-    """REST with Python's standard library; one connection a thread, kept open.
+    """REST with Python's standard library; as many connections as calls at a time, kept open.
 
     Args:
         address: of the server.
@@ -146,56 +148,73 @@ class RestTransport:
     def __init__(self, address: ServerAddress, target: Target):
         self._address = address
         self._path = address.prefix + target.path
-        self._local = threading.local()
-        self._connections: list[http.client.HTTPConnection] = []
+        self._idle: list[http.client.HTTPConnection] = []
         self._lock = threading.Lock()
 
     def call(self, signature: str, inputs: Mapping[str, list], timeout: float) -> dict[str, list]:
         body = request_body(signature, inputs)
-        connection = self._connection()
+        end = time.monotonic() + timeout
+        connection = self._take()
         was_open = connection.sock is not None
         try:
-            return self._exchange(connection, body, timeout)
-        except ServingError as error:
-            if not (was_open and isinstance(error.__cause__, _STALE)):
-                raise
-        return self._exchange(connection, body, timeout)
-
-    def _connection(self) -> http.client.HTTPConnection:
-        known = getattr(self._local, "connection", None)
-        if known is None:
-            secure = self._address.scheme == "https"
-            kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-            known = kind(self._address.host, self._address.port)
-            self._local.connection = known
-            with self._lock:
-                self._connections.append(known)
-        return known
-
-    def _exchange(
-        self, connection: http.client.HTTPConnection, body: bytes, timeout: float
-    ) -> dict[str, list]:
-        connection.timeout = timeout
-        if connection.sock is not None:
-            connection.sock.settimeout(timeout)
-        try:
-            headers = {"Content-Type": "application/json"}
-            connection.request("POST", self._path, body, headers)
-            with connection.getresponse() as response:
-                status, reply = response.status, response.read()
+            try:
+                status, reply = self._exchange(connection, body, end)
+            except _STALE:
+                connection.close()
+                if not was_open:
+                    raise
+                status, reply = self._exchange(connection, body, end)
         except TimeoutError as error:
             connection.close()
             raise too_late(timeout) from error
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise unreachable(self._address, error) from error
+        with self._lock:
+            self._idle.append(connection)
         return read_reply(status, reply, self._address)
+
+    def _take(self) -> http.client.HTTPConnection:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        secure = self._address.scheme == "https"
+        kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
+        return kind(self._address.host, self._address.port)
+
+    def _exchange(
+        self, connection: http.client.HTTPConnection, body: bytes, end: float
+    ) -> tuple[int, bytes]:
+        """Status and body of the reply; a `TimeoutError` where it is not whole in time."""
+        connection.timeout = _left(end)
+        if connection.sock is not None:
+            connection.sock.settimeout(connection.timeout)
+        connection.request("POST", self._path, body, {"Content-Type": "application/json"})
+        socket, parts = connection.sock, []
+        with connection.getresponse() as response:
+            while not response.isclosed():
+                socket.settimeout(_left(end))
+                part = response.read1(_PART)
+                if not part:
+                    break
+                parts.append(part)
+            if response.length:
+                raise http.client.IncompleteRead(b"".join(parts), response.length)
+            return response.status, b"".join(parts)
 
     def close(self) -> None:
         with self._lock:
-            for connection in self._connections:
+            for connection in self._idle:
                 connection.close()
-            self._connections.clear()
+            self._idle.clear()
+
+
+def _left(end: float) -> float:
+    """Seconds until a moment on the clock of `time.monotonic`."""
+    seconds = end - time.monotonic()
+    if seconds <= 0:
+        raise TimeoutError
+    return seconds
 
 
 def columns_of(outputs: Mapping[str, Any]) -> dict[str, list]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.server
 import json
 import subprocess
@@ -256,6 +257,22 @@ class _Busy(_Replies):
         super().do_POST()
 
 
+class _Slow(_Replies):
+    """Sends a byte of its reply now and then."""
+
+    reply = (200, b"{")
+
+    def do_POST(self):
+        super().do_POST()
+        with contextlib.suppress(OSError):  # the client has gone
+            for _ in range(100):
+                time.sleep(0.05)
+                self.wfile.write(b" ")
+
+    def send_header(self, name, value):
+        super().send_header(name, "1000")
+
+
 QUICK = Retry(attempts=3, first_wait=0.01)
 
 
@@ -276,10 +293,12 @@ def ask(*arguments, **settings):
 
 
 @pytest.mark.parametrize("ask", [ask, ask_async])
-def test_a_silent_server_is_given_up(ask, other_server):
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_silent_or_slow_server_is_given_up(silent, ask, other_server):
     wait = threading.Event()
+    url = other_server(wait=wait) if silent else other_server(base=_Slow)
     with pytest.raises(ClientError, match=r"No answer within 0.2 seconds") as error:
-        ask(other_server(wait=wait), "m", timeout=0.2)
+        ask(url, "m", timeout=0.2)
     assert error.value.code == Code.DEADLINE_EXCEEDED
     wait.set()
 
@@ -350,6 +369,15 @@ def test_a_model_of_another_kind(outputs, other_server):
     reply = json.dumps({"outputs": outputs}).encode()
     with pytest.raises(ClientError, match="not those of a model from text to text"):
         ask(other_server(reply=(200, reply)), "m")
+
+
+def test_connections_are_as_many_as_calls_at_a_time(other_server):
+    with Client(other_server(base=_Busy, refusals=0), "m") as client:
+        for _ in range(3):
+            thread = threading.Thread(target=client.predict, args=(["a"],))
+            thread.start()
+            thread.join()
+        assert len(client._transport._idle) == 1
 
 
 def test_an_idle_connection_that_was_closed_is_opened_again(other_server):
