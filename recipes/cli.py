@@ -37,6 +37,7 @@ from . import cli_server  # noqa: F401
 # isort: split
 from .checkpoint import CheckpointError
 from .cli_app import Refused, app
+from .cli_server_options import without_values
 from .config import ConfigError
 from .corpus import DataError
 from .interruption import Interrupted
@@ -61,6 +62,9 @@ def run_command(application: typer.Typer, arguments: list[str] | None = None) ->
     """The exit status of a command; errors that a user can mend are one line on stderr."""
     from ..serving.errors import ServingError
 
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["serve"]:
+        arguments = without_values(arguments)
     try:
         result = typer.main.get_command(application)(arguments, standalone_mode=False)
     except (ConfigError, CheckpointError, DataError, ServingError, Refused) as error:

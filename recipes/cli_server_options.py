@@ -5,6 +5,7 @@ Those that `tensorflow_model_server` has as well may be written by its names, wi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -218,3 +219,25 @@ Grace = Annotated[
     float,
     _limit(min=0, metavar="SECONDS", help="For requests under way when the server is stopped."),
 ]
+
+# Switches of `tensorflow_model_server`, which may have a value there: on and off as they are here.
+_SWITCHES: dict[str, list[str | None]] = {
+    "--rest_api_enable_cors_support": ["--cors", None],
+    "--allow_version_labels_for_unavailable_models": ["--unready-labels", None],
+    "--enable_model_warmup": ["--warm-up", "--no-warm-up"],
+    "--enable_batching": ["--batching", "--no-batching"],
+    "--enable_per_model_batching_parameters": ["--per-model-batching", "--no-per-model-batching"],
+}
+_VALUES = {"true": 0, "1": 0, "false": 1, "0": 1}
+
+
+def without_values(arguments: Sequence[str]) -> list[str]:
+    """Arguments of `serve`, in which `--enable_batching=false` and its like are switches."""
+    switched: list[str | None] = []
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name in _SWITCHES and value.lower() in _VALUES:
+            switched.append(_SWITCHES[name][_VALUES[value.lower()]])
+        else:
+            switched.append(argument)
+    return [argument for argument in switched if argument is not None]

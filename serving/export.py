@@ -90,7 +90,7 @@ def export(
         version: number of the version; one above the highest there if `None`.
         name: name of the model, which becomes part of its address; the pipeline's `name`, or else
             its model's, if `None`.
-        keep: how many of the newest versions stay, the new one among them; all if `None`.
+        keep: how many of the newest versions stay; the new one always does. All if `None`.
         samples: texts, or inputs by name, that warm up a server and whose texts the gates send; a
             mixture of short, long and odd ones if `None`.
         batching: how a server puts requests together; batches of up to 256 if `None`.
@@ -144,7 +144,7 @@ def export(
         write_seal(temporary)
         published = _publish(temporary, model_directory, version)
     if keep is not None:
-        _remove_old(model_directory, keep)
+        _remove_old(model_directory, keep, published)
     return published
 
 
@@ -316,9 +316,12 @@ def _publish(temporary: Path, model_directory: Path, version: int | None) -> Pat
         return model_directory / str(number)
 
 
-def _remove_old(model_directory: Path, keep: int) -> None:
-    """Removes all but the newest versions, each at one stroke."""
-    for path in list(find_versions(model_directory).values())[:-keep]:
+def _remove_old(model_directory: Path, keep: int, published: Path) -> None:
+    """Removes all but the newest versions and the one just published, each at one stroke."""
+    old = list(find_versions(model_directory).values())[:-keep]
+    for path in old:
+        if path == published:  # under a low number that was asked for
+            continue
         away = path.with_name(f"{_TEMPORARY_PREFIX}{uuid.uuid4().hex}")
         os.rename(path, away)
         shutil.rmtree(away, ignore_errors=True)

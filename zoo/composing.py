@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from .source_format import LENGTHS, SEPARATOR, Source, SourceFormat, length_symbol
-from .tokenizer import END_ID, PAD_ID, SubwordTokenizer
+from .tokenizer import SubwordTokenizer
 from .unknown import SurfaceReader
 
 _CHUNK = 2048
@@ -68,12 +68,6 @@ def compose(
     room = tf.maximum(tf.cast(max_length - 1, tf.int64) - taken, 0)
     text = _keep(text, room, source_format.keep)
     return Composed(text if heads is None else tf.concat([heads, text], axis=1), lengths)
-
-
-def with_end(ids: tf.RaggedTensor) -> tf.Tensor:
-    """Ids (B, S), each row ended and padded."""
-    end = tf.fill([ids.nrows(), 1], END_ID)
-    return tf.concat([ids, tf.RaggedTensor.from_tensor(end)], axis=1).to_tensor(PAD_ID)
 
 
 def encode_sources(

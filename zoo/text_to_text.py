@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from .composing import compose, encode_sources, with_end
+from .composing import compose, encode_sources
 from .explanation import Explanation
 from .generation import IMPOSSIBLE, GenerationOptions
 from .model import Seq2SeqModel
 from .search import generate
 from .source_format import PLAIN, Source, SourceFormat, SourceInput
-from .tokenizer import PAD_ID, START_ID, SubwordTokenizer
+from .tokenizer import PAD_ID, START_ID, SubwordTokenizer, with_end
 from .unknown import SurfaceReader, decode_tensor, known_ids, pieces_tensor
 
 TARGET = tf.TensorSpec((None,), tf.string, name="target")

@@ -185,8 +185,7 @@ class SubwordTokenizer:
         ids = self.graph_tokenizer.tokenize(texts)  # ragged (B, None)
         if max_length is not None:
             ids = ids[:, : max_length - 1]
-        end = tf.fill([ids.nrows(), 1], END_ID)
-        return tf.concat([ids, tf.RaggedTensor.from_tensor(end)], axis=1).to_tensor(PAD_ID)
+        return with_end(ids)
 
     def decode_tensor(self, ids: tf.Tensor) -> tf.Tensor:
         """Strings of a batch of ids (B, T) in the graph; all from the end id on is left out."""
@@ -198,3 +197,11 @@ class SubwordTokenizer:
         """The piece of each id in the graph, of the shape of `ids`; padding gives ""."""
         pieces = self.graph_tokenizer.id_to_string(ids)
         return tf.where(tf.equal(ids, PAD_ID), tf.zeros_like(pieces), pieces)
+
+
+def with_end(ids: tf.RaggedTensor) -> tf.Tensor:
+    """Ids (B, S), each row ended and padded; one place wide where there is no row."""
+    end = tf.fill([ids.nrows(), 1], END_ID)
+    rows = tf.concat([ids, tf.RaggedTensor.from_tensor(end)], axis=1).to_tensor(PAD_ID)
+    # Loops over the places of a batch have to know how wide their results are.
+    return tf.pad(rows, [[0, 0], [0, tf.maximum(1 - tf.shape(rows)[1], 0)]])

@@ -127,6 +127,8 @@ def test_old_versions_are_removed_if_told(no_gates, tmp_path):
         export(Lengths(), tmp_path)
     export(Lengths(), tmp_path, keep=2)
     assert sorted(path.name for path in (tmp_path / "lengths").iterdir()) == ["4", "5"]
+    assert export(Lengths(), tmp_path, version=1, keep=1).is_dir()
+    assert sorted(path.name for path in (tmp_path / "lengths").iterdir()) == ["1", "5"]
     with pytest.raises(ExportError, match="Received: keep=0"):
         export(Lengths(), tmp_path, keep=0)
 

@@ -89,6 +89,16 @@ def test_options_by_the_names_of_the_official_server(models, served, tmp_path):
     assert options.unready_labels
 
 
+def test_switches_of_the_official_server_may_have_a_value(models, served):
+    switches = ["--rest_api_enable_cors_support=false", "--enable_model_warmup=0"]
+    assert run("serve", models, *switches, "--enable_batching=False", "--poll=2") == 0
+    assert run("serve", models, "--rest_api_enable_cors_support=true", "--enable_batching=1") == 0
+    (*_, off), (*_, on) = served
+    assert (off.cors, off.warm_up, off.enable_batching) == (False, False, False)
+    assert (on.cors, on.warm_up, on.enable_batching) == (True, True, True)
+    assert run("serve", models, "--enable_batching=maybe") == 2
+
+
 def test_versions_labels_and_limits(models, served):
     arguments = ["--version-policy", "specific:1,2", "--label", "en-de:stable=1"]
     limits = ["--max-pending", "7", "--max-body-mb", "2", "--no-batching", "--no-grpc", "--grace=1"]

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from tiny_models import tiny_model
 
-from attention_zoo.zoo.composing import compose, encode_sources, with_end
+from attention_zoo.zoo.composing import compose, encode_sources
 from attention_zoo.zoo.generation import GenerationOptions
 from attention_zoo.zoo.source_format import (
     LENGTHS,
@@ -16,7 +16,7 @@ from attention_zoo.zoo.source_format import (
     length_symbol,
 )
 from attention_zoo.zoo.text_to_text import TextToText
-from attention_zoo.zoo.tokenizer import END_ID, PAD_ID, SubwordTokenizer
+from attention_zoo.zoo.tokenizer import END_ID, PAD_ID, SubwordTokenizer, with_end
 
 TEXTS = ["a red house", "two dogs ran", "no", "where is the red dog"]
 QUESTIONS = SourceFormat((SourceInput("context"), SourceInput("question")), keep="end")
@@ -126,6 +126,8 @@ def test_with_end_pads(tokenizer):
     assert ids[0, : len(short) + 1].tolist() == [*short, END_ID]
     assert set(ids[0, len(short) + 1 :]) == {PAD_ID}
     assert ids[1, -1] == END_ID
+    none = {name: column[:0] for name, column in columns.items()}
+    assert with_end(compose(tokenizer, QUESTIONS, none, 50).ids).shape == (0, 1)
 
 
 def test_symbols_are_those_of_the_inputs():
