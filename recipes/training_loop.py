@@ -176,9 +176,10 @@ class TrainingLoop(keras.callbacks.Callback):
         return self.logger
 
     def on_train_batch_begin(self, batch, logs=None):
+        spent = self.budget.share(self.progress.step, self.progress.seconds)
+        self.trained.set_spent(spent)
         if isinstance(self.schedule, BudgetSchedule):
-            progress = self.progress
-            self.schedule.set_spent(self.budget.share(progress.step, progress.seconds))
+            self.schedule.set_spent(spent)
 
     def on_train_batch_end(self, batch, logs=None):
         self.progress.step += 1

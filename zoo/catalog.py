@@ -79,8 +79,8 @@ MODELS: dict[str, CatalogEntry] = {
         "writes or copies from the source, and knows what it looked at before",
         "See et al. 2017, https://arxiv.org/abs/1704.04368",
         _RECURRENT,
-        # The coverage loss keeps a model that has learnt nothing yet from learning where to look.
-        {"attention": "bahdanau", "copying": True, "coverage": True, "coverage_start": 1000},
+        # As in the paper, at the end: before, the loss keeps a model from learning where to look.
+        {"attention": "bahdanau", "copying": True, "coverage": True, "coverage_start": 0.9},
         {"replace_unknown": True},
     ),
     "memory-network": CatalogEntry(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import keras
 import tensorflow as tf
 
 from ..layers import PointerGenerator, coverage_loss
@@ -53,6 +54,13 @@ class Decoded(NamedTuple):
     gate: Any = ()
 
 
+class _Spent:
+    """How much of a training's budget is spent: known to a model, and none of its weights."""
+
+    def __init__(self) -> None:
+        self.share = keras.Variable(0.0, trainable=False, dtype="float32", name="spent")
+
+
 class CopyingSeq2Seq(Seq2SeqModel):
     """What the families share to copy from the source (See et al. 2017).
 
@@ -60,8 +68,10 @@ class CopyingSeq2Seq(Seq2SeqModel):
     times p_gen, plus the attention to all of its places in the source times 1 - p_gen. The end of
     the source is not copied: attention to it is left to the vocabulary as well. The logits, in
     training and in decoding, are the logarithms of these probabilities. With `coverage` the
-    training also keeps it from attending to what it attended to before. That loss is added to
-    `SmoothedCrossEntropy` without sample weights, not to other losses that Keras has.
+    training also keeps it from attending to what it attended to before, from step `coverage_start`
+    on. If that is below 1 it is a share of the budget, of which `set_spent` has to be told. That
+    loss is added to `SmoothedCrossEntropy` without sample weights, not to other losses that Keras
+    has.
 
     What is copied are subwords, not words: a name that the vocabulary has no piece for is copied
     piece by piece, letter by letter if need be. Only a character that was never seen in training
@@ -75,9 +85,10 @@ class CopyingSeq2Seq(Seq2SeqModel):
     config: dict[str, Any]
     pointer: PointerGenerator | None = None
     coverage = False
+    _spent: _Spent | None = None
 
     def switch_copying(
-        self, copying: bool, coverage: bool, coverage_weight: float, coverage_start: int
+        self, copying: bool, coverage: bool, coverage_weight: float, coverage_start: float
     ) -> dict[str, Any]:
         """Checks the arguments, makes the layer, and hands out what goes into the config."""
         for name, value in (("copying", copying), ("coverage", coverage)):
@@ -90,6 +101,8 @@ class CopyingSeq2Seq(Seq2SeqModel):
             if isinstance(number, bool) or not 0 <= number < math.inf:
                 raise ValueError(f"{name} must not be negative. Received: {name}={number!r}")
         self.coverage = coverage
+        if coverage and 0 < coverage_start < 1:
+            self._spent = _Spent()
         if copying:
             self.pointer = PointerGenerator(name="pointer")
         return {
@@ -156,10 +169,14 @@ class CopyingSeq2Seq(Seq2SeqModel):
             smoothed, plain = smoothed * weights, plain * weights
         return smoothed, plain
 
+    def set_spent(self, share: float) -> None:
+        if self._spent is not None:
+            self._spent.share.assign(share)
+
     def _coverage_weight(self) -> tf.Tensor:
         weight, start = self.config["coverage_weight"], self.config["coverage_start"]
-        steps = tf.convert_to_tensor(self.optimizer.iterations)
-        return tf.where(steps >= start, tf.constant(weight, tf.float32), 0.0)
+        done = self.optimizer.iterations if self._spent is None else self._spent.share
+        return tf.where(tf.convert_to_tensor(done) >= start, tf.constant(weight, tf.float32), 0.0)
 
 
 def is_copyable(source: tf.Tensor) -> tf.Tensor:

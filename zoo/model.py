@@ -95,6 +95,9 @@ class Seq2SeqModel(keras.Model):
     longest: int | None = None
     static_shapes = False
 
+    def set_spent(self, share: float) -> None:
+        """Tells which share of the budget of a training is spent, from 0 to 1; few models ask."""
+
     def encode(self, source: tf.Tensor, training: bool = False) -> Nest:
         raise NotImplementedError
 

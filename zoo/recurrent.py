@@ -55,7 +55,8 @@ class RecurrentSeq2Seq(RecurrentDecoderSeq2Seq):
         coverage: let additive attention know what was attended to before, and train it not to
             attend to it again.
         coverage_weight: factor of the coverage loss.
-        coverage_start: step of the training from which the coverage loss counts.
+        coverage_start: step of the training from which the coverage loss counts; below 1, the
+            share of its budget that is spent by then, see `set_spent`.
 
     Example:
 
@@ -86,7 +87,7 @@ class RecurrentSeq2Seq(RecurrentDecoderSeq2Seq):
         copying: bool = False,
         coverage: bool = False,
         coverage_weight: float = 1.0,
-        coverage_start: int = 0,
+        coverage_start: float = 0,
         **kwargs,
     ):
         super().__init__(**kwargs)

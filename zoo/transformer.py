@@ -90,7 +90,8 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
             are computed at once, this is a loss alone, of the head that copies or the mean of all
             heads of the last block: no step is told what those before it attended to.
         coverage_weight: factor of the coverage loss.
-        coverage_start: step of the training from which the coverage loss counts.
+        coverage_start: step of the training from which the coverage loss counts; below 1, the
+            share of its budget that is spent by then, see `set_spent`.
 
     Example:
 
@@ -122,7 +123,7 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
         copying: bool = False,
         coverage: bool = False,
         coverage_weight: float = 1.0,
-        coverage_start: int = 0,
+        coverage_start: float = 0,
         **kwargs,
     ):
         super().__init__(**kwargs)

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ from reverse_task import STEPS, arguments, assert_same_run, final_state, train
 
 import attention_zoo
 from attention_zoo.recipes import training_loop
+from attention_zoo.recipes.config import Budget
 from attention_zoo.recipes.evaluation import Evaluation
 from attention_zoo.recipes.metrics import Scores
+from attention_zoo.recipes.training_loop import TrainingLoop
 from attention_zoo.zoo.tokenizer import SubwordTokenizer
 
 
@@ -253,6 +256,18 @@ def test_what_is_evaluated_and_kept_is_the_average(trained):
     if metrics["best_step"] == STEPS:
         # Not among the model's own weights, which come first, but among their averages.
         assert len(alike) == 1 and int(alike[0]) > len(state) / 2
+
+
+def test_a_model_is_told_how_much_of_its_budget_is_spent():
+    told = []
+    loop = SimpleNamespace(
+        budget=Budget(max_steps=10, max_minutes=2.0),
+        progress=SimpleNamespace(step=3, seconds=90.0),
+        trained=SimpleNamespace(set_spent=told.append),
+        schedule=None,
+    )
+    TrainingLoop.on_train_batch_begin(loop, 0)
+    assert told == [0.75]
 
 
 def test_the_tokenizer_is_that_of_both_sides(trained, reverse_files):

@@ -94,22 +94,27 @@ def test_gradients_of_the_loss_are_those_of_the_mixture(kind, data):
 
 
 @pytest.mark.parametrize(
-    ("kind", "options"),
+    ("kind", "options", "start"),
     [
-        ("pointer", {}),
-        ("pointer", {"copying": False}),
-        ("copying-transformer", {"coverage": True}),
-        ("transformer", {"coverage": True}),
+        ("pointer", {}, 0.75),
+        ("pointer", {"copying": False}, 3),
+        ("copying-transformer", {"coverage": True}, 3),
+        ("transformer", {"coverage": True}, 0.75),
     ],
 )
-def test_coverage_loss_is_added_from_its_step_on(kind, options, data):
+def test_coverage_loss_is_added_from_its_step_on(kind, options, start, data):
     inputs, labels = data
-    options = {"coverage_weight": 2.0, "coverage_start": 3, **options}
+    options = {"coverage_weight": 2.0, "coverage_start": start, **options}
     model = tiny_model(kind, V, seed=5, **options)
     model.compile(keras.optimizers.SGD(), loss=SmoothedCrossEntropy(0.1))
     before, plain = model.token_losses(inputs, labels, True)
     np.testing.assert_allclose(before, model.token_losses(inputs, labels, False)[0], rtol=1e-5)
-    model.optimizer.iterations.assign(3)
+    if start == 3:
+        model.optimizer.iterations.assign(3)
+    else:
+        model.optimizer.iterations.assign(1000)
+        np.testing.assert_array_equal(before, model.token_losses(inputs, labels, True)[0])
+        model.set_spent(0.75)
     after, same = model.token_losses(inputs, labels, True)
     np.testing.assert_array_equal(plain, same)
     attention = attention_by_steps(model, inputs)
