@@ -63,8 +63,8 @@ class _Block(keras.layers.Layer):
         self.activation = activation
         check_positions(positions)
         self.positions = positions
-        self._residual_dropout = Dropout(dropout)
-        self._activation_dropout = Dropout(activation_dropout)
+        self._residual_dropout = Dropout(dropout, dtype=self.dtype_policy)
+        self._activation_dropout = Dropout(activation_dropout, dtype=self.dtype_policy)
 
     def _key_dim(self, width: int) -> int:
         if width % self.num_heads:
@@ -75,14 +75,19 @@ class _Block(keras.layers.Layer):
         return width // self.num_heads
 
     def _build_feed_forward(self, width: int) -> None:
-        self.expand = keras.layers.Dense(self.feedforward_dim, self.activation, name="expand")
-        self.contract = keras.layers.Dense(width, name="contract")
+        dtype = self.dtype_policy
+        self.expand = keras.layers.Dense(
+            self.feedforward_dim, self.activation, name="expand", dtype=dtype
+        )
+        self.contract = keras.layers.Dense(width, name="contract", dtype=dtype)
         self.expand.build((None, width))
         self.contract.build((None, self.feedforward_dim))
 
     def _build_norms(self, width: int, names: tuple[str, ...]) -> None:
         for name in names:
-            norm = keras.layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm")
+            norm = keras.layers.LayerNormalization(
+                epsilon=1e-6, name=f"{name}_norm", dtype=self.dtype_policy
+            )
             norm.build((None, width))
             setattr(self, f"{name}_norm", norm)
 
@@ -147,6 +152,7 @@ class TransformerEncoderBlock(_Block):
             dropout=self.attention_dropout,
             positions=self.positions,
             name="self_attention",
+            dtype=self.dtype_policy,
         )
         self.self_attention.build(inputs_shape)
         self._build_feed_forward(width)
@@ -210,9 +216,13 @@ class TransformerDecoderBlock(_Block):
             causal=True,
             positions=self.positions,
             name="self_attention",
+            dtype=self.dtype_policy,
         )
         self.cross_attention = QKVAttention(
-            *sizes, dropout=self.attention_dropout, name="cross_attention"
+            *sizes,
+            dropout=self.attention_dropout,
+            name="cross_attention",
+            dtype=self.dtype_policy,
         )
         self.self_attention.build(inputs_shape)
         self.cross_attention.build(inputs_shape, (None, None, width))

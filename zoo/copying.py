@@ -91,7 +91,7 @@ class CopyingSeq2Seq(Seq2SeqModel):
                 raise ValueError(f"{name} must not be negative. Received: {name}={number!r}")
         self.coverage = coverage
         if copying:
-            self.pointer = PointerGenerator(name="pointer")
+            self.pointer = PointerGenerator(name="pointer", dtype=self.dtype_policy)
         return {
             "copying": copying,
             "coverage": coverage,

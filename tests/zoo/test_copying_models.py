@@ -124,12 +124,7 @@ def test_coverage_loss_is_added_from_its_step_on(kind, options, data):
 def test_half_precision_agrees_and_trains(kind, data):
     inputs, labels = data
     expected = tiny_model(kind, V, seed=5)(inputs)
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_float16")
-    try:
-        model = tiny_model(kind, V, seed=5)
-    finally:
-        keras.config.set_dtype_policy(policy)
+    model = tiny_model(kind, V, seed=5, dtype="mixed_float16")
     np.testing.assert_allclose(model(inputs), expected, atol=2e-2)
     model.compile(keras.optimizers.SGD(0.1), loss=SmoothedCrossEntropy(0.1))
     before = model.token_losses(inputs, labels, True)[0].numpy().mean()
