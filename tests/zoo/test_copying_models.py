@@ -61,17 +61,21 @@ def test_logits_are_the_logarithm_of_the_mixture(kind, data):
     np.testing.assert_allclose(probabilities, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("static_shapes", [False, True])
+@pytest.mark.parametrize(
+    ("static_shapes", "ignored"), [(False, 0), (True, -100), (False, None)], ids=str
+)
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 @pytest.mark.parametrize("kind", COPYING)
-def test_loss_is_that_of_the_mixture(kind, smoothing, static_shapes, data):
+def test_loss_is_that_of_the_mixture(kind, smoothing, static_shapes, ignored, data):
     inputs, labels = data
     model = tiny_model(kind, V, seed=5)
-    model.loss = SmoothedCrossEntropy(smoothing)
+    model.loss = SmoothedCrossEntropy(smoothing, ignored)
     model.static_shapes = static_shapes
     expected = expected_losses(labels, model(inputs).numpy(), smoothing)
-    for one, other in zip(model.token_losses(inputs, labels, False), expected, strict=True):
-        other = (other * (labels != 0)).ravel() if static_shapes else other[labels != 0]
+    counts = np.ones_like(labels, bool) if ignored is None else labels != 0
+    marked = np.where(counts, labels, ignored or 0)
+    for one, other in zip(model.token_losses(inputs, marked, False), expected, strict=True):
+        other = (other * counts).ravel() if static_shapes else other[counts]
         np.testing.assert_allclose(one, other, rtol=1e-4)
 
 
