@@ -55,6 +55,15 @@ class Sight:
             self, query_places=query_places, key_places=key_places, mask=mask[0] if mask else None
         )
 
+    def with_known_sizes(self, queries, keys):
+        """The same with a mask whose dimensions are 1 only where that is known beforehand."""
+        if self.mask is None or None not in self.mask.shape[-2:]:
+            return self
+        lengths = zip(self.mask.shape[-2:], (queries, keys), strict=True)
+        sizes = [1 if size == 1 else length for size, length in lengths]
+        mask = ops.broadcast_to(self.mask, (*ops.shape(self.mask)[:-2], *sizes))
+        return dataclasses.replace(self, mask=mask)
+
     def apply(self, scores, rows=slice(None), columns=slice(None), table=None):
         """Adds the bias to scores `(B, H, T, S)`; returns them and the mask, of these places."""
         query_places, key_places = self.query_places[rows], self.key_places[columns]
@@ -89,6 +98,7 @@ def attend_in_chunks(query, keys, values, sight, chunk_size):
     Returns:
         `(B, H, T, V)`.
     """
+    sight = sight.with_known_sizes(ops.shape(query)[2], ops.shape(keys)[2])
     chunks = _chunks(ops.shape(query)[2], chunk_size, sight)
     arrays = sight.arrays()
 

@@ -24,8 +24,9 @@ class PointerGenerator(keras.layers.Layer):
 
     where `p_gen = sigmoid(v . features + b)` is what is left to the vocabulary. A word may stand
     in the source at several places; the attention to all of them counts. Places that are not to be
-    copied, such as the end of the source, leave their share to the vocabulary. So does a source of
-    which no place has any attention.
+    copied, such as the end of the source, leave their share to the vocabulary, and so do words that
+    the vocabulary has not, whose numbers are below 0 or from V on. So does a source of which no
+    place has any attention.
 
     The result is log p, which can be used wherever logits are expected. It is calculated with
     logarithms throughout, in float32 whatever the compute type, so that neither share can vanish.
@@ -39,7 +40,8 @@ class PointerGenerator(keras.layers.Layer):
     Call arguments:
         logits: `(B, T, V)`, of the vocabulary.
         attention: `(B, T, S)`, weights that sum to 1 or to 0; zero for padding.
-        source: whole numbers `(B, S)`, the words of the source by their places in the vocabulary.
+        source: whole numbers `(B, S)`, the words of the source by their places in the vocabulary;
+            others are not copied.
         features: `(B, T, F)`, what the choice is made from: state, context and input of the
             decoder side by side.
         copyable: boolean `(B, S)`, False for places that are not copied; all are if `None`.
@@ -114,10 +116,12 @@ def log_mixture(logits, gate, attention, source, first: Any = None, copyable: An
     """
     dtype = softmax_dtype(logits.dtype)
     attention = ops.cast(attention, dtype)
+    first = first_places(source) if first is None else first
+    source, copyable = _in_vocabulary(source, ops.shape(logits)[-1], copyable)
     log_written, log_copied = log_shares(ops.cast(gate, dtype), attention, copyable)
     attention = copied_attention(attention, copyable)
     log_p = ops.log_softmax(ops.cast(logits, dtype), axis=-1) + ops.expand_dims(log_written, -1)
-    pooled = pool_attention(attention, first_places(source) if first is None else first)
+    pooled = pool_attention(attention, first)
     places = _places_in(log_p, source, ops.shape(attention)[2])
     flat = ops.reshape(log_p, (-1,))
     before = ops.reshape(ops.take(flat, places), ops.shape(attention))
@@ -194,6 +198,15 @@ def log_or_nothing(shares):
     """Logarithms of numbers from 0 on; that of 0 is a large negative number without gradient."""
     positive = shares > 0
     return ops.where(positive, ops.log(ops.where(positive, shares, 1.0)), LOG_OF_NOTHING)
+
+
+def _in_vocabulary(source, size, copyable):
+    """The source with ids of the vocabulary alone, and which places are copied, without others."""
+    source = ops.convert_to_tensor(source)
+    known = ops.logical_and(source >= 0, source < size)
+    if copyable is not None:
+        known = ops.logical_and(known, ops.cast(copyable, "bool"))
+    return ops.clip(source, 0, size - 1), known
 
 
 def _places_in(tensor, source, length):

@@ -118,7 +118,9 @@ class AttentionGRUCell(keras.layers.Layer):
         self.output_dim = output_dim
         self.fed_dim = (output_dim or units) if wiring == "input_feeding" else context_dim
         self.output_width = self.fed_dim if wiring == "input_feeding" else units + context_dim
-        self.input_projection = keras.layers.Dense(3 * units, name="input_projection")
+        self.input_projection = keras.layers.Dense(
+            3 * units, name="input_projection", dtype=self.dtype_policy
+        )
 
     def build(self, *input_shapes):
         gates = 3 * self.units

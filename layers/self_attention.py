@@ -159,13 +159,13 @@ class SelfAttention(QKVAttention):
             start = index
             query, new = self._project_all(inputs, mask, start)
             cache = self._written(cache, new, index)
-        # One position needs no causal mask: the cache holds nothing that comes after it.
         length = ops.shape(query)[2]
         sight = self._sight(
             query,
             cache,
             combine_masks(mask),
-            causal=length != 1,
+            # One position needs no causal mask: the cache holds nothing that comes after it.
+            causal=not _is_one(length),
             query_places=places(length, start),
         )
         context, weights = self._attend_with(query, cache, sight, training)
@@ -233,6 +233,11 @@ class SelfAttention(QKVAttention):
         return kernel[:, columns], None if bias is None else bias[columns]
 
 
+def _is_one(length):
+    """Whether a length is known to be 1 when the graph is made."""
+    return isinstance(length, int) and length == 1
+
+
 def _grown(cache, new):
     """The cache with new positions behind those that it has; without a mask all are valid."""
     mask = None
@@ -259,6 +264,6 @@ def _write(cache, new, index, axis):
     shape[axis] = -1
     places = ops.arange(ops.shape(cache)[axis], dtype="int32") - ops.cast(index, "int32")
     written = ops.reshape(ops.logical_and(places >= 0, places < length), shape)
-    if length != 1:
+    if not _is_one(length):
         new = ops.take(new, ops.clip(places, 0, length - 1), axis=axis)
     return ops.where(written, new, cache)

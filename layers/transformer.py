@@ -63,8 +63,8 @@ class _Block(keras.layers.Layer):
         self.activation = activation
         check_positions(positions)
         self.positions = positions
-        self._residual_dropout = Dropout(dropout)
-        self._activation_dropout = Dropout(activation_dropout)
+        self._residual_dropout = Dropout(dropout, dtype=self.dtype_policy)
+        self._activation_dropout = Dropout(activation_dropout, dtype=self.dtype_policy)
 
     def _key_dim(self, width: int) -> int:
         if width % self.num_heads:
@@ -75,14 +75,19 @@ class _Block(keras.layers.Layer):
         return width // self.num_heads
 
     def _build_feed_forward(self, width: int) -> None:
-        self.expand = keras.layers.Dense(self.feedforward_dim, self.activation, name="expand")
-        self.contract = keras.layers.Dense(width, name="contract")
+        dtype = self.dtype_policy
+        self.expand = keras.layers.Dense(
+            self.feedforward_dim, self.activation, name="expand", dtype=dtype
+        )
+        self.contract = keras.layers.Dense(width, name="contract", dtype=dtype)
         self.expand.build((None, width))
         self.contract.build((None, self.feedforward_dim))
 
     def _build_norms(self, width: int, names: tuple[str, ...]) -> None:
         for name in names:
-            norm = keras.layers.LayerNormalization(epsilon=1e-6, name=f"{name}_norm")
+            norm = keras.layers.LayerNormalization(
+                epsilon=1e-6, name=f"{name}_norm", dtype=self.dtype_policy
+            )
             norm.build((None, width))
             setattr(self, f"{name}_norm", norm)
 
@@ -147,6 +152,7 @@ class TransformerEncoderBlock(_Block):
             dropout=self.attention_dropout,
             positions=self.positions,
             name="self_attention",
+            dtype=self.dtype_policy,
         )
         self.self_attention.build(inputs_shape)
         self._build_feed_forward(width)
@@ -183,17 +189,27 @@ class TransformerDecoderBlock(_Block):
 
     Call arguments:
         inputs: (B, T, D).
-        memory: what `project(source_states, mask)` returned.
+        memory: the states of the source (B, S, width of the source), or what
+            `project(source_states, mask)` returned, which many calls and steps can share.
+        memory_mask: boolean (B, S), False for padding of the source. Filled in by Keras from states
+            that have a mask. What `project` returned has its own.
         return_attention_scores: whether the weights over the target are returned too.
 
     Returns:
         (B, T, D) and the weights over the source (B, H, T, S), always both; with
         `return_attention_scores` also those of the self-attention (B, H, T, T).
 
+    Raises:
+        ValueError: if there is a `memory_mask` beside what `project` returned.
+
     Example:
 
     >>> block = TransformerDecoderBlock(num_heads=4, feedforward_dim=256)
-    >>> block.build(target.shape)
+    >>> x, weights = block(target, source_states, memory_mask=source_mask)
+
+    or, where a target is written step by step,
+
+    >>> block.build(target.shape, source_states.shape)                # if it was not called yet
     >>> memory = block.project(source_states, mask=source_mask)       # once for a source
     >>> x, weights = block(target, memory)                            # all steps, or
     >>> x, weights, cache = block.step(x, block.initial_cache(B), memory)   # one by one
@@ -201,8 +217,10 @@ class TransformerDecoderBlock(_Block):
     Reference: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762
     """
 
-    def build(self, inputs_shape, *memory_shapes):
+    def build(self, inputs_shape, memory_shape=None):
         width = inputs_shape[-1]
+        projected = memory_shape is None or isinstance(memory_shape, Memory)
+        source_width = width if projected else memory_shape[-1]
         sizes = (self.num_heads, self._key_dim(width))
         self.self_attention = SelfAttention(
             *sizes,
@@ -210,21 +228,33 @@ class TransformerDecoderBlock(_Block):
             causal=True,
             positions=self.positions,
             name="self_attention",
+            dtype=self.dtype_policy,
         )
         self.cross_attention = QKVAttention(
-            *sizes, dropout=self.attention_dropout, name="cross_attention"
+            *sizes,
+            dropout=self.attention_dropout,
+            name="cross_attention",
+            dtype=self.dtype_policy,
         )
         self.self_attention.build(inputs_shape)
-        self.cross_attention.build(inputs_shape, (None, None, width))
+        self.cross_attention.build(inputs_shape, (None, None, source_width))
         self._build_feed_forward(width)
         self._build_norms(width, ("attention", "cross_attention", "feed_forward"))
         self.built = True
 
     def project(self, source_states, mask=None) -> Memory:
-        """Keys and values of the source (B, S, D), to be used at every step."""
+        """Keys and values of the states of the source, to be used at every step."""
         return self.cross_attention.project(source_states, mask=mask)
 
-    def call(self, inputs, memory: Memory, return_attention_scores=False, training=None):
+    def call(self, inputs, memory, memory_mask=None, return_attention_scores=False, training=None):
+        if not isinstance(memory, Memory):
+            memory = self.project(memory, memory_mask)
+        elif any(part is not None for part in keras.tree.flatten(memory_mask)):
+            raise ValueError(
+                f"{self.name} has projected this source with its mask: give the mask to `project`, "
+                "or the states of the source in place of what it returned."
+            )
+
         def attend(x):
             return _attend_to_itself(
                 self.self_attention, x, return_attention_scores, training=training
@@ -233,6 +263,17 @@ class TransformerDecoderBlock(_Block):
         x, *own_weights = self._residual(inputs, self.attention_norm, attend, training)
         x, weights = self._attend_and_feed(x, memory, training)
         return x, weights, *own_weights
+
+    def compute_output_spec(
+        self, inputs, memory, memory_mask=None, return_attention_scores=False, training=None
+    ):
+        length = memory.values.shape[2] if isinstance(memory, Memory) else memory.shape[1]
+        outputs, own_weights = self.self_attention.compute_output_spec(
+            inputs, return_attention_scores=True
+        )
+        shape = self.cross_attention.compute_scores_shape(inputs.shape, (None, length))
+        weights = keras.KerasTensor(shape, dtype=own_weights.dtype)
+        return outputs, weights, *([own_weights] if return_attention_scores else [])
 
     def initial_cache(self, batch_size) -> Memory:
         """An empty cache for `batch_size` sequences, which grows with the steps."""

@@ -115,7 +115,7 @@ class Run:
             with written_atomically(self.source_tokenizer_path) as aside:
                 tokenizer.source.save(aside)
         with written_atomically(self.tokenizer_path) as aside:
-            tokenizer.save(aside)
+            aside.write_bytes(tokenizer.model)
 
     def read_tokenizer(self) -> SubwordTokenizer:
         """The tokenizer of the run, with that of its sources."""

@@ -104,7 +104,7 @@ class CopyingSeq2Seq(Seq2SeqModel):
         if coverage and 0 < coverage_start < 1:
             self._spent = _Spent()
         if copying:
-            self.pointer = PointerGenerator(name="pointer")
+            self.pointer = PointerGenerator(name="pointer", dtype=self.dtype_policy)
         return {
             "copying": copying,
             "coverage": coverage,
@@ -155,7 +155,8 @@ class CopyingSeq2Seq(Seq2SeqModel):
             )
         decoded = self.decoded(inputs, training=training)
         kernel, bias = (tf.cast(x, decoded.hidden.dtype) for x in self.vocabulary_weights())
-        kept = _Kept(tf.not_equal(labels, self.loss.ignore_class), self.static_shapes)
+        keep, labels = self.loss.counted(labels)
+        kept = _Kept(keep, self.static_shapes)
         if self.pointer is None:
             rows = (kept.rows(labels), kept.rows(decoded.hidden))
             smoothed, plain = self.loss.from_hidden(*rows, kernel, bias)
@@ -185,7 +186,7 @@ def is_copyable(source: tf.Tensor) -> tf.Tensor:
 
 
 class _Kept:
-    """The places of labels that are not padding, as rows; all of them if shapes are static."""
+    """The places of labels that count, as rows; all of them if shapes are static."""
 
     def __init__(self, keep: tf.Tensor, static_shapes: bool):
         self.keep = keep
@@ -198,7 +199,7 @@ class _Kept:
         return tf.boolean_mask(tensor, self.keep)
 
     def places(self, rows: tf.Tensor) -> tf.Tensor:
-        """(R,) to (B, T), 0 at padding."""
+        """(R,) to (B, T), 0 at the others."""
         if self.static_shapes:
             return tf.reshape(rows, tf.shape(self.keep))
         return tf.scatter_nd(tf.where(self.keep), rows, tf.shape(self.keep, tf.int64))

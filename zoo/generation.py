@@ -46,7 +46,9 @@ class GenerationOptions:
         temperature: what logits are divided by before a draw; below 1 is more careful.
         top_k: draw from so many of the most probable subwords; 0 for all.
         top_p: draw from the fewest subwords that have this probability together.
-        seed: of the draws; `None` draws anew at every call.
+        seed: of the draws. As the seed of a Keras layer it moves on: a second call draws anew, and
+            the same calls draw the same in a new process, or by another `TextToText` with the same
+            seed. `None` draws others every time.
 
     References: Wu et al. 2016, https://arxiv.org/abs/1609.08144, section 7; on top-p Holtzman et
     al. 2020, https://arxiv.org/abs/1904.09751; on repeated n-grams Paulus et al. 2018,
@@ -108,10 +110,12 @@ class GenerationOptions:
             raise ValueError(
                 f"top_p is a probability above 0 and at most 1. Received: top_p={self.top_p}"
             )
-        if not self.do_sample and (self.temperature, self.top_k, self.top_p) != (1.0, 0, 1.0):
+        of_draws = (self.temperature, self.top_k, self.top_p, self.seed)
+        if not self.do_sample and of_draws != (1.0, 0, 1.0, None):
             raise ValueError(
-                "temperature, top_k and top_p are of sampling: set do_sample=True. Received: "
-                f"temperature={self.temperature}, top_k={self.top_k}, top_p={self.top_p}"
+                "temperature, top_k, top_p and seed are of sampling: set do_sample=True. Received: "
+                f"temperature={self.temperature}, top_k={self.top_k}, top_p={self.top_p}, "
+                f"seed={self.seed}"
             )
 
     def get_config(self) -> dict:

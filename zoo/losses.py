@@ -31,7 +31,8 @@ class SmoothedCrossEntropy(keras.losses.Loss):
 
     Args:
         smoothing: share of the target distribution that is spread evenly, in [0, 1).
-        ignore_class: target id that does not count; padding by default.
+        ignore_class: target id that does not count, of the vocabulary or not, such as -100; padding
+            by default. All targets count if `None`.
         r_drop: weight of the divergence, called alpha in the paper; 0 for one reading.
         name: name of the loss.
 
@@ -65,12 +66,17 @@ class SmoothedCrossEntropy(keras.losses.Loss):
         self.ignore_class = ignore_class
         self.r_drop = r_drop
 
+    def counted(self, y_true: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Which targets count, and the targets with 0, which any vocabulary has, for all others."""
+        y_true = tf.convert_to_tensor(y_true)
+        if self.ignore_class is None:
+            return tf.ones_like(y_true, tf.bool), y_true
+        counts = tf.not_equal(y_true, self.ignore_class)
+        return counts, tf.where(counts, y_true, tf.zeros_like(y_true))
+
     def weights(self, y_true: tf.Tensor, sample_weight: tf.Tensor | None = None) -> tf.Tensor:
         """float32 weight of every target."""
-        if self.ignore_class is None:
-            weights = tf.ones(tf.shape(y_true), tf.float32)
-        else:
-            weights = tf.cast(tf.not_equal(y_true, self.ignore_class), tf.float32)
+        weights = tf.cast(self.counted(y_true)[0], tf.float32)
         return weights if sample_weight is None else weights * tf.cast(sample_weight, tf.float32)
 
     def __call__(self, y_true, y_pred, sample_weight=None):
@@ -82,6 +88,7 @@ class SmoothedCrossEntropy(keras.losses.Loss):
         )
 
     def call(self, y_true, y_pred):
+        _, y_true = self.counted(y_true)
         logits = tf.cast(y_pred, tf.float32)
         loss = tf.nn.sparse_softmax_cross_entropy_with_logits(y_true, logits)
         if not self.smoothing:
@@ -121,7 +128,7 @@ class SmoothedCrossEntropy(keras.losses.Loss):
         logits = tf.matmul(hidden, kernel, transpose_b=True) + bias
         twice = tf.tile(y_true, [2])
         losses = self._with_mean_logit(twice, hidden, logits, kernel, bias)
-        smoothed, plain = (tf.reduce_mean(tf.reshape(loss, (2, -1)), axis=0) for loss in losses)
+        smoothed, plain = (tf.add_n(tf.split(loss, 2)) / 2 for loss in losses)
         first, second = tf.split(logits, 2)
         return smoothed + 0.5 * self.r_drop * symmetric_divergence(first, second), plain
 

@@ -115,9 +115,13 @@ class MemoryNetworkSeq2Seq(RecurrentDecoderSeq2Seq):
         }
         self.check_config(("encoder_units", "hops", "longest_sentence"))
         self.make_embeddings()
-        self.encoder = SentenceEncoder(encoder_units, name="encoder")
+        self.encoder = SentenceEncoder(encoder_units, name="encoder", dtype=self.dtype_policy)
         attention = MultiHopAttention(
-            attention_units, hops, query_initializer="zeros", name="attention"
+            attention_units,
+            hops,
+            query_initializer="zeros",
+            name="attention",
+            dtype=self.dtype_policy,
         )
         # An episode has been through a network already, and is learnt from sooner without another.
         self.make_decoder(attention, "after", 2 * encoder_units, readout_activation=None)

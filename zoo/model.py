@@ -5,6 +5,7 @@ Shapes: B batch, S source length, T target length, D width, V vocabulary, N beam
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -13,7 +14,7 @@ import tensorflow as tf
 from ..layers.attention import positive_int
 from .losses import SmoothedCrossEntropy
 from .tokenizer import END_ID, SubwordTokenizer
-from .training_step import accumulated_gradients, batch_gradients
+from .training_step import TokenMetrics, accumulated_gradients, batch_gradients
 
 Nest = Any
 
@@ -78,10 +79,14 @@ class Seq2SeqModel(keras.Model):
 
     It trains with `compile` and `fit` on `(inputs, labels)` as any Keras model, with any loss over
     logits. Under `SmoothedCrossEntropy` the loss is computed from the hidden states of the
-    positions that are not padding, which saves the vocabulary's product for all others.
+    positions that are not padding, which saves the vocabulary's product for all others. There are
+    no logits for compiled metrics then. What is told of an epoch is the mean `loss` and the mean
+    `cross_entropy`, without smoothing, of all its tokens, and how many `tokens` it had; of a batch,
+    those of its step. Sample weights make Keras compute loss and metrics from all logits.
 
     `inputs` may have `"further"`, more `(inputs, labels)` of the same step: their gradients are
     added up one batch after the other, and the step is that of one large batch of all of them.
+    This takes `SmoothedCrossEntropy` without sample weights.
 
     Under a `tf.distribute` strategy that loss is the mean over the tokens of all replicas together,
     however many each of them has: the weights learnt are those of one replica with all rows.
@@ -94,6 +99,10 @@ class Seq2SeqModel(keras.Model):
 
     longest: int | None = None
     static_shapes = False
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self._token_metrics = TokenMetrics()
 
     def set_spent(self, share: float) -> None:
         """Tells which share of the budget of a training is spent, from 0 to 1; few models ask."""
@@ -162,16 +171,16 @@ class Seq2SeqModel(keras.Model):
     def token_losses(
         self, inputs: dict[str, tf.Tensor], labels: tf.Tensor, training: bool
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Smoothed and plain loss of every label that is not padding, in reading order.
+        """Smoothed and plain loss of every label that counts, in reading order.
 
-        With `static_shapes`, of every label, and 0 for padding. Of the model as it is trained with
-        R-Drop, the means of two readings, the smoothed one with their divergence.
+        With `static_shapes`, of every label, and 0 for the others. Of the model as it is trained
+        with R-Drop, the means of two readings, the smoothed one with their divergence.
         """
         twice = training and self.loss.r_drop > 0
         if twice:
             inputs = {name: tf.tile(ids, [2, 1]) for name, ids in inputs.items()}
         hidden = self.hidden(inputs, training=training)
-        keep = tf.not_equal(labels, self.loss.ignore_class)
+        keep, labels = self.loss.counted(labels)
         if self.static_shapes:
             rows, classes = tf.reshape(hidden, (-1, hidden.shape[-1])), tf.reshape(labels, (-1,))
         else:
@@ -197,20 +206,42 @@ class Seq2SeqModel(keras.Model):
     def train_step(self, data):
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if not isinstance(self.loss, SmoothedCrossEntropy) or sample_weight is not None:
-            if getattr(self.loss, "r_drop", 0.0):
-                raise ValueError(
-                    "R-Drop has no sample weights; leave them out, or r_drop. "
-                    f"Received: r_drop={self.loss.r_drop}"
-                )
+            self._refuse_what_logits_do_not_have(inputs)
             return super().train_step(data)
+        if (compiled := self._compile_metrics) is not None:
+            raise ValueError(
+                "SmoothedCrossEntropy is computed without the logits that metrics are of: leave "
+                "them out of `compile`, as loss, cross_entropy and tokens are told anyway, or give "
+                f"sample weights. Received: metrics={compiled._user_metrics}, "
+                f"weighted_metrics={compiled._user_weighted_metrics}"
+            )
         inputs = dict(inputs)
         if further := inputs.pop("further", ()):
             gradients, sums = accumulated_gradients(self, [(inputs, labels), *further])
         else:
             gradients, sums = batch_gradients(self, (inputs, labels))
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
-        return {
-            "loss": sums.loss / sums.tokens,
-            "cross_entropy": sums.cross_entropy / sums.tokens,
-            "tokens": sums.tokens,
-        }
+        return self._token_metrics.update(self._loss_tracker, sums)
+
+    def _refuse_what_logits_do_not_have(self, inputs):
+        """Refuses what a step that Keras makes itself would take no notice of."""
+        if getattr(self.loss, "r_drop", 0.0):
+            raise ValueError(
+                "R-Drop has no sample weights; leave them out, or r_drop. "
+                f"Received: r_drop={self.loss.r_drop}"
+            )
+        if isinstance(inputs, Mapping) and inputs.get("further"):
+            raise ValueError(
+                "Gradients of further batches are added up under SmoothedCrossEntropy without "
+                "sample weights alone: leave `further` out of the inputs. Received: "
+                f"{len(inputs['further'])} further batches and the loss {self.loss!r}"
+            )
+
+    @property
+    def metrics(self):
+        return [*super().metrics, self._token_metrics.cross_entropy, self._token_metrics.tokens]
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        # In a step that Keras makes itself no tokens are counted.
+        results = super().compute_metrics(x, y, y_pred, sample_weight)
+        return {name: results[name] for name in results if name not in TokenMetrics.NAMES}

@@ -124,10 +124,12 @@ class RecurrentSeq2Seq(RecurrentDecoderSeq2Seq):
         self.check_config(("encoder_units", "encoder_layers"), copying)
         self.attention = attention
         self.make_embeddings()
-        self.encoder = BidirectionalGRU(encoder_units, name="encoder")
-        self.upper_encoders = [
-            BidirectionalGRU(encoder_units, name=f"encoder_{i}") for i in range(1, encoder_layers)
-        ]
+
+        def encoder(name):
+            return BidirectionalGRU(encoder_units, name=name, dtype=self.dtype_policy)
+
+        self.encoder = encoder("encoder")
+        self.upper_encoders = [encoder(f"encoder_{i}") for i in range(1, encoder_layers)]
         if wiring is None:
             wiring = {"none": "before", "luong": "input_feeding"}.get(attention, "after")
         context_dim = 2 * encoder_units
@@ -136,13 +138,14 @@ class RecurrentSeq2Seq(RecurrentDecoderSeq2Seq):
         )
 
     def _attention_layer(self, attention: str, units: int, source_dim: int):
+        common: dict[str, Any] = {"name": "attention", "dtype": self.dtype_policy}
         if attention == "bahdanau":
             kind = CoverageAttention if self.coverage else BahdanauAttention
-            return kind(units, name="attention")
+            return kind(units, **common)
         if attention == "luong":
-            return LuongAttention("general", name="attention")
+            return LuongAttention("general", **common)
         if attention == "qkv":
-            return QKVAttention(1, key_dim=units, output_dim=source_dim, name="attention")
+            return QKVAttention(1, key_dim=units, output_dim=source_dim, **common)
         return None
 
     def build(self, input_shape=None):

@@ -86,12 +86,14 @@ class RecurrentDecoderSeq2Seq(CopyingSeq2Seq):
 
     def make_embeddings(self) -> None:
         width, power = self.config["embedding_dim"], self.config["embedding_power"]
-        self.embedding = ScaledEmbedding(self.config["vocab_size"], width, power, name="embedding")
+
+        def embedding(size, name):
+            return ScaledEmbedding(size, width, power, name=name, dtype=self.dtype_policy)
+
+        self.embedding = embedding(self.config["vocab_size"], "embedding")
         source_size = self.config["source_vocab_size"]
         if source_size is not None:
-            self.source_embedding = ScaledEmbedding(
-                source_size, width, power, name="source_embedding"
-            )
+            self.source_embedding = embedding(source_size, "source_embedding")
 
     def make_decoder(
         self,
@@ -108,8 +110,10 @@ class RecurrentDecoderSeq2Seq(CopyingSeq2Seq):
             context_dim: width C of the context.
             readout_activation: of the layer from which the vocabulary is read.
         """
-        config = self.config
-        self.bridge = keras.layers.Dense(config["decoder_units"], "tanh", name="bridge")
+        config, dtype = self.config, self.dtype_policy
+        self.bridge = keras.layers.Dense(
+            config["decoder_units"], "tanh", name="bridge", dtype=dtype
+        )
         self.cell = AttentionGRUCell(
             config["decoder_units"],
             context_dim=context_dim,
@@ -117,13 +121,14 @@ class RecurrentDecoderSeq2Seq(CopyingSeq2Seq):
             wiring=wiring,
             output_dim=config["readout_units"] if wiring == "input_feeding" else None,
             name="decoder",
+            dtype=dtype,
         )
         # Luong's attentional vector is a readout already.
         if wiring != "input_feeding":
             self.readout = keras.layers.Dense(
-                config["readout_units"], readout_activation, name="readout"
+                config["readout_units"], readout_activation, name="readout", dtype=dtype
             )
-        self.dropout = Dropout(config["dropout"], name="dropout")
+        self.dropout = Dropout(config["dropout"], name="dropout", dtype=dtype)
 
     def build_decoder(self, summary_dim: int) -> None:
         """Makes the weights of embeddings and decoder; what the bridge reads is so wide."""

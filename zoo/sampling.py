@@ -116,6 +116,9 @@ def _next(logits, t, rows: _Rows, options: GenerationOptions) -> tuple[tf.Tensor
     if options.no_repeat_ngram:
         allowed = without_repeated_ngrams(allowed, rows.written, t, options.no_repeat_ngram)
     chosen = draw(allowed, options) if options.do_sample else tf.argmax(allowed, -1, tf.int32)
+    if options.no_repeat_ngram:  # it can rule out all there is, and then a target ends
+        possible = tf.gather(allowed, chosen, batch_dims=2) > IMPOSSIBLE / 2
+        chosen = tf.where(possible, chosen, END_ID)
     chosen = tf.where((t + 1 >= rows.limits)[:, None], END_ID, chosen)
     if not isinstance(rows.prefix, tuple):
         forced, is_forced = forced_ids(rows.prefix, t)

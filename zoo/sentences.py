@@ -164,8 +164,8 @@ class SentenceEncoder(keras.layers.Layer):
     def __init__(self, units: int, **kwargs):
         super().__init__(**kwargs)
         self.units = units
-        self.words = BidirectionalGRU(units, name="words")
-        self.sentences = BidirectionalGRU(units, name="sentences")
+        self.words = BidirectionalGRU(units, name="words", dtype=self.dtype_policy)
+        self.sentences = BidirectionalGRU(units, name="sentences", dtype=self.dtype_policy)
 
     def build(self, input_shape, lengths_shape=None, counts_shape=None):
         self.words.build((None, None, input_shape[-1]))

@@ -93,8 +93,14 @@ class SourceFormat:
         """A list for each input; what a source does not name is empty.
 
         Raises:
-            ValueError: a source has an input that there is not, or a text that is none.
+            ValueError: it is one source and no list of them, or a source has an input that there is
+                not, or a text that is none.
         """
+        if isinstance(sources, (str, Mapping)):
+            raise ValueError(
+                "Sources are given in a list, a single one too: [source]. "
+                f"Received: {sources!r:.100}"
+            )
         kinds = {item.name: item.kind for item in self.inputs}
         columns: dict[str, list] = {name: [] for name in kinds}
         for source in sources:
@@ -107,6 +113,20 @@ class SourceFormat:
             for name, kind in kinds.items():
                 columns[name].append(_value(name, kind, values.get(name)))
         return columns
+
+    def optional_in(self, columns: Mapping[str, list]) -> str | None:
+        """The optional input that some source of these columns has, or `None`.
+
+        Raises:
+            ValueError: there are several, and a signature takes one.
+        """
+        given = [item.name for item in self.inputs if item.optional and any(columns[item.name])]
+        if len(given) > 1:
+            raise ValueError(
+                "One optional input can be asked for at a time: leave out the others, or give the "
+                f"sources that have them in a call of their own. Received: {', '.join(given)}"
+            )
+        return given[0] if given else None
 
     def to_text(self, source: Source) -> str:
         """A source as one text, to be read by people."""

@@ -151,6 +151,7 @@ class TextToText:
 
     def _columns(self, texts: Sequence[Source]) -> dict[str, list]:
         """A list for each input; refuses texts that are too long, unless they are to be cut."""
+        columns = self.source_format.columns(texts)
         long = [] if self.truncate else self.too_long(texts)
         if long:
             raise ValueError(
@@ -158,13 +159,13 @@ class TextToText:
                 f"subwords that the model reads; with truncate=True the {self.source_format.keep} "
                 f"of each is read. Received, among them: text {long[0]}"
             )
-        return self.source_format.columns(texts)
+        return columns
 
     def predict(self, texts: Sequence[Source], batch_size: int = 64) -> list[Prediction]:
-        """The best target of each text."""
+        """The best target of each text; at most one optional input can be among them."""
         columns = self._columns(texts)
-        given = [item.name for item in self._optional() if any(columns[item.name])]
-        signature = f"with_{given[0]}" if given else "serving_default"
+        given = self.source_format.optional_in(columns)
+        signature = "serving_default" if given is None else f"with_{given}"
         rows = self._rows(signature, batch_size, columns)
         return [Prediction(row["text"].decode(), float(row["score"])) for row in rows]
 

@@ -119,13 +119,31 @@ class SubwordTokenizer:
         return cls(buffer.getvalue())
 
     @classmethod
-    def load(cls, path: str | os.PathLike) -> SubwordTokenizer:
-        """Reads a SentencePiece model file."""
-        return cls(Path(path).read_bytes())
+    def load(
+        cls, path: str | os.PathLike, source_path: str | os.PathLike | None = None
+    ) -> SubwordTokenizer:
+        """Reads a SentencePiece model file, and that of the sources if they have their own."""
+        source = None if source_path is None else Path(source_path).read_bytes()
+        return cls(Path(path).read_bytes(), source)
 
-    def save(self, path: str | os.PathLike) -> None:
-        """Writes the SentencePiece model to `path`."""
+    def save(self, path: str | os.PathLike, source_path: str | os.PathLike | None = None) -> None:
+        """Writes the SentencePiece model to `path`, and that of the sources to `source_path`.
+
+        Raises:
+            ValueError: there is a vocabulary of the sources and no path for it, or the other way
+                round.
+        """
+        if self.shares_vocabulary != (source_path is None):
+            raise ValueError(
+                "Source and target share one vocabulary, which is all in `path`: leave out "
+                f"source_path. Received: source_path={source_path}"
+                if self.shares_vocabulary
+                else "The sources have a vocabulary of their own, which needs a file of its own: "
+                "save(path, source_path). Received: source_path=None"
+            )
         Path(path).write_bytes(self.model)
+        if source_path is not None:
+            Path(source_path).write_bytes(self.source.model)
 
     @property
     def vocab_size(self) -> int:

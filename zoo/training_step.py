@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import keras
 import tensorflow as tf
 
-from .replicas import sum_over_replicas
+from .replicas import number_of_replicas, sum_over_replicas
 
 if TYPE_CHECKING:
     from .model import Seq2SeqModel
@@ -32,6 +33,38 @@ class StepSums(NamedTuple):
     tokens: tf.Tensor
 
 
+class TokenMetrics:
+    """What an epoch comes to over all its tokens, beside the mean loss that Keras has itself.
+
+    No Keras object: what Keras finds in a model it writes into the file of the model.
+    """
+
+    NAMES = ("cross_entropy", "tokens")
+
+    def __init__(self) -> None:
+        cross_entropy, tokens = self.NAMES
+        self.cross_entropy = keras.metrics.Mean(cross_entropy)
+        self.tokens = keras.metrics.Sum(tokens)
+
+    def update(self, loss: keras.metrics.Mean, sums: StepSums) -> dict[str, tf.Tensor]:
+        """Takes in a step, and gives what is told of it alone.
+
+        Args:
+            loss: the metric of the loss that Keras has.
+            sums: of the step.
+        """
+        step = {
+            "loss": _mean(sums.loss, sums.tokens),
+            "cross_entropy": _mean(sums.cross_entropy, sums.tokens),
+            "tokens": sums.tokens,
+        }
+        loss.update_state(step["loss"], sample_weight=sums.tokens)
+        self.cross_entropy.update_state(step["cross_entropy"], sample_weight=sums.tokens)
+        # Of all replicas each adds its share.
+        self.tokens.update_state(sums.tokens / number_of_replicas())
+        return step
+
+
 def batch_gradients(model: Seq2SeqModel, batch: Batch) -> tuple[list[tf.Tensor], StepSums]:
     """Gradients of a replica's share of the mean loss of a batch; the optimizer sums the shares."""
     inputs, labels = batch
@@ -39,7 +72,7 @@ def batch_gradients(model: Seq2SeqModel, batch: Batch) -> tuple[list[tf.Tensor],
         smoothed, plain = (tf.reduce_sum(x) for x in model.token_losses(inputs, labels, True))
         # Of all replicas, in one message.
         sums = sum_over_replicas(tf.stack([smoothed, plain, _count_tokens(model, labels)]))
-        scaled = model.optimizer.scale_loss(smoothed / sums[2])
+        scaled = model.optimizer.scale_loss(_mean(smoothed, sums[2]))
     return tape.gradient(scaled, model.trainable_weights), StepSums(*tf.unstack(sums))
 
 
@@ -58,7 +91,7 @@ def accumulated_gradients(
         inputs, labels = tf.switch_case(i, [lambda batch=batch: batch for batch in batches])
         with tf.GradientTape() as tape:
             smoothed, plain = (tf.reduce_sum(x) for x in model.token_losses(inputs, labels, True))
-            scaled = model.optimizer.scale_loss(smoothed / tokens)
+            scaled = model.optimizer.scale_loss(_mean(smoothed, tokens))
         found = tape.gradient(scaled, weights, unconnected_gradients="zero")
         gradients = [
             one + tf.convert_to_tensor(other) for one, other in zip(gradients, found, strict=True)
@@ -76,5 +109,10 @@ def accumulated_gradients(
     return gradients, StepSums(sums[0], sums[1], tokens)
 
 
+def _mean(total: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+    """A sum over tokens divided by their number; 0 where there are none."""
+    return total / tf.maximum(tokens, 1.0)
+
+
 def _count_tokens(model: Seq2SeqModel, labels: tf.Tensor) -> tf.Tensor:
-    return tf.math.count_nonzero(tf.not_equal(labels, model.loss.ignore_class), dtype=tf.float32)
+    return tf.math.count_nonzero(model.loss.counted(labels)[0], dtype=tf.float32)

@@ -167,11 +167,12 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
             **self.switch_copying(copying, coverage, coverage_weight, coverage_start),
         }
         self.longest = max_length if positions == "learned" else None
-        self.embedding = ScaledEmbedding(vocab_size, width, name="embedding")
+        dtype = self.dtype_policy
+        self.embedding = ScaledEmbedding(vocab_size, width, name="embedding", dtype=dtype)
         self.source_embedding = None
         if source_vocab_size is not None:
             self.source_embedding = ScaledEmbedding(
-                source_vocab_size, width, name="source_embedding"
+                source_vocab_size, width, name="source_embedding", dtype=dtype
             )
 
         def block(kind, name):
@@ -183,8 +184,9 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
                 attention_dropout,
                 activation_dropout,
                 norm_first,
-                positions=attention_positions(positions, looks_ahead),
+                positions=attention_positions(positions, looks_ahead, dtype),
                 name=name,
+                dtype=dtype,
             )
 
         self.encoder_blocks = [
@@ -195,10 +197,10 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
         ]
         # Of a whole side; with post-norm each block has normalised what it gives.
         self.norms = [
-            keras.layers.LayerNormalization(epsilon=1e-6, name=f"{side}_norm")
+            keras.layers.LayerNormalization(epsilon=1e-6, name=f"{side}_norm", dtype=dtype)
             for side in (("encoder", "decoder") if norm_first else ())
         ]
-        self.dropout = Dropout(dropout, name="dropout")
+        self.dropout = Dropout(dropout, name="dropout", dtype=dtype)
 
     def build(self, input_shape=None):
         config = self.config

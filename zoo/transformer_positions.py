@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -11,11 +13,13 @@ ADDED = ("sinusoidal", "learned")  # to the embeddings
 POSITIONS = (*ADDED, "rotary", "relative", "alibi")
 
 
-def attention_positions(name: str, bidirectional: bool) -> Positions | None:
+def attention_positions(name: str, bidirectional: bool, dtype: Any = None) -> Positions | None:
     """What the self-attention of a block knows of places; `None` where the embeddings say it."""
+    if name in ADDED:
+        return None
     if name == "relative":
-        return RelativePositions(bidirectional=bidirectional)
-    return {"rotary": RotaryPositions, "alibi": AlibiPositions}.get(name, lambda: None)()
+        return RelativePositions(bidirectional=bidirectional, dtype=dtype)
+    return {"rotary": RotaryPositions, "alibi": AlibiPositions}[name](dtype=dtype)
 
 
 def sinusoids(positions: tf.Tensor, width: int) -> tf.Tensor:

@@ -164,6 +164,25 @@ def test_gradients_in_half_precision(dtype):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="lengths are always known")
+def test_masks_whose_sizes_are_not_known(monkeypatch):
+    import tensorflow as tf
+
+    monkeypatch.setattr(chunked, "PARTS", 3)
+    in_chunks, whole = pair(QKVAttention, 3)
+
+    @tf.function(
+        input_signature=[tf.TensorSpec([None, None, 6]), tf.TensorSpec([None] * 3, tf.bool)]
+    )
+    def attend(query, mask):
+        return in_chunks(query, VALUE, attention_mask=mask)
+
+    for shape in ((2, 7, 5), (1, 7, 1), (2, 1, 5)):
+        mask = RANDOM.random(shape) > 0.4
+        expected = whole(INPUTS, VALUE, attention_mask=mask)
+        np.testing.assert_allclose(attend(INPUTS, mask), array(expected), atol=1e-5)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="lengths are always known")
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_lengths_that_are_not_known(jit_compile, monkeypatch):
     import tensorflow as tf

@@ -28,6 +28,7 @@ ATTENTION = attention_over(SOURCE)
 def reference(logits, p_gen, attention, source, copyable=None):
     """The mixture written word by word."""
     copyable = np.ones_like(source) if copyable is None else copyable
+    copyable = copyable & (source >= 0) & (source < logits.shape[-1])
     exponentials = np.exp(logits.astype("float64") - logits.max(-1, keepdims=True))
     softmax = exponentials / exponentials.sum(-1, keepdims=True)
     mixture = p_gen[..., None] * softmax
@@ -66,6 +67,13 @@ def test_places_that_are_not_copied_leave_their_share_to_the_vocabulary():
     np.testing.assert_allclose(array(log_p), expected, atol=1e-5)
     log_softmax = LOGITS - np.log(np.exp(LOGITS).sum(-1, keepdims=True))
     np.testing.assert_allclose(array(log_p)[1], log_softmax[1], atol=1e-5)
+    # Words that the vocabulary has not, beside the first and the last that it has.
+    others = np.where(SOURCE == 5, V, np.where(SOURCE == 7, -1, SOURCE))
+    others[0, 5], others[2, 4] = V - 1, 0
+    for mask in (None, copyable):
+        log_p = layer(LOGITS, ATTENTION, others, FEATURES, mask)
+        expected = reference(LOGITS, array(p_gen), ATTENTION, others, mask)
+        np.testing.assert_allclose(array(log_p), expected, atol=1e-5)
 
 
 def test_places_of_a_word_are_pooled_at_the_first():

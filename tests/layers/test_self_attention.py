@@ -97,6 +97,26 @@ def test_a_step_takes_its_place_as_a_tensor_and_leaves_the_old_cache_alone():
     np.testing.assert_array_equal(array(later.mask), [[True] + [False] * 4] * 2)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="lengths are always known")
+def test_steps_of_a_length_that_is_not_known_equal_the_whole():
+    import tensorflow as tf
+
+    layer = built(causal=True)
+
+    @tf.function(input_signature=[tf.TensorSpec([2, None, 6])], autograph=False)
+    def in_two_steps(inputs):
+        outputs = []
+        for cache, second in ((layer.initial_cache(2, 7), 2), (layer.initial_cache(2), None)):
+            first = None if second is None else 0
+            before, _, cache = layer.step(inputs[:, :2], cache, first)
+            after, _, _ = layer.step(inputs[:, 2:], cache, second)
+            outputs.append(tf.concat([before, after], axis=1))
+        return outputs
+
+    for outputs in in_two_steps(INPUTS):
+        np.testing.assert_allclose(outputs, array(layer(INPUTS)), atol=1e-5)
+
+
 def test_a_cache_is_reordered_by_its_first_axis():
     layer = built(causal=True)
     _, _, cache = layer.step(INPUTS[:, :1], layer.initial_cache(2, 5), 0)

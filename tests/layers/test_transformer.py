@@ -186,6 +186,46 @@ def test_a_model_of_blocks_is_the_same_from_a_file(positions, tmp_path):
     assert (one.norm_first, one.activation) == (False, "gelu")
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("mixed_bfloat16", 0.1)])
+def test_an_encoder_decoder_of_blocks_is_the_same_from_a_file(dtype, tolerance, tmp_path):
+    source, target = keras.Input((None,), dtype="int32"), keras.Input((None, WIDTH))
+    states = keras.layers.Embedding(9, 6, mask_zero=True)(source)
+    encoder = TransformerEncoderBlock(HEADS, 5, dtype=dtype)
+    decoder = TransformerDecoderBlock(HEADS, 5, dtype=dtype)
+    states = encoder(states)
+    outputs = decoder(target, states, return_attention_scores=True)
+    shapes = [(None, None, WIDTH), (None, HEADS, None, None), (None, HEADS, None, None)]
+    assert [tuple(tensor.shape) for tensor in outputs] == shapes
+    model = keras.Model([source, target], [states, *outputs])
+    random_weights(model)
+    ids = np.where(MASK, np.arange(1, 6), 0)
+    states, *actual = model([ids, TARGET])
+
+    # The block in float32, of a source that was projected and of its states with a mask.
+    plain = TransformerDecoderBlock(HEADS, 5)
+    plain.build(TARGET.shape, (None, None, 6))
+    plain.set_weights(decoder.get_weights())
+    states = ops.cast(states, "float32")
+    for given in ((plain.project(states, MASK), None), (states, MASK)):
+        memory, mask = given
+        expected = plain(TARGET, memory, memory_mask=mask, return_attention_scores=True)
+        for one, other in zip(actual, expected, strict=True):
+            np.testing.assert_allclose(
+                array(ops.cast(one, "float32")), array(other), atol=tolerance
+            )
+
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    for one, other in zip(again([ids, TARGET])[1:], actual, strict=True):
+        np.testing.assert_array_equal(*(array(ops.cast(x, "float32")) for x in (one, other)))
+
+
+def test_a_mask_beside_a_projected_source_is_refused():
+    block = built(TransformerDecoderBlock)
+    with pytest.raises(ValueError, match="give the mask to `project`"):
+        block(TARGET, block.project(SOURCE), memory_mask=MASK)
+
+
 @pytest.mark.parametrize(
     ("options", "received"),
     [

@@ -211,3 +211,15 @@ def test_an_optional_input_has_a_signature_of_its_own(tokenizer):
     alone = summarizer.predict([TEXTS[0]])[0]
     assert free.score == pytest.approx(alone.score, abs=1e-5)
     assert wished.score != pytest.approx(alone.score, abs=1e-4)
+
+    hint = SourceInput("hint", optional=True)
+    both = SourceFormat((hint, *SUMMARY.inputs))
+    hinted = TextToText(model, tokenizer, options, 40, source_format=both)
+    with pytest.raises(ValueError, match="Received: hint, length"):
+        hinted.predict([{"text": TEXTS[0], "hint": "red"}, {"text": TEXTS[0], "length": 3}])
+
+
+@pytest.mark.parametrize("source", ["no", {"question": "no", "context": "a red house"}])
+def test_a_source_that_is_in_no_list_is_refused(answering, source):
+    with pytest.raises(ValueError, match=f"a single one too.*Received: {source!r}"):
+        answering.predict(source)

@@ -61,17 +61,19 @@ def test_logits_are_the_logarithm_of_the_mixture(kind, data):
     np.testing.assert_allclose(probabilities, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("static_shapes", [False, True])
+@pytest.mark.parametrize(("static_shapes", "ignored"), [(False, None), (True, -100)], ids=str)
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 @pytest.mark.parametrize("kind", COPYING)
-def test_loss_is_that_of_the_mixture(kind, smoothing, static_shapes, data):
+def test_loss_is_that_of_the_mixture(kind, smoothing, static_shapes, ignored, data):
     inputs, labels = data
     model = tiny_model(kind, V, seed=5)
-    model.loss = SmoothedCrossEntropy(smoothing)
+    model.loss = SmoothedCrossEntropy(smoothing, ignored)
     model.static_shapes = static_shapes
     expected = expected_losses(labels, model(inputs).numpy(), smoothing)
-    for one, other in zip(model.token_losses(inputs, labels, False), expected, strict=True):
-        other = (other * (labels != 0)).ravel() if static_shapes else other[labels != 0]
+    counts = np.ones_like(labels, bool) if ignored is None else labels != 0
+    marked = np.where(counts, labels, ignored or 0)
+    for one, other in zip(model.token_losses(inputs, marked, False), expected, strict=True):
+        other = (other * counts).ravel() if static_shapes else other[counts]
         np.testing.assert_allclose(one, other, rtol=1e-4)
 
 
@@ -129,12 +131,7 @@ def test_coverage_loss_is_added_from_its_step_on(kind, options, start, data):
 def test_half_precision_agrees_and_trains(kind, data):
     inputs, labels = data
     expected = tiny_model(kind, V, seed=5)(inputs)
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_float16")
-    try:
-        model = tiny_model(kind, V, seed=5)
-    finally:
-        keras.config.set_dtype_policy(policy)
+    model = tiny_model(kind, V, seed=5, dtype="mixed_float16")
     np.testing.assert_allclose(model(inputs), expected, atol=2e-2)
     model.compile(keras.optimizers.SGD(0.1), loss=SmoothedCrossEntropy(0.1))
     before = model.token_losses(inputs, labels, True)[0].numpy().mean()

@@ -7,7 +7,7 @@ from tiny_models import KINDS, plain_greedy_search, random_source, tiny_model, t
 
 from attention_zoo.zoo.generation import GenerationOptions
 from attention_zoo.zoo.search import generate
-from attention_zoo.zoo.tokenizer import START_ID
+from attention_zoo.zoo.tokenizer import END_ID, START_ID
 
 LENGTHS = [5, 1, 3, 2]
 
@@ -146,11 +146,45 @@ def test_a_batch_of_no_rows(beam_size):
         ({"do_sample": True, "top_k": -1}, "top_k=-1"),
         ({"do_sample": True, "top_p": 0.0}, "top_p=0.0"),
         ({"top_p": 0.9}, "top_p=0.9"),
+        ({"seed": 0}, "seed=0"),
     ],
 )
 def test_impossible_options_are_refused(options, received):
     with pytest.raises(ValueError, match=rf"Received: .*{received}"):
         GenerationOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ("source", "max_length", "prefix", "received"),
+    [
+        ([[5, 3]], 17, None, "max_source_length=2, max_target_length=17"),
+        ([[5] * 17], 9, None, "max_source_length=17, max_target_length=9"),
+        ([[5, 3]], 9, [[5] * 16], "max_source_length=2, max_target_length=17"),
+    ],
+)
+def test_what_is_beyond_the_positions_of_a_model_is_refused(source, max_length, prefix, received):
+    model = tiny_model("learned")  # 16 of them
+    options = GenerationOptions(beam_size=1, max_length=max_length)
+    prefix = None if prefix is None else tf.constant(prefix)
+    with pytest.raises(ValueError, match=received):
+        generate(model, tf.constant(source), options, prefix=prefix)
+
+
+def test_a_padded_prefix_counts_without_its_padding():
+    options = GenerationOptions(beam_size=1, max_length=3)
+    prefix = tf.constant([[5, 6, 7, *[0] * 30]])
+    ids = generate(tiny_model("learned"), tf.constant([[5, 3]]), options, prefix=prefix).ids
+    assert ids.numpy().tolist() == [[[5, 6, 7, 3]]]
+
+
+@pytest.mark.parametrize("do_sample", [False, True])
+def test_where_nothing_may_be_written_a_target_ends(do_sample):
+    # Two subwords, none of them twice, and no end before the fifth.
+    options = GenerationOptions(
+        beam_size=1, do_sample=do_sample, min_length=5, max_length=9, no_repeat_ngram=1
+    )
+    ids = generate(tiny_model("none", 6), tf.constant([[4, 3]]), options).ids.numpy()[0, 0]
+    assert sorted(trimmed(ids)) == [END_ID, 4, 5]
 
 
 def test_options_round_trip_and_the_penalty_is_that_of_the_paper():

@@ -38,6 +38,9 @@ def test_equals_one_hot_targets_averaged_over_the_tokens_that_count(logits, labe
     expected = (reference(labels, logits, smoothing) * counts).sum() / counts.sum()
     loss = SmoothedCrossEntropy(smoothing)
     np.testing.assert_allclose(loss(labels, logits), expected, rtol=1e-5)
+    # What does not count may be marked by what no vocabulary has.
+    marked = SmoothedCrossEntropy(smoothing, ignore_class=-100)
+    np.testing.assert_allclose(marked(np.where(counts, labels, -100), logits), expected, rtol=1e-5)
     # All tokens count if no class is left out.
     everything = SmoothedCrossEntropy(smoothing, ignore_class=None)
     expected = reference(labels, logits, smoothing).mean()
@@ -119,13 +122,34 @@ def test_fit_descends_alike_with_and_without_padding_and_by_either_way(unpadded)
     padded_labels = np.pad(labels, [(0, 1), (0, 2)])
     # Weights of one make Keras compute the logits of all positions and call the loss on them.
     ones = np.ones(padded_labels.shape, "float32")
-    for weight, static_shapes in ((None, False), (None, True), (ones, False)):
-        step = weights_after_a_step(
-            SmoothedCrossEntropy(0.2), padded, padded_labels, weight, static_shapes
-        )
+    for weight, static_shapes, ignored in ((None, False, 0), (None, True, -1), (ones, False, -100)):
+        marked = np.where(padded_labels == 0, ignored, padded_labels)
+        loss_of_marked = SmoothedCrossEntropy(0.2, ignored)
+        step = weights_after_a_step(loss_of_marked, padded, marked, weight, static_shapes)
         np.testing.assert_allclose(step[1], loss, rtol=1e-5)
         for one, other in zip(step[0], expected, strict=True):
             np.testing.assert_allclose(one, other, atol=2e-6)
+
+
+@pytest.mark.parametrize(("static_shapes", "r_drop"), [(True, 0.0), (False, 1.0)])
+def test_a_step_on_padding_alone_changes_nothing(unpadded, static_shapes, r_drop):
+    inputs, labels = unpadded
+    model = tiny_model("bahdanau", vocab_size=V, seed=4)
+    model.static_shapes = static_shapes
+    model.compile(keras.optimizers.SGD(1.0), SmoothedCrossEntropy(0.1, r_drop=r_drop))
+    before = model.get_weights()
+    logs = model.train_step((inputs, np.zeros_like(labels)))
+    assert {name: float(value) for name, value in logs.items()} == {
+        "loss": 0.0,
+        "cross_entropy": 0.0,
+        "tokens": 0.0,
+    }
+    for one, other in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+    # If no class is left out, padding counts.
+    model.loss = SmoothedCrossEntropy(0.1, ignore_class=None, r_drop=r_drop)
+    logs = model.train_step((inputs, np.zeros_like(labels)))
+    assert float(logs["tokens"]) == labels.size and float(logs["loss"]) > 0
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.0, float("nan")])

@@ -125,6 +125,11 @@ def test_a_source_of_padding_alone_gives_finite_logits(model):
     assert np.isfinite(logits).all()
 
 
+def test_a_type_of_its_own_is_that_of_all_layers(model):
+    half = type(model).from_config({**model.get_config(), "dtype": "mixed_bfloat16"})
+    assert {layer.dtype_policy.name for layer in half._flatten_layers()} == {"mixed_bfloat16"}
+
+
 def test_dropout_is_of_training_alone(inputs):
     model = tiny_model("bahdanau", dropout=0.5)
     before = model(inputs).numpy()

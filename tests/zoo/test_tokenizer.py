@@ -95,6 +95,21 @@ def test_saved_and_loaded(tokenizer, tmp_path):
     loaded = SubwordTokenizer.load(tmp_path / "tokenizer.model")
     assert loaded.model == tokenizer.model
     assert loaded.vocab_size == tokenizer.vocab_size
+    assert loaded.shares_vocabulary
+
+
+def test_a_vocabulary_of_the_sources_is_saved_too(tokenizer, tmp_path):
+    sources = SubwordTokenizer.train(["ein roter Hund"] * 9, vocab_size=20)
+    paths = tmp_path / "target.model", tmp_path / "source.model"
+    both = SubwordTokenizer(tokenizer.model, sources.model)
+    both.save(*paths)
+    loaded = SubwordTokenizer.load(*paths)
+    assert (loaded.model, loaded.source.model) == (tokenizer.model, sources.model)
+    with pytest.raises(ValueError, match=r"vocabulary of their own.*Received: source_path=None"):
+        both.save(tmp_path / "other.model")
+    assert not (tmp_path / "other.model").exists()
+    with pytest.raises(ValueError, match=r"share one.*Received: source_path=.*source\.model"):
+        tokenizer.save(*paths)
 
 
 def test_training_depends_on_the_text_alone():

@@ -1,5 +1,6 @@
 """A step on several batches against one on a single large batch."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -52,9 +53,50 @@ def test_accumulated_batches_are_one_large_batch(kind, run_eagerly):
     expected, expected_logs = fitted(kind, one.repeat(2), FusedAdam(**optimizer))
     for first, second in zip(actual, expected, strict=True):
         np.testing.assert_allclose(first, second, rtol=1e-4, atol=2e-6)
-    assert logs["tokens"] == expected_logs["tokens"] == 2 + (7 + 3 + 6) + (4 + 3)
+    assert logs["tokens"] == expected_logs["tokens"] == 2 * (2 + (7 + 3 + 6) + (4 + 3))
     for name in ("loss", "cross_entropy"):
         np.testing.assert_allclose(logs[name], expected_logs[name], rtol=1e-5)
+
+
+def test_an_epoch_is_told_by_all_its_tokens_and_a_batch_by_its_own():
+    batches = [batch(seed, *lengths) for seed, lengths in enumerate(LENGTHS[:2])]
+    inputs, labels = together(batches)
+    model = tiny_model("none", vocab_size=V, seed=4)
+    model.compile("sgd", SmoothedCrossEntropy(0.1), run_eagerly=True)
+    model.optimizer.learning_rate = 0.0
+    each = []
+    told = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda _, logs: each.append(dict(logs))
+    )
+    spec = tf.nest.map_structure(lambda _: tf.TensorSpec((None, None), tf.int32), batches[0])
+    data = tf.data.Dataset.from_generator(lambda: batches, output_signature=spec)
+    history = model.fit(data, epochs=2, verbose=0, callbacks=[told]).history
+    logits = model(inputs)
+    for name, smoothing in (("loss", 0.1), ("cross_entropy", 0.0)):
+        expected = float(SmoothedCrossEntropy(smoothing)(labels, logits))
+        np.testing.assert_allclose(history[name], [expected] * 2, rtol=1e-5)
+    assert history["tokens"] == [18, 18]
+    assert [logs["tokens"] for logs in each] == [2, 16] * 2
+    alone = SmoothedCrossEntropy(0.1)(batches[1][1], model(batches[1][0]))
+    np.testing.assert_allclose(each[1]["loss"], alone, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "more", "message"),
+    [
+        ({"metrics": ["accuracy"]}, {}, r"leave them out.*Received: metrics=\['accuracy'\]"),
+        ({}, {"weights": 1.0}, "Received: 1 further batches"),
+        ({"loss": "mse"}, {}, "Received: 1 further batches and the loss 'mse'"),
+    ],
+    ids=str,
+)
+def test_what_a_step_would_take_no_notice_of_is_refused(options, more, message):
+    inputs, labels = batch(1, *LENGTHS[1])
+    model = tiny_model("bahdanau", vocab_size=V)
+    model.compile(**{"loss": SmoothedCrossEntropy(0.1), **options})
+    data = ({**inputs, "further": ((inputs, labels),)}, labels, *more.values())
+    with pytest.raises(ValueError, match=message):
+        model.train_step(data)
 
 
 def test_fit_traces_a_step_once_with_the_optimizer_made_before(monkeypatch):
