@@ -15,7 +15,7 @@ import sacrebleu
 from .bootstrap import RowScore
 from .config import ConfigError
 from .metrics import bleu_of, equal_rows
-from .text_metrics import answer_rows, rouge_rows, words
+from .text_metrics import answer_rows, rouge_rows, rouge_signature, words
 
 if TYPE_CHECKING:
     from ..zoo.source_format import Source
@@ -47,7 +47,8 @@ def row_score(
     if metric == "chrf":
         return sacrebleu_rows(sacrebleu.CHRF(), predictions, firsts)
     if metric.startswith("rouge"):
-        return mean_rows(rouge_rows(predictions, references)[metric])
+        rows = rouge_rows(predictions, references)[metric]
+        return mean_rows(rows, rouge_signature(references))
     if metric == "f1" or (metric == "exact_match" and task_name != "translation"):
         return mean_rows(answer_rows(predictions, references)[metric])
     if metric == "exact_match":
@@ -84,7 +85,7 @@ def sacrebleu_rows(
     return RowScore(np.array(rows, np.float64), score, str(metric.get_signature()))
 
 
-def mean_rows(values: Sequence[float]) -> RowScore:
+def mean_rows(values: Sequence[float], signature: str = "") -> RowScore:
     """The mean of values from 0 to 1, in percent."""
     rows = np.stack([np.asarray(values, np.float64), np.ones(len(values))], axis=1)
-    return RowScore(rows, lambda sums: 100 * sums[0] / sums[1])
+    return RowScore(rows, lambda sums: 100 * sums[0] / sums[1], signature)
