@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ..zoo.text_to_text import TextToText
 
 LARGEST_CROSS_ENTROPY = 50.0  # as of the scores of an evaluation
+# The share of different words in two halves of a corpus says nothing about that in the whole.
+NOT_OF_ROWS = frozenset({"distinct_1", "distinct_2"})
 Rows = Sequence[tuple[str, ...]]
 
 
@@ -38,8 +40,7 @@ def row_score(
         tokenize: sacreBLEU's tokenization, for BLEU.
 
     Raises:
-        ConfigError: the metric is not made of rows: the share of different words in two halves of
-            a corpus says nothing about that in the whole.
+        ConfigError: the metric is not made of rows.
     """
     firsts = [row[0] for row in references]
     if metric == "bleu":
@@ -53,9 +54,7 @@ def row_score(
         return mean_rows(answer_rows(predictions, references)[metric])
     if metric == "exact_match":
         return mean_rows(equal_rows(predictions, firsts))
-    raise ConfigError(
-        f"{metric} is not a score of rows, so there is no interval for it; choose another --metric."
-    )
+    raise ConfigError(f"{metric} is not a score of rows, so there is no interval for it.")
 
 
 def perplexity_rows(

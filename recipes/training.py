@@ -110,7 +110,8 @@ def train(
             ) from None
         loop.logger.log_final(loop.progress.step, scores.values)
     log_embedding(run, best)
-    write_metrics(run, loop.progress, best, scores, baselines, report)
+    ended = loop.progress.ended_by(config.patience)
+    write_metrics(run, loop.progress, best, scores, baselines, ended, report)
     return best
 
 

@@ -109,7 +109,7 @@ class TrainingLoop(keras.callbacks.Callback):
     def is_over(self) -> bool:
         return (
             self.budget.is_spent(self.progress.step, self.progress.seconds)
-            or self.progress.evaluations_since_best >= self.config.patience
+            or self.progress.ended_by(self.config.patience) == "patience"
         )
 
     def run_to_end(

@@ -245,6 +245,7 @@ def test_what_cannot_be_compared(runs, tmp_path, capsys):
         ({}, [*data, "--metric", "rougeL"], "--metric of translation is one of bleu"),
         ({}, [*data, "--lengths", "9,5"], "--lengths takes rising numbers"),
         ({}, [*data, "--fall", "9"], "--fall takes two rising numbers"),
+        ({}, [*data, "--tokenize", "french"], "bleu_tokenize is one of"),
         ({}, [*data, "--output", "file"], "file is a file"),
     ):
         (other / "config.json").write_text(json.dumps({**config, **change}))

@@ -38,7 +38,7 @@ def test_a_run_leaves_all_its_files(trained):
 def test_metrics_tell_the_course_of_the_run(trained):
     output, printed = trained
     metrics = json.loads((output / "metrics.json").read_text())
-    assert metrics["steps"] == STEPS
+    assert (metrics["steps"], metrics["ended"]) == (STEPS, "budget")
     assert [entry["step"] for entry in metrics["history"]] == [10, 20]
     assert metrics["best_step"] in (10, 20)
     assert metrics["beam_size"] == 2
@@ -230,7 +230,7 @@ def test_training_stops_when_it_gets_no_better_and_keeps_the_best(
     settings = ("evaluate_every=2", "patience=2", "average_decay=0")
     assert train(reverse_files, output, model="rnn", steps=100, settings=settings) == 0
     metrics = json.loads((output / "metrics.json").read_text())
-    assert metrics["steps"] == 8
+    assert (metrics["steps"], metrics["ended"]) == (8, "patience")
     assert metrics["best_step"] == 4
     assert [entry["chrf"] for entry in metrics["history"]] == [10.0, 30.0, 30.0, 20.0]
     # The best model is that of step 4, the checkpoint that of step 8.
