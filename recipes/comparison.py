@@ -17,6 +17,7 @@ import numpy as np
 from .bootstrap import RESAMPLES, SEED, Interval, RowScore, p_value, resample
 from .comparable import check_comparable
 from .config import LOWER_IS_BETTER, ConfigError, RunConfig
+from .corpus import DataError, PairCorpus
 from .source_lengths import (
     Bucket,
     LengthFall,
@@ -25,12 +26,12 @@ from .source_lengths import (
     sort_by_length,
     source_lengths,
 )
+from .target_scores import target_lengths
 from .tasks import check_scores, read_validation, task, with_tokenization
 
 if TYPE_CHECKING:
     from ..zoo.source_format import Source
     from ..zoo.text_to_text import TextToText
-    from .corpus import PairCorpus
     from .run import Run
 
 TIMED_ROWS = 20  # decoded one by one for the latency
@@ -123,7 +124,8 @@ def compare(
     Args:
         folders: of the runs, two at least.
         data: sources and references; what all runs were validated with if left out.
-        metric: the score that is compared; that of the first run if left out.
+        metric: the score that is compared; that of the first run if left out. For a perplexity
+            rows are left out whose target is longer than one of the models writes.
         tokenize: sacreBLEU's tokenization; that of the runs if left out.
         lengths: longest source of each bucket but the last, in words, or in characters where there
             are no spaces between words; about equally many rows in each if left out.
@@ -153,6 +155,8 @@ def compare(
     check_comparable(dict(zip(runs, configs, strict=True)), metric, data)
     check_scores(configs[0])
     corpus = _read(configs[0], data)
+    if metric in LOWER_IS_BETTER:
+        corpus = _scored_by_all(runs, configs, corpus, report)
     unit, places = source_lengths(corpus, configs[0])
     buckets, numbers = sort_by_length(places, lengths)
     if fall:
@@ -208,6 +212,26 @@ def _read(config: RunConfig, data: str | None) -> PairCorpus:
     if data is None:
         return read_validation(config)
     return task(config.task).read_file(data, config.reverse, min_pairs=1)
+
+
+def _scored_by_all(
+    runs: dict[str, Run],
+    configs: list[RunConfig],
+    corpus: PairCorpus,
+    report: Callable[[str], None],
+) -> PairCorpus:
+    """The rows whose targets are no longer than what each of the models writes."""
+    fits = np.ones(len(corpus), bool)
+    for run, config in zip(runs.values(), configs, strict=True):
+        fits &= target_lengths(run.read_tokenizer(), corpus.targets) <= config.max_target_length
+    if not fits.any():
+        raise DataError(
+            f"All {len(corpus):,} targets of {corpus.name} are longer than a model writes, so they "
+            "have no perplexity; choose another --metric."
+        )
+    if not fits.all():
+        report(f"rows left out, as a model does not write such long targets: {(~fits).sum():,}")
+    return corpus.part(np.flatnonzero(fits).tolist())
 
 
 def _measure(

@@ -15,6 +15,7 @@ import sacrebleu
 from .bootstrap import RowScore
 from .config import ConfigError
 from .metrics import bleu_of, equal_rows
+from .target_scores import score_targets
 from .text_metrics import answer_rows, rouge_rows, rouge_signature, words
 
 if TYPE_CHECKING:
@@ -60,8 +61,11 @@ def row_score(
 def perplexity_rows(
     model: TextToText, metric: str, sources: Sequence[Source], targets: Sequence[str]
 ) -> RowScore:
-    """Perplexity of a subword, or of a word, of given targets, row by row."""
-    log_p, tokens = model.score(sources, targets)
+    """Perplexity of a subword, or of a word, of given targets, row by row.
+
+    None of them is longer than the model writes.
+    """
+    log_p, tokens = score_targets(model, sources, targets)
     # The end of a text counts as a word.
     counts = [len(words(text)) + 1 for text in targets] if metric == "word_perplexity" else tokens
     rows = np.stack([log_p.astype(np.float64), np.asarray(counts, np.float64)], axis=1)
