@@ -39,8 +39,10 @@ def attention_health(model: TextToText, explanations: Sequence[Explanation]) -> 
     explanations = [e for e in explanations if e.source_tokens and e.target_tokens]
     if not explanations:
         return {}
-    # With padding in every row, so that there is some to be looked at.
-    maps = attention_maps(model.model, reading_inputs(model.tokenizer, explanations, padding=1))
+    longest = max(max(len(e.source_tokens), len(e.target_tokens)) for e in explanations)
+    # With padding in every row, so that there is some to be looked at, if there is a place for it.
+    padding = int(model.model.longest is None or longest < model.model.longest)
+    maps = attention_maps(model.model, reading_inputs(model.tokenizer, explanations, padding))
     values: dict[str, list[float]] = {}
     for kind, tensor in maps._asdict().items():
         if tensor is None:

@@ -10,13 +10,13 @@ import numpy as np
 
 from ..zoo.source_format import Source
 from ..zoo.text_to_text import TextToText
-from .corpus import PairCorpus
+from .corpus import PairCorpus, spread_rows
 from .metrics import Scores
 from .ngrams import NgramModel
 from .text_metrics import answer_scores, reply_scores, rouge_scores, words
 
 LEAD_ROWS = 200  # rows on which the number of first words is chosen
-RETRIEVED_ROWS = 1000  # rows for which the nearest source is looked up
+COMPARED = 10**9  # rows times texts, among which to find the nearest: some ten seconds
 Baselines = dict[str, Scores]
 
 
@@ -65,20 +65,29 @@ def answer_baselines(train: PairCorpus, valid: PairCorpus, _: TextToText) -> Bas
 
 
 def reply_baselines(train: PairCorpus, valid: PairCorpus, model: TextToText) -> Baselines:
-    """Unigrams and bigrams of the model's subwords, and the reply to the nearest text."""
+    """Unigrams and bigrams of the model's subwords, and the reply to the nearest text.
+
+    The perplexities are of the targets that the model has one of. The nearest text is found for all
+    rows, or for as many as `COMPARED` allows. Then there is no share of different words, which is
+    the smaller the more rows there are.
+    """
     tokenizer = model.tokenizer
     ngrams = NgramModel(tokenizer.encode(train.targets), tokenizer.vocab_size)
-    rows = tokenizer.encode(valid.targets)
+    longest = model.generation.max_length
+    rows = list(zip(valid.targets, tokenizer.encode(valid.targets), strict=True))
+    scored = [(text, ids) for text, ids in rows if len(ids) < longest]
     found = {}
-    for order, name in ((1, "unigram"), (2, "bigram")):
-        log_p = sum(ngrams.log_probability(row, order) for row in rows)
-        found[name] = Scores({"word_perplexity": word_perplexity(log_p, valid.targets)})
-    every = max(1, len(valid) // RETRIEVED_ROWS)
-    chosen = range(0, len(valid), every)[:RETRIEVED_ROWS]
+    for order, name in ((1, "unigram"), (2, "bigram")) if scored else ():
+        log_p = sum(ngrams.log_probability(ids, order) for _, ids in scored)
+        perplexity = word_perplexity(log_p, [text for text, _ in scored])
+        found[name] = Scores({"word_perplexity": perplexity})
+    part = valid.part(spread_rows(len(valid), max(1, COMPARED // len(train))))
     nearest = NearestSource([text_of(source) for source in train.sources])
-    outputs = [train.targets[nearest.find(text_of(valid.sources[i]))] for i in chosen]
-    references = valid.references()
-    found["reply to the nearest text"] = reply_scores(outputs, [references[i] for i in chosen])
+    outputs = [train.targets[nearest.find(text_of(source))] for source in part.sources]
+    values = reply_scores(outputs, part.references()).values
+    if len(part) < len(valid):
+        values = {"f1": values["f1"]}
+    found["reply to the nearest text"] = Scores(values)
     return found
 
 

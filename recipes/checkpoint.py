@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .files import written_atomically
+from .files import partial_file, written_atomically
 
 PROGRESS = "progress.json"
 
@@ -39,6 +39,10 @@ class Checkpoints:
     def paths(self) -> list[Path]:
         """The checkpoints there are, the newest first."""
         return sorted(self.folder.glob("step-*.npz"), reverse=True)
+
+    def partial_files(self) -> list[Path]:
+        """What kills have left of checkpoints that were being written."""
+        return list(self.folder.glob(partial_file(Path("step-*.npz")).name))
 
     def save(self, step: int, variables: Sequence[Any], progress: dict[str, Any]) -> Path:
         """Writes the values of Keras variables and `progress` (JSON) for a step.

@@ -23,6 +23,9 @@ from . import cli_experiment  # noqa: F401
 from . import cli_using  # noqa: F401
 
 # isort: split
+from . import cli_explain  # noqa: F401
+
+# isort: split
 from . import cli_compare  # noqa: F401
 
 # isort: split
@@ -81,9 +84,10 @@ def run_command(application: typer.Typer, arguments: list[str] | None = None) ->
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.filename is None:
+        if error.errno is None:
             raise
-        return _fail(f"{os.fspath(error.filename)}: {error.strerror}")
+        where = "" if error.filename is None else f"{os.fspath(error.filename)}: "
+        return _fail(f"{where}{error.strerror}")
     except Exception as error:
         # What the parser refuses; its classes are click's, which typer has or brings itself.
         if not hasattr(error, "format_message"):

@@ -59,6 +59,22 @@ class Refused(ValueError):
     """Input that a command refuses: one line on stderr, exit status 2."""
 
 
+def refuse_draws(context: typer.Context, why: str) -> None:
+    """Refuses the options of draws that were given, where nothing is drawn.
+
+    Args:
+        context: of the command.
+        why: that nothing is drawn, and what to do.
+    """
+    names = ("temperature", "top_k", "top_p", "seed")
+    sources = {name: context.get_parameter_source(name) for name in names}
+    # By its name: the class is click's, which typer has or brings itself.
+    given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise Refused(f"{options}: options of draws by chance, {why}")
+
+
 def parse_lengths(text: str | None) -> list[int] | None:
     """The rising numbers of `--lengths`."""
     if text is None:

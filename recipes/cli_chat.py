@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .cli_app import Refused, RunFolder, Seed, Temperature, TopK, TopP, app, sampling
+from .cli_app import (
+    Refused,
+    RunFolder,
+    Seed,
+    Temperature,
+    TopK,
+    TopP,
+    app,
+    refuse_draws,
+    sampling,
+)
 from .runtime import load_tensorflow
 
 if TYPE_CHECKING:
@@ -20,6 +30,7 @@ FORGET, QUIT = "/new", "/quit"
 
 @app.command(rich_help_panel="Use")
 def chat(
+    context: typer.Context,
     run: RunFolder,
     temperature: Temperature = 0.8,
     top_k: TopK = 40,
@@ -35,6 +46,8 @@ def chat(
 
     `/new` begins another conversation, `/quit` or the end of the input stops.
     """
+    if best:
+        refuse_draws(context, "of which there are none with --best; leave it out, or these.")
     from .run import Run
 
     config = Run(run).read_config()

@@ -73,18 +73,17 @@ def experiment(
     limits, sides = parse_lengths(lengths), parse_fall(fall)
     if output.exists() and not output.is_dir():
         raise Refused(f"{output} is a file; give --output a folder.")
-    from .config import Budget, ConfigError, check_budget
+    from .config import Budget, ConfigError
 
     if (train is None) != (valid is None):
         raise ConfigError("Give --train and --valid, or neither for the embedded default.")
     load_tensorflow()
-    from .experiment import Files, make_configs, run_experiment
+    from .experiment import Files, check_models, make_configs, run_experiment
 
     files, budget = Files(train, valid, data), Budget(max_steps, max_minutes)
     # With the files as they are at first: what is wrong in a setting is told before all else.
     names = models.split(",")
-    for config in make_configs(task, names, files, reverse, settings or []).values():
-        check_budget(config, budget)
+    check_models(make_configs(task, names, files, reverse, settings or []), budget, data)
     if join is not None:
         files = files.joined(task, join, join_seed, output / "joined", reverse)
     configs = make_configs(task, names, files, reverse, settings or [])

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .bootstrap import RESAMPLES, SEED, Interval, RowScore, p_value, resample
+from .comparable import check_comparable
 from .config import LOWER_IS_BETTER, ConfigError, RunConfig
+from .corpus import DataError, PairCorpus
 from .source_lengths import (
     Bucket,
     LengthFall,
@@ -24,12 +26,12 @@ from .source_lengths import (
     sort_by_length,
     source_lengths,
 )
-from .tasks import read_validation, task
+from .target_scores import target_lengths
+from .tasks import check_scores, read_validation, task, with_tokenization
 
 if TYPE_CHECKING:
     from ..zoo.source_format import Source
     from ..zoo.text_to_text import TextToText
-    from .corpus import PairCorpus
     from .run import Run
 
 TIMED_ROWS = 20  # decoded one by one for the latency
@@ -122,7 +124,8 @@ def compare(
     Args:
         folders: of the runs, two at least.
         data: sources and references; what all runs were validated with if left out.
-        metric: the score that is compared; that of the first run if left out.
+        metric: the score that is compared; that of the first run if left out. For a perplexity
+            rows are left out whose target is longer than one of the models writes.
         tokenize: sacreBLEU's tokenization; that of the runs if left out.
         lengths: longest source of each bucket but the last, in words, or in characters where there
             are no spaces between words; about equally many rows in each if left out.
@@ -147,10 +150,13 @@ def compare(
     Interval(value=21.3, low=19.8, high=22.9)
     """
     runs = _open(folders)
-    configs = [run.read_config() for run in runs.values()]
+    configs = [with_tokenization(run.read_config(), tokenize) for run in runs.values()]
     metric = metric or configs[0].metric
-    configs = _check(list(runs), configs, metric, tokenize)
-    corpus = _read(configs, data)
+    check_comparable(dict(zip(runs, configs, strict=True)), metric, data)
+    check_scores(configs[0])
+    corpus = _read(configs[0], data)
+    if metric in LOWER_IS_BETTER:
+        corpus = _scored_by_all(runs, configs, corpus, report)
     unit, places = source_lengths(corpus, configs[0])
     buckets, numbers = sort_by_length(places, lengths)
     if fall:
@@ -202,34 +208,30 @@ def _open(folders: Sequence[str | Path]) -> dict[str, Run]:
     return {name: Run(path) for name, path in zip(names, paths, strict=True)}
 
 
-def _check(
-    names: list[str], configs: list[RunConfig], metric: str, tokenize: str | None
-) -> list[RunConfig]:
-    """The configs with the tokenization asked for; refuses runs that have different tasks."""
-    if tokenize:
-        configs = [replace(config, bleu_tokenize=tokenize) for config in configs]
-    for what, option in (("task", ""), ("reverse", ""), ("bleu_tokenize", " Give --tokenize.")):
-        values = [getattr(config, what) for config in configs]
-        if len(set(values)) > 1:
-            told = ", ".join(f"{n} has {v}" for n, v in zip(names, values, strict=True))
-            raise ConfigError(f"Runs with different {what} cannot be compared: {told}.{option}")
-    known = task(configs[0].task).metrics
-    if metric not in known:
-        raise ConfigError(
-            f"--metric of {configs[0].task} is one of {', '.join(known)}. Received: {metric}"
+def _read(config: RunConfig, data: str | None) -> PairCorpus:
+    if data is None:
+        return read_validation(config)
+    return task(config.task).read_file(data, config.reverse, min_pairs=1)
+
+
+def _scored_by_all(
+    runs: dict[str, Run],
+    configs: list[RunConfig],
+    corpus: PairCorpus,
+    report: Callable[[str], None],
+) -> PairCorpus:
+    """The rows whose targets are no longer than what each of the models writes."""
+    fits = np.ones(len(corpus), bool)
+    for run, config in zip(runs.values(), configs, strict=True):
+        fits &= target_lengths(run.read_tokenizer(), corpus.targets) <= config.max_target_length
+    if not fits.any():
+        raise DataError(
+            f"All {len(corpus):,} targets of {corpus.name} are longer than a model writes, so they "
+            "have no perplexity; choose another --metric."
         )
-    return configs
-
-
-def _read(configs: list[RunConfig], data: str | None) -> PairCorpus:
-    first = configs[0]
-    if data is not None:
-        return task(first.task).read_file(data, first.reverse, min_pairs=1)
-    if len({config.valid for config in configs}) > 1 or (
-        first.valid is None and len({config.seed for config in configs}) > 1
-    ):
-        raise ConfigError("The runs were validated with different rows; give --data.")
-    return read_validation(first)
+    if not fits.all():
+        report(f"rows left out, as a model does not write such long targets: {(~fits).sum():,}")
+    return corpus.part(np.flatnonzero(fits).tolist())
 
 
 def _measure(

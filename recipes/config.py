@@ -80,7 +80,7 @@ class RunConfig:
         0.9999, "share of the characters that get a subword of their own", SHARE
     )
     max_source_length: int = setting(
-        128, "in subwords; longer rows are left out of training", LENGTH
+        128, "in subwords; longer sources are cut, in translation left out of training", LENGTH
     )
     max_target_length: int = setting(
         128, "in subwords; also the longest target that is written", LENGTH

@@ -3,7 +3,7 @@
 | spec | what it is |
 |---|---|
 | `train.jsonl` | a conversation a row: `{"turns": ["...", "...", ...]}` or a list of texts |
-| any of `read_pairs` | a row is a text and the reply to it |
+| any other of `read_pairs` | a row is a text and the reply to it |
 
 Of a conversation every turn but the first is learnt as a reply to those before it. Where the text
 of a pair is the reply of the row before, the pairs are one conversation that goes on.

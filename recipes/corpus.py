@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+import numpy as np
+
 from ..zoo.source_format import Source
 
 MAX_BAD_SHARE = 0.01  # by default one row in a hundred may be unusable; in a small file none may
@@ -80,6 +82,16 @@ class PairCorpus:
         targets = [str(source) for source in self.sources]
         return replace(self, sources=list(self.targets), targets=targets, alternatives=[])
 
+    def part(self, rows: Sequence[int]) -> PairCorpus:
+        """The rows with these numbers, in this order."""
+        return replace(
+            self,
+            sources=[self.sources[row] for row in rows],
+            targets=[self.targets[row] for row in rows],
+            alternatives=[self.alternatives[row] for row in rows] if self.alternatives else [],
+            lines=array("q", [self.lines[row] for row in rows] if self.lines else []),
+        )
+
     def references(self) -> list[tuple[str, ...]]:
         """Of each row, all targets that count as right."""
         others = self.alternatives or [()] * len(self)
@@ -102,6 +114,11 @@ class PairCorpus:
             if self.num_skipped > len(self.skipped):
                 lines.append(f"  and {self.num_skipped - len(self.skipped):,} more")
         return "\n".join(lines)
+
+
+def spread_rows(total: int, count: int) -> list[int]:
+    """Numbers of so many rows, or of all there are, spread evenly from the first to the last."""
+    return np.linspace(0, total - 1, min(count, total)).astype(int).tolist()
 
 
 class Rows:

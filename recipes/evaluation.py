@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from ..zoo.explanation import Explanation
 from ..zoo.source_format import Source
 from ..zoo.text_to_text import TextToText
+from ..zoo.tokenizer import SubwordTokenizer
 from .attention_health import attention_health
 from .baselines import word_perplexity
 from .config import RunConfig
-from .corpus import PairCorpus
+from .corpus import DataError, PairCorpus, spread_rows
 from .metrics import Scores, exact_match
+from .target_scores import score_targets, target_lengths
 from .tasks import task
 
 SAMPLES = 8
@@ -46,12 +46,9 @@ class Evaluator:
         self._greedy = text_to_text.with_generation(beam_size=1)
         self.corpus = corpus
         self.config = config
-        # Rows evenly spread over the corpus, the same at every evaluation.
-        count = min(config.evaluate_rows, len(corpus))
-        rows = np.linspace(0, len(corpus) - 1, count).astype(int)
-        self._sources = [corpus.sources[i] for i in rows]
-        references = corpus.references()
-        self._references = [references[i] for i in rows]
+        # The same rows at every evaluation.
+        part = corpus.part(spread_rows(len(corpus), config.evaluate_rows))
+        self._sources, self._references = part.sources, part.references()
 
     def quick(self) -> Evaluation:
         """Greedy outputs of some rows, with samples and the attention of pinned ones."""
@@ -76,7 +73,10 @@ class Evaluator:
         )
 
     def full(self) -> Scores:
-        """Scores of the whole corpus with the model's own search."""
+        """Scores of the whole corpus with the model's own search.
+
+        There is no perplexity if no target is short enough for it.
+        """
         outputs = [p.text for p in self.text_to_text.predict(self.corpus.sources)]
         return self._scores(self.corpus.sources, self.corpus.references(), outputs)
 
@@ -84,19 +84,52 @@ class Evaluator:
         """How many sources of the corpus are longer than the model reads."""
         return len(self.text_to_text.too_long(self.corpus.sources))
 
+    def num_unscored(self) -> int:
+        """How many targets of the corpus are too long to count for the perplexity."""
+        lengths = target_lengths(self.text_to_text.tokenizer, self.corpus.targets)
+        return int((lengths > self.config.max_target_length).sum())
+
     def _scores(
         self, sources: list[Source], references: list[tuple[str, ...]], outputs: list[str]
     ) -> Scores:
         chosen = task(self.config.task)
         scores = chosen.score(outputs, references, self.config)
         targets = [row[0] for row in references]
-        log_p, tokens = self.text_to_text.score(sources, targets)
+        log_p, tokens = score_targets(self.text_to_text, sources, targets)
+        if not tokens.any():
+            return scores
         cross_entropy = -float(log_p.sum()) / int(tokens.sum())  # of a subword, in nats
         perplexity = math.exp(min(cross_entropy, 50.0))
         values = {**scores.values, "cross_entropy": cross_entropy, "perplexity": perplexity}
         if "word_perplexity" in chosen.metrics:
-            values["word_perplexity"] = word_perplexity(float(log_p.sum()), targets)
+            scored = [target for target, count in zip(targets, tokens, strict=True) if count]
+            values["word_perplexity"] = word_perplexity(float(log_p.sum()), scored)
         return Scores(values, scores.signatures)
+
+
+def check_targets(config: RunConfig, tokenizer: SubwordTokenizer, corpus: PairCorpus) -> str | None:
+    """What there is to say of targets for validation that are longer than a model writes, if any.
+
+    Raises:
+        DataError: those that an evaluation in training looks at are all too long.
+    """
+    long = target_lengths(tokenizer, corpus.targets) > config.max_target_length
+    rows = spread_rows(len(corpus), config.evaluate_rows)
+    if long[rows].all():
+        raise DataError(
+            f"All {len(rows):,} targets of {corpus.name} that evaluations look at are longer than "
+            f"{config.max_target_length} subwords; raise max_target_length."
+        )
+    return unscored_line(int(long.sum()), config) if long.any() else None
+
+
+def unscored_line(count: int, config: RunConfig) -> str:
+    """That some targets are left out of the perplexity."""
+    targets = "target" if count == 1 else "targets"
+    return (
+        f"{count:,} {targets} longer than {config.max_target_length} subwords: left out of the "
+        "perplexity"
+    )
 
 
 def scores_by_length(text_to_text: TextToText, corpus: PairCorpus) -> tuple[float, float, float]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .comparable import check_comparable
 from .comparison import Comparison, compare
 from .comparison_report import to_markdown, write_report
 from .config import Budget, ConfigError, RunConfig
@@ -16,8 +17,14 @@ from .joining import join_pairs, write_joined
 from .run import Run
 from .source_lengths import length_sides, sort_by_length, source_lengths
 from .sweep import forget, is_done
-from .task_runs import run_task
-from .tasks import check_model_options, make_config, read_corpora, task
+from .task_runs import check_runs, run_task
+from .tasks import make_config, read_corpora, task
+
+ADVICE = {
+    "bleu_tokenize": " Give --set bleu_tokenize=... to all models.",
+    "rows": "give --data, or the same seed to all models.",
+    "metric": "choose another by --set metric=...",
+}
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ def make_configs(
             such names where MODEL has `*`.
 
     Raises:
-        ConfigError: a setting or a model is unknown or impossible.
+        ConfigError: a setting or a model is unknown.
     """
     if len(set(models)) < max(len(models), 2):
         raise ConfigError(f"Two models or more, each once. Received: {', '.join(models)}")
@@ -85,13 +92,26 @@ def make_configs(
             raise ConfigError(f"--set {setting} is for none of {', '.join(models)}.")
         for model in matching:
             chosen[model].append(value)
-    configs = {
+    return {
         model: make_config(task_name, model, files.train, files.valid, reverse, values)
         for model, values in chosen.items()
     }
-    for config in configs.values():
-        check_model_options(config)
-    return configs
+
+
+def check_models(configs: dict[str, RunConfig], budget: Budget, test: str | None = None) -> None:
+    """Refuses models that cannot be trained, or not be compared when they are.
+
+    Args:
+        configs: by model.
+        budget: of each model.
+        test: rows to compare on; those of the validation if left out.
+
+    Raises:
+        ConfigError: as `check_runs` and `check_comparable`.
+    """
+    check_runs(configs.values(), budget)
+    metric = next(iter(configs.values())).metric  # of the first, as `compare` has it
+    check_comparable(configs, metric, test, ADVICE)
 
 
 def run_experiment(
@@ -105,7 +125,8 @@ def run_experiment(
 ) -> Comparison:
     """Trains each model that is not trained yet, and compares them by the length of the source.
 
-    An experiment that was stopped goes on with the same call.
+    An experiment that was stopped goes on with the same call, and with a larger budget trains the
+    models on.
 
     Args:
         configs: of the models, by name.
@@ -114,7 +135,7 @@ def run_experiment(
         test: rows to compare on; those of the validation if left out.
         lengths: longest source of each bucket but the last; as many rows in each if left out.
         fall: the longest of the short sources and the shortest of the long ones; about a third of
-            the rows each if left out.
+            the rows each if left out, and none where there are no longer ones.
         report: takes each line of progress.
 
     Returns:
@@ -124,6 +145,7 @@ def run_experiment(
         ConfigError: something cannot be done; nothing was trained.
         Interrupted: SIGINT or SIGTERM came.
     """
+    check_models(configs, budget, test)
     fall = _check_lengths(next(iter(configs.values())), test, lengths, fall)
     folders = {model: output / model for model in configs}
     for model, config in configs.items():
@@ -150,7 +172,7 @@ def _check_lengths(
     test: str | None,
     lengths: Sequence[int] | None,
     fall: tuple[int, int] | None,
-) -> tuple[int, int]:
+) -> tuple[int, int] | None:
     """The limits of short and long sources; refuses what the comparison would, before training."""
     if test is None:
         corpus = read_corpora(config)[1]
@@ -158,7 +180,9 @@ def _check_lengths(
         corpus = task(config.task).read_file(test, config.reverse, min_pairs=1)
     _, found = source_lengths(corpus, config)
     sort_by_length(found, lengths)
-    fall = fall or thirds(found)
+    if fall is None:
+        fall = thirds(found)
+        return fall if (found >= fall[1]).any() else None
     length_sides(found, fall)
     return fall
 

@@ -8,18 +8,30 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def partial_file(path: Path) -> Path:
+    """Where a file is written before it is whole."""
+    return path.with_name(f".{path.stem}.partial{path.suffix}")
+
+
 @contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
     """Gives a path beside `path` to write to, and renames it to `path` at the end.
 
     The suffix stays the same, as writers choose their format by it. After an error or a kill
-    `path` is what it was before.
+    `path` is what it was before. After a kill there may be a `partial_file` beside it.
+
+    Raises:
+        OSError: it cannot be written, with the name of `path`.
     """
-    aside = path.with_name(f".{path.stem}.partial{path.suffix}")
+    aside = partial_file(path)
     try:
         yield aside
         with open(aside, "rb") as file:
             os.fsync(file.fileno())
         os.replace(aside, path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(aside)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         aside.unlink(missing_ok=True)

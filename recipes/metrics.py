@@ -8,8 +8,15 @@ from dataclasses import dataclass, field
 
 import sacrebleu
 
-# Han, kana and full-width forms: scripts that put no spaces between words.
-UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
+from .config import ConfigError
+
+# Scripts that put no spaces between words: Han, kana, Thai, Lao, Myanmar and Khmer.
+_HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_SOUTHEAST_ASIAN = r"\u0e01-\u0e3a\u0e40-\u0eff\u1000-\u109f\u1780-\u17ff"
+UNSPACED = re.compile(rf"[\u3040-\u30ff{_HAN}{_SOUTHEAST_ASIAN}]")
+# What sacreBLEU's "zh" leaves in one piece. Not the kana's middle dot: names in Chinese have it.
+_UNSPLIT_BY_ZH = re.compile(rf"[\u3041-\u309f\u30a1-\u30fa{_SOUTHEAST_ASIAN}]")
+_BEYOND_ASCII = re.compile(r"[^\W\d_\x00-\x7f]")
 
 
 @dataclass(frozen=True)
@@ -44,8 +51,11 @@ def translation_scores(
         predictions: texts of the model.
         references: one for each prediction; of several the first counts.
         tokenize: sacreBLEU's name of a tokenization: `"13a"`, `"zh"`, `"char"`, `"none"` for text
-            that is tokenized already, …; `"auto"` is `"zh"` where most references have Han or
-            kana, else `"13a"`.
+            that is tokenized already, …; `"auto"` is `"char"` where most references have kana,
+            Thai, Lao, Myanmar or Khmer, `"zh"` where most have Han, else `"13a"`.
+
+    Raises:
+        ConfigError: sacreBLEU cannot make the tokenization.
 
     References: Papineni et al. 2002, https://aclanthology.org/P02-1040; Popović 2015,
     https://aclanthology.org/W15-3049; Post 2018, https://aclanthology.org/W18-6319
@@ -63,11 +73,24 @@ def translation_scores(
 
 
 def bleu_of(references: Sequence[str], tokenize: str = "auto") -> sacrebleu.BLEU:
-    """SacreBLEU's BLEU with a tokenization, or with the one that fits the script."""
+    """SacreBLEU's BLEU with a tokenization, or with the one that fits the script.
+
+    Raises:
+        ConfigError: sacreBLEU cannot make it: a package or a download is missing.
+    """
     if tokenize == "auto":
-        tokenize = "zh" if mostly_unspaced(references) else "13a"
-    # `force` only silences a warning about text that is tokenized already.
-    return sacrebleu.BLEU(tokenize=tokenize, force=True)
+        if _mostly(_UNSPLIT_BY_ZH, references):
+            tokenize = "char"
+        else:
+            tokenize = "zh" if mostly_unspaced(references) else "13a"
+    try:
+        # `force` only silences a warning about text that is tokenized already.
+        return sacrebleu.BLEU(tokenize=tokenize, force=True)
+    except (Exception, SystemExit) as error:  # which one depends on the tokenization
+        raise ConfigError(
+            f"sacreBLEU cannot tokenize by {tokenize} here. Choose another: --set bleu_tokenize of "
+            f"a training, --tokenize of evaluate and compare. {str(error).strip() or repr(error)}"
+        ) from error
 
 
 def check_rows(predictions: Sequence[str], references: Sequence) -> None:
@@ -94,5 +117,14 @@ def equal_rows(predictions: Sequence[str], references: Sequence[str]) -> list[bo
 
 
 def mostly_unspaced(texts: Sequence[str]) -> bool:
-    """Whether most texts have Han or kana."""
-    return sum(bool(UNSPACED.search(text)) for text in texts) > len(texts) / 2
+    """Whether most texts have a script that puts no spaces between words."""
+    return _mostly(UNSPACED, texts)
+
+
+def mostly_beyond_ascii(texts: Sequence[str]) -> bool:
+    """Whether most texts have a letter that ASCII has not."""
+    return _mostly(_BEYOND_ASCII, texts)
+
+
+def _mostly(pattern: re.Pattern[str], texts: Sequence[str]) -> bool:
+    return sum(bool(pattern.search(text)) for text in texts) > len(texts) / 2

@@ -21,7 +21,7 @@ from .. import __version__
 from ..zoo.source_format import Source
 from .config import ConfigError, RunConfig
 from .corpus import StreamedRows
-from .files import written_atomically
+from .files import partial_file, written_atomically
 from .interruption import Interrupted
 from .pace import Pace
 from .part_writer import PartWriter, Row, turned
@@ -190,7 +190,11 @@ class _Preparation:
             self._check_same(state.request)
             self.state = state
             return False
-        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+        # All that a kill in the very first write leaves.
+        partial = {partial_file(unfinished)}
+        if self.folder.exists() and (
+            not self.folder.is_dir() or set(self.folder.iterdir()) - partial
+        ):
             raise ConfigError(
                 f"{self.folder} exists and is no prepared corpus; give another --output."
             )

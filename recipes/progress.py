@@ -25,6 +25,10 @@ class Progress:
     evaluations_since_best: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
+    def ended_by(self, patience: int) -> str:
+        """What ends the run here: `"patience"`, or else its `"budget"`."""
+        return "patience" if self.evaluations_since_best >= patience else "budget"
+
 
 class Window:
     """Sums of what was logged since the last report."""
@@ -74,6 +78,7 @@ def write_metrics(
     best: TextToText,
     scores: Scores,
     baselines: dict[str, Scores],
+    ended: str,
     report: Callable[[str], None],
 ) -> None:
     """Writes and reports the scores of the best model, and what it has to be better than."""
@@ -83,6 +88,7 @@ def write_metrics(
         {
             "steps": progress.step,
             "minutes": round(progress.seconds / 60, 2),
+            "ended": ended,
             "tokens_per_second": round(progress.tokens / max(progress.token_seconds, 1e-9), 1),
             **({"skipped_steps": progress.skipped} if progress.skipped else {}),
             "parameters": best.model.count_params(),

@@ -15,13 +15,16 @@ import sacrebleu
 from .bootstrap import RowScore
 from .config import ConfigError
 from .metrics import bleu_of, equal_rows
-from .text_metrics import answer_rows, rouge_rows, words
+from .target_scores import score_targets
+from .text_metrics import answer_rows, rouge_rows, rouge_signature, words
 
 if TYPE_CHECKING:
     from ..zoo.source_format import Source
     from ..zoo.text_to_text import TextToText
 
 LARGEST_CROSS_ENTROPY = 50.0  # as of the scores of an evaluation
+# The share of different words in two halves of a corpus says nothing about that in the whole.
+NOT_OF_ROWS = frozenset({"distinct_1", "distinct_2"})
 Rows = Sequence[tuple[str, ...]]
 
 
@@ -38,8 +41,7 @@ def row_score(
         tokenize: sacreBLEU's tokenization, for BLEU.
 
     Raises:
-        ConfigError: the metric is not made of rows: the share of different words in two halves of
-            a corpus says nothing about that in the whole.
+        ConfigError: the metric is not made of rows.
     """
     firsts = [row[0] for row in references]
     if metric == "bleu":
@@ -47,21 +49,23 @@ def row_score(
     if metric == "chrf":
         return sacrebleu_rows(sacrebleu.CHRF(), predictions, firsts)
     if metric.startswith("rouge"):
-        return mean_rows(rouge_rows(predictions, references)[metric])
+        rows = rouge_rows(predictions, references)[metric]
+        return mean_rows(rows, rouge_signature(references))
     if metric == "f1" or (metric == "exact_match" and task_name != "translation"):
         return mean_rows(answer_rows(predictions, references)[metric])
     if metric == "exact_match":
         return mean_rows(equal_rows(predictions, firsts))
-    raise ConfigError(
-        f"{metric} is not a score of rows, so there is no interval for it; choose another --metric."
-    )
+    raise ConfigError(f"{metric} is not a score of rows, so there is no interval for it.")
 
 
 def perplexity_rows(
     model: TextToText, metric: str, sources: Sequence[Source], targets: Sequence[str]
 ) -> RowScore:
-    """Perplexity of a subword, or of a word, of given targets, row by row."""
-    log_p, tokens = model.score(sources, targets)
+    """Perplexity of a subword, or of a word, of given targets, row by row.
+
+    None of them is longer than the model writes.
+    """
+    log_p, tokens = score_targets(model, sources, targets)
     # The end of a text counts as a word.
     counts = [len(words(text)) + 1 for text in targets] if metric == "word_perplexity" else tokens
     rows = np.stack([log_p.astype(np.float64), np.asarray(counts, np.float64)], axis=1)
@@ -84,7 +88,7 @@ def sacrebleu_rows(
     return RowScore(np.array(rows, np.float64), score, str(metric.get_signature()))
 
 
-def mean_rows(values: Sequence[float]) -> RowScore:
+def mean_rows(values: Sequence[float], signature: str = "") -> RowScore:
     """The mean of values from 0 to 1, in percent."""
     rows = np.stack([np.asarray(values, np.float64), np.ones(len(values))], axis=1)
-    return RowScore(rows, lambda sums: 100 * sums[0] / sums[1])
+    return RowScore(rows, lambda sums: 100 * sums[0] / sums[1], signature)

@@ -17,7 +17,7 @@ from ..zoo.text_to_text import TextToText
 from ..zoo.tokenizer import SubwordTokenizer
 from .checkpoint import Checkpoints
 from .config import ConfigError, RunConfig
-from .files import written_atomically
+from .files import partial_file, written_atomically
 from .tasks import task
 
 
@@ -51,10 +51,15 @@ class Run:
     def open(self, config: RunConfig) -> bool:
         """Claims the folder for a config; returns whether the run was begun before.
 
+        What a kill has left of files that were being written is removed.
+
         Raises:
             ConfigError: as `check`.
         """
-        if self.check(config):
+        begun = self.check(config)
+        for path in (*self._partial_files(), *self.checkpoints.partial_files()):
+            path.unlink(missing_ok=True)
+        if begun:
             return True
         self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.config_path, {"attention_zoo": __version__, **config.to_dict()})
@@ -80,11 +85,19 @@ class Run:
                     "the same settings to go on with that run."
                 )
             return True
-        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+        if self.folder.exists() and (
+            not self.folder.is_dir() or set(self.folder.iterdir()) - self._partial_files()
+        ):
             raise ConfigError(
                 f"{self.folder} exists and is no run of attention-zoo; give another --output."
             )
         return False
+
+    def _partial_files(self) -> set[Path]:
+        """What there may be in the folder of files that were being written when a kill came."""
+        tokenizers = self.source_tokenizer_path, self.tokenizer_path
+        whole = self.config_path, *tokenizers, self.model_path, self.metrics_path
+        return {partial_file(path) for path in whole}
 
     def read_config(self) -> RunConfig:
         """The settings of the run."""
@@ -136,7 +149,7 @@ class Run:
         if not self.model_path.is_file():
             raise ConfigError(
                 f"{self.folder} has no model.keras yet: its training was stopped before the first "
-                "evaluation. Go on with `attention-zoo train`."
+                "evaluation, or could not write it. Go on with `attention-zoo train`."
             )
         MODELS[config.model].model_class()
         model = keras.models.load_model(self.model_path, compile=False)

@@ -8,12 +8,14 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from .config import LOWER_IS_BETTER, Budget, ConfigError, RunConfig
 from .nonfinite import TrainingError
-from .task_runs import run_task
-from .tasks import check_model_options
+from .task_runs import check_runs, run_task
 
+# They say what the runs are ranked by, so they are the same in all.
+NOT_IN_A_GRID = ("metric", "bleu_tokenize")
 Grid = dict[str, list[str]]
 
 
@@ -45,7 +47,8 @@ def parse_grid(specs: Iterable[str]) -> Grid:
     """The values by name of `NAME=VALUE,VALUE,...` strings.
 
     Raises:
-        ConfigError: one is no such string, a name comes twice or a value does.
+        ConfigError: one is no such string, a name comes twice or a value does, or it is a setting
+            that runs are compared by.
     """
     grid: Grid = {}
     for spec in specs:
@@ -53,6 +56,11 @@ def parse_grid(specs: Iterable[str]) -> Grid:
         values = text.split(",")
         if not name or not equals or not all(values):
             raise ConfigError(f"--grid takes name=value,value,... Received: {spec}")
+        if name in NOT_IN_A_GRID:
+            raise ConfigError(
+                f"The runs of a sweep are ranked by one {name}: give --set {name}=... for all of "
+                f"them. Received: --grid {spec}"
+            )
         if name in grid or len(set(values)) < len(values):
             raise ConfigError(f"--grid has {name} or a value of it twice. Received: {spec}")
         grid[name] = values
@@ -82,7 +90,8 @@ def run_sweep(
     """Trains every combination of a grid that is not trained yet, each into a folder of its own.
 
     A sweep that was stopped goes on with the same call: a run that is at its end is not touched,
-    one that is not is gone on with. A combination whose loss is no number is noted as failed.
+    one that is not, or has more of a budget now, is gone on with. A combination whose loss is no
+    number is noted as failed.
 
     Args:
         make: makes the config of a combination.
@@ -95,16 +104,16 @@ def run_sweep(
         The rows, the best first.
 
     Raises:
-        ConfigError: a combination is impossible, or its folder holds a run with other settings;
-            nothing was trained.
+        ConfigError: a combination is impossible, see `check_runs`, or its folder holds a run with
+            other settings; nothing was trained.
         Interrupted: SIGINT or SIGTERM came.
     """
     from .run import Run
 
     chosen = combinations(grid)
     configs = [make(settings) for settings in chosen]
+    check_runs(configs, budget)
     for settings, config in zip(chosen, configs, strict=True):
-        check_model_options(config)
         Run(output / folder_name(settings)).check(config)
     rows = []
     for number, (settings, config) in enumerate(zip(chosen, configs, strict=True), start=1):
@@ -130,13 +139,28 @@ def run_sweep(
 
 
 def is_done(folder: Path, budget: Budget) -> bool:
-    """Whether the run in a folder came to its end, with no less of a budget than this."""
+    """Whether the run in a folder would not be trained on with this budget.
+
+    It would not if it got no better for as long as its patience, or had no less of a budget.
+    """
     metrics = folder / "metrics.json"
     if not metrics.is_file():
         return False
     values = json.loads(metrics.read_text(encoding="utf-8"))
+    if _ended(folder, values) == "patience":
+        return True
     # The minutes are rounded to a hundredth.
-    return budget == Budget() or budget.is_spent(values["steps"], 60 * values["minutes"] + 0.5)
+    return budget.is_spent(values["steps"], 60 * values["minutes"] + 0.5)
+
+
+def _ended(folder: Path, values: dict[str, Any]) -> str:
+    """What ended a run; of one that does not say so, as those of before, by its evaluations."""
+    if "ended" in values:
+        return values["ended"]
+    from .run import Run
+
+    later = [entry for entry in values["history"] if entry["step"] > values["best_step"]]
+    return "patience" if len(later) >= Run(folder).read_config().patience else "budget"
 
 
 def _row(settings: dict[str, str], folder: Path, metric: str) -> SweepRow:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,12 +10,39 @@ from typing import TYPE_CHECKING
 from .config import Budget, RunConfig, check_budget
 from .meeting import meet
 from .runtime import load_tensorflow
-from .strategies import StrategyOptions, place
-from .tasks import check_model_options, read_corpora
+from .strategies import Placement, StrategyOptions, place
+from .tasks import check_model_options, check_scores, read_corpora, read_prepared
 from .workers import Workers
 
 if TYPE_CHECKING:
     from ..zoo.text_to_text import TextToText
+
+
+def check_runs(configs: Iterable[RunConfig], budget: Budget) -> None:
+    """Refuses settings that `run_task` would refuse, before the first of several runs begins.
+
+    What only the text can tell, such as a batch with no room for its longest row, is found when a
+    run begins.
+
+    Args:
+        configs: of the runs.
+        budget: of each.
+
+    Raises:
+        ConfigError: one of them is impossible.
+    """
+    load_tensorflow()
+    from .precision import check_precision
+
+    options = StrategyOptions()
+    # Several workers have to meet before there is a strategy.
+    placement = Placement() if options.cluster() else place(options)
+    for config in configs:
+        check_budget(config, budget)
+        check_scores(config)
+        read_prepared(config)
+        check_model_options(config)
+        check_precision(config, placement)
 
 
 def run_task(
@@ -66,6 +93,7 @@ def _run_here(
     profile: tuple[int, int] | None,
 ) -> TextToText:
     check_budget(config, budget)
+    check_scores(config)
     told, report = report, report if workers is None or workers.is_chief else _say_nothing
     corpora = read_corpora(config)
     for corpus in corpora:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..zoo.catalog import MODELS, entry
@@ -213,12 +213,18 @@ def read_corpora(config: RunConfig) -> tuple[PairCorpus | PreparedCorpus, PairCo
         train, valid = chosen.default_corpora(config.seed)
         return (train.reversed(), valid.reversed()) if config.reverse else (train, valid)
     return (
-        _read_prepared(config) or chosen.read_file(config.train, config.reverse),
+        read_prepared(config) or chosen.read_file(config.train, config.reverse),
         chosen.read_file(config.valid, config.reverse, min_pairs=1),
     )
 
 
-def _read_prepared(config: RunConfig) -> PreparedCorpus | None:
+def read_prepared(config: RunConfig) -> PreparedCorpus | None:
+    """The training corpus of a config if it is a prepared one.
+
+    Raises:
+        ConfigError: the config contradicts it.
+        DataError: it is not whole.
+    """
     if not is_prepared(config.train):
         return None
     corpus = PreparedCorpus(str(config.train))
@@ -235,7 +241,7 @@ def read_validation(config: RunConfig) -> PairCorpus:
 
 def read_training_texts(config: RunConfig) -> PairCorpus:
     """The training corpus of a config alone; of a prepared one, the sample of its texts."""
-    prepared = _read_prepared(config)
+    prepared = read_prepared(config)
     if prepared is not None:
         return prepared.sample()
     if config.train is None:
@@ -246,6 +252,29 @@ def read_training_texts(config: RunConfig) -> PairCorpus:
 def texts(corpus: PairCorpus | PreparedCorpus) -> PairCorpus:
     """A corpus as texts; of a prepared one, a sample."""
     return corpus.sample() if isinstance(corpus, PreparedCorpus) else corpus
+
+
+def with_tokenization(config: RunConfig, tokenize: str | None) -> RunConfig:
+    """A config with the tokenization that a command was told, if it was told one.
+
+    Raises:
+        ConfigError: there is no such tokenization, or its task has no use of any.
+    """
+    if tokenize is None:
+        return config
+    if not _has_tokenization(config):
+        raise ConfigError(f"--tokenize is of BLEU, which {config.task} has not; leave it out.")
+    return replace(config, bleu_tokenize=tokenize)
+
+
+def check_scores(config: RunConfig) -> None:
+    """Refuses a tokenization that cannot be made here, before there is anything to be scored."""
+    if _has_tokenization(config):
+        _function("metrics:bleu_of")([], config.bleu_tokenize)
+
+
+def _has_tokenization(config: RunConfig) -> bool:
+    return "bleu_tokenize" in task(config.task).score_settings.values()
 
 
 def check_model_options(config: RunConfig) -> None:

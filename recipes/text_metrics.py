@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from rouge_score import rouge_scorer
 
-from .metrics import UNSPACED, Scores, check_rows, mostly_unspaced
+from .metrics import UNSPACED, Scores, check_rows, mostly_beyond_ascii, mostly_unspaced
 
 ROUGE = ("rouge1", "rouge2", "rougeL")
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -25,7 +25,23 @@ class CharacterTokenizer:
     _TOKEN = re.compile(rf"{UNSPACED.pattern}|(?:(?!{UNSPACED.pattern})\w)+")
 
     def tokenize(self, text: str) -> list[str]:
-        return self._TOKEN.findall(text.lower())
+        return self._TOKEN.findall(_normal(text))
+
+
+class WordTokenizer:
+    """Runs of letters, digits and their marks, lower case; of ASCII those of rouge-score."""
+
+    def tokenize(self, text: str) -> list[str]:
+        # A vowel sign or an accent of its own is a mark, without which a word falls apart.
+        kept = (
+            c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in _normal(text)
+        )
+        return "".join(kept).split()
+
+
+def _normal(text: str) -> str:
+    """Lower case of the form (NFKC) in which models write, as their subwords have it."""
+    return unicodedata.normalize("NFKC", text).lower()
 
 
 def words(text: str) -> list[str]:
@@ -36,8 +52,9 @@ def words(text: str) -> list[str]:
 def rouge_scores(predictions: Sequence[str], references: References) -> Scores:
     """ROUGE-1, -2 and -L by the package rouge-score: mean F of the rows, no stemming.
 
-    Of several references the best counts. Where most are in a script without spaces, characters are
-    compared in place of words; that package's own words are of Latin letters and digits alone.
+    Of several references the best counts. That package's own words are of ASCII letters and digits
+    alone, so where most references have other letters, words of any script are compared; and where
+    most are in a script without spaces between words, characters.
 
     Args:
         predictions: texts of the model.
@@ -46,27 +63,37 @@ def rouge_scores(predictions: Sequence[str], references: References) -> Scores:
     Reference: Lin 2004, https://aclanthology.org/W04-1013
     """
     values = {name: _percent(rows) for name, rows in rouge_rows(predictions, references).items()}
-    unspaced = mostly_unspaced([row[0] for row in references])
-    signature = (
-        f"rouge-score {importlib.metadata.version('rouge-score')}, mean F, no stemming, "
-        f"{'characters' if unspaced else 'words'}"
-    )
-    return Scores(values, {"rouge": signature})
+    return Scores(values, {"rouge": rouge_signature(references)})
+
+
+def rouge_signature(references: References) -> str:
+    """How ROUGE is counted, and of what."""
+    compared, _ = _compared(references)
+    version = importlib.metadata.version("rouge-score")
+    return f"rouge-score {version}, mean F, no stemming, {compared}"
 
 
 def rouge_rows(predictions: Sequence[str], references: References) -> dict[str, list[float]]:
     """ROUGE of each row, from 0 to 1; their means are `rouge_scores`."""
     check_rows(predictions, references)
-    unspaced = mostly_unspaced([row[0] for row in references])
-    scorer = rouge_scorer.RougeScorer(
-        list(ROUGE), tokenizer=CharacterTokenizer() if unspaced else None
-    )
+    _, tokenizer = _compared(references)
+    scorer = rouge_scorer.RougeScorer(list(ROUGE), tokenizer=tokenizer)
     found: dict[str, list[float]] = {name: [] for name in ROUGE}
     for prediction, row in zip(predictions, references, strict=True):
         scores = [scorer.score(reference, prediction) for reference in row]
         for name, values in found.items():
             values.append(max(score[name].fmeasure for score in scores))
     return found
+
+
+def _compared(references: References) -> tuple[str, CharacterTokenizer | WordTokenizer | None]:
+    """What ROUGE compares, in words, and its tokenizer; `None` for that of rouge-score."""
+    firsts = [row[0] for row in references]
+    if mostly_unspaced(firsts):
+        return "characters", CharacterTokenizer()
+    if mostly_beyond_ascii(firsts):
+        return "Unicode words", WordTokenizer()
+    return "words", None
 
 
 def answer_scores(predictions: Sequence[str], references: References) -> Scores:

@@ -13,6 +13,7 @@ from .batch_stream import BatchStream
 from .batching import TokenBatches, TokenizedPairs
 from .config import Budget, RunConfig
 from .corpus import PairCorpus
+from .evaluation import check_targets
 from .interruption import Interrupted, StopNow, StopRequest
 from .model_pictures import log_embedding
 from .nonfinite import NonfiniteSteps
@@ -56,7 +57,8 @@ def train(
 
     Raises:
         ConfigError: the text and the settings do not go together, or the folder is another run's.
-        DataError: no row is short enough, or one is longer than a batch.
+        DataError: no row is short enough, to learn from or to evaluate, or one is longer than a
+            batch.
         Interrupted: SIGINT or SIGTERM came; the run is saved.
     """
     place = place or Placement()
@@ -80,6 +82,8 @@ def train(
         f"{batches.num_pairs:,} training pairs ({batches.too_long:,} too long{cut}), "
         f"{batches.batches_in_epoch():,} batches an epoch"
     )
+    if unscored := check_targets(config, tokenizer, valid_corpus):
+        report(f"validation: {unscored}")
     if place.is_chief:
         run.open(config)
         if not run.tokenizer_path.exists():
@@ -110,7 +114,8 @@ def train(
             ) from None
         loop.logger.log_final(loop.progress.step, scores.values)
     log_embedding(run, best)
-    write_metrics(run, loop.progress, best, scores, baselines, report)
+    ended = loop.progress.ended_by(config.patience)
+    write_metrics(run, loop.progress, best, scores, baselines, ended, report)
     return best
 
 

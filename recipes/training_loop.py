@@ -109,7 +109,7 @@ class TrainingLoop(keras.callbacks.Callback):
     def is_over(self) -> bool:
         return (
             self.budget.is_spent(self.progress.step, self.progress.seconds)
-            or self.progress.evaluations_since_best >= self.config.patience
+            or self.progress.ended_by(self.config.patience) == "patience"
         )
 
     def run_to_end(
@@ -145,11 +145,12 @@ class TrainingLoop(keras.callbacks.Callback):
             raise StopNow
 
     def _make_up_for_evaluation(self) -> None:
-        """Makes the evaluation of the last step, if a signal broke it off."""
+        """Makes the evaluation of the last step, if a signal broke it off or it left no model."""
         progress = self.progress
         last = progress.history[-1]["step"] if progress.history else 0
+        made = progress.step == last and progress.best_value is not None
         due = self.is_over() or progress.step % self.config.evaluate_every == 0
-        if progress.step == last or not due:
+        if made or not due or not progress.step:
             return
 
         def evaluate(_: list[None]) -> tuple[int, int | None]:
@@ -282,7 +283,8 @@ class TrainingLoop(keras.callbacks.Callback):
         else:
             better = self._compare()
         progress.evaluations_since_best = 0 if better else progress.evaluations_since_best + 1
-        self.report(evaluation_line(progress, config.metric, better))
+        kept = better and progress.best_step == progress.step
+        self.report(evaluation_line(progress, config.metric, kept))
         self._clock_evaluation()
 
     def _compare(self) -> bool:
@@ -305,9 +307,21 @@ class TrainingLoop(keras.callbacks.Callback):
         lower = self.config.metric in LOWER_IS_BETTER
         better = best is None or (value < best if lower else value > best)
         if better:
-            self.run.save_model(self.served)
-            progress.best_value, progress.best_step = value, progress.step
+            self._keep(value)
         return better
+
+    def _keep(self, value: float) -> None:
+        """Writes the best model; where that fails, the one before stays the best."""
+        progress = self.progress
+        try:
+            self.run.save_model(self.served)
+        except OSError as error:
+            self.report(
+                f"step {progress.step:>7,}  the best model could not be written: "
+                f"{error.strerror or error}; what was written before stays"
+            )
+        else:
+            progress.best_value, progress.best_step = value, progress.step
 
     def _clock_evaluation(self) -> None:
         """Counts the time of an evaluation as training, but not as time for tokens."""

@@ -3,10 +3,12 @@
 import itertools
 import math
 from collections import Counter
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from attention_zoo.recipes import baselines
 from attention_zoo.recipes.baselines import (
     NearestSource,
     answer_baselines,
@@ -17,6 +19,7 @@ from attention_zoo.recipes.baselines import (
 )
 from attention_zoo.recipes.corpus import PairCorpus
 from attention_zoo.recipes.ngrams import NgramModel
+from attention_zoo.recipes.text_metrics import reply_scores
 from attention_zoo.zoo.tokenizer import END_ID, START_ID
 
 ROWS = [np.array(row, np.int32) for row in ([4, 5, 4], [4, 6], [5], [4, 5])]
@@ -82,6 +85,33 @@ def test_the_nearest_text_has_the_largest_cosine():
         found = [cosine(vector(query), vector(text)) for text in texts]
         assert nearest.find(query) == int(np.argmax(found))
     assert nearest.find("unheard of") == 0
+
+
+@pytest.mark.parametrize("compared", [10**9, 3 * 4])
+def test_replies_of_the_nearest_text_are_to_as_many_rows_as_the_model(compared, monkeypatch):
+    monkeypatch.setattr(baselines, "COMPARED", compared)
+    replies = {"hello you": "hi", "good bye": "see you", "what time": "noon"}
+    train = PairCorpus(list(replies), list(replies.values()), "train")
+    texts = ["hello", "what", "bye", "hello you", "time", "you", "good", "what time"]
+    targets = ["hi"] * 7 + ["noon " * 9]  # the last one is longer than the model writes
+    valid = PairCorpus(texts, targets, "valid")
+    ids = {"hi": [4], "see you": [5, 6], "noon": [7], "noon " * 9: [7] * 9}
+    model = SimpleNamespace(
+        tokenizer=SimpleNamespace(
+            encode=lambda texts: [np.array(ids[text], np.int32) for text in texts],
+            vocab_size=VOCABULARY,
+        ),
+        generation=SimpleNamespace(max_length=9),
+    )
+    found = baselines.reply_baselines(train, valid, model)
+    # What follows "hi" does not depend on how often it stands there.
+    one = baselines.reply_baselines(train, valid.part([0]), model)
+    assert found["bigram"].values == pytest.approx(one["bigram"].values)
+    written = ["hi", "noon", "see you", "hi", "noon", "hi", "see you", "noon"]
+    rows = range(8) if compared == 10**9 else [0, 2, 4, 7]
+    expected = reply_scores([written[i] for i in rows], [(targets[i],) for i in rows]).values
+    expected = expected if len(rows) == 8 else {"f1": expected["f1"]}
+    assert found["reply to the nearest text"].values == pytest.approx(expected)
 
 
 def test_first_words_of_a_text():

@@ -5,10 +5,11 @@ import pytest
 import sacrebleu
 from sacrebleu.significance import PairedTest
 
+from attention_zoo.recipes import config
 from attention_zoo.recipes.bootstrap import Interval, p_value, resample
 from attention_zoo.recipes.config import ConfigError
 from attention_zoo.recipes.metrics import translation_scores
-from attention_zoo.recipes.row_scores import mean_rows, row_score, sacrebleu_rows
+from attention_zoo.recipes.row_scores import NOT_OF_ROWS, mean_rows, row_score, sacrebleu_rows
 from attention_zoo.recipes.text_metrics import answer_scores, rouge_scores
 
 WORDS = ["the", "a", "cat", "dog", "sat", "on", "under", "mat", "house", "red", ",", "."]
@@ -80,8 +81,12 @@ def test_rows_of_means_give_the_scores_of_their_tasks():
         for name in names:
             value = row_score(task_name, name, one, several, "auto").value()
             assert value == pytest.approx(scores.values[name], abs=1e-9)
-    with pytest.raises(ConfigError, match="distinct_1 is not a score of rows"):
-        row_score("dialogue", "distinct_1", one, several, "auto")
+    # What is refused before there are outputs is what cannot be told of them.
+    for metric in set(config.METRICS) - config.LOWER_IS_BETTER - NOT_OF_ROWS:
+        row_score("dialogue", metric, one, several, "auto")
+    for metric in NOT_OF_ROWS:
+        with pytest.raises(ConfigError, match=f"{metric} is not a score of rows"):
+            row_score("dialogue", metric, one, several, "auto")
 
 
 def test_draws_do_not_depend_on_the_number_of_systems():

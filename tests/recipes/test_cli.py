@@ -225,6 +225,7 @@ def test_bad_requests_of_a_run(run, refused, tmp_path):
     (tmp_path / "latin.txt").write_bytes("Straße\n".encode("latin-1"))
     (tmp_path / "empty.txt").touch()
     (tmp_path / "a.tsv").write_text("abc\tcba\n")
+    (tmp_path / "folder.png").mkdir()
     for options, expected in (
         (["predict", run, "--input", "none.txt"], "none.txt cannot be read"),
         (["predict", run, "--input", "latin.txt"], "latin.txt is not UTF-8 (byte 4)"),
@@ -234,13 +235,19 @@ def test_bad_requests_of_a_run(run, refused, tmp_path):
         (["predict", run, "abc", "--n-best", "0"], "--n-best"),
         (["predict", run, "abc", "--beam-size", "0"], "--beam-size"),
         (["predict", run, "abc", "--output", "none/out.txt"], "none/out.txt"),
+        (["predict", run, "abc", "--output", "folder.png"], "folder.png is a folder; give --out"),
+        (["predict", run, "abc", "--output", "/dev/full"], "/dev/full is no regular file"),
+        (["predict", run, "abc", "--top-k", "3", "--seed", "1"], "--top-k, --seed: options of"),
         (["predict", "no-run", "abc"], "no-run is no run"),
         (["evaluate", run, "--data", "none.tsv"], "none.tsv does not exist"),
         (["evaluate", run, "--data", "empty.txt"], "empty.txt is empty"),
         (["evaluate", run, "--data", "a.tsv", "--beam-size", "0"], "--beam-size"),
         (["evaluate", run, "--data", "a.tsv", "--length-penalty", "-1"], "--length-penalty"),
         (["evaluate", run, "--data", "a.tsv", "--tokenize", "french"], "french"),
+        (["evaluate", run, "--temperature", "1"], "--temperature: options of draws by chance"),
+        (["chat", run, "--best", "--top-p", "1"], "there are none with --best; leave it out"),
         (["explain", run, "abc", "--output", "abc.bmp"], ".bmp"),
+        (["explain", run, "abc", "--output", "folder.png"], "folder.png is a folder"),
         (["explain", run, "abc", "--output", "none/abc.png"], "There is no folder none to write"),
         (["explain", run, "abc", "--kind", "encoder"], "attention of kind cross."),
         (["explain", run, "abc", "--layer", "2"], "layer is a number from 1 to 1"),
@@ -250,7 +257,8 @@ def test_bad_requests_of_a_run(run, refused, tmp_path):
         (["explain", "no-run", "abc"], "no-run is no run"),
     ):
         assert expected in refused(*options), options
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tsv", "empty.txt", "latin.txt"]
+    names = ["a.tsv", "empty.txt", "folder.png", "latin.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
 
 
 # Without a run

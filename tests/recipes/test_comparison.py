@@ -7,6 +7,7 @@ import re
 import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -19,9 +20,8 @@ from attention_zoo.recipes.comparison import ComparedRun, Comparison, compare
 from attention_zoo.recipes.comparison_plots import DARK, encode, plot_quality_by_length
 from attention_zoo.recipes.comparison_report import to_html, to_markdown, write_report
 from attention_zoo.recipes.config import ConfigError, RunConfig
-from attention_zoo.recipes.corpus import PairCorpus
+from attention_zoo.recipes.corpus import DataError, PairCorpus
 from attention_zoo.recipes.metrics import translation_scores
-from attention_zoo.recipes.row_scores import perplexity_rows
 from attention_zoo.recipes.run import Run
 from attention_zoo.recipes.source_lengths import (
     Bucket,
@@ -210,9 +210,21 @@ def test_scores_are_those_of_the_outputs(found, runs, trained, reverse_files):
     assert found.runs[0].history == [(h["minutes"], h["chrf"]) for h in metrics["history"]]
     assert (found.runs[1].minutes, found.runs[1].history) == (None, [])
     assert found.buckets == [Bucket(1, 1, 8)]
-    sources, targets = zip(*rows, strict=True)
-    perplexity = perplexity_rows(model, "perplexity", sources, targets)
-    assert perplexity.value() == pytest.approx(metrics["valid"]["perplexity"], rel=1e-5)
+
+
+def test_rows_that_one_of_the_models_does_not_write_have_no_perplexity(runs, reverse_files):
+    rows = (reverse_files / "valid.tsv").read_text().splitlines()
+    Path("long.tsv").write_text("\n".join([*rows[:3], f"ab\t{'ba' * 20}", *rows[3:]]))
+    told = []
+    options = {"metric": "perplexity", "resamples": 100, "timed_rows": 0, "lengths": [1]}
+    found = compare(runs, "long.tsv", report=told.append, **options)
+    assert "rows left out, as a model does not write such long targets: 1" in told
+    metrics = json.loads((runs[0] / "metrics.json").read_text())
+    assert (found.rows, found.buckets) == (8, [Bucket(1, 1, 8)])
+    assert found.runs[0].score.value == pytest.approx(metrics["valid"]["perplexity"], rel=1e-5)
+    Path("long.tsv").write_text(f"ab\t{'ba' * 20}\n")
+    with pytest.raises(DataError, match=r"All 1 targets of long.tsv are longer"):
+        compare(runs, "long.tsv", **options)
 
 
 def test_the_command_finds_the_same_again(found, runs, reverse_files, tmp_path, capsys):
@@ -230,7 +242,9 @@ def test_the_command_finds_the_same_again(found, runs, reverse_files, tmp_path, 
     assert values == json.loads(json.dumps(untimed.to_dict()))
 
 
-def test_what_cannot_be_compared(runs, tmp_path, capsys):
+def test_what_cannot_be_compared(runs, tmp_path, capsys, monkeypatch):
+    measure = "attention_zoo.recipes.comparison._measure"
+    monkeypatch.setattr(measure, lambda *_: pytest.fail("measured"))
     (tmp_path / "file").touch()
     other = tmp_path / "other"
     other.mkdir()
@@ -245,6 +259,7 @@ def test_what_cannot_be_compared(runs, tmp_path, capsys):
         ({}, [*data, "--metric", "rougeL"], "--metric of translation is one of bleu"),
         ({}, [*data, "--lengths", "9,5"], "--lengths takes rising numbers"),
         ({}, [*data, "--fall", "9"], "--fall takes two rising numbers"),
+        ({}, [*data, "--tokenize", "french"], "bleu_tokenize is one of"),
         ({}, [*data, "--output", "file"], "file is a file"),
     ):
         (other / "config.json").write_text(json.dumps({**config, **change}))

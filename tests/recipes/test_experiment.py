@@ -28,7 +28,6 @@ def test_settings_of_all_of_some_and_of_one_model():
     for given, expected in (
         (settings[3:], "--set train:a=1 is for none of rnn"),
         (["no=1"], "no setting 'no'"),
-        (["transformer-tiny:model.decoder_units=9"], "transformer-tiny cannot be made"),
     ):
         with pytest.raises(ConfigError, match=expected):
             make_configs("translation", models, files, False, given)
@@ -93,7 +92,8 @@ def stubs(monkeypatch):
     def train(config, folder, budget, report):
         trained.append((config.model, folder, budget))
         Run(folder).open(config)
-        (folder / "metrics.json").write_text(f'{{"steps": {budget.max_steps}, "minutes": 0.5}}')
+        values = {"steps": budget.max_steps, "minutes": 0.5, "ended": "budget"}
+        (folder / "metrics.json").write_text(json.dumps(values))
 
     def compare(folders, data, **options):
         compared.append((folders, data, options))
@@ -101,6 +101,7 @@ def stubs(monkeypatch):
 
     monkeypatch.setattr(experiment, "run_task", train)
     monkeypatch.setattr(experiment, "compare", compare)
+    monkeypatch.setattr(experiment, "forget", lambda: None)
     monkeypatch.setattr(experiment, "write_report", lambda _, folder: [folder / "comparison.html"])
     return trained, compared
 
@@ -124,6 +125,9 @@ def test_what_is_trained_is_compared_and_not_trained_twice(pairs, tmp_path, caps
     assert "model 1 of 2: rnn is there" in capsys.readouterr().out and len(trained) == 2
     assert run_command(app, command(pairs, output, "--max-steps", "3")) == 0
     assert len(trained) == 4
+    without = [part for part in command(pairs, output) if part not in ("--max-steps", "2")]
+    assert run_command(app, without) == 0
+    assert [budget for *_, budget in trained[4:]] == [Budget()] * 2
     # Other pairs are another experiment.
     write_pairs(pairs / "train.tsv", 41, seed=0)
     capsys.readouterr()
@@ -164,14 +168,31 @@ def test_what_is_wrong_is_told_before_anything_is_trained(pairs, tmp_path, capsy
         (["--set", "lstm:seed=2"], "is for none of"),
         (["--data", "none.tsv"], "none.tsv does not exist"),
         (["--set", "schedule=nothing"], "schedule is one of"),
+        (["--set", "rnn:model.layers=9"], "rnn cannot be made with"),
+        (["--set", "rnn-bahdanau:jit=true"], "jit is for transformers"),
+        (["--set", "rnn:bleu_tokenize=char"], "rnn-bahdanau has auto. Give --set bleu_tokenize="),
     ):
         assert run_command(app, command(pairs, output, *more)) == 2
         error = capsys.readouterr().err
         assert expected in error and error.count("\n") == 1, error
-    assert run_command(app, ["experiment", "--join", "5"]) == 2
-    assert "give --train and --valid" in capsys.readouterr().err
-    assert run_command(app, ["experiment", "dialogue", "--join", "5"]) == 2
-    error = capsys.readouterr().err
-    assert "--join for dialogue, whose sources are history and text" in error
-    assert run_command(app, ["experiment", "--train", "x"]) == 2
-    assert not (output / "rnn").exists()
+    for words, expected in (
+        (["--join", "5"], "give --train and --valid"),
+        (["dialogue", "--join", "5"], "--join for dialogue, whose sources are history and text"),
+        (["--train", "x"], "Give --train and --valid, or neither"),
+        (["--set", "rnn:seed=2"], "different rows; give --data, or the same seed to all models"),
+        (["--set", "rnn-luong:schedule=cosine"], "give --max-steps or --max-minutes"),
+        (["dialogue", "--set", "metric=distinct_1"], "choose another by --set metric=..."),
+    ):
+        assert run_command(app, ["experiment", *words, "--output", "other"]) == 2
+        assert expected in capsys.readouterr().err
+    assert not (output / "rnn").exists() and not (tmp_path / "other").exists()
+
+
+def test_without_long_sources_there_is_no_fall_unless_it_is_asked_for(tmp_path, capsys, stubs):
+    (tmp_path / "pairs.tsv").write_text("a b c\tx\nd e f\ty\n")
+    files = [part for option in ("--train", "--valid") for part in (option, "pairs.tsv")]
+    command = ["experiment", "--models", "rnn,rnn-luong", "--max-steps", "2", *files]
+    assert run_command(app, [*command, "--fall", "3,4"]) == 2
+    assert "no source with a length of 4 and more" in capsys.readouterr().err
+    assert run_command(app, command) == 0
+    assert stubs[1][0][2]["fall"] is None

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import sacrebleu
 
+from attention_zoo.recipes.config import ConfigError
 from attention_zoo.recipes.metrics import exact_match, translation_scores
 
 PREDICTIONS = ["the cat sat on the mat.", "it is a small house", "he runs"]
@@ -40,7 +41,9 @@ def test_equals_sacrebleu(tokenize):
     ("references", "tokenization"),
     [
         (CHINESE, "zh"),
-        (["カタカナ", "ひらがな"], "zh"),
+        (["カタカナと漢字", "ひらがな", "漢字"], "char"),
+        (["约翰・史密斯说"], "zh"),  # the dot of the kana, which Chinese has too
+        (["บ้านริมทะเล"], "char"),
         (REFERENCES[:2], "13a"),
         ([CHINESE[0], REFERENCES[0]], "13a"),  # half is not most
         ([*CHINESE, REFERENCES[0]], "zh"),
@@ -57,6 +60,15 @@ def test_chinese_is_counted_in_characters():
     prediction = "他们在公园里走路。"
     scores = translation_scores([prediction], [CHINESE[0]])
     assert scores.values["bleu"] > 30  # one word to 13a, of which none would match
+
+
+def test_a_tokenization_that_sacrebleu_cannot_make_is_refused(monkeypatch):
+    def fail(name):
+        raise RuntimeError(f"\nPlease install {name}.\n")
+
+    monkeypatch.setattr(sacrebleu.metrics.bleu, "_get_tokenizer", fail)
+    with pytest.raises(ConfigError, match=r"by ja-mecab here.*install ja-mecab\.$"):
+        translation_scores(PREDICTIONS, REFERENCES, "ja-mecab")
 
 
 def test_exact_match_ignores_white_space_alone():

@@ -147,6 +147,10 @@ def test_a_folder_of_something_else_is_left_alone(words, tmp_path, refused):
     (tmp_path / "photos" / "cat.jpg").touch()
     assert "is no prepared corpus" in refused(prepare(tmp_path / "photos", words))
     assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cat.jpg"]
+    # But for what a kill leaves of the first file of all.
+    (tmp_path / "photos" / "cat.jpg").rename(tmp_path / "photos" / ".preparing.partial.json")
+    assert len(prepared(tmp_path / "photos", words)) == ROWS
+    assert not [path for path in (tmp_path / "photos").iterdir() if "partial" in path.name]
 
 
 # Going on

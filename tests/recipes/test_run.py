@@ -40,6 +40,26 @@ def test_an_empty_folder_can_be_claimed(tmp_path, config):
     assert Run(tmp_path).open(config) is False
 
 
+def test_what_a_kill_leaves_is_no_obstacle_and_is_removed(tmp_path, config):
+    run = Run(tmp_path / "run")
+    run.folder.mkdir()
+    (run.folder / ".config.partial.json").write_text("{")
+    assert run.check(config) is False
+    (run.folder / ".photo.partial.jpg").touch()
+    assert "is no run of attention-zoo" in refusal(run.open, config)
+    (run.folder / ".photo.partial.jpg").unlink()
+    assert run.open(config) is False
+    assert files(run.folder) == ["config.json"]
+    run.checkpoints.folder.mkdir()
+    for name in (".step-000000009.partial.npz", "step-000000008.npz"):
+        (run.checkpoints.folder / name).touch()
+    for name in (".model.partial.keras", ".tokenizer.partial.model", ".note.partial.txt"):
+        (run.folder / name).touch()
+    assert run.open(config) is True
+    kept = [".note.partial.txt", "checkpoints", "checkpoints/step-000000008.npz", "config.json"]
+    assert files(run.folder) == kept
+
+
 def test_another_run_is_refused_with_the_differences(tmp_path, config):
     run = Run(tmp_path / "run")
     run.open(config)
@@ -94,6 +114,10 @@ def test_json_is_for_people_and_whole(tmp_path):
     assert "星期一" in path.read_text(encoding="utf-8")
     with pytest.raises(TypeError):
         write_json(path, {"sample": object()})
+    assert json.loads(path.read_text(encoding="utf-8"))["bleu"] == 1.5
+    (tmp_path / ".metrics.partial.json").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=f"No space left on device: '{path}'$"):
+        write_json(path, {"bleu": 2.5})
     assert json.loads(path.read_text(encoding="utf-8"))["bleu"] == 1.5
     assert files(tmp_path) == ["metrics.json"]
 

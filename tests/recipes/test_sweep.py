@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from prepared_folders import prepared, write_words
 from reverse_task import SETTINGS
 
 from attention_zoo.recipes import sweep
@@ -37,9 +38,17 @@ def test_what_is_no_grid_is_refused(spec):
         parse_grid([spec])
 
 
-@pytest.mark.parametrize("specs", [["a=1,1"], ["a=1", "a=2"]])
-def test_nothing_is_tried_twice(specs):
-    with pytest.raises(ConfigError, match="twice"):
+@pytest.mark.parametrize(
+    ("specs", "expected"),
+    [
+        (["a=1,1"], "twice"),
+        (["a=1", "a=2"], "twice"),
+        (["a=1", "metric=bleu,perplexity"], "ranked by one metric: give --set metric="),
+        (["bleu_tokenize=char,13a"], "ranked by one bleu_tokenize"),
+    ],
+)
+def test_what_cannot_be_ranked_is_refused(specs, expected):
+    with pytest.raises(ConfigError, match=expected):
         parse_grid(specs)
 
 
@@ -50,17 +59,27 @@ def test_a_folder_has_no_sign_that_a_path_minds():
 @pytest.mark.parametrize(
     ("budget", "done"),
     [
-        (Budget(), True),
+        (Budget(), False),
         (Budget(max_steps=20), True),
         (Budget(max_steps=21), False),
         (Budget(max_minutes=1.5), True),
         (Budget(max_minutes=1.6), False),
     ],
 )
-def test_a_run_is_done_when_it_has_had_its_budget(tmp_path, budget, done):
+def test_a_run_is_done_when_it_has_had_its_budget_or_got_no_better(tmp_path, budget, done):
     assert not is_done(tmp_path, budget)
-    (tmp_path / "metrics.json").write_text('{"steps": 20, "minutes": 1.5}')
-    assert is_done(tmp_path, budget) is done
+    Run(tmp_path).open(RunConfig(patience=2))
+    history = [{"step": step} for step in (5, 10, 15, 20)]
+    for best, ended, expected in (
+        (10, "budget", done),
+        (10, "patience", True),
+        (10, None, True),  # of before that was told: two evaluations after the best
+        (15, None, done),
+    ):
+        values = {"steps": 20, "minutes": 1.5, "best_step": best, "history": history}
+        values |= {"ended": ended} if ended else {}
+        (tmp_path / "metrics.json").write_text(json.dumps(values))
+        assert is_done(tmp_path, budget) is expected
 
 
 def command(data, output, *more):
@@ -98,10 +117,33 @@ def test_a_sweep_trains_tells_and_is_not_done_twice(reverse_files, tmp_path, cap
     assert "learning_rate=0.05 is there" in capsys.readouterr().out
 
 
-def test_nothing_is_trained_if_one_combination_is_impossible(reverse_files, tmp_path, capsys):
-    for grid in ("learning_rate=0.1,-1", "model.dropout=0.1,2", "model=rnn,lstm", "rate=1,2"):
+def test_nothing_is_trained_if_one_combination_is_impossible(
+    reverse_files, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(sweep, "run_task", lambda *_: pytest.fail("trained"))
+    for grid, expected in (
+        ("learning_rate=0.1,-1", "learning_rate must be positive"),
+        ("model.dropout=0.1,2", "cannot be made with"),
+        ("model=rnn,lstm", "no model 'lstm'"),
+        ("rate=1,2", "no setting 'rate'"),
+        ("jit=false,true", "jit is for transformers"),
+    ):
         assert run_command(app, command(reverse_files, tmp_path / "x", "--grid", grid)) == 2
-        assert capsys.readouterr().err.count("\n") == 1
+        error = capsys.readouterr().err
+        assert expected in error and error.count("\n") == 1
+    grid = ["sweep", "translation", "--output", "x", "--grid", "schedule=inverse_sqrt,cosine"]
+    assert run_command(app, grid) == 2
+    assert "give --max-steps or --max-minutes" in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_grid_that_a_prepared_corpus_contradicts_is_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sweep, "run_task", lambda *_: pytest.fail("trained"))
+    spec = prepared("prepared", write_words(tmp_path / "a.tsv", 20, seed=1)).name
+    files = ["--train", spec, "--valid", "a.tsv", "--output", "x"]
+    grid = ["sweep", "translation", *files, "--grid", "max_source_length=128,64"]
+    assert run_command(app, grid) == 2
+    assert "Received: max_source_length=64" in capsys.readouterr().err
     assert not (tmp_path / "x").exists()
 
 
@@ -133,7 +175,7 @@ def test_the_best_is_the_lowest_perplexity_where_that_decides(tmp_path, monkeypa
         (folder / "metrics.json").write_text(json.dumps(metrics))
 
     monkeypatch.setattr(sweep, "run_task", write)
-    monkeypatch.setattr(sweep, "check_model_options", lambda config: None)
+    monkeypatch.setattr(sweep, "check_runs", lambda *_: None)
     monkeypatch.setattr(sweep, "forget", lambda: None)
 
     def make(settings):

@@ -105,6 +105,8 @@ def test_training_tells_what_was_cut_and_what_is_simplest(line):
     name, run, printed = line
     keep = "start" if name == "summarization" else "end"
     assert f"sources cut to their {keep}" in printed
+    left_out = re.findall(r"validation: \d+ targets longer than 8 subwords: left out", printed)
+    assert len(left_out) == (name == "dialogue")
     metrics = json.loads((run / "metrics.json").read_text())
     for baseline in metrics["baselines"]:
         assert f"baseline, {baseline}: " in printed
@@ -116,11 +118,11 @@ def test_training_tells_what_was_cut_and_what_is_simplest(line):
 
 
 def test_evaluation_repeats_the_scores_of_the_training(line, capsys):
-    _, run, _ = line
+    name, run, _ = line
     assert run_command(app, ["evaluate", str(run), "--json"]) == 0
     values = json.loads(capsys.readouterr().out)
     metrics = json.loads((run / "metrics.json").read_text())
-    assert values["cut"] > 0
+    assert values["cut"] > 0 and ("unscored" in values) == (name == "dialogue")
     for metric, value in metrics["valid"].items():
         assert values[metric] == pytest.approx(value, rel=1e-4), metric
     assert values["baselines"] == metrics["baselines"]
@@ -204,6 +206,8 @@ def test_options_of_one_task_alone(line, capsys, monkeypatch):
         assert "length can be asked for in `predict` alone" in capsys.readouterr().err
         assert run_command(app, ["predict", str(run), "a", "--length", "3", "--n-best", "2"]) == 2
         assert "leave out --n-best" in capsys.readouterr().err
+    assert run_command(app, ["evaluate", str(run), "--tokenize", "13a"]) == 2
+    assert f"--tokenize is of BLEU, which {name} has not" in capsys.readouterr().err
     chat = ["chat", str(run), "--seed", "1"]
     monkeypatch.setattr(sys, "stdin", io.StringIO("yes\n\n/new\nno\nred dogs\n/quit\nno\n"))
     if name != "dialogue":

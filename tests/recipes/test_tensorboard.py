@@ -15,6 +15,7 @@ from attention_zoo.recipes.attention_health import attention_health
 from attention_zoo.recipes.embedding_projector import MAX_POINTS, write_embedding
 from attention_zoo.zoo.attention_maps import attention_maps
 from attention_zoo.zoo.explanation import Explanation
+from attention_zoo.zoo.generation import GenerationOptions
 from attention_zoo.zoo.text_to_text import TextToText
 from attention_zoo.zoo.tokenizer import END_ID, START_ID, SubwordTokenizer
 
@@ -86,6 +87,16 @@ def test_health_sees_attention_to_padding(tokenizer, explanations, monkeypatch):
         project = block.project
         monkeypatch.setattr(block, "project", lambda x, mask, own=project: own(x))
     assert attention_health(pipeline, explanations[:1])["attention_on_padding/cross_1"] > 0.01
+
+
+def test_health_of_sentences_as_long_as_the_model_reads(tokenizer, explanations):
+    longest = max(max(len(e.source_tokens), len(e.target_tokens)) for e in explanations)
+    options = {"positions": "learned", "max_length": longest}
+    model = tiny_model("transformer", tokenizer.vocab_size, **options)
+    pipeline = TextToText(model, tokenizer, GenerationOptions(max_length=longest), longest)
+    found = attention_health(pipeline, explanations)
+    expected = health_one_by_one(model, tokenizer)
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_model_without_attention_has_no_health(tokenizer, explanations):

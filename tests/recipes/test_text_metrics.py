@@ -7,9 +7,11 @@ from collections import Counter
 import numpy as np
 import pytest
 from rouge_score import rouge_scorer
+from rouge_score.tokenizers import DefaultTokenizer
 
 from attention_zoo.recipes.text_metrics import (
     CharacterTokenizer,
+    WordTokenizer,
     answer_scores,
     distinct,
     normalize_answer,
@@ -55,6 +57,32 @@ def test_chinese_is_compared_in_characters():
     assert "characters" in scores.signatures["rouge"]
     assert CharacterTokenizer().tokenize("用GPU, 训练") == ["用", "gpu", "训", "练"]
     assert words("用GPU, 训练") == ["用", "GPU,", "训", "练"]
+
+
+def test_words_of_other_scripts_are_compared():
+    # 2 of the 3 words of either; of the Hindi ones the vowel signs are a part.
+    for right, output in (
+        ("Дом у моря", "у моря — дверь!"),
+        ("البيت بجانب البحر", "باب بجانب البحر"),
+        ("समुद्र के पास", "सड़क के पास"),
+        ("바다 옆 집", "바다 옆 길"),
+    ):
+        scores = rouge_scores([output, "x"], rows([right, right]))
+        assert scores.values["rouge1"] == pytest.approx(100 * 2 / 3 / 2), right
+        assert "Unicode words" in scores.signatures["rouge"]
+    # Half is not most.
+    scores = rouge_scores(["дом", "house"], rows(["дом", "house"]))
+    assert scores.values["rouge1"] == 50 and "Unicode" not in scores.signatures["rouge"]
+    # บ้าน and ข้าน: 3 of 4 characters.
+    thai = rouge_scores(["ข้าน"], rows(["บ้าน"]))
+    assert thai.values["rouge1"] == pytest.approx(75) and "characters" in thai.signatures["rouge"]
+    # Models write the composed form; a reference may have another.
+    assert rouge_scores(["мой"], rows(["мои\u0306"])).values["rouge1"] == 100
+
+
+def test_words_of_ascii_are_those_of_rouge_score():
+    text = "".join(map(chr, range(128))) + " It's a_b-c 3.14 X1y  END"
+    assert WordTokenizer().tokenize(text) == DefaultTokenizer().tokenize(text)
 
 
 def squad_normal(text):

@@ -17,7 +17,9 @@ import attention_zoo
 from attention_zoo.recipes import training_loop
 from attention_zoo.recipes.config import Budget
 from attention_zoo.recipes.evaluation import Evaluation
+from attention_zoo.recipes.files import partial_file
 from attention_zoo.recipes.metrics import Scores
+from attention_zoo.recipes.run import Run
 from attention_zoo.recipes.training_loop import TrainingLoop
 from attention_zoo.zoo.tokenizer import SubwordTokenizer
 
@@ -41,7 +43,7 @@ def test_a_run_leaves_all_its_files(trained):
 def test_metrics_tell_the_course_of_the_run(trained):
     output, printed = trained
     metrics = json.loads((output / "metrics.json").read_text())
-    assert metrics["steps"] == STEPS
+    assert (metrics["steps"], metrics["ended"]) == (STEPS, "budget")
     assert [entry["step"] for entry in metrics["history"]] == [10, 20]
     assert metrics["best_step"] in (10, 20)
     assert metrics["beam_size"] == 2
@@ -168,11 +170,23 @@ def fill_disk_at_save(monkeypatch, number):
     monkeypatch.setattr(np, "savez", save_or_fail)
 
 
+def fill_disk_at_model(monkeypatch, number):
+    """The same of the best model."""
+    save, saves = Run.save_model, itertools.count(1)
+
+    def save_or_fail(run, model):
+        if next(saves) == number:
+            os.symlink("/dev/full", partial_file(run.model_path))
+        save(run, model)
+
+    monkeypatch.setattr(Run, "save_model", save_or_fail)
+
+
 def test_a_run_in_parts_ends_like_one_in_one_part(
     trained, reverse_files, tmp_path, capsys, monkeypatch, fake_evaluator
 ):
     output = tmp_path / "trained"
-    fake_evaluator.values = (1.0, 2.0, 3.0)  # so that the last is the best
+    fake_evaluator.values = (1.0, 2.0, 3.0, 4.0)  # so that the last is the best
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
 
     # Told to stop at step 3
@@ -188,15 +202,22 @@ def test_a_run_in_parts_ends_like_one_in_one_part(
     # Seven steps in all; the disk is full after one of them
     with monkeypatch.context() as context:
         fill_disk_at_save(context, 2)
-        assert train(reverse_files, output, steps=7) == 0
-    told = capsys.readouterr().out
+        fill_disk_at_model(context, 1)
+        assert train(reverse_files, output, steps=7) == 2
+    told, error = capsys.readouterr()
     assert "going on at step 3" in told
     assert "step       5  no checkpoint could be written: No space left on device" in told
+    assert "step       7  the best model could not be written: No space left on device" in told
+    assert error.startswith(f"error: {output} has no model.keras yet") and error.count("\n") == 1
+
+    # With room there is a model of the same steps
+    assert train(reverse_files, output, steps=7) == 0
     metrics = json.loads((output / "metrics.json").read_text())
     assert (metrics["steps"], metrics["best_step"]) == (7, 7)
 
     # Told to stop in the middle of the evaluation of step 10
-    fake_evaluator.killed_at = 1
+    fake_evaluator.killed_at = 2
+    capsys.readouterr()
     assert train(reverse_files, output) == 0
     assert "stopped and saved at step 10" in capsys.readouterr().out
     assert fake_evaluator.killed_at is None
@@ -219,23 +240,24 @@ def test_a_run_in_parts_ends_like_one_in_one_part(
     assert train(reverse_files, output) == 0
     metrics = json.loads((output / "metrics.json").read_text())
     assert (metrics["steps"], metrics["best_step"]) == (20, 20)
-    assert [entry["step"] for entry in metrics["history"]] == [7, 10, 20]
+    assert [entry["step"] for entry in metrics["history"]] == [7, 7, 10, 20]
     one, other = final_state(output), final_state(trained[0])
     for name in other:
         np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
 def test_training_stops_when_it_gets_no_better_and_keeps_the_best(
-    reverse_files, tmp_path, fake_evaluator, capsys
+    reverse_files, tmp_path, fake_evaluator, capsys, monkeypatch
 ):
     output = tmp_path / "run"
-    fake_evaluator.values = (10.0, 30.0, 30.0, 20.0, 99.0)
+    fake_evaluator.values = (40.0, 30.0, 30.0, 20.0, 99.0)
+    fill_disk_at_model(monkeypatch, 1)  # so 30 is the best there is
     settings = ("evaluate_every=2", "patience=2", "average_decay=0")
     assert train(reverse_files, output, model="rnn", steps=100, settings=settings) == 0
     metrics = json.loads((output / "metrics.json").read_text())
-    assert metrics["steps"] == 8
+    assert (metrics["steps"], metrics["ended"]) == (8, "patience")
     assert metrics["best_step"] == 4
-    assert [entry["chrf"] for entry in metrics["history"]] == [10.0, 30.0, 30.0, 20.0]
+    assert [entry["chrf"] for entry in metrics["history"]] == [40.0, 30.0, 30.0, 20.0]
     # The best model is that of step 4, the checkpoint that of step 8.
     state = final_state(output, 8)
     best = attention_zoo.load(output).model

@@ -1,0 +1,58 @@
+"""What commands read, and a tokenization, a corpus or a disk that is not there any more."""
+
+import errno
+import io
+import sys
+from pathlib import Path
+
+import pytest
+from reverse_task import arguments
+from sacrebleu.metrics import bleu
+
+from attention_zoo.recipes import cli_using, config, tasks
+from attention_zoo.recipes.cli import app, run_command
+from attention_zoo.recipes.cli_sources import read_lines
+from attention_zoo.recipes.config import ConfigError, RunConfig
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(monkeypatch):
+    text = '\ufeff{"text": "a"}\r\n\ufeffb\n'.encode()
+    Path("in.txt").write_bytes(text)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    for path in (Path("in.txt"), None):
+        assert read_lines(path) == ['{"text": "a"}', "\ufeffb"]
+
+
+def test_a_tokenization_that_cannot_be_made_is_found_at_once(
+    trained, reverse_files, refused, monkeypatch
+):
+    def fail(name):
+        raise RuntimeError("\nInstall it.\n")
+
+    monkeypatch.setattr(bleu, "_get_tokenizer", fail)
+    for name in ("evaluation.Evaluator", "task_runs.read_corpora", "sweep.run_task"):
+        monkeypatch.setattr(f"attention_zoo.recipes.{name}", lambda *_: pytest.fail("late"))
+    command = arguments(reverse_files, "other", settings=["bleu_tokenize=ja-mecab"])
+    for options in (
+        command,
+        ["sweep", *command[1:], "--grid", "seed=1,2"],
+        ["evaluate", str(trained[0]), "--tokenize", "ja-mecab"],
+    ):
+        assert "cannot tokenize by ja-mecab here" in refused(run_command(app, options))
+
+
+def test_scores_are_told_where_the_training_corpus_has_changed(monkeypatch, capsys):
+    def refuse(config):
+        raise ConfigError("prepared with vocab_size=9")
+
+    monkeypatch.setattr(tasks, "read_training_texts", refuse)
+    assert cli_using._baselines(RunConfig("dialogue"), None, None) == {}
+    assert capsys.readouterr().err == "no baselines: prepared with vocab_size=9\n"
+
+
+def test_a_full_disk_is_one_line_whatever_was_written(refused, monkeypatch):
+    def write():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(config, "describe_settings", write)
+    assert refused(run_command(app, ["settings"])) == "error: No space left on device\n"
