@@ -89,3 +89,32 @@ def visit(browser, page_server):
     yield visits.open
     visits.close()
     assert not visits.faults
+
+
+@pytest.fixture
+def base(tmp_path):
+    """Folder of the model `m` with version 1."""
+    from fake_versions import publish
+
+    publish(tmp_path / "m", 1)
+    return tmp_path / "m"
+
+
+@pytest.fixture
+def start():
+    """Starts managers that look at the disk when told, and stops them in the end."""
+    from fake_versions import FakeSession
+
+    from attention_zoo.serving.models import ModelManager
+
+    started = []
+
+    def make(*configs):
+        manager = ModelManager(configs, load=FakeSession, poll_seconds=0)
+        started.append(manager)
+        manager.start()
+        return manager
+
+    yield make
+    for manager in started:
+        manager.stop(grace=1.0)

@@ -4,72 +4,16 @@ from __future__ import annotations
 
 import shutil
 import threading
-import time
 
 import pytest
+from fake_versions import FakeSession, publish, states, wait_for
 
 from attention_zoo.serving import models, versions
 from attention_zoo.serving.errors import Code, ServingError
-from attention_zoo.serving.model_config import ModelConfig, VersionPolicy, check_inside
+from attention_zoo.serving.model_config import ModelConfig, VersionPolicy
 from attention_zoo.serving.model_state import State
 from attention_zoo.serving.models import ModelManager
 from attention_zoo.serving.versions import find_models, find_versions
-
-
-class FakeSession:
-    """Stands for a loaded model; a file named `broken` makes it fail."""
-
-    opened: list[str]
-
-    def __init__(self, path):
-        if (path / "broken").exists():
-            raise ServingError(Code.DATA_LOSS, f"{path.name} is damaged")
-        self.path = path
-        self.closed = threading.Event()
-
-    def close(self):
-        self.closed.set()
-
-
-def publish(base, number, broken=False):
-    folder = base / f"new-{number}"
-    folder.mkdir(parents=True)
-    if broken:
-        (folder / "broken").touch()
-    folder.rename(base / str(number))
-
-
-@pytest.fixture
-def base(tmp_path):
-    publish(tmp_path / "m", 1)
-    return tmp_path / "m"
-
-
-@pytest.fixture
-def start():
-    """Starts managers that look at the disk when told, and stops them in the end."""
-    started = []
-
-    def make(*configs):
-        manager = ModelManager(configs, load=FakeSession, poll_seconds=0)
-        started.append(manager)
-        manager.start()
-        return manager
-
-    yield make
-    for manager in started:
-        manager.stop(grace=1.0)
-
-
-def states(manager, name="m"):
-    return {status.version: status.state for status in manager.status(name)}
-
-
-def wait_for(condition, seconds=5.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def test_versions_are_numbered_folders(tmp_path):
@@ -216,69 +160,6 @@ def test_a_label_for_a_version_that_is_not_served_is_an_error_at_the_start(base,
     assert error.value.code == Code.FAILED_PRECONDITION
 
 
-def test_reload_replaces_the_models(tmp_path, base, start):
-    publish(tmp_path / "other", 5)
-    manager = start(ModelConfig("m", base))
-    held = manager.use("m")
-    policy = VersionPolicy(all=True)
-    manager.reload([ModelConfig("o", tmp_path / "other", policy, {"canary": 5})])
-    assert manager.use("o", label="canary").version == 5
-    with pytest.raises(ServingError, match=r"Latest\(m\)"):
-        manager.use("m")
-    assert not held.session.closed.is_set()
-    held.release()
-    wait_for(held.session.closed.is_set)
-    manager.reload([])
-    with pytest.raises(ServingError, match=r"Latest\(o\)"):
-        manager.use("o")
-
-
-@pytest.mark.parametrize(
-    ("path", "allowed"),
-    [
-        ("models/m", True),
-        ("models/deep/m", True),
-        ("more/m", True),
-        ("models-2/m", False),
-        ("models/../secret", False),
-        ("models/link", False),
-    ],
-)
-def test_models_outside_of_their_folders_are_refused(path, allowed, tmp_path):
-    (tmp_path / "models").mkdir()
-    (tmp_path / "models" / "link").symlink_to(tmp_path / "secret")
-    config = ModelConfig("m", tmp_path / path)
-    folders = [tmp_path / "models", tmp_path / "more"]
-    if allowed:
-        check_inside([config], folders)
-    else:
-        with pytest.raises(ServingError, match="of model m is not in a folder") as error:
-            check_inside([config], folders)
-        assert error.value.code == Code.PERMISSION_DENIED
-    with pytest.raises(ServingError, match="no folder"):
-        check_inside([config], [])
-
-
-@pytest.mark.parametrize("labels", [{}, {"stable": 9}])
-def test_a_reload_that_fails_changes_nothing(labels, tmp_path, base, start):
-    publish(tmp_path / "other", 1, broken=not labels)
-    manager = start(ModelConfig("m", base, labels={"stable": 1}))
-    with pytest.raises(ServingError):
-        manager.reload([ModelConfig("o", tmp_path / "other", labels=labels)])
-    assert manager.use("m", label="stable").version == 1
-    wait_for(lambda: not manager.models().get("o"))
-
-
-def test_a_folder_that_cannot_be_looked_into_keeps_nobody_from_the_others(tmp_path, base, start):
-    publish(tmp_path / "other", 1)
-    manager = start(ModelConfig("m", base))
-    with pytest.raises(ServingError, match="No versions of model x found"):
-        manager.reload([ModelConfig("x", tmp_path / ("x" * 300))])
-    assert manager.models() == {"m": [1]}
-    manager.reload([ModelConfig("o", tmp_path / "other")])
-    wait_for(lambda: manager.models() == {"m": [], "o": [1]})
-
-
 def test_a_version_may_fail_in_any_way(base):
     def load(path):
         if path.name == "2":
@@ -293,24 +174,6 @@ def test_a_version_may_fail_in_any_way(base):
         assert manager.status("m", 2)[0].error.message == "KeyError: 'gone'"
         publish(base, 3)
         wait_for(lambda: manager.models() == {"m": [3]})
-    finally:
-        manager.stop(grace=0.1)
-
-
-def test_what_cannot_be_served_yet_is_tried_again(tmp_path, base):
-    told = [[ModelConfig("m", base), ModelConfig("o", tmp_path / "other")]]
-    manager = ModelManager(
-        [ModelConfig("m", base)],
-        FakeSession,
-        poll_seconds=0,
-        reread=lambda: told.pop() if told else None,
-        reread_seconds=0.02,
-    )
-    manager.start()
-    try:
-        wait_for(lambda: not told)
-        publish(tmp_path / "other", 1)
-        wait_for(lambda: manager.models() == {"m": [1], "o": [1]})
     finally:
         manager.stop(grace=0.1)
 
@@ -333,27 +196,6 @@ def test_a_version_that_is_being_loaded_at_the_end_is_freed_by_itself(base):
     assert manager.stop(grace=0.05) is False
     go_on.set()
     wait_for(lambda: len(sessions) == 2 and sessions[1].closed.is_set())
-
-
-def test_a_changed_configuration_is_read_again(tmp_path, base):
-    publish(tmp_path / "other", 1)
-    pending = [[ModelConfig("o", tmp_path / "other")], ServingError(Code.NOT_FOUND, "bad file")]
-
-    def reread():
-        if not pending:
-            return None
-        found = pending.pop()
-        if isinstance(found, ServingError):
-            raise found
-        return found
-
-    manager = ModelManager([ModelConfig("m", base)], FakeSession, 0.02, reread, 0.02)
-    manager.start()
-    try:
-        wait_for(lambda: manager.models().get("o") == [1])
-        wait_for(lambda: not manager.models().get("m"))
-    finally:
-        manager.stop(grace=0.1)
 
 
 def test_a_model_without_versions_is_an_error_at_the_start(tmp_path, base, start):

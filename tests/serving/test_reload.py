@@ -1,0 +1,112 @@
+"""The models of a server replaced by others, in one call or by a file that changes."""
+
+from __future__ import annotations
+
+import pytest
+from fake_versions import FakeSession, publish, wait_for
+
+from attention_zoo.serving.errors import Code, ServingError
+from attention_zoo.serving.model_config import ModelConfig, VersionPolicy, check_inside
+from attention_zoo.serving.models import ModelManager
+
+
+def test_reload_replaces_the_models(tmp_path, base, start):
+    publish(tmp_path / "other", 5)
+    manager = start(ModelConfig("m", base))
+    held = manager.use("m")
+    policy = VersionPolicy(all=True)
+    manager.reload([ModelConfig("o", tmp_path / "other", policy, {"canary": 5})])
+    assert manager.use("o", label="canary").version == 5
+    with pytest.raises(ServingError, match=r"Latest\(m\)"):
+        manager.use("m")
+    assert not held.session.closed.is_set()
+    held.release()
+    wait_for(held.session.closed.is_set)
+    manager.reload([])
+    with pytest.raises(ServingError, match=r"Latest\(o\)"):
+        manager.use("o")
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("models/m", True),
+        ("models/deep/m", True),
+        ("more/m", True),
+        ("models-2/m", False),
+        ("models/../secret", False),
+        ("models/link", False),
+    ],
+)
+def test_models_outside_of_their_folders_are_refused(path, allowed, tmp_path):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "link").symlink_to(tmp_path / "secret")
+    config = ModelConfig("m", tmp_path / path)
+    folders = [tmp_path / "models", tmp_path / "more"]
+    if allowed:
+        check_inside([config], folders)
+    else:
+        with pytest.raises(ServingError, match="of model m is not in a folder") as error:
+            check_inside([config], folders)
+        assert error.value.code == Code.PERMISSION_DENIED
+    with pytest.raises(ServingError, match="no folder"):
+        check_inside([config], [])
+
+
+@pytest.mark.parametrize("labels", [{}, {"stable": 9}])
+def test_a_reload_that_fails_changes_nothing(labels, tmp_path, base, start):
+    publish(tmp_path / "other", 1, broken=not labels)
+    manager = start(ModelConfig("m", base, labels={"stable": 1}))
+    with pytest.raises(ServingError):
+        manager.reload([ModelConfig("o", tmp_path / "other", labels=labels)])
+    assert manager.use("m", label="stable").version == 1
+    wait_for(lambda: not manager.models().get("o"))
+
+
+def test_a_folder_that_cannot_be_looked_into_keeps_nobody_from_the_others(tmp_path, base, start):
+    publish(tmp_path / "other", 1)
+    manager = start(ModelConfig("m", base))
+    with pytest.raises(ServingError, match="No versions of model x found"):
+        manager.reload([ModelConfig("x", tmp_path / ("x" * 300))])
+    assert manager.models() == {"m": [1]}
+    manager.reload([ModelConfig("o", tmp_path / "other")])
+    wait_for(lambda: manager.models() == {"m": [], "o": [1]})
+
+
+def test_what_cannot_be_served_yet_is_tried_again(tmp_path, base):
+    told = [[ModelConfig("m", base), ModelConfig("o", tmp_path / "other")]]
+    manager = ModelManager(
+        [ModelConfig("m", base)],
+        FakeSession,
+        poll_seconds=0,
+        reread=lambda: told.pop() if told else None,
+        reread_seconds=0.02,
+    )
+    manager.start()
+    try:
+        wait_for(lambda: not told)
+        publish(tmp_path / "other", 1)
+        wait_for(lambda: manager.models() == {"m": [1], "o": [1]})
+    finally:
+        manager.stop(grace=0.1)
+
+
+def test_a_changed_configuration_is_read_again(tmp_path, base):
+    publish(tmp_path / "other", 1)
+    pending = [[ModelConfig("o", tmp_path / "other")], ServingError(Code.NOT_FOUND, "bad file")]
+
+    def reread():
+        if not pending:
+            return None
+        found = pending.pop()
+        if isinstance(found, ServingError):
+            raise found
+        return found
+
+    manager = ModelManager([ModelConfig("m", base)], FakeSession, 0.02, reread, 0.02)
+    manager.start()
+    try:
+        wait_for(lambda: manager.models().get("o") == [1])
+        wait_for(lambda: not manager.models().get("m"))
+    finally:
+        manager.stop(grace=0.1)
