@@ -116,6 +116,11 @@ def train(
     log_embedding(run, best)
     ended = loop.progress.ended_by(config.patience)
     write_metrics(run, loop.progress, best, scores, baselines, ended, report)
+    if loop.progress.step < config.warmup_steps:
+        report(
+            f"the learning rate was still rising, to its peak at step {config.warmup_steps:,}: "
+            "train for longer, or with fewer warmup_steps"
+        )
     return best
 
 

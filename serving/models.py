@@ -66,6 +66,7 @@ class ModelManager:
         self._unready_labels = unready_labels
         self._reread = reread
         self._told: Sequence[ModelConfig] | None = None  # to be served, and not served yet
+        self._tried: list[list[int]] | None = None  # the versions with which that was tried
         self._condition = threading.Condition()
         self._sync_lock = threading.Lock()  # one look at the disk at a time
         self._configs = {config.name: config for config in configs}
@@ -132,12 +133,16 @@ class ModelManager:
             _LOG.error("%s", fault)
 
     def _follow(self) -> None:
-        """Serves what `reread` says; what could not be served when it said so is tried again."""
+        """Serves what `reread` says; what cannot be is tried again with other versions on disk."""
         assert self._reread is not None
         told = self._reread()
         if told is not None:
-            self._told = told
-        if self._told is not None:
+            self._told, self._tried = told, None
+        if self._told is None:
+            return
+        found = [list(self._folders.versions(c.name, c.base_path)) for c in self._told]
+        if found != self._tried:
+            self._tried = found
             self.reload(self._told)
             self._told = None
 

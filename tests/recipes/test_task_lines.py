@@ -106,6 +106,7 @@ def test_training_tells_what_was_cut_and_what_is_simplest(line):
     name, run, printed = line
     keep = "start" if name == "summarization" else "end"
     assert f"sources cut to their {keep}" in printed
+    assert "still rising, to its peak at step 500: train for longer" in printed
     assert printed.count("1 target longer than 8 subwords: left out") == (name == "dialogue")
     metrics = json.loads((run / "metrics.json").read_text())
     for baseline in metrics["baselines"]:

@@ -38,6 +38,7 @@ def test_a_run_leaves_all_its_files(trained):
     assert "train.tsv: 40 pairs" in printed and "valid.tsv: 8 pairs" in printed
     assert re.search(r"rnn-bahdanau: [\d,]+ parameters, \d+ subwords, 40 training pairs", printed)
     assert len(re.findall(r"step +\d+  validation: chrf", printed)) == 2
+    assert "still rising" not in printed
 
 
 def test_metrics_tell_the_course_of_the_run(trained):

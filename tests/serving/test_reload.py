@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from fake_versions import FakeSession, publish, wait_for
 
@@ -74,19 +76,24 @@ def test_a_folder_that_cannot_be_looked_into_keeps_nobody_from_the_others(tmp_pa
 
 
 def test_what_cannot_be_served_yet_is_tried_again(tmp_path, base):
-    told = [[ModelConfig("m", base), ModelConfig("o", tmp_path / "other")]]
+    publish(tmp_path / "good", 1)
+    names = {"m": base, "good": tmp_path / "good", "o": tmp_path / "other"}
+    told = [[ModelConfig(name, path) for name, path in names.items()]]
+    opened = []
     manager = ModelManager(
         [ModelConfig("m", base)],
-        FakeSession,
+        lambda path: opened.append(path.parent.name) or FakeSession(path),
         poll_seconds=0,
         reread=lambda: told.pop() if told else None,
         reread_seconds=0.02,
     )
     manager.start()
     try:
-        wait_for(lambda: not told)
+        wait_for(lambda: "good" in opened)
+        time.sleep(0.2)  # ten looks, at none of which there is anything new
         publish(tmp_path / "other", 1)
-        wait_for(lambda: manager.models() == {"m": [1], "o": [1]})
+        wait_for(lambda: manager.models() == {"m": [1], "good": [1], "o": [1]})
+        assert opened.count("good") == 2
     finally:
         manager.stop(grace=0.1)
 

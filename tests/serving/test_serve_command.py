@@ -16,6 +16,7 @@ import pytest
 from attention_zoo.recipes import cli_server
 from attention_zoo.recipes.cli import run_command
 from attention_zoo.recipes.cli_app import app
+from attention_zoo.recipes.cli_server_options import _SWITCHES
 from attention_zoo.serving.batching import BatchingParameters
 from attention_zoo.serving.config_files import read_batching, read_models, read_monitoring
 from attention_zoo.serving.errors import ServingError
@@ -97,6 +98,8 @@ def test_switches_of_the_official_server_may_have_a_value(models, served):
     assert (off.cors, off.warm_up, off.enable_batching) == (False, False, False)
     assert (on.cors, on.warm_up, on.enable_batching) == (True, True, True)
     assert run("serve", models, "--enable_batching=maybe") == 2
+    for value in ("true", "false"):
+        assert run("serve", models, *(f"{name}={value}" for name in _SWITCHES)) == 0
 
 
 def test_versions_labels_and_limits(models, served):
