@@ -44,10 +44,11 @@ def close(got, expected):
 
 
 def test_a_large_body_that_is_refused_keeps_nobody_waiting(server, monkeypatch):
-    answered = threading.Event()
+    begun, answered = threading.Event(), threading.Event()
     waited = []
 
     def parse_slowly(body):
+        begun.set()
         waited.append(answered.wait(20))
         return {}
 
@@ -55,6 +56,7 @@ def test_a_large_body_that_is_refused_keeps_nobody_waiting(server, monkeypatch):
     body = (server, "POST", "/v1/models/calc:classify", b" " * 20_000)
     sending = threading.Thread(target=send, args=body)
     sending.start()
+    assert begun.wait(20)
     assert send(server, "GET", "/v1/models/calc")[0] == 200
     answered.set()
     sending.join()
