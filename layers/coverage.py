@@ -1,6 +1,6 @@
 """Coverage: attention that knows what was attended to before.
 
-Shapes: B batch, T target length, S source length, D width, U units.
+Shapes: B batch, T target length, S source length, D width, U units, F features of a pair.
 """
 
 from typing import Any
@@ -32,24 +32,53 @@ class CoverageAttention(BahdanauAttention):
     coverage = coverage + weights
     ```
 
-    Args: those of `BahdanauAttention`.
+    With a `location_window` of w the score depends as well on where the query before looked: on its
+    weights of the key itself and of the w keys before and after, by a kernel of shape (2 w + 1, U).
+    To go on with the next key, as when a word is copied piece by piece, is then a matter of one
+    weight. At the first query those weights are 0. They are handed in as `last`.
+
+    Args:
+        units: as for `BahdanauAttention`, as are all that follow `location_window`.
+        location_window: how many keys before and after are seen; 0 for coverage alone.
 
     Call arguments, masks, weights: see `Attention`.
 
-    Paper: "Get To The Point: Summarization with Pointer-Generator Networks", See, Liu, Manning,
-    2017, https://arxiv.org/abs/1704.04368, section 2.3
+    Raises:
+        ValueError: if `location_window` is not a whole number from 0 on.
+
+    Papers: "Get To The Point: Summarization with Pointer-Generator Networks", See, Liu, Manning,
+    2017, https://arxiv.org/abs/1704.04368, section 2.3; on locations "Attention-Based Models for
+    Speech Recognition", Chorowski et al. 2015, https://arxiv.org/abs/1506.07503, section 2.1
     """
+
+    def __init__(self, units: int, location_window: int = 0, **kwargs):
+        super().__init__(units, **kwargs)
+        if isinstance(location_window, bool) or not (
+            isinstance(location_window, int) and location_window >= 0
+        ):
+            raise ValueError(
+                "location_window is a whole number from 0 on. "
+                f"Received: location_window={location_window!r}"
+            )
+        self.location_window = location_window
 
     def build(self, query_shape, value_shape, key_shape=None):
         super().build(query_shape, value_shape, key_shape)
-        self.coverage_kernel = self.add_weight(
-            name="coverage_kernel",
-            shape=(self.units,),
-            initializer=self.kernel_initializer.clone(),
-        )
+        initializer = self.kernel_initializer.clone()
+        self.coverage_kernel = self.add_weight((self.units,), initializer, name="coverage_kernel")
+        if self.location_window:
+            shape = (2 * self.location_window + 1, self.units)
+            initializer = self.kernel_initializer.clone()
+            self.location_kernel = self.add_weight(shape, initializer, name="location_kernel")
 
     def attend(
-        self, query, memory: Memory, attention_mask=None, training=None, coverage: Any = None
+        self,
+        query,
+        memory: Memory,
+        attention_mask=None,
+        training=None,
+        coverage: Any = None,
+        last: Any = None,
     ):
         """Attends to a projected memory.
 
@@ -60,22 +89,35 @@ class CoverageAttention(BahdanauAttention):
             training: whether dropout is on.
             coverage: `(B, T, S)`, what each query finds paid: the queries are independent of one
                 another, such as the beams of one step. If `None`, they are a sequence.
+            last: `(B, T, S)`, the weights of the query before each; only with a coverage and a
+                location window.
 
         Returns:
             `(context, weights)`: `(B, T, Dv)` and `(B, T, S)`.
         """
         query = self.project_query(self._as_input("query", query))
         mask = combine_masks(memory_mask=memory.mask, attention_mask=attention_mask)
+        if (last is not None) != (coverage is not None and self.location_window > 0):
+            raise ValueError(
+                "With a location window a coverage needs the last weights too; else there are none. "
+                f"Received: location_window={self.location_window}, coverage of type "
+                f"{type(coverage).__name__}, last of type {type(last).__name__}"
+            )
         if coverage is None:
             weights = self._weights_in_turn(query, memory.keys, mask)
         else:
-            weights = self._weights(query, memory.keys, mask, coverage)
+            weights = self._weights(query, memory.keys, mask, coverage, last)
         return self._sum(weights, memory.values, training), weights
 
-    def _weights(self, query, keys, mask, coverage):
-        coverage = ops.cast(coverage, self.compute_dtype)
-        kernels = self._cast(self.scale), self._cast(self.coverage_kernel)
-        return masked_softmax(coverage_score(query, keys, coverage, *kernels), mask)
+    def _weights(self, query, keys, mask, coverage, last=None):
+        features = ops.expand_dims(ops.cast(coverage, self.compute_dtype), -1)
+        kernel = ops.expand_dims(self._cast(self.coverage_kernel), 0)
+        if self.location_window:
+            around = neighbours(ops.cast(last, self.compute_dtype), self.location_window)
+            features = ops.concatenate([features, around], axis=-1)
+            kernel = ops.concatenate([kernel, self._cast(self.location_kernel)], axis=0)
+        score = additive_score_with_features(query, keys, features, self._cast(self.scale), kernel)
+        return masked_softmax(score, mask)
 
     def _weights_in_turn(self, query, keys, mask):
         """Weights `(B, T, S)` of projected queries, each covered by those before it."""
@@ -87,16 +129,28 @@ class CoverageAttention(BahdanauAttention):
             sequences.append(ops.transpose(mask, (1, 0, 2)))
 
         def attend_once(carry, step):
-            covered, _ = carry
             query, *mask = (ops.expand_dims(tensor, 1) for tensor in step)
-            coverage = ops.expand_dims(covered, 1)
-            weights = self._weights(query, keys, mask[0] if mask else None, coverage)[:, 0]
+            coverage, last = (ops.expand_dims(tensor, 1) for tensor in carry)
+            weights = self._weights(query, keys, mask[0] if mask else None, coverage, last)[:, 0]
             # TensorFlow wants what is collected to look like what is carried.
-            return (covered + weights, weights), (covered, weights)
+            return (carry[0] + weights, weights), (carry[0], weights)
 
         nothing = ops.zeros((batch, length), softmax_dtype(self.compute_dtype))
         _, (_, weights) = ops.scan(attend_once, (nothing, nothing), tuple(sequences))
         return ops.transpose(weights, (1, 0, 2))
+
+    def get_config(self):
+        return {**super().get_config(), "location_window": self.location_window}
+
+
+def neighbours(weights, window: int):
+    """The weights of each key and of those around it, 0 outside: `(B, T, S)` to `(B, T, S, F)`.
+
+    F is 2 `window` + 1, from the key `window` places before to the one `window` places after.
+    """
+    length = ops.shape(weights)[-1]
+    padded = ops.pad(weights, [[0, 0], [0, 0], [window, window]])
+    return ops.stack([padded[..., i : i + length] for i in range(2 * window + 1)], axis=-1)
 
 
 def coverage_before(attention):
@@ -124,8 +178,8 @@ def coverage_loss(attention, coverage: Any = None):
 
 
 @ops.custom_gradient
-def coverage_score(query, keys, coverage, scale, kernel):
-    """`scale . tanh(query + key + coverage * kernel)` for every pair, `(B, T, S)`.
+def additive_score_with_features(query, keys, features, scale, kernel):
+    """`scale . tanh(query + key + features kernel)` for every pair, `(B, T, S)`.
 
     Like `additive_score`, it keeps nothing of shape `(B, T, S, U)` for the gradient, which a loop
     over steps would keep for each of them.
@@ -133,36 +187,37 @@ def coverage_score(query, keys, coverage, scale, kernel):
     Args:
         query: `(B, T, U)`; a few, as at a step of a decoder.
         keys: `(B, S, U)`.
-        coverage: `(B, T, S)`.
+        features: `(B, T, S, F)`.
         scale: `(U,)`.
-        kernel: `(U,)`.
+        kernel: `(F, U)`.
     """
-    units = scale.shape[0]
-    hidden = _hidden(query, keys, coverage, kernel)
+    units, count = scale.shape[0], kernel.shape[0]
+    flat_features = ops.reshape(features, (-1, count))
+    hidden = _hidden(query, keys, flat_features, kernel)
     flat = ops.matmul(ops.reshape(hidden, (-1, units)), ops.expand_dims(scale, -1))
     scores = ops.reshape(flat, ops.shape(hidden)[:3])
 
     def gradient(*arguments, upstream=None):
         # Backends differ in how they hand in the gradient of the scores, (B, T, S).
         upstream = arguments[0] if upstream is None else upstream
-        hidden = _hidden(query, keys, coverage, kernel)
+        hidden = _hidden(query, keys, flat_features, kernel)
         to_scale = ops.matmul(ops.reshape(upstream, (1, -1)), ops.reshape(hidden, (-1, units)))
         # For the argument of tanh, still without the factor `scale`: (B, T, S, U).
         inner = (1 - ops.square(hidden)) * ops.expand_dims(upstream, -1)
         flat = ops.reshape(inner, (-1, units))
-        to_coverage = ops.matmul(flat, ops.expand_dims(scale * kernel, -1))
-        to_kernel = ops.matmul(ops.reshape(coverage, (1, -1)), flat)
+        to_features = ops.matmul(flat, ops.transpose(scale * kernel))
+        to_kernel = ops.matmul(ops.transpose(flat_features), flat)
         return (
             ops.sum(inner, axis=2) * scale,
             ops.sum(inner, axis=1) * scale,
-            ops.reshape(to_coverage, ops.shape(upstream)),
+            ops.reshape(to_features, (*ops.shape(upstream), count)),
             ops.reshape(to_scale, (units,)),
-            ops.reshape(to_kernel, (units,)) * scale,
+            to_kernel * scale,
         )
 
     return scores, gradient
 
 
-def _hidden(query, keys, coverage, kernel):
+def _hidden(query, keys, flat_features, kernel):
     pairs = ops.expand_dims(query, 2) + ops.expand_dims(keys, 1)
-    return ops.tanh(pairs + ops.expand_dims(coverage, -1) * kernel)  # (B, T, S, U)
+    return ops.tanh(pairs + ops.reshape(ops.matmul(flat_features, kernel), ops.shape(pairs)))

@@ -43,7 +43,8 @@ class AttentionGRUCell(keras.layers.Layer):
     - `"input_feeding"`, Luong et al. 2015: the same with `a_i = tanh(W [s_i; attend(s_i)])`, which
       is both the output and what is fed to the next step, `s_i = GRU([x_i; a_{i-1}], s_{i-1})`.
 
-    With a `CoverageAttention` the attention paid so far is one more state, the last.
+    With a `CoverageAttention` the attention paid so far is one more state, the last. With a
+    location window the weights of the step before are another, before it.
 
     The part of the gates that depends on the inputs alone is computed for all steps at once by
     the sublayer `input_projection`; the cell works on what it returned. The gates are those of
@@ -114,6 +115,9 @@ class AttentionGRUCell(keras.layers.Layer):
         self.context_dim = context_dim
         self.attention = attention
         self.has_coverage = isinstance(attention, CoverageAttention)
+        self.has_location = isinstance(attention, CoverageAttention) and bool(
+            attention.location_window
+        )
         self.wiring = wiring
         self.output_dim = output_dim
         self.fed_dim = (output_dim or units) if wiring == "input_feeding" else context_dim
@@ -151,7 +155,8 @@ class AttentionGRUCell(keras.layers.Layer):
             states.append(ops.zeros(shape, dtype=start.dtype))
         if self.has_coverage:
             shape = (*ops.shape(start)[:-1], ops.shape(memory.values)[1])
-            states.append(ops.zeros(shape, dtype=softmax_dtype(self.compute_dtype)))
+            nothing = ops.zeros(shape, dtype=softmax_dtype(self.compute_dtype))
+            states.extend([nothing, nothing] if self.has_location else [nothing])
         return tuple(states)
 
     def step_weights(self) -> StepWeights:
@@ -164,32 +169,35 @@ class AttentionGRUCell(keras.layers.Layer):
 
     def call(self, projected_inputs, states, memory, weights: StepWeights | None = None):
         weights = weights or self.step_weights()
-        covered = states[-1] if self.has_coverage else None
+        paid = {"coverage": states[-1]} if self.has_coverage else {}
+        if self.has_location:
+            paid["last"] = states[-2]
         projected_inputs = ops.cast(projected_inputs, self.compute_dtype)
         hidden = ops.cast(states[0], self.compute_dtype)
         if self.wiring == "before":
-            context, scores = self._context(hidden, memory, covered)
+            context, scores = self._context(hidden, memory, paid)
             hidden = self._gated_update(projected_inputs, context, hidden, weights)
             states = (hidden,)
         else:
             fed = ops.cast(states[1], self.compute_dtype)
             hidden = self._gated_update(projected_inputs, fed, hidden, weights)
-            context, scores = self._context(hidden, memory, covered)
+            context, scores = self._context(hidden, memory, paid)
             states = (hidden, context)
         output = ops.concatenate([hidden, context], axis=-1)
         if self.wiring == "input_feeding":
             output = ops.tanh(ops.matmul(output, ops.cast(self.combine_kernel, output.dtype)))
             states = (hidden, output)
-        if covered is not None:
-            states = (*states, covered + scores)
+        if self.has_location:
+            states = (*states, scores)
+        if self.has_coverage:
+            states = (*states, paid["coverage"] + scores)
         return output, states, scores
 
-    def _context(self, query, memory: Memory, covered=None):
+    def _context(self, query, memory: Memory, paid: dict[str, Any]):
         if self.attention is None:
             shape = (*ops.shape(query)[:-1], self.context_dim)
             return ops.cast(ops.broadcast_to(memory, shape), self.compute_dtype), None
-        known = {"coverage": covered} if self.has_coverage else {}
-        context, weights = self.attention.attend(query, memory, **known)
+        context, weights = self.attention.attend(query, memory, **paid)
         if len(weights.shape) == 4:  # (B, H, N, S)
             weights = ops.mean(weights, axis=1)
         return context, weights  # (B, N, context_dim), (B, N, S)

@@ -54,6 +54,8 @@ class RecurrentSeq2Seq(RecurrentDecoderSeq2Seq):
             `CopyingSeq2Seq`.
         coverage: let additive attention know what was attended to before, and train it not to
             attend to it again.
+        location_window: how many subwords around the one that was attended to last the coverage
+            tells apart, see `CoverageAttention`; with 1 a word is copied on more surely.
         coverage_weight: factor of the coverage loss.
         coverage_start: step of the training from which the coverage loss counts; below 1, the
             share of its budget that is spent by then, see `set_spent`.
@@ -86,6 +88,7 @@ class RecurrentSeq2Seq(RecurrentDecoderSeq2Seq):
         encoder_layers: int = 1,
         copying: bool = False,
         coverage: bool = False,
+        location_window: int = 0,
         coverage_weight: float = 1.0,
         coverage_start: float = 0,
         **kwargs,
@@ -99,6 +102,11 @@ class RecurrentSeq2Seq(RecurrentDecoderSeq2Seq):
             raise ValueError(
                 "Coverage is a part of additive attention: use attention='bahdanau' with it. "
                 f"Received: attention={attention!r}, coverage={coverage}"
+            )
+        if location_window and not coverage:
+            raise ValueError(
+                "location_window is a part of coverage: use coverage=True with it. "
+                f"Received: location_window={location_window}, coverage={coverage}"
             )
         if copying and attention == "none":
             raise ValueError(
@@ -119,6 +127,7 @@ class RecurrentSeq2Seq(RecurrentDecoderSeq2Seq):
             "dropout": dropout,
             "embedding_power": embedding_power,
             "source_vocab_size": source_vocab_size,
+            "location_window": location_window,
             **self.switch_copying(copying, coverage, coverage_weight, coverage_start),
         }
         self.check_config(("encoder_units", "encoder_layers"), copying)
@@ -139,9 +148,10 @@ class RecurrentSeq2Seq(RecurrentDecoderSeq2Seq):
 
     def _attention_layer(self, attention: str, units: int, source_dim: int):
         common: dict[str, Any] = {"name": "attention", "dtype": self.dtype_policy}
+        if self.coverage:
+            return CoverageAttention(units, self.config["location_window"], **common)
         if attention == "bahdanau":
-            kind = CoverageAttention if self.coverage else BahdanauAttention
-            return kind(units, **common)
+            return BahdanauAttention(units, **common)
         if attention == "luong":
             return LuongAttention("general", **common)
         if attention == "qkv":

@@ -194,6 +194,7 @@ def test_the_catalog_has_the_model_of_the_paper():
     [
         (RecurrentSeq2Seq, {"attention": "none", "copying": True}, "attention='none'"),
         (RecurrentSeq2Seq, {"attention": "luong", "coverage": True}, "attention='luong'"),
+        (RecurrentSeq2Seq, {"location_window": 1}, "location_window=1, coverage=False"),
         (RecurrentSeq2Seq, {"copying": "yes"}, "copying='yes'"),
         (TransformerSeq2Seq, {"coverage": 1}, "coverage=1"),
         (TransformerSeq2Seq, {"coverage": True, "coverage_weight": -1.0}, "coverage_weight=-1.0"),

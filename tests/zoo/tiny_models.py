@@ -38,6 +38,10 @@ TRANSFORMERS = {
 VARIANTS = {
     **TRANSFORMERS,
     "deep-encoder": ("bahdanau", {"encoder_layers": 3}),
+    "pointer-location": (
+        "bahdanau",
+        {"copying": True, "coverage": True, "location_window": 1},
+    ),
     "looks-before": ("bahdanau", {"wiring": "before"}),
 }
 TINY = {"embedding_dim": 6, "encoder_units": 5, "decoder_units": 7, "attention_units": 4}
