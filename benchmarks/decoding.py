@@ -27,6 +27,8 @@ from attention_zoo.zoo.generation import GenerationOptions
 from attention_zoo.zoo.model import Seq2SeqModel
 from attention_zoo.zoo.search import generate
 
+SOURCE = tf.TensorSpec((None, None), tf.int32, name="source")
+
 
 def decoder(model: Seq2SeqModel, beams: int, saved: bool) -> Callable:
     """Writes for a batch of ids, in one graph."""
@@ -37,14 +39,17 @@ def decoder(model: Seq2SeqModel, beams: int, saved: bool) -> Callable:
     def write(source):
         return {"ids": generate(model, source, options).ids}
 
-    spec = tf.TensorSpec((None, None), tf.int32, name="source")
-    function = tf.function(write, input_signature=[spec], autograph=False)
-    if not saved:
-        return function
+    if saved:
+        return through_saved_model(model, write)
+    return tf.function(write, input_signature=[SOURCE], autograph=False)
+
+
+def through_saved_model(model: Seq2SeqModel, write: Callable) -> Callable:
+    """A function of a batch of ids, saved and loaded again."""
     with tempfile.TemporaryDirectory() as folder:
         module = tf.Module()
         module.variables_kept = model.variables
-        module.write = function
+        module.write = tf.function(write, input_signature=[SOURCE], autograph=False)
         tf.saved_model.save(module, folder)
         loaded = tf.saved_model.load(folder)
     # Of the loaded model, which has to stay for as long as it is used: it has the variables.

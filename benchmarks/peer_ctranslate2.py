@@ -1,81 +1,110 @@
-"""CTranslate2: decoding by a Transformer of random weights, float32 and int8.
+"""CTranslate2: decoding by a Transformer, float32 and int8.
 
 python benchmarks/peer_ctranslate2.py T B
+
+It has random weights. With `--model FILE` it has those that real_text.py wrote, and its sources.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
+from pathlib import Path
 
 import ctranslate2
 import numpy as np
 from ctranslate2.specs import TransformerSpec
-from sizes import SIZES, STEPS, THREADS, Transformer, measure_decoding
+from sizes import SIZES, STEPS, THREADS, Transformer, measure_decoding, measure_rows
 
 NAME = f"CTranslate2 {ctranslate2.__version__}"
+# By the ids that the zoo gives them.
+SPECIAL = ["<blank>", "<unk>", "<s>", "</s>"]
+Weights = dict[str, np.ndarray]
 
 
-def words(size: Transformer) -> list[str]:
-    """Its vocabulary; the names of the ids mean nothing."""
-    return ["<blank>", "<s>", "</s>", "<unk>", *map(str, range(4, size.vocabulary))]
+def words(vocabulary: int) -> list[str]:
+    """The names of the ids, which mean nothing but those of the special ones."""
+    return [*SPECIAL, *map(str, range(len(SPECIAL), vocabulary))]
 
 
-def write_model(size: Transformer, folder: str) -> None:
+def random_weights(size: Transformer) -> Weights:
+    """By their names in CTranslate2's specification."""
     random = np.random.default_rng(0)
-    width, feedforward = size.width, size.feedforward
+    width = size.width
+    weights: Weights = {}
 
-    def weights(*shape):
-        return (random.normal(size=shape) * shape[-1] ** -0.5).astype("float32")
+    def draw(name, *shape):
+        weights[name] = (random.normal(size=shape) * shape[-1] ** -0.5).astype("float32")
 
-    def linear(spec, outputs, inputs):
-        spec.weight, spec.bias = weights(outputs, inputs), np.zeros(outputs, "float32")
+    def linear(name, outputs, inputs):
+        draw(f"{name}.weight", outputs, inputs)
+        weights[f"{name}.bias"] = np.zeros(outputs, "float32")
 
-    def norm(spec):
-        spec.gamma, spec.beta = np.ones(width, "float32"), np.zeros(width, "float32")
+    def norm(name):
+        weights[f"{name}.gamma"] = np.ones(width, "float32")
+        weights[f"{name}.beta"] = np.zeros(width, "float32")
 
-    def attention(spec, *projections):
-        norm(spec.layer_norm)
-        for layer, outputs in zip(spec.linear, projections, strict=True):
-            linear(layer, outputs, width)
+    def attention(name, *projections):
+        norm(f"{name}.layer_norm")
+        for i, outputs in enumerate(projections):
+            linear(f"{name}.linear.{i}", outputs, width)
 
-    spec = TransformerSpec.from_config((size.layers, size.layers), size.heads, pre_norm=True)
-    embedding, places = weights(size.vocabulary, width), weights(64, width)
-    spec.encoder.embeddings[0].weight = spec.decoder.embeddings.weight = embedding
-    for side in (spec.encoder, spec.decoder):
-        side.position_encodings.encodings = places
-        side.scale_embeddings = True
-        norm(side.layer_norm)
-        for layer in side.layer:
-            attention(layer.self_attention, 3 * width, width)
-            if side is spec.decoder:
-                attention(layer.attention, width, 2 * width, width)
-            norm(layer.ffn.layer_norm)
-            linear(layer.ffn.linear_0, feedforward, width)
-            linear(layer.ffn.linear_1, width, feedforward)
-    spec.decoder.projection.weight = embedding
-    spec.decoder.projection.bias = np.zeros(size.vocabulary, "float32")
-    spec.register_source_vocabulary(words(size))
-    spec.register_target_vocabulary(words(size))
+    linear("decoder.projection", size.vocabulary, width)
+    for name in ("encoder.embeddings.0.weight", "decoder.embeddings.weight"):
+        weights[name] = weights["decoder.projection.weight"]
+    for side in ("encoder", "decoder"):
+        draw(f"{side}.position_encodings.encodings", 64, width)
+        norm(f"{side}.layer_norm")
+        for layer in (f"{side}.layer.{i}" for i in range(size.layers)):
+            attention(f"{layer}.self_attention", 3 * width, width)
+            if side == "decoder":
+                attention(f"{layer}.attention", width, 2 * width, width)
+            norm(f"{layer}.ffn.layer_norm")
+            linear(f"{layer}.ffn.linear_0", size.feedforward, width)
+            linear(f"{layer}.ffn.linear_1", width, size.feedforward)
+    return weights
+
+
+def write_model(weights: Weights, layers: tuple[int, int], heads: int, folder: str) -> None:
+    """A model for `ctranslate2.Translator`: pre-norm, embeddings scaled."""
+    spec = TransformerSpec.from_config(layers, heads, pre_norm=True)
+    for name, values in weights.items():
+        *path, last = name.split(".")
+        part = spec
+        for step in path:
+            part = part[int(step)] if step.isdigit() else getattr(part, step)
+        if last != "encodings" and not hasattr(part, last):
+            raise AttributeError(f"CTranslate2 has no weight {name}")
+        setattr(part, last, values)
+    spec.encoder.scale_embeddings = spec.decoder.scale_embeddings = True
+    vocabulary = words(len(weights["decoder.projection.bias"]))
+    spec.register_source_vocabulary(vocabulary)
+    spec.register_target_vocabulary(vocabulary)
     spec.config.add_source_eos = spec.config.add_source_bos = False
+    spec.config.layer_norm_epsilon = 1e-6
     spec.validate()
     spec.optimize()
     spec.save(folder)
 
 
+def translator(folder: str, kind: str) -> ctranslate2.Translator:
+    return ctranslate2.Translator(
+        folder, device="cpu", compute_type=kind, inter_threads=1, intra_threads=THREADS
+    )
+
+
 def measure(size: str, types: list[str], batches: list[int]) -> None:
     chosen = SIZES[size]
-    vocabulary = words(chosen)
+    vocabulary = words(chosen.vocabulary)
     with tempfile.TemporaryDirectory() as folder:
-        write_model(chosen, folder)
+        write_model(random_weights(chosen), (chosen.layers, chosen.layers), chosen.heads, folder)
         for kind in types:
-            translator = ctranslate2.Translator(
-                folder, device="cpu", compute_type=kind, inter_threads=1, intra_threads=THREADS
-            )
+            model = translator(folder, kind)
             for beams in (1, chosen.beams):
 
-                def write(rows, translator=translator, beams=beams):
-                    results = translator.translate_batch(
+                def write(rows, model=model, beams=beams):
+                    results = model.translate_batch(
                         [[vocabulary[i] for i in row] for row in rows],
                         beam_size=beams,
                         min_decoding_length=STEPS,
@@ -87,14 +116,42 @@ def measure(size: str, types: list[str], batches: list[int]) -> None:
                     measure_decoding(f"{NAME} {kind}", size, write, batch, beams)
 
 
+def measure_model(path: Path, types: list[str]) -> None:
+    """Beam search of the sources in a file of `real_text.py`; the ids of each type go beside it."""
+    with np.load(path) as file:
+        arrays = dict(file)
+    job = json.loads(str(arrays.pop("job")))
+    vocabulary = words(len(arrays["decoder.projection.bias"]))
+    numbers = {word: i for i, word in enumerate(vocabulary)}
+    with tempfile.TemporaryDirectory() as folder:
+        write_model(arrays, tuple(job["layers"]), job["heads"], folder)
+        for kind in types:
+            model = translator(folder, kind)
+
+            def write(rows: list[list[int]], model=model) -> list[list[int]]:
+                results = model.translate_batch(
+                    [[vocabulary[i] for i in row] for row in rows],
+                    beam_size=job["beams"],
+                    disable_unk=True,
+                    max_decoding_length=job["max_length"],
+                )
+                return [[numbers[word] for word in each.hypotheses[0]] for each in results]
+
+            ids = measure_rows(f"{NAME} {kind}", write, job["sources"], job["batch"], job["beams"])
+            path.with_suffix(f".{kind}.json").write_text(json.dumps(ids))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("sizes", nargs="+", help="T, B")
+    parser.add_argument("sizes", nargs="*", help="T, B")
     parser.add_argument("--types", nargs="*", default=["float32", "int8"])
     parser.add_argument("--batch", type=int, nargs="*", default=[1, 64])
+    parser.add_argument("--model", type=Path, help="a file that real_text.py wrote")
     chosen = parser.parse_args()
     for size in chosen.sizes:
         measure(size, chosen.types, chosen.batch)
+    if chosen.model:
+        measure_model(chosen.model, chosen.types)
 
 
 if __name__ == "__main__":

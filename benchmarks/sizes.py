@@ -180,6 +180,22 @@ def measure_decoding(
     )
 
 
+def measure_rows(
+    name: str,
+    write: Callable[[list], list[list[int]]],
+    rows: list,
+    batch: int,
+    beams: int,
+    repeats: int = 3,
+) -> list[list[int]]:
+    """What is written for each source, in batches; reports the sentences a second, the median."""
+    batches = [rows[start : start + batch] for start in range(0, len(rows), batch)]
+    written = [row for each in batches for row in write(each)]
+    seconds = median_seconds(lambda: [write(each) for each in batches], repeats)
+    report(name, "real text", batch=batch, beams=beams, sentences_per_second=len(rows) / seconds)
+    return written
+
+
 def report(name: str, work: str, **values: object) -> None:
     """Prints one measurement; as a line of JSON if `BENCHMARK_JSON` is set, as `table.py` does."""
     if os.environ.get("BENCHMARK_JSON"):

@@ -6,7 +6,8 @@
 Each script runs alone, in turn, in a process of its own; those of the peers in the environment
 that has them. Without `--peers` the zoo is measured alone. With `--measurements FILE` what was
 measured is kept there and not measured again, so that a run that was broken off goes on;
-`--scripts N` stops after so many of them, for a machine that is quiet for a while only.
+`--scripts N` stops after so many of them, for a machine that is quiet for a while only. With
+`--run RUN --data FILE`, a trained Transformer and its sources, real text is translated as well.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ def run(python: str, script: str, *arguments: str) -> list[Row]:
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
-def scripts(sizes: list[str], peers: str | None) -> list[tuple[str, ...]]:
+def scripts(
+    sizes: list[str], peers: str | None, trained: list[str] | None = None
+) -> list[tuple[str, ...]]:
     """Interpreter, script and arguments of each measurement: what is compared is done in turn."""
     zoo = sys.executable
     commands = [(zoo, "table.py", "--rooflines", *sizes)]
@@ -78,6 +81,8 @@ def scripts(sizes: list[str], peers: str | None) -> list[tuple[str, ...]]:
             add(zoo, "decoding.py", size, "--batch", "1", "--beams", "1")
             # Of larger models its beam search takes too long to be waited for.
             add(peers, "peer_keras_hub.py", "decode", size)
+    if trained:
+        add(zoo, "real_text.py", *trained, *(["--peers", peers] if peers else []))
     for case in CASES:
         add(zoo, "attention_layers.py", "--cases", case)
         add(peers, "attention_layers.py", "--torch", "--cases", case)
@@ -167,6 +172,19 @@ def decoding_table(rows: list[Row], size: str) -> str:
     return markdown(head, body)
 
 
+def real_text_table(rows: list[Row]) -> str:
+    timed = [row for row in rows if row["work"] == "real text"]
+    if not timed:
+        return ""
+    unit = "sentences_per_second"
+    body = [[name, cell(timed, unit, name=name)] for name in names(timed)]
+    table = markdown(["real text", "beam 5, batches of 64: sentences/s"], body)
+    same = next((row for row in rows if row["work"] == "same translations"), None)
+    if same is None:
+        return table
+    return f"{table}\n{same['same']:,} of {same['rows']:,} translations are the same.\n"
+
+
 def layer_table(rows: list[Row]) -> str:
     rows = [row for row in rows if row["work"] == "layer"]
     cases = list(dict.fromkeys(row["case"] for row in rows))
@@ -194,6 +212,7 @@ def render(rows: list[Row], sizes: list[str]) -> str:
         "above 1 in sentences/s.\n",
         training_table(rows, sizes),
         *(decoding_table(rows, size) for size in sizes),
+        real_text_table(rows),
         "[attention_layers.py](../benchmarks/attention_layers.py) says what the cases are.\n",
         layer_table(rows),
         "## What is aimed for\n",
@@ -223,12 +242,18 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="a Markdown file; stdout if left out")
     parser.add_argument("--measurements", type=Path, help="where they are kept, to go on with")
     parser.add_argument("--scripts", type=int, help="most that are run now; all if left out")
+    parser.add_argument("--run", help="of a Transformer, for real text")
+    parser.add_argument("--data", help="sources for it, one a line")
     parser.add_argument("--rooflines", nargs="*", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.rooflines is not None:
         rooflines(chosen.rooflines)
         return
-    rows = measure_all(scripts(chosen.only, chosen.peers), chosen.measurements, chosen.scripts)
+    if bool(chosen.run) != bool(chosen.data):
+        parser.error("--run and --data go together")
+    trained = [chosen.run, "--data", chosen.data] if chosen.run else None
+    commands = scripts(chosen.only, chosen.peers, trained)
+    rows = measure_all(commands, chosen.measurements, chosen.scripts)
     if rows is None:
         sys.exit(1)
     page = render(rows, chosen.only)

@@ -97,6 +97,7 @@ def _layer(case: str, ours: str, against: str, value: str, limit: float, aim: bo
 
 CHUNKS, MULTI_HEAD = "QKVAttention in chunks", "keras MultiHeadAttention"
 FIRST = {"work": "training", "size": "T", "name": ZOO}
+REAL_TEXT = {"work": "real text", "beams": 5, "batch": 64}
 CALL = {"work": "decoding", "size": "T", "beams": 1, "batch": 1}
 
 TARGETS = [
@@ -121,6 +122,17 @@ TARGETS = [
     _decoding("T", 5, 64, "Hugging Face", 1.3),
     _decoding("T", 5, 64, "CTranslate2 float32", 0.5),
     _decoding("T", 5, 64, "CTranslate2 float32", 0.8, aim=True),
+    *(
+        Target(
+            "real text, beam 5, batch of 64",
+            {**REAL_TEXT, "name": SAVED},
+            {**REAL_TEXT, "name": "CTranslate2 float32"},
+            "sentences_per_second",
+            limit,
+            aim,
+        )
+        for limit, aim in ((0.7, False), (1.0, True))
+    ),
     _decoding("B", 1, 64, "Hugging Face", 1.3),
     _decoding("B", 4, 64, "Hugging Face", 1.3),
     _decoding("B", 1, 64, "CTranslate2 float32", 0.8, aim=True),

@@ -1,0 +1,145 @@
+"""Beam search of a trained Transformer on real text, ends of sentences and all.
+
+    python benchmarks/real_text.py runs/multi30k --data valid.en --peers .venv-bench/bin/python
+
+Random weights never end a sentence; trained ones do, each at its own length. The sources go in
+batches of like lengths through a SavedModel, and the very same weights through CTranslate2, each
+with its usual penalty of length. Tokenization is not counted. Says how many of the translations are
+the same; the penalties differ a little, and so do a few of the translations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
+
+import numpy as np
+import tensorflow as tf
+from decoding import through_saved_model
+from sizes import measure_rows, padded, report
+
+import attention_zoo
+from attention_zoo.zoo.generation import GenerationOptions
+from attention_zoo.zoo.search import generate
+from attention_zoo.zoo.tokenizer import END_ID
+from attention_zoo.zoo.transformer import TransformerSeq2Seq
+
+HERE = Path(__file__).parent
+PLACES = 512  # whose encodings are written
+
+
+def ctranslate2_weights(model: TransformerSeq2Seq) -> dict[str, np.ndarray]:
+    """The weights of a pre-norm model by their names in CTranslate2's specification."""
+    weights: dict[str, np.ndarray] = {}
+
+    def linear(name, kernel, bias):
+        weights[f"{name}.weight"], weights[f"{name}.bias"] = kernel.numpy().T, bias.numpy()
+
+    def norm(name, layer):
+        weights[f"{name}.gamma"], weights[f"{name}.beta"] = layer.gamma.numpy(), layer.beta.numpy()
+
+    def block(name, block):
+        attention = block.self_attention
+        norm(f"{name}.self_attention.layer_norm", block.attention_norm)
+        linear(f"{name}.self_attention.linear.0", attention.qkv_kernel, attention.qkv_bias)
+        linear(f"{name}.self_attention.linear.1", attention.output_kernel, attention.output_bias)
+        norm(f"{name}.ffn.layer_norm", block.feed_forward_norm)
+        linear(f"{name}.ffn.linear_0", block.expand.kernel, block.expand.bias)
+        linear(f"{name}.ffn.linear_1", block.contract.kernel, block.contract.bias)
+
+    def cross(name, block):
+        attention = block.cross_attention
+        kernels = attention.key_kernel, attention.value_kernel
+        biases = attention.key_bias, attention.value_bias
+        norm(f"{name}.layer_norm", block.cross_attention_norm)
+        linear(f"{name}.linear.0", attention.query_kernel, attention.query_bias)
+        linear(f"{name}.linear.1", tf.concat(kernels, -1), tf.concat(biases, -1))
+        linear(f"{name}.linear.2", attention.output_kernel, attention.output_bias)
+
+    kernel, bias = model.vocabulary_weights()
+    linear("decoder.projection", tf.transpose(kernel), bias)
+    weights["decoder.embeddings.weight"] = model.embedding.embeddings.numpy()
+    source = model.source_embedding or model.embedding
+    weights["encoder.embeddings.0.weight"] = source.embeddings.numpy()
+    sides = {"encoder": model.encoder_blocks, "decoder": model.decoder_blocks}
+    for (side, blocks), last in zip(sides.items(), model.norms, strict=True):
+        weights[f"{side}.position_encodings.encodings"] = model._positions(range(PLACES)).numpy()
+        norm(f"{side}.layer_norm", last)
+        for i, layer in enumerate(blocks):
+            block(f"{side}.layer.{i}", layer)
+            if side == "decoder":
+                cross(f"{side}.layer.{i}.attention", layer)
+    return weights
+
+
+def measure_zoo(
+    model: TransformerSeq2Seq, sources: list[np.ndarray], batch: int, options: GenerationOptions
+) -> list[list[int]]:
+    """Translations of the sources, without their ends."""
+    decode = through_saved_model(
+        model, lambda source: {"ids": generate(model, source, options).ids}
+    )
+
+    def write(rows):
+        best = decode(padded(rows))["ids"].numpy()[:, 0]
+        return [row[row > END_ID].tolist() for row in best]
+
+    return measure_rows("attention-zoo saved", write, sources, batch, options.beam_size)
+
+
+def measure_peer(
+    python: str,
+    model: TransformerSeq2Seq,
+    sources: list[np.ndarray],
+    batch: int,
+    options: GenerationOptions,
+) -> list[list[int]]:
+    """The same by CTranslate2, in float32."""
+    job = {
+        "layers": [len(model.encoder_blocks), len(model.decoder_blocks)],
+        "heads": model.config["num_heads"],
+        "beams": options.beam_size,
+        "batch": batch,
+        "max_length": options.max_length,
+        "sources": [row.tolist() for row in sources],
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.npz"
+        np.savez(path, job=json.dumps(job), **ctranslate2_weights(model))
+        script = [python, str(HERE / "peer_ctranslate2.py"), "--model", str(path)]
+        subprocess.run([*script, "--types", "float32"], check=True)
+        return json.loads(path.with_suffix(".float32.json").read_text())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("run", type=Path, help="folder of a run of a Transformer")
+    parser.add_argument("--data", type=Path, required=True, help="sources, one a line")
+    parser.add_argument("--peers", help="the Python of the environment with CTranslate2")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--beams", type=int, default=5)
+    chosen = parser.parse_args()
+    loaded = attention_zoo.load(chosen.run)
+    model = loaded.model
+    if not isinstance(model, TransformerSeq2Seq) or not model.config["norm_first"]:
+        parser.error(f"{chosen.run} is not a run of a pre-norm Transformer")
+    texts = chosen.data.read_text(encoding="utf-8").splitlines()
+    ids = [np.append(row, END_ID) for row in loaded.tokenizer.source.encode(texts)]
+    ids.sort(key=len)
+    options = GenerationOptions(chosen.beams, min_length=1, max_length_ratio=None)
+    ours = measure_zoo(model, ids, chosen.batch, options)
+    if chosen.peers:
+        theirs = measure_peer(chosen.peers, model, ids, chosen.batch, options)
+        same = sum(map(list.__eq__, ours, theirs))
+        report("CTranslate2 float32", "same translations", same=same, rows=len(ids))
+
+
+if __name__ == "__main__":
+    main()
