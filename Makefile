@@ -11,6 +11,7 @@ INSTALLED := .venv/.installed
 BACKENDS := .venv-backends
 OLDER := .venv-older
 PEERS := .venv-bench
+OPENNMT := .venv-opennmt
 DOCS := .venv-docs
 # Read from the virtual environment under its import name, which the checkout's folder need not have.
 PACKAGES := layers zoo recipes serving
@@ -27,7 +28,7 @@ help:
 	@echo "make lint           style, format and unused code; make format mends what it can"
 	@echo "make typecheck      mypy"
 	@echo "make wheel-test     build the wheel, install it outside the checkout and try it there"
-	@echo "make bench          speed beside peers, into docs/benchmarks.md (an hour, on a quiet machine)"
+	@echo "make bench          speed beside peers, into docs/benchmarks.md (an hour and more, on a quiet machine)"
 	@echo "make docs           the site of docs/, into site/"
 	@echo "make constraints    renew the pinned versions"
 	@echo "make clean          remove the environments and all that was built"
@@ -96,8 +97,19 @@ $(PEERS)/.installed: requirements-bench.txt constraints.txt
 	$(PEERS)/bin/python -m pip install --quiet --requirement requirements-bench.txt
 	touch $@
 
-bench: $(INSTALLED) $(PEERS)/.installed
-	$(BIN)/python benchmarks/table.py --peers $(PEERS)/bin/python --output docs/benchmarks.md
+# TensorFlow 2.13 is made for no later Python; where there is none, OpenNMT-tf is left out.
+OPENNMT_PYTHON = $(shell for python in python3.11 python3.10 python3; do \
+	"$$python" -c 'import sys, ensurepip; sys.exit(sys.version_info[:2] not in ((3, 10), (3, 11)))' \
+	2>/dev/null && echo "$$python" && break; done)
+
+$(OPENNMT)/.installed: requirements-opennmt.txt
+	$(OPENNMT_PYTHON) -m venv $(OPENNMT)
+	$(OPENNMT)/bin/python -m pip install --quiet --requirement requirements-opennmt.txt
+	touch $@
+
+bench: $(INSTALLED) $(PEERS)/.installed $(if $(OPENNMT_PYTHON),$(OPENNMT)/.installed)
+	$(BIN)/python benchmarks/table.py --peers $(PEERS)/bin/python \
+		$(if $(OPENNMT_PYTHON),--opennmt $(OPENNMT)/bin/python) --output docs/benchmarks.md $(BENCH_ARGS)
 
 $(DOCS)/.installed: requirements-docs.txt
 	$(PYTHON) -m venv $(DOCS)

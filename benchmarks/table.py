@@ -3,11 +3,12 @@
     make bench                                             all, into docs/benchmarks.md
     python benchmarks/table.py --peers .venv-bench/bin/python --only T --output table.md
 
-Each script runs alone, in turn, in a process of its own; those of the peers in the environment
-that has them. Without `--peers` the zoo is measured alone. With `--measurements FILE` what was
-measured is kept there and not measured again, so that a run that was broken off goes on;
-`--scripts N` stops after so many of them, for a machine that is quiet for a while only. With
-`--run RUN --data FILE`, a trained Transformer and its sources, real text is translated as well.
+Each script runs alone, in turn, in a process of its own; those of the peers in the environments
+that have them. Without `--peers` and `--opennmt` the zoo is measured alone. With
+`--measurements FILE` what was measured is kept there and not measured again, so that a run that was
+broken off goes on; `--scripts N` stops after so many of them, for a machine that is quiet for a
+while only. With `--run RUN --data FILE`, a trained Transformer and its sources, real text is
+translated as well.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ of one machine vary by some percent from run to run; what counts are the ratios 
 *Roofline* is the least there could be: the multiplications at the rate of a large matrix product of
 NumPy ({gflops:.0f} GFLOP/s), or the weights read once a step ({gigabytes:.1f} GB/s).
 
-OpenNMT-tf is not among the peers: its last release needs TensorFlow 2.13, which is not made for
-the Pythons of today.
+The last release of OpenNMT-tf needs TensorFlow 2.13 and Python 3.11 or 3.10, and has an environment
+of its own; where there is no such Python it is left out.
 """
 
 
@@ -56,7 +57,10 @@ def run(python: str, script: str, *arguments: str) -> list[Row]:
 
 
 def scripts(
-    sizes: list[str], peers: str | None, trained: list[str] | None = None
+    sizes: list[str],
+    peers: str | None,
+    opennmt: str | None = None,
+    trained: list[str] | None = None,
 ) -> list[tuple[str, ...]]:
     """Interpreter, script and arguments of each measurement: what is compared is done in turn."""
     zoo = sys.executable
@@ -70,6 +74,7 @@ def scripts(
         attentive = peers if size != "R" else None
         add(zoo, "training_step.py", size)
         add(peers, "peer_torch.py", "train", size)
+        add(opennmt, "peer_opennmt.py", "train", size)
         add(attentive, "peer_keras_hub.py", "train", size)
         if size == "T":
             add(zoo, "training_step.py", size, "--xla")
@@ -77,6 +82,7 @@ def scripts(
         add(zoo, "decoding.py", size, "--saved")
         add(attentive, "peer_ctranslate2.py", size)
         add(peers, "peer_torch.py", "decode", size)
+        add(opennmt if size != "B" else None, "peer_opennmt.py", "decode", size)
         if size == "T":
             add(zoo, "decoding.py", size, "--batch", "1", "--beams", "1")
             # Of larger models its beam search takes too long to be waited for.
@@ -238,6 +244,7 @@ def processor() -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--peers", help="the Python of the environment with the peers")
+    parser.add_argument("--opennmt", help="the Python of the environment with OpenNMT-tf")
     parser.add_argument("--only", nargs="*", default=[*SIZES], metavar="SIZE")
     parser.add_argument("--output", type=Path, help="a Markdown file; stdout if left out")
     parser.add_argument("--measurements", type=Path, help="where they are kept, to go on with")
@@ -252,7 +259,7 @@ def main() -> None:
     if bool(chosen.run) != bool(chosen.data):
         parser.error("--run and --data go together")
     trained = [chosen.run, "--data", chosen.data] if chosen.run else None
-    commands = scripts(chosen.only, chosen.peers, trained)
+    commands = scripts(chosen.only, chosen.peers, chosen.opennmt, trained)
     rows = measure_all(commands, chosen.measurements, chosen.scripts)
     if rows is None:
         sys.exit(1)

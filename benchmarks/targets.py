@@ -103,6 +103,7 @@ CALL = {"work": "decoding", "size": "T", "beams": 1, "batch": 1}
 TARGETS = [
     _training("T", "keras-hub", 0.55),
     _training("T", "PyTorch", 0.80),
+    _training("T", "OpenNMT-tf", 0.80),
     _training("T", "roofline", 2.0, aim=True),
     _training("T", "keras-hub XLA", 0.50, xla=True),
     _training("T", "roofline", 1.7, aim=True, xla=True),
@@ -110,6 +111,7 @@ TARGETS = [
     Target("T first training step", FIRST, None, "first", 5.0, aim=True),
     _training("B", "keras-hub", 0.6),
     _training("B", "PyTorch", 1.05),
+    _training("B", "OpenNMT-tf", 1.0),
     _training("B", "roofline", 1.4, aim=True),
     _training("R", "plain Keras", 1.0),
     _training("R", "PyTorch", 1.0, aim=True),
@@ -120,6 +122,7 @@ TARGETS = [
     _decoding("T", 1, 64, "CTranslate2 float32", 0.8, aim=True),
     _decoding("T", 5, 1, "keras-hub", 0.20),
     _decoding("T", 5, 64, "Hugging Face", 1.3),
+    _decoding("T", 5, 64, "OpenNMT-tf", 1.0),
     _decoding("T", 5, 64, "CTranslate2 float32", 0.5),
     _decoding("T", 5, 64, "CTranslate2 float32", 0.8, aim=True),
     *(
@@ -139,6 +142,8 @@ TARGETS = [
     _decoding("B", 4, 64, "CTranslate2 float32", 0.8, aim=True),
     _decoding("R", 5, 1, "PyTorch", 1.0),
     _decoding("R", 5, 64, "PyTorch", 1.0),
+    _decoding("R", 5, 1, "OpenNMT-tf", 1.0),
+    _decoding("R", 5, 64, "OpenNMT-tf", 1.0),
     _decoding("R", 5, 1, "roofline", 1.7, aim=True),
     Target("T greedy, exported", {**CALL, "name": SAVED}, {**CALL, "name": EAGER}, "seconds", 1.05),
     _layer("additive", "BahdanauAttention", "keras AdditiveAttention", "seconds", 0.55),
