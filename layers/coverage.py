@@ -99,7 +99,7 @@ class CoverageAttention(BahdanauAttention):
         mask = combine_masks(memory_mask=memory.mask, attention_mask=attention_mask)
         if (last is not None) != (coverage is not None and self.location_window > 0):
             raise ValueError(
-                "With a location window a coverage needs the last weights too; else there are none. "
+                "With a location window a coverage needs the last weights too; else it has none. "
                 f"Received: location_window={self.location_window}, coverage of type "
                 f"{type(coverage).__name__}, last of type {type(last).__name__}"
             )
