@@ -82,12 +82,15 @@ class ServingError(Exception):
     Args:
         code: the canonical status code.
         message: the text on the wire.
+        permanent: whether the same call would fail again, even where other errors of this code
+            pass.
     """
 
-    def __init__(self, code: Code, message: str):
+    def __init__(self, code: Code, message: str, permanent: bool = False):
         super().__init__(message)
         self.code = code
         self.message = message
+        self.permanent = permanent
 
     def __str__(self) -> str:
         return self.message

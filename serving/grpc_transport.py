@@ -8,8 +8,8 @@ from typing import Any
 import grpc
 import numpy as np
 
-from . import protos
-from .errors import Code, ServingError
+from . import dtypes, protos
+from .errors import Code, ServingError, invalid_argument
 from .tensor_protos import fill_tensor, read_tensor
 from .transports import ServerAddress, Target, columns_of, too_late, unreachable
 
@@ -18,6 +18,8 @@ CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", -1),
 )
 _MAX_REPLY = 2**31
+# How gRPC itself refuses a message, with the code of a server that is busy.
+_TOO_LARGE = "message larger than max"
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
 
@@ -31,13 +33,19 @@ def make_request(target: Target, signature: str, inputs: Mapping[str, list]) -> 
     elif target.label is not None:
         request.model_spec.version_label = target.label
     for name, column in inputs.items():
-        fill_tensor(request.inputs[name], _array(column))
+        fill_tensor(request.inputs[name], _array(name, column))
     return request
 
 
-def _array(column: list) -> np.ndarray:
+def _array(name: str, column: list) -> np.ndarray:
     """Whole numbers as int32, texts as bytes."""
     if column and isinstance(column[0], int):
+        limits = np.iinfo(np.int32)
+        for number in column:
+            if not limits.min <= number <= limits.max:
+                raise invalid_argument(
+                    f"'{name}' is sent as a whole number of 32 bits. Received: {number}"
+                )
         return np.array(column, np.int32)
     array = np.empty(len(column), dtype=object)
     array[:] = [text.encode("utf-8", "surrogateescape") for text in column]
@@ -45,10 +53,21 @@ def _array(column: list) -> np.ndarray:
 
 
 def read_response(response: Any) -> dict[str, list]:
-    """The outputs of a reply, a `PredictResponse`."""
-    return columns_of(
-        {name: read_tensor(proto, _MAX_REPLY) for name, proto in response.outputs.items()}
-    )
+    """The outputs of a reply, a `PredictResponse`.
+
+    Raises:
+        ServingError: if one is of a type that no text-to-text model has, or no tensor.
+    """
+    outputs = {}
+    for name, proto in response.outputs.items():
+        try:
+            outputs[name] = read_tensor(proto, _MAX_REPLY)
+        except (ValueError, TypeError, OverflowError) as error:
+            kind = dtypes.from_number(proto.dtype).name
+            raise ServingError(
+                Code.INTERNAL, f"The output '{name}' of type {kind} cannot be read: {error}"
+            ) from error
+    return columns_of(outputs)
 
 
 def _predict_method(channel: Any) -> Any:
@@ -68,7 +87,7 @@ def to_error(error: grpc.RpcError, address: ServerAddress, timeout: float) -> Se
         return too_late(timeout)
     if code == Code.UNAVAILABLE and "connect" in message.lower():
         return unreachable(address, ConnectionError(message))
-    return ServingError(code, message)
+    return ServingError(code, message, permanent=_TOO_LARGE in message)
 
 
 class GrpcTransport:

@@ -16,8 +16,8 @@ class Retry:
     """When a call is made again.
 
     A server that is busy or not there for a moment may answer the next time; any other error would
-    come again. The waits double, and are shortened at random, so that many clients that were
-    refused together do not come back together.
+    come again, and so would that of a message which is too large. The waits double, and are
+    shortened at random, so that many clients that were refused together do not come back together.
 
     Args:
         attempts: calls at most, the first one included; 1 never asks again.
@@ -41,7 +41,7 @@ class Retry:
             attempt: its number, from 1.
             deadline: on the clock of `time.monotonic`, when all must be over.
         """
-        if error.code not in RETRIED or attempt >= self.attempts:
+        if error.permanent or error.code not in RETRIED or attempt >= self.attempts:
             return None
         longest = min(self.longest_wait, self.first_wait * 2 ** (attempt - 1))
         wait = longest * random.uniform(0.5, 1.0)

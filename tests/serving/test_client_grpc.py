@@ -20,18 +20,18 @@ from attention_zoo.serving.tensor_protos import fill_tensor
 QUICK = Retry(attempts=3, first_wait=0.01)
 
 
-def ask(*arguments, **settings):
+def ask(*arguments, text="a", **settings):
     """One prediction by a `Client`."""
     with Client(*arguments, **settings) as client:
-        return client.predict(["a"])
+        return client.predict([text])
 
 
-def ask_async(*arguments, **settings):
+def ask_async(*arguments, text="a", **settings):
     """One prediction by an `AsyncClient`."""
 
     async def asked():
         async with AsyncClient(*arguments, **settings) as client:
-            return await client.predict(["a"])
+            return await client.predict([text])
 
     return asyncio.run(asked())
 
@@ -46,7 +46,10 @@ class Busy:
         self.time_left = 0.0
         self.silence = threading.Event()
         self.silence.set()
-        self.server = grpc.server(ThreadPoolExecutor(2))
+        self.text = protos.PredictResponse().outputs["text"]
+        fill_tensor(self.text, np.array([b"x"], object))
+        limits = [("grpc.max_receive_message_length", 10_000)]
+        self.server = grpc.server(ThreadPoolExecutor(2), options=limits)
         handler = grpc.unary_unary_rpc_method_handler(self.predict)
         self.server.add_generic_rpc_handlers(
             [
@@ -65,7 +68,7 @@ class Busy:
         if self.calls <= self.refusals:
             context.abort(self.status, "not now")
         reply = protos.PredictResponse()
-        fill_tensor(reply.outputs["text"], np.array([b"x"], object))
+        reply.outputs["text"].CopyFrom(self.text)
         fill_tensor(reply.outputs["score"], np.float32([1.0]))
         return reply.SerializeToString()
 
@@ -96,6 +99,37 @@ def test_a_server_is_not_asked_for_ever_nor_for_what_will_not_change(ask, busy):
     with pytest.raises(ClientError, match="not now") as error:
         ask(busy.url, "m", retry=QUICK)
     assert (error.value.code, busy.calls) == (Code.INVALID_ARGUMENT, 4)
+
+
+class Counted(Retry):
+    """Counts how often a call was made again."""
+
+    again = 0
+
+    def wait_after(self, *arguments):
+        wait = super().wait_after(*arguments)
+        Counted.again += wait is not None
+        return wait
+
+
+@pytest.mark.parametrize("ask", [ask, ask_async])
+def test_a_message_that_is_too_large_is_sent_once(ask, busy):
+    """Such a message is refused with the code of a server that is busy."""
+    Counted.again = 0
+    with pytest.raises(ClientError, match=r"larger than max \(20\d\d\d vs. 10000\)") as error:
+        ask(busy.url, "m", text="a" * 20_000, retry=Counted(first_wait=0.01))
+    assert (error.value.code, Counted.again) == (Code.RESOURCE_EXHAUSTED, 0)
+
+
+@pytest.mark.parametrize("ask", [ask, ask_async])
+def test_a_reply_that_cannot_be_read_and_a_number_that_cannot_be_sent(ask, busy):
+    busy.text.dtype = 19  # of float16, whose values have a field that is not read
+    with pytest.raises(ClientError, match="output 'text' of type half cannot be read") as error:
+        ask(busy.url, "m")
+    assert error.value.code == Code.INTERNAL
+    with pytest.raises(ClientError, match=r"'length' .* 32 bits.*: 1099511627776") as error:
+        ask(busy.url, "m", text={"text": "a", "length": 2**40})
+    assert error.value.code == Code.INVALID_ARGUMENT
 
 
 @pytest.mark.parametrize("ask", [ask, ask_async])
