@@ -22,7 +22,7 @@ from .session import Signature
 from .tensor_protos import declared_bytes, fill_tensor, read_tensor
 
 _LOG = logging.getLogger("attention_zoo.serving")
-_MAX_MESSAGE = 1024
+_MAX_MESSAGE = 1024  # bytes
 _SIGNATURE_DEF = "signature_def"
 _SIGNATURE_MAP_TYPE = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
 _FAILED = (grpc.StatusCode.INTERNAL, "The server failed to answer; its log says why")
@@ -79,7 +79,11 @@ def _status_code(code: Code) -> grpc.StatusCode:
 
 
 def _cut(message: str) -> str:
-    return message if len(message) <= _MAX_MESSAGE else f"{message[:_MAX_MESSAGE]}...TRUNCATED"
+    """A message that fits into the trailer of a reply, whose limit is one of bytes."""
+    data = message.encode("utf-8", "replace")
+    if len(data) <= _MAX_MESSAGE:
+        return message
+    return f"{data[:_MAX_MESSAGE].decode('utf-8', 'ignore')}...TRUNCATED"
 
 
 class PredictionService(_Answers):

@@ -189,6 +189,11 @@ def test_long_messages_are_cut(predictions):
     with pytest.raises(grpc.RpcError) as error:
         predictions.Predict(request(model="m" * 3000, x=X))
     assert len(error.value.details()) == 1024 + len("...TRUNCATED")
+    with pytest.raises(grpc.RpcError) as error:
+        predictions.Predict(request(model="\U0001f600" * 3000, x=X))
+    details = error.value.details()
+    assert len(details.encode()) <= 1024 + len("...TRUNCATED")  # more is no trailer any more
+    assert details.endswith("\U0001f600...TRUNCATED")
 
 
 def broken_tensors():
