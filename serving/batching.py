@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .batching_parameters import BatchingParameters
+from .dtypes import from_numpy
 from .errors import Code, ServingError, invalid_argument
 from .merging import Arrays, check_output, join, merge, num_rows, split
 from .session import SavedModelSession, Signature
@@ -50,6 +51,13 @@ class _Task:
     deadline: float | None
     arrived: float
     result: Future = field(default_factory=Future)
+
+    def check_deadline(self) -> None:
+        """Raises an error if the result is of no more use."""
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            raise ServingError(
+                Code.DEADLINE_EXCEEDED, "Run() timeout exceeded while waiting in batching queue"
+            )
 
 
 @dataclass
@@ -187,9 +195,11 @@ class BatchingSession:
 
     def _shape_key(self, arrays: Arrays) -> tuple:
         """What requests must have in common to be put together."""
-        if self._parameters.pad_variable_length_inputs:
-            return tuple((name, a.dtype.kind, a.ndim) for name, a in sorted(arrays.items()))
-        return tuple((name, a.dtype.kind, a.shape[1:]) for name, a in sorted(arrays.items()))
+        padded = self._parameters.pad_variable_length_inputs
+        return tuple(
+            (name, from_numpy(a.dtype).number, a.ndim if padded else a.shape[1:])
+            for name, a in sorted(arrays.items())
+        )
 
     def _work(self) -> None:
         while (batch := self._next_batch()) is not None:
@@ -249,15 +259,11 @@ class BatchingSession:
             self._observer.queued(now - task.arrived, task.rows)
             if not task.result.set_running_or_notify_cancel():
                 continue
-            if task.deadline is not None and now >= task.deadline:
-                task.result.set_exception(
-                    ServingError(
-                        Code.DEADLINE_EXCEEDED,
-                        "Run() timeout exceeded while waiting in batching queue",
-                    )
-                )
-                continue
-            tasks.append(task)
+            try:
+                task.check_deadline()
+                tasks.append(task)
+            except ServingError as error:
+                task.result.set_exception(error)
         if not tasks:
             return
         try:
@@ -271,13 +277,14 @@ class BatchingSession:
 
     def _run_alone(self, key: Key, task: _Task) -> None:
         try:
+            task.check_deadline()  # it may be for that very reason that the batch failed
             self._run_together(key, [task])
         except Exception as error:
             task.result.set_exception(error)
 
     def _run_together(self, key: Key, tasks: Sequence[_Task]) -> None:
         rows = sum(task.rows for task in tasks)
-        size = self._parameters.padded_size(rows)
+        size = self._parameters.padded_size(rows) if rows else 0
         merged = {
             name: merge([task.inputs[name] for task in tasks], size - rows)
             for name in tasks[0].inputs

@@ -32,13 +32,13 @@ def num_rows(arrays: Arrays) -> int:
 
 
 def merge(arrays: Sequence[np.ndarray], padding: int) -> np.ndarray:
-    """The rows of all arrays, and `padding` copies of the first one."""
+    """The rows of all arrays, and `padding` copies of the first one, if there are any rows."""
     if len({array.shape[1:] for array in arrays}) > 1:
         shape = np.max([array.shape[1:] for array in arrays], axis=0)
         arrays = [_pad(array, shape) for array in arrays]
     parts = list(arrays)
     if padding:
-        parts.extend([parts[0][:1]] * padding)
+        parts.extend([next(part for part in parts if len(part))[:1]] * padding)
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 

@@ -144,3 +144,24 @@ def test_a_label_for_a_version_that_is_not_served_is_refused(tmp_path):
     with pytest.raises(ServingError, match="Label stable of model m names version 2"):
         write_config([config], tmp_path / "config")
     assert not (tmp_path / "config").exists()
+
+
+SPLIT = {"enable_large_batch_splitting": True, "max_batch_size": 8, "max_execution_batch_size": 3}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"max_batch_size": 0}, "Received: max_batch_size=0"),
+        ({"num_batch_threads": 0}, "Received: num_batch_threads=0"),
+        ({"batch_timeout_micros": -1}, "Received: batch_timeout_micros=-1"),
+        ({"max_batch_size": 8, "allowed_batch_sizes": (2, 4)}, "must rise and end with"),
+        ({"max_batch_size": 4, "allowed_batch_sizes": (4, 2, 4)}, "must rise and end with"),
+        ({**SPLIT, "allowed_batch_sizes": (4, 8)}, "end with `max_execution_batch_size`, here 3"),
+        ({**SPLIT, "max_execution_batch_size": 9}, "Received: max_execution_batch_size=9"),
+        ({"max_execution_batch_size": 0}, "Received: max_execution_batch_size=0"),
+    ],
+)
+def test_impossible_parameters(parameters, message):
+    with pytest.raises(ValueError, match=message):
+        BatchingParameters(**parameters)

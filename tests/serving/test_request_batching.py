@@ -60,12 +60,13 @@ def test_only_like_requests_run_together(make, recorder):
         session.submit("f", {"x": np.float32([[1.0, 2.0]])}),
         session.submit("f", x(1.0), outputs=["y"]),
         session.submit("f", {"x": np.int32([1])}),
+        session.submit("f", {"x": np.int64([1])}),  # a type of its own, refused or not
         session.submit("f", x(2.0)),
     ]
     recorder.go.set()
     for future in waiting:
         future.result(5)
-    assert sorted(len(batch["x"]) for batch in recorder.batches) == [1, 1, 1, 1, 1, 2]
+    assert sorted(len(batch["x"]) for batch in recorder.batches) == [1, 1, 1, 1, 1, 1, 2]
 
 
 def test_a_full_batch_is_closed_and_another_opened(make, recorder):
@@ -86,6 +87,17 @@ def test_batches_are_filled_up_to_an_allowed_size_with_the_first_row(make, recor
     assert recorder.batches[0]["x"].tolist() == [5.0, 6.0, 7.0, 5.0]
     session.run("f", x(5.0, 6.0))
     assert seen == [(4, 1), (2, 0)]
+
+
+def test_a_request_without_rows_spoils_no_batch(make, recorder):
+    session = make(max_batch_size=8, allowed_batch_sizes=(2, 4, 8))
+    hold(session, recorder)
+    nothing, some = session.submit("f", x()), session.submit("f", x(5.0, 6.0, 7.0))
+    recorder.go.set()
+    assert nothing.result(5)["y"].tolist() == []
+    assert some.result(5)["y"].tolist() == [25.0, 36.0, 49.0]
+    assert recorder.batches[-1]["x"].tolist() == [5.0, 6.0, 7.0, 5.0]
+    assert session.run("f", x())["y"].tolist() == []
 
 
 def test_inputs_of_different_width_are_padded_if_told(make, recorder):
@@ -208,6 +220,23 @@ def test_a_deadline_that_passes_in_the_queue(make, recorder):
     assert 50 < recorder.timeouts[1] < 61
 
 
+def test_what_is_too_late_for_all_is_not_run_once_more_for_each(make, recorder):
+    def take_too_long(*arguments, timeout):
+        recorder.timeouts.append(timeout)
+        time.sleep(timeout + 0.01)
+        raise ServingError(Code.DEADLINE_EXCEEDED, "it took too long")
+
+    session = make()
+    hold(session, recorder)
+    recorder.run = lambda *arguments: take_too_long(*arguments[:-1], timeout=arguments[-1])
+    late = [session.submit("f", x(n), deadline=time.monotonic() + 0.2) for n in (1, 2, 3)]
+    recorder.go.set()
+    for future in late:
+        with pytest.raises(ServingError, match="timeout exceeded"):
+            future.result(5)
+    assert len(recorder.timeouts) == 2  # of the one that held it up, and of all three
+
+
 def test_a_request_that_was_given_up_is_not_run(make, recorder):
     session = make()
     hold(session, recorder)
@@ -278,24 +307,6 @@ def test_many_threads_each_get_their_own_rows(make):
     for thread in threads:
         thread.join()
     assert not faults
-
-
-@pytest.mark.parametrize(
-    ("parameters", "message"),
-    [
-        ({"max_batch_size": 0}, "Received: max_batch_size=0"),
-        ({"num_batch_threads": 0}, "Received: num_batch_threads=0"),
-        ({"batch_timeout_micros": -1}, "Received: batch_timeout_micros=-1"),
-        ({"max_batch_size": 8, "allowed_batch_sizes": (2, 4)}, "must rise and end with"),
-        ({"max_batch_size": 4, "allowed_batch_sizes": (4, 2, 4)}, "must rise and end with"),
-        ({**SPLIT, "allowed_batch_sizes": (4, 8)}, "end with `max_execution_batch_size`, here 3"),
-        ({**SPLIT, "max_execution_batch_size": 9}, "Received: max_execution_batch_size=9"),
-        ({"max_execution_batch_size": 0}, "Received: max_execution_batch_size=0"),
-    ],
-)
-def test_impossible_parameters(parameters, message):
-    with pytest.raises(ValueError, match=message):
-        BatchingParameters(**parameters)
 
 
 def test_threads_that_are_free_share_a_large_batch(make, recorder):
