@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import enum
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import ServingError
 from .loading import LoadedSession
+
+MAX_LOAD_RETRIES = 5
+RETRY_SECONDS = 60.0
 
 
 class State(enum.IntEnum):
@@ -35,6 +39,13 @@ class Version:
     users: int = 0
     failed_loads: int = 0
     failed_at: float = 0.0
+
+    def may_be_loaded(self) -> bool:
+        """Whether it was freed, or could not be loaded and may be tried again by now."""
+        if self.state != State.END:
+            return False
+        waited = time.monotonic() - self.failed_at >= RETRY_SECONDS
+        return self.error is None or (self.failed_loads <= MAX_LOAD_RETRIES and waited)
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,6 @@ from .versions import VersionFolders
 from .watch import Watch
 
 _LOG = logging.getLogger("attention_zoo.serving")
-MAX_LOAD_RETRIES = 5
-RETRY_SECONDS = 60.0
 _ENDED_VERSIONS_KEPT = 50  # in the status of a model that is published again and again
 
 
@@ -164,7 +162,7 @@ class ModelManager:
         if not wanted:
             return  # whoever empties a folder by mistake keeps what is being served
         for number in sorted(wanted):
-            if self._should_load(config.name, number):
+            if self._should_load(config.name, number, on_disk[number]):
                 self._load_version(config.name, number, on_disk[number])
         if not self._require_all and not config.policy.specific and not self._loaded(config.name):
             self._fall_back(config.name, on_disk)
@@ -176,35 +174,34 @@ class ModelManager:
     def _fall_back(self, name: str, on_disk: Mapping[int, Path]) -> None:
         """Loads the highest version that can be loaded, where none that is wanted can."""
         for number in sorted(on_disk, reverse=True):
-            if self._should_load(name, number):
+            if self._should_load(name, number, on_disk[number]):
                 self._load_version(name, number, on_disk[number])
                 if self._loaded(name):
                     _LOG.warning("Model %s falls back to version %d", name, number)
                     return
 
-    def _should_load(self, name: str, number: int) -> bool:
+    def _should_load(self, name: str, number: int, path: Path) -> bool:
         known = self._versions.get(name, {}).get(number)
-        if known is None or (known.state == State.END and known.error is None):
-            return True
-        return (
-            known.state == State.END
-            and known.failed_loads <= MAX_LOAD_RETRIES
-            and time.monotonic() - known.failed_at >= RETRY_SECONDS
-        )
+        # A model with another base path than before has other versions of the same numbers.
+        return known is None or known.path.parent != path.parent or known.may_be_loaded()
 
     def _load_version(self, name: str, number: int, path: Path) -> None:
+        version = Version(name, number, path, State.LOADING)
         with self._condition:
-            versions = self._versions.setdefault(name, {})
-            earlier = versions.get(number)
-            version = Version(name, number, path, State.LOADING)
-            version.failed_loads = earlier.failed_loads if earlier else 0
-            self._versions[name] = dict(sorted({**versions, number: version}.items()))
+            earlier = self._versions.get(name, {}).get(number)
+            if earlier is not None and earlier.path.parent == path.parent:
+                version.failed_loads = earlier.failed_loads
+            in_use = earlier if earlier and earlier.state == State.AVAILABLE else None
+            if in_use is None:
+                self._enter(version)
         start = time.perf_counter()
         try:
             session = self._load(path)
         except Exception as fault:  # whatever a version does, the others are served
             error = fault if isinstance(fault, ServingError) else _internal(fault)
             _LOG.error("Model %s version %d cannot be loaded: %s", name, number, error)
+            if in_use is not None:
+                raise  # it stays what it is, and so does the base path
             with self._condition:
                 version.state, version.error = State.END, error
                 version.failed_loads += 1
@@ -216,8 +213,15 @@ class ModelManager:
             return
         with self._condition:
             version.session, version.state = session, State.AVAILABLE
+            self._enter(version)
+        if in_use is not None:
+            self._unload([in_use])
         seconds = time.perf_counter() - start
         _LOG.info("Model %s version %d loaded from %s in %.1f s", name, number, path, seconds)
+
+    def _enter(self, version: Version) -> None:
+        versions = {**self._versions.get(version.model, {}), version.number: version}
+        self._versions[version.model] = dict(sorted(versions.items()))
 
     def _loaded(self, name: str) -> list[Version]:
         with self._condition:

@@ -8,7 +8,7 @@ import threading
 import pytest
 from fake_versions import FakeSession, publish, states, wait_for
 
-from attention_zoo.serving import models, versions
+from attention_zoo.serving import model_state, models, versions
 from attention_zoo.serving.errors import Code, ServingError
 from attention_zoo.serving.model_config import ModelConfig, VersionPolicy
 from attention_zoo.serving.model_state import State
@@ -101,13 +101,13 @@ def test_a_version_that_cannot_be_loaded_leaves_the_one_before(base, start, monk
     (base / "2" / "broken").unlink()
     manager.sync()  # not again at once
     assert states(manager)[2] == State.END
-    monkeypatch.setattr(models, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(model_state, "RETRY_SECONDS", 0.0)
     manager.sync()
     assert manager.use("m").version == 2
 
 
 def test_a_broken_version_is_not_tried_for_ever(base, start, monkeypatch):
-    monkeypatch.setattr(models, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(model_state, "RETRY_SECONDS", 0.0)
     tried = []
 
     def load(path):
@@ -120,7 +120,7 @@ def test_a_broken_version_is_not_tried_for_ever(base, start, monkeypatch):
     manager._stopped.clear()
     for _ in range(20):
         manager.sync()
-    assert len(tried) == 1 + models.MAX_LOAD_RETRIES
+    assert len(tried) == 1 + model_state.MAX_LOAD_RETRIES
 
 
 def test_an_emptied_folder_keeps_what_is_served(base, start):

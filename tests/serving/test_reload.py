@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 
 import pytest
-from fake_versions import FakeSession, publish, wait_for
+from fake_versions import FakeSession, publish, states, wait_for
 
 from attention_zoo.serving.errors import Code, ServingError
 from attention_zoo.serving.model_config import ModelConfig, VersionPolicy, check_inside
+from attention_zoo.serving.model_state import State
 from attention_zoo.serving.models import ModelManager
 
 
@@ -63,6 +64,27 @@ def test_a_reload_that_fails_changes_nothing(labels, tmp_path, base, start):
         manager.reload([ModelConfig("o", tmp_path / "other", labels=labels)])
     assert manager.use("m", label="stable").version == 1
     wait_for(lambda: not manager.models().get("o"))
+
+
+def test_a_model_with_another_base_path_is_another_model(tmp_path, base, start):
+    """Its versions may have the numbers of those before."""
+    publish(tmp_path / "other", 1)
+    manager = start(ModelConfig("m", base))
+    held = manager.use("m")
+    manager.reload([ModelConfig("m", tmp_path / "other")])
+    with manager.use("m") as handle:
+        assert handle.session.path == tmp_path / "other" / "1"
+    assert states(manager) == {1: State.AVAILABLE}
+    assert not held.session.closed.is_set()
+    held.release()
+    wait_for(held.session.closed.is_set)
+    publish(tmp_path / "bad", 1, broken=True)
+    publish(tmp_path / "bad", 0)
+    with pytest.raises(ServingError, match="1 is damaged"):
+        manager.reload([ModelConfig("m", tmp_path / "bad", VersionPolicy(all=True))])
+    with manager.use("m") as handle:  # never without it
+        assert handle.session.path == tmp_path / "other" / "1"
+    wait_for(lambda: manager.models() == {"m": [1]})
 
 
 def test_a_folder_that_cannot_be_looked_into_keeps_nobody_from_the_others(tmp_path, base, start):
