@@ -163,11 +163,11 @@ class SavedModelSession:
         """
         called = self.signature(signature)
         names = list(called.outputs) if outputs is None else list(outputs)
-        feeds = [self._endpoint(called.inputs[name]) for name in inputs]
-        fetches = [self._endpoint(called.outputs[name]) for name in names]
         tensors: list[int] = []
-        self._enter()
+        self._enter()  # before anything is looked up in the graph, which `close` frees
         try:
+            feeds = [self._endpoint(called.inputs[name]) for name in inputs]
+            fetches = [self._endpoint(called.outputs[name]) for name in names]
             for array in map(np.asarray, inputs.values()):
                 tensors.append(c_api.to_tensor(array, dtypes.from_numpy(array.dtype)))
             arrays = self._run(feeds, tensors, fetches, timeout)

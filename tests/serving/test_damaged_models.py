@@ -18,6 +18,7 @@ from attention_zoo.serving.loading import Loader
 from attention_zoo.serving.operations import read_saved_model
 from attention_zoo.serving.seal import SEAL_FILE, check_seal
 from attention_zoo.serving.server import ServerOptions, ServerThread
+from attention_zoo.serving.session import SavedModelSession
 from attention_zoo.serving.trial import try_in_process
 from attention_zoo.serving.warmup import write_warmup
 
@@ -208,3 +209,12 @@ def test_a_server_that_must_have_all_models_says_which_it_has_not(wire_folder, t
     words = "No versions of model empty found"
     with pytest.raises(ServingError, match=words), ServerThread(models, options):
         pass
+
+
+def test_a_call_that_comes_after_its_model_was_freed_is_refused(wire_folder):
+    """Such as one that waited for a thread when its client gave up, and the model was let go."""
+    session = SavedModelSession(wire_folder / "1")
+    session.close()
+    with pytest.raises(ServingError, match="is closed") as error:
+        session.run("serving_default", {"x": np.float32([1.0])})
+    assert error.value.code == Code.UNAVAILABLE
