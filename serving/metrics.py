@@ -76,7 +76,8 @@ class Histogram:
                 count += number
                 edge = "+Inf" if limit is None else f"{limit:g}"
                 lines.append(f'{self.name}_bucket{{{prefix}le="{edge}"}} {count}')
-            lines.append(f"{self.name}_sum{{{labels}}} {total:g}")
+            # All digits: from two of these sums Prometheus takes what came in between.
+            lines.append(f"{self.name}_sum{{{labels}}} {total!r}")
             lines.append(f"{self.name}_count{{{labels}}} {count}")
         return lines
 

@@ -57,6 +57,13 @@ def test_histograms():
     ]
 
 
+def test_a_large_sum_still_grows_by_what_is_small():
+    histogram = Histogram("latency", (), (1.0,))
+    histogram.add(1e12)  # microseconds: a day of twelve requests at a time
+    histogram.add(3.5)
+    assert read("\n".join(histogram.lines()) + "\n")[0][f"{histogram.name}_sum", ""] == 1e12 + 3.5
+
+
 def test_the_page_of_a_server_that_did_nothing_is_read():
     values, types = read(Metrics().page())
     assert values == {}
