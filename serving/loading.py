@@ -68,9 +68,10 @@ class Loader:
         )
         try:
             warmed = warm_up(session, path) if self.warm_up else WarmupResult(0, 0.0, 0.0)
-        except ServingError as error:
-            self.metrics.warmup(str(path), 0.0, error.code)
-            session.close()
+        except BaseException as error:
+            if isinstance(error, ServingError):
+                self.metrics.warmup(str(path), 0.0, error.code)
+            session.close()  # or its memory would never be freed
             raise
         if warmed.records:
             self.metrics.warmup(str(path), warmed.seconds)

@@ -111,7 +111,7 @@ def warm_up(session: SavedModelSession, path: str | os.PathLike) -> WarmupResult
     """Makes the warm-up requests in the folder of a version; none if there is no file.
 
     Raises:
-        ServingError: if the file is damaged or a request fails.
+        ServingError: if the file is damaged or cannot be read, or a request fails.
     """
     file = Path(path) / WARMUP_FILE
     if not file.exists():
@@ -127,7 +127,7 @@ def warm_up(session: SavedModelSession, path: str | os.PathLike) -> WarmupResult
             start = time.perf_counter()
             _replay(session, log, index)
             durations.append(time.perf_counter() - start)
-    except (ValueError, TypeError, OverflowError, DecodeError) as error:
+    except (OSError, ValueError, TypeError, OverflowError, DecodeError) as error:
         raise ServingError(Code.DATA_LOSS, f"Cannot read warm-up requests: {error}") from error
     return WarmupResult(len(durations), max(durations, default=0.0), sum(durations))
 

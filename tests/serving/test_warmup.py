@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tensorflow.core.framework import tensor_pb2, types_pb2
 
-from attention_zoo.serving import protos
+from attention_zoo.serving import loading, protos
 from attention_zoo.serving.errors import Code, ServingError
 from attention_zoo.serving.loading import Loader
 from attention_zoo.serving.metrics import Metrics
@@ -132,6 +132,28 @@ def test_a_version_whose_warm_up_fails_is_not_loaded(signature, name, message, c
     with pytest.raises(ServingError, match=message):
         Loader(metrics=metrics)(copy)
     assert f'model_path="{copy}",status="' in metrics.page()
+
+
+@pytest.mark.parametrize("fault", [None, MemoryError("no room")])
+def test_a_version_that_cannot_be_warmed_up_is_freed(fault, copy, monkeypatch):
+    (copy / WARMUP_FILE).unlink(missing_ok=True)
+    (copy / WARMUP_FILE).mkdir(parents=True)  # a folder, which nobody can read as a file
+    sessions = []
+
+    def open_session(*arguments, **settings):
+        sessions.append(SavedModelSession(*arguments, **settings))
+        if fault is not None:
+            sessions[-1].run = lambda *arguments: (_ for _ in ()).throw(fault)
+            (copy / WARMUP_FILE).rmdir()
+            write_warmup(copy, "calc", {"echo": {"text": TEXT}}, ["a"])
+        return sessions[-1]
+
+    monkeypatch.setattr(loading, "SavedModelSession", open_session)
+    expected = (MemoryError, "no room") if fault else (ServingError, "Cannot read warm-up")
+    with pytest.raises(expected[0], match=expected[1]):
+        Loader()(copy)
+    with pytest.raises(ServingError, match="is closed"):
+        SavedModelSession.run(sessions[0], "echo", {"text": np.array([b"a"], object)})
 
 
 @pytest.mark.parametrize(
