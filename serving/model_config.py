@@ -103,6 +103,16 @@ def with_labels(configs: Iterable[ModelConfig], labels: Iterable[str]) -> list[M
     return list(found.values())
 
 
+def folders_of(configs: Iterable[ModelConfig]) -> list[Path]:
+    """The folders in which some models lie, where others may be added beside them.
+
+    A model at the root of the disk, such as `/model` in a container, does not open the whole disk:
+    it stands for its own folder.
+    """
+    paths = [config.base_path.resolve() for config in configs]
+    return [path if path.parent == path.parent.parent else path.parent for path in paths]
+
+
 def check_inside(configs: Iterable[ModelConfig], folders: Iterable[Path]) -> None:
     """Refuses models that lie outside of some folders.
 

@@ -22,7 +22,7 @@ from . import c_api
 from .inference import InferenceCore
 from .loading import Loader
 from .metrics import Metrics
-from .model_config import ModelConfig
+from .model_config import ModelConfig, folders_of
 from .models import ModelManager
 from .ports import listen, port_error
 from .rest import RestApi
@@ -53,8 +53,7 @@ class ModelServer:
     ):
         self.options = options or ServerOptions()
         self.metrics = Metrics()
-        own = [config.base_path.resolve().parent for config in configs]
-        self._folders = [*own, *self.options.reload_from]
+        self._folders = [*folders_of(configs), *self.options.reload_from]
         loader = Loader(
             batching=self.options.batching,
             enable_batching=self.options.enable_batching,

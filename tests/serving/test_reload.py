@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 from fake_versions import FakeSession, publish, states, wait_for
 
 from attention_zoo.serving.errors import Code, ServingError
-from attention_zoo.serving.model_config import ModelConfig, VersionPolicy, check_inside
+from attention_zoo.serving.model_config import (
+    ModelConfig,
+    VersionPolicy,
+    check_inside,
+    folders_of,
+)
 from attention_zoo.serving.model_state import State
 from attention_zoo.serving.models import ModelManager
 
@@ -54,6 +60,14 @@ def test_models_outside_of_their_folders_are_refused(path, allowed, tmp_path):
         assert error.value.code == Code.PERMISSION_DENIED
     with pytest.raises(ServingError, match="no folder"):
         check_inside([config], [])
+
+
+def test_a_model_at_the_root_of_the_disk_does_not_open_all_of_it(tmp_path):
+    configs = [ModelConfig("m", Path("/model")), ModelConfig("n", tmp_path / "models" / "n")]
+    folders = folders_of(configs)
+    check_inside([*configs, ModelConfig("o", tmp_path / "models" / "o")], folders)
+    with pytest.raises(ServingError, match=r"not in a folder .* \(/model, .*models\)"):
+        check_inside([ModelConfig("x", Path("/etc"))], folders)
 
 
 @pytest.mark.parametrize("labels", [{}, {"stable": 9}])
