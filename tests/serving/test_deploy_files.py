@@ -80,9 +80,11 @@ def test_kustomization_names_what_is_there():
 
 
 def test_the_parts_fit_each_other():
-    stable, canary = sorted(of_kind("Deployment"), key=lambda d: -d["spec"]["replicas"])
     (scaler,) = of_kind("HorizontalPodAutoscaler")
-    assert scaler["spec"]["scaleTargetRef"]["name"] == stable["metadata"]["name"]
+    scaled = scaler["spec"]["scaleTargetRef"]["name"]
+    canary, stable = sorted(of_kind("Deployment"), key=lambda d: d["metadata"]["name"] == scaled)
+    assert stable["metadata"]["name"] == scaled
+    assert "replicas" not in stable["spec"]  # or each `kubectl apply` sets it back
     (claim,) = of_kind("PersistentVolumeClaim")
     names = set()
     for deployment in (stable, canary):
