@@ -41,7 +41,10 @@ class Page {
     byId("question").addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.#ask();
     });
-    byId("copy").addEventListener("click", () => copyAddress());
+    byId("copy").addEventListener("click", () => {
+      this.#writeAddress();
+      copyAddress();
+    });
     addEventListener("hashchange", () => {
       this.state = readState(location.hash);
       this.#open();
@@ -59,7 +62,16 @@ class Page {
   /** Takes changes into the state, and the state into the address. */
   #change(changes) {
     Object.assign(this.state, changes);
-    history.replaceState(null, "", location.pathname + location.search + writeState(this.state));
+    this.#writeAddress();
+  }
+
+  #writeAddress() {
+    try {
+      history.replaceState(null, "", location.pathname + location.search + writeState(this.state));
+    } catch {
+      // Of a key held down come more addresses than some browsers take in that time, and of a long
+      // text one that is too long. Asking does without; it is written again with the next change.
+    }
   }
 
   #choose(changes, other) {

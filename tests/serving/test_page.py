@@ -134,6 +134,17 @@ def test_a_link_shows_the_same_to_someone_else(visit):
         assert shown.locator("#said").text_content() == page.locator("#said").text_content()
 
 
+def test_a_browser_that_takes_no_more_addresses_for_now(visit):
+    page = visit()
+    refuse = "() => { throw new DOMException('too many', 'SecurityError'); }"
+    page.evaluate(f"() => {{ history.replaceState = {refuse}; }}")
+    page.get_by_label("Text").fill(TEXT)
+    expect(page.locator("#answer .result")).to_have_text(WRITTEN)
+    page.evaluate("() => { delete history.replaceState; }")
+    page.get_by_role("button", name="Copy link").click()
+    expect(page).to_have_url(re.compile("in.text=the\\+little\\+house"))
+
+
 # Errors, in the words of the server
 
 
