@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from .checkpoint import Checkpoints
 from .config import ConfigError, RunConfig
 from .files import partial_file, written_atomically
 from .tasks import task
+
+# What Keras raises for a file that is cut off or changed, according to the place.
+DAMAGED = (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 class Run:
@@ -131,12 +136,20 @@ class Run:
             aside.write_bytes(tokenizer.model)
 
     def read_tokenizer(self) -> SubwordTokenizer:
-        """The tokenizer of the run, with that of its sources."""
-        own = self.source_tokenizer_path.is_file()
-        return SubwordTokenizer(
-            self.tokenizer_path.read_bytes(),
-            self.source_tokenizer_path.read_bytes() if own else None,
-        )
+        """The tokenizer of the run, with that of its sources.
+
+        Raises:
+            ConfigError: a file is damaged.
+            OSError: one is not there, that of the sources among them if they have their own.
+        """
+        paths = [self.tokenizer_path]
+        if not self.read_config().shared_vocabulary:
+            paths.append(self.source_tokenizer_path)
+        try:
+            return SubwordTokenizer.load(*paths)
+        except ValueError as error:
+            names = " or ".join(map(str, paths))
+            raise ConfigError(f"{names} cannot be read. {error}") from error
 
     def load(self, truncate: bool | None = None, **generation: Any) -> TextToText:
         """The best model of the run with its tokenizer.
@@ -144,6 +157,9 @@ class Run:
         Args:
             truncate: whether sources that are too long are cut; if `None` as the task says.
             **generation: fields of `GenerationOptions` that replace those of the run.
+
+        Raises:
+            ConfigError: the folder has no model, or files that cannot be read as one.
         """
         config = self.read_config()
         if not self.model_path.is_file():
@@ -151,11 +167,24 @@ class Run:
                 f"{self.folder} has no model.keras yet: its training was stopped before the first "
                 "evaluation, or could not write it. Go on with `attention-zoo train`."
             )
-        MODELS[config.model].model_class()
-        model = keras.models.load_model(self.model_path, compile=False)
         tokenizer = self.read_tokenizer()
+        model = self._read_model(config)
         name = self.folder.resolve().name
         return text_to_text(model, tokenizer, config, name, truncate, **generation)
+
+    def _read_model(self, config: RunConfig) -> Seq2SeqModel:
+        MODELS[config.model].model_class()
+        try:
+            return keras.models.load_model(self.model_path, compile=False)
+        except (*DAMAGED, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # it is there, and may not be read
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ConfigError(
+                f"{self.model_path} cannot be read as a model of attention-zoo {__version__}: it "
+                "is damaged, or another version wrote it. Copy the run again, or train it anew. "
+                f"Keras says: {reason[:300]}"
+            ) from error
 
 
 def text_to_text(

@@ -45,7 +45,7 @@ class SubwordTokenizer:
     def __init__(self, model: bytes, source_model: bytes | None = None):
         self.model = model
         self.source = self if source_model is None else SubwordTokenizer(source_model)
-        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        self._processor = _read_model(model)
         specials = [
             self._processor.pad_id(),
             self._processor.unk_id(),
@@ -215,6 +215,18 @@ class SubwordTokenizer:
         """The piece of each id in the graph, of the shape of `ids`; padding gives ""."""
         pieces = self.graph_tokenizer.id_to_string(ids)
         return tf.where(tf.equal(ids, PAD_ID), tf.zeros_like(pieces), pieces)
+
+
+def _read_model(model: bytes) -> sentencepiece.SentencePieceProcessor:
+    try:
+        if model:  # of none at all SentencePiece says nothing
+            return sentencepiece.SentencePieceProcessor(model_proto=model)
+    except RuntimeError:
+        pass  # its reason names a line of its own source
+    raise ValueError(
+        "A tokenizer is the whole content of a SentencePiece model file; this one is damaged or "
+        f"something else. Received: {len(model)} bytes, beginning with {model[:8]!r}"
+    )
 
 
 def with_end(ids: tf.RaggedTensor) -> tf.Tensor:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -52,6 +53,13 @@ def test_each_side_has_the_subwords_of_its_own_text(run, files):
     assert model.explain(["abcd"])[0].source_tokens[-1] == "</s>"
     written = "".join(prediction.text for prediction in model.predict(["abcd", "dcba", "bb"]))
     assert re.fullmatch(r"[1234 ]*", written)
+
+
+def test_a_run_that_lost_the_subwords_of_its_sources_is_not_one_that_shares(run, tmp_path):
+    copy = shutil.copytree(run[0], tmp_path / "copy")
+    (copy / "source_tokenizer.model").unlink()
+    with pytest.raises(FileNotFoundError, match=r"source_tokenizer\.model"):
+        attention_zoo.load(copy)
 
 
 def test_it_is_gone_on_with_evaluated_and_exported(run, files, tmp_path, capsys):

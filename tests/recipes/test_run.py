@@ -1,6 +1,7 @@
 """The folder of a run: claimed once, gone on with, never mixed with another."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -106,6 +107,31 @@ def test_a_folder_without_a_run_cannot_be_loaded(tmp_path):
 def test_a_run_without_a_model_cannot_be_loaded(tmp_path, config):
     Run(tmp_path).open(config)
     assert "has no model.keras yet" in refusal(load, tmp_path)
+
+
+@pytest.fixture
+def copy(trained, tmp_path):
+    """A copy of a trained run, to be damaged."""
+    return Run(shutil.copytree(trained[0], tmp_path / "copy"))
+
+
+@pytest.mark.parametrize("place", [0.02, 0.5, 0.98])
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_damaged_model_says_so_in_one_line(cut, place, copy):
+    data = bytearray(copy.model_path.read_bytes())
+    at = int(len(data) * place)
+    if cut:
+        del data[at:]
+    else:
+        data[at : at + 100] = b"x" * 100
+    copy.model_path.write_bytes(data)
+    assert f"{copy.model_path} cannot be read as a model" in refusal(copy.load)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\n\x0e\n\x05<pad>"])
+def test_a_damaged_tokenizer_says_so_in_one_line(content, copy):
+    copy.tokenizer_path.write_bytes(content)
+    assert f"{copy.tokenizer_path} cannot be read" in refusal(copy.load)
 
 
 def test_json_is_for_people_and_whole(tmp_path):
