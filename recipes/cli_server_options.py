@@ -184,7 +184,11 @@ TimeoutMs = Annotated[
 ]
 ReceiveTimeout = Annotated[
     float,
-    _limit(min=0, metavar="SECONDS", help="For a client to send its request; 0 is for ever."),
+    _limit(
+        min=0,
+        metavar="SECONDS",
+        help="For a client to send its request, and to take the reply; 0 is for ever.",
+    ),
 ]
 MaxBodyMb = Annotated[int, _limit(min=1, help="Largest request that is read, in megabytes.")]
 MaxPending = Annotated[int, _limit(min=1, help="Requests under way or waiting at most.")]

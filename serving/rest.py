@@ -23,7 +23,7 @@ from .json_writer import PrettyWriter, quote
 from .model_state import VersionStatus
 from .page_files import DemoPage
 from .session import Signature, TensorSpec
-from .slow_clients import HeadTimeout, read_body
+from .slow_clients import HeadTimeout, TimedReply, read_body
 from .versions import MAX_VERSION
 
 _LOG = logging.getLogger("attention_zoo.serving")
@@ -55,7 +55,8 @@ class RestApi:
         metrics_path: where the page for Prometheus is; `None` shows none.
         cors: whether pages from elsewhere may read the answers.
         page: whether the demo page is at `/`.
-        receive_timeout: seconds that a client may take to send a request; 0 for ever.
+        receive_timeout: seconds that a client may take to send a request, and to take the reply; 0
+            for ever.
     """
 
     def __init__(
@@ -118,26 +119,30 @@ class RestApi:
         self, request: web.Request, path: str
     ) -> tuple[web.Response, Code]:
         try:
-            return _reply(200, await self._answer(request, path)), Code.OK
+            return self._reply(200, await self._answer(request, path)), Code.OK
         except ServingError as error:
-            return _reply(error.code.http_status, _error_body(error.message)), error.code
+            return self._reply(error.code.http_status, _error_body(error.message)), error.code
         except web.HTTPRequestEntityTooLarge:
             message = f"The body of the request is larger than {self._max_body_bytes} bytes"
-            return _reply(413, _error_body(message)), Code.INVALID_ARGUMENT
+            return self._reply(413, _error_body(message)), Code.INVALID_ARGUMENT
         except asyncio.TimeoutError:
-            return _reply(408, _error_body(self._too_slow)), Code.DEADLINE_EXCEEDED
+            return self._reply(408, _error_body(self._too_slow)), Code.DEADLINE_EXCEEDED
         except ConnectionResetError:
             # Nobody is there to read this; aiohttp only has to be handed something.
-            return _reply(Code.CANCELLED.http_status, b""), Code.CANCELLED
+            return self._reply(Code.CANCELLED.http_status, b""), Code.CANCELLED
         except web.RequestPayloadError as error:
             message = f"The body of the request cannot be read: {error}"
-            return _reply(400, _error_body(message)), Code.INVALID_ARGUMENT
+            return self._reply(400, _error_body(message)), Code.INVALID_ARGUMENT
         except web.HTTPException as error:
-            return _reply(error.status, _error_body(error.reason)), Code.INVALID_ARGUMENT
+            return self._reply(error.status, _error_body(error.reason)), Code.INVALID_ARGUMENT
         except Exception:
             _LOG.exception("Cannot answer %s %s", request.method, path)
             message = "The server failed to answer; its log says why"
-            return _reply(500, _error_body(message)), Code.INTERNAL
+            return self._reply(500, _error_body(message)), Code.INTERNAL
+
+    def _reply(self, status: int, body: bytes) -> web.Response:
+        seconds = self._receive_timeout
+        return TimedReply(seconds, status=status, body=body, content_type=_JSON)
 
     async def _answer(self, request: web.Request, path: str) -> bytes:
         method = request.method
@@ -219,10 +224,6 @@ def _spec_of(name: str | None, version: str | None, label: str | None) -> ModelS
         version=None if version is None else int(digits or 0),
         label=None if label is None else unquote(label),
     )
-
-
-def _reply(status: int, body: bytes) -> web.Response:
-    return web.Response(status=status, body=body, content_type=_JSON)
 
 
 def _error_body(message: str) -> bytes:

@@ -24,7 +24,7 @@ class ServerOptions:
         reread_seconds: time between two looks for a changed `models.config`; `None` never looks.
         timeout: seconds after which a request over REST is given up.
         receive_timeout: seconds that a client may take to send the head of its first request, and
-            the body of any; 0 for ever.
+            the body of any, and to take a reply; 0 for ever.
         max_body_bytes: the largest body or message that is read.
         max_pending: requests that may be under way or wait; beyond them they are refused.
         enable_batching: whether requests are put together, where a version says how or

@@ -1,4 +1,4 @@
-"""Clients that take too long to send a request, and how they are told so."""
+"""Clients that take too long to send a request or to take its reply."""
 
 from __future__ import annotations
 
@@ -63,3 +63,32 @@ async def read_body(request: web.Request, seconds: float) -> bytes:
     if seconds <= 0 or request.content.is_eof():
         return await request.read()
     return await asyncio.wait_for(request.read(), seconds)
+
+
+class TimedReply(web.Response):
+    """A reply that ends its connection if it is not taken in time.
+
+    A client that reads nothing would hold the reply in memory for as long as it likes.
+
+    Args:
+        seconds: that the client may take; 0 for ever.
+        **settings: of `aiohttp.web.Response`.
+    """
+
+    def __init__(self, seconds: float, **settings: Any):
+        super().__init__(**settings)
+        self._seconds = seconds
+        self._transport: asyncio.Transport | None = None
+
+    async def prepare(self, request: web.BaseRequest) -> Any:
+        self._transport = request.transport
+        return await super().prepare(request)
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        if self._seconds <= 0 or self._transport is None:
+            return await super().write_eof(data)
+        alarm = asyncio.get_running_loop().call_later(self._seconds, self._transport.abort)
+        try:
+            return await super().write_eof(data)
+        finally:
+            alarm.cancel()

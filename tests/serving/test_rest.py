@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import http.client
 import json
@@ -12,6 +13,7 @@ import time
 
 import pytest
 import rest_cases
+from fake_versions import wait_for
 
 from attention_zoo.serving import rest
 from attention_zoo.serving.server import ServerOptions, ServerThread
@@ -215,6 +217,24 @@ def test_a_client_that_takes_too_long_is_told_so(sent, hasty):
     assert head.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
     assert b"application/json" in head
     assert json.loads(body) == {"error": "The request was not sent within 0.5 seconds"}
+
+
+def test_a_client_that_does_not_take_its_reply_is_let_go(hasty):
+    text = "a" * 8_000_000  # more than the system keeps for a client
+    body = json.dumps({"signature_name": "echo", "inputs": [text]}).encode()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        client.settimeout(30)
+        client.connect((hasty.address.host, hasty.address.rest_port))
+        client.sendall(HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        mine = client.getsockname()
+        open_ones = hasty.server._runner.server
+        wait_for(lambda: all(one.peername != mine for one in open_ones.connections), 30)
+        read = 0
+        with contextlib.suppress(ConnectionResetError):
+            while part := client.recv(2**20):
+                read += len(part)
+    assert 0 < read < len(text)
 
 
 def test_a_client_may_think_as_long_as_it_likes_between_requests(hasty):
