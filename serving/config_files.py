@@ -228,7 +228,8 @@ def write_config(
 
 
 def _move(config: ModelConfig, served_from: str | None) -> ModelConfig:
-    path = config.base_path.resolve()
+    # Not what a link points to: it has another name, and may point elsewhere tomorrow.
+    path = Path(os.path.abspath(config.base_path))
     if served_from is not None:
         path = Path(served_from) / path.name
     return ModelConfig(config.name, path, config.policy, config.labels)

@@ -63,7 +63,7 @@ def find_models(directory: str | os.PathLike) -> dict[str, Path]:
     """
     directory = Path(directory)
     if find_versions(directory):
-        return {directory.resolve().name: directory}
+        return {os.path.basename(os.path.abspath(directory)): directory}
     try:
         children = sorted(child for child in directory.iterdir() if child.is_dir())
     except (FileNotFoundError, NotADirectoryError):

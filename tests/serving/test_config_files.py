@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
@@ -17,6 +19,7 @@ from attention_zoo.serving.config_files import (
 )
 from attention_zoo.serving.errors import ServingError
 from attention_zoo.serving.model_config import ModelConfig, VersionPolicy
+from attention_zoo.serving.sources import find_configs
 
 DOCUMENTED = """
 model_config_list {
@@ -144,6 +147,20 @@ def test_a_label_for_a_version_that_is_not_served_is_refused(tmp_path):
     with pytest.raises(ServingError, match="Label stable of model m names version 2"):
         write_config([config], tmp_path / "config")
     assert not (tmp_path / "config").exists()
+
+
+def test_a_model_that_is_a_link_keeps_its_name(tmp_path, monkeypatch):
+    (tmp_path / "trained" / "today" / "1").mkdir(parents=True)
+    (tmp_path / "models").mkdir()
+    link = tmp_path / "models" / "en-de"
+    link.symlink_to(tmp_path / "trained" / "today")
+    monkeypatch.chdir(tmp_path / "models")
+    for directory in (Path(), tmp_path / "models", Path("en-de"), link):
+        found = find_configs(directory)
+        assert [config.name for config in found] == ["en-de"]
+        for served_from, path in (("/models", Path("/models/en-de")), (None, link)):
+            files = write_config(found, tmp_path / "config", served_from)
+            assert read_models(files["models.config"])[0].base_path == path
 
 
 SPLIT = {"enable_large_batch_splitting": True, "max_batch_size": 8, "max_execution_batch_size": 3}
