@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
 from .config_files import MODELS_FILE, MONITORING_FILE, models_text, monitoring_text
 from .model_config import ModelConfig
 from .server_options import ServerOptions
+from .versions import find_versions
 
 PROGRAM = "tensorflow_model_server"
 
@@ -42,18 +44,22 @@ class OfficialFiles:
 def official_arguments(
     configs: Sequence[ModelConfig], options: ServerOptions, files: OfficialFiles, folder: Path
 ) -> list[str]:
-    """The command line of the official server; files that it needs are written to `folder`."""
+    """The command line of the official server; files that it needs are written to `folder`.
+
+    Files that were given keep their names: what a link such as one of Kubernetes points to changes,
+    and the server reads it again.
+    """
     models, monitoring = files.models, files.monitoring
     if models is None:
         models = folder / MODELS_FILE
-        models.write_text(models_text(configs), encoding="utf-8")
+        models.write_text(models_text(_servable(configs)), encoding="utf-8")
     if monitoring is None and options.metrics_path is not None:
         monitoring = folder / MONITORING_FILE
         monitoring.write_text(monitoring_text(options.metrics_path), encoding="utf-8")
     values: dict[str, object] = {
         "port": _port(options.grpc_port),
         "rest_api_port": _port(options.rest_port),
-        "model_config_file": models.resolve(),
+        "model_config_file": os.path.abspath(models),
         "model_config_file_poll_wait_seconds": _whole(options.reread_seconds),
         "file_system_poll_wait_seconds": _whole(options.poll_seconds or None),
         "rest_api_timeout_in_ms": int(options.timeout * 1000),
@@ -63,8 +69,8 @@ def official_arguments(
         "enable_per_model_batching_parameters": (
             options.enable_batching and options.per_model_batching
         ),
-        "batching_parameters_file": files.batching.resolve() if files.batching else None,
-        "monitoring_config_file": monitoring.resolve() if monitoring else None,
+        "batching_parameters_file": os.path.abspath(files.batching) if files.batching else None,
+        "monitoring_config_file": os.path.abspath(monitoring) if monitoring else None,
         "enable_model_warmup": options.warm_up,
         "allow_version_labels_for_unavailable_models": options.unready_labels,
         "tensorflow_intra_op_parallelism": options.intra_op_threads or None,
@@ -75,6 +81,18 @@ def official_arguments(
         f"--{name}={str(value).lower() if isinstance(value, bool) else value}"
         for name, value in values.items()
         if value is not None
+    ]
+
+
+def _servable(configs: Sequence[ModelConfig]) -> list[ModelConfig]:
+    """The models as the official server takes them.
+
+    It refuses paths that are relative, and opens no port before every model has a version.
+    """
+    return [
+        replace(config, base_path=Path(os.path.abspath(config.base_path)))
+        for config in configs
+        if find_versions(config.base_path)
     ]
 
 

@@ -21,7 +21,7 @@ from attention_zoo.serving.batching import BatchingParameters
 from attention_zoo.serving.config_files import read_batching, read_models, read_monitoring
 from attention_zoo.serving.errors import ServingError
 from attention_zoo.serving.model_config import ModelConfig, VersionPolicy, with_labels
-from attention_zoo.serving.official import OfficialFiles
+from attention_zoo.serving.official import OfficialFiles, official_arguments
 from attention_zoo.serving.server_options import ServerOptions
 
 
@@ -175,11 +175,17 @@ def stub(tmp_path):
 
 
 def test_the_official_server_on_the_path_is_run_instead(models, stub, tmp_path):
-    command = [sys.executable, "-m", "attention_zoo", "serve", str(models), "--port=8600"]
+    (models / "later").mkdir()  # without a version the official one would wait for ever
+    command = [sys.executable, "-m", "attention_zoo", "serve", models.name, "--port=8600"]
     command += ["--rest_api_port=0", "--version-policy=latest:2", "--label=en-de:stable=2"]
     environment = {**os.environ, "PATH": f"{stub.parent}:{os.environ['PATH']}"}
     process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        env=environment,
+        cwd=models.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         assert process.stdout is not None
@@ -205,6 +211,18 @@ def test_the_official_server_on_the_path_is_run_instead(models, stub, tmp_path):
     ]
     assert read_monitoring(texts["monitoring_config_file"]) == "/monitoring/prometheus/metrics"
     assert not os.path.exists(arguments["model_config_file"])  # written for this run alone
+
+
+def test_links_to_files_are_handed_on_as_links(tmp_path):
+    """Kubernetes changes where they point when their content is to change."""
+    names = ("models", "batching", "monitoring")
+    for name in names:
+        (tmp_path / f"{name}.1").touch()
+        (tmp_path / name).symlink_to(f"{name}.1")
+    files = OfficialFiles(*(Path(name) for name in names))
+    arguments = official_arguments([], ServerOptions(), files, tmp_path)
+    given = {part.partition("=")[2] for part in arguments if "_file=" in part}
+    assert given == {str(tmp_path / name) for name in names}
 
 
 def test_the_local_server_can_be_chosen(models, served, stub, monkeypatch):
