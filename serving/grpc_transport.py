@@ -10,12 +10,17 @@ import numpy as np
 
 from . import dtypes, protos
 from .errors import Code, ServingError, invalid_argument
+from .retry import Retry
 from .tensor_protos import fill_tensor, read_tensor
 from .transports import ServerAddress, Target, columns_of, too_late, unreachable
 
 CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
+    # Between two attempts to connect gRPC would wait up to two minutes, and fail every call until
+    # then, though the server may be back.
+    ("grpc.initial_reconnect_backoff_ms", int(1000 * Retry.first_wait)),
+    ("grpc.max_reconnect_backoff_ms", int(1000 * Retry.longest_wait)),
 )
 _MAX_REPLY = 2**31
 # How gRPC itself refuses a message, with the code of a server that is busy.

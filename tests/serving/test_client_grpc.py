@@ -14,6 +14,7 @@ from attention_zoo.serving import protos
 from attention_zoo.serving.async_client import AsyncClient
 from attention_zoo.serving.client import Client, ClientError, Prediction
 from attention_zoo.serving.errors import Code
+from attention_zoo.serving.grpc_transport import CHANNEL_OPTIONS
 from attention_zoo.serving.retry import Retry
 from attention_zoo.serving.tensor_protos import fill_tensor
 
@@ -130,6 +131,13 @@ def test_a_reply_that_cannot_be_read_and_a_number_that_cannot_be_sent(ask, busy)
     with pytest.raises(ClientError, match=r"'length' .* 32 bits.*: 1099511627776") as error:
         ask(busy.url, "m", text={"text": "a", "length": 2**40})
     assert error.value.code == Code.INVALID_ARGUMENT
+
+
+def test_a_client_looks_for_its_server_as_often_as_it_asks_again():
+    """By default gRPC would wait longer after each failure, up to two minutes."""
+    options = dict(CHANNEL_OPTIONS)
+    assert options["grpc.initial_reconnect_backoff_ms"] <= 1000 * Retry().first_wait
+    assert options["grpc.max_reconnect_backoff_ms"] <= 1000 * Retry().longest_wait
 
 
 @pytest.mark.parametrize("ask", [ask, ask_async])
