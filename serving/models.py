@@ -198,7 +198,9 @@ class ModelManager:
         try:
             session = self._load(path)
         except Exception as fault:  # whatever a version does, the others are served
-            error = fault if isinstance(fault, ServingError) else _internal(fault)
+            error = ServingError(Code.INTERNAL, f"{type(fault).__name__}: {fault}")
+            if isinstance(fault, ServingError):
+                error = fault
             _LOG.error("Model %s version %d cannot be loaded: %s", name, number, error)
             if in_use is not None:
                 raise  # it stays what it is, and so does the base path
@@ -312,11 +314,12 @@ class ModelManager:
             return [VersionStatus(v.number, v.state, v.error) for v in chosen]
 
     def models(self) -> dict[str, list[int]]:
-        """The versions that can be used, by model."""
+        """The versions that can be used of each model that is to be served."""
         with self._condition:
             return {
                 name: [v.number for v in versions.values() if v.state == State.AVAILABLE]
                 for name, versions in self._versions.items()
+                if name in self._configs
             }
 
     def labels(self, name: str) -> dict[str, int]:
@@ -344,7 +347,3 @@ class ModelManager:
         for thread in self._unloading:
             thread.join(max(0.0, end - time.monotonic()))
         return not any(thread.is_alive() for thread in self._unloading)
-
-
-def _internal(fault: Exception) -> ServingError:
-    return ServingError(Code.INTERNAL, f"{type(fault).__name__}: {fault}")
