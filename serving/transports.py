@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import threading
 import time
 from collections.abc import Mapping
@@ -126,7 +127,16 @@ def read_reply(status: int, body: bytes, address: ServerAddress) -> dict[str, li
 
 def unreachable(address: ServerAddress, error: BaseException) -> ServingError:
     """The error of a server that does not answer."""
+    error = getattr(error, "certificate_error", error)  # of aiohttp, around that of Python
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return ServingError(
+            Code.UNAVAILABLE,
+            f"The certificate of {address.authority} is not accepted "
+            f"({error.verify_message.rstrip('.')}). Use the name that it is for; if its authority "
+            "is one of your own, set SSL_CERT_FILE to the file of that",
+            permanent=True,
+        )
     return ServingError(
         Code.UNAVAILABLE, f"No server answers at {address.authority} ({reason}). Is it running?"
     )

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import http.server
 import json
+import ssl
 import threading
 import time
 
@@ -75,6 +76,23 @@ def test_replies_of_other_servers(reply, code, message, other_server):
         client.predict(["a"])
     assert error.value.code == code
     assert message in str(error.value)
+
+
+def _untrusted(*arguments, **settings):
+    error = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] a line of OpenSSL's")
+    error.verify_message = "self-signed certificate"
+    raise error
+
+
+def test_a_certificate_that_is_not_trusted_is_not_tried_again(monkeypatch):
+    tried = []
+    monkeypatch.setattr(
+        "http.client.HTTPSConnection.connect", lambda self: _untrusted(tried.append(1))
+    )
+    with Client("https://a:1", "m") as client, pytest.raises(ClientError) as error:
+        client.predict(["a"])
+    assert "certificate of a:1 is not accepted (self-signed certificate)" in str(error.value)
+    assert len(tried) == 1
 
 
 class _Busy(_Replies):
