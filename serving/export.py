@@ -29,6 +29,7 @@ from .versions import check_version, find_versions
 from .warmup import sample_text, write_warmup
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
+_OF_THE_GRAPH = re.compile(r"\{\{.*?\}\}|\[Op:.*?\]")  # where an error of TensorFlow came up
 _TEMPORARY_PREFIX = ".unpublished-"
 _ABANDONED_SECONDS = 24 * 3600.0
 MAIN_SIGNATURE = "serving_default"
@@ -219,6 +220,10 @@ def _write(text_to_text: TextToText, path: Path) -> dict[str, Any]:
     except (AssertionError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise ExportError(f"TensorFlow cannot write this pipeline: {reason[:400]}") from error
+    except tf.errors.OpError as error:  # such as of a full disk
+        reason = " ".join(_OF_THE_GRAPH.sub("", error.message).split())
+        reason = reason.rpartition("; ")[2]  # without the name of a file that has no name yet
+        raise ExportError(f"TensorFlow cannot write to {path.parent}: {reason}") from error
     return functions
 
 

@@ -246,6 +246,22 @@ def test_untracked_resources_are_one_clear_error(no_gates, toy, tmp_path, monkey
     assert not list(tmp_path.iterdir())
 
 
+def test_a_full_disk_is_one_clear_error(no_gates, tmp_path, monkeypatch):
+    """TensorFlow writes the weights, and has errors of its own."""
+
+    def save(module, path, **settings):
+        raise tf.errors.ResourceExhaustedError(
+            None, None, f"{{{{function_node x}}}} {path}/a; No space left on device [Op:SaveV2]"
+        )
+
+    monkeypatch.setattr(tf.saved_model, "save", save)
+    with pytest.raises(ExportError) as error:
+        export(Lengths(), tmp_path)
+    place = tmp_path / "lengths"
+    assert str(error.value) == f"TensorFlow cannot write to {place}: No space left on device"
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("fault", [KeyboardInterrupt, SystemExit, RuntimeError])
 def test_an_interrupted_export_leaves_nothing(fault, no_gates, tmp_path):
     def interrupt(path):
