@@ -104,15 +104,24 @@ def _columns(texts: Sequence[Source]) -> Columns:
     columns: Columns = {}
     for name in names:
         values = [row[name] for row in rows if name in row]
-        kinds = {type(value) for value in values}
+        kinds = {_kind(value) for value in values}
         if kinds not in ({str}, {int}, set()):
             raise TypeError(
                 f"'{name}' is a text or a whole number, the same in all sources. "
                 f"Received: {', '.join(sorted(kind.__name__ for kind in kinds))}"
             )
-        missing: str | int = 0 if kinds == {int} else ""
-        columns[name] = [row.get(name, missing) for row in rows]
+        plain = int if kinds == {int} else str
+        columns[name] = [plain(row.get(name, plain())) for row in rows]
     return columns
+
+
+def _kind(value: Any) -> type:
+    """Text, whole number or something else; those of NumPy are as good as those of Python."""
+    if isinstance(value, str):
+        return str
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return int
+    return type(value)
 
 
 def _inputs(source: Source) -> Mapping[str, str | int]:

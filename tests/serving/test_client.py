@@ -119,6 +119,14 @@ def test_sources_of_several_inputs_are_columns_by_name():
     assert question.inputs == {"history": ["a\nb"], "text": ["Hi"], "target": ["x"]}
 
 
+def test_texts_and_numbers_of_numpy_are_as_good_as_those_of_python():
+    assert questions.predict(np.array(["a", "b"])).inputs == {"text": ["a", "b"]}
+    rows = [{"text": np.str_("a"), "length": np.int64(3)}, {"text": "b", "length": 4}]
+    columns = questions.predict(rows).inputs
+    assert columns == {"text": ["a", "b"], "length": [3, 4]}
+    assert {type(value) for column in columns.values() for value in column} == {str, int}
+
+
 def test_a_wish_is_a_number_and_has_a_signature_of_its_own():
     question = questions.predict(["a", {"text": "b", "length": 3}])
     assert question.signature == "with_length"
