@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -16,7 +15,14 @@ from google.protobuf.message import DecodeError
 from . import protos
 from .config_files import read_config_message
 from .errors import Code, ServingError, invalid_argument
-from .inference import DEFAULT_SIGNATURE, InferenceCore, ModelSpec, check_inputs, deadline_after
+from .inference import (
+    DEFAULT_SIGNATURE,
+    InferenceCore,
+    ModelSpec,
+    check_inputs,
+    deadline_after,
+    in_daemon_thread,
+)
 from .model_config import check_inside
 from .session import Signature
 from .tensor_protos import declared_bytes, fill_tensor, read_tensor
@@ -257,8 +263,8 @@ class ModelService(_Answers):
         try:
             configs = read_config_message(request.config)
             check_inside(configs, self._folders)
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(None, self._core.manager.reload, configs)
+            # Not in the threads of the event loop, which it waits for at its end.
+            await in_daemon_thread(lambda: self._core.manager.reload(configs))
         except ServingError as error:
             _LOG.error("The models stay as they were: %s", error)
             await context.abort(_status_code(error.code), _cut(error.message))

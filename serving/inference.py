@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -153,6 +153,21 @@ class InferenceCore:
         closing.start()
         closing.join(grace)
         return not closing.is_alive()
+
+
+async def in_daemon_thread(function: Callable[[], Result]) -> Result:
+    """What a function returns that may take long, and must not keep the process from ending."""
+    done: Future[Result] = Future()
+    done.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            done.set_result(function())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=run, name="attention-zoo-models", daemon=True).start()
+    return await asyncio.wrap_future(done)
 
 
 def deadline_after(timeout: float | None) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import logging
 import os
@@ -14,12 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
 from aiohttp import web
 
 from . import c_api
-from .inference import InferenceCore
+from .inference import InferenceCore, in_daemon_thread
 from .loading import Loader
 from .metrics import Metrics
 from .model_config import ModelConfig, folders_of
@@ -30,7 +29,6 @@ from .server_options import LOOPBACK, Address, ServerOptions
 from .sources import ChangedFile, find_configs
 
 _LOG = logging.getLogger("attention_zoo.serving")
-Result = TypeVar("Result")
 _IDLE_SECONDS = 75.0  # after which a connection without a request is closed
 _LAST_SECONDS = 0.5
 _BACKLOG = 1024  # connections that may come at once; the system holds them until they are taken
@@ -87,7 +85,7 @@ class ModelServer:
             ServingError: if a model cannot be served or a port not be opened.
         """
         try:
-            await _in_daemon_thread(self.manager.start)
+            await in_daemon_thread(self.manager.start)
             rest_port = await self._start_rest()
             grpc_port = await self._start_grpc()
         except BaseException:
@@ -163,29 +161,14 @@ class ModelServer:
         if self._runner is not None:
             ending.append(self._runner.cleanup())
         await asyncio.gather(*ending)
-        freed = await _in_daemon_thread(lambda: self.manager.stop(_left(end)))
-        closed = await _in_daemon_thread(lambda: self.core.close(_left(end)))
+        freed = await in_daemon_thread(lambda: self.manager.stop(_left(end)))
+        closed = await in_daemon_thread(lambda: self.core.close(_left(end)))
         return freed and closed
 
 
 def _left(end: float) -> float:
     """Seconds until a moment, but some for what is only just ending."""
     return max(_LAST_SECONDS, end - time.monotonic())
-
-
-async def _in_daemon_thread(function: Callable[[], Result]) -> Result:
-    """What a function returns that may take long, and must not keep the process from ending."""
-    done: concurrent.futures.Future[Result] = concurrent.futures.Future()
-    done.set_running_or_notify_cancel()
-
-    def run() -> None:
-        try:
-            done.set_result(function())
-        except BaseException as error:
-            done.set_exception(error)
-
-    threading.Thread(target=run, name="attention-zoo-models", daemon=True).start()
-    return await asyncio.wrap_future(done)
 
 
 def serve(

@@ -258,6 +258,35 @@ def test_it_can_be_stopped_while_a_model_is_loaded_and_while_one_answers(loading
         going_on.set()
 
 
+def test_it_can_be_stopped_while_it_loads_models_that_a_client_named(monkeypatch):
+    going_on, loading = threading.Event(), threading.Event()
+    options = replace(REST_ONLY, rest_port=None, grpc_port=0, grace=0.0, poll_seconds=0)
+    server = ModelServer([], options)
+
+    def load():
+        loading.set()
+        going_on.wait(30)
+
+    def name_models_and_stop(address):
+        with grpc.insecure_channel(address.grpc_url.removeprefix("grpc://")) as channel:
+            call = channel.unary_unary("/tensorflow.serving.ModelService/HandleReloadConfigRequest")
+            asked = call.future(b"\n\x02\n\x00")  # an empty list of models
+            loading.wait(10)
+            os.kill(os.getpid(), signal.SIGTERM)
+            asked.exception()  # the call ends with the server
+
+    def ready(address):
+        monkeypatch.setattr(server.manager, "_sync_all", load)
+        threading.Thread(target=name_models_and_stop, args=(address,), daemon=True).start()
+
+    start = time.monotonic()
+    try:
+        assert asyncio.run(_serve_until_told(server, ready)) is False
+        assert loading.is_set() and time.monotonic() - start < 10
+    finally:
+        going_on.set()
+
+
 def listening(pid):
     """Where a process listens for TCP: addresses and ports, as the system has them."""
     inodes = set()
