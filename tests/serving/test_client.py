@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import subprocess
 import sys
 import time
@@ -14,6 +15,8 @@ from attention_zoo.serving import questions
 from attention_zoo.serving.async_client import AsyncClient
 from attention_zoo.serving.client import Client, ClientError, Prediction
 from attention_zoo.serving.errors import Code, ServingError
+from attention_zoo.serving.export import ExportError
+from attention_zoo.serving.findings import Finding
 from attention_zoo.serving.retry import Retry
 
 TEXTS = ["the little dog", "", "two dogs and a cat sleep in the house"]
@@ -173,6 +176,21 @@ def test_errors_of_the_server(settings, code, message, kind, server):
     with Client(url, **settings) as client, pytest.raises(ClientError) as error:
         client.predict(["a"])
     assert (error.value.code, str(error.value)) == (code, message)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ServingError(Code.UNAVAILABLE, "busy", permanent=True),
+        ClientError(Code.NOT_FOUND, "no such model"),
+        ExportError("refused", [Finding("weights", False, "twice")]),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_come_whole_from_other_processes(error):
+    other = pickle.loads(pickle.dumps(error))
+    assert (type(other), other.__dict__) == (type(error), error.__dict__)
+    assert (str(other), other.args) == (str(error), error.args)
 
 
 @pytest.mark.parametrize("kind", ["rest", "grpc"])
