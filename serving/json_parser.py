@@ -24,8 +24,9 @@ MAX_DEPTH = 1_000_000
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _WHITE_SPACE = re.compile(rb"[ \n\r\t]*")
 # What Python would read otherwise than RapidJSON: escaped surrogates without a partner, and numbers
-# beyond a double.
-_DELICATE = re.compile(rb"\\u[dD][89a-fA-F]|[0-9]{300}|[eE]\+?[0-9]{3}")
+# beyond a double. Digits are counted from the first of a number alone: from each of them it would
+# take seconds for a body full of long numbers, in which no other thread could run.
+_DELICATE = re.compile(rb"\\u[dD][89a-fA-F]|(?<![0-9])[0-9]{300}|[eE]\+?[0-9]{3}")
 
 _TEXT = re.compile(rb'[^"\\\x00-\x1f]*')
 _HEX = re.compile(rb"[0-9a-fA-F]{4}")

@@ -111,6 +111,7 @@ PARSING: list[Case] = [
     _parse("no digits after the point", '{"a":1.x}', "Miss fraction part in number.", 7),
     _parse("no digits in the exponent", '{"a":1ex}', "Miss exponent in number.", 7),
     _parse("too large a number", '{"a":1e999}', "Number too big to be stored in double.", 5),
+    _parse("too many digits", f'{{"a":-{"9" * 310}}}', "Number too big to be stored in double.", 5),
     _parse("a byte order mark counts", b"\xef\xbb\xbf[1", _OPEN_LIST, 5),
     _accepted("byte order mark", b'\xef\xbb\xbf{"instances": [1.0]}', [3.5]),
     _accepted("anything after the object", '{"instances": [1.0]} and more', [3.5]),
