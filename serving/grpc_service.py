@@ -124,6 +124,7 @@ class PredictionService(_Answers):
         return await self._answer("Predict", request, context, make)
 
     async def _predict(self, request: Any, timeout: float | None) -> Any:
+        self._core.check_pending()
         deadline = deadline_after(timeout)
         with self._core.use(_spec_of(request)) as handle:
             name = request.model_spec.signature_name or DEFAULT_SIGNATURE

@@ -80,6 +80,18 @@ class InferenceCore:
         known = name if name in self.manager.models() else ""
         self.metrics.request(known, api, entrypoint, seconds, code)
 
+    def check_pending(self) -> None:
+        """Refuses a request where enough are under way; best before it takes memory and time.
+
+        Raises:
+            ServingError: UNAVAILABLE.
+        """
+        if self._pending >= self._max_pending:
+            raise ServingError(
+                Code.UNAVAILABLE,
+                f"{self._pending} requests are under way, and no more are taken; try again later",
+            )
+
     async def predict_json(self, spec: ModelSpec, body: bytes, timeout: float | None) -> bytes:
         """Answers a request in JSON with a reply in JSON."""
         deadline = deadline_after(timeout)
@@ -118,11 +130,7 @@ class InferenceCore:
             deadline: on the clock of `time.monotonic`, when the answer is of no more use.
         """
         check_inputs(signature, inputs)
-        if self._pending >= self._max_pending:
-            raise ServingError(
-                Code.UNAVAILABLE,
-                f"{self._pending} requests are under way, and no more are taken; try again later",
-            )
+        self.check_pending()
         start = time.perf_counter()
         self._pending += 1
         try:

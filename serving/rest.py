@@ -151,6 +151,7 @@ class RestApi:
             announced = request.content_length or 0
             if announced > self._max_body_bytes:  # so it is not waited for
                 raise web.HTTPRequestEntityTooLarge(self._max_body_bytes, announced)
+            self._core.check_pending()
             body = await read_body(request, self._receive_timeout)
             return await self._call(match.group(4).lower(), spec, body)
         if method == "GET" and (match := _STATUS.fullmatch(path)):

@@ -268,6 +268,23 @@ def test_limits_on_time_and_size(wire_folder):
         assert ok[0] == 200
 
 
+def test_a_server_with_enough_to_do_refuses_what_it_has_not_even_read(wire_folder):
+    options = ServerOptions(rest_port=0, grpc_port=None, max_pending=1)
+    with ServerThread(wire_folder, options) as busy:
+        statuses = []
+        slow = rest_cases.ask("slow", instances=[1000.0])
+        under_way = threading.Thread(
+            target=lambda: statuses.append(send(busy, "POST", rest_cases.PREDICT, slow)[0])
+        )
+        under_way.start()
+        wait_for(lambda: busy.server.core._pending == 1)
+        status, _, reply = send(busy, "POST", rest_cases.PREDICT, "{")
+        assert (status, json.loads(reply)["error"][:27]) == (503, "1 requests are under way, a")
+        under_way.join()
+        assert statuses == [200]
+        assert send(busy, "POST", rest_cases.PREDICT, "{")[0] == 400
+
+
 def test_a_body_that_is_announced_too_large_is_not_waited_for(wire_folder):
     options = ServerOptions(rest_port=0, grpc_port=None, max_body_bytes=10_000)
     with ServerThread(wire_folder, options) as small:
