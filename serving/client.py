@@ -22,6 +22,7 @@ from .transports import RestTransport, Target, Transport, read_url
 __all__ = ["Client", "ClientError", "Prediction", "Score", "Translation", "check_settings"]
 
 DEFAULT_TIMEOUT = 30.0
+LONGEST_TIMEOUT = 1e8  # three years; neither sockets nor gRPC can count to infinity
 Result = TypeVar("Result")
 
 
@@ -32,8 +33,11 @@ def check_settings(version: int | None, label: str | None, timeout: float, batch
             "A version is named by number or by label, not by both. "
             f"Received: version={version!r}, label={label!r}"
         )
-    if not timeout > 0:
-        raise ValueError(f"The timeout is a number of seconds. Received: timeout={timeout!r}")
+    if not 0 < timeout <= LONGEST_TIMEOUT:
+        raise ValueError(
+            f"The timeout is a number of seconds, at most {LONGEST_TIMEOUT:.0f}. "
+            f"Received: timeout={timeout!r}"
+        )
     if batch_size < 1:
         raise ValueError(f"A request has at least one text. Received: batch_size={batch_size!r}")
 

@@ -250,6 +250,8 @@ def test_the_client_for_asyncio_answers_as_the_other(kind, server):
         ({"url": "ftp://host", "model": "m"}, "Received: url="),
         ({"url": "http://host:port", "model": "m"}, "Received: url="),
         ({"url": "http://host", "model": "m", "timeout": 0}, "Received: timeout=0"),
+        ({"url": "http://host", "model": "m", "timeout": float("inf")}, "Received: timeout=inf"),
+        ({"url": "http://host", "model": "m", "timeout": float("nan")}, "Received: timeout=nan"),
         ({"url": "http://h", "model": "m", "version": 1, "label": "a"}, "not by both"),
         ({"url": "http://h", "model": "m", "batch_size": 0}, "Received: batch_size=0"),
     ],
