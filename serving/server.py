@@ -84,14 +84,19 @@ class ModelServer:
         Raises:
             ServingError: if a model cannot be served or a port not be opened.
         """
+        options = self.options
         try:
+            # Before time and memory go into models that another server may have loaded already.
+            for port, interface in ((options.rest_port, "REST"), (options.grpc_port, "gRPC")):
+                if port:
+                    listen(options.host, port, interface).close()
             await in_daemon_thread(self.manager.start)
             rest_port = await self._start_rest()
             grpc_port = await self._start_grpc()
         except BaseException:
             await self.stop(0.0)
             raise
-        return Address(self.options.host, rest_port, grpc_port, self.manager.models())
+        return Address(options.host, rest_port, grpc_port, self.manager.models())
 
     async def _start_rest(self) -> int | None:
         options = self.options

@@ -23,6 +23,7 @@ import wire_models
 from attention_zoo.serving import protos
 from attention_zoo.serving.client import Client
 from attention_zoo.serving.errors import Code, ServingError
+from attention_zoo.serving.models import ModelManager
 from attention_zoo.serving.server import (
     Address,
     ChangedFile,
@@ -101,7 +102,9 @@ def test_a_damaged_model_is_one_clear_error(tmp_path):
     assert "\n" not in str(e.value)
 
 
-def test_a_port_in_use_is_one_clear_error(wire_folder):
+def test_a_port_in_use_is_one_clear_error_before_a_model_is_loaded(wire_folder, monkeypatch):
+    loaded, sync = [], ModelManager.sync
+    monkeypatch.setattr(ModelManager, "sync", lambda self: loaded.append(self) or sync(self))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -117,6 +120,7 @@ def test_a_port_in_use_is_one_clear_error(wire_folder):
             ):
                 pass
             assert "\n" not in str(error.value)
+    assert not loaded
 
 
 def test_a_handler_that_still_waits_is_cancelled_with_the_server(wire_folder):
