@@ -157,7 +157,7 @@ def _check_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ExportError(
             "The name of a model is part of its address and of a folder: letters, digits, '_', "
-            f"'.' and '-', beginning with a letter or digit. Received: name={name!r}"
+            f"'.' and '-', beginning with a letter, digit or '_'. Received: name={name!r}"
         )
     return name
 

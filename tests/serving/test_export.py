@@ -217,7 +217,7 @@ def test_names_that_no_address_can_hold_are_refused(name, tmp_path):
     pipeline = Lengths()
     pipeline.name = name
     pipeline.model.name = name
-    with pytest.raises(ExportError, match=r"letters, digits.*Received: name="):
+    with pytest.raises(ExportError, match=r"with a letter, digit or '_'\. Received: name="):
         export(pipeline, tmp_path / "exports")
     assert not (tmp_path / "exports").exists()
 
