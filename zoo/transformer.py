@@ -17,7 +17,7 @@ from .copying import CopyingSeq2Seq, Decoded
 from .embedding import ScaledEmbedding
 from .model import Nest, check_arguments, check_source_vocabulary
 from .tokenizer import PAD_ID
-from .transformer_positions import ADDED, POSITIONS, attention_positions, sinusoids
+from .transformer_positions import ADDED, POSITIONS, attention_positions, first_learned, sinusoids
 
 
 class TransformerMemory(NamedTuple):
@@ -244,7 +244,7 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
         rows = tf.shape(memory.mask)[0] * num_beams
         caches = tuple(block.initial_cache(rows)[:2] for block in self.decoder_blocks)
         steps = self.config["max_length"] if max_steps is None else max_steps
-        positions = self._positions(tf.range(steps)) if self._adds_positions else ()
+        positions = self._positions(steps) if self._adds_positions else ()
         return TransformerState(caches, tf.constant(0), positions)
 
     def step_weights(self):
@@ -324,18 +324,19 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
         """What the first block reads of (B, T) ids."""
         embedded = (embedding or self.embedding)(ids)
         if self._adds_positions:
-            embedded += self._positions(tf.range(tf.shape(ids)[1]))
+            embedded += self._positions(tf.shape(ids)[1])
         return self.dropout(embedded, training=training)
 
     @property
     def _adds_positions(self):
         return self.config["positions"] in ADDED
 
-    def _positions(self, positions):
+    def _positions(self, count):
+        """What is added to the embeddings of the first `count` subwords, (count, D)."""
         if self.config["positions"] == "learned":
-            added = tf.gather(tf.convert_to_tensor(self.position_embedding), positions)
+            added = first_learned(tf.convert_to_tensor(self.position_embedding), count)
         else:
-            added = sinusoids(positions, self.config["width"])
+            added = sinusoids(tf.range(count), self.config["width"])
         return tf.cast(added, self.compute_dtype)
 
     def _normalized(self, x, side):

@@ -32,3 +32,21 @@ def sinusoids(positions: tf.Tensor, width: int) -> tf.Tensor:
     angles = tf.cast(positions, tf.float32)[:, None] * rates
     waves = tf.concat([tf.sin(angles), tf.cos(angles)], axis=-1)
     return tf.pad(waves, [[0, 0], [0, width - 2 * half]])
+
+
+def first_learned(table: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+    """The first `count` learned positions (count, D) of a table (longest, D).
+
+    Raises:
+        tf.errors.InvalidArgumentError: there are not so many, which a graph knows only when it
+            runs. On a GPU those beyond would be zeros, and what is written from there on wrong.
+    """
+    longest = table.shape[0]
+    enough = tf.debugging.assert_less_equal(
+        count,
+        longest,
+        f"This model has learned positions for {longest} subwords and none beyond: give it shorter "
+        "sources, targets and prefixes, or raise its max_length",
+    )
+    with tf.control_dependencies([] if enough is None else [enough]):
+        return tf.gather(table, tf.range(count))

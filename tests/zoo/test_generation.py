@@ -170,6 +170,20 @@ def test_what_is_beyond_the_positions_of_a_model_is_refused(source, max_length, 
         generate(model, tf.constant(source), options, prefix=prefix)
 
 
+@pytest.mark.parametrize(("source", "prefix"), [([[5] * 17], [[5]]), ([[5, 3]], [[5] * 16])])
+def test_a_graph_refuses_what_is_beyond_the_positions_of_a_model(source, prefix):
+    model = tiny_model("learned")  # 16 of them
+    options = GenerationOptions(beam_size=2, max_length=9)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None), tf.int32)] * 2, autograph=False)
+    def search(source, prefix):
+        return generate(model, source, options, prefix=prefix).ids
+
+    assert search(tf.constant([[5] * 16]), tf.constant([[5] * 15])).shape == (1, 2, 16)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="positions for 16 subwords"):
+        search(tf.constant(source), tf.constant(prefix))
+
+
 def test_a_padded_prefix_counts_without_its_padding():
     options = GenerationOptions(beam_size=1, max_length=3)
     prefix = tf.constant([[5, 6, 7, *[0] * 30]])
