@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -15,6 +15,23 @@ from .tokenizer import PAD_ID
 
 # A log probability that no hypothesis can come back from; finite, so that it can be added to.
 IMPOSSIBLE = -1e9
+
+# The least that each option may be.
+_LOWEST = {
+    "beam_size": 1,
+    "max_length": 1,
+    "min_length": 0,
+    "no_repeat_ngram": 0,
+    "top_k": 0,
+    "length_penalty": 0,
+    "coverage_penalty": 0,
+    "min_length_ratio": 0,
+    "temperature": 0,
+    "top_p": 0,
+}
+_LARGEST = 2**30  # of a whole number: lengths are int32
+_WHOLE = ("beam_size", "max_length", "min_length", "no_repeat_ngram", "top_k")
+_SWITCHES = ("early_stopping", "forbid_unknown", "replace_unknown", "do_sample")
 
 
 @dataclass(frozen=True)
@@ -73,23 +90,20 @@ class GenerationOptions:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        lowest = {
-            "beam_size": 1,
-            "max_length": 1,
-            "min_length": 0,
-            "no_repeat_ngram": 0,
-            "top_k": 0,
-            "length_penalty": 0,
-            "coverage_penalty": 0,
-            "min_length_ratio": 0,
-        }
-        whole = ("beam_size", "max_length", "min_length", "no_repeat_ngram", "top_k")
-        for name, low in lowest.items():
-            value = getattr(self, name)
-            if name in whole and (isinstance(value, bool) or not isinstance(value, Integral)):
-                raise ValueError(f"{name} is a whole number. Received: {name}={value!r}")
-            if not low <= value < math.inf:
-                raise ValueError(f"{name} must be at least {low}. Received: {name}={value}")
+        for name, low in _LOWEST.items():
+            _check_number(name, getattr(self, name), low, whole=name in _WHOLE)
+        for name in _SWITCHES:
+            if not isinstance(value := getattr(self, name), bool):
+                raise ValueError(f"{name} is true or false. Received: {name}={value!r}")
+        if self.max_length_ratio is not None:
+            _check_number("max_length_ratio", self.max_length_ratio, 0)
+        no_seed = isinstance(self.seed, bool) or not isinstance(self.seed, Integral)
+        if self.seed is not None and no_seed:
+            raise ValueError(f"seed is a whole number, or None. Received: seed={self.seed!r}")
+        self._check_lengths()
+        self._check_draws()
+
+    def _check_lengths(self) -> None:
         if self.min_length >= self.max_length:
             raise ValueError(
                 "min_length must be smaller than max_length, which counts the end too. "
@@ -101,12 +115,14 @@ class GenerationOptions:
                 f"max_length_ratio={self.max_length_ratio}, "
                 f"min_length_ratio={self.min_length_ratio}"
             )
-        if not 0 < self.temperature < math.inf:
+
+    def _check_draws(self) -> None:
+        if self.temperature == 0:
             raise ValueError(
                 "temperature must be positive; without do_sample the most probable is searched "
                 f"for. Received: temperature={self.temperature}"
             )
-        if not 0 < self.top_p <= 1:
+        if self.top_p == 0 or self.top_p > 1:
             raise ValueError(
                 f"top_p is a probability above 0 and at most 1. Received: top_p={self.top_p}"
             )
@@ -132,17 +148,31 @@ class GenerationOptions:
         """
         if self.max_length_ratio is None:
             return tf.fill(tf.shape(source)[:1], self.max_length)
-        allowed = tf.cast(_lengths(source) * self.max_length_ratio, tf.int32) + 10
+        allowed = self._share_of(source, self.max_length_ratio) + 10
         return tf.clip_by_value(allowed, self.min_length + 1, self.max_length)
 
     def fewest(self, source: tf.Tensor) -> tf.Tensor:
         """Fewest subwords before the end of each target, for sources (B, S): int32 (B,)."""
-        relative = tf.cast(_lengths(source) * self.min_length_ratio, tf.int32)
+        relative = self._share_of(source, self.min_length_ratio)
         return tf.minimum(tf.maximum(relative, self.min_length), self.length_limits(source) - 1)
 
+    def _share_of(self, source: tf.Tensor, ratio: float) -> tf.Tensor:
+        """`ratio` subwords for each one of a source (B, S), as far as they can matter: (B,)."""
+        lengths = tf.reduce_sum(tf.cast(source != PAD_ID, tf.float32), axis=1)
+        # Cut before the cast, which makes anything of what is too large for an integer.
+        most = float(self.max_length)
+        return tf.cast(tf.minimum(lengths * min(ratio, most), most), tf.int32)
 
-def _lengths(source: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(tf.cast(source != PAD_ID, tf.float32), axis=1)
+
+def _check_number(name: str, value: Any, low: float, whole: bool = False) -> None:
+    """Refuses what is no number, not a whole one where it has to be, or out of range."""
+    if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
+        raise ValueError(f"{name} is a {'whole ' * whole}number. Received: {name}={value!r}")
+    high = _LARGEST if whole else math.inf
+    if not low <= value < high:
+        raise ValueError(
+            f"{name} must be at least {low} and below {high}. Received: {name}={value}"
+        )
 
 
 class Hypotheses(NamedTuple):

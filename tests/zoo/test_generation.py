@@ -57,6 +57,15 @@ def test_greedy_rows_have_the_limits_of_their_own_length(source):
             np.testing.assert_allclose(hypotheses.scores[row, 0], expected.score, atol=1e-5)
 
 
+@pytest.mark.parametrize("ratio", [3.0, 1e9, 1e300])
+def test_ratios_beyond_any_length_leave_the_other_limits(source, ratio):
+    longest = GenerationOptions(max_length=12, max_length_ratio=ratio)
+    assert longest.length_limits(tf.constant(source)).numpy().tolist() == [12, 12, 12, 12]
+    shortest = GenerationOptions(max_length=12, max_length_ratio=None, min_length_ratio=ratio)
+    fewest = [min(11, 3 * (length + 1)) if ratio == 3.0 else 11 for length in LENGTHS]
+    assert shortest.fewest(tf.constant(source)).numpy().tolist() == fewest
+
+
 @pytest.mark.parametrize("beam_size", [1, 3])
 def test_attention_is_that_of_a_forced_pass(model, source, beam_size):
     options = GenerationOptions(beam_size=beam_size, max_length=6)
@@ -133,6 +142,11 @@ def test_a_batch_of_no_rows(beam_size):
         ({"max_length": "long"}, "max_length='long'"),
         ({"no_repeat_ngram": True}, "no_repeat_ngram=True"),
         ({"max_length": 0}, "max_length=0"),
+        ({"max_length": 2**33}, "max_length=8589934592"),
+        ({"length_penalty": "long"}, "length_penalty='long'"),
+        ({"max_length_ratio": "2"}, "max_length_ratio='2'"),
+        ({"max_length_ratio": float("inf")}, "max_length_ratio=inf"),
+        ({"early_stopping": "no"}, "early_stopping='no'"),
         ({"min_length": -1}, "min_length=-1"),
         ({"min_length": 5, "max_length": 5}, "min_length=5, max_length=5"),
         ({"length_penalty": -0.5}, "length_penalty=-0.5"),
@@ -142,7 +156,10 @@ def test_a_batch_of_no_rows(beam_size):
         ({"min_length_ratio": -1.0}, "min_length_ratio=-1.0"),
         ({"coverage_penalty": -1.0}, "coverage_penalty=-1.0"),
         ({"no_repeat_ngram": -1}, "no_repeat_ngram=-1"),
+        ({"do_sample": "false"}, "do_sample='false'"),
         ({"do_sample": True, "temperature": 0.0}, "temperature=0.0"),
+        ({"do_sample": True, "temperature": True}, "temperature=True"),
+        ({"do_sample": True, "seed": 1.5}, "seed=1.5"),
         ({"do_sample": True, "top_k": -1}, "top_k=-1"),
         ({"do_sample": True, "top_p": 0.0}, "top_p=0.0"),
         ({"top_p": 0.9}, "top_p=0.9"),
