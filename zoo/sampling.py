@@ -141,10 +141,10 @@ def draw(logits: tf.Tensor, options: GenerationOptions) -> tf.Tensor:
     Of equal logits at the border of top k, the first are kept.
     """
     vocab_size = logits.shape[-1]
-    logits = logits / options.temperature
     ids = None
     if options.top_k or options.top_p < 1:
         logits, ids = tf.math.top_k(logits, min(options.top_k or vocab_size, vocab_size))
+    logits = _tempered(logits, options.temperature)
     if options.top_p < 1:
         # A subword stays if those before it do not have the probability yet: one always does.
         probabilities = tf.nn.softmax(logits)
@@ -154,3 +154,11 @@ def draw(logits: tf.Tensor, options: GenerationOptions) -> tf.Tensor:
     uniform = tf.random.uniform(tf.shape(logits), minval=1e-20, seed=options.seed)
     chosen = tf.argmax(logits - tf.math.log(-tf.math.log(uniform)), -1, tf.int32)
     return chosen if ids is None else tf.gather(ids, chosen, batch_dims=2)
+
+
+def _tempered(logits: tf.Tensor, temperature: float) -> tf.Tensor:
+    """Logits (R, N, V) over any temperature, the largest 0: none is ruled out, or in, by it."""
+    below = logits - tf.reduce_max(logits, axis=-1, keepdims=True)
+    # Float32 has the inverse of no temperature that is next to 0.
+    tempered = below * min(1 / temperature, float(tf.float32.max))
+    return tf.where(logits > IMPOSSIBLE / 2, tempered, IMPOSSIBLE)

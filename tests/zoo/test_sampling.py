@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from tiny_models import TableModel, random_source, repeats_ngram, tiny_model, trimmed
 
-from attention_zoo.zoo.generation import GenerationOptions
+from attention_zoo.zoo.generation import IMPOSSIBLE, GenerationOptions
 from attention_zoo.zoo.sampling import draw
 from attention_zoo.zoo.search import generate
 from attention_zoo.zoo.tokenizer import END_ID, START_ID
@@ -50,6 +50,23 @@ def test_temperature_flattens_or_sharpens(temperature):
     np.testing.assert_allclose(
         drawn(temperature=temperature), expected / expected.sum(), atol=0.012
     )
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("temperature", [1e-300, 1e-38, 1e-20])
+@pytest.mark.parametrize("top_p", [1.0, 0.9])
+def test_next_to_no_temperature_leaves_the_most_probable(sign, temperature, top_p):
+    logits = tf.constant([[[1.0, 300.0, 3.0]]]) * sign
+    options = GenerationOptions(do_sample=True, temperature=temperature, top_p=top_p)
+    assert draw(logits, options).numpy().item() == (1 if sign > 0 else 0)
+
+
+@pytest.mark.parametrize("temperature", [1e9, 1e30])
+def test_no_temperature_lets_write_what_may_not_be_written(temperature):
+    logits = tf.constant([IMPOSSIBLE, 2.0, IMPOSSIBLE - 5.0, 1.0])
+    options = GenerationOptions(do_sample=True, temperature=temperature, seed=3)
+    ids = draw(tf.broadcast_to(logits, (10, 40, 4)), options).numpy()
+    assert set(ids.ravel()) == {1, 3}
 
 
 def test_targets_have_the_probabilities_of_the_model():
