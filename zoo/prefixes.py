@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from .tokenizer import PAD_ID
+from .tokenizer import END_ID, PAD_ID
+
+
+def until_end(prefix: tf.Tensor) -> tf.Tensor:
+    """Prefixes (R, P) up to their first end or padding, and padding from there on."""
+    ended = tf.cast((prefix == END_ID) | (prefix == PAD_ID), tf.int32)
+    return tf.where(tf.cumsum(ended, axis=1) == 0, prefix, PAD_ID)
 
 
 def with_room_for(prefix: tf.Tensor | None, limits: tf.Tensor) -> tf.Tensor:

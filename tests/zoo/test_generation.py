@@ -201,6 +201,31 @@ def test_a_graph_refuses_what_is_beyond_the_positions_of_a_model(source, prefix)
         search(tf.constant(source), tf.constant(prefix))
 
 
+@pytest.mark.parametrize("beam_size", [1, 3])
+def test_a_prefix_goes_up_to_its_end(beam_size):
+    options = GenerationOptions(beam_size=beam_size, max_length=5)
+    model, source = tiny_model("qkv"), tf.constant([[5, 3]] * 3)
+    expected = generate(model, source, options, prefix=tf.constant([[5, 6], [5, 0], [0, 0]]))
+    ended = [[5, 6, 3, 0, 0], [5, 3, 7, 7, 7], [0, 7, 7, 7, 7]]
+    for prefix in (tf.constant(ended), ended, np.array(ended)):  # the last of 64 bits
+        result = generate(model, source, options, prefix=prefix)
+        assert result.ids.numpy().tolist() == expected.ids.numpy().tolist()
+    assert (expected.ids.numpy()[0, :, :2] == [5, 6]).all()
+
+
+@pytest.mark.parametrize(
+    ("source", "prefix", "received"),
+    [
+        (np.zeros((2, 0)), None, r"source.shape=\(2, 0\)"),
+        ([[5, 3]], [[5], [6]], r"source.shape=\(1, 2\), prefix.shape=\(2, 1\)"),
+        ([[5, 3]] * 2, [[5]], r"source.shape=\(2, 2\), prefix.shape=\(1, 1\)"),
+    ],
+)
+def test_sources_without_room_and_prefixes_of_other_sources_are_refused(source, prefix, received):
+    with pytest.raises(ValueError, match=f"Received: {received}"):
+        generate(tiny_model("qkv"), source, GenerationOptions(max_length=5), prefix=prefix)
+
+
 def test_a_padded_prefix_counts_without_its_padding():
     options = GenerationOptions(beam_size=1, max_length=3)
     prefix = tf.constant([[5, 6, 7, *[0] * 30]])
