@@ -98,8 +98,9 @@ class CopyingSeq2Seq(Seq2SeqModel):
             ("coverage_weight", coverage_weight),
             ("coverage_start", coverage_start),
         ):
-            if isinstance(number, bool) or not 0 <= number < math.inf:
-                raise ValueError(f"{name} must not be negative. Received: {name}={number!r}")
+            is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+            if not is_number or not 0 <= number < math.inf:
+                raise ValueError(f"{name} is a number from 0 on. Received: {name}={number!r}")
         self.coverage = coverage
         if coverage and 0 < coverage_start < 1:
             self._spent = _Spent()
@@ -176,7 +177,11 @@ class CopyingSeq2Seq(Seq2SeqModel):
 
     def _coverage_weight(self) -> tf.Tensor:
         weight, start = self.config["coverage_weight"], self.config["coverage_start"]
-        done = self.optimizer.iterations if self._spent is None else self._spent.share
+        if self._spent is not None:
+            done = self._spent.share
+        else:
+            # TensorFlow compares whole numbers with whole numbers alone.
+            done, start = self.optimizer.iterations, math.ceil(start)
         return tf.where(tf.convert_to_tensor(done) >= start, tf.constant(weight, tf.float32), 0.0)
 
 

@@ -100,6 +100,7 @@ def test_gradients_of_the_loss_are_those_of_the_mixture(kind, data):
     [
         ("pointer", {}, 0.75),
         ("pointer", {"copying": False}, 3),
+        ("pointer", {}, 2.5),
         ("copying-transformer", {"coverage": True}, 3),
         ("transformer", {"coverage": True}, 0.75),
     ],
@@ -111,7 +112,9 @@ def test_coverage_loss_is_added_from_its_step_on(kind, options, start, data):
     model.compile(keras.optimizers.SGD(), loss=SmoothedCrossEntropy(0.1))
     before, plain = model.token_losses(inputs, labels, True)
     np.testing.assert_allclose(before, model.token_losses(inputs, labels, False)[0], rtol=1e-5)
-    if start == 3:
+    if start > 1:
+        model.optimizer.iterations.assign(2)
+        np.testing.assert_array_equal(before, model.token_losses(inputs, labels, True)[0])
         model.optimizer.iterations.assign(3)
     else:
         model.optimizer.iterations.assign(1000)
@@ -199,6 +202,7 @@ def test_the_catalog_has_the_model_of_the_paper():
         (TransformerSeq2Seq, {"coverage": 1}, "coverage=1"),
         (TransformerSeq2Seq, {"coverage": True, "coverage_weight": -1.0}, "coverage_weight=-1.0"),
         (TransformerSeq2Seq, {"coverage_start": -5}, "coverage_start=-5"),
+        (TransformerSeq2Seq, {"coverage_start": "late"}, "coverage_start='late'"),
     ],
 )
 def test_impossible_arguments_are_refused(family, options, received):
