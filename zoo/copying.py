@@ -21,6 +21,8 @@ from ..layers.copying import (
     log_shares,
     pool_attention,
 )
+from ..layers.product import Product
+from .embedding import ScaledEmbedding
 from .losses import SmoothedCrossEntropy, target_and_mean_logits
 from .model import Seq2SeqModel
 from .tokenizer import END_ID, UNKNOWN_ID
@@ -62,7 +64,7 @@ class _Spent:
 
 
 class CopyingSeq2Seq(Seq2SeqModel):
-    """What the families share to copy from the source (See et al. 2017).
+    """What the families share: how the vocabulary is read, and copying (See et al. 2017).
 
     With `copying` a model writes each subword with the probability that its vocabulary gives it
     times p_gen, plus the attention to all of its places in the source times 1 - p_gen. The end of
@@ -78,11 +80,12 @@ class CopyingSeq2Seq(Seq2SeqModel):
     has no piece. A run of such characters is one unknown piece of the source; it is copied as
     such, and `GenerationOptions.replace_unknown` writes its own characters.
 
-    A subclass sets `config`, calls `switch_copying` in its constructor and says what a target
-    read as a whole is, `decoded`.
+    A subclass sets `config`, calls `switch_copying` and makes its `embedding` in its constructor,
+    calls `build_vocabulary` in `build`, and says what a target read as a whole is, `decoded`.
     """
 
     config: dict[str, Any]
+    embedding: ScaledEmbedding
     pointer: PointerGenerator | None = None
     coverage = False
     _spent: _Spent | None = None
@@ -112,6 +115,25 @@ class CopyingSeq2Seq(Seq2SeqModel):
             "coverage_weight": coverage_weight,
             "coverage_start": coverage_start,
         }
+
+    def build_vocabulary(self, width: int) -> None:
+        """Makes the weights that the vocabulary is read with, from vectors of this width."""
+        shape = (self.config["vocab_size"], width)
+        if not self.config["tie_embeddings"]:
+            self.vocabulary_kernel = self.add_weight(
+                shape, "glorot_uniform", name="vocabulary_kernel"
+            )
+        self.vocabulary_bias = self.add_weight(shape[:1], "zeros", name="vocabulary_bias")
+
+    def vocabulary_weights(self):
+        tied = self.config["tie_embeddings"]
+        kernel = self.embedding.embeddings if tied else self.vocabulary_kernel
+        return tf.convert_to_tensor(kernel), tf.convert_to_tensor(self.vocabulary_bias)
+
+    def vocabulary_product(self) -> Product:
+        """The product that makes logits, in the type of computation."""
+        kernel, bias = (tf.cast(x, self.compute_dtype) for x in self.vocabulary_weights())
+        return Product(tf.transpose(kernel), bias)
 
     def decoded(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Decoded:
         raise NotImplementedError
@@ -183,6 +205,9 @@ class CopyingSeq2Seq(Seq2SeqModel):
             # TensorFlow compares whole numbers with whole numbers alone.
             done, start = self.optimizer.iterations, math.ceil(start)
         return tf.where(tf.convert_to_tensor(done) >= start, tf.constant(weight, tf.float32), 0.0)
+
+    def get_config(self):
+        return {**super().get_config(), **self.config}
 
 
 def is_copyable(source: tf.Tensor) -> tf.Tensor:

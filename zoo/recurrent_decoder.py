@@ -133,15 +133,7 @@ class RecurrentDecoderSeq2Seq(CopyingSeq2Seq):
     def build_decoder(self, summary_dim: int) -> None:
         """Makes the weights of embeddings and decoder; what the bridge reads is so wide."""
         config = self.config
-        if not config["tie_embeddings"]:
-            self.vocabulary_kernel = self.add_weight(
-                (config["vocab_size"], config["readout_units"]),
-                "glorot_uniform",
-                name="vocabulary_kernel",
-            )
-        self.vocabulary_bias = self.add_weight(
-            (config["vocab_size"],), "zeros", name="vocabulary_bias"
-        )
+        self.build_vocabulary(config["readout_units"])
         embedded = (None, None, config["embedding_dim"])
         self.embedding.build((None, None))
         if self.source_embedding is not None:
@@ -160,19 +152,12 @@ class RecurrentDecoderSeq2Seq(CopyingSeq2Seq):
         embedding = self.source_embedding or self.embedding
         return self.dropout(embedding(ids), training=training)
 
-    def vocabulary_weights(self):
-        kernel = (
-            self.embedding.embeddings if self.config["tie_embeddings"] else self.vocabulary_kernel
-        )
-        return tf.convert_to_tensor(kernel), tf.convert_to_tensor(self.vocabulary_bias)
-
     def start(self, memory, num_beams=1, max_steps=None):
         start = tf.repeat(memory.start[:, None], num_beams, axis=1)
         return self.cell.initial_states(start, memory.attended)
 
     def step_weights(self):
-        kernel, bias = (tf.cast(x, self.compute_dtype) for x in self.vocabulary_weights())
-        return RecurrentWeights(self.cell.step_weights(), Product(tf.transpose(kernel), bias))
+        return RecurrentWeights(self.cell.step_weights(), self.vocabulary_product())
 
     def step(self, token_ids, state, memory, weights=None):
         weights = weights or self.step_weights()
@@ -248,6 +233,3 @@ class RecurrentDecoderSeq2Seq(CopyingSeq2Seq):
             tf.transpose(outputs, (1, 0, 2)), (None, None, self.cell.output_width)
         )
         return outputs, tf.transpose(looked_at.stack(), (1, 0, 2)) if with_attention else ()
-
-    def get_config(self):
-        return {**super().get_config(), **self.config}

@@ -212,12 +212,7 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
             layer.build(shape)
         if self.pointer is not None:
             self.pointer.build_gate(2 * config["width"])
-        vocabulary = (config["vocab_size"], config["width"])
-        if not config["tie_embeddings"]:
-            self.vocabulary_kernel = self.add_weight(
-                vocabulary, "glorot_uniform", name="vocabulary_kernel"
-            )
-        self.vocabulary_bias = self.add_weight(vocabulary[:1], "zeros", name="vocabulary_bias")
+        self.build_vocabulary(config["width"])
         if config["positions"] == "learned":
             self.position_embedding = self.add_weight(
                 (config["max_length"], config["width"]),
@@ -225,11 +220,6 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
                 name="position_embedding",
             )
         self.built = True
-
-    def vocabulary_weights(self):
-        tied = self.config["tie_embeddings"]
-        kernel = self.embedding.embeddings if tied else self.vocabulary_kernel
-        return tf.convert_to_tensor(kernel), tf.convert_to_tensor(self.vocabulary_bias)
 
     def encode(self, source, training=False):
         mask = tf.not_equal(source, PAD_ID)
@@ -249,8 +239,7 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
 
     def step_weights(self):
         blocks = tuple(block.step_weights() for block in self.decoder_blocks)
-        kernel, bias = (tf.cast(x, self.compute_dtype) for x in self.vocabulary_weights())
-        return TransformerWeights(blocks, Product(tf.transpose(kernel), bias))
+        return TransformerWeights(blocks, self.vocabulary_product())
 
     def step(self, token_ids, state, memory, weights=None):
         weights = weights or self.step_weights()
@@ -341,6 +330,3 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
 
     def _normalized(self, x, side):
         return self.norms[side](x) if self.config["norm_first"] else x
-
-    def get_config(self):
-        return {**super().get_config(), **self.config}
