@@ -58,7 +58,9 @@ class GenerationOptions:
         replace_unknown: where a source has unknown pieces, the unknown subword may be written, and
             stands for the one of them that is attended to most; see `unknown`. Elsewhere
             `forbid_unknown` holds.
-        no_repeat_ngram: no run of so many subwords is written twice; 0 allows all.
+        no_repeat_ngram: no run of so many subwords is written twice; 0 allows all. Where nothing is
+            left to write before the end may come, greedy search and draws end all the same; a beam
+            search gives the hypothesis up.
         do_sample: draw the targets from the model's distribution in place of searching.
         temperature: what logits are divided by before a draw; below 1 is more careful.
         top_k: draw from so many of the most probable subwords; 0 for all.
