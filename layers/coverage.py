@@ -123,20 +123,24 @@ class CoverageAttention(BahdanauAttention):
         """Weights `(B, T, S)` of projected queries, each covered by those before it."""
         batch, steps, _ = ops.shape(query)
         length = ops.shape(keys)[1]
-        sequences = [ops.transpose(query, (1, 0, 2))]  # (T, B, U)
+        sequence = query
         if mask is not None:
             mask = ops.broadcast_to(mask, (batch, steps, length))
-            sequences.append(ops.transpose(mask, (1, 0, 2)))
+            # One sequence: TensorFlow's scan takes no second one if T is known only later.
+            sequence = ops.concatenate([query, ops.cast(mask, query.dtype)], axis=-1)
 
         def attend_once(carry, step):
-            query, *mask = (ops.expand_dims(tensor, 1) for tensor in step)
+            step = ops.expand_dims(step, 1)  # (B, 1, U + S)
+            query, seen = step[..., : self.units], step[..., self.units :]
+            seen = None if mask is None else seen > 0
             coverage, last = (ops.expand_dims(tensor, 1) for tensor in carry)
-            weights = self._weights(query, keys, mask[0] if mask else None, coverage, last)[:, 0]
+            weights = self._weights(query, keys, seen, coverage, last)[:, 0]
             # TensorFlow wants what is collected to look like what is carried.
             return (carry[0] + weights, weights), (carry[0], weights)
 
         nothing = ops.zeros((batch, length), softmax_dtype(self.compute_dtype))
-        _, (_, weights) = ops.scan(attend_once, (nothing, nothing), tuple(sequences))
+        sequence = ops.transpose(sequence, (1, 0, 2))  # (T, B, ...)
+        _, (_, weights) = ops.scan(attend_once, (nothing, nothing), sequence)
         return ops.transpose(weights, (1, 0, 2))
 
     def get_config(self):

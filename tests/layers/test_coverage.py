@@ -1,5 +1,6 @@
 """Attention with coverage against its formula, on every Keras backend."""
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -127,6 +128,21 @@ def test_keeps_the_laws_of_attention(location_window):
     layer = CoverageAttention(6, location_window)
     checked = check_attention(layer, query_width=5, value_width=4, laws=laws)
     assert {"padding", "no future", "project and attend"} <= set(checked)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_lengths_may_change_from_batch_to_batch(causal):
+    layer, _ = built()
+    shapes = [((None, 6), "float32"), ((None, 8), "float32"), ((None,), "bool")]
+    query, value, mask = (keras.Input(shape, dtype=dtype) for shape, dtype in shapes)
+    outputs = layer(query, value, value_mask=mask, use_causal_mask=causal)
+    model = keras.Model([query, value, mask], outputs)
+    for length in (4, 2, 3):
+        inputs = (QUERY[:, :length], VALUE[:, : length + 1], MASK[:, : length + 1])
+        expected = layer(*inputs[:2], value_mask=inputs[2], use_causal_mask=causal)
+        np.testing.assert_allclose(
+            model.predict_on_batch(list(inputs)), array(expected), rtol=1e-4, atol=1e-5
+        )
 
 
 def test_loss_is_the_attention_to_what_was_attended_to():
