@@ -14,11 +14,11 @@ class Dropout(keras.layers.Dropout):
     The same as `keras.layers.Dropout` with the same arguments, with other random numbers: on
     TensorFlow each is a byte, and four come from one random word. Keras makes a float for each;
     XLA on a CPU takes a hundred times as long for those. The share is therefore a multiple of
-    1/256, the nearest one that is not zero, and the scale is that of the share that is taken, so
+    1/256, the nearest one between 0 and 1, and the scale is that of the share that is taken, so
     that the mean of what comes out is what went in.
 
     Args:
-        rate: share that is set to zero, in [0, 1).
+        rate: share that is set to zero, from 0 to 1; with 1 there is nothing left.
         noise_shape: as in Keras, which then makes the random numbers.
         seed: seed of the random numbers.
         **kwargs: as for every Keras layer.
@@ -33,7 +33,8 @@ class Dropout(keras.layers.Dropout):
     def call(self, inputs, training=False):
         if not (training and self.rate > 0):
             return inputs
-        if keras.backend.backend() != "tensorflow" or self.noise_shape is not None:
+        bytes_do = keras.backend.backend() == "tensorflow" and self.noise_shape is None
+        if not bytes_do or self.rate == 1:
             return super().call(inputs, training=training)
         dropped = min(max(1, round(self.rate * LEVELS)), LEVELS - 1)
         keep = random_bytes(ops.shape(inputs), self.seed_generator) >= dropped

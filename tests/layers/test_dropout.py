@@ -29,6 +29,10 @@ def test_all_off_without_training_and_with_rate_zero():
     np.testing.assert_array_equal(dropped(Dropout(0.0), x), x)
 
 
+def test_a_rate_of_one_leaves_nothing():
+    assert not dropped(Dropout(1.0), np.ones((40, 50), "float32")).any()
+
+
 def test_seed_and_steps():
     x = np.ones((7, 9, 5), "float32")
     one, other = Dropout(0.5, seed=3), Dropout(0.5, seed=3)
