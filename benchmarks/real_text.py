@@ -70,7 +70,7 @@ def ctranslate2_weights(model: TransformerSeq2Seq) -> dict[str, np.ndarray]:
     weights["encoder.embeddings.0.weight"] = source.embeddings.numpy()
     sides = {"encoder": model.encoder_blocks, "decoder": model.decoder_blocks}
     for (side, blocks), last in zip(sides.items(), model.norms, strict=True):
-        weights[f"{side}.position_encodings.encodings"] = model._positions(range(PLACES)).numpy()
+        weights[f"{side}.position_encodings.encodings"] = model._positions(PLACES).numpy()
         norm(f"{side}.layer_norm", last)
         for i, layer in enumerate(blocks):
             block(f"{side}.layer.{i}", layer)
