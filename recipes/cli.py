@@ -51,8 +51,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Runs a command and exits: 0, 2 with one line for wrong input, 130 after Ctrl-C.
 
     75 (EX_TEMPFAIL) when another worker of a training has gone and all may be started again.
-    A training that SIGTERM stopped has saved itself and exits with 0.
+    A training that SIGTERM stopped has saved itself and exits with 0, and so does a command whose
+    reader has gone, as in `attention-zoo settings | head -1`.
     """
+    _open_closed_streams()
     status = run_command(app, arguments)
     if status == TRY_AGAIN:
         # TensorFlow would wait for the worker that has gone.
@@ -63,15 +65,12 @@ def main(arguments: list[str] | None = None) -> None:
 
 def run_command(application: typer.Typer, arguments: list[str] | None = None) -> int:
     """The exit status of a command; errors that a user can mend are one line on stderr."""
-    from ..serving.errors import ServingError
-
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["serve"]:
         arguments = without_values(arguments)
     try:
         result = typer.main.get_command(application)(arguments, standalone_mode=False)
-    except (ConfigError, CheckpointError, DataError, ServingError, Refused) as error:
-        return _fail(str(error))
+        sys.stdout.flush()  # here, where what goes wrong with it is handled
     except WorkerLost as error:
         return _fail(str(error), TRY_AGAIN)
     except (typer.Abort, KeyboardInterrupt):
@@ -80,23 +79,62 @@ def run_command(application: typer.Typer, arguments: list[str] | None = None) ->
         print(stop)
         return stop.exit_status
     except BrokenPipeError:
-        # The reader of a pipe has gone; what was written after it is nobody's.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        if error.errno is None:
+        return _reader_has_gone()
+    except SystemExit as stop:
+        # What typer makes of a pipe without a reader, before it can be caught here.
+        if not isinstance(stop.__context__, BrokenPipeError):
             raise
-        where = "" if error.filename is None else f"{os.fspath(error.filename)}: "
-        return _fail(f"{where}{error.strerror}")
+        return _reader_has_gone()
     except Exception as error:
-        # What the parser refuses; its classes are click's, which typer has or brings itself.
-        if not hasattr(error, "format_message"):
-            raise
         if type(error).__name__ == "NoArgsIsHelpError":
             print(error.ctx.get_help())  # type: ignore[attr-defined]
             return 2
-        return _fail(error.format_message())
+        message = _to_be_mended(error)
+        if message is None:
+            raise
+        return _fail(message)
     return result if isinstance(result, int) else 0
+
+
+def _to_be_mended(error: Exception) -> str | None:
+    """What a user is told of an error that a user can mend; `None` of a fault of the program."""
+    from ..serving.errors import ServingError
+
+    if isinstance(error, (ConfigError, CheckpointError, DataError, ServingError, Refused)):
+        return str(error)
+    if isinstance(error, UnicodeEncodeError):
+        return (
+            f"The output has characters that {error.encoding} cannot write; set "
+            "PYTHONIOENCODING=utf-8."
+        )
+    if isinstance(error, OSError) and error.errno is not None:
+        where = "" if error.filename is None else f"{os.fspath(error.filename)}: "
+        return f"{where}{error.strerror}"
+    # By its name: TensorFlow may not be loaded.
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        return (
+            "There is not enough memory for this; take a smaller model, or less at a time, such as "
+            f"a smaller batch_tokens or --beam-size. {str(error)[:200]}"
+        )
+    # What the parser refuses; its classes are click's, which typer has or brings itself.
+    if hasattr(error, "format_message"):
+        return error.format_message()
+    return None
+
+
+def _open_closed_streams() -> None:
+    """Gives streams that the caller has closed (`<&-`) nothing to read and nowhere to write."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # Opened in this order each takes its own number, as it is the lowest that is free.
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115, as long as we live
+            setattr(sys, name, stream)
+
+
+def _reader_has_gone() -> int:
+    """What was written after the reader of a pipe has gone is nobody's."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def _fail(message: str, status: int = 2) -> int:

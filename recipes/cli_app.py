@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from .config import LARGEST_BEAM
 
 app = typer.Typer(
     help="Sequence-to-sequence models with attention: train, look, export, serve.",
@@ -15,10 +18,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+
+def finite(value: float | None) -> float | None:
+    """Refuses infinity, which the parser takes for a number."""
+    if value is not None and math.isinf(value):
+        raise typer.BadParameter(f"a finite number is expected. Received: {value}")
+    return value
+
+
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
 BeamSize = Annotated[
     int | None,
-    typer.Option(min=1, help="Hypotheses kept by the search; that of the run if left out."),
+    typer.Option(
+        min=1,
+        max=LARGEST_BEAM,
+        help="Hypotheses kept by the search; that of the run if left out.",
+    ),
 ]
 
 Truncate = Annotated[
@@ -31,7 +46,10 @@ Sample = Annotated[
     bool, typer.Option("--sample", help="Draw the words by chance rather than search.")
 ]
 Temperature = Annotated[
-    float, typer.Option(min=0.01, help="Of draws: below 1 is more careful, above 1 more daring.")
+    float,
+    typer.Option(
+        min=0.01, callback=finite, help="Of draws: below 1 is more careful, above 1 more daring."
+    ),
 ]
 TopK = Annotated[int, typer.Option(min=0, help="Draw from so many most probable; 0 for all.")]
 TopP = Annotated[

@@ -48,7 +48,7 @@ def compare(
     ] = None,
     beam_size: BeamSize = None,
     resamples: Annotated[
-        int, typer.Option(min=100, help="Corpora drawn for intervals and tests.")
+        int, typer.Option(min=100, max=10_000_000, help="Corpora drawn for intervals and tests.")
     ] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 12345,
     timed_rows: Annotated[

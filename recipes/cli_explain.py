@@ -69,7 +69,7 @@ def explain(
             found = model.explain([source])[0]
         if output is not None:
             found.save(output)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise Refused(str(error)) from error
     if output is None:
         print(found.to_terminal(color=sys.stdout.isatty()))

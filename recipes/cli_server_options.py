@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+# What waits takes no longer: a year of seconds. What counts is held in 32 bits.
+LONGEST, LARGEST = 365 * 24 * 3600, 2**31 - 1
 LOCAL, OFFICIAL, AUTO = "local", "tensorflow_model_server", "auto"
 _connection = partial(typer.Option, rich_help_panel="Connections")
 _version = partial(typer.Option, rich_help_panel="Models and versions")
@@ -72,6 +74,7 @@ ModelsConfigPoll = Annotated[
         "--models-config-poll",
         "--model_config_file_poll_wait_seconds",
         min=0,
+        max=LONGEST,
         metavar="SECONDS",
         help="Between two looks whether that file has changed; 0 never looks.",
     ),
@@ -114,6 +117,7 @@ Poll = Annotated[
         "--poll",
         "--file_system_poll_wait_seconds",
         min=0,
+        max=LONGEST,
         metavar="SECONDS",
         help="Between two looks for new versions; 0 looks once.",
     ),
@@ -164,13 +168,16 @@ PerModelBatching = Annotated[
         help="Read the `batching_params.pbtxt` of a version.",
     ),
 ]
-MaxBatchSize = Annotated[int, _batch(min=1, help="Most rows in a batch.")]
+MaxBatchSize = Annotated[int, _batch(min=1, max=LARGEST, help="Most rows in a batch.")]
 BatchTimeout = Annotated[
-    int, _batch(min=0, help="How long a batch waits for more while a thread is free.")
+    int, _batch(min=0, max=LARGEST, help="How long a batch waits for more while a thread is free.")
 ]
-MaxBatches = Annotated[int, _batch(min=1, help="Batches that wait; further are refused.")]
+MaxBatches = Annotated[
+    int, _batch(min=1, max=LARGEST, help="Batches that wait; further are refused.")
+]
 BatchThreads = Annotated[
-    int | None, _batch(min=1, help="Batches that run at a time; one a processor if left out.")
+    int | None,
+    _batch(min=1, max=LARGEST, help="Batches that run at a time; one a processor if left out."),
 ]
 
 TimeoutMs = Annotated[
@@ -179,6 +186,7 @@ TimeoutMs = Annotated[
         "--timeout-ms",
         "--rest_api_timeout_in_ms",
         min=1,
+        max=1000 * LONGEST,
         help="After which a request over REST is given up.",
     ),
 ]
@@ -186,18 +194,24 @@ ReceiveTimeout = Annotated[
     float,
     _limit(
         min=0,
+        max=LONGEST,
         metavar="SECONDS",
         help="For a client to send its request, and to take the reply; 0 is for ever.",
     ),
 ]
-MaxBodyMb = Annotated[int, _limit(min=1, help="Largest request that is read, in megabytes.")]
-MaxPending = Annotated[int, _limit(min=1, help="Requests under way or waiting at most.")]
+MaxBodyMb = Annotated[
+    int, _limit(min=1, max=LARGEST, help="Largest request that is read, in megabytes.")
+]
+MaxPending = Annotated[
+    int, _limit(min=1, max=LARGEST, help="Requests under way or waiting at most.")
+]
 Threads = Annotated[
     int | None,
     _limit(
         "--threads",
         "--rest_api_num_threads",
         min=1,
+        max=LARGEST,
         help="Requests run at a time outside batches; four a processor if left out.",
     ),
 ]
@@ -207,6 +221,7 @@ IntraOpThreads = Annotated[
         "--intra-op-threads",
         "--tensorflow_intra_op_parallelism",
         min=0,
+        max=LARGEST,
         help="Within an operation; 0 leaves it to TensorFlow.",
     ),
 ]
@@ -216,12 +231,18 @@ InterOpThreads = Annotated[
         "--inter-op-threads",
         "--tensorflow_inter_op_parallelism",
         min=0,
+        max=LARGEST,
         help="Operations at a time; 0 leaves it to TensorFlow.",
     ),
 ]
 Grace = Annotated[
     float,
-    _limit(min=0, metavar="SECONDS", help="For requests under way when the server is stopped."),
+    _limit(
+        min=0,
+        max=LONGEST,
+        metavar="SECONDS",
+        help="For requests under way when the server is stopped.",
+    ),
 ]
 
 # Switches of `tensorflow_model_server`, which may have a value there: on and off as they are here.

@@ -22,10 +22,12 @@ from .cli_app import (
     TopP,
     Truncate,
     app,
+    finite,
     refuse_draws,
     sampling,
 )
 from .cli_sources import check_cut, check_file, cut_line, given, read_lines, say_cut, sources_of
+from .config import LARGEST_BEAM
 from .runtime import load_tensorflow
 
 if TYPE_CHECKING:
@@ -47,7 +49,9 @@ def evaluate(
         typer.Option(help="Sources and references; the run's own to validate with if left out."),
     ] = None,
     beam_size: BeamSize = None,
-    length_penalty: Annotated[float | None, typer.Option(min=0, help="0 for none.")] = None,
+    length_penalty: Annotated[
+        float | None, typer.Option(min=0, callback=finite, help="0 for none.")
+    ] = None,
     tokenize: Annotated[
         str | None, typer.Option(help="sacreBLEU's tokenization: 13a, zh, none, ...")
     ] = None,
@@ -110,7 +114,9 @@ def predict(
     texts: Annotated[list[str] | None, typer.Argument(metavar="[TEXT ...]")] = None,
     input: Annotated[Path | None, typer.Option(help="Texts, one a line.")] = None,
     output: Annotated[Path | None, typer.Option(help="Where to write; stdout if left out.")] = None,
-    n_best: Annotated[int | None, typer.Option(min=1, help="So many results a text.")] = None,
+    n_best: Annotated[
+        int | None, typer.Option(min=1, max=LARGEST_BEAM, help="So many results a text.")
+    ] = None,
     beam_size: BeamSize = None,
     length: Annotated[
         int | None, typer.Option(min=1, help="Words of a summary, about; of summarization.")

@@ -17,7 +17,7 @@ import numpy as np
 from .bootstrap import RESAMPLES, SEED, Interval, RowScore, p_value, resample
 from .comparable import check_comparable
 from .config import LOWER_IS_BETTER, ConfigError, RunConfig
-from .corpus import DataError, PairCorpus
+from .corpus import NOT_JSON, DataError, PairCorpus, spread_rows
 from .source_lengths import (
     Bucket,
     LengthFall,
@@ -281,11 +281,14 @@ def _measure(
 def _read_metrics(path: Path) -> dict[str, Any]:
     """`metrics.json` of a run; nothing if the run has not ended."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except ValueError as error:
+    except NOT_JSON as error:
         raise ConfigError(f"{path} is not readable JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} is not the metrics of a run; expected an object.")
+    return values
 
 
 def decoding_latency(model: TextToText, sources: Sequence[Source], count: int) -> float:
@@ -296,7 +299,7 @@ def decoding_latency(model: TextToText, sources: Sequence[Source], count: int) -
         sources: texts; those timed are spread evenly over them.
         count: how many are timed.
     """
-    chosen = np.unique(np.linspace(0, len(sources) - 1, count).astype(int))
+    chosen = spread_rows(len(sources), count)
     model.predict([sources[chosen[0]]])  # the first call also makes the graph
     seconds = []
     for row in chosen:

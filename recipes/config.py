@@ -30,6 +30,12 @@ BELOW_ONE = Rule(lambda value: 0 <= value < 1, "must be at least 0 and below 1")
 # NumPy takes no other seeds.
 SEED = Rule(lambda value: 0 <= value < 2**32, "must be a number from 0 to 2**32 - 1")
 YES_NO = Rule(lambda value: isinstance(value, bool), "is true or false")
+# SentencePiece takes no others.
+COVERAGE = Rule(lambda value: 0.98 <= value <= 1, "must be from 0.98 to 1")
+# Each hypothesis is a row of every batch, and each average a copy of the model in memory.
+LARGEST_BEAM, MOST_AVERAGED = 1000, 100
+BEAM = Rule(lambda value: 1 <= value <= LARGEST_BEAM, f"must be from 1 to {LARGEST_BEAM}")
+AVERAGED = Rule(lambda value: 0 <= value <= MOST_AVERAGED, f"must be from 0 to {MOST_AVERAGED}")
 LENGTH = Rule(lambda value: value >= 2, "counts the end of the text too, so it is at least 2")
 
 
@@ -77,7 +83,7 @@ class RunConfig:
     )
     subwords: str = setting("bpe", "or unigram", one_of("bpe", "unigram"))
     character_coverage: float = setting(
-        0.9999, "share of the characters that get a subword of their own", SHARE
+        0.9999, "share of the characters that get a subword of their own", COVERAGE
     )
     max_source_length: int = setting(
         128, "in subwords; longer sources are cut, in translation left out of training", LENGTH
@@ -131,7 +137,7 @@ class RunConfig:
     average_last: int = setting(
         0,
         "evaluations whose weights are averaged, in place of the moving average; 0 for none",
-        NOT_NEGATIVE,
+        AVERAGED,
     )
 
     metric: str = setting(
@@ -148,7 +154,7 @@ class RunConfig:
     checkpoint_minutes: float = setting(5.0, "minutes between two checkpoints", NOT_NEGATIVE)
 
     beam_size: int = setting(
-        5, "of predictions and exports; evaluations in training are greedy", POSITIVE
+        5, "of predictions and exports; evaluations in training are greedy", BEAM
     )
     length_penalty: float = setting(
         1.0, "log p is divided by ((5 + length) / 6) to this power", NOT_NEGATIVE
@@ -192,6 +198,9 @@ class RunConfig:
                 f"This run was written with settings that are not known here: "
                 f"{', '.join(sorted(unknown))}. Use the version of attention-zoo that wrote it."
             )
+        hints = typing.get_type_hints(cls)
+        for name, value in values.items():
+            _check_type(name, value, hints[name])
         return cls(**values)
 
     def with_settings(self, settings: Iterable[str]) -> RunConfig:
@@ -270,6 +279,9 @@ def _check(name: str, value: Any, rule: Rule) -> None:
         good = False
     if not good:
         raise ConfigError(f"{name} {rule.words}. Received: {value}")
+    if type(value) is int and value >= 2**31 and rule is not SEED:
+        # What counts in TensorFlow and SentencePiece are numbers of 32 bits.
+        raise ConfigError(f"{name} must be below 2**31. Received: {value}")
 
 
 def describe_settings() -> list[tuple[str, Any, str]]:
@@ -296,12 +308,23 @@ def _literal(text: str) -> Any:
 
 def _parse(name: str, text: str, hint: Any) -> Any:
     value = _literal(text)
-    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    allowed = _types(hint)
     if str in allowed:
         return None if value is None and type(None) in allowed else text
-    if float in allowed and type(value) is int:
-        return float(value)
-    if type(value) in allowed:
-        return value
-    kinds = " or ".join(kind.__name__ for kind in allowed)
-    raise ConfigError(f"{name} takes a value of type {kinds}. Received: {name}={text}")
+    _check_type(name, value, hint, text)
+    return float(value) if float in allowed and type(value) is int else value
+
+
+def _check_type(name: str, value: Any, hint: Any, text: str | None = None) -> None:
+    """Refuses a value of another type than that of its setting; whole numbers are floats too."""
+    allowed = _types(hint)
+    if type(value) in allowed or (float in allowed and type(value) is int):
+        return
+    kinds = " or ".join("None" if kind is type(None) else kind.__name__ for kind in allowed)
+    received = f"{value!r}" if text is None else text
+    raise ConfigError(f"{name} takes a value of type {kinds}. Received: {name}={received}")
+
+
+def _types(hint: Any) -> tuple[type, ...]:
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return tuple(typing.get_origin(kind) or kind for kind in kinds)

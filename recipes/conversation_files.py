@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..zoo.source_format import Source
-from .corpus import PairCorpus, Rows
+from .corpus import NOT_JSON, PairCorpus, Rows
 from .pair_files import NOT_UTF8, read_lines, read_rows
 
 # More of a history than any setting reads is not kept with every reply.
@@ -56,7 +56,7 @@ def read_conversation_rows(spec: str, rows: Rows) -> None:
         except UnicodeDecodeError:
             rows.skip(spec, number, NOT_UTF8)
             continue
-        except ValueError:
+        except NOT_JSON:
             rows.skip(spec, number, "not JSON")
             continue
         _add_record(rows, spec, number, record)

@@ -18,6 +18,9 @@ from ..zoo.source_format import Source
 MAX_BAD_SHARE = 0.01  # by default one row in a hundred may be unusable; in a small file none may
 SKIPPED_ROWS_KEPT = 20  # a report is for reading: the first rows are told, the others counted
 
+# What `json.loads` raises; the second where values are nested too deeply.
+NOT_JSON = (ValueError, RecursionError)
+
 NO_TAB = "no tab between source and target"
 
 

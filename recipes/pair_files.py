@@ -28,7 +28,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from .corpus import NO_TAB, DataError, PairCorpus, Rows
+from .corpus import NO_TAB, NOT_JSON, DataError, PairCorpus, Rows
 
 NOT_UTF8 = "not UTF-8"
 
@@ -95,7 +95,9 @@ def read_lines(path: str) -> Iterator[bytes]:
                         return
                 yield line.removesuffix(b"\n")
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist. Give the path of a text file.") from None
+        raise DataError(
+            f"{path or repr(path)} does not exist. Give the path of a text file."
+        ) from None
     except IsADirectoryError:
         raise DataError(f"{path} is a folder. Give the path of a text file.") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -123,7 +125,7 @@ def _read_jsonl(path: str, rows: Rows) -> None:
             row = json.loads(line.decode())
         except UnicodeDecodeError:
             rows.skip(path, number, NOT_UTF8)
-        except ValueError:
+        except NOT_JSON:
             rows.skip(path, number, "not JSON")
         else:
             add_record(rows, path, number, row, "source", "target")

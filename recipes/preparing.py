@@ -20,7 +20,7 @@ from typing import Any
 from .. import __version__
 from ..zoo.source_format import Source
 from .config import ConfigError, RunConfig
-from .corpus import StreamedRows
+from .corpus import NOT_JSON, StreamedRows
 from .files import partial_file, written_atomically
 from .interruption import Interrupted
 from .pace import Pace
@@ -183,10 +183,10 @@ class _Preparation:
                 raise ConfigError(f"{spec} is prepared already.")
         manifest, unfinished = self.folder / MANIFEST, self.folder / UNFINISHED
         if manifest.is_file():
-            self._check_same(_read_json(manifest)["request"])
+            self._check_same(_read_json(manifest, ("request",))["request"])
             return True
         if unfinished.is_file():
-            state = _State.from_dict(_read_json(unfinished))
+            state = _State.from_dict(_read_json(unfinished, ("request", "rows", "parts")))
             self._check_same(state.request)
             self.state = state
             return False
@@ -326,11 +326,16 @@ def sample_size(row: Row) -> int:
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
+    """The values in a file, which has these names at least."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, *NOT_JSON) as error:
         raise ConfigError(f"{path} cannot be read ({error}); remove its folder.") from error
+    missing = [name for name in names if not isinstance(values, dict) or name not in values]
+    if missing:
+        raise ConfigError(f"{path} has no {', '.join(missing)}; remove its folder.")
+    return values
 
 
 def _write_json(path: Path, values: Any) -> None:

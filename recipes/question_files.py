@@ -19,7 +19,7 @@ import re
 from typing import Any
 
 from ..zoo.source_format import Source
-from .corpus import DataError, PairCorpus, Rows
+from .corpus import NOT_JSON, DataError, PairCorpus, Rows
 from .pair_files import NOT_UTF8, read_lines
 
 COLUMNS = ("context", "question", "answer")
@@ -136,7 +136,7 @@ def _read_jsonl(path: str, rows: Rows) -> None:
         except UnicodeDecodeError:
             rows.skip(path, number, NOT_UTF8)
             continue
-        except ValueError:
+        except NOT_JSON:
             rows.skip(path, number, "not JSON")
             continue
         if not isinstance(row, dict) or "question" not in row or "answer" not in row:
@@ -162,7 +162,7 @@ def _read_squad(path: str, rows: Rows) -> None:
         questions = [(part["context"], qa) for part in paragraphs for qa in part["qas"]]
         found = [(context, qa["question"], qa["answers"]) for context, qa in questions]
         texts = [[answer["text"] for answer in answers] for _, _, answers in found]
-    except (ValueError, KeyError, TypeError) as error:
+    except (*NOT_JSON, KeyError, TypeError) as error:
         raise DataError(
             f"{path} is no SQuAD file: {type(error).__name__} {error}. Expected data, paragraphs, "
             "context, qas, question and answers; or one object a line in a file ending in .jsonl."

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +17,9 @@ from ..zoo.text_to_text import TextToText
 from ..zoo.tokenizer import SubwordTokenizer
 from .checkpoint import Checkpoints
 from .config import ConfigError, RunConfig
+from .corpus import NOT_JSON
 from .files import partial_file, written_atomically
-from .tasks import task
-
-# What Keras raises for a file that is cut off or changed, according to the place.
-DAMAGED = (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+from .tasks import check_model, task
 
 
 class Run:
@@ -113,13 +109,16 @@ class Run:
             )
         try:
             values = json.loads(self.config_path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except NOT_JSON as error:
             raise ConfigError(f"{self.config_path} is not readable JSON: {error}") from error
         if not isinstance(values, dict):
             raise ConfigError(f"{self.config_path} is not the config of a run; expected an object.")
         values.pop("attention_zoo", None)
         try:
-            return RunConfig.from_dict(values)
+            config = RunConfig.from_dict(values)
+            task(config.task)
+            check_model(config.model)
+            return config
         except ConfigError as error:
             raise ConfigError(f"{self.config_path}: {error}") from error
 
@@ -159,7 +158,8 @@ class Run:
             **generation: fields of `GenerationOptions` that replace those of the run.
 
         Raises:
-            ConfigError: the folder has no model, or files that cannot be read as one.
+            ConfigError: the folder is no run, has no model yet, or a file of it is damaged; or the
+                options are impossible.
         """
         config = self.read_config()
         if not self.model_path.is_file():
@@ -167,16 +167,18 @@ class Run:
                 f"{self.folder} has no model.keras yet: its training was stopped before the first "
                 "evaluation, or could not write it. Go on with `attention-zoo train`."
             )
-        tokenizer = self.read_tokenizer()
-        model = self._read_model(config)
+        model, tokenizer = self._read_model(config), self.read_tokenizer()
         name = self.folder.resolve().name
-        return text_to_text(model, tokenizer, config, name, truncate, **generation)
+        try:
+            return text_to_text(model, tokenizer, config, name, truncate, **generation)
+        except ValueError as error:
+            raise ConfigError(f"{self.folder}: {error}") from error
 
     def _read_model(self, config: RunConfig) -> Seq2SeqModel:
         MODELS[config.model].model_class()
         try:
-            return keras.models.load_model(self.model_path, compile=False)
-        except (*DAMAGED, OSError) as error:
+            model = keras.models.load_model(self.model_path, compile=False)
+        except Exception as error:  # there are as many kinds of errors as ways of being damaged
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # it is there, and may not be read
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -185,6 +187,9 @@ class Run:
                 "is damaged, or another version wrote it. Copy the run again, or train it anew. "
                 f"Keras says: {reason[:300]}"
             ) from error
+        if not isinstance(model, Seq2SeqModel):
+            raise ConfigError(f"{self.model_path} is no model of this package.")
+        return model
 
 
 def text_to_text(

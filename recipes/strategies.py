@@ -47,7 +47,9 @@ class StrategyOptions:
 
     def __post_init__(self) -> None:
         if self.name not in STRATEGIES:
-            raise ConfigError(f"--strategy is one of {', '.join(STRATEGIES)}. Got: {self.name}")
+            raise ConfigError(
+                f"--strategy is one of {', '.join(STRATEGIES)}. Received: {self.name}"
+            )
         if self.workers is None and self.index is not None:
             raise ConfigError("--index is the number of this worker in --workers; give both.")
         if self.workers is not None and self.name not in ("auto", "multiworker"):

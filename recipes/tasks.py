@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..zoo.catalog import MODELS, entry
 from ..zoo.source_format import PLAIN, Source, SourceFormat
 from .config import ConfigError, RunConfig
-from .corpus import DataError, PairCorpus, Rows
+from .corpus import NOT_JSON, DataError, PairCorpus, Rows
 from .pair_files import read_rows
 from .prepared import BAKED, PreparedCorpus, is_prepared
 
@@ -105,7 +105,7 @@ class Task:
             return self.parse(line)
         try:
             values = json.loads(line)
-        except ValueError:
+        except NOT_JSON:
             return self.parse(line)
         turns = {item.name for item in self.source_format.inputs if item.kind == "turns"}
         for name in turns & set(values):
@@ -143,6 +143,12 @@ def task(name: str) -> Task:
     return importlib.import_module(f".{TASKS[name]}", __package__).TASK
 
 
+def check_model(name: str) -> None:
+    """Refuses the name of a model that is not in the catalog."""
+    if name not in MODELS:
+        raise ConfigError(f"There is no model {name!r}. Known: {', '.join(MODELS)}.")
+
+
 def make_config(
     task_name: str,
     model: str,
@@ -157,8 +163,7 @@ def make_config(
         ConfigError: an unknown task, model or setting.
     """
     chosen = task(task_name)
-    if model not in MODELS:
-        raise ConfigError(f"There is no model {model!r}. Known: {', '.join(MODELS)}.")
+    check_model(model)
     values = dict(chosen.settings)
     if train is None:
         family, _ = entry(model).family

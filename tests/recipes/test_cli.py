@@ -2,10 +2,12 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 
 import pytest
+import typer
 from reverse_task import arguments, write_pairs
 
 import attention_zoo
@@ -129,11 +131,17 @@ def test_bad_settings(setting, data, tmp_path, refused):
         (["train", "translation", "--max-minutes", "0"], "--max-minutes"),
         (["train", "translation", "--max-steps", "many"], "--max-steps"),
         (["train", "translation", "--fast"], "No such option"),
+        (["serve", ".", "--grace", "inf"], "--grace"),
+        (["serve", ".", "--poll", "inf"], "--poll"),
+        (["serve", ".", "--receive-timeout", "1e300"], "--receive-timeout"),
+        (["serve", ".", "--timeout-ms", "9" * 30], "--timeout-ms"),
+        (["serve-config", ".", ".", "--max-batch-size", "9" * 30], "--max-batch-size"),
         (["trian", "translation"], "No such command 'trian'"),
     ],
 )
 def test_bad_arguments(options, expected, tmp_path, refused):
-    assert expected in refused(*options, *(["--output", "run"] if len(options) > 2 else []))
+    output = ["--output", "run"] if options[0] == "train" and len(options) > 2 else []
+    assert expected in refused(*options, *output)
     assert not list(tmp_path.iterdir())
 
 
@@ -238,11 +246,15 @@ def test_bad_requests_of_a_run(run, refused, tmp_path):
         (["predict", run, "abc", "--output", "folder.png"], "folder.png is a folder; give --out"),
         (["predict", run, "abc", "--output", "/dev/full"], "/dev/full is no regular file"),
         (["predict", run, "abc", "--top-k", "3", "--seed", "1"], "--top-k, --seed: options of"),
+        (["predict", run, "abc", "--beam-size", "1001"], "--beam-size"),
+        (["predict", run, "abc", "--n-best", "1001"], "--n-best"),
+        (["predict", run, "abc", "--sample", "--temperature", "inf"], "--temperature"),
         (["predict", "no-run", "abc"], "no-run is no run"),
         (["evaluate", run, "--data", "none.tsv"], "none.tsv does not exist"),
         (["evaluate", run, "--data", "empty.txt"], "empty.txt is empty"),
         (["evaluate", run, "--data", "a.tsv", "--beam-size", "0"], "--beam-size"),
         (["evaluate", run, "--data", "a.tsv", "--length-penalty", "-1"], "--length-penalty"),
+        (["evaluate", run, "--data", "a.tsv", "--length-penalty", "inf"], "--length-penalty"),
         (["evaluate", run, "--data", "a.tsv", "--tokenize", "french"], "french"),
         (["evaluate", run, "--temperature", "1"], "--temperature: options of draws by chance"),
         (["chat", run, "--best", "--top-p", "1"], "there are none with --best; leave it out"),
@@ -301,6 +313,56 @@ def test_a_reader_of_the_output_may_go_away(run, model, monkeypatch):
     with open("sink", "w") as open_file:
         monkeypatch.setattr(sys, "stdout", Gone())
         assert run_command(app, ["settings"]) == 0
+
+
+@pytest.mark.parametrize("unbuffered", ["1", ""])
+def test_a_pipe_without_a_reader_ends_in_order(unbuffered):
+    read, write = os.pipe()
+    os.close(read)
+    ended = subprocess.run(
+        [sys.executable, "-m", "attention_zoo", "settings"],
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        stdout=write,
+        stderr=subprocess.PIPE,
+    )
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_closed_streams_are_empty_ones(monkeypatch):
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    for command, status in ((["settings"], 0), (["predict", "no-run"], 2), (["chat", "a"], 2)):
+        with pytest.raises(SystemExit) as ended:
+            main(command)
+        assert ended.value.code == status
+    for name in ("stdin", "stdout", "stderr"):
+        getattr(sys, name).close()
+
+
+def raises(error):
+    """An application of one command, which fails."""
+    application = typer.Typer()
+
+    @application.command()
+    def fail() -> None:
+        raise error
+
+    return application
+
+
+def test_what_is_too_large_or_cannot_be_written_is_one_line(capsys):
+    exhausted = type("ResourceExhaustedError", (Exception,), {})
+    for error, expected in (
+        (MemoryError("Unable to allocate 14 TiB"), "not enough memory for this; take a smaller"),
+        (exhausted("OOM when allocating tensor"), "OOM when allocating tensor"),
+        (UnicodeEncodeError("ascii", "ß", 0, 1, "no"), "characters that ascii cannot write"),
+    ):
+        assert run_command(raises(error), []) == 2
+        line = capsys.readouterr().err
+        assert line.startswith("error: ") and line.count("\n") == 1 and expected in line
+    with pytest.raises(ZeroDivisionError):
+        run_command(raises(ZeroDivisionError()), [])
 
 
 LIGHT = """

@@ -16,7 +16,7 @@ from PIL import Image
 
 from attention_zoo.recipes.bootstrap import Interval
 from attention_zoo.recipes.cli import app, run_command
-from attention_zoo.recipes.comparison import ComparedRun, Comparison, compare
+from attention_zoo.recipes.comparison import ComparedRun, Comparison, compare, decoding_latency
 from attention_zoo.recipes.comparison_plots import DARK, encode, plot_quality_by_length
 from attention_zoo.recipes.comparison_report import to_html, to_markdown, write_report
 from attention_zoo.recipes.config import ConfigError, RunConfig
@@ -210,6 +210,19 @@ def test_scores_are_those_of_the_outputs(found, runs, trained, reverse_files):
     assert found.runs[0].history == [(h["minutes"], h["chrf"]) for h in metrics["history"]]
     assert (found.runs[1].minutes, found.runs[1].history) == (None, [])
     assert found.buckets == [Bucket(1, 1, 8)]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "[" * 100_000])
+def test_damaged_metrics_are_refused(content, runs, reverse_files, tmp_path):
+    copy = tmp_path / "damaged"
+    shutil.copytree(runs[1], copy)
+    (copy / "metrics.json").write_text(content)
+    with pytest.raises(ConfigError, match=r"metrics\.json is not"):
+        compare([runs[0], copy], str(reverse_files / "valid.tsv"), resamples=100, timed_rows=0)
+
+
+def test_no_more_texts_are_timed_than_there_are(trained):
+    assert decoding_latency(Run(trained[0]).load(), ["ab", "ba"], 10**40) > 0
 
 
 def test_rows_that_one_of_the_models_does_not_write_have_no_perplexity(runs, reverse_files):

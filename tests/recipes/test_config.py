@@ -105,7 +105,9 @@ def test_an_unknown_setting_is_answered_with_the_known_ones():
     [
         "seed=-1",
         "vocab_size=0",
+        "vocab_size=2147483648",
         "character_coverage=0",
+        "character_coverage=0.97",
         "character_coverage=1.5",
         "max_source_length=1",
         "max_target_length=1",
@@ -127,7 +129,10 @@ def test_an_unknown_setting_is_answered_with_the_known_ones():
         "evaluate_rows=0",
         "patience=0",
         "checkpoint_minutes=-1",
+        "average_last=101",
         "beam_size=0",
+        "beam_size=1001",
+        "no_repeat_ngram=99999999999999",
         "length_penalty=-1",
         "length_penalty=nan",
     ],
@@ -164,6 +169,21 @@ def test_a_config_from_another_version_is_refused():
     values = {**RunConfig().to_dict(), "layers": 3, "heads": 2}
     message = refusal(RunConfig.from_dict, values)
     assert "heads, layers" in message
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("model", None), ("task", ["x"]), ("model_options", None), ("train", 5)]
+    + [("beam_size", 2.5), ("beam_size", "5"), ("seed", True), ("jit", 1)],
+)
+def test_a_value_of_another_type_is_refused(name, value):
+    message = refusal(RunConfig.from_dict, {**RunConfig().to_dict(), name: value})
+    assert message.startswith(f"{name} takes a value of type ")
+    assert message.endswith(f"Received: {name}={value!r}")
+
+
+def test_a_whole_number_is_a_float_too():
+    assert RunConfig.from_dict({**RunConfig().to_dict(), "clip_norm": 1}).clip_norm == 1
 
 
 def test_the_list_has_every_field_but_those_with_an_option_of_their_own():

@@ -91,6 +91,7 @@ def test_what_is_refused(row, words, tmp_path):
 def test_a_few_conversations_of_one_turn_are_left_out(tmp_path):
     corpus = read_conversations(write(tmp_path / "a.jsonl", [TURNS] * 60 + [["alone"]]))
     assert (len(corpus), corpus.num_skipped) == (180, 1)
-    (tmp_path / "b.jsonl").write_text("{\n")
-    with pytest.raises(DataError, match="not JSON"):
-        read_conversations(str(tmp_path / "b.jsonl"))
+    for row in ("{\n", "[" * 100_000):
+        (tmp_path / "b.jsonl").write_text(row)
+        with pytest.raises(DataError, match="not JSON"):
+            read_conversations(str(tmp_path / "b.jsonl"))

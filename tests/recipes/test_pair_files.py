@@ -157,6 +157,7 @@ def test_report_is_cut(write):
     ("row", "reason"),
     [
         ("{", "not JSON"),
+        ("[" * 100_000, "not JSON"),
         ("[1]", 'expected texts under "source" and "target"'),
         ('{"source": "a"}', 'expected texts under "source" and "target"'),
         ('{"source": "a", "target": 3}', 'expected texts under "source" and "target"'),

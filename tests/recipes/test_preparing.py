@@ -147,6 +147,13 @@ def test_a_folder_of_something_else_is_left_alone(words, tmp_path, refused):
     (tmp_path / "photos" / "cat.jpg").touch()
     assert "is no prepared corpus" in refused(prepare(tmp_path / "photos", words))
     assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cat.jpg"]
+    for name in ("prepared.json", "preparing.json"):
+        for content in ("{}", "[]", "[" * 100_000):
+            folder = tmp_path / "other"
+            folder.mkdir(exist_ok=True)
+            (folder / name).write_text(content)
+            assert f"{folder / name} " in refused(prepare(folder, words))
+            (folder / name).unlink()
     # But for what a kill leaves of the first file of all.
     (tmp_path / "photos" / "cat.jpg").rename(tmp_path / "photos" / ".preparing.partial.json")
     assert len(prepared(tmp_path / "photos", words)) == ROWS

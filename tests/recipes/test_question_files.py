@@ -95,6 +95,8 @@ def test_the_last_sentence_is_the_question():
         ),
         ("a.jsonl", "[1]\n", ["a.jsonl:1", "no object"]),
         ("a.jsonl", "{\n", ["a.jsonl:1", "not JSON"]),
+        ("a.jsonl", "[" * 100_000, ["a.jsonl:1", "not JSON"]),
+        ("a.json", "[" * 100_000, ["a.json is no SQuAD file"]),
         ("a.json", '{"rows": []}', ["a.json is no SQuAD file", "'data'"]),
         ("a.json", json.dumps(squad([{"question": "q", "answers": []}])), ["answer is empty"]),
         ("a.tsv", "", ["a.tsv is empty"]),

@@ -4,6 +4,7 @@ import json
 import shutil
 from types import SimpleNamespace
 
+import keras
 import pytest
 
 from attention_zoo.recipes.config import ConfigError, RunConfig
@@ -88,7 +89,9 @@ def test_a_file_is_refused(tmp_path, config):
 
 
 @pytest.mark.parametrize(
-    "content", ["{", "[]", "3", '{"architectures": ["Bert"]}', b"\xff\xfe", '{"seed": "one"}']
+    "content",
+    ["{", "[]", "3", "[" * 100_000, b"\xff\xfe"]
+    + ['{"architectures": ["Bert"]}', '{"seed": "one"}', '{"model": "lstm"}', '{"task": "chess"}'],
 )
 def test_a_config_of_something_else_is_refused(tmp_path, config, content):
     path = tmp_path / "config.json"
@@ -132,6 +135,13 @@ def test_a_damaged_model_says_so_in_one_line(cut, place, copy):
 def test_a_damaged_tokenizer_says_so_in_one_line(content, copy):
     copy.tokenizer_path.write_bytes(content)
     assert f"{copy.tokenizer_path} cannot be read" in refusal(copy.load)
+
+
+def test_a_model_of_something_else_is_refused(tmp_path, config):
+    run = Run(tmp_path)
+    run.open(config)
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(run.model_path)
+    assert refusal(load, tmp_path) == f"{run.model_path} is no model of this package."
 
 
 def test_json_is_for_people_and_whole(tmp_path):
