@@ -11,7 +11,7 @@ import numpy as np
 from ..zoo.source_format import Source
 from ..zoo.text_to_text import TextToText
 from .corpus import PairCorpus, spread_rows
-from .metrics import Scores
+from .metrics import Scores, perplexity
 from .ngrams import NgramModel
 from .text_metrics import answer_scores, reply_scores, rouge_scores, words
 
@@ -79,8 +79,8 @@ def reply_baselines(train: PairCorpus, valid: PairCorpus, model: TextToText) -> 
     found = {}
     for order, name in ((1, "unigram"), (2, "bigram")) if scored else ():
         log_p = sum(ngrams.log_probability(ids, order) for _, ids in scored)
-        perplexity = word_perplexity(log_p, [text for text, _ in scored])
-        found[name] = Scores({"word_perplexity": perplexity})
+        value = word_perplexity(log_p, [text for text, _ in scored])
+        found[name] = Scores({"word_perplexity": value})
     part = valid.part(spread_rows(len(valid), max(1, COMPARED // len(train))))
     nearest = NearestSource([text_of(source) for source in train.sources])
     outputs = [train.targets[nearest.find(text_of(source))] for source in part.sources]
@@ -93,8 +93,7 @@ def reply_baselines(train: PairCorpus, valid: PairCorpus, model: TextToText) -> 
 
 def word_perplexity(log_probability: float, texts: Sequence[str]) -> float:
     """Perplexity of a word, where the end of a text counts as a word."""
-    count = sum(len(words(text)) + 1 for text in texts)
-    return math.exp(min(-log_probability / count, 50.0))
+    return perplexity(log_probability, sum(len(words(text)) + 1 for text in texts))
 
 
 def text_of(source: Source) -> str:

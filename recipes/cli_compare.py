@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from .cli_app import BeamSize, Refused, app, parse_fall, parse_lengths
+from .cli_app import BeamSize, app, parse_fall, parse_lengths
+from .cli_sources import check_folder
 from .runtime import load_tensorflow
 
 
@@ -63,8 +64,8 @@ def compare(
     `.json`, and `quality_by_length` and `score_by_time` as `.png` and `.svg`.
     """
     limits, sides = parse_lengths(lengths), parse_fall(fall)
-    if output is not None and output.exists() and not output.is_dir():
-        raise Refused(f"{output} is a file; give --output a folder.")
+    if output is not None:
+        check_folder(output)
     load_tensorflow()
     from .comparison import compare as compare_runs
     from .comparison_report import to_markdown, write_report

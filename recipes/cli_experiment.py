@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from .cli_app import Refused, app, parse_fall, parse_lengths
+from .cli_app import app, parse_fall, parse_lengths
+from .cli_sources import check_folder
 from .runtime import load_tensorflow
 
 MODELS = "rnn,rnn-bahdanau,rnn-luong,rnn-qkv,transformer-tiny"
@@ -71,8 +72,7 @@ def experiment(
     on where it was stopped.
     """
     limits, sides = parse_lengths(lengths), parse_fall(fall)
-    if output.exists() and not output.is_dir():
-        raise Refused(f"{output} is a file; give --output a folder.")
+    check_folder(output)
     from .config import Budget, ConfigError
 
     if (train is None) != (valid is None):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..zoo.source_format import Source
 from .cli_app import Refused
+from .files import file_above
 
 if TYPE_CHECKING:
     from ..zoo.text_to_text import TextToText
@@ -56,6 +57,13 @@ def check_file(path: Path) -> None:
         raise Refused(f"{path} is {found}; give --output a file, or leave it out for stdout.")
     if not path.resolve().parent.is_dir():
         raise Refused(f"There is no folder {path.parent} to write {path} into; make it first.")
+
+
+def check_folder(path: Path) -> None:
+    """Refuses an output that cannot be a folder, before there is anything to write."""
+    file = path if path.exists() and not path.is_dir() else file_above(path)
+    if file is not None:
+        raise Refused(f"{file} is a file; give --output a folder.")
 
 
 def given(**options: Any) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from ..zoo.explanation import Explanation
@@ -13,7 +12,7 @@ from .attention_health import attention_health
 from .baselines import word_perplexity
 from .config import RunConfig
 from .corpus import DataError, PairCorpus, spread_rows
-from .metrics import Scores, exact_match
+from .metrics import Scores, exact_match, perplexity
 from .target_scores import score_targets, target_lengths
 from .tasks import task
 
@@ -98,12 +97,15 @@ class Evaluator:
         log_p, tokens = score_targets(self.text_to_text, sources, targets)
         if not tokens.any():
             return scores
-        cross_entropy = -float(log_p.sum()) / int(tokens.sum())  # of a subword, in nats
-        perplexity = math.exp(min(cross_entropy, 50.0))
-        values = {**scores.values, "cross_entropy": cross_entropy, "perplexity": perplexity}
+        total, count = float(log_p.sum()), int(tokens.sum())
+        values = {
+            **scores.values,
+            "cross_entropy": -total / count,  # of a subword, in nats
+            "perplexity": perplexity(total, count),
+        }
         if "word_perplexity" in chosen.metrics:
             scored = [target for target, count in zip(targets, tokens, strict=True) if count]
-            values["word_perplexity"] = word_perplexity(float(log_p.sum()), scored)
+            values["word_perplexity"] = word_perplexity(total, scored)
         return Scores(values, scores.signatures)
 
 

@@ -8,6 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
+def file_above(folder: Path) -> Path | None:
+    """The file that stands where a folder above this one would have to be, if there is one."""
+    return next((path for path in folder.parents if path.exists() and not path.is_dir()), None)
+
+
 def partial_file(path: Path) -> Path:
     """Where a file is written before it is whole."""
     return path.with_name(f".{path.stem}.partial{path.suffix}")

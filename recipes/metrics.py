@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -91,6 +92,14 @@ def bleu_of(references: Sequence[str], tokenize: str = "auto") -> sacrebleu.BLEU
             f"sacreBLEU cannot tokenize by {tokenize} here. Choose another: --set bleu_tokenize of "
             f"a training, --tokenize of evaluate and compare. {str(error).strip() or repr(error)}"
         ) from error
+
+
+def perplexity(log_probability: float, count: int) -> float:
+    """Perplexity of texts with this log probability, of so many subwords or words.
+
+    Bounded at that of a cross entropy of 50 nats, so that a model that has learnt nothing has one.
+    """
+    return math.exp(min(-log_probability / count, 50.0))
 
 
 def check_rows(predictions: Sequence[str], references: Sequence) -> None:

@@ -21,7 +21,7 @@ from .. import __version__
 from ..zoo.source_format import Source
 from .config import ConfigError, RunConfig
 from .corpus import NOT_JSON, StreamedRows
-from .files import partial_file, written_atomically
+from .files import file_above, partial_file, written_atomically
 from .interruption import Interrupted
 from .pace import Pace
 from .part_writer import PartWriter, Row, turned
@@ -198,6 +198,8 @@ class _Preparation:
             raise ConfigError(
                 f"{self.folder} exists and is no prepared corpus; give another --output."
             )
+        if (file := file_above(self.folder)) is not None:
+            raise ConfigError(f"{file} is a file, no folder for a corpus; give another --output.")
         return False
 
     def _check_same(self, found: dict[str, Any]) -> None:

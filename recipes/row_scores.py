@@ -5,7 +5,6 @@ Shapes: N rows, K statistics of a row.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ import sacrebleu
 
 from .bootstrap import RowScore
 from .config import ConfigError
-from .metrics import bleu_of, equal_rows
+from .metrics import bleu_of, equal_rows, perplexity
 from .target_scores import score_targets
 from .text_metrics import answer_rows, rouge_rows, rouge_signature, words
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from ..zoo.source_format import Source
     from ..zoo.text_to_text import TextToText
 
-LARGEST_CROSS_ENTROPY = 50.0  # as of the scores of an evaluation
 # The share of different words in two halves of a corpus says nothing about that in the whole.
 NOT_OF_ROWS = frozenset({"distinct_1", "distinct_2"})
 Rows = Sequence[tuple[str, ...]]
@@ -69,7 +67,7 @@ def perplexity_rows(
     # The end of a text counts as a word.
     counts = [len(words(text)) + 1 for text in targets] if metric == "word_perplexity" else tokens
     rows = np.stack([log_p.astype(np.float64), np.asarray(counts, np.float64)], axis=1)
-    return RowScore(rows, lambda sums: math.exp(min(-sums[0] / sums[1], LARGEST_CROSS_ENTROPY)))
+    return RowScore(rows, lambda sums: perplexity(sums[0], sums[1]))
 
 
 def sacrebleu_rows(

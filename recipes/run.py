@@ -18,7 +18,7 @@ from ..zoo.tokenizer import SubwordTokenizer
 from .checkpoint import Checkpoints
 from .config import ConfigError, RunConfig
 from .corpus import NOT_JSON
-from .files import partial_file, written_atomically
+from .files import file_above, partial_file, written_atomically
 from .tasks import check_model, task
 
 
@@ -92,6 +92,8 @@ class Run:
             raise ConfigError(
                 f"{self.folder} exists and is no run of attention-zoo; give another --output."
             )
+        if (file := file_above(self.folder)) is not None:
+            raise ConfigError(f"{file} is a file, no folder for runs; give another --output.")
         return False
 
     def _partial_files(self) -> set[Path]:

@@ -131,6 +131,8 @@ def test_bad_settings(setting, data, tmp_path, refused):
         (["train", "translation", "--max-minutes", "0"], "--max-minutes"),
         (["train", "translation", "--max-steps", "many"], "--max-steps"),
         (["train", "translation", "--fast"], "No such option"),
+        (["compare", "a", "b", "--output", "/dev/null/a"], "/dev/null is a file; give --output"),
+        (["experiment", "--output", "/dev/null/a/b"], "/dev/null is a file; give --output"),
         (["serve", ".", "--grace", "inf"], "--grace"),
         (["serve", ".", "--poll", "inf"], "--poll"),
         (["serve", ".", "--receive-timeout", "1e300"], "--receive-timeout"),

@@ -154,6 +154,7 @@ def test_a_folder_of_something_else_is_left_alone(words, tmp_path, refused):
             (folder / name).write_text(content)
             assert f"{folder / name} " in refused(prepare(folder, words))
             (folder / name).unlink()
+    assert "cat.jpg is a file" in refused(prepare(tmp_path / "photos" / "cat.jpg" / "a", words))
     # But for what a kill leaves of the first file of all.
     (tmp_path / "photos" / "cat.jpg").rename(tmp_path / "photos" / ".preparing.partial.json")
     assert len(prepared(tmp_path / "photos", words)) == ROWS

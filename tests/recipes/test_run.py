@@ -88,6 +88,13 @@ def test_a_file_is_refused(tmp_path, config):
     assert path.read_text() == "x"
 
 
+def test_a_file_above_the_folder_is_refused(tmp_path, config):
+    path = tmp_path / "run"
+    path.write_text("x")
+    assert refusal(Run(path / "a" / "b").check, config).startswith(f"{path} is a file, no folder")
+    assert path.read_text() == "x"
+
+
 @pytest.mark.parametrize(
     "content",
     ["{", "[]", "3", "[" * 100_000, b"\xff\xfe"]
