@@ -24,6 +24,12 @@ def names(paths):
     return [str(path.relative_to(REPOSITORY)) for path in paths]
 
 
+def anchors(text):
+    """Where links into a page lead: its headings, in the form that the site gives them."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
 def commands(text):
     """Lines that call the command, in fenced blocks."""
     for language, block in FENCE.findall(text):
@@ -46,8 +52,11 @@ def check(line):
 def test_a_page(page):
     text = page.read_text(encoding="utf-8")
     for target in LINK.findall(text):
-        if not target.startswith(("http://", "https://", "#")):
-            assert (page.parent / target.split("#")[0]).exists(), target
+        if not target.startswith(("http://", "https://")):
+            name, _, anchor = target.partition("#")
+            linked = page.parent / name if name else page
+            assert linked.exists(), target
+            assert not anchor or anchor in anchors(linked.read_text(encoding="utf-8")), target
     for line in commands(text):
         check(line)
     for language, block in FENCE.findall(text):
@@ -58,6 +67,11 @@ def test_a_page(page):
 def test_a_wrong_option_is_found():
     with pytest.raises(Exception, match="No such option: --modle"):
         check("attention-zoo train translation --modle rnn")
+
+
+def test_anchors_are_those_of_the_headings():
+    text = "# Measured: bAbI\n```\n# no heading\n```\n## `--seed`, twice\n"
+    assert anchors(text) == {"measured-babi", "--seed-twice"}
 
 
 def test_every_page_is_on_the_site():
