@@ -39,23 +39,31 @@ BeamSize = Annotated[
 Truncate = Annotated[
     bool,
     typer.Option(
-        "--truncate", help="Read a part of sources that are too long, rather than refuse them."
+        "--truncate",
+        help="Read only a part of sources that are too long, instead of refusing them.",
     ),
 ]
 Sample = Annotated[
-    bool, typer.Option("--sample", help="Draw the words by chance rather than search.")
+    bool, typer.Option("--sample", help="Draw the output by chance rather than search for it.")
 ]
 Temperature = Annotated[
     float,
     typer.Option(
-        min=0.01, callback=finite, help="Of draws: below 1 is more careful, above 1 more daring."
+        min=0.01, callback=finite, help="Of the draws: below 1 more careful, above 1 more daring."
     ),
 ]
-TopK = Annotated[int, typer.Option(min=0, help="Draw from so many most probable; 0 for all.")]
-TopP = Annotated[
-    float, typer.Option(min=0.01, max=1, help="Draw from the fewest with this probability.")
+TopK = Annotated[
+    int, typer.Option(min=0, help="Draw from this many of the most probable subwords; 0 for all.")
 ]
-Seed = Annotated[int | None, typer.Option(min=0, help="Of draws; another each time if left out.")]
+TopP = Annotated[
+    float,
+    typer.Option(
+        min=0.01, max=1, help="Draw from the fewest subwords with this probability together."
+    ),
+]
+Seed = Annotated[
+    int | None, typer.Option(min=0, help="Of the draws; a new one each time if left out.")
+]
 
 
 def sampling(temperature: float, top_k: int, top_p: float, seed: int | None) -> dict[str, Any]:

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 def explain(
     run: RunFolder,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="As for `predict`.")],
-    output: Annotated[Path | None, typer.Option(help="A .png, .svg, .html or .txt file.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="A .png, .svg, .html or .txt file; the terminal if left out."),
+    ] = None,
     kind: Annotated[
         str | None,
         typer.Option(help="cross: target over source; encoder, decoder: each over itself."),
@@ -38,9 +41,9 @@ def explain(
 
     Example: `attention-zoo explain runs/en-de "a house" --output house.png`
 
-    Of a Transformer an .html file has every layer and head, and `--kind encoder --layer 2 --head 3`
-    draws one of them: a number, the `mean` of the heads, or `rollout`, what each token is made of
-    after all layers up to that one. Of a memory network the heads are its looks, the first first.
+    For a Transformer, an .html file shows every layer and head, and `--kind encoder --layer 2
+    --head 3` chooses one. A head is a number, the `mean` of all, or `rollout`: what each token is
+    made of after all layers up to that one. The heads of a memory network are its looks, in order.
     """
     if kind not in (None, "cross", "encoder", "decoder"):
         raise Refused(f"--kind is cross, encoder or decoder. Received: {kind}")

@@ -39,7 +39,7 @@ def prepare(
         typer.Option("--set", metavar="NAME=VALUE", help="A setting that is baked in."),
     ] = None,
 ) -> None:
-    """Write a corpus into shards of subwords, once, for trainings that do not hold it in memory.
+    """Write a corpus into shards of subwords, once, so that it need not fit in memory.
 
     Example: `attention-zoo prepare translation --train web.tsv.gz --train news.tsv --weights 1,3
     --output prepared/en-de --set vocab_size=16000`

@@ -13,7 +13,7 @@ from .runtime import load_tensorflow
 
 @app.command("list", rich_help_panel="Train")
 def list_models() -> None:
-    """Models, recipes and what each needs.
+    """List the models, the recipes and what each needs.
 
     Example: `attention-zoo list`
     """
@@ -58,7 +58,7 @@ def train(
     ),
     train: Annotated[
         str | None,
-        typer.Option(help="Pair file, another corpus (see `list`), or a folder of `prepare`."),
+        typer.Option(help="Pair file or another corpus (see `list`), or a folder of `prepare`."),
     ] = None,
     valid: Annotated[str | None, typer.Option(help="The same, to validate with.")] = None,
     output: Annotated[
@@ -90,14 +90,14 @@ def train(
         int | None, typer.Option(min=1, help="Devices to mirror on; all GPUs if left out.")
     ] = None,
 ) -> None:
-    """Train a model, or go on with a run that was stopped.
+    """Train a model, or resume a run that was stopped.
 
     Example: `attention-zoo train translation --train train.tsv --valid valid.tsv
     --output runs/en-de --max-minutes 60`
 
-    Without --train and --valid it learns the recipe's embedded default. A run in the output folder
-    with the same settings is gone on with. Settings of one model begin with `model.`, as in
-    `--set model.dropout=0.4`; all others are shown by `attention-zoo settings`.
+    Without --train and --valid it learns the recipe's embedded default. If the output folder holds
+    a run with the same settings, that run is resumed. Settings of one model begin with `model.`, as
+    in `--set model.dropout=0.4`; all others are listed by `attention-zoo settings`.
     """
     from .config import Budget, parse_profile
     from .strategies import StrategyOptions
@@ -118,7 +118,7 @@ def train(
 
 @app.command(rich_help_panel="Train")
 def settings() -> None:
-    """The settings of a run that `train --set NAME=VALUE` takes, with their defaults.
+    """List the settings that `train --set NAME=VALUE` takes, with their defaults.
 
     Example: `attention-zoo settings`
     """

@@ -63,7 +63,7 @@ def evaluate(
     truncate: Truncate = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Score a run on a file by the metrics of its task, beside what is simplest for the task.
+    """Score a run on a file by the metrics of its task, beside simple baselines.
 
     Example: `attention-zoo evaluate runs/en-de --data test.tsv --beam-size 5`
     """
@@ -111,15 +111,18 @@ def evaluate(
 def predict(
     context: typer.Context,
     run: RunFolder,
-    texts: Annotated[list[str] | None, typer.Argument(metavar="[TEXT ...]")] = None,
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="[TEXT ...]", help="One argument for each.")
+    ] = None,
     input: Annotated[Path | None, typer.Option(help="Texts, one a line.")] = None,
     output: Annotated[Path | None, typer.Option(help="Where to write; stdout if left out.")] = None,
     n_best: Annotated[
-        int | None, typer.Option(min=1, max=LARGEST_BEAM, help="So many results a text.")
+        int | None,
+        typer.Option(min=1, max=LARGEST_BEAM, help="Results for each text, the best first."),
     ] = None,
     beam_size: BeamSize = None,
     length: Annotated[
-        int | None, typer.Option(min=1, help="Words of a summary, about; of summarization.")
+        int | None, typer.Option(min=1, help="Wished length in words; for summarization.")
     ] = None,
     sample: Sample = False,
     temperature: Temperature = 1.0,
@@ -128,14 +131,14 @@ def predict(
     seed: Seed = None,
     truncate: Truncate = False,
 ) -> None:
-    """Write the target of each text; of the lines of stdin if there is neither text nor input.
+    """Write the output for each text, or for each line of --input or of stdin.
 
     Example: `attention-zoo predict runs/en-de "a house" "two dogs"`
 
-    With --n-best each line is the number of the text, its score and the result, tabs between. A
-    source of several inputs is a JSON object, `{"context": "...", "question": "..."}`; of question
-    answering also a context that ends with its question, or the two with a tab between; of dialogue
-    the turns with tabs between.
+    With --n-best each line has the number of the text, a score and a result, with tabs between. A
+    text of question answering is a context that ends with its question, or the two with a tab
+    between; of dialogue the turns with tabs between. A source of several inputs may also be a JSON
+    object, such as `{"context": "...", "question": "..."}`.
     """
     if texts and input:
         raise Refused("Give texts or --input, not both.")
