@@ -37,6 +37,11 @@ def _models_of(
         chosen = VersionPolicy.parse(policy)
         configs = [replace(config, policy=chosen) for config in configs]
     if name is not None:
+        if not name or set(name) & set("/:"):
+            raise Refused(
+                "--model-name is part of addresses, so it is not empty and has no / and no colon. "
+                f"Received: {name!r}"
+            )
         if len(configs) != 1:
             raise Refused(f"--model-name is for one model; {directory} has {len(configs)}.")
         configs = [replace(configs[0], name=name)]

@@ -140,6 +140,8 @@ class PreparedCorpus:
                 )
             self.task: str = values["task"]
             self.settings: dict[str, Any] = values["settings"]
+            if "reverse" not in self.settings or set(self.settings) - {*BAKED, "reverse"}:
+                raise ValueError(f"settings of something else: {', '.join(self.settings)}")
             self.weights: list[float] | None = values["weights"]
             self.compressed: bool = values["compressed"]
             self.checksum: int = values["checksum"]
@@ -163,10 +165,19 @@ class PreparedCorpus:
         return self.folder / TOKENIZER
 
     def tokenizer(self) -> SubwordTokenizer:
-        """The tokenizer that made the subwords."""
+        """The tokenizer that made the subwords.
+
+        Raises:
+            DataError: its file is damaged.
+        """
         from ..zoo.tokenizer import SubwordTokenizer
 
-        return SubwordTokenizer.load(self.tokenizer_path)
+        try:
+            return SubwordTokenizer.load(self.tokenizer_path)
+        except (RuntimeError, ValueError) as error:
+            raise DataError(
+                f"{self.tokenizer_path} is damaged; prepare the corpus again."
+            ) from error
 
     def check(self, config: RunConfig) -> None:
         """Refuses what contradicts the corpus, and a corpus that is not whole.

@@ -290,6 +290,8 @@ def check_model_options(config: RunConfig) -> None:
             "source_vocab_size follows from the text: set shared_vocabulary=false for a "
             "vocabulary of the source, and vocab_size for the most subwords of each."
         )
+    if "vocab_size" in options:
+        raise ConfigError("vocab_size is a setting without model.: --set vocab_size=...")
     if not config.shared_vocabulary:
         options["source_vocab_size"] = 8
     try:

@@ -37,10 +37,10 @@ class VersionPolicy:
         if text == "all":
             return cls(all=True)
         if _NUMBERS.fullmatch(numbers):
-            values = sorted({int(number) for number in numbers.split(",")})
-            if kind == "latest" and len(values) == 1 and values[0] > 0:
+            values = sorted({_version(number) for number in numbers.split(",")})
+            if kind == "latest" and len(values) == 1 and 0 < values[0] < 2**32:
                 return cls(latest=values[0])
-            if kind == "specific":
+            if kind == "specific" and values[0] >= 0:
                 return cls(specific=tuple(values))
         raise invalid_argument(
             f"A version policy is latest:N, all or specific:N,N... Received: {text!r}"
@@ -73,6 +73,12 @@ class ModelConfig:
     labels: Mapping[str, int] = field(default_factory=dict)
 
 
+def _version(digits: str) -> int:
+    """The number of a version, which has 63 bits; -1 of a larger one."""
+    number = int(digits) if len(digits) < 20 else 2**63
+    return number if number < 2**63 else -1
+
+
 def with_labels(configs: Iterable[ModelConfig], labels: Iterable[str]) -> list[ModelConfig]:
     """The models with labels for their versions.
 
@@ -81,13 +87,16 @@ def with_labels(configs: Iterable[ModelConfig], labels: Iterable[str]) -> list[M
         labels: each as `stable=3`, or `en-de:stable=3` where there are several models.
 
     Raises:
-        ServingError: if a label is written otherwise, or its model is not there.
+        ServingError: if a label is written otherwise or names two versions, or its model is not
+            there.
     """
     found = {config.name: config for config in configs}
+    given: dict[tuple[str, str], int] = {}
     for text in labels:
         target, _, number = text.partition("=")
         name, _, label = target.rpartition(":")
-        if not label or not (number.isascii() and number.isdigit()):
+        version = _version(number) if number.isascii() and number.isdigit() else -1
+        if not label or version < 0:
             raise invalid_argument(f"A label is NAME=VERSION, such as stable=3. Received: {text!r}")
         if not name and len(found) != 1:
             raise invalid_argument(
@@ -99,7 +108,12 @@ def with_labels(configs: Iterable[ModelConfig], labels: Iterable[str]) -> list[M
                 f"There is no model {name} for the label {text!r}. Known: {', '.join(found)}"
             )
         config = found[name]
-        found[name] = replace(config, labels={**config.labels, label: int(number)})
+        before = given.setdefault((name, label), version)
+        if before != version:
+            raise invalid_argument(
+                f"A label names one version. Received: {text!r}, and version {before} for it before"
+            )
+        found[name] = replace(config, labels={**config.labels, label: version})
     return list(found.values())
 
 

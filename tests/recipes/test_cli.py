@@ -116,6 +116,7 @@ BAD_SETTINGS = [
 def test_bad_settings(setting, data, tmp_path, refused):
     line = refused(*arguments(data, tmp_path / "run", settings=[setting]))
     assert setting.split("=")[0].removeprefix("model.") in line
+    assert "CatalogEntry" not in line
     assert not (tmp_path / "run").exists()
 
 

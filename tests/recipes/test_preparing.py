@@ -314,6 +314,7 @@ def test_a_dataset_that_breaks_off_is_one_line(tmp_path, monkeypatch, refused):
     [
         (lambda values: values.update(format=99), "is of format 99, expected 1"),
         (lambda values: values.pop("parts"), "cannot be read: 'parts'"),
+        (lambda values: values.update(settings={"heads": 1}), "settings of something else: heads"),
     ],
 )
 def test_a_manifest_of_something_else(spoil, expected, words, tmp_path):
@@ -323,3 +324,11 @@ def test_a_manifest_of_something_else(spoil, expected, words, tmp_path):
     path.write_text(json.dumps(values))
     with pytest.raises(DataError, match=expected):
         PreparedCorpus(tmp_path / "out")
+
+
+def test_damaged_subwords_are_told(words, tmp_path):
+    corpus = prepared(tmp_path / "out", words)
+    for content in (b"", b"no subwords"):
+        corpus.tokenizer_path.write_bytes(content)
+        with pytest.raises(DataError, match=r"tokenizer\.model is damaged"):
+            corpus.tokenizer()
