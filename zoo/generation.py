@@ -168,7 +168,9 @@ class GenerationOptions:
 
 def _check_number(name: str, value: Any, low: float, whole: bool = False) -> None:
     """Refuses what is no number, not a whole one where it has to be, or out of range."""
-    if isinstance(value, bool) or not isinstance(value, Integral if whole else Real):
+    kind = Integral if whole else Real
+    is_number = isinstance(value, kind) and not isinstance(value, bool)
+    if not is_number:
         raise ValueError(f"{name} is a {'whole ' * whole}number. Received: {name}={value!r}")
     high = _LARGEST if whole else math.inf
     if not low <= value < high:
