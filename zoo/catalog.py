@@ -76,11 +76,17 @@ MODELS: dict[str, CatalogEntry] = {
         {"attention": "qkv"},
     ),
     "pointer-generator": CatalogEntry(
-        "writes or copies from the source, and knows what it looked at before",
+        "writes or copies from the source, and knows where it looked before",
         "See et al. 2017, https://arxiv.org/abs/1704.04368",
         _RECURRENT,
-        # As in the paper, at the end: before, the loss keeps a model from learning where to look.
-        {"attention": "bahdanau", "copying": True, "coverage": True, "coverage_start": 0.9},
+        {
+            "attention": "bahdanau",
+            "copying": True,
+            "coverage": True,
+            "location_window": 1,  # not in the paper; words are copied piece by piece here
+            # As in the paper, at the end: before, the loss keeps it from learning where to look.
+            "coverage_start": 0.9,
+        },
         {"replace_unknown": True},
     ),
     "memory-network": CatalogEntry(

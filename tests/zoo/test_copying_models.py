@@ -189,6 +189,7 @@ def test_the_catalog_has_the_model_of_the_paper():
         "pointer/kernel",
         "pointer/bias",
         "decoder/attention/coverage_kernel",
+        "decoder/attention/location_kernel",
     }
 
 
