@@ -105,7 +105,7 @@ class RecurrentSeq2Seq(RecurrentDecoderSeq2Seq):
             )
         if location_window and not coverage:
             raise ValueError(
-                "location_window is a part of coverage: use coverage=True with it. "
+                "location_window is a part of coverage: set it to 0, or coverage to True. "
                 f"Received: location_window={location_window}, coverage={coverage}"
             )
         if copying and attention == "none":
