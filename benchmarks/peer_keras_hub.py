@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -21,9 +20,8 @@ from sizes import (
     SIZES,
     STEPS,
     measure_decoding,
-    median_seconds,
+    measure_training,
     padded,
-    report,
     training_batch,
 )
 
@@ -74,12 +72,7 @@ def train(size: str, xla: bool) -> None:
     def step():
         return float(model.train_function(iterator)["loss"])
 
-    start = time.perf_counter()
-    step()
-    first = time.perf_counter() - start
-    step()
-    seconds = median_seconds(step, 9)
-    report(NAME + " XLA" * xla, "training", size=size, seconds=seconds, first=first)
+    measure_training(NAME + " XLA" * xla, size, step)
 
 
 def decode(size: str, batches: list[int]) -> None:

@@ -12,7 +12,6 @@ import argparse
 import logging
 import os
 import tempfile
-import time
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -28,9 +27,8 @@ from sizes import (
     Recurrent,
     Transformer,
     measure_decoding,
-    median_seconds,
+    measure_training,
     padded,
-    report,
     training_batch,
 )
 
@@ -101,11 +99,7 @@ def train(size: str) -> None:
     def step() -> float:
         return float(update(read, written))
 
-    start = time.perf_counter()
-    step()
-    first = time.perf_counter() - start
-    step()
-    report(NAME, "training", size=size, seconds=median_seconds(step, 9), first=first)
+    measure_training(NAME, size, step)
 
 
 def decode(size: str, batches: list[int]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
 
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 
@@ -21,9 +20,8 @@ from sizes import (
     Recurrent,
     Transformer,
     measure_decoding,
-    median_seconds,
+    measure_training,
     padded,
-    report,
     training_batch,
 )
 from torch import nn
@@ -120,11 +118,7 @@ def train(size: str) -> None:
         loss.backward()
         optimizer.step()
 
-    start = time.perf_counter()
-    step()
-    first = time.perf_counter() - start
-    step()
-    report(NAME, "training", size=size, seconds=median_seconds(step, 9), first=first)
+    measure_training(NAME, size, step)
 
 
 def decode_transformer(size: str, batches: list[int]) -> None:

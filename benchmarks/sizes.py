@@ -147,6 +147,15 @@ def median_seconds(step: Callable[[], object], repeats: int, most_seconds: float
     return statistics.median(times)
 
 
+def measure_training(name: str, size: str, step: Callable[[], object]) -> None:
+    """Reports the seconds of the first step, in which all is prepared, and the median of others."""
+    start = time.perf_counter()
+    step()
+    first = time.perf_counter() - start
+    step()
+    report(name, "training", size=size, seconds=median_seconds(step, 9), first=first)
+
+
 def measure_decoding(
     name: str,
     size: str,

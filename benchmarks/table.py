@@ -39,6 +39,10 @@ The last release of OpenNMT-tf needs TensorFlow 2.13 and Python 3.11 or 3.10, an
 of its own; where there is no such Python it is left out.
 """
 
+REAL_TEXT = """With `make bench BENCH_ARGS="--run RUN --data FILE"` this is of the sources in a file
+and of the Transformer of a run, such as that of [translation.md](translation.md).
+"""
+
 
 def run(python: str, script: str, *arguments: str) -> list[Row]:
     """The measurements of a script; none, and a word on it, if it fails."""
@@ -186,9 +190,9 @@ def real_text_table(rows: list[Row]) -> str:
     body = [[name, cell(timed, unit, name=name)] for name in names(timed)]
     table = markdown(["real text", "beam 5, batches of 64: sentences/s"], body)
     same = next((row for row in rows if row["work"] == "same translations"), None)
-    if same is None:
-        return table
-    return f"{table}\n{same['same']:,} of {same['rows']:,} translations are the same.\n"
+    if same is not None:
+        table += f"\n{same['same']:,} of {same['rows']:,} translations are the same.\n"
+    return f"{table}\n{REAL_TEXT}"
 
 
 def layer_table(rows: list[Row]) -> str:

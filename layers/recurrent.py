@@ -115,9 +115,7 @@ class AttentionGRUCell(keras.layers.Layer):
         self.context_dim = context_dim
         self.attention = attention
         self.has_coverage = isinstance(attention, CoverageAttention)
-        self.has_location = isinstance(attention, CoverageAttention) and bool(
-            attention.location_window
-        )
+        self.has_location = getattr(attention, "location_window", 0) > 0
         self.wiring = wiring
         self.output_dim = output_dim
         self.fed_dim = (output_dim or units) if wiring == "input_feeding" else context_dim

@@ -174,7 +174,7 @@ class PreparedCorpus:
 
         try:
             return SubwordTokenizer.load(self.tokenizer_path)
-        except (RuntimeError, ValueError) as error:
+        except ValueError as error:
             raise DataError(
                 f"{self.tokenizer_path} is damaged; prepare the corpus again."
             ) from error
