@@ -8,7 +8,7 @@ from keras import ops
 from keras.backend import standardize_dtype
 
 # Near the lowest finite number. Minus infinity would make an empty row NaN, in its gradient too.
-_LOWEST = {"float32": -3e38, "float64": -1e308}
+LOWEST = {"float32": -3e38, "float64": -1e308}
 
 
 def causal_mask(query_length, key_length=None, offset=0):
@@ -118,7 +118,7 @@ def masked_softmax(scores, mask=None):
     if mask is None:
         return _softmax(scores)
     mask = _with_rank(mask, len(scores.shape))
-    lowest = _LOWEST[standardize_dtype(scores.dtype)]
+    lowest = LOWEST[standardize_dtype(scores.dtype)]
     return ops.where(mask, _softmax(ops.where(mask, scores, lowest)), 0.0)
 
 

@@ -28,6 +28,11 @@ class Product(NamedTuple):
         bias = ops.add(ops.matmul(ops.expand_dims(shift, 0), self.kernel)[0], self.bias)
         return Product(ops.multiply(ops.expand_dims(scale, 1), self.kernel), bias)
 
+    def centred(self) -> Product:
+        """The product less the mean of what it gives."""
+        kernel_mean = ops.mean(self.kernel, axis=-1, keepdims=True)
+        return Product(self.kernel - kernel_mean, self.bias - ops.mean(self.bias))
+
     def scaled(self, factor) -> Product:
         return Product(ops.multiply(self.kernel, factor), ops.multiply(self.bias, factor))
 

@@ -279,9 +279,20 @@ class TransformerDecoderBlock(_Block):
         """An empty cache for `batch_size` sequences, which grows with the steps."""
         return self.self_attention.initial_cache(batch_size)
 
-    def step_weights(self) -> StepWeights:
-        """The weights of a step, to be read once outside of a loop."""
-        return step_weights(self)
+    def step_weights(self, zero_mean: bool = False) -> StepWeights:
+        """The weights of a step, to be read once outside of a loop.
+
+        Args:
+            zero_mean: for steps whose inputs (.., D) have mean 0. Their outputs are then those of
+                a step less their mean, which a normalisation takes away in any case. Only of
+                pre-norm blocks.
+        """
+        if zero_mean and not self.norm_first:
+            raise ValueError(
+                f"{self.name} normalises what it gives, so its mean matters: zero_mean needs "
+                f"norm_first=True. Received: zero_mean={zero_mean}, norm_first={self.norm_first}"
+            )
+        return step_weights(self, zero_mean)
 
     def step(self, inputs, cache: Memory, memory: Memory, weights: StepWeights | None = None):
         """One step of the N hypotheses of each source, without dropout.

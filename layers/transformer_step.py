@@ -3,8 +3,9 @@
 While targets are written, a step has one position of each hypothesis. That is little to compute, so
 what counts is how many operations there are, and that nothing is computed again that stays the
 same: the weights are read once for all steps, with the scale of the queries in their projection and
-the scale and shift of a normalisation in the product after it; and with one position no heads have
-to be brought into another order.
+the scale and shift of a normalisation in the product after it; where all that is added to the
+states has mean 0, normalisations need not take the mean away; and each hypothesis looks at the
+source by itself, so that no heads have to be brought into another order.
 
 Shapes: B sources, N hypotheses of each, R = B N rows, S source length, D width, H heads, K head
 width, t positions before this one.
@@ -18,8 +19,9 @@ from typing import NamedTuple
 from keras import ops
 
 from .attention import Memory
-from .masks import masked_softmax, places, softmax_dtype
+from .masks import places
 from .product import Product, as_type_of
+from .small import small_products, small_softmax
 
 
 class StepWeights(NamedTuple):
@@ -34,6 +36,7 @@ class StepWeights(NamedTuple):
         contract: out of it.
         norms: scale and shift (D,) after each of the three sublayers; empty if the inputs of the
             sublayers are normalised.
+        zero_mean: whether the states have mean 0 before and after the block.
     """
 
     qkv: Product
@@ -43,10 +46,11 @@ class StepWeights(NamedTuple):
     expand: Product
     contract: Product
     norms: tuple
+    zero_mean: bool
 
 
-def step_weights(block) -> StepWeights:
-    """The weights of a `TransformerDecoderBlock`."""
+def step_weights(block, zero_mean=False) -> StepWeights:
+    """The weights of a `TransformerDecoderBlock`; see its `step_weights`."""
     attention, cross = block.self_attention, block.cross_attention
     dtype = block.compute_dtype
 
@@ -62,19 +66,17 @@ def step_weights(block) -> StepWeights:
         product(cross, "query_").scaled(ops.cast(scale, dtype)),
         product(block.expand),
     )
+    outputs = product(attention, "output_"), product(cross, "output_"), product(block.contract)
     norms = [block.attention_norm, block.cross_attention_norm, block.feed_forward_norm]
     if block.norm_first:
         inputs = tuple(p.after(norm) for p, norm in zip(inputs, norms, strict=True))
+        outputs = tuple(p.centred() for p in outputs) if zero_mean else outputs
         norms = []
     qkv, query, expand = inputs
+    attention_output, cross_output, contract = outputs
+    scales = tuple(as_type_of(qkv.kernel, norm.gamma, norm.beta) for norm in norms)
     return StepWeights(
-        qkv,
-        product(attention, "output_"),
-        query,
-        product(cross, "output_"),
-        expand,
-        product(block.contract),
-        tuple(as_type_of(qkv.kernel, norm.gamma, norm.beta) for norm in norms),
+        qkv, attention_output, query, cross_output, expand, contract, scales, zero_mean
     )
 
 
@@ -83,16 +85,21 @@ def step(block, weights: StepWeights, inputs, cache: Memory, memory: Memory):
     heads, hypotheses, width = block.num_heads, ops.shape(inputs)[1], inputs.shape[-1]
     size = width // heads
     epsilon = block.attention_norm.epsilon
-    before = standardize if block.norm_first else lambda rows, epsilon: rows
+
+    def standardized(rows):
+        return scaled(rows if weights.zero_mean else centred(rows), epsilon)
+
+    def before(rows):
+        return standardized(rows) if block.norm_first else rows
 
     def after(rows, sublayer):
         if block.norm_first:
             return rows
         scale, shift = weights.norms[sublayer]
-        return ops.add(ops.multiply(standardize(rows, epsilon), scale), shift)
+        return ops.add(ops.multiply(standardized(rows), scale), shift)
 
     x = ops.reshape(inputs, (-1, width))
-    new = ops.reshape(weights.qkv(before(x, epsilon)), (-1, 3, heads, 1, size))
+    new = ops.reshape(weights.qkv(before(x)), (-1, 3, heads, 1, size))
     query, key, value = new[:, 0], new[:, 1], new[:, 2]  # (R, H, 1, K)
     positions, bias = block.positions, None
     if positions is not None:
@@ -105,31 +112,32 @@ def step(block, weights: StepWeights, inputs, cache: Memory, memory: Memory):
     attended, _ = _attend(query, keys, values, bias=bias)
     x = after(x + weights.attention_output(ops.reshape(attended, (-1, width))), 0)
 
-    query = ops.reshape(weights.query(before(x, epsilon)), (-1, hypotheses, heads, size))
-    query = ops.transpose(query, (0, 2, 1, 3))  # (B, H, N, K)
-    mask = None if memory.mask is None else memory.mask[:, None, None]  # (B, 1, 1, S)
-    attended, over_source = _attend(query, memory.keys, memory.values, mask)
-    attended = ops.reshape(ops.transpose(attended, (0, 2, 1, 3)), (-1, width))
-    x = after(x + weights.cross_output(attended), 1)
+    query = ops.reshape(weights.query(before(x)), (-1, hypotheses, heads, 1, size))
+    source_keys, source_values = (ops.expand_dims(x, 1) for x in (memory.keys, memory.values))
+    mask = None if memory.mask is None else memory.mask[:, None, None, None]  # (B, 1, 1, 1, S)
+    attended, over_source = _attend(query, source_keys, source_values, mask)
+    x = after(x + weights.cross_output(ops.reshape(attended, (-1, width))), 1)
+    over_source = ops.swapaxes(ops.squeeze(over_source, axis=3), 1, 2)  # (B, H, N, S)
 
-    middle = block.expand.activation(weights.expand(before(x, epsilon)))
+    middle = block.expand.activation(weights.expand(before(x)))
     x = after(x + weights.contract(middle), 2)
     return ops.reshape(x, (-1, hypotheses, width)), over_source, Memory(keys, values)
 
 
 def _attend(query, keys, values, mask=None, bias=None):
-    """Scaled queries (.., H, N, K) to what they found and where they looked, (.., H, N, S)."""
-    scores = ops.matmul(query, ops.swapaxes(keys, -1, -2))
-    if bias is not None:
-        dtype = softmax_dtype(scores.dtype)
-        scores = ops.add(ops.cast(scores, dtype), ops.cast(bias, dtype))
-    weights = masked_softmax(scores, mask)
-    return ops.matmul(ops.cast(weights, values.dtype), values), weights
+    """What scaled queries (.., 1, K) found, (.., 1, K), and where they looked, (.., 1, S)."""
+    weights = small_softmax(small_products(query, keys, transposed=True), mask, bias)
+    return small_products(ops.cast(weights, values.dtype), values), weights
 
 
-def standardize(rows, epsilon):
-    """Rows (R, D) of mean 0 and variance 1: a normalisation without its scale and shift."""
+def centred(rows):
+    """Rows (.., D) without their mean."""
     exact = ops.cast(rows, "float32")
-    centred = exact - ops.mean(exact, axis=-1, keepdims=True)
-    variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
-    return ops.cast(ops.multiply(centred, ops.rsqrt(variance + epsilon)), rows.dtype)
+    return ops.cast(exact - ops.mean(exact, axis=-1, keepdims=True), rows.dtype)
+
+
+def scaled(rows, epsilon):
+    """Rows (R, D) of mean 0 with variance 1: a normalisation without its scale and shift."""
+    exact = ops.cast(rows, "float32")
+    variance = ops.mean(ops.square(exact), axis=-1, keepdims=True)
+    return ops.cast(ops.multiply(exact, ops.rsqrt(variance + epsilon)), rows.dtype)

@@ -100,15 +100,12 @@ def best_subwords(logits: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
     best = tf.sort(best, axis=-1)  # so that of equal logits the first wins, as in a sort of all
     dims = len(logits.shape) - 1
     values = tf.gather(in_blocks, best, batch_dims=dims)  # (..., count, block)
-    ids = best[..., None] * block + tf.range(block)
-    flat = tf.concat([shape, [count * block]], axis=0)
-    values, ids = tf.reshape(values, flat), tf.reshape(ids, flat)
-    if rest:
+    values = tf.reshape(values, tf.concat([shape, [count * block]], axis=0))
+    if rest:  # as one more block
         values = tf.concat([values, logits[..., vocab_size - rest :]], axis=-1)
-        last = tf.range(vocab_size - rest, vocab_size)
-        ids = tf.concat([ids, tf.broadcast_to(last, tf.concat([shape, [rest]], axis=0))], axis=-1)
+        best = tf.concat([best, tf.fill(tf.concat([shape, [1]], axis=0), blocks)], axis=-1)
     values, order = tf.math.top_k(values, count)
-    return tf.gather(ids, order, batch_dims=dims), values
+    return tf.gather(best, order // block, batch_dims=dims) * block + order % block, values
 
 
 def _block_size(vocab_size: int) -> int:

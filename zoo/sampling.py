@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from .candidates import is_subword, without_repeated_ngrams
+from .candidates import candidates, is_subword, without_repeated_ngrams
 from .generation import IMPOSSIBLE, GenerationOptions, Hypotheses
 from .model import Seq2SeqModel
 from .phases import run_in_phases, scatter_rows
@@ -111,20 +111,38 @@ def write_one_by_one(
 
 def _next(logits, t, rows: _Rows, options: GenerationOptions) -> tuple[tf.Tensor, tf.Tensor]:
     """The next subword of each target (R, N), and its log probability."""
-    may_not = _ruled_out(logits.shape[-1], t, rows, options)
-    allowed = logits + tf.where(may_not, IMPOSSIBLE, 0.0)[:, None]
-    if options.no_repeat_ngram:
-        allowed = without_repeated_ngrams(allowed, rows.written, t, options.no_repeat_ngram)
-    chosen = draw(allowed, options) if options.do_sample else tf.argmax(allowed, -1, tf.int32)
-    if options.no_repeat_ngram:  # it can rule out all there is, and then a target ends
-        possible = tf.gather(allowed, chosen, batch_dims=2) > IMPOSSIBLE / 2
-        chosen = tf.where(possible, chosen, END_ID)
+    if options.do_sample:
+        chosen, log_total = _drawn(logits, t, rows, options)
+    else:
+        chosen, log_total = _most_probable(logits, t, rows, options)
     chosen = tf.where((t + 1 >= rows.limits)[:, None], END_ID, chosen)
     if not isinstance(rows.prefix, tuple):
         forced, is_forced = forced_ids(rows.prefix, t)
         chosen = tf.where(is_forced[:, None], forced[:, None], chosen)
-    log_p = tf.gather(logits, chosen, batch_dims=2) - tf.reduce_logsumexp(logits, axis=-1)
-    return chosen, log_p
+    return chosen, tf.gather(logits, chosen, batch_dims=2) - log_total
+
+
+def _most_probable(logits, t, rows: _Rows, options: GenerationOptions):
+    allowed = None
+    if options.no_repeat_ngram:
+        allowed = without_repeated_ngrams(logits, rows.written, t, options.no_repeat_ngram)
+    nameable = has_unknown(rows.source) if options.replace_unknown else None
+    found = candidates(logits, 1, t >= rows.fewest, options, allowed, nameable)
+    # Where neither may be written, a target ends.
+    chosen = tf.where(found.end_log_p >= found.log_p[..., 0], END_ID, found.tokens[..., 0])
+    return chosen, found.log_total
+
+
+def _drawn(logits, t, rows: _Rows, options: GenerationOptions):
+    may_not = _ruled_out(logits.shape[-1], t, rows, options)
+    allowed = logits + tf.where(may_not, IMPOSSIBLE, 0.0)[:, None]
+    if options.no_repeat_ngram:
+        allowed = without_repeated_ngrams(allowed, rows.written, t, options.no_repeat_ngram)
+    chosen = draw(allowed, options)
+    if options.no_repeat_ngram:  # it can rule out all there is, and then a target ends
+        possible = tf.gather(allowed, chosen, batch_dims=2) > IMPOSSIBLE / 2
+        chosen = tf.where(possible, chosen, END_ID)
+    return chosen, tf.reduce_logsumexp(logits, axis=-1)
 
 
 def _ruled_out(vocab_size: int, t, rows: _Rows, options: GenerationOptions) -> tf.Tensor:

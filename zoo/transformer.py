@@ -11,7 +11,7 @@ from ..layers.attention import Memory
 from ..layers.dropout import Dropout
 from ..layers.product import Product
 from ..layers.transformer import TransformerDecoderBlock, TransformerEncoderBlock
-from ..layers.transformer_step import StepWeights
+from ..layers.transformer_step import StepWeights, centred
 from .attention_maps import AttentionMaps
 from .copying import CopyingSeq2Seq, Decoded
 from .embedding import ScaledEmbedding
@@ -238,7 +238,8 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
         return TransformerState(caches, tf.constant(0), positions)
 
     def step_weights(self):
-        blocks = tuple(block.step_weights() for block in self.decoder_blocks)
+        zero_mean = self.config["norm_first"]
+        blocks = tuple(block.step_weights(zero_mean) for block in self.decoder_blocks)
         return TransformerWeights(blocks, self.vocabulary_product())
 
     def step(self, token_ids, state, memory, weights=None):
@@ -246,7 +247,7 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
         embedded = self.embedding(token_ids)
         if self._adds_positions:
             embedded += state.positions[state.index]
-        x, caches = embedded, []
+        x, caches = centred(embedded) if self.config["norm_first"] else embedded, []
         for block, cache, source, block_weights in zip(
             self.decoder_blocks, state.caches, memory.blocks, weights.blocks, strict=True
         ):

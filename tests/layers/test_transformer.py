@@ -151,11 +151,36 @@ def test_steps_equal_the_whole(norm_first, positions):
         np.testing.assert_allclose(seen, array(expected_weights)[:, :, t], atol=1e-6)
 
 
+def test_steps_of_mean_zero_are_others_less_their_mean():
+    block = built(TransformerDecoderBlock)
+    memory = block.project(SOURCE, mask=MASK)
+    caches = [block.initial_cache(2)] * 2
+    for t in range(3):
+        x = TARGET[:, t : t + 1]
+        expected, over_source, caches[0] = block.step(x, caches[0], memory)
+        x = x - x.mean(axis=-1, keepdims=True)
+        outputs, seen, caches[1] = block.step(x, caches[1], memory, block.step_weights(True))
+        expected = array(expected)
+        expected = expected - expected.mean(axis=-1, keepdims=True)
+        assert abs(array(outputs).mean()) < 1e-6
+        np.testing.assert_allclose(array(outputs), expected, atol=1e-5)
+        np.testing.assert_allclose(array(seen), array(over_source), atol=1e-6)
+
+
+def test_a_mean_that_matters_is_not_taken_away():
+    block = built(TransformerDecoderBlock, norm_first=False)
+    with pytest.raises(ValueError, match="Received: zero_mean=True, norm_first=False"):
+        block.step_weights(zero_mean=True)
+
+
 def test_a_source_of_padding_alone_is_not_looked_at():
     block = built(TransformerDecoderBlock)
     memory = block.project(SOURCE, mask=np.zeros_like(MASK))
     outputs, weights = block(TARGET, memory)
     assert np.isfinite(array(outputs)).all() and not array(weights).any()
+    step, weights, _ = block.step(TARGET[:, :1], block.initial_cache(2), memory)
+    np.testing.assert_allclose(array(step), array(outputs)[:, :1], atol=1e-5)
+    assert not array(weights).any()
 
 
 @pytest.mark.parametrize("rate", ["dropout", "attention_dropout", "activation_dropout"])

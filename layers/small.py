@@ -1,0 +1,56 @@
+"""Attention of one position at a time, where what counts is how soon an operation begins.
+
+TensorFlow's usual kernels for a softmax and for products of many matrices are those of oneDNN,
+which take some forty microseconds to begin on two threads. That is nothing in training, but several
+times what a step of a decoder has to compute. The kernels that are used here begin at once.
+"""
+
+import keras
+from keras import ops
+from keras.backend import standardize_dtype
+
+from .masks import LOWEST, softmax_dtype
+
+
+def small_products(first, second, transposed=False):
+    """Many products of small matrices.
+
+    Args:
+        first: (..., T, K).
+        second: (..., K, S), or (..., S, K) if it is to be transposed. The dimensions before are
+            broadcast.
+        transposed: whether it is.
+
+    Returns:
+        (..., T, S).
+    """
+    half = standardize_dtype(first.dtype) == "float16"  # there is no kernel of it on CPUs
+    if keras.backend.backend() != "tensorflow" or half:
+        return ops.matmul(first, ops.swapaxes(second, -1, -2) if transposed else second)
+    import tensorflow as tf
+
+    # Of all operations for this the only one that is not handed to oneDNN.
+    return tf.raw_ops.BatchMatMulV3(x=first, y=second, Tout=first.dtype, adj_y=transposed)
+
+
+def small_softmax(scores, mask=None, bias=None):
+    """The weights of `masked_softmax` for few scores.
+
+    Args:
+        scores: (..., S).
+        mask: boolean, False where the weight is zero.
+        bias: is added to the scores.
+
+    Returns:
+        Weights of the shape of `scores`, float32 or float64.
+    """
+    dtype = softmax_dtype(scores.dtype)
+    scores = ops.cast(scores, dtype)
+    if bias is not None:
+        scores = ops.add(scores, ops.cast(bias, dtype))
+    if mask is None:
+        return ops.exp(ops.log_softmax(scores))
+    # Sums and products take a fraction of the time of a choice between two tensors.
+    seen = ops.cast(mask, dtype)
+    hidden = ops.multiply(ops.subtract(1.0, seen), LOWEST[dtype])
+    return ops.multiply(seen, ops.exp(ops.log_softmax(ops.add(scores, hidden))))
