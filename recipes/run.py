@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,8 @@ class Run:
         if begun:
             return True
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(self.config_path, {"attention_zoo": __version__, **config.to_dict()})
+        values = {**config.to_dict(), "model_defaults": _model_defaults(config.model)}
+        write_json(self.config_path, {"attention_zoo": __version__, **values})
         return False
 
     def check(self, config: RunConfig) -> bool:
@@ -73,14 +75,14 @@ class Run:
             ConfigError: the folder holds another run, or files that are no run.
         """
         if self.config_path.exists():
-            found = self.read_config()
-            if found != config:
-                ours, theirs = config.to_dict(), found.to_dict()
-                differences = ", ".join(
-                    f"{name} is {theirs[name]!r} there and {ours[name]!r} here"
-                    for name in ours
-                    if ours[name] != theirs[name]
-                )
+            ours = _settings(config, _model_defaults(config.model))
+            theirs = _settings(*self._read_config())
+            differences = ", ".join(
+                f"{name} is {theirs.get(name)!r} there and {ours.get(name)!r} here"
+                for name in {**ours, **theirs}
+                if ours.get(name) != theirs.get(name)
+            )
+            if differences:
                 raise ConfigError(
                     f"{self.folder} holds another run: {differences}. Give another --output, or "
                     "the same settings to go on with that run."
@@ -104,6 +106,10 @@ class Run:
 
     def read_config(self) -> RunConfig:
         """The settings of the run."""
+        return self._read_config()[0]
+
+    def _read_config(self) -> tuple[RunConfig, dict[str, Any]]:
+        """The settings of the run, and the defaults of its model when it was begun."""
         if not self.config_path.is_file():
             raise ConfigError(
                 f"{self.folder} is no run: it has no config.json. Give the folder that "
@@ -116,11 +122,15 @@ class Run:
         if not isinstance(values, dict):
             raise ConfigError(f"{self.config_path} is not the config of a run; expected an object.")
         values.pop("attention_zoo", None)
+        defaults = values.pop("model_defaults", None)
+        if not isinstance(defaults, dict | None):
+            raise ConfigError(f"{self.config_path}: model_defaults is no object: {defaults!r}")
         try:
             config = RunConfig.from_dict(values)
             task(config.task)
             check_model(config.model)
-            return config
+            # Runs of version 0.1.0 may have none: those of today are taken for theirs.
+            return config, _model_defaults(config.model) if defaults is None else defaults
         except ConfigError as error:
             raise ConfigError(f"{self.config_path}: {error}") from error
 
@@ -236,6 +246,21 @@ def build_model(config: RunConfig, tokenizer: SubwordTokenizer) -> Seq2SeqModel:
     if not tokenizer.shares_vocabulary:
         options["source_vocab_size"] = tokenizer.source.vocab_size
     return model.build(tokenizer.vocab_size, **options)
+
+
+def _model_defaults(name: str) -> dict[str, Any]:
+    """The arguments of a model of the catalog that nobody gave, by name."""
+    chosen = MODELS[name]
+    parameters = inspect.signature(chosen.model_class()).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    return {**defaults, **chosen.options}
+
+
+def _settings(config: RunConfig, model_defaults: dict[str, Any]) -> dict[str, Any]:
+    """All settings by the names they are set with."""
+    values = config.to_dict()
+    options = {**model_defaults, **values.pop("model_options")}
+    return values | {f"model.{name}": value for name, value in options.items()}
 
 
 def load(folder: str | Path, truncate: bool | None = None, **generation: Any) -> TextToText:

@@ -1,5 +1,6 @@
 """The folder of a run: claimed once, gone on with, never mixed with another."""
 
+import dataclasses
 import json
 import shutil
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import pytest
 from attention_zoo.recipes.config import ConfigError, RunConfig
 from attention_zoo.recipes.run import Run, load, text_to_text, write_json
 from attention_zoo.recipes.tasks import make_config
+from attention_zoo.zoo.catalog import MODELS
 from attention_zoo.zoo.generation import GenerationOptions
 
 
@@ -70,9 +72,30 @@ def test_another_run_is_refused_with_the_differences(tmp_path, config):
     message = refusal(run.open, other)
     assert "holds another run" in message
     assert "seed is 1 there and 5 here" in message
-    assert "model_options is {} there and {'dropout': 0.5} here" in message
+    assert "model.dropout is 0.3 there and 0.5 here" in message
     assert "learning_rate" not in message
     assert run.config_path.read_bytes() == before
+
+
+def test_a_default_that_has_changed_is_told(tmp_path, config, monkeypatch):
+    run = Run(tmp_path / "run")
+    run.open(config)
+    entry = MODELS[config.model]
+    changed = dataclasses.replace(entry, options={**entry.options, "dropout": 0.25})
+    monkeypatch.setitem(MODELS, config.model, changed)
+    assert "model.dropout is 0.3 there and 0.25 here" in refusal(run.open, config)
+    assert run.open(config.with_settings(["model.dropout=0.3"])) is True
+
+
+def test_a_run_that_has_no_defaults_of_its_model_is_gone_on_with(tmp_path, config):
+    run = Run(tmp_path / "run")
+    run.open(config)
+    values = json.loads(run.config_path.read_text())
+    assert values.pop("model_defaults")["dropout"] == 0.3
+    run.config_path.write_text(json.dumps(values))
+    assert run.open(config) is True and run.read_config() == config
+    run.config_path.write_text(json.dumps({**values, "model_defaults": [1]}))
+    assert "model_defaults is no object: [1]" in refusal(run.open, config)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path, config):
