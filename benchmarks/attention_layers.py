@@ -67,7 +67,7 @@ def keras_step(case: str, name: str) -> Callable[[], object]:
         length = int(case)
         inputs = [tf.random.normal((rows(length), length, WIDTH))]
         if name.startswith("QKVAttention"):
-            chunk = 256 if name.endswith("chunks") else None
+            chunk = 128 if name.endswith("chunks") else None
             layer = QKVAttention(HEADS, WIDTH // HEADS, chunk_size=chunk)
         else:
             layer = keras.layers.MultiHeadAttention(HEADS, WIDTH // HEADS)

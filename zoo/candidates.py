@@ -52,20 +52,25 @@ def candidates(
         allowed: logits with `IMPOSSIBLE` for what may not be written here, if there is such.
         nameable: boolean (B,), whether the unknown subword stands for something in a row.
     """
-    vocab_size = logits.shape[-1]
-    # Special ids are ruled out among the best rather than in all of the vocabulary.
-    searched = logits if allowed is None else allowed
-    tokens, values = best_subwords(searched, min(count + _SPECIAL, vocab_size))
-    largest = values[..., :1] if allowed is None else tf.reduce_max(logits, -1, keepdims=True)
-    log_total = largest[..., 0] + tf.math.log(tf.reduce_sum(tf.exp(logits - largest), axis=-1))
     nameable = None if nameable is None else nameable[:, None, None]
-    free = is_subword(tokens, options, nameable) & (values > IMPOSSIBLE / 2)
-    log_p = tf.where(free, values - log_total[..., None], IMPOSSIBLE)
-    if tokens.shape[-1] > count:
-        log_p, order = tf.math.top_k(log_p, count)
-        tokens = tf.gather(tokens, order, batch_dims=2)
+    special = _ruled_out(options, nameable)
+    searched = logits if allowed is None else allowed
+    tokens, values = best_subwords(searched, min(count, logits.shape[-1]), special)
+    if allowed is None:
+        largest = tf.maximum(values[..., 0], tf.reduce_max(logits[..., :_SPECIAL], axis=-1))
+    else:
+        largest = tf.reduce_max(logits, axis=-1)
+    total = tf.reduce_sum(tf.exp(logits - largest[..., None]), axis=-1)
+    log_total = largest + tf.math.log(total)
+    log_p = tf.where(values > IMPOSSIBLE / 2, values - log_total[..., None], IMPOSSIBLE)
     end_log_p = tf.where(may_end[:, None], logits[..., END_ID] - log_total, IMPOSSIBLE)
     return Candidates(tokens, log_p, end_log_p, log_total)
+
+
+def _ruled_out(options: GenerationOptions, nameable: tf.Tensor | None) -> tf.Tensor:
+    """What is added to the logits of the special ids, (4,) or (B, 1, 4), so that they lose."""
+    free = is_subword(tf.range(_SPECIAL), options, nameable)
+    return IMPOSSIBLE * tf.cast(~free, tf.float32)
 
 
 def is_subword(
@@ -80,32 +85,52 @@ def is_subword(
     return free & ((ids != UNKNOWN_ID) | nameable)
 
 
-def best_subwords(logits: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
+def best_subwords(
+    logits: tf.Tensor, count: int, special: tf.Tensor | None = None
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Ids and logits (..., count) of the largest logits (..., V), the largest first.
 
     The `count` largest lie in the `count` blocks with the largest maxima, so only those are
     sorted. It takes a third of the time of a sort of the whole vocabulary, and gives the same.
+
+    Args:
+        logits: (..., V).
+        count: how many.
+        special: what is added to the logits of the special ids, (..., 4), not above 0.
     """
     vocab_size = logits.shape[-1]
     block = _block_size(vocab_size)
     blocks = vocab_size // block
-    if blocks <= 2 * count:
+    # The first block may owe its maximum to a special id.
+    chosen = count if special is None else count + 1
+    if blocks <= 2 * chosen:
+        if special is not None:
+            logits += _widened(special, vocab_size)
         values, ids = tf.math.top_k(logits, count)
         return ids, values
     shape = tf.shape(logits)[:-1]
     rest = vocab_size % block
     in_blocks = logits[..., : vocab_size - rest] if rest else logits
     in_blocks = tf.reshape(in_blocks, tf.concat([shape, [blocks, block]], axis=0))
-    _, best = tf.math.top_k(tf.reduce_max(in_blocks, axis=-1), count)  # (..., count)
+    _, best = tf.math.top_k(tf.reduce_max(in_blocks, axis=-1), chosen)  # (..., chosen)
     best = tf.sort(best, axis=-1)  # so that of equal logits the first wins, as in a sort of all
     dims = len(logits.shape) - 1
-    values = tf.gather(in_blocks, best, batch_dims=dims)  # (..., count, block)
-    values = tf.reshape(values, tf.concat([shape, [count * block]], axis=0))
+    values = tf.gather(in_blocks, best, batch_dims=dims)  # (..., chosen, block)
+    if special is not None:
+        is_first = tf.cast(best == 0, values.dtype)[..., None]
+        values += is_first * _widened(special, block)[..., None, :]
+    values = tf.reshape(values, tf.concat([shape, [chosen * block]], axis=0))
     if rest:  # as one more block
         values = tf.concat([values, logits[..., vocab_size - rest :]], axis=-1)
         best = tf.concat([best, tf.fill(tf.concat([shape, [1]], axis=0), blocks)], axis=-1)
     values, order = tf.math.top_k(values, count)
     return tf.gather(best, order // block, batch_dims=dims) * block + order % block, values
+
+
+def _widened(special: tf.Tensor, width: int) -> tf.Tensor:
+    """(..., 4) with zeros after it, (..., width)."""
+    before = [[0, 0]] * (len(special.shape) - 1)
+    return tf.pad(special, [*before, [0, width - _SPECIAL]])
 
 
 def _block_size(vocab_size: int) -> int:

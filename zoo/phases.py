@@ -15,7 +15,7 @@ import tensorflow as tf
 from .model import Nest, Seq2SeqModel
 
 # A phase ends when this share of its rows is done.
-_DONE_SHARE = 0.25
+_DONE_SHARE = 0.125
 
 
 def run_in_phases(

@@ -24,6 +24,24 @@ def test_the_best_are_those_of_a_full_sort(vocab_size, count):
     np.testing.assert_array_equal(values, np.take_along_axis(logits, expected, axis=-1))
 
 
+@pytest.mark.parametrize("vocab_size", [5, 64, 999, 1024])
+def test_special_ids_that_are_ruled_out_take_no_place_of_others(vocab_size):
+    random = np.random.default_rng(vocab_size)
+    logits = random.normal(size=(3, 2, vocab_size)).astype("float32")
+    logits[0, :, :4] = 9.0  # the first block has the largest maximum, and maybe nothing else
+    logits[1, :, :32] -= 4.0
+    logits[2, :, :4] = -9.0
+    special = np.zeros((3, 1, 4), "float32")
+    special[..., [0, 2]], special[0, 0, 1] = IMPOSSIBLE, IMPOSSIBLE
+    ids, values = best_subwords(tf.constant(logits), 3, tf.constant(special))
+    logits[..., :4] += special
+    expected = np.argsort(-logits, axis=-1, kind="stable")[..., :3]
+    found = np.take_along_axis(logits, expected, axis=-1)
+    np.testing.assert_array_equal(values, found)
+    possible = found > IMPOSSIBLE / 2
+    np.testing.assert_array_equal(ids.numpy()[possible], expected[possible])
+
+
 @pytest.mark.parametrize("vocab_size", [7, 2000])
 @pytest.mark.parametrize("forbid_unknown", [True, False])
 def test_log_probabilities_are_of_the_whole_vocabulary(vocab_size, forbid_unknown):
