@@ -14,6 +14,12 @@ class Product(NamedTuple):
     kernel: Any
     bias: Any
 
+    @classmethod
+    def of(cls, layer: keras.layers.Layer, name: str = "") -> Product:
+        """Of the weights `{name}kernel` and `{name}bias` of a layer, in the type it computes in."""
+        weights = (getattr(layer, f"{name}{part}") for part in ("kernel", "bias"))
+        return cls(*(ops.cast(weight, layer.compute_dtype) for weight in weights))
+
     def __call__(self, rows):
         return ops.add(ops.matmul(rows, self.kernel), self.bias)
 

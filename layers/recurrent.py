@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from .attention import Attention, Memory
+from .attention import Attention, Memory, linear
 from .coverage import CoverageAttention
 from .masks import softmax_dtype
 
@@ -201,8 +201,8 @@ class AttentionGRUCell(keras.layers.Layer):
         return context, weights  # (B, N, context_dim), (B, N, S)
 
     def _gated_update(self, projected_inputs, fed, hidden, weights: StepWeights):
-        given = projected_inputs + ops.matmul(fed, weights.context_kernel)
-        recurrent = ops.matmul(hidden, weights.recurrent_kernel)
+        given = projected_inputs + linear(fed, weights.context_kernel)
+        recurrent = linear(hidden, weights.recurrent_kernel)
         return gated_update(given, recurrent, weights.candidate_bias, hidden)
 
     def get_config(self):

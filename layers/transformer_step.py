@@ -53,25 +53,22 @@ def step_weights(block, zero_mean=False) -> StepWeights:
     """The weights of a `TransformerDecoderBlock`; see its `step_weights`."""
     attention, cross = block.self_attention, block.cross_attention
     dtype = block.compute_dtype
-
-    def product(layer, name=""):
-        kernel, bias = (getattr(layer, f"{name}{part}") for part in ("kernel", "bias"))
-        return Product(ops.cast(kernel, dtype), ops.cast(bias, dtype))
-
     width = attention.qkv_bias.shape[0] // 3
     scale = 1 / math.sqrt(attention.key_dim)
     columns = ops.concatenate([ops.full((width,), scale), ops.ones((2 * width,))])
-    inputs = (
-        product(attention, "qkv_").scaled(ops.cast(columns, dtype)),
-        product(cross, "query_").scaled(ops.cast(scale, dtype)),
-        product(block.expand),
-    )
-    outputs = product(attention, "output_"), product(cross, "output_"), product(block.contract)
+    inputs = [
+        Product.of(attention, "qkv_").scaled(ops.cast(columns, dtype)),
+        Product.of(cross, "query_").scaled(ops.cast(scale, dtype)),
+        Product.of(block.expand),
+    ]
+    outputs = [Product.of(attention, "output_"), Product.of(cross, "output_")]
+    outputs += [Product.of(block.contract)]
     norms = [block.attention_norm, block.cross_attention_norm, block.feed_forward_norm]
     if block.norm_first:
-        inputs = tuple(p.after(norm) for p, norm in zip(inputs, norms, strict=True))
-        outputs = tuple(p.centred() for p in outputs) if zero_mean else outputs
+        inputs = [p.after(norm) for p, norm in zip(inputs, norms, strict=True)]
         norms = []
+    if zero_mean:
+        outputs = [p.centred() for p in outputs]
     qkv, query, expand = inputs
     attention_output, cross_output, contract = outputs
     scales = tuple(as_type_of(qkv.kernel, norm.gamma, norm.beta) for norm in norms)

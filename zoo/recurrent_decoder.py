@@ -41,10 +41,14 @@ class RecurrentWeights(NamedTuple):
 
     Attributes:
         cell: of the decoder's cell.
+        inputs: from an embedding to what the cell is given.
+        readout: to what the vocabulary is read from, or ().
         vocabulary: from what was read out to logits.
     """
 
     cell: StepWeights
+    inputs: Product
+    readout: Any
     vocabulary: Product
 
 
@@ -157,17 +161,25 @@ class RecurrentDecoderSeq2Seq(CopyingSeq2Seq):
         return self.cell.initial_states(start, memory.attended)
 
     def step_weights(self):
-        return RecurrentWeights(self.cell.step_weights(), self.vocabulary_product())
+        return RecurrentWeights(
+            self.cell.step_weights(),
+            Product.of(self.cell.input_projection),
+            () if self.readout is None else Product.of(self.readout),
+            self.vocabulary_product(),
+        )
 
     def step(self, token_ids, state, memory, weights=None):
         weights = weights or self.step_weights()
         embedded = self.embedding(token_ids)
-        given = self.cell.input_projection(embedded)
+        given = weights.inputs.of_rows(embedded)
         output, state, scores = self.cell(given, state, memory.attended, weights.cell)
         if scores is None:
             scores = tf.zeros((*tf.unstack(tf.shape(token_ids)), tf.shape(memory.mask)[1]))
         features = tf.concat([output, embedded], axis=-1)
-        logits = weights.vocabulary.of_rows(self._read_out(output, features))
+        hidden = output
+        if self.readout is not None:
+            hidden = self.readout.activation(weights.readout.of_rows(features))
+        logits = weights.vocabulary.of_rows(hidden)
         return self.mixed(logits, features, scores, memory.copies), state, scores
 
     def decoded(self, inputs, training=False):
