@@ -81,7 +81,11 @@ class RunConfig:
     shared_vocabulary: bool = setting(
         True, "of source and target; if false each has vocab_size subwords of its own", YES_NO
     )
-    subwords: str = setting("bpe", "or unigram", one_of("bpe", "unigram"))
+    subwords: str = setting(
+        "bpe",
+        "or unigram; word for whole words between white space, char for characters",
+        one_of("bpe", "unigram", "word", "char"),
+    )
     character_coverage: float = setting(
         0.9999, "share of the characters that get a subword of their own", COVERAGE
     )

@@ -14,6 +14,7 @@ import tensorflow_text
 
 PAD_ID, UNKNOWN_ID, START_ID, END_ID = 0, 1, 2, 3
 WHITE_SPACE_MARK = "\u2581"
+KINDS = ("bpe", "unigram", "word", "char")
 
 
 class SubwordTokenizer:
@@ -77,14 +78,17 @@ class SubwordTokenizer:
         Args:
             texts: raw sentences of every language the model will read or write.
             vocab_size: upper bound of the number of pieces, specials included.
-            kind: `"bpe"` or `"unigram"`.
+            kind: `"bpe"` or `"unigram"`; `"word"` for whole words between white space, the most
+                frequent ones, or `"char"` for characters.
             character_coverage: share of the characters that get a piece of their own.
             max_sentences: a larger corpus is sampled down to this many sentences.
             symbols: marks with an id of their own that no text is ever split into, such as a
                 separator; they are part of `vocab_size`.
         """
-        if kind not in ("unigram", "bpe"):
-            raise ValueError(f"The kind of subwords is 'unigram' or 'bpe'. Received: kind={kind!r}")
+        if kind not in KINDS:
+            raise ValueError(
+                f"The kind of subwords is one of {', '.join(KINDS)}. Received: kind={kind!r}"
+            )
         buffer = io.BytesIO()
         # Of which sentences a large corpus is sampled down to; by default another seed each time.
         sentencepiece.set_random_generator_seed(0)
@@ -189,6 +193,14 @@ class SubwordTokenizer:
     def control_mask(self) -> list[bool]:
         """Whether each id is a mark that has no text, such as the end or a separator."""
         return [self._processor.is_control(i) for i in range(self.vocab_size)]
+
+    def is_of_words(self) -> bool:
+        """Whether every piece is a whole word."""
+        is_mark = self.control_mask()
+        ids = [i for i in range(self.vocab_size) if not is_mark[i] and i != UNKNOWN_ID]
+        pieces = self.pieces(ids)
+        begun = all(piece.startswith(WHITE_SPACE_MARK) for piece in pieces)
+        return begun and WHITE_SPACE_MARK not in pieces
 
     def encode_tensor(self, texts: tf.Tensor, max_length: int | None = None) -> tf.Tensor:
         """Ids of a batch of strings in the graph, ended and padded.

@@ -20,7 +20,8 @@ class SurfaceReader:
 
     SentencePiece makes one unknown piece of a run of characters that it does not know. Its text is
     that of the source before normalisation. Of a character that NFKC replaces by several it belongs
-    to the last of them: if only others are unknown, their piece has no text.
+    to the last of them: if only others are unknown, their piece has no text. Of a tokenizer whose
+    pieces are whole words, the text of an unknown one begins with a space.
 
     Args:
         tokenizer: has the pieces that are known.
@@ -34,6 +35,8 @@ class SurfaceReader:
 
     def __init__(self, tokenizer: SubwordTokenizer):
         self._tokenizer = tokenizer.graph_tokenizer
+        # With other pieces the space before an unknown character is a piece of its own.
+        self._of_words = tokenizer.is_of_words()
         self._surfaces = [tf.constant([], tf.string)]
 
     def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
@@ -46,6 +49,8 @@ class SurfaceReader:
             first,
             tf.gather(ends.values, places) - first,
         )
+        if self._of_words:
+            surfaces = tf.strings.join([" ", tf.strings.strip(surfaces)])
         met = sum(tf.size(earlier) for earlier in self._surfaces)
         numbers = -1 - met - tf.range(tf.size(surfaces))
         self._surfaces.append(surfaces)
@@ -87,7 +92,7 @@ def pieces_tensor(
     pieces = tokenizer.pieces_tensor(known_ids(ids))
     if surfaces is None:
         return pieces
-    named = _surfaces_of(ids, surfaces)
+    named = tf.strings.regex_replace(_surfaces_of(ids, surfaces), " ", WHITE_SPACE_MARK)
     return tf.where((ids < 0) & (named != ""), named, pieces)
 
 

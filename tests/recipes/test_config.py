@@ -7,6 +7,7 @@ import pytest
 
 from attention_zoo.recipes.config import Budget, ConfigError, RunConfig, describe_settings
 from attention_zoo.recipes.tasks import make_config
+from attention_zoo.zoo.tokenizer import KINDS
 
 
 def refusal(call, *arguments, **options):
@@ -16,6 +17,12 @@ def refusal(call, *arguments, **options):
     message = str(caught.value)
     assert message and "\n" not in message
     return message
+
+
+def test_all_kinds_of_the_tokenizer_can_be_set():
+    assert [RunConfig(subwords=kind).subwords for kind in KINDS] == list(KINDS)
+    with pytest.raises(ConfigError, match="subwords"):
+        RunConfig(subwords="syllable")
 
 
 # --set

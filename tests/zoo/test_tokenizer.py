@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from attention_zoo.zoo.tokenizer import (
     END_ID,
+    KINDS,
     PAD_ID,
     START_ID,
     UNKNOWN_ID,
@@ -28,11 +29,26 @@ def tokenizer():
     return SubwordTokenizer.train(TEXTS * 20, vocab_size=160, character_coverage=1.0)
 
 
-@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_round_trip(kind):
     trained = SubwordTokenizer.train(TEXTS * 20, 160, kind, character_coverage=1.0)
     assert trained.decode(trained.encode(TEXTS)) == TEXTS
     assert trained.vocab_size <= 160
+
+
+def test_words_and_characters_are_whole():
+    words = SubwordTokenizer.train(["the dog", "the cat"] * 5, 6, "word")
+    assert words.is_of_words()
+    assert words.pieces(range(4, words.vocab_size)) == ["\u2581the", "\u2581cat"]
+    np.testing.assert_array_equal(words.encode(["the dog the"])[0], [4, UNKNOWN_ID, 4])
+    characters = SubwordTokenizer.train(["abba"] * 5, 9, "char")
+    assert sorted(characters.pieces(range(4, characters.vocab_size))) == ["a", "b", "\u2581"]
+    assert not characters.is_of_words()
+
+
+def test_another_kind_is_refused():
+    with pytest.raises(ValueError, match="bpe, unigram, word, char"):
+        SubwordTokenizer.train(TEXTS, kind="syllable")
 
 
 def test_text_is_normalised(tokenizer):

@@ -42,6 +42,20 @@ def test_reads_the_ids_of_the_tokenizer_and_the_text_of_unknown_pieces(tokenizer
     assert ids.values.numpy().min() == -sum(map(len, UNKNOWN))
 
 
+def test_unknown_words_keep_their_space_wherever_they_are_copied_to():
+    tokenizer = SubwordTokenizer.train(CORPUS * 5, 40, "word")
+    reader = SurfaceReader(tokenizer)
+    ids = reader.tokenize(tf.constant(["zebras  a red", "a  blue bird red"]))
+    assert [name.decode() for name in reader.surfaces().numpy()] == [" zebras", " blue bird"]
+    a, red = tokenizer.encode(["a red"])[0]
+    assert ids.to_list() == [[-1, a, red], [a, -2, red]]
+    copied = tf.constant([[a, -1, red, END_ID], [-2, -2, a, END_ID]])
+    texts = decode_tensor(tokenizer, copied, reader.surfaces()).numpy()
+    assert [text.decode() for text in texts] == ["a zebras red", "blue bird blue bird a"]
+    pieces = pieces_tensor(tokenizer, copied, reader.surfaces()).numpy()
+    assert [piece.decode() for piece in pieces[1, 1:3]] == ["▁blue▁bird", "▁a"]
+
+
 def test_numbers_go_on_over_several_inputs(tokenizer):
     reader = SurfaceReader(tokenizer)
     source_format = SourceFormat(
