@@ -4,7 +4,6 @@ import keras
 from keras import ops
 
 LEVELS = 256  # of a byte
-WORDS = 2**32 - 1  # a random word is one of so many
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -38,14 +37,19 @@ class Dropout(keras.layers.Dropout):
             return super().call(inputs, training=training)
         dropped = min(max(1, round(self.rate * LEVELS)), LEVELS - 1)
         keep = random_bytes(ops.shape(inputs), self.seed_generator) >= dropped
-        return ops.where(keep, inputs * (LEVELS / (LEVELS - dropped)), ops.zeros_like(inputs))
+        # A product takes less time than a choice, and so does its gradient.
+        return inputs * (ops.cast(keep, inputs.dtype) * (LEVELS / (LEVELS - dropped)))
 
 
-def random_bytes(shape, seed):
-    """Bytes of a shape whose sizes need not be known yet."""
+def random_bytes(shape, seed_generator):
+    """Bytes of a shape whose sizes need not be known yet, on TensorFlow."""
+    import tensorflow as tf
+
     size = 1
     for length in shape:
         size = size * length
-    words = keras.random.randint(((size + 3) // 4,), 0, WORDS, dtype="uint32", seed=seed)
+    # Words as they come: from 0 to a number is three times as much work, in 64 bits.
+    seed = ops.cast(seed_generator.next(), "int64")
+    words = tf.random.stateless_uniform(((size + 3) // 4,), seed, None, None, tf.uint32)
     found = ops.view(ops.reshape(words, (-1, 1)), "uint8")  # of each word in a row
     return ops.reshape(ops.reshape(found, (-1,))[:size], shape)

@@ -6,6 +6,7 @@ import keras
 
 from .attention import Memory, positive_int
 from .dropout import Dropout
+from .normalization import LayerNormalization
 from .positions import Positions, check_positions
 from .qkv import QKVAttention
 from .self_attention import SelfAttention
@@ -85,9 +86,7 @@ class _Block(keras.layers.Layer):
 
     def _build_norms(self, width: int, names: tuple[str, ...]) -> None:
         for name in names:
-            norm = keras.layers.LayerNormalization(
-                epsilon=1e-6, name=f"{name}_norm", dtype=self.dtype_policy
-            )
+            norm = LayerNormalization(epsilon=1e-6, name=f"{name}_norm", dtype=self.dtype_policy)
             norm.build((None, width))
             setattr(self, f"{name}_norm", norm)
 

@@ -99,10 +99,10 @@ class SmoothedCrossEntropy(keras.losses.Loss):
     def from_hidden(
         self, y_true: tf.Tensor, hidden: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Loss of the logits `hidden @ kernel.T + bias` without their mean being taken.
+        """Loss of the logits `hidden @ kernel.T + bias` in as few passes over (N, V) as it takes.
 
-        The mean logit is the product with the mean row of the kernel and the target's logit the
-        product with its own row: two thin products in place of two passes over (N, V).
+        The mean logit is the product with the mean row of the kernel; for the rest see
+        `total_and_target_logits`.
 
         Args:
             y_true: int targets, shape (N,).
@@ -113,8 +113,11 @@ class SmoothedCrossEntropy(keras.losses.Loss):
         Returns:
             The smoothed loss and the plain negative log likelihood of each row, float32 (N,).
         """
-        logits = tf.matmul(hidden, kernel, transpose_b=True) + bias
-        return self._with_mean_logit(y_true, hidden, logits, kernel, bias)
+        total, target = total_and_target_logits(y_true, hidden, kernel, bias)
+        plain = total - target
+        if not self.smoothing:
+            return plain, plain
+        return plain + self.smoothing * (target - mean_logits(hidden, kernel, bias)), plain
 
     def from_two_readings(
         self, y_true: tf.Tensor, hidden: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor
@@ -127,17 +130,14 @@ class SmoothedCrossEntropy(keras.losses.Loss):
         """
         logits = tf.matmul(hidden, kernel, transpose_b=True) + bias
         twice = tf.tile(y_true, [2])
-        losses = self._with_mean_logit(twice, hidden, logits, kernel, bias)
-        smoothed, plain = (tf.add_n(tf.split(loss, 2)) / 2 for loss in losses)
+        plain = tf.nn.sparse_softmax_cross_entropy_with_logits(twice, tf.cast(logits, tf.float32))
+        smoothed = plain
+        if self.smoothing:
+            target, mean = target_and_mean_logits(twice, hidden, kernel, bias)
+            smoothed += self.smoothing * (target - mean)
+        smoothed, plain = (tf.add_n(tf.split(loss, 2)) / 2 for loss in (smoothed, plain))
         first, second = tf.split(logits, 2)
         return smoothed + 0.5 * self.r_drop * symmetric_divergence(first, second), plain
-
-    def _with_mean_logit(self, y_true, hidden, logits, kernel, bias):
-        plain = tf.nn.sparse_softmax_cross_entropy_with_logits(y_true, tf.cast(logits, tf.float32))
-        if not self.smoothing:
-            return plain, plain
-        target, mean = target_and_mean_logits(y_true, hidden, kernel, bias)
-        return plain + self.smoothing * (target - mean), plain
 
     def get_config(self):
         return {
@@ -148,13 +148,53 @@ class SmoothedCrossEntropy(keras.losses.Loss):
         }
 
 
+@tf.custom_gradient
+def total_and_target_logits(
+    y_true: tf.Tensor, hidden: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Log of the sum of e to each logit, and the logit of each target, float32 (N,).
+
+    Of the logits `hidden @ kernel.T + bias` only e to each of them is kept, less the largest of its
+    row. The gradient of a logit is that times a factor of its row, which is put into the thin
+    matrices that the gradients are products of, and for the target a gradient of its own.
+    """
+    logits = tf.matmul(hidden, kernel, transpose_b=True) + bias
+    target = tf.cast(tf.gather(logits, y_true, batch_dims=1), tf.float32)
+    logits = tf.cast(logits, tf.float32)
+    largest = tf.reduce_max(logits, axis=-1, keepdims=True)
+    exponentials = tf.exp(logits - largest)
+    sums = tf.reduce_sum(exponentials, axis=-1)
+
+    def gradient(of_total, of_target):
+        dtype = hidden.dtype
+        kept = tf.cast(exponentials, dtype)
+        factor = tf.expand_dims(of_total / sums, 1)
+        of_target = tf.expand_dims(of_target, 1)
+        rows = tf.cast(hidden, tf.float32)
+        to_hidden = factor * tf.cast(tf.matmul(kept, kernel), tf.float32)
+        to_hidden += of_target * tf.cast(tf.gather(kernel, y_true), tf.float32)
+        to_kernel = tf.matmul(kept, tf.cast(factor * rows, dtype), transpose_a=True)
+        to_bias = tf.linalg.matvec(kept, tf.cast(factor[:, 0], dtype), transpose_a=True)
+        places = tf.expand_dims(y_true, 1)
+        to_kernel = tf.tensor_scatter_nd_add(to_kernel, places, tf.cast(of_target * rows, dtype))
+        to_bias = tf.tensor_scatter_nd_add(to_bias, places, tf.cast(of_target[:, 0], dtype))
+        return None, tf.cast(to_hidden, dtype), to_kernel, to_bias
+
+    return (largest[:, 0] + tf.math.log(sums), target), gradient
+
+
 def target_and_mean_logits(
     y_true: tf.Tensor, hidden: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """The logit of each target and the mean logit, float32 (N,), as `from_hidden` takes them."""
+    """The logit of each target, by a thin product, and the mean logit: float32 (N,)."""
     target = tf.reduce_sum(hidden * tf.gather(kernel, y_true), -1) + tf.gather(bias, y_true)
+    return tf.cast(target, tf.float32), mean_logits(hidden, kernel, bias)
+
+
+def mean_logits(hidden: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+    """The mean of the logits of each row, by a thin product: float32 (N,)."""
     mean = tf.linalg.matvec(hidden, tf.reduce_mean(kernel, 0)) + tf.reduce_mean(bias)
-    return tf.cast(target, tf.float32), tf.cast(mean, tf.float32)
+    return tf.cast(mean, tf.float32)
 
 
 def symmetric_divergence(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from ..layers.attention import Memory
 from ..layers.dropout import Dropout
+from ..layers.normalization import LayerNormalization
 from ..layers.product import Product
 from ..layers.transformer import TransformerDecoderBlock, TransformerEncoderBlock
 from ..layers.transformer_step import StepWeights, centred
@@ -197,7 +198,7 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
         ]
         # Of a whole side; with post-norm each block has normalised what it gives.
         self.norms = [
-            keras.layers.LayerNormalization(epsilon=1e-6, name=f"{side}_norm", dtype=dtype)
+            LayerNormalization(epsilon=1e-6, name=f"{side}_norm", dtype=dtype)
             for side in (("encoder", "decoder") if norm_first else ())
         ]
         self.dropout = Dropout(dropout, name="dropout", dtype=dtype)

@@ -87,6 +87,43 @@ def test_from_hidden_equals_the_loss_of_the_logits(smoothing):
     np.testing.assert_allclose(plain, reference(labels, logits, 0.0), rtol=1e-4)
 
 
+def written_out(labels, hidden, kernel, bias, smoothing):
+    """The loss of each row from a distribution over the vocabulary, float32 (N,)."""
+    logits = tf.cast(tf.matmul(hidden, kernel, transpose_b=True) + bias, tf.float32)
+    targets = (1 - smoothing) * tf.one_hot(labels, V) + smoothing / V
+    return -tf.reduce_sum(targets * tf.nn.log_softmax(logits), axis=-1)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 0.03)])
+@pytest.mark.parametrize("rows", [9, 0])
+def test_from_hidden_has_the_gradients_of_the_loss_written_out(smoothing, dtype, tolerance, rows):
+    random = np.random.default_rng(3)
+    shapes = (rows, D), (V, D), (V,)
+    tensors = [tf.cast(random.normal(size=shape), dtype) for shape in shapes]
+    labels = tf.constant(random.integers(0, 3, rows), tf.int32)  # the same target several times
+    weights = tf.constant(random.uniform(0.1, 2, rows), tf.float32)
+
+    def gradients(losses):
+        with tf.GradientTape() as tape:
+            tape.watch(tensors)
+            value = tf.reduce_sum(losses(labels, *tensors) * weights)
+        found = tape.gradient(value, tensors)
+        return [tf.cast(tf.convert_to_tensor(gradient), tf.float32) for gradient in found]
+
+    found = gradients(lambda *given: SmoothedCrossEntropy(smoothing).from_hidden(*given)[0])
+    expected = gradients(lambda *given: written_out(*given, smoothing))
+    for one, other in zip(found, expected, strict=True):
+        size = np.abs(other).max(initial=1.0)
+        np.testing.assert_allclose(one, other, atol=tolerance * size)
+
+
+def test_from_hidden_bears_large_logits():
+    hidden, kernel = tf.constant([[300.0]]), tf.constant([[1.0], [-1.0]])
+    smoothed, plain = SmoothedCrossEntropy(0.0).from_hidden([1], hidden, kernel, tf.zeros(2))
+    assert smoothed.numpy() == plain.numpy() == 600
+
+
 def weights_after_a_step(loss, inputs, labels, sample_weight=None, static_shapes=False):
     """What one step of gradient descent through `fit` makes of a model's weights."""
     model = tiny_model("bahdanau", vocab_size=V, seed=4)
