@@ -32,8 +32,9 @@ HEADER = """# Benchmarks
 Written by `make bench`, which runs all of [benchmarks/](../benchmarks) in turn: {machine},
 {threads} threads, Python {python}. Sizes and data are in [sizes.py](../benchmarks/sizes.py). Times
 of one machine vary by some percent from run to run; what counts are the ratios of one run.
-*Roofline* is the least there could be: the multiplications at the rate of a large matrix product of
-NumPy ({gflops:.0f} GFLOP/s), or the weights read once a step ({gigabytes:.1f} GB/s).
+*Roofline* is what the work itself takes: the multiplications at the rate of a large matrix product
+of NumPy ({gflops:.0f} GFLOP/s), or the weights read once a step ({gigabytes:.1f} GB/s). Where a
+library's own products are faster than NumPy's, it can do with less.
 
 The last release of OpenNMT-tf needs TensorFlow 2.13 and Python 3.11 or 3.10, and has an environment
 of its own; where there is no such Python it is left out.
