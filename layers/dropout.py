@@ -43,14 +43,12 @@ class Dropout(keras.layers.Dropout):
 
 def random_bytes(shape, seed_generator):
     """Bytes of a shape whose sizes need not be known yet, on TensorFlow."""
-    import tensorflow as tf
+    from . import on_tensorflow
 
     size = 1
     for length in shape:
         size = size * length
-    # Words as they come: those from 0 to a number take twice as long. With words of 32 bits XLA
-    # takes a hundred times as long on a CPU.
     seed = ops.cast(seed_generator.next(), "int64")
-    words = tf.random.stateless_uniform(((size + 7) // 8,), seed, None, None, tf.uint64)
+    words = on_tensorflow.random_words((size + 7) // 8, seed)
     found = ops.view(ops.reshape(words, (-1, 1)), "uint8")  # of each word in a row
     return ops.reshape(ops.reshape(found, (-1,))[:size], shape)
