@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 LEVELS = 256  # of a byte
+WORDS = -(2**63), 2**63 - 1  # the range of a random word
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -41,14 +42,12 @@ class Dropout(keras.layers.Dropout):
         return inputs * (ops.cast(keep, inputs.dtype) * (LEVELS / (LEVELS - dropped)))
 
 
-def random_bytes(shape, seed_generator):
-    """Bytes of a shape whose sizes need not be known yet, on TensorFlow."""
-    from . import on_tensorflow
-
+def random_bytes(shape, seed):
+    """Bytes of a shape whose sizes need not be known yet."""
     size = 1
     for length in shape:
         size = size * length
-    seed = ops.cast(seed_generator.next(), "int64")
-    words = on_tensorflow.random_words((size + 7) // 8, seed)
+    # XLA takes a hundred times as long for words of 32 bits on a CPU.
+    words = keras.random.randint(((size + 7) // 8,), *WORDS, dtype="int64", seed=seed)
     found = ops.view(ops.reshape(words, (-1, 1)), "uint8")  # of each word in a row
     return ops.reshape(ops.reshape(found, (-1,))[:size], shape)

@@ -27,9 +27,10 @@ def small_products(first, second, transposed=False):
     half = standardize_dtype(first.dtype) == "float16"  # there is no kernel of it on CPUs
     if keras.backend.backend() != "tensorflow" or half:
         return ops.matmul(first, ops.swapaxes(second, -1, -2) if transposed else second)
-    from . import on_tensorflow
+    import tensorflow as tf  # it is there, as Keras runs on it
 
-    return on_tensorflow.small_products(first, second, transposed)
+    # Of all operations for this the only one that is not handed to oneDNN; Keras has none.
+    return tf.raw_ops.BatchMatMulV3(x=first, y=second, Tout=first.dtype, adj_y=transposed)
 
 
 def small_softmax(scores, mask=None, bias=None):

@@ -11,11 +11,11 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from .generation import IMPOSSIBLE, GenerationOptions
-from .tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID
+from .tokenizer import END_ID, UNKNOWN_ID
 
 # So many subwords, or nearly, have their maximum looked at in place of them.
 _BLOCK, _BLOCKS = 32, range(16, 65)
-_SPECIAL = 4  # ids below are not subwords
+SPECIAL = 4  # ids below are not subwords
 
 
 class Candidates(NamedTuple):
@@ -52,12 +52,11 @@ def candidates(
         allowed: logits with `IMPOSSIBLE` for what may not be written here, if there is such.
         nameable: boolean (B,), whether the unknown subword stands for something in a row.
     """
-    nameable = None if nameable is None else nameable[:, None, None]
-    special = _ruled_out(options, nameable)
+    special = ruled_out(options, nameable)
     searched = logits if allowed is None else allowed
     tokens, values = best_subwords(searched, min(count, logits.shape[-1]), special)
     if allowed is None:
-        largest = tf.maximum(values[..., 0], tf.reduce_max(logits[..., :_SPECIAL], axis=-1))
+        largest = tf.maximum(values[..., 0], tf.reduce_max(logits[..., :SPECIAL], axis=-1))
     else:
         largest = tf.reduce_max(logits, axis=-1)
     total = tf.reduce_sum(tf.exp(logits - largest[..., None]), axis=-1)
@@ -67,22 +66,16 @@ def candidates(
     return Candidates(tokens, log_p, end_log_p, log_total)
 
 
-def _ruled_out(options: GenerationOptions, nameable: tf.Tensor | None) -> tf.Tensor:
-    """What is added to the logits of the special ids, (4,) or (B, 1, 4), so that they lose."""
-    free = is_subword(tf.range(_SPECIAL), options, nameable)
-    return IMPOSSIBLE * tf.cast(~free, tf.float32)
+def ruled_out(options: GenerationOptions, nameable: tf.Tensor | None = None) -> tf.Tensor:
+    """What is added to the logits of the special ids, (4,) or (B, 1, 4), so that they lose.
 
-
-def is_subword(
-    ids: tf.Tensor, options: GenerationOptions, nameable: tf.Tensor | None = None
-) -> tf.Tensor:
-    """True for ids that go on with a target; for the unknown one also where it is nameable."""
-    forbidden = [UNKNOWN_ID] if options.forbid_unknown and nameable is None else []
-    never = tf.constant([PAD_ID, START_ID, END_ID, *forbidden])
-    free = tf.reduce_all(ids[..., None] != never, axis=-1)
-    if nameable is None or not options.forbid_unknown:
-        return free
-    return free & ((ids != UNKNOWN_ID) | nameable)
+    None of them goes on with a target but the unknown one, where it is allowed or nameable.
+    """
+    ids = tf.range(SPECIAL)
+    free = (ids == UNKNOWN_ID) & (not options.forbid_unknown)
+    if nameable is not None:
+        free |= (ids == UNKNOWN_ID) & nameable[:, None, None]
+    return tf.where(free, 0.0, IMPOSSIBLE)
 
 
 def best_subwords(
@@ -105,7 +98,7 @@ def best_subwords(
     chosen = count if special is None else count + 1
     if blocks <= 2 * chosen:
         if special is not None:
-            logits += _widened(special, vocab_size)
+            logits += widened(special, vocab_size)
         values, ids = tf.math.top_k(logits, count)
         return ids, values
     shape = tf.shape(logits)[:-1]
@@ -118,7 +111,7 @@ def best_subwords(
     values = tf.gather(in_blocks, best, batch_dims=dims)  # (..., chosen, block)
     if special is not None:
         is_first = tf.cast(best == 0, values.dtype)[..., None]
-        values += is_first * _widened(special, block)[..., None, :]
+        values += is_first * widened(special, block)[..., None, :]
     values = tf.reshape(values, tf.concat([shape, [chosen * block]], axis=0))
     if rest:  # as one more block
         values = tf.concat([values, logits[..., vocab_size - rest :]], axis=-1)
@@ -127,10 +120,10 @@ def best_subwords(
     return tf.gather(best, order // block, batch_dims=dims) * block + order % block, values
 
 
-def _widened(special: tf.Tensor, width: int) -> tf.Tensor:
+def widened(special: tf.Tensor, width: int) -> tf.Tensor:
     """(..., 4) with zeros after it, (..., width)."""
     before = [[0, 0]] * (len(special.shape) - 1)
-    return tf.pad(special, [*before, [0, width - _SPECIAL]])
+    return tf.pad(special, [*before, [0, width - SPECIAL]])
 
 
 def _block_size(vocab_size: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from .candidates import candidates, is_subword, without_repeated_ngrams
+from .candidates import SPECIAL, candidates, ruled_out, widened, without_repeated_ngrams
 from .generation import IMPOSSIBLE, GenerationOptions, Hypotheses
 from .model import Seq2SeqModel
 from .phases import run_in_phases, scatter_rows
@@ -126,16 +126,17 @@ def _most_probable(logits, t, rows: _Rows, options: GenerationOptions):
     allowed = None
     if options.no_repeat_ngram:
         allowed = without_repeated_ngrams(logits, rows.written, t, options.no_repeat_ngram)
-    nameable = has_unknown(rows.source) if options.replace_unknown else None
-    found = candidates(logits, 1, t >= rows.fewest, options, allowed, nameable)
+    may_end = t >= rows.fewest
+    found = candidates(logits, 1, may_end, options, allowed, _nameable(rows, options))
     # Where neither may be written, a target ends.
     chosen = tf.where(found.end_log_p >= found.log_p[..., 0], END_ID, found.tokens[..., 0])
     return chosen, found.log_total
 
 
 def _drawn(logits, t, rows: _Rows, options: GenerationOptions):
-    may_not = _ruled_out(logits.shape[-1], t, rows, options)
-    allowed = logits + tf.where(may_not, IMPOSSIBLE, 0.0)[:, None]
+    may_end = (tf.range(SPECIAL) == END_ID) & (t >= rows.fewest)[:, None, None]
+    special = tf.where(may_end, 0.0, ruled_out(options, _nameable(rows, options)))
+    allowed = logits + widened(special, logits.shape[-1])
     if options.no_repeat_ngram:
         allowed = without_repeated_ngrams(allowed, rows.written, t, options.no_repeat_ngram)
     chosen = draw(allowed, options)
@@ -145,12 +146,8 @@ def _drawn(logits, t, rows: _Rows, options: GenerationOptions):
     return chosen, tf.reduce_logsumexp(logits, axis=-1)
 
 
-def _ruled_out(vocab_size: int, t, rows: _Rows, options: GenerationOptions) -> tf.Tensor:
-    """True (R, V) for what may not be written at this step."""
-    ids = tf.range(vocab_size)
-    too_early = (ids == END_ID) & (t < rows.fewest)[:, None]
-    nameable = has_unknown(rows.source)[:, None] if options.replace_unknown else None
-    return ~(is_subword(ids, options, nameable) | (ids == END_ID)) | too_early
+def _nameable(rows: _Rows, options: GenerationOptions) -> tf.Tensor | None:
+    return has_unknown(rows.source) if options.replace_unknown else None
 
 
 def draw(logits: tf.Tensor, options: GenerationOptions) -> tf.Tensor:

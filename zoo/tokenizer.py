@@ -115,7 +115,8 @@ class SubwordTokenizer:
             )
         except RuntimeError as error:
             # It says "INTERNAL: file(line) [condition] reason. advice", some of it not always.
-            reason = str(error).split("] ")[-1].split(". ")[0].strip() or str(error).split("[")[-1]
+            condition, _, reason = str(error).split("[", 1)[-1].partition("] ")
+            reason = reason.split(". ")[0].strip() or condition
             raise ValueError(
                 f"SentencePiece could not learn subwords from this text: {reason}. Give more "
                 f"text or a larger vocabulary. Received: vocab_size={vocab_size}"
