@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ..zoo.bpe_dropout import BpeDropout
 from ..zoo.composing import encode_sources
 from ..zoo.source_format import PLAIN, Source, SourceFormat
 from ..zoo.tokenizer import END_ID, PAD_ID, START_ID, SubwordTokenizer
@@ -43,6 +45,23 @@ class TokenizedPairs:
         for ids in itertools.chain(self.sources, self.targets):
             value = zlib.crc32(len(ids).to_bytes(4, "little") + ids.tobytes(), value)
         return value
+
+    def split_anew(
+        self, source: BpeDropout, target: BpeDropout, random: np.random.Generator
+    ) -> TokenizedPairs:
+        """The same texts in other subwords.
+
+        No row is longer than the longest was: one that would be stays as it is.
+        """
+
+        def side(rows: list[np.ndarray], dropout: BpeDropout) -> list[np.ndarray]:
+            longest = max(map(len, rows))
+            anew = dropout(rows, random)
+            return [
+                new if len(new) <= longest else row for row, new in zip(rows, anew, strict=True)
+            ]
+
+        return replace(self, sources=side(self.sources, source), targets=side(self.targets, target))
 
     @classmethod
     def encode(
@@ -120,11 +139,15 @@ class TokenBatches(BatchStream):
     batches of an epoch are shuffled. The order is a function of `seed` and epoch alone: a run that
     is started again at step k reads what it would have read.
 
+    With BPE-dropout each epoch has subwords of its own. It has as many batches as the first: where
+    its rows would fill more, the last of its order are left out, and where fewer, some come twice.
+
     Args:
         pairs: the corpus.
         tokens: budget of a batch, in padded tokens: rows times the longer of the two lengths.
-        seed: seed of the order.
+        seed: seed of the order, and of the subwords.
         bucket_count: number of bounds for each of source and target.
+        dropout: BPE-dropout of sources and of targets; the same subwords each time if `None`.
 
     Example:
 
@@ -132,30 +155,86 @@ class TokenBatches(BatchStream):
     >>> inputs, labels = next(batches.stream(start_batch=0))
     """
 
-    def __init__(self, pairs: TokenizedPairs, tokens: int, seed: int = 0, bucket_count: int = 12):
+    def __init__(
+        self,
+        pairs: TokenizedPairs,
+        tokens: int,
+        seed: int = 0,
+        bucket_count: int = 12,
+        dropout: tuple[BpeDropout, BpeDropout] | None = None,
+    ):
         self.pairs = pairs
         self.tokens = tokens
         self.seed = seed
+        self.dropout = dropout
         self.num_pairs, self.too_long, self.cut = len(pairs), pairs.too_long, pairs.cut
-        # One more than the text: the end of the source, the start or end of the target.
-        source_lengths = np.array([len(ids) + 1 for ids in pairs.sources])
-        target_lengths = np.array([len(ids) + 1 for ids in pairs.targets])
-        self.source_bounds = length_bounds(source_lengths, bucket_count)
-        self.target_bounds = length_bounds(target_lengths, bucket_count)
-        self._padded_source = round_up(source_lengths, self.source_bounds)
-        self._padded_target = round_up(target_lengths, self.target_bounds)
-        longest = int(max(self._padded_source.max(), self._padded_target.max()))
-        check_budget_of_batch(longest, tokens)
+        # The stream reads ahead, so the epoch before may be asked for once more.
+        self._epoch = functools.lru_cache(maxsize=2)(self._read_epoch)
+        first = self._epoch_pairs(0)
+        self.source_bounds = _bounds(pairs.sources, first.sources, bucket_count)
+        self.target_bounds = _bounds(pairs.targets, first.targets, bucket_count)
+        check_budget_of_batch(int(max(self.source_bounds[-1], self.target_bounds[-1])), tokens)
+        self._batches = len(self._epoch(0).plan)
+
+    def _epoch_pairs(self, epoch: int) -> TokenizedPairs:
+        if self.dropout is None:
+            return self.pairs
+        return self.pairs.split_anew(*self.dropout, np.random.default_rng([self.seed, epoch, 1]))
+
+    def _read_epoch(self, epoch: int) -> _Epoch:
+        pairs = self._epoch_pairs(epoch)
+        source = round_up(_lengths(pairs.sources), self.source_bounds)
+        target = round_up(_lengths(pairs.targets), self.target_bounds)
+        random = np.random.default_rng([self.seed, epoch])
+        plan = plan_batches(source, target, self.tokens, random)
+        return _Epoch(pairs, source, target, plan)
 
     def plan(self, epoch: int) -> list[np.ndarray]:
         """Row numbers of each batch of an epoch, in the order in which they are read."""
-        random = np.random.default_rng([self.seed, epoch])
-        return plan_batches(self._padded_source, self._padded_target, self.tokens, random)
+        return list(itertools.islice(itertools.cycle(self._epoch(epoch).plan), self._batches))
+
+    def stream(self, start_batch: int = 0) -> Iterator[Batch]:
+        """The batches from number `start_batch` of the endless stream on."""
+        for number in itertools.count(start_batch):
+            yield self.batch(*self._place(number))
+
+    def batch(self, rows: np.ndarray, epoch: int = 0) -> Batch:
+        """Model inputs and labels of some rows, as an epoch reads them."""
+        return self._epoch(epoch).batch(rows)
+
+    def _place(self, number: int) -> tuple[np.ndarray, int]:
+        """The rows of a batch, and its epoch."""
+        epoch, place = divmod(number, self._batches)
+        plan = self._epoch(epoch).plan
+        return plan[place % len(plan)], epoch
+
+    def rows_of_batch(self, number: int) -> np.ndarray:
+        """Rows of the corpus that a batch is made of."""
+        pairs, _ = self._place(number)
+        return pairs if self.pairs.rows is None else self.pairs.rows[pairs]
+
+    def batches_in_epoch(self) -> int:
+        """How many batches each epoch has."""
+        return self._batches
+
+    def checksum(self) -> int:
+        """A number that other rows, or the same in another order, would not have."""
+        return self.pairs.checksum()
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    """The corpus as an epoch reads it: subwords, lengths that rows are padded to, and batches."""
+
+    pairs: TokenizedPairs
+    padded_source: np.ndarray
+    padded_target: np.ndarray
+    plan: list[np.ndarray]
 
     def batch(self, rows: np.ndarray) -> Batch:
         """Model inputs and labels of some rows."""
-        source = np.full((len(rows), self._padded_source[rows].max()), PAD_ID, np.int32)
-        target = np.full((len(rows), self._padded_target[rows].max()), PAD_ID, np.int32)
+        source = np.full((len(rows), self.padded_source[rows].max()), PAD_ID, np.int32)
+        target = np.full((len(rows), self.padded_target[rows].max()), PAD_ID, np.int32)
         labels = np.full_like(target, PAD_ID)
         target[:, 0] = START_ID
         for i, row in enumerate(rows):
@@ -165,30 +244,16 @@ class TokenBatches(BatchStream):
             labels[i, : len(written)], labels[i, len(written)] = written, END_ID
         return {"source": source, "target": target}, labels
 
-    def stream(self, start_batch: int = 0) -> Iterator[Batch]:
-        """The batches from number `start_batch` of the endless stream on."""
-        for rows in self._plans(start_batch):
-            yield self.batch(rows)
 
-    def _plans(self, number: int) -> Iterator[np.ndarray]:
-        """The rows of each batch from a number on."""
-        for epoch in itertools.count():
-            plan = self.plan(epoch)
-            yield from plan[number:]
-            number = max(0, number - len(plan))
+def _lengths(rows: list[np.ndarray]) -> np.ndarray:
+    """One more than the text: the end of the source, the start or end of the target."""
+    return np.array([len(ids) + 1 for ids in rows])
 
-    def rows_of_batch(self, number: int) -> np.ndarray:
-        """Rows of the corpus that a batch is made of."""
-        pairs = next(self._plans(number))
-        return pairs if self.pairs.rows is None else self.pairs.rows[pairs]
 
-    def batches_in_epoch(self) -> int:
-        """How many batches the first epoch has."""
-        return len(self.plan(0))
-
-    def checksum(self) -> int:
-        """A number that other rows, or the same in another order, would not have."""
-        return self.pairs.checksum()
+def _bounds(rows: list[np.ndarray], first: list[np.ndarray], count: int) -> np.ndarray:
+    """Lengths to pad to: those of the first epoch, and of the longest row that any can have."""
+    bounds = length_bounds(_lengths(first), count)
+    return np.unique([*bounds, _lengths(rows).max()])
 
 
 def check_budget_of_batch(longest: int, tokens: int) -> None:

@@ -86,6 +86,9 @@ class RunConfig:
         "or unigram; word for whole words between white space, char for characters",
         one_of("bpe", "unigram", "word", "char"),
     )
+    subword_dropout: float = setting(
+        0.0, "share of the merges of bpe left out at random in training; 0.1 is usual", BELOW_ONE
+    )
     character_coverage: float = setting(
         0.9999, "share of the characters that get a subword of their own", COVERAGE
     )
@@ -184,6 +187,11 @@ class RunConfig:
             given, missing = ("train", "valid") if self.valid is None else ("valid", "train")
             raise ConfigError(
                 f"--{given} needs --{missing} too; give both, or neither for the embedded default."
+            )
+        if self.subword_dropout and self.subwords != "bpe":
+            raise ConfigError(
+                "subword_dropout leaves out merges of subwords=bpe; leave it out, or use those. "
+                f"Received: subword_dropout={self.subword_dropout}, subwords={self.subwords}"
             )
         if self.jit and self.accumulate_steps > 1:
             raise ConfigError(

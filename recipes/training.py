@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 import keras
 
+from ..zoo.bpe_dropout import BpeDropout
 from ..zoo.text_to_text import TextToText
 from ..zoo.tokenizer import SubwordTokenizer
 from .batch_stream import BatchStream
 from .batching import TokenBatches, TokenizedPairs
-from .config import Budget, RunConfig
+from .config import Budget, ConfigError, RunConfig
 from .corpus import PairCorpus
 from .evaluation import check_targets
 from .interruption import Interrupted, StopNow, StopRequest
@@ -136,6 +137,12 @@ def make_batches(
     """The batches of a training corpus as the task wants it, in subwords."""
     buckets = {"bucket_count": COMPILED_BUCKETS} if config.jit else {}
     if isinstance(corpus, PreparedCorpus):
+        if config.subword_dropout:
+            raise ConfigError(
+                f"{corpus.name} is a prepared corpus, whose subwords stay as they are: leave out "
+                "subword_dropout, or train on the text itself. "
+                f"Received: subword_dropout={config.subword_dropout}"
+            )
         return PreparedBatches(corpus, config.batch_tokens, config.seed, **buckets)
     prepared = task(config.task).prepare(corpus, config.seed)
     pairs = TokenizedPairs.encode(
@@ -146,4 +153,10 @@ def make_batches(
         config.max_target_length,
         source_format(config),
     )
-    return TokenBatches(pairs, config.batch_tokens, config.seed, **buckets)
+    dropout = None
+    if config.subword_dropout:
+        source, target = (
+            BpeDropout(side, config.subword_dropout) for side in (tokenizer.source, tokenizer)
+        )
+        dropout = source, target
+    return TokenBatches(pairs, config.batch_tokens, config.seed, dropout=dropout, **buckets)

@@ -191,6 +191,10 @@ class SubwordTokenizer:
         """The id of each piece, the other way round than `pieces`."""
         return [self._processor.piece_to_id(piece) for piece in pieces]
 
+    def scores(self) -> np.ndarray:
+        """The score of each id, float32: the higher, the sooner byte pairs are merged to it."""
+        return np.array([self._processor.get_score(i) for i in range(self.vocab_size)], np.float32)
+
     def control_mask(self) -> list[bool]:
         """Whether each id is a mark that has no text, such as the end or a separator."""
         return [self._processor.is_control(i) for i in range(self.vocab_size)]
