@@ -88,10 +88,9 @@ def write_model(weights: Weights, layers: tuple[int, int], heads: int, folder: s
     spec.save(folder)
 
 
-def translator(folder: str, kind: str) -> ctranslate2.Translator:
-    return ctranslate2.Translator(
-        folder, device="cpu", compute_type=kind, inter_threads=1, intra_threads=THREADS
-    )
+def translator(folder: str, kind: str, at_a_time: int = 1) -> ctranslate2.Translator:
+    threads = {"inter_threads": at_a_time, "intra_threads": THREADS // at_a_time}
+    return ctranslate2.Translator(folder, device="cpu", compute_type=kind, **threads)
 
 
 def measure(size: str, types: list[str], batches: list[int]) -> None:
@@ -126,7 +125,7 @@ def measure_model(path: Path, types: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_model(arrays, tuple(job["layers"]), job["heads"], folder)
         for kind in types:
-            model = translator(folder, kind)
+            model = translator(folder, kind, job["at_a_time"])
 
             def write(rows: list[list[int]], model=model) -> list[list[int]]:
                 results = model.translate_batch(
@@ -137,7 +136,8 @@ def measure_model(path: Path, types: list[str]) -> None:
                 )
                 return [[numbers[word] for word in each.hypotheses[0]] for each in results]
 
-            ids = measure_rows(f"{NAME} {kind}", write, job["sources"], job["batch"], job["beams"])
+            sizes = (job["batch"], job["beams"], job["at_a_time"])
+            ids = measure_rows(f"{NAME} {kind}", write, job["sources"], *sizes)
             path.with_suffix(f".{kind}.json").write_text(json.dumps(ids))
 
 

@@ -4,8 +4,9 @@
 
 Random weights never end a sentence; trained ones do, each at its own length. The sources go in
 batches of like lengths through a SavedModel, and the very same weights through CTranslate2, each
-with its usual penalty of length. Tokenization is not counted. Says how many of the translations are
-the same; the penalties differ a little, and so do a few of the translations.
+with its usual penalty of length. One batch at a time has all cores; with `--side-by-side` each core
+has a batch of its own, as in `attention-zoo predict`. Tokenization is not counted. Says how many of
+the translations are the same; the penalties differ a little, and so do a few of the translations.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
 import numpy as np
 import tensorflow as tf
 from decoding import through_saved_model
-from sizes import measure_rows, padded, report
+from sizes import THREADS, measure_rows, padded, report
 
 import attention_zoo
 from attention_zoo.zoo.generation import GenerationOptions
@@ -80,7 +81,11 @@ def ctranslate2_weights(model: TransformerSeq2Seq) -> dict[str, np.ndarray]:
 
 
 def measure_zoo(
-    model: TransformerSeq2Seq, sources: list[np.ndarray], batch: int, options: GenerationOptions
+    model: TransformerSeq2Seq,
+    sources: list[np.ndarray],
+    batch: int,
+    at_a_time: int,
+    options: GenerationOptions,
 ) -> list[list[int]]:
     """Translations of the sources, without their ends."""
     decode = through_saved_model(
@@ -91,7 +96,7 @@ def measure_zoo(
         best = decode(padded(rows))["ids"].numpy()[:, 0]
         return [row[row > END_ID].tolist() for row in best]
 
-    return measure_rows("attention-zoo saved", write, sources, batch, options.beam_size)
+    return measure_rows("attention-zoo saved", write, sources, batch, options.beam_size, at_a_time)
 
 
 def measure_peer(
@@ -99,6 +104,7 @@ def measure_peer(
     model: TransformerSeq2Seq,
     sources: list[np.ndarray],
     batch: int,
+    at_a_time: int,
     options: GenerationOptions,
 ) -> list[list[int]]:
     """The same by CTranslate2, in float32."""
@@ -107,6 +113,7 @@ def measure_peer(
         "heads": model.config["num_heads"],
         "beams": options.beam_size,
         "batch": batch,
+        "at_a_time": at_a_time,
         "max_length": options.max_length,
         "sources": [row.tolist() for row in sources],
     }
@@ -125,7 +132,12 @@ def main() -> None:
     parser.add_argument("--peers", help="the Python of the environment with CTranslate2")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--beams", type=int, default=5)
+    parser.add_argument(
+        "--side-by-side", action="store_true", help="a batch on each core, in place of one on all"
+    )
     chosen = parser.parse_args()
+    at_a_time = THREADS if chosen.side_by_side else 1
+    tf.config.threading.set_intra_op_parallelism_threads(THREADS // at_a_time)
     loaded = attention_zoo.load(chosen.run)
     model = loaded.model
     if not isinstance(model, TransformerSeq2Seq) or not model.config["norm_first"]:
@@ -134,9 +146,9 @@ def main() -> None:
     ids = [np.append(row, END_ID) for row in loaded.tokenizer.source.encode(texts)]
     ids.sort(key=len)
     options = GenerationOptions(chosen.beams, min_length=1, max_length_ratio=None)
-    ours = measure_zoo(model, ids, chosen.batch, options)
+    ours = measure_zoo(model, ids, chosen.batch, at_a_time, options)
     if chosen.peers:
-        theirs = measure_peer(chosen.peers, model, ids, chosen.batch, options)
+        theirs = measure_peer(chosen.peers, model, ids, chosen.batch, at_a_time, options)
         same = sum(map(list.__eq__, ours, theirs))
         report("CTranslate2 float32", "same translations", same=same, rows=len(ids))
 

@@ -40,7 +40,9 @@ The last release of OpenNMT-tf needs TensorFlow 2.13 and Python 3.11 or 3.10, an
 of its own; where there is no such Python it is left out.
 """
 
-REAL_TEXT = """With `make bench BENCH_ARGS="--run RUN --data FILE"` this is of the sources in a file
+REAL_TEXT = """Several at a time have a core each, as in `attention-zoo predict`; one has all.
+
+With `make bench BENCH_ARGS="--run RUN --data FILE"` this is of the sources in a file
 and of the Transformer of a run, such as that of [translation.md](translation.md).
 """
 
@@ -93,7 +95,8 @@ def scripts(
             # Of larger models its beam search takes too long to be waited for.
             add(peers, "peer_keras_hub.py", "decode", size)
     if trained:
-        add(zoo, "real_text.py", *trained, *(["--peers", peers] if peers else []))
+        for more in ([], ["--side-by-side"]):
+            add(zoo, "real_text.py", *trained, *more, *(["--peers", peers] if peers else []))
     for case in CASES:
         add(zoo, "attention_layers.py", "--cases", case)
         add(peers, "attention_layers.py", "--torch", "--cases", case)
@@ -188,8 +191,13 @@ def real_text_table(rows: list[Row]) -> str:
     if not timed:
         return ""
     unit = "sentences_per_second"
-    body = [[name, cell(timed, unit, name=name)] for name in names(timed)]
-    table = markdown(["real text", "beam 5, batches of 64: sentences/s"], body)
+    ways = sorted({row["at_a_time"] for row in timed})
+    body = [
+        [name, *(cell(timed, unit, name=name, at_a_time=count) for count in ways)]
+        for name in names(timed)
+    ]
+    head = [f"{count} at a time: sentences/s" for count in ways]
+    table = markdown(["real text, beam 5, batches of 64", *head], body)
     same = next((row for row in rows if row["work"] == "same translations"), None)
     if same is not None:
         table += f"\n{same['same']:,} of {same['rows']:,} translations are the same.\n"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from sizes import THREADS
+
 Row = dict[str, Any]
 ZOO, SAVED, EAGER = "attention-zoo", "attention-zoo saved", "attention-zoo in Python"
 
@@ -127,12 +129,16 @@ TARGETS = [
     _decoding("T", 5, 64, "CTranslate2 float32", 0.8, aim=True),
     *(
         Target(
-            "real text, beam 5, batch of 64",
-            {**REAL_TEXT, "name": SAVED},
-            {**REAL_TEXT, "name": "CTranslate2 float32"},
+            f"real text, beam 5, batches of 64, {words}",
+            {**REAL_TEXT, **way, "name": SAVED},
+            {**REAL_TEXT, **way, "name": "CTranslate2 float32"},
             "sentences_per_second",
             limit,
             aim,
+        )
+        for words, way in (
+            ("one at a time", {"at_a_time": 1}),
+            ("a core each", {"at_a_time": THREADS}),
         )
         for limit, aim in ((0.7, False), (1.0, True))
     ),

@@ -28,7 +28,7 @@ from .cli_app import (
 )
 from .cli_sources import check_cut, check_file, cut_line, given, read_lines, say_cut, sources_of
 from .config import LARGEST_BEAM
-from .runtime import load_tensorflow
+from .runtime import load_tensorflow, share_threads
 
 if TYPE_CHECKING:
     from ..zoo.text_to_text import TextToText
@@ -82,6 +82,7 @@ def evaluate(
     else:
         corpus = task(config.task).read_file(data, config.reverse, min_pairs=1)
     options = given(beam_size=beam_size, length_penalty=length_penalty)
+    share_threads(len(corpus))
     if sample:
         options = {"beam_size": 1, **options, **sampling(temperature, top_k, top_p, seed)}
     model = opened.load(truncate=True, **options)
@@ -159,6 +160,7 @@ def predict(
     sources = sources_of(opened.read_config(), lines, length)
     if n_best and any(not isinstance(source, str) and source.get("length") for source in sources):
         raise Refused("A length is a wish for one result; leave out --n-best.")
+    share_threads(len(sources))
     model = opened.load(truncate=True)
     say_cut(model, sources, truncate)
     beams = beam_size or max(1 if sample else model.generation.beam_size, n_best or 1)

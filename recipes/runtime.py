@@ -7,6 +7,9 @@ import os
 import sys
 from collections.abc import Iterator
 
+# More than one batch: a batch alone is done sooner with all threads.
+MANY_ROWS = 64
+
 
 @contextlib.contextmanager
 def quiet_libraries() -> Iterator[None]:
@@ -31,3 +34,11 @@ def load_tensorflow() -> None:
     """Imports TensorFlow without its notes."""
     with quiet_libraries():
         import tensorflow_text  # noqa: F401
+
+
+def share_threads(rows: int) -> None:
+    """Gives each batch its own threads, where a command decodes so many rows and nothing else."""
+    from ..zoo.side_by_side import give_each_batch_its_threads
+
+    if rows > MANY_ROWS:
+        give_each_batch_its_threads()

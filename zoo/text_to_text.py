@@ -16,6 +16,7 @@ from .explanation import Explanation
 from .generation import IMPOSSIBLE, GenerationOptions
 from .model import Seq2SeqModel
 from .search import generate
+from .side_by_side import batches_by_length, batches_side_by_side, run_side_by_side
 from .source_format import PLAIN, Source, SourceFormat, SourceInput
 from .tokenizer import PAD_ID, START_ID, SubwordTokenizer, with_end
 from .unknown import SurfaceReader, decode_tensor, known_ids, pieces_tensor
@@ -211,32 +212,31 @@ class TextToText:
             )
         columns = {**self._required_columns(texts), "target": list(targets)}
         rows = list(self._rows("score", batch_size, columns))
-        return (
-            np.array([row["score"] for row in rows], np.float32),
-            np.array([row["tokens"] for row in rows], np.int32),
-        )
+        scores = np.array([row["score"] for row in rows], np.float32)
+        return scores, np.array([row["tokens"] for row in rows], np.int32)
 
     def _rows(
         self, signature: str, batch_size: int, columns: dict[str, list]
     ) -> Iterator[dict[str, Any]]:
-        """Runs a signature in batches of texts of similar length; one dictionary a row.
+        """Runs a signature in batches of like lengths; one dictionary a row.
 
         Columns that the signature does not take are left out.
         """
-        names = [spec.name for spec in self.signatures()[signature].input_signature]
-        taken = [columns[name] for name in names]
-        # A batch runs for as long as its longest row, so rows of like length go together.
+        taken = [columns[spec.name] for spec in self.signatures()[signature].input_signature]
         texts = [column for column in taken if column and isinstance(column[0], str)]
         lengths = [sum(map(len, row)) for row in zip(*texts, strict=True)]
-        order = sorted(range(len(lengths)), key=lengths.__getitem__)
-        rows: list[dict[str, Any]] = [{}] * len(order)
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
+        rows: list[dict[str, Any]] = [{}] * len(lengths)
+
+        def run(chosen: list[int]) -> None:
             arguments = [tf.constant([column[i] for i in chosen]) for column in taken]
             outputs = self._run(signature, arguments)
             arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
             for position, row in enumerate(chosen):
                 rows[row] = {name: array[position] for name, array in arrays.items()}
+
+        # Draws come one after the other: which text gets which would not be the same each time.
+        at_a_time = 1 if self.generation.do_sample else batches_side_by_side()
+        run_side_by_side(run, batches_by_length(lengths, batch_size), at_a_time)
         return iter(rows)
 
     def _run(self, signature: str, arguments: list[tf.Tensor]) -> dict[str, tf.Tensor]:
