@@ -3,6 +3,7 @@
     python benchmarks/training_step.py           T, B and R, see sizes.py
     python benchmarks/training_step.py R         beside the same model written plainly in Keras
     python benchmarks/training_step.py T --xla
+    python benchmarks/training_step.py T --precision mixed_bfloat16
 
 In R the zoo's model and the plain one take turns, so that a change of the machine's speed meets
 both. `first` is the first step, tracing included.
@@ -24,6 +25,7 @@ import tensorflow as tf
 from sizes import LABEL_SMOOTHING, SIZES, Recurrent, Transformer, report, training_batch
 
 from attention_zoo.recipes.optimizers import FusedAdam
+from attention_zoo.recipes.precision import computing_in
 from attention_zoo.zoo.losses import SmoothedCrossEntropy
 from attention_zoo.zoo.model import Seq2SeqModel
 from attention_zoo.zoo.recurrent import RecurrentSeq2Seq
@@ -107,8 +109,9 @@ def zoo_model(name: str) -> Seq2SeqModel:
     return model
 
 
-def compiled(name: str, xla: bool) -> keras.Model:
-    model = zoo_model(name)
+def compiled(name: str, xla: bool, precision: str) -> keras.Model:
+    with computing_in(precision):
+        model = zoo_model(name)
     smoothing = LABEL_SMOOTHING if name != "R" else 0.0
     model.compile(FusedAdam(1e-4), loss=SmoothedCrossEntropy(smoothing), jit_compile=xla)
     return model
@@ -131,10 +134,13 @@ def stepper(name: str, model: keras.Model) -> Callable[[], float]:
     return step
 
 
-def measure(size: str, steps: int, xla: bool) -> None:
-    steppers = {"attention-zoo" + " XLA" * xla: stepper(size, compiled(size, xla))}
+def measure(size: str, steps: int, xla: bool, precision: str) -> None:
+    name = "attention-zoo" + " XLA" * xla
+    if precision != "float32":
+        name += f" {precision}"
+    steppers = {name: stepper(size, compiled(size, xla, precision))}
     chosen = SIZES[size]
-    if isinstance(chosen, Recurrent) and not xla:
+    if isinstance(chosen, Recurrent) and name == "attention-zoo":
         steppers["plain Keras"] = stepper(size, plain_model(chosen))
     first = {name: step() for name, step in steppers.items()}
     times: dict[str, list[float]] = {name: [] for name in steppers}
@@ -162,9 +168,10 @@ def main() -> None:
     parser.add_argument("sizes", nargs="*", metavar="SIZE", help="T, B or R")
     parser.add_argument("--steps", type=int, default=15, help="timed steps of each")
     parser.add_argument("--xla", action="store_true", help="compile the step with XLA")
+    parser.add_argument("--precision", default="float32", help="or mixed_bfloat16, mixed_float16")
     chosen = parser.parse_args()
     for size in chosen.sizes or SIZES:
-        measure(size, chosen.steps, chosen.xla)
+        measure(size, chosen.steps, chosen.xla, chosen.precision)
 
 
 if __name__ == "__main__":
