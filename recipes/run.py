@@ -184,7 +184,7 @@ class Run:
         try:
             return text_to_text(model, tokenizer, config, name, truncate, **generation)
         except ValueError as error:
-            raise ConfigError(f"{self.folder}: {error}") from error
+            raise ConfigError(f"{self.folder}, {config.task}: {error}") from error
 
     def _read_model(self, config: RunConfig) -> Seq2SeqModel:
         MODELS[config.model].model_class()
@@ -212,7 +212,14 @@ def text_to_text(
     truncate: bool | None = None,
     **generation: Any,
 ) -> TextToText:
-    """The model with the search of its config."""
+    """The model with the search of its config.
+
+    Raises:
+        ValueError: the subwords are not those of the task, or options are impossible.
+    """
+    inputs = source_format(config)
+    for symbol in inputs.symbols:
+        tokenizer.source.id_of(symbol)
     options = {
         "beam_size": config.beam_size,
         "length_penalty": config.length_penalty,
@@ -229,7 +236,7 @@ def text_to_text(
         GenerationOptions(**options),
         config.max_source_length,
         name,
-        source_format(config),
+        inputs,
         truncate,
     )
 

@@ -101,6 +101,11 @@ def _config_of(entry: Any) -> ModelConfig:
         raise invalid_argument(
             f"Model {entry.name} has platform {entry.model_platform}; this server has {PLATFORM}"
         )
+    if not entry.model_platform and entry.model_type != model_server_config_pb2.TENSORFLOW:
+        raise invalid_argument(
+            f"Model {entry.name} has no platform in its config, without which no model server "
+            f"takes it: add model_platform: '{PLATFORM}'"
+        )
     labels = {label: int(number) for label, number in entry.version_labels.items()}
     policy = entry.model_version_policy
     chosen = policy.WhichOneof("policy_choice")

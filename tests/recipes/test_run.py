@@ -167,6 +167,14 @@ def test_a_damaged_tokenizer_says_so_in_one_line(content, copy):
     assert f"{copy.tokenizer_path} cannot be read" in refusal(copy.load)
 
 
+def test_a_config_of_another_task_says_so_in_one_line(copy):
+    values = json.loads(copy.config_path.read_text())
+    copy.config_path.write_text(json.dumps({**values, "task": "dialogue"}))
+    line = refusal(copy.load)
+    assert line.startswith(f"{copy.folder}, dialogue: The tokenizer was trained without this")
+    assert "Received: symbol='<sep>'" in line
+
+
 def test_a_model_of_something_else_is_refused(tmp_path, config):
     run = Run(tmp_path)
     run.open(config)

@@ -29,11 +29,15 @@ model_config_list {
     version_labels { key: 'stable' value: 42 }
     version_labels { key: 'canary' value: 43 }
   }
-  config { name: 'all' base_path: '/models/all' model_version_policy { all {} } }
   config {
-    name: 'two' base_path: '/models/two' model_version_policy { latest { num_versions: 2 } }
+    name: 'all' base_path: '/models/all' model_platform: 'tensorflow'
+    model_version_policy { all {} }
   }
-  config { name: 'newest' base_path: '/models/newest' }
+  config {
+    name: 'two' base_path: '/models/two' model_type: TENSORFLOW
+    model_version_policy { latest { num_versions: 2 } }
+  }
+  config { name: 'newest' base_path: '/models/newest' model_platform: 'tensorflow' }
 }
 """
 
@@ -71,8 +75,8 @@ def test_written_models_read_back_in_the_official_message(tmp_path):
         ("model_config_list { config { base_path: '/m' } }", "has no name"),
         ("model_config_list { config { name: 'm' } }", "Model m has no base path"),
         (
-            "model_config_list { config { name: 'm' base_path: '/a' } "
-            "config { name: 'm' base_path: '/b' } }",
+            "model_config_list { config { name: 'm' base_path: '/a' model_type: TENSORFLOW } "
+            "config { name: 'm' base_path: '/b' model_platform: 'tensorflow' } }",
             "Illegal to list model m multiple times in config list",
         ),
         (
@@ -80,7 +84,11 @@ def test_written_models_read_back_in_the_official_message(tmp_path):
             "has platform onnx",
         ),
         (
-            "model_config_list { config { name: 'm' base_path: '/a' "
+            "model_config_list { config { name: 'm' base_path: '/a' } }",
+            "no platform in its config.*add model_platform: 'tensorflow'",
+        ),
+        (
+            "model_config_list { config { name: 'm' base_path: '/a' model_platform: 'tensorflow' "
             "model_version_policy { specific {} } } }",
             "names none",
         ),

@@ -151,7 +151,9 @@ def test_what_cannot_be_meant_is_one_line(arguments, words, models, served, caps
 
 def test_a_file_of_models_has_its_own_versions(models, served, tmp_path, capsys):
     file = tmp_path / "models.config"
-    file.write_text("model_config_list { config { name: 'm' base_path: '/m' } }")
+    file.write_text(
+        "model_config_list { config { name: 'm' base_path: '/m' model_platform: 'tensorflow' } }"
+    )
     assert run("serve", "--model_config_file", file) == 0
     assert served[0][:2] == (file, read_models(file))
     assert run("serve", "--model_config_file", file, "--label", "stable=1") == 2
@@ -245,7 +247,9 @@ def test_files_given_are_handed_on(models, served, stub, monkeypatch, tmp_path):
     )
     monkeypatch.setenv("PATH", str(stub.parent))
     file = tmp_path / "models.config"
-    file.write_text("model_config_list { config { name: 'm' base_path: '/m' } }")
+    file.write_text(
+        "model_config_list { config { name: 'm' base_path: '/m' model_platform: 'tensorflow' } }"
+    )
     assert run("serve", "--model_config_file", file) == 5
     assert handed[0][0] == str(stub)
     assert handed[0][3] == OfficialFiles(models=file)
