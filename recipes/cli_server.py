@@ -80,7 +80,7 @@ def serve(
     max_body_mb: given.MaxBodyMb = 16,
     max_pending: given.MaxPending = 1000,
     threads: given.Threads = None,
-    intra_op_threads: given.IntraOpThreads = 0,
+    intra_op_threads: given.IntraOpThreads = None,
     inter_op_threads: given.InterOpThreads = 0,
     grace: given.Grace = 10.0,
 ) -> int:

@@ -216,13 +216,13 @@ Threads = Annotated[
     ),
 ]
 IntraOpThreads = Annotated[
-    int,
+    int | None,
     _limit(
         "--intra-op-threads",
         "--tensorflow_intra_op_parallelism",
         min=0,
         max=LARGEST,
-        help="Within an operation; 0 leaves it to TensorFlow.",
+        help="Within an operation: a quarter of the processors if left out, all with 0.",
     ),
 ]
 InterOpThreads = Annotated[

@@ -8,7 +8,6 @@ times as many requests. The price is that a request takes as long as the longest
 from __future__ import annotations
 
 import collections
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ..zoo.processors import processors
 from .batching_parameters import BatchingParameters
 from .dtypes import from_numpy
 from .errors import Code, ServingError, invalid_argument
@@ -103,7 +103,7 @@ class BatchingSession:
         self._idle = 0
         self._usual_rows = 0.0
         self._usual_seconds = 0.0
-        num_threads = self._parameters.num_batch_threads or os.cpu_count() or 1
+        num_threads = self._parameters.num_batch_threads or processors()
         self._threads = [
             threading.Thread(target=self._work, name="attention-zoo-batch", daemon=True)
             for _ in range(num_threads)

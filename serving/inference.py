@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -14,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..zoo.processors import processors
 from .batching import BatchingSession
 from .errors import Code, ServingError, invalid_argument
 from .json_parser import parse
@@ -66,7 +66,7 @@ class InferenceCore:
         self._max_pending = max_pending
         self._pending = 0  # counted in the event loop alone
         self._pool = ThreadPoolExecutor(
-            num_threads or 4 * (os.cpu_count() or 1), thread_name_prefix="attention-zoo-request"
+            num_threads or 4 * processors(), thread_name_prefix="attention-zoo-request"
         )
 
     def use(self, spec: ModelSpec) -> Handle:

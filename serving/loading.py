@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..zoo.processors import processors
 from .batching import BatchingSession
 from .batching_parameters import BatchingParameters
 from .config_files import VERSION_BATCHING_FILE, read_batching
@@ -32,7 +33,8 @@ class Loader:
     Args:
         batching: how requests are put together where a version does not say.
         enable_batching: whether any are put together.
-        intra_op_threads: threads within an operation; 0 leaves it to TensorFlow.
+        intra_op_threads: threads within an operation; 0 leaves it to TensorFlow. A quarter of the
+            processors, at least one, if `None`.
         inter_op_threads: operations at a time; 0 leaves it to TensorFlow.
         metrics: is told of warm-ups and batches.
         try_first: whether a version that is not sealed is loaded in a process of its own first,
@@ -43,7 +45,7 @@ class Loader:
 
     batching: BatchingParameters | None = None
     enable_batching: bool = True
-    intra_op_threads: int = 0
+    intra_op_threads: int | None = None
     inter_op_threads: int = 0
     metrics: Metrics = field(default_factory=Metrics)
     try_first: bool = False
@@ -61,10 +63,11 @@ class Loader:
         check_registered(path)
         if self.try_first and not sealed:
             try_in_process(path)
+        threads = self.intra_op_threads
+        if threads is None:
+            threads = max(1, processors() // 4)
         session = SavedModelSession(
-            path,
-            intra_op_threads=self.intra_op_threads,
-            inter_op_threads=self.inter_op_threads,
+            path, intra_op_threads=threads, inter_op_threads=self.inter_op_threads
         )
         try:
             warmed = warm_up(session, path) if self.warm_up else WarmupResult(0, 0.0, 0.0)

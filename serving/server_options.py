@@ -39,7 +39,9 @@ class ServerOptions:
         unready_labels: whether labels may name versions that are not served yet.
         num_threads: requests that run at a time outside batches; four a processor if `None`.
         cors: whether pages from elsewhere may read the answers of REST.
-        intra_op_threads: threads within an operation; 0 leaves it to TensorFlow.
+        intra_op_threads: threads within an operation; 0 leaves it to TensorFlow, which takes all
+            processors. A quarter of them, at least one, if `None`: requests run side by side, and
+            what a step of a decoder computes is soon done.
         inter_op_threads: operations at a time; 0 leaves it to TensorFlow.
         metrics_path: where REST shows the page for Prometheus; `None` shows none.
         page: whether REST shows the demo page at `/`.
@@ -66,7 +68,7 @@ class ServerOptions:
     unready_labels: bool = False
     num_threads: int | None = None
     cors: bool = False
-    intra_op_threads: int = 0
+    intra_op_threads: int | None = None
     inter_op_threads: int = 0
     metrics_path: str | None = METRICS_PATH
     page: bool = True

@@ -7,24 +7,18 @@ that have a batch each nearly are.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import tensorflow as tf
 
+from .processors import processors
+
 # Each batch takes memory of its own.
 MOST_BATCHES = 8
 
 Item = TypeVar("Item")
-
-
-def processors() -> int:
-    """Cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def batches_side_by_side() -> int:

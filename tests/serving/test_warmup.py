@@ -207,3 +207,21 @@ def test_a_version_says_how_its_requests_are_put_together(copy):
     (copy / "batching_params.pbtxt").write_text("max_batch_size { value: 0 }")
     with pytest.raises(ServingError, match="Received: max_batch_size=0"):
         Loader()(copy)
+
+
+@pytest.mark.parametrize(
+    ("asked", "processors", "threads"), [(None, 2, 1), (None, 16, 4), (0, 16, 0), (3, 2, 3)]
+)
+def test_operations_take_a_quarter_of_the_processors_if_nothing_is_asked(
+    asked, processors, threads, exported, monkeypatch
+):
+    opened = []
+
+    def open_session(*arguments, **settings):
+        opened.append(settings["intra_op_threads"])
+        return SavedModelSession(*arguments, **settings)
+
+    monkeypatch.setattr(loading, "SavedModelSession", open_session)
+    monkeypatch.setattr(loading, "processors", lambda: processors)
+    Loader(intra_op_threads=asked, warm_up=False)(exported).close()
+    assert opened == [threads]

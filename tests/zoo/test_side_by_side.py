@@ -9,11 +9,11 @@ from tiny_models import tiny_model
 
 from attention_zoo.zoo import text_to_text
 from attention_zoo.zoo.generation import GenerationOptions
+from attention_zoo.zoo.processors import processors
 from attention_zoo.zoo.side_by_side import (
     MOST_BATCHES,
     batches_by_length,
     batches_side_by_side,
-    processors,
     run_side_by_side,
 )
 from attention_zoo.zoo.text_to_text import TextToText
