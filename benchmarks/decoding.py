@@ -3,6 +3,7 @@
     python benchmarks/decoding.py                         T, B and R, see sizes.py
     python benchmarks/decoding.py T --batch 64 --beams 5
     python benchmarks/decoding.py T R --saved             through a SavedModel
+    python benchmarks/decoding.py T --exported            greedy, one source: in Python and saved
 
 It runs as an exported model runs: one graph without XLA for every batch size and length. The end of
 a target is ruled out until the last step, so that every row takes 32 steps.
@@ -12,7 +13,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import tempfile
+import time
 from collections.abc import Callable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -20,7 +23,7 @@ os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
 
 import numpy as np
 import tensorflow as tf
-from sizes import SIZES, STEPS, measure_decoding, padded
+from sizes import SIZES, STEPS, decoding_batches, measure_decoding, padded, report
 from training_step import zoo_model
 
 from attention_zoo.zoo.generation import GenerationOptions
@@ -70,6 +73,23 @@ def measure(size: str, batches: list[int], beams: list[int], saved: bool, repeat
             measure_decoding(name, size, write, batch, count, repeats)
 
 
+def compare(size: str, repeats: int) -> None:
+    """Times of one source in Python and through a SavedModel, in turn, as they differ by little."""
+    model = zoo_model(size)
+    decoders = [decoder(model, 1, saved) for saved in (False, True)]
+    batches = [padded(rows) for rows in decoding_batches(size, 1)]
+    times: list[list[float]] = [[], []]
+    for turn in range(repeats + 1):
+        for batch in batches:
+            for found, decode in zip(times, decoders, strict=True):
+                start = time.perf_counter()
+                decode(batch)["ids"].numpy()
+                if turn:
+                    found.append(time.perf_counter() - start)
+    for name, found in zip(("in Python", "saved"), times, strict=True):
+        report(f"attention-zoo {name}", "exported", size=size, seconds=statistics.median(found))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("sizes", nargs="*", metavar="SIZE", help="T, B or R")
@@ -77,8 +97,12 @@ def main() -> None:
     parser.add_argument("--beams", type=int, nargs="*", help="1 and that of the size if left out")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--saved", action="store_true", help="through a SavedModel")
+    parser.add_argument("--exported", action="store_true", help="one source, both ways in turn")
     chosen = parser.parse_args()
     for size in chosen.sizes or SIZES:
+        if chosen.exported:
+            compare(size, chosen.repeats)
+            continue
         measure(size, chosen.batch, chosen.beams, chosen.saved, chosen.repeats)
 
 

@@ -91,7 +91,7 @@ def scripts(
         add(peers, "peer_torch.py", "decode", size)
         add(opennmt if size != "B" else None, "peer_opennmt.py", "decode", size)
         if size == "T":
-            add(zoo, "decoding.py", size, "--batch", "1", "--beams", "1")
+            add(zoo, "decoding.py", size, "--exported")
             # Of larger models its beam search takes too long to be waited for.
             add(peers, "peer_keras_hub.py", "decode", size)
     if trained:

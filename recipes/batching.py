@@ -253,7 +253,8 @@ def _lengths(rows: list[np.ndarray]) -> np.ndarray:
 def _bounds(rows: list[np.ndarray], first: list[np.ndarray], count: int) -> np.ndarray:
     """Lengths to pad to: those of the first epoch, and of the longest row that any can have."""
     bounds = length_bounds(_lengths(first), count)
-    return np.unique([*bounds, _lengths(rows).max()])
+    bounds[-1] = _lengths(rows).max()
+    return bounds
 
 
 def check_budget_of_batch(longest: int, tokens: int) -> None:
