@@ -90,9 +90,10 @@ class BpeDropout:
                 left, right = ids.get(piece[:place]), ids.get(piece[place:])
                 if left is not None and right is not None:
                     merges[left * len(pieces) + right] = ranks[number]
+        keys = sorted(merges)
         # One key at the end that no two ids have, so that each search finds a place.
-        self._keys = np.array([*sorted(merges), len(pieces) ** 2], np.int64)
-        self._ranks = np.array([*(merges[key] for key in sorted(merges)), _NONE], np.int32)
+        self._keys = np.array([*keys, len(pieces) ** 2], np.int64)
+        self._ranks = np.array([*(merges[key] for key in keys), _NONE], np.int32)
         # Words are worked at side by side: no merge goes over the start of one.
         self._begins = np.ones(len(pieces), bool)
         rights = self._keys[:-1] % len(pieces)

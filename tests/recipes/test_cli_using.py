@@ -13,6 +13,7 @@ from attention_zoo.recipes import cli_using, config, tasks
 from attention_zoo.recipes.cli import app, run_command
 from attention_zoo.recipes.cli_sources import read_lines
 from attention_zoo.recipes.config import ConfigError, RunConfig
+from attention_zoo.zoo import side_by_side
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_line(monkeypatch):
@@ -56,3 +57,15 @@ def test_a_full_disk_is_one_line_whatever_was_written(refused, monkeypatch):
 
     monkeypatch.setattr(config, "describe_settings", write)
     assert refused(run_command(app, ["settings"])) == "error: No space left on device\n"
+
+
+def test_batches_get_their_own_threads_where_there_are_several(trained, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(side_by_side, "give_each_batch_its_threads", lambda: asked.append(1))
+    for rows, times in ((2, 0), (70, 1)):
+        texts = ["abcd"[: 1 + row % 4] for row in range(rows)]
+        Path("in.txt").write_text("".join(f"{text}\n" for text in texts))
+        assert run_command(app, ["predict", str(trained[0]), "--input", "in.txt"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert len(asked) == times and len(lines) == rows
+        assert len(dict(zip(texts, lines, strict=True))) == len(set(zip(texts, lines, strict=True)))

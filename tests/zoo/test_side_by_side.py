@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from tiny_models import tiny_model
 
-from attention_zoo.zoo import text_to_text
+from attention_zoo.zoo import side_by_side, text_to_text
 from attention_zoo.zoo.generation import GenerationOptions
 from attention_zoo.zoo.processors import processors
 from attention_zoo.zoo.side_by_side import (
@@ -102,3 +102,18 @@ def test_a_text_gets_the_same_whatever_runs_beside_it(sampled, monkeypatch):
     scores = [row.score for row in alone]
     np.testing.assert_allclose([row.score for row in beside], scores, rtol=1e-5)
     np.testing.assert_allclose(scored_beside, scored, rtol=1e-5)
+
+
+def test_operations_get_the_threads_of_one_batch_where_nothing_was_computed(monkeypatch):
+    asked = []
+    monkeypatch.setattr(tf.config.threading, "set_intra_op_parallelism_threads", asked.append)
+    for cores, threads in ((2, 1), (8, 1), (32, 4)):
+        monkeypatch.setattr(side_by_side, "processors", lambda cores=cores: cores)
+        side_by_side.give_each_batch_its_threads()
+        assert asked.pop() == threads
+
+    def refuse(count):
+        raise RuntimeError("cannot be modified after initialization")
+
+    monkeypatch.setattr(tf.config.threading, "set_intra_op_parallelism_threads", refuse)
+    side_by_side.give_each_batch_its_threads()
