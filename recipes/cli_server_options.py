@@ -202,6 +202,9 @@ ReceiveTimeout = Annotated[
 MaxBodyMb = Annotated[
     int, _limit(min=1, max=LARGEST, help="Largest request that is read, in megabytes.")
 ]
+MaxBodiesMb = Annotated[
+    int, _limit(min=1, max=LARGEST, help="Of all requests over REST under way, in megabytes.")
+]
 MaxPending = Annotated[
     int, _limit(min=1, max=LARGEST, help="Requests under way or waiting at most.")
 ]

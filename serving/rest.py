@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from .bodies import Bodies
 from .config_files import METRICS_PATH
 from .errors import Code, ServingError, invalid_argument
 from .inference import DEFAULT_SIGNATURE, InferenceCore, ModelSpec
@@ -23,7 +24,7 @@ from .json_writer import PrettyWriter, quote
 from .model_state import VersionStatus
 from .page_files import DemoPage
 from .session import Signature, TensorSpec
-from .slow_clients import HeadTimeout, TimedReply, read_body
+from .slow_clients import HeadTimeout, TimedReply
 from .versions import MAX_VERSION
 
 _LOG = logging.getLogger("attention_zoo.serving")
@@ -52,6 +53,7 @@ class RestApi:
         core: runs the requests.
         timeout: seconds after which a prediction is given up.
         max_body_bytes: the largest body, unpacked, that is read.
+        max_bodies_bytes: of the bodies of all requests that are under way.
         metrics_path: where the page for Prometheus is; `None` shows none.
         cors: whether pages from elsewhere may read the answers.
         page: whether the demo page is at `/`.
@@ -64,6 +66,7 @@ class RestApi:
         core: InferenceCore,
         timeout: float = 30.0,
         max_body_bytes: int = 16 * 2**20,
+        max_bodies_bytes: int = 256 * 2**20,
         metrics_path: str | None = METRICS_PATH,
         cors: bool = False,
         page: bool = True,
@@ -76,12 +79,12 @@ class RestApi:
         self._core = core
         self._metrics_path = metrics_path
         self._timeout = timeout
-        self._max_body_bytes = max_body_bytes
+        self._bodies = Bodies(max_body_bytes, max_bodies_bytes, receive_timeout)
         self._page = DemoPage(core.manager) if page else None
 
     def application(self) -> web.Application:
         """The aiohttp application that answers every address."""
-        app = web.Application(client_max_size=self._max_body_bytes)
+        app = web.Application()
         app.router.add_route("*", "/{address:.*}", self.handle)
         return app
 
@@ -123,7 +126,7 @@ class RestApi:
         except ServingError as error:
             return self._reply(error.code.http_status, _error_body(error.message)), error.code
         except web.HTTPRequestEntityTooLarge:
-            message = f"The body of the request is larger than {self._max_body_bytes} bytes"
+            message = f"The body of the request is larger than {self._bodies.largest} bytes"
             return self._reply(413, _error_body(message)), Code.INVALID_ARGUMENT
         except asyncio.TimeoutError:
             return self._reply(408, _error_body(self._too_slow)), Code.DEADLINE_EXCEEDED
@@ -148,12 +151,9 @@ class RestApi:
         method = request.method
         if method == "POST" and (match := _PREDICT.fullmatch(path)):
             spec = _spec_of(*match.group(1, 2, 3))
-            announced = request.content_length or 0
-            if announced > self._max_body_bytes:  # so it is not waited for
-                raise web.HTTPRequestEntityTooLarge(self._max_body_bytes, announced)
             self._core.check_pending()
-            body = await read_body(request, self._receive_timeout)
-            return await self._call(match.group(4).lower(), spec, body)
+            async with self._bodies.read(request) as body:
+                return await self._call(match.group(4).lower(), spec, body)
         if method == "GET" and (match := _STATUS.fullmatch(path)):
             spec = _spec_of(*match.group(1, 2, 3))
             if not spec.name:

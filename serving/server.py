@@ -106,6 +106,7 @@ class ModelServer:
             self.core,
             options.timeout,
             options.max_body_bytes,
+            options.max_bodies_bytes,
             options.metrics_path,
             cors=options.cors,
             page=options.page,

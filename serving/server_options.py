@@ -26,6 +26,8 @@ class ServerOptions:
         receive_timeout: seconds that a client may take to send the head of its first request, and
             the body of any, and to take a reply; 0 for ever.
         max_body_bytes: the largest body or message that is read.
+        max_bodies_bytes: of the bodies of all requests over REST that are under way; further ones
+            are refused.
         max_pending: requests that may be under way or wait; beyond them they are refused.
         enable_batching: whether requests are put together, where a version says how or
             `batching` does.
@@ -58,6 +60,7 @@ class ServerOptions:
     timeout: float = 30.0
     receive_timeout: float = 60.0
     max_body_bytes: int = 16 * 2**20
+    max_bodies_bytes: int = 256 * 2**20
     max_pending: int = 1000
     enable_batching: bool = True
     batching: BatchingParameters | None = None

@@ -1,4 +1,4 @@
-"""Clients that take too long to send a request or to take its reply."""
+"""Clients that take too long to send the head of a request or to take its reply."""
 
 from __future__ import annotations
 
@@ -48,21 +48,6 @@ class HeadTimeout:
         if transport is not None and not transport.is_closing():
             transport.write(self._reply)
             transport.close()
-
-
-async def read_body(request: web.Request, seconds: float) -> bytes:
-    """The body of a request, if it comes in time.
-
-    Args:
-        request: whose head has come.
-        seconds: that its body may take; 0 for ever.
-
-    Raises:
-        asyncio.TimeoutError: if it takes longer.
-    """
-    if seconds <= 0 or request.content.is_eof():
-        return await request.read()
-    return await asyncio.wait_for(request.read(), seconds)
 
 
 class TimedReply(web.Response):

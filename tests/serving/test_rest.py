@@ -16,6 +16,7 @@ import rest_cases
 from fake_versions import wait_for
 
 from attention_zoo.serving import rest
+from attention_zoo.serving.bodies import Bodies
 from attention_zoo.serving.server import ServerOptions, ServerThread
 
 
@@ -283,6 +284,38 @@ def test_a_server_with_enough_to_do_refuses_what_it_has_not_even_read(wire_folde
         under_way.join()
         assert statuses == [200]
         assert send(busy, "POST", rest_cases.PREDICT, "{")[0] == 400
+
+
+def test_bodies_of_all_requests_have_one_room(wire_folder, monkeypatch):
+    made = []
+    monkeypatch.setattr(rest, "Bodies", lambda *limits: made.append(Bodies(*limits)) or made[-1])
+    options = ServerOptions(
+        rest_port=0, grpc_port=None, max_body_bytes=10_000, max_bodies_bytes=15_000
+    )
+    with ServerThread(wire_folder, options) as small, contextlib.ExitStack() as stack:
+        (held,) = made
+
+        def begin(size, total=9_000):
+            address = (small.address.host, small.address.rest_port)
+            client = stack.enter_context(socket.create_connection(address, timeout=5.0))
+            head = f"POST {rest_cases.PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: {total}\r\n"
+            client.sendall(f"{head}\r\n{' ' * size}".encode())
+            return client
+
+        first = begin(8_000)
+        wait_for(lambda: held.size == 8_000)
+        begin(6_000)
+        wait_for(lambda: held.size == 14_000)
+        third = begin(2_000)
+        reply = third.recv(2000)
+        assert reply.startswith(b"HTTP/1.1 503 ") and b"no room for more; try again later" in reply
+        assert held.size == 14_000
+        ok = rest_cases.ask(instances=[1.0])
+        assert send(small, "POST", rest_cases.PREDICT, ok)[0] == 200
+        first.close()
+        wait_for(lambda: held.size == 6_000)
+        begin(8_500)
+        wait_for(lambda: held.size == 14_500)
 
 
 def test_a_body_that_is_announced_too_large_is_not_waited_for(wire_folder):

@@ -104,7 +104,17 @@ def test_switches_of_the_official_server_may_have_a_value(models, served):
 
 def test_versions_labels_and_limits(models, served):
     arguments = ["--version-policy", "specific:1,2", "--label", "en-de:stable=1"]
-    limits = ["--max-pending", "7", "--max-body-mb", "2", "--no-batching", "--no-grpc", "--grace=1"]
+    limits = [
+        "--max-pending",
+        "7",
+        "--max-body-mb",
+        "2",
+        "--max-bodies-mb",
+        "9",
+        "--no-batching",
+        "--no-grpc",
+        "--grace=1",
+    ]
     limits += ["--no-page", "--reload-from=/a", "--reload-from=/b"]
     limits += ["--receive-timeout=5"]
     assert run("serve", models, *arguments, *limits) == 0
@@ -112,6 +122,7 @@ def test_versions_labels_and_limits(models, served):
     assert configs[1].policy == VersionPolicy(specific=(1, 2))
     assert (configs[0].labels, configs[1].labels) == ({}, {"stable": 1})
     assert (options.max_pending, options.max_body_bytes, options.grace) == (7, 2 * 2**20, 1.0)
+    assert options.max_bodies_bytes == 9 * 2**20
     assert (options.enable_batching, options.grpc_port, options.page) == (False, None, False)
     assert options.reload_from == (Path("/a"), Path("/b"))
     assert options.receive_timeout == 5.0
