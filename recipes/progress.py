@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..zoo.text_to_text import TextToText
+from .config import LOWER_IS_BETTER
 from .metrics import Scores
 from .run import Run, write_json
 
@@ -28,6 +29,11 @@ class Progress:
     def ended_by(self, patience: int) -> str:
         """What ends the run here: `"patience"`, or else its `"budget"`."""
         return "patience" if self.evaluations_since_best >= patience else "budget"
+
+
+def is_better(metric: str, value: float, than: float) -> bool:
+    """Whether a value of a metric is better than another."""
+    return value < than if metric in LOWER_IS_BETTER else value > than
 
 
 class Window:

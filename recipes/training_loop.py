@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from typing import Any
@@ -19,7 +19,7 @@ from ..zoo.tokenizer import SubwordTokenizer
 from .averaging import make_average
 from .batch_stream import BatchStream
 from .checkpoint import pack, unpack
-from .config import LOWER_IS_BETTER, Budget, RunConfig
+from .config import Budget, RunConfig
 from .corpus import PairCorpus
 from .evaluation import Evaluator
 from .interruption import StopNow, StopRequest
@@ -27,7 +27,7 @@ from .metrics import Scores
 from .model_pictures import model_graph
 from .nonfinite import NonfiniteSteps
 from .optimizers import FusedAdam
-from .progress import Progress, Window, evaluation_line, training_line
+from .progress import Progress, Window, evaluation_line, is_better, training_line
 from .run import Run, build_model, text_to_text
 from .run_logger import RunLogger
 from .schedules import BudgetSchedule, make_schedule
@@ -255,9 +255,25 @@ class TrainingLoop(keras.callbacks.Callback):
         self._last_checkpoint = self.progress.seconds
 
     def finish(self) -> tuple[TextToText, Scores]:
-        """The best model, and its scores with the search of the config."""
+        """The best model, and its scores with the search of the config.
+
+        Until here greedy outputs of some rows told which weights are best. Those of the last step
+        are scored as the best are, and kept if they are better.
+        """
         best = self.run.load(truncate=True)
-        return best, Evaluator(best, self.evaluator.corpus, self.config).full()
+        scores = Evaluator(best, self.evaluator.corpus, self.config).full()
+        progress, metric, last = self.progress, self.config.metric, self.progress.history[-1]
+        if progress.step == progress.best_step or progress.step != last["step"]:
+            return best, scores
+        with self._averaged():
+            last_scores = self.evaluator.full()
+            value, before = last_scores.values[metric], scores.values[metric]
+            if not is_better(metric, value, before) or not self._keep(last[metric]):
+                return best, scores
+        told = f"{metric} {value:.2f}, not {before:.2f}"
+        self.report(f"step {progress.step:>7,}  better in full: {told}")
+        self.checkpoint()
+        return self.run.load(truncate=True), last_scores
 
     def _tick(self) -> None:
         now = time.perf_counter()
@@ -277,20 +293,23 @@ class TrainingLoop(keras.callbacks.Callback):
     def _evaluate(self) -> None:
         """Decodes validation rows with the averaged weights and keeps them if they are best."""
         progress, config = self.progress, self.config
-        if self.average:
-            with self.average.applied():
-                better = self._compare()
-        else:
+        with self._averaged():
             better = self._compare()
         progress.evaluations_since_best = 0 if better else progress.evaluations_since_best + 1
         kept = better and progress.best_step == progress.step
         self.report(evaluation_line(progress, config.metric, kept))
         self._clock_evaluation()
 
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """What is evaluated has the averaged weights inside the `with` block."""
+        with self.average.applied() if self.average else contextlib.nullcontext():
+            if self.served is not self.trained:
+                self.served.set_weights(self.trained.get_weights())
+            yield
+
     def _compare(self) -> bool:
         progress = self.progress
-        if self.served is not self.trained:
-            self.served.set_weights(self.trained.get_weights())
         with self.stop_request.at_once():
             evaluation = self.evaluator.quick()
         progress.history.append(
@@ -302,16 +321,15 @@ class TrainingLoop(keras.callbacks.Callback):
         self.logger.log_evaluation(
             progress.step, values, evaluation.samples, evaluation.explanations
         )
-        value = evaluation.metrics[self.config.metric]
-        best = progress.best_value
-        lower = self.config.metric in LOWER_IS_BETTER
-        better = best is None or (value < best if lower else value > best)
+        metric, best = self.config.metric, progress.best_value
+        value = evaluation.metrics[metric]
+        better = best is None or is_better(metric, value, best)
         if better:
             self._keep(value)
         return better
 
-    def _keep(self, value: float) -> None:
-        """Writes the best model; where that fails, the one before stays the best."""
+    def _keep(self, value: float) -> bool:
+        """Writes the best model, if it can; where that fails, the one before stays the best."""
         progress = self.progress
         try:
             self.run.save_model(self.served)
@@ -320,8 +338,9 @@ class TrainingLoop(keras.callbacks.Callback):
                 f"step {progress.step:>7,}  the best model could not be written: "
                 f"{error.strerror or error}; what was written before stays"
             )
-        else:
-            progress.best_value, progress.best_step = value, progress.step
+            return False
+        progress.best_value, progress.best_step = value, progress.step
+        return True
 
     def _clock_evaluation(self) -> None:
         """Counts the time of an evaluation as training, but not as time for tokens."""

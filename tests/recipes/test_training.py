@@ -125,8 +125,11 @@ class FakeEvaluator:
     calls = 0
     killed_at: int | None = None  # the call in the middle of which SIGTERM comes
 
+    in_full = None  # gives the chrF of weights
+
     def __init__(self, text_to_text, corpus, config):
         self.corpus = corpus
+        self.weights = text_to_text.model.get_weights
 
     def quick(self):
         if FakeEvaluator.calls == FakeEvaluator.killed_at:
@@ -137,7 +140,7 @@ class FakeEvaluator:
         return Evaluation({"chrf": value, "cross_entropy": 0.7, "perplexity": 2.0}, [], [], {})
 
     def full(self):
-        return Scores({"chrf": 1.0})
+        return Scores({"chrf": self.in_full(self.weights()) if self.in_full else 1.0})
 
 
 @pytest.fixture
@@ -268,6 +271,37 @@ def test_training_stops_when_it_gets_no_better_and_keeps_the_best(
     # Given the same command again it has nothing to do.
     assert train(reverse_files, output, model="rnn", steps=100, settings=settings) == 0
     assert json.loads((output / "metrics.json").read_text())["steps"] == 8
+
+
+@pytest.mark.parametrize("last_is_better", [True, False])
+def test_the_weights_of_the_last_step_are_kept_if_they_are_better_in_full(
+    reverse_files, tmp_path, fake_evaluator, capsys, monkeypatch, last_is_better
+):
+    output = tmp_path / "run"
+    fake_evaluator.values = (40.0, 30.0)  # by greedy search the first are the best
+    scored = []
+
+    def in_full(weights):
+        scored.append(weights)
+        return 50.0 if (len(scored) == 2) == last_is_better else 45.0
+
+    monkeypatch.setattr(fake_evaluator, "in_full", staticmethod(in_full))
+    assert train(reverse_files, output, steps=20) == 0
+    printed = capsys.readouterr().out
+    line = "step      20  better in full: chrf 50.00, not 45.00"
+    assert (line in printed) == last_is_better
+    best_step = 20 if last_is_better else 10
+    assert f"best at step {best_step} of 20" in printed
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert (metrics["best_step"], metrics["valid"]["chrf"]) == (best_step, 50.0)
+    kept = attention_zoo.load(output).model.get_weights()
+    for one, other in zip(kept, scored[int(last_is_better)], strict=True):
+        np.testing.assert_array_equal(one, other)
+    # The same command once more changes nothing.
+    scored.clear()
+    monkeypatch.setattr(fake_evaluator, "in_full", staticmethod(lambda weights: 50.0))
+    assert train(reverse_files, output, steps=20) == 0
+    assert f"best at step {best_step} of 20" in capsys.readouterr().out
 
 
 def test_what_is_evaluated_and_kept_is_the_average(trained):
