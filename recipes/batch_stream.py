@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,6 +58,7 @@ class BatchStream(ABC):
     too_long: int
     cut: int
     error: DataError | None = None
+    _ended = False
 
     @abstractmethod
     def stream(self, start_batch: int = 0) -> Iterator[Batch]:
@@ -88,13 +91,15 @@ class BatchStream(ABC):
             accumulate: batches in a step; those after the first are `inputs["further"]`.
             share: what of each batch is read here.
         """
+        lock = self._reading
         ids = tf.TensorSpec((None, None), tf.int32)
         batch = ({"source": ids, "target": ids}, ids)
 
         def steps():
             stream = self._noting_errors(self.stream(start_step * accumulate))
-            while True:
-                batches = itertools.islice(stream, accumulate)
+            while not self._ended:
+                with lock:
+                    batches = list(itertools.islice(stream, accumulate))
                 for parts in zip(*(self._deal(batch, share) for batch in batches), strict=True):
                     (inputs, labels), *further = parts
                     yield ({**inputs, "further": tuple(further)}, labels) if further else parts[0]
@@ -103,6 +108,21 @@ class BatchStream(ABC):
         if accumulate > 1:
             signature = ({**batch[0], "further": (batch,) * (accumulate - 1)}, ids)
         return tf.data.Dataset.from_generator(steps, output_signature=signature).prefetch(8)
+
+    @functools.cached_property
+    def _reading(self) -> threading.Lock:
+        """Held while batches are made."""
+        return threading.Lock()
+
+    def end(self) -> None:
+        """Ends all datasets of this stream, when the batch that is being made is done.
+
+        TensorFlow reads ahead. A program that ended in the middle of that would wait for a batch,
+        which the interpreter, as it shuts down, no longer makes.
+        """
+        self._ended = True
+        with self._reading:
+            pass
 
     def _noting_errors(self, stream: Iterator[Batch]) -> Iterator[Batch]:
         try:

@@ -141,6 +141,8 @@ class TrainingLoop(keras.callbacks.Callback):
                 if batches.error is None:
                     raise
                 raise batches.error from error
+            finally:
+                batches.end()
         if self.stop_request.signal_number is not None:
             raise StopNow
 
@@ -255,10 +257,8 @@ class TrainingLoop(keras.callbacks.Callback):
         self._last_checkpoint = self.progress.seconds
 
     def finish(self) -> tuple[TextToText, Scores]:
-        """The best model, and its scores with the search of the config.
-
-        Until here greedy outputs of some rows told which weights are best. Those of the last step
-        are scored as the best are, and kept if they are better.
+        """The best model and its scores with the search of the config: that of the best evaluation,
+        or of the last step if its scores are better; evaluations are greedy, and of some rows.
         """
         best = self.run.load(truncate=True)
         scores = Evaluator(best, self.evaluator.corpus, self.config).full()

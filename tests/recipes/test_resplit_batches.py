@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -130,3 +131,28 @@ def test_bpe_dropout_is_refused_where_nothing_is_merged_anew(reverse_files, tmp_
     line = refused(train(tmp_path, output, settings=["subword_dropout=0.1"]))
     assert "is a prepared corpus" in line and "Received: subword_dropout=0.1" in line
     assert not output.exists()
+
+
+class SlowBatches(TokenBatches):
+    """Takes a moment for each batch, as one with BPE-dropout does at the start of an epoch."""
+
+    begun = ended = 0
+
+    def batch(self, rows, epoch=0):
+        self.begun += 1
+        time.sleep(0.2)
+        self.ended += 1
+        return super().batch(rows, epoch)
+
+
+def test_a_stream_that_was_ended_makes_no_more_batches(spelt):
+    _, pairs, _ = spelt
+    batches = SlowBatches(pairs, TOKENS)
+    iterator = iter(batches.dataset())  # which reads ahead
+    next(iterator)
+    batches.end()
+    assert batches.begun == batches.ended < 8
+    made = batches.begun
+    time.sleep(0.5)
+    assert batches.begun == made
+    assert len(list(iterator)) == made - 1
