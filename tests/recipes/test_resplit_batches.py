@@ -155,4 +155,4 @@ def test_a_stream_that_was_ended_makes_no_more_batches(spelt):
     made = batches.begun
     time.sleep(0.5)
     assert batches.begun == made
-    assert len(list(iterator)) == made - 1
+    assert len(list(itertools.islice(iterator, 20))) == made - 1
