@@ -170,21 +170,25 @@ class TokenBatches(BatchStream):
         self.num_pairs, self.too_long, self.cut = len(pairs), pairs.too_long, pairs.cut
         # The stream reads ahead, so the epoch before may be asked for once more.
         self._epoch = functools.lru_cache(maxsize=2)(self._read_epoch)
-        first = self._epoch_pairs(0)
-        self.source_bounds = _bounds(pairs.sources, first.sources, bucket_count)
-        self.target_bounds = _bounds(pairs.targets, first.targets, bucket_count)
+        self._spelling = functools.lru_cache(maxsize=2)(self._spell)
+        _, sources, targets = self._spelling(0)
+        self.source_bounds = _bounds(pairs.sources, sources, bucket_count)
+        self.target_bounds = _bounds(pairs.targets, targets, bucket_count)
         check_budget_of_batch(int(max(self.source_bounds[-1], self.target_bounds[-1])), tokens)
         self._batches = len(self._epoch(0).plan)
 
-    def _epoch_pairs(self, epoch: int) -> TokenizedPairs:
-        if self.dropout is None:
-            return self.pairs
-        return self.pairs.split_anew(*self.dropout, np.random.default_rng([self.seed, epoch, 1]))
+    def _spell(self, epoch: int) -> tuple[TokenizedPairs, np.ndarray, np.ndarray]:
+        """The corpus in the subwords of an epoch, and the lengths of its sources and targets."""
+        pairs = self.pairs
+        if self.dropout is not None:
+            random = np.random.default_rng([self.seed, epoch, 1])
+            pairs = pairs.split_anew(*self.dropout, random)
+        return pairs, _lengths(pairs.sources), _lengths(pairs.targets)
 
     def _read_epoch(self, epoch: int) -> _Epoch:
-        pairs = self._epoch_pairs(epoch)
-        source = round_up(_lengths(pairs.sources), self.source_bounds)
-        target = round_up(_lengths(pairs.targets), self.target_bounds)
+        pairs, sources, targets = self._spelling(0 if self.dropout is None else epoch)
+        source = round_up(sources, self.source_bounds)
+        target = round_up(targets, self.target_bounds)
         random = np.random.default_rng([self.seed, epoch])
         plan = plan_batches(source, target, self.tokens, random)
         return _Epoch(pairs, source, target, plan)
@@ -250,9 +254,9 @@ def _lengths(rows: list[np.ndarray]) -> np.ndarray:
     return np.array([len(ids) + 1 for ids in rows])
 
 
-def _bounds(rows: list[np.ndarray], first: list[np.ndarray], count: int) -> np.ndarray:
-    """Lengths to pad to: those of the first epoch, and of the longest row that any can have."""
-    bounds = length_bounds(_lengths(first), count)
+def _bounds(rows: list[np.ndarray], lengths: np.ndarray, count: int) -> np.ndarray:
+    """Lengths to pad to: of those in the first epoch, and of the longest row that any can have."""
+    bounds = length_bounds(lengths, count)
     bounds[-1] = _lengths(rows).max()
     return bounds
 
