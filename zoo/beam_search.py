@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from .candidates import Candidates, candidates, without_repeated_ngrams
+from .candidates import Candidates, candidates, nameable_rows, without_repeated_ngrams
 from .generation import IMPOSSIBLE, GenerationOptions, Hypotheses
 from .model import Seq2SeqModel
 from .phases import run_in_phases, scatter_rows
 from .prefixes import forced_ids, with_room_for
 from .tokenizer import END_ID, PAD_ID, START_ID
-from .unknown import has_unknown, known_ids, name_unknown
+from .unknown import known_ids, name_unknown
 
 
 class _Live(NamedTuple):
@@ -131,7 +131,7 @@ def _candidates(logits, t, rows: _Rows, options: GenerationOptions) -> Candidate
     allowed = None
     if options.no_repeat_ngram:
         allowed = without_repeated_ngrams(logits, rows.live.written, t, options.no_repeat_ngram)
-    nameable = has_unknown(rows.source) if options.replace_unknown else None
+    nameable = nameable_rows(rows.source, options)
     return candidates(logits, options.beam_size, t >= rows.fewest, options, allowed, nameable)
 
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from .generation import IMPOSSIBLE, GenerationOptions
 from .tokenizer import END_ID, UNKNOWN_ID
+from .unknown import has_unknown
 
 # So many subwords, or nearly, have their maximum looked at in place of them.
 _BLOCK, _BLOCKS = 32, range(16, 65)
@@ -64,6 +65,11 @@ def candidates(
     log_p = tf.where(values > IMPOSSIBLE / 2, values - log_total[..., None], IMPOSSIBLE)
     end_log_p = tf.where(may_end[:, None], logits[..., END_ID] - log_total, IMPOSSIBLE)
     return Candidates(tokens, log_p, end_log_p, log_total)
+
+
+def nameable_rows(source: tf.Tensor, options: GenerationOptions) -> tf.Tensor | None:
+    """Boolean (B,), in which rows the unknown subword may stand for something; `None` if never."""
+    return has_unknown(source) if options.replace_unknown else None
 
 
 def ruled_out(options: GenerationOptions, nameable: tf.Tensor | None = None) -> tf.Tensor:

@@ -9,13 +9,20 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from .candidates import SPECIAL, candidates, ruled_out, widened, without_repeated_ngrams
+from .candidates import (
+    SPECIAL,
+    candidates,
+    nameable_rows,
+    ruled_out,
+    widened,
+    without_repeated_ngrams,
+)
 from .generation import IMPOSSIBLE, GenerationOptions, Hypotheses
 from .model import Seq2SeqModel
 from .phases import run_in_phases, scatter_rows
 from .prefixes import forced_ids, with_room_for
 from .tokenizer import END_ID, PAD_ID, START_ID
-from .unknown import has_unknown, known_ids, name_unknown
+from .unknown import known_ids, name_unknown
 
 
 class _Rows(NamedTuple):
@@ -127,7 +134,7 @@ def _most_probable(logits, t, rows: _Rows, options: GenerationOptions):
     if options.no_repeat_ngram:
         allowed = without_repeated_ngrams(logits, rows.written, t, options.no_repeat_ngram)
     may_end = t >= rows.fewest
-    found = candidates(logits, 1, may_end, options, allowed, _nameable(rows, options))
+    found = candidates(logits, 1, may_end, options, allowed, nameable_rows(rows.source, options))
     # Where neither may be written, a target ends.
     chosen = tf.where(found.end_log_p >= found.log_p[..., 0], END_ID, found.tokens[..., 0])
     return chosen, found.log_total
@@ -135,7 +142,7 @@ def _most_probable(logits, t, rows: _Rows, options: GenerationOptions):
 
 def _drawn(logits, t, rows: _Rows, options: GenerationOptions):
     may_end = (tf.range(SPECIAL) == END_ID) & (t >= rows.fewest)[:, None, None]
-    special = tf.where(may_end, 0.0, ruled_out(options, _nameable(rows, options)))
+    special = tf.where(may_end, 0.0, ruled_out(options, nameable_rows(rows.source, options)))
     allowed = logits + widened(special, logits.shape[-1])
     if options.no_repeat_ngram:
         allowed = without_repeated_ngrams(allowed, rows.written, t, options.no_repeat_ngram)
@@ -144,10 +151,6 @@ def _drawn(logits, t, rows: _Rows, options: GenerationOptions):
         possible = tf.gather(allowed, chosen, batch_dims=2) > IMPOSSIBLE / 2
         chosen = tf.where(possible, chosen, END_ID)
     return chosen, tf.reduce_logsumexp(logits, axis=-1)
-
-
-def _nameable(rows: _Rows, options: GenerationOptions) -> tf.Tensor | None:
-    return has_unknown(rows.source) if options.replace_unknown else None
 
 
 def draw(logits: tf.Tensor, options: GenerationOptions) -> tf.Tensor:
