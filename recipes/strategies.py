@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..zoo.processors import processors
 from .cluster import Cluster
 from .config import ConfigError
 from .workers import Workers
@@ -238,7 +239,8 @@ def _default_device() -> str:
 
     gpus = len(tf.config.list_physical_devices("GPU"))
     unused = f" of {gpus}; --strategy mirrored uses all" if gpus > 1 else ""
-    return f"one GPU{unused}" if gpus else f"the CPU, {os.cpu_count()} cores"
+    cores = processors()
+    return f"one GPU{unused}" if gpus else f"the CPU, {cores} core{'s' * (cores > 1)}"
 
 
 def _mirrored(replicas: int | None) -> Placement:
@@ -271,7 +273,7 @@ def _divide_cpu(count: int) -> None:
         )
         # A replica that waits for the others holds a thread: with fewer of them than replicas, all
         # would wait for ever.
-        tf.config.threading.set_inter_op_parallelism_threads(max(2 * count, os.cpu_count() or 1))
+        tf.config.threading.set_inter_op_parallelism_threads(max(2 * count, processors()))
     except RuntimeError as error:
         raise ConfigError(
             f"The CPU cannot be divided into {count} devices any more: TensorFlow has been used in "

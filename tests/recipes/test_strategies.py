@@ -82,7 +82,7 @@ def machine(monkeypatch):
 def test_auto_takes_what_the_machine_has(machine):
     here = place(StrategyOptions())
     assert (here.name, here.replicas, here.is_chief) == ("single", 1, True)
-    assert str(here) == f"strategy single: the CPU, {os.cpu_count()} cores"
+    assert str(here) == f"strategy single: the CPU, {len(os.sched_getaffinity(0))} cores"
     machine.devices["GPU"] = 1
     assert str(place(StrategyOptions())) == "strategy single: one GPU"
     machine.devices["GPU"] = 4
