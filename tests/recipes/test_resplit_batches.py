@@ -73,6 +73,25 @@ def test_with_bpe_dropout_no_batch_is_above_its_budget_and_no_row_above_the_long
         assert shapes[0][1] <= longest[0] and shapes[1][1] <= longest[1]
 
 
+class ShortAtFirst:
+    """A dropout by which all rows are short in the first epoch, as they may be by chance."""
+
+    epochs = 0
+
+    def __call__(self, rows, random):
+        self.epochs += 1
+        return [row[:1] for row in rows] if self.epochs == 1 else list(rows)
+
+
+def test_a_later_epoch_may_have_longer_rows_than_the_first(spelt):
+    _, pairs, _ = spelt
+    batches = TokenBatches(pairs, TOKENS, dropout=(ShortAtFirst(), ShortAtFirst()))
+    first, second = (ids_of(batches, epoch * batches.batches_in_epoch()) for epoch in range(2))
+    assert all(len(source) == len(target) == 1 for source, target in first.values())
+    for row, (source, target) in second.items():
+        assert source == pairs.sources[row].tolist() and target == pairs.targets[row].tolist()
+
+
 def test_a_stream_with_bpe_dropout_can_start_anywhere(spelt):
     _, pairs, dropout = spelt
     batches = TokenBatches(pairs, TOKENS, seed=3, dropout=dropout)

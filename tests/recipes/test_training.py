@@ -1,5 +1,6 @@
 """A run from a text file to a model; stopped or killed and gone on with, it ends the same."""
 
+import contextlib
 import itertools
 import json
 import os
@@ -15,6 +16,7 @@ from reverse_task import STEPS, arguments, assert_same_run, final_state, train
 
 import attention_zoo
 from attention_zoo.recipes import training_loop
+from attention_zoo.recipes.averaging import Average
 from attention_zoo.recipes.config import Budget
 from attention_zoo.recipes.evaluation import Evaluation
 from attention_zoo.recipes.files import partial_file
@@ -279,10 +281,21 @@ def test_the_weights_of_the_last_step_are_kept_if_they_are_better_in_full(
 ):
     output = tmp_path / "run"
     fake_evaluator.values = (40.0, 30.0)  # by greedy search the first are the best
-    scored = []
+    scored, averaged = [], []
+    applied = Average.applied
+
+    @contextlib.contextmanager
+    def recorded(average):
+        with applied(average):
+            averaged.append(average)
+            yield
+            averaged.pop()
+
+    monkeypatch.setattr(Average, "applied", recorded)
 
     def in_full(weights):
         scored.append(weights)
+        assert len(averaged) == len(scored) - 1  # the kept model is one; the last step has one
         return 50.0 if (len(scored) == 2) == last_is_better else 45.0
 
     monkeypatch.setattr(fake_evaluator, "in_full", staticmethod(in_full))
