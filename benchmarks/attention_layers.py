@@ -5,7 +5,7 @@
 
 | case | inputs |
 |---|---|
-| additive | queries (64, 24, 256) and 32 keys |
+| additive | queries (64, 24, 256) and 32 keys; Keras's layer has no projections |
 | N | self-attention, 8 heads, 512 wide, (32, N, 512); (1, 8192, 512) for N = 8192 |
 
 Each case runs in a process of its own, so that the most memory is its own: what the process held
@@ -30,6 +30,7 @@ LENGTHS = (512, 2048, 8192)
 KERAS_CASES = [
     ("additive", "keras AdditiveAttention"),
     ("additive", "BahdanauAttention"),
+    ("additive", "BahdanauAttention, no projections"),
     *((str(n), "keras MultiHeadAttention") for n in LENGTHS),
     *((str(n), "QKVAttention") for n in LENGTHS),
     *((str(n), "QKVAttention in chunks") for n in LENGTHS),
@@ -58,7 +59,14 @@ def keras_step(case: str, name: str) -> Callable[[], object]:
         batch, queries, keys, width = ADDITIVE
         inputs = [tf.random.normal((batch, n, width)) for n in (queries, keys)]
         if name == "BahdanauAttention":
-            layer = BahdanauAttention(width)  # projections included, which Keras's has not
+            layer = BahdanauAttention(width)
+            call = layer
+        elif name.startswith("BahdanauAttention"):
+
+            class Unprojected(BahdanauAttention):  # what Keras's layer computes
+                project_keys = project_query = lambda self, x: x
+
+            layer = Unprojected(width)
             call = layer
         else:
             layer = keras.layers.AdditiveAttention()
@@ -67,7 +75,8 @@ def keras_step(case: str, name: str) -> Callable[[], object]:
         length = int(case)
         inputs = [tf.random.normal((rows(length), length, WIDTH))]
         if name.startswith("QKVAttention"):
-            chunk = 128 if name.endswith("chunks") else None
+            # Fewer queries at a time need less memory, and more time.
+            chunk = {512: 64}.get(length, 128) if name.endswith("chunks") else None
             layer = QKVAttention(HEADS, WIDTH // HEADS, chunk_size=chunk)
         else:
             layer = keras.layers.MultiHeadAttention(HEADS, WIDTH // HEADS)

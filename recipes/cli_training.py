@@ -53,9 +53,10 @@ def list_models() -> None:
 @app.command(rich_help_panel="Train")
 def train(
     task: Annotated[str, typer.Argument(metavar="TASK", help="A recipe, see `list`.")],
-    model: Annotated[str, typer.Option(help="A model of the catalog, see `list`.")] = (
-        "rnn-bahdanau"
-    ),
+    model: Annotated[
+        str | None,
+        typer.Option(help="A model of the catalog, see `list`.", show_default="rnn-bahdanau"),
+    ] = None,
     train: Annotated[
         str | None,
         typer.Option(help="Pair file or another corpus (see `list`), or a folder of `prepare`."),
@@ -63,6 +64,12 @@ def train(
     valid: Annotated[str | None, typer.Option(help="The same, to validate with.")] = None,
     output: Annotated[
         Path | None, typer.Option(help="Folder of the run; `runs/TASK-MODEL` if left out.")
+    ] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Begin with the weights and subwords of a run, and its settings."
+        ),
     ] = None,
     reverse: Annotated[bool, typer.Option("--reverse", help="Swap source and target.")] = False,
     max_steps: Annotated[int | None, typer.Option(min=1, help="Steps in all.")] = None,
@@ -98,6 +105,9 @@ def train(
     Without --train and --valid it learns the recipe's embedded default. If the output folder holds
     a run with the same settings, that run is resumed. Settings of one model begin with `model.`, as
     in `--set model.dropout=0.4`; all others are listed by `attention-zoo settings`.
+
+    With --start-from a run learns on from the best weights of another, which stays as it is: on
+    other text (fine-tuning), or with other settings. What is not said is as in that run.
     """
     from .config import Budget, parse_profile
     from .strategies import StrategyOptions
@@ -106,10 +116,17 @@ def train(
 
     chosen = [f"precision={precision}"] if precision else []
     chosen += ["jit=true"] if jit else []
-    config = make_config(task, model, train, valid, reverse, [*(settings or []), *chosen])
+    chosen = [*(settings or []), *chosen]
+    if start_from is not None:
+        load_tensorflow()
+        from .starting import start_config
+
+        config = start_config(start_from, task, model, train, valid, reverse, chosen)
+    else:
+        config = make_config(task, model or "rnn-bahdanau", train, valid, reverse, chosen)
     run_task(
         config,
-        output or Path("runs") / f"{task}-{model}",
+        output or Path("runs") / f"{task}-{config.model}",
         Budget(max_steps, max_minutes),
         strategy=StrategyOptions(strategy, workers, index, replicas),
         profile=parse_profile(profile) if profile else None,

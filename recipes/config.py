@@ -75,6 +75,7 @@ class RunConfig:
     train: str | None = None  # a pair file; the embedded default if None
     valid: str | None = None
     reverse: bool = False  # source and target swapped
+    start_from: str | None = None  # a run whose weights and subwords are the first of this one
     seed: int = setting(1, "of weights, dropout and the order of the data", SEED)
 
     vocab_size: int = setting(8000, "most subwords; a small corpus gives fewer", POSITIVE)

@@ -108,6 +108,14 @@ class Run:
         """The settings of the run."""
         return self._read_config()[0]
 
+    def former_defaults(self) -> dict[str, Any]:
+        """The arguments of its model whose default is another now than when the run was begun."""
+        config, defaults = self._read_config()
+        now = _model_defaults(config.model)
+        return {
+            name: defaults[name] for name in now.keys() & defaults if defaults[name] != now[name]
+        }
+
     def _read_config(self) -> tuple[RunConfig, dict[str, Any]]:
         """The settings of the run, and the defaults of its model when it was begun."""
         if not self.config_path.is_file():
@@ -174,20 +182,25 @@ class Run:
                 options are impossible.
         """
         config = self.read_config()
-        if not self.model_path.is_file():
-            raise ConfigError(
-                f"{self.folder} has no model.keras yet: its training was stopped before the first "
-                "evaluation, or could not write it. Go on with `attention-zoo train`."
-            )
-        model, tokenizer = self._read_model(config), self.read_tokenizer()
+        model, tokenizer = self.read_model(), self.read_tokenizer()
         name = self.folder.resolve().name
         try:
             return text_to_text(model, tokenizer, config, name, truncate, **generation)
         except ValueError as error:
             raise ConfigError(f"{self.folder}, {config.task}: {error}") from error
 
-    def _read_model(self, config: RunConfig) -> Seq2SeqModel:
-        MODELS[config.model].model_class()
+    def read_model(self) -> Seq2SeqModel:
+        """The best model of the run.
+
+        Raises:
+            ConfigError: there is none yet, or its file is damaged.
+        """
+        MODELS[self.read_config().model].model_class()
+        if not self.model_path.is_file():
+            raise ConfigError(
+                f"{self.folder} has no model.keras yet: its training was stopped before the first "
+                "evaluation, or could not write it. Go on with `attention-zoo train`."
+            )
         try:
             model = keras.models.load_model(self.model_path, compile=False)
         except Exception as error:  # there are as many kinds of errors as ways of being damaged

@@ -1,4 +1,4 @@
-"""The tokenizer of a run: that of its folder, or one trained on its corpus."""
+"""The tokenizer of a run: of its folder, of the run it starts from, or trained on its corpus."""
 
 from __future__ import annotations
 
@@ -29,9 +29,16 @@ def run_tokenizer(
                 f"{run.folder} was begun with other subwords than those of {corpus.name}, which "
                 "was prepared anew since; train into a new folder."
             )
+        if config.start_from and Run(config.start_from).read_tokenizer().model != tokenizer.model:
+            raise ConfigError(
+                f"{corpus.name} was prepared with other subwords than those of {config.start_from};"
+                " train on the text itself."
+            )
         return tokenizer
     if run.tokenizer_path.exists():
         return run.read_tokenizer()
+    if config.start_from:
+        return Run(config.start_from).read_tokenizer()
     return train_tokenizer(config, corpus.sources, corpus.targets)
 
 

@@ -176,14 +176,24 @@ def make_config(
     values.setdefault("reverse", reverse)
     config = RunConfig(task_name, model, train=train, valid=valid, **values)
     config = config.with_settings(settings or [])
-    if config.metric not in chosen.metrics:
-        raise ConfigError(
-            f"metric of {task_name} is one of {', '.join(chosen.metrics)}. "
-            f"Received: {config.metric}"
-        )
-    if reverse and len(chosen.source_format.inputs) > 1:
-        raise ConfigError(f"--reverse is for translation; {task_name} has one direction.")
+    check_metric(config)
+    check_direction(task_name, reverse)
     return config
+
+
+def check_metric(config: RunConfig) -> None:
+    """Refuses a metric that the task of a config has not."""
+    metrics = task(config.task).metrics
+    if config.metric not in metrics:
+        raise ConfigError(
+            f"metric of {config.task} is one of {', '.join(metrics)}. Received: {config.metric}"
+        )
+
+
+def check_direction(task_name: str, reverse: bool) -> None:
+    """Refuses to swap source and target of a task in which they are not alike."""
+    if reverse and len(task(task_name).source_format.inputs) > 1:
+        raise ConfigError(f"--reverse is for translation; {task_name} has one direction.")
 
 
 def preparation_config(task_name: str, reverse: bool, settings: list[str]) -> RunConfig:
@@ -201,8 +211,7 @@ def preparation_config(task_name: str, reverse: bool, settings: list[str]) -> Ru
                 f"train`. Received: {setting}"
             )
     chosen = task(task_name)
-    if reverse and len(chosen.source_format.inputs) > 1:
-        raise ConfigError(f"--reverse is for translation; {task_name} has one direction.")
+    check_direction(task_name, reverse)
     return RunConfig(task_name, reverse=reverse, **chosen.settings).with_settings(settings)
 
 

@@ -25,6 +25,7 @@ from .profiling import StepProfiler
 from .progress import write_metrics
 from .run import Run, build_model, source_format
 from .run_tokenizer import pack, run_tokenizer, unpack
+from .starting import load_start
 from .strategies import Placement
 from .tasks import task, texts
 from .training_loop import TrainingLoop
@@ -76,6 +77,9 @@ def train(
     place.check_same("training rows", batches.checksum() if place.workers else None)
     with place.scope(), computing_in(config.precision):
         model = build_model(config, tokenizer)
+    if config.start_from and not run.checkpoints.paths():
+        load_start(config, model)
+        report(f"starts with the weights of {config.start_from}")
     keep = source_format(config).keep
     cut = f", {batches.cut:,} sources cut to their {keep}" if batches.cut else ""
     report(
