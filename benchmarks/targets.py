@@ -97,7 +97,7 @@ def _layer(case: str, ours: str, against: str, value: str, limit: float, aim: bo
     return Target(words, {**common, "name": ours}, {**common, "name": against}, value, limit, aim)
 
 
-ADDITIVE, UNPROJECTED = "keras AdditiveAttention", "BahdanauAttention, no projections"
+ADDITIVE = "keras AdditiveAttention"
 CHUNKS, MULTI_HEAD = "QKVAttention in chunks", "keras MultiHeadAttention"
 FIRST = {"work": "training", "size": "T", "name": ZOO}
 REAL_TEXT = {"work": "real text", "beams": 5, "batch": 64}
@@ -160,7 +160,6 @@ TARGETS = [
         1.05,
     ),
     _layer("additive", "BahdanauAttention", ADDITIVE, "seconds", 0.55),
-    _layer("additive", UNPROJECTED, ADDITIVE, "seconds", 0.55),
     _layer("additive", "BahdanauAttention", ADDITIVE, "megabytes", 0.55),
     _layer("512", "QKVAttention", MULTI_HEAD, "seconds", 1.0),
     _layer("512", CHUNKS, MULTI_HEAD, "seconds", 1.35),

@@ -10,7 +10,7 @@ from reverse_task import final_state, train, write_pairs
 
 import attention_zoo
 from attention_zoo.recipes.cli import app, run_command
-from attention_zoo.recipes.config import ConfigError
+from attention_zoo.recipes.config import ConfigError, RunConfig
 from attention_zoo.recipes.run import Run
 from attention_zoo.recipes.starting import start_config
 
@@ -90,6 +90,12 @@ def test_a_corpus_is_read_as_it_is_said_and_the_other_runs_turned_once_more(trai
     assert (given.train, given.valid, given.reverse) == ("a.tsv", "b.tsv", False)
     with pytest.raises(ConfigError, match="--train needs --valid too"):
         start_config(parent, "translation", train="a.tsv")
+
+
+def test_a_task_with_one_direction_is_not_turned(tmp_path):
+    Run(tmp_path / "parent").open(RunConfig("dialogue", train="a.jsonl", valid="b.jsonl"))
+    with pytest.raises(ConfigError, match="dialogue has one direction"):
+        start_config(tmp_path / "parent", "dialogue", reverse=True)
 
 
 def test_what_was_stopped_goes_on_where_it_was_without_the_other_weights(
