@@ -58,16 +58,13 @@ def keras_step(case: str, name: str) -> Callable[[], object]:
     if case == "additive":
         batch, queries, keys, width = ADDITIVE
         inputs = [tf.random.normal((batch, n, width)) for n in (queries, keys)]
-        if name == "BahdanauAttention":
-            layer = BahdanauAttention(width)
-            call = layer
-        elif name.startswith("BahdanauAttention"):
+        if name.startswith("BahdanauAttention"):
 
             class Unprojected(BahdanauAttention):  # what Keras's layer computes
                 project_keys = project_query = lambda self, x: x
 
-            layer = Unprojected(width)
-            call = layer
+            kind = Unprojected if name.endswith("no projections") else BahdanauAttention
+            call = layer = kind(width)
         else:
             layer = keras.layers.AdditiveAttention()
             call = lambda query, value: layer([query, value])  # noqa: E731

@@ -9,9 +9,8 @@ from typing import Any
 
 from ..zoo.model import Seq2SeqModel
 from .config import ConfigError, RunConfig
-from .prepared import PreparedCorpus, is_prepared
 from .run import Run
-from .tasks import check_direction, check_metric
+from .tasks import check_direction, check_metric, settings_of_corpus
 
 # What the subwords follow from: they are those of the run that is started from.
 SUBWORDS = ("vocab_size", "shared_vocabulary", "subwords", "character_coverage")
@@ -60,10 +59,7 @@ def start_config(
     if train is None and valid is None:
         values["reverse"] = theirs.reverse != reverse
     else:
-        values |= {"train": train, "valid": valid, "reverse": reverse}
-    if is_prepared(train):
-        baked = PreparedCorpus(str(train)).settings
-        values |= {**baked, "reverse": baked["reverse"] or reverse}
+        values |= {"train": train, "valid": valid, **settings_of_corpus(train, reverse)}
     config = replace(theirs, **values).with_settings(settings)
     check_metric(config)
     for name in SUBWORDS:

@@ -170,15 +170,20 @@ def make_config(
         values |= chosen.default_settings
         values["model_options"] = dict(chosen.default_model_options.get(family, {}))
     values |= entry(model).training
-    if is_prepared(train):
-        values |= PreparedCorpus(str(train)).settings
-        values["reverse"] = values["reverse"] or reverse
-    values.setdefault("reverse", reverse)
+    values |= settings_of_corpus(train, reverse)
     config = RunConfig(task_name, model, train=train, valid=valid, **values)
     config = config.with_settings(settings or [])
     check_metric(config)
     check_direction(task_name, reverse)
     return config
+
+
+def settings_of_corpus(train: str | None, reverse: bool) -> dict[str, Any]:
+    """Whether a corpus is read in reverse, and of a prepared one all that is baked in."""
+    if not is_prepared(train):
+        return {"reverse": reverse}
+    baked = PreparedCorpus(str(train)).settings
+    return {**baked, "reverse": baked["reverse"] or reverse}
 
 
 def check_metric(config: RunConfig) -> None:
