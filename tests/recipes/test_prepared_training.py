@@ -56,6 +56,10 @@ def test_settings_that_are_baked_in_come_from_the_folder(reverse_prepared, tmp_p
         assert f"was prepared with {name}=" in line and f"Received: {name}={value}" in line
     command = arguments(reverse_prepared, tmp_path / "run", "--reverse")
     assert "was prepared with reverse=False" in refused(run_command(app, command))
+    other = str(tmp_path / "turned")
+    pairs, settings = reverse_prepared / "pairs.tsv", ["vocab_size=13"]
+    assert prepare(other, pairs, settings=settings, more=["--reverse"]) == 0
+    assert make_config("translation", "rnn", other, valid).reverse
     command = ["train", "dialogue", "--train", spec, "--valid", valid, "--output", "run"]
     assert "was prepared for translation, not for dialogue" in refused(run_command(app, command))
     command = ["train", "translation", "--train", spec, "--valid", spec, "--output", "run"]
