@@ -27,6 +27,12 @@ def prepare(
             "out.",
         ),
     ] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Take the subwords of a run, for `train --start-from` of it."
+        ),
+    ] = None,
     reverse: Annotated[bool, typer.Option("--reverse", help="Swap source and target.")] = False,
     compress: Annotated[
         bool, typer.Option("--compress", help="Pack the shards: a third of the size, more time.")
@@ -47,12 +53,19 @@ def prepare(
     Then `attention-zoo train translation --train prepared/en-de --valid valid.tsv`. What was
     stopped goes on with the same command. Settings that are baked in: vocab_size, subwords,
     character_coverage, max_source_length, max_target_length, history_turns; and the seed of draws.
+    With --start-from the subwords are those of a run, and so are the longest lengths if not said.
     """
     from .preparing import SAMPLE_ROWS, Request
     from .preparing import prepare as prepare_corpus
     from .tasks import preparation_config
 
-    config = preparation_config(task, reverse, settings or [])
+    if start_from is not None:
+        load_tensorflow()
+        from .starting import start_preparation
+
+        config = start_preparation(start_from, task, reverse, settings or [])
+    else:
+        config = preparation_config(task, reverse, settings or [])
     request = Request(config, tuple(train), _numbers(weights), compress, sample or SAMPLE_ROWS)
     load_tensorflow()
     prepare_corpus(request, output)

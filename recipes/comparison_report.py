@@ -14,8 +14,7 @@ from ..zoo.labels import clean_text, display_width
 from .bootstrap import Interval
 from .comparison import Comparison
 from .comparison_plots import DARK, LIGHT, Theme, encode, plot_quality_by_length, plot_score_by_time
-from .files import written_atomically
-from .run import write_json
+from .files import write_json, written_atomically
 from .source_lengths import LengthFall
 
 NONE = "–"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 def file_above(folder: Path) -> Path | None:
@@ -40,3 +42,10 @@ def written_atomically(path: Path) -> Iterator[Path]:
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         aside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, values: Any, indent: int | None = 2) -> None:
+    """Writes JSON atomically, so that people can read it unless `indent` is `None`."""
+    text = json.dumps(values, ensure_ascii=False, indent=indent)
+    with written_atomically(path) as aside:
+        aside.write_text(text + "\n", encoding="utf-8")

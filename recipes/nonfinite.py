@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .config import ConfigError
 from .corpus import PairOrigin
-from .run import write_json
+from .files import write_json
 
 LINES_TOLD = 10  # all of them are in a file
 

@@ -21,7 +21,7 @@ from .. import __version__
 from ..zoo.source_format import Source
 from .config import ConfigError, RunConfig
 from .corpus import NOT_JSON, StreamedRows
-from .files import file_above, partial_file, written_atomically
+from .files import file_above, partial_file, write_json, written_atomically
 from .interruption import Interrupted
 from .pace import Pace
 from .part_writer import PartWriter, Row, turned
@@ -53,7 +53,8 @@ class Request:
     """What is to be prepared.
 
     Attributes:
-        config: the task and the settings, of which those in `BAKED` matter, `seed` and `reverse`.
+        config: the task and the settings, of which those in `BAKED` matter, `seed`, `reverse` and
+            `start_from`, a run whose subwords are taken.
         corpora: one or several, each as `train --train` takes it.
         weights: of each in what is read; as large as they are if left out.
         compressed: whether the shards are packed with gzip.
@@ -95,6 +96,7 @@ class Request:
             "attention_zoo": __version__,
             "format": FORMAT,
             "task": config.task,
+            "start_from": config.start_from,
             "settings": {name: getattr(config, name) for name in (*BAKED, "reverse")},
             "seed": config.seed,
             "corpora": list(self.corpora),
@@ -216,7 +218,7 @@ class _Preparation:
                 )
 
     def _save(self) -> None:
-        _write_json(self.folder / UNFINISHED, self.state.to_dict())
+        write_json(self.folder / UNFINISHED, self.state.to_dict(), indent=None)
 
     # The first pass
 
@@ -239,10 +241,13 @@ class _Preparation:
             parts.append(PreparedPart(spec, num_skipped=corpus.num_skipped, skipped=corpus.skipped))
         pace.end()
         kept = [row for sample in samples for row in sample.kept]
-        self.report(f"learning subwords from {len(kept):,} of {sum(rows):,} rows")
-        from .run_tokenizer import train_tokenizer
+        if self.config.start_from is None:
+            self.report(f"learning subwords from {len(kept):,} of {sum(rows):,} rows")
+        else:
+            self.report(f"with the subwords of {self.config.start_from}")
+        from .run_tokenizer import new_tokenizer
 
-        tokenizer = train_tokenizer(
+        tokenizer = new_tokenizer(
             self.config, [source for _, source, _ in kept], [target for _, _, target in kept]
         )
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -309,7 +314,7 @@ class _Preparation:
         values = {name: request[name] for name in ("format", "task", "settings", "weights")}
         values |= {"compressed": self.request.compressed, "checksum": checksum}
         values |= {"parts": [part.to_dict() for part in parts], "request": request}
-        _write_json(self.folder / MANIFEST, values)
+        write_json(self.folder / MANIFEST, values, indent=None)
         (self.folder / UNFINISHED).unlink()
         for part in parts:
             self.report(part.report())
@@ -338,8 +343,3 @@ def _read_json(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
     if missing:
         raise ConfigError(f"{path} has no {', '.join(missing)}; remove its folder.")
     return values
-
-
-def _write_json(path: Path, values: Any) -> None:
-    with written_atomically(path) as aside:
-        aside.write_text(json.dumps(values, ensure_ascii=False) + "\n", encoding="utf-8")

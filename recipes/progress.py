@@ -8,8 +8,9 @@ from typing import Any
 
 from ..zoo.text_to_text import TextToText
 from .config import LOWER_IS_BETTER
+from .files import write_json
 from .metrics import Scores
-from .run import Run, write_json
+from .run import Run
 
 
 @dataclass

@@ -19,7 +19,7 @@ from ..zoo.tokenizer import SubwordTokenizer
 from .checkpoint import Checkpoints
 from .config import ConfigError, RunConfig
 from .corpus import NOT_JSON
-from .files import file_above, partial_file, written_atomically
+from .files import file_above, partial_file, write_json, written_atomically
 from .tasks import check_model, task
 
 
@@ -286,9 +286,3 @@ def _settings(config: RunConfig, model_defaults: dict[str, Any]) -> dict[str, An
 def load(folder: str | Path, truncate: bool | None = None, **generation: Any) -> TextToText:
     """Loads a trained run: `attention_zoo.load("runs/en-de").predict(["a house"])`."""
     return Run(folder).load(truncate, **generation)
-
-
-def write_json(path: Path, values: Any) -> None:
-    """Writes JSON that people can read, atomically."""
-    with written_atomically(path) as aside:
-        aside.write_text(json.dumps(values, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

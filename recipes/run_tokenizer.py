@@ -32,14 +32,25 @@ def run_tokenizer(
         if config.start_from and Run(config.start_from).read_tokenizer().model != tokenizer.model:
             raise ConfigError(
                 f"{corpus.name} was prepared with other subwords than those of {config.start_from};"
-                " train on the text itself."
+                " train on the text itself, or `prepare` it with that --start-from."
             )
         return tokenizer
     if run.tokenizer_path.exists():
         return run.read_tokenizer()
+    return new_tokenizer(config, corpus.sources, corpus.targets)
+
+
+def new_tokenizer(
+    config: RunConfig, sources: Sequence[Source], targets: Sequence[str]
+) -> SubwordTokenizer:
+    """The tokenizer of what begins: that of the run it starts from, or one learnt from texts.
+
+    Raises:
+        ConfigError: there is too little text for these settings, or that run is damaged.
+    """
     if config.start_from:
         return Run(config.start_from).read_tokenizer()
-    return train_tokenizer(config, corpus.sources, corpus.targets)
+    return train_tokenizer(config, sources, targets)
 
 
 def train_tokenizer(

@@ -1,4 +1,6 @@
-"""A training that starts from the weights and the subwords of another run: `train --start-from`."""
+"""What starts from another run: a training from its weights and subwords, `train --start-from`, and
+a corpus that is prepared for it in its subwords, `prepare --start-from`.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,9 @@ from typing import Any
 
 from ..zoo.model import Seq2SeqModel
 from .config import ConfigError, RunConfig
+from .prepared import BAKED
 from .run import Run
-from .tasks import check_direction, check_metric, settings_of_corpus
+from .tasks import check_baked, check_direction, check_metric, settings_of_corpus
 
 # What the subwords follow from: they are those of the run that is started from.
 SUBWORDS = ("vocab_size", "shared_vocabulary", "subwords", "character_coverage")
@@ -45,14 +48,7 @@ def start_config(
 
     >>> config = start_config("runs/en-de", "translation", train="law.tsv", valid="law-dev.tsv")
     """
-    run = Run(folder)
-    theirs = run.read_config()
-    for what, asked, found in (("task", task, theirs.task), ("model", model, theirs.model)):
-        if asked not in (None, found):
-            raise ConfigError(
-                f"--start-from {folder} is a run with the {what} {found}, which is that of the new "
-                f"run too. Received: {asked}"
-            )
+    run, theirs = _run_and_config(folder, task, model)
     check_direction(task, reverse)
     options = {**run.former_defaults(), **theirs.model_options}
     values: dict[str, Any] = {"start_from": str(folder), "model_options": options}
@@ -62,14 +58,66 @@ def start_config(
         values |= {"train": train, "valid": valid, **settings_of_corpus(train, reverse)}
     config = replace(theirs, **values).with_settings(settings)
     check_metric(config)
+    _check_subwords(config, theirs)
+    return config
+
+
+def start_preparation(
+    folder: str | Path, task: str, reverse: bool = False, settings: Sequence[str] = ()
+) -> RunConfig:
+    """The config for `attention-zoo prepare` of a corpus for runs that start from another.
+
+    Args:
+        folder: of the run whose subwords are taken, and its longest lengths unless they are said.
+        task: its recipe.
+        reverse: whether source and target are swapped.
+        settings: `name=value` strings, of what is baked in.
+
+    Raises:
+        ConfigError: the folder is no run, or of another task; the run has two vocabularies, or none
+            yet; the subwords would not be its own.
+    """
+    run, theirs = _run_and_config(folder, task)
+    check_direction(task, reverse)
+    check_baked(settings)
+    if not theirs.shared_vocabulary:
+        raise ConfigError(
+            f"{folder} has a vocabulary for sources and one for targets, a prepared corpus has one "
+            "for both; train on the files themselves."
+        )
+    if not run.tokenizer_path.is_file():
+        raise ConfigError(f"{folder} has no subwords yet: its training has not begun.")
+    values = {name: getattr(theirs, name) for name in BAKED}
+    config = RunConfig(task, start_from=str(folder), reverse=reverse, **values)
+    config = config.with_settings(settings)
+    _check_subwords(config, theirs)
+    return config
+
+
+def _run_and_config(
+    folder: str | Path, task: str, model: str | None = None
+) -> tuple[Run, RunConfig]:
+    """The run that is started from, which has this task and model."""
+    run = Run(folder)
+    config = run.read_config()
+    for what, asked, found in (("task", task, config.task), ("model", model, config.model)):
+        if asked not in (None, found):
+            raise ConfigError(
+                f"--start-from {folder} is a run with the {what} {found}, which is that of the new "
+                f"run too. Received: {asked}"
+            )
+    return run, config
+
+
+def _check_subwords(config: RunConfig, theirs: RunConfig) -> None:
+    folder = config.start_from
     for name in SUBWORDS:
         ours, found = getattr(config, name), getattr(theirs, name)
         if ours != found:
             raise ConfigError(
-                f"The subwords of a run that starts from {folder} are those of {folder}: leave out "
+                f"The subwords of what starts from {folder} are those of {folder}: leave out "
                 f"{name}, which is {found} there. Received: {name}={ours}"
             )
-    return config
 
 
 def load_start(config: RunConfig, model: Seq2SeqModel) -> None:

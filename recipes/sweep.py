@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .config import LOWER_IS_BETTER, Budget, ConfigError, RunConfig
+from .files import write_json
 from .nonfinite import TrainingError
 from .task_runs import check_runs, run_task
 
@@ -183,8 +184,6 @@ def _rank(metric: str) -> Callable[[SweepRow], tuple[bool, float, float]]:
 
 
 def _write(output: Path, rows: list[SweepRow]) -> None:
-    from .run import write_json
-
     write_json(output / "sweep.json", [asdict(row) for row in rows])
 
 

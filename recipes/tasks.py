@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -207,17 +207,21 @@ def preparation_config(task_name: str, reverse: bool, settings: list[str]) -> Ru
     Raises:
         ConfigError: a task or setting that is not known, or a setting that is not baked in.
     """
+    check_baked(settings)
+    chosen = task(task_name)
+    check_direction(task_name, reverse)
+    return RunConfig(task_name, reverse=reverse, **chosen.settings).with_settings(settings)
+
+
+def check_baked(settings: Sequence[str]) -> None:
+    """Refuses settings, `name=value` strings, that are not baked into a prepared corpus."""
     names = (*BAKED, "seed")
     for setting in settings:
-        name = setting.partition("=")[0]
-        if name not in names:
+        if setting.partition("=")[0] not in names:
             raise ConfigError(
                 f"prepare takes {', '.join(names)}; all else is a setting of `attention-zoo "
                 f"train`. Received: {setting}"
             )
-    chosen = task(task_name)
-    check_direction(task_name, reverse)
-    return RunConfig(task_name, reverse=reverse, **chosen.settings).with_settings(settings)
 
 
 def read_corpora(config: RunConfig) -> tuple[PairCorpus | PreparedCorpus, PairCorpus]:

@@ -9,7 +9,8 @@ import keras
 import pytest
 
 from attention_zoo.recipes.config import ConfigError, RunConfig
-from attention_zoo.recipes.run import Run, load, text_to_text, write_json
+from attention_zoo.recipes.files import write_json
+from attention_zoo.recipes.run import Run, load, text_to_text
 from attention_zoo.recipes.tasks import make_config
 from attention_zoo.zoo.catalog import MODELS
 from attention_zoo.zoo.generation import GenerationOptions

@@ -11,6 +11,7 @@ from reverse_task import final_state, write_pairs
 import attention_zoo
 from attention_zoo.recipes.cli import app, run_command
 from attention_zoo.recipes.config import ConfigError, RunConfig
+from attention_zoo.recipes.prepared import BAKED, PreparedCorpus
 from attention_zoo.recipes.run import Run
 from attention_zoo.recipes.starting import start_config
 
@@ -145,5 +146,56 @@ def test_a_corpus_prepared_in_other_subwords_is_refused(trained, tmp_path, refus
     more = "--train", tmp_path / "prepared", "--valid", pairs
     message = refused(start(parent, tmp_path / "child", *more))
     assert "was prepared with other subwords than those of" in message
-    shutil.copy(parent / "tokenizer.model", tmp_path / "prepared" / "tokenizer.model")
-    assert start(parent, tmp_path / "child", *more) == 0
+
+
+def test_a_corpus_is_prepared_in_the_subwords_of_a_run(trained, law, tmp_path, capsys):
+    parent, _ = trained
+    corpus, valid = law[1], law[3]
+    assert prepare(tmp_path / "law", corpus, settings=(), more=["--start-from", str(parent)]) == 0
+    told = capsys.readouterr().out
+    assert f"with the subwords of {parent}\n" in told and "learning" not in told
+    prepared, theirs = PreparedCorpus(tmp_path / "law"), Run(parent).read_config()
+    assert prepared.tokenizer_path.read_bytes() == (parent / "tokenizer.model").read_bytes()
+    assert prepared.settings == {name: getattr(theirs, name) for name in (*BAKED, "reverse")}
+    for folder, train in ((tmp_path / "a", tmp_path / "law"), (tmp_path / "b", corpus)):
+        assert start(parent, folder, "--train", train, "--valid", valid) == 0
+    for ours, theirs in zip(weights(tmp_path / "a"), weights(tmp_path / "b"), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_what_is_prepared_for_a_run_is_not_what_is_prepared_without(
+    trained, law, tmp_path, refused
+):
+    parent, _ = trained
+    more = ["--start-from", str(parent)]
+    assert prepare(tmp_path / "law", law[1], settings=["max_target_length=9"], more=more) == 0
+    assert PreparedCorpus(tmp_path / "law").settings["max_target_length"] == 9
+    settings = ["max_target_length=9", "vocab_size=13"]
+    message = refused(prepare(tmp_path / "law", law[1], settings=settings))
+    assert f"start_from was {parent} and is None now" in message
+
+
+@pytest.mark.parametrize(
+    ("task", "setting", "words"),
+    [
+        ("translation", "vocab_size=20", "leave out vocab_size, which is 13 there"),
+        ("translation", "learning_rate=0.1", "prepare takes vocab_size, "),
+        ("dialogue", "max_target_length=9", "is a run with the task translation"),
+    ],
+)
+def test_what_cannot_be_prepared_for_a_run_is_refused(
+    trained, law, tmp_path, refused, task, setting, words
+):
+    more = ["--start-from", str(trained[0])]
+    done = prepare(tmp_path / "law", law[1], task=task, settings=[setting], more=more)
+    assert words in refused(done)
+    assert not (tmp_path / "law").exists()
+
+
+def test_a_run_without_the_one_vocabulary_that_is_needed_is_refused(tmp_path, law, refused):
+    for shared, words in ((True, "has no subwords yet"), (False, "one for targets, a prepared")):
+        parent = tmp_path / f"parent-{shared}"
+        config = RunConfig("translation", train="a", valid="b", shared_vocabulary=shared)
+        Run(parent).open(config)
+        more = ["--start-from", str(parent)]
+        assert words in refused(prepare(tmp_path / "law", law[1], settings=(), more=more))
