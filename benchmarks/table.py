@@ -8,7 +8,7 @@ that have them. Without `--peers` and `--opennmt` the zoo is measured alone. Wit
 `--measurements FILE` what was measured is kept there and not measured again, so that a run that was
 broken off goes on; `--scripts N` stops after so many of them, for a machine that is quiet for a
 while only. With `--run RUN --data FILE`, a trained Transformer and its sources, real text is
-translated as well.
+translated as well. With `--avx2` all libraries are held to what a processor without AVX-512 has.
 """
 
 from __future__ import annotations
@@ -27,9 +27,20 @@ from targets import TARGETS, ZOO, Row
 
 HERE = Path(__file__).parent
 CASES = ("additive", "512", "2048", "8192")  # of attention_layers.py
-HEADER = """# Benchmarks
+# TensorFlow has kernels of its own in place of oneDNN's where a processor has no VNNI.
+AVX2 = {
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+    "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "DNNL_MAX_CPU_ISA": "AVX2",  # its older name
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "CT2_FORCE_CPU_ISA": "AVX2",
+    "OPENBLAS_CORETYPE": "Haswell",
+}
+HEADER = """# {title}
 
-Written by `make bench`, which runs all of [benchmarks/](../benchmarks) in turn: {machine},
+Written by `{command}`, which runs all of [benchmarks/](../benchmarks) in turn: {machine},
 {threads} threads, Python {python}. Sizes and data are in [sizes.py](../benchmarks/sizes.py). Times
 of one machine vary by some percent from run to run; what counts are the ratios of one run.
 *Roofline* is what the work itself takes: the multiplications at the rate of a large matrix product
@@ -44,6 +55,16 @@ REAL_TEXT = """Several at a time have a core each, as in `attention-zoo predict`
 
 With `make bench BENCH_ARGS="--run RUN --data FILE"` this is of the sources in a file
 and of the Transformer of a run, such as that of [translation.md](translation.md).
+"""
+
+PLAIN = {"title": "Benchmarks", "command": "make bench"}
+WITHOUT_AVX512 = {
+    "title": "Benchmarks without AVX-512",
+    "command": 'make bench BENCH_ARGS="--avx2 --output docs/benchmarks-avx2.md"',
+}
+HELD_TO_AVX2 = """All libraries are held to the instructions of a processor without AVX-512, such as
+those of AMD before Zen 4, on which TensorFlow takes kernels of its own in place of oneDNN's.
+[benchmarks.md](benchmarks.md) has the same with all that this processor can do.
 """
 
 
@@ -216,17 +237,19 @@ def layer_table(rows: list[Row]) -> str:
     return markdown(["case", "layer, forward and backward", "ms", "MB"], body)
 
 
-def render(rows: list[Row], sizes: list[str]) -> str:
+def render(rows: list[Row], sizes: list[str], avx2: bool) -> str:
     """The page."""
     machine = next(row for row in rows if row["work"] == "machine")
     parts = [
         HEADER.format(
+            **(WITHOUT_AVX512 if avx2 else PLAIN),
             machine=processor(),
             threads=os.cpu_count(),
             python=platform.python_version(),
             gflops=machine["gflops"],
             gigabytes=machine["gigabytes"],
         ),
+        *([HELD_TO_AVX2] if avx2 else []),
         "In brackets: the ratio to the zoo's own figure, below 1 where the other is faster in ms, "
         "above 1 in sentences/s.\n",
         training_table(rows, sizes),
@@ -264,6 +287,7 @@ def main() -> None:
     parser.add_argument("--scripts", type=int, help="most that are run now; all if left out")
     parser.add_argument("--run", help="of a Transformer, for real text")
     parser.add_argument("--data", help="sources for it, one a line")
+    parser.add_argument("--avx2", action="store_true", help="without AVX-512, in all libraries")
     parser.add_argument("--rooflines", nargs="*", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.rooflines is not None:
@@ -271,12 +295,14 @@ def main() -> None:
         return
     if bool(chosen.run) != bool(chosen.data):
         parser.error("--run and --data go together")
+    if chosen.avx2:
+        os.environ.update(AVX2)
     trained = [chosen.run, "--data", chosen.data] if chosen.run else None
     commands = scripts(chosen.only, chosen.peers, chosen.opennmt, trained)
     rows = measure_all(commands, chosen.measurements, chosen.scripts)
     if rows is None:
         sys.exit(1)
-    page = render(rows, chosen.only)
+    page = render(rows, chosen.only, chosen.avx2)
     if chosen.output:
         chosen.output.write_text(page, encoding="utf-8")
     else:

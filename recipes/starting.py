@@ -94,6 +94,23 @@ def start_preparation(
     return config
 
 
+def load_start(config: RunConfig, model: Seq2SeqModel) -> None:
+    """Gives a model the best weights of the run that its own starts from.
+
+    Raises:
+        ConfigError: that run has no model yet, or one of other shapes.
+    """
+    found = Run(str(config.start_from)).read_model()
+    ours, theirs = ([tuple(w.shape) for w in m.weights] for m in (model, found))
+    if ours != theirs:
+        options = ", ".join(f"model.{name}={value}" for name, value in config.model_options.items())
+        raise ConfigError(
+            f"The weights of {config.start_from} do not fit {config.model} with {options or 'this'}"
+            f": {_difference(model, found)}. Leave out what changes the shape of the model."
+        )
+    model.set_weights(found.get_weights())
+
+
 def _run_and_config(
     folder: str | Path, task: str, model: str | None = None
 ) -> tuple[Run, RunConfig]:
@@ -118,23 +135,6 @@ def _check_subwords(config: RunConfig, theirs: RunConfig) -> None:
                 f"The subwords of what starts from {folder} are those of {folder}: leave out "
                 f"{name}, which is {found} there. Received: {name}={ours}"
             )
-
-
-def load_start(config: RunConfig, model: Seq2SeqModel) -> None:
-    """Gives a model the best weights of the run that its own starts from.
-
-    Raises:
-        ConfigError: that run has no model yet, or one of other shapes.
-    """
-    found = Run(str(config.start_from)).read_model()
-    ours, theirs = ([tuple(w.shape) for w in m.weights] for m in (model, found))
-    if ours != theirs:
-        options = ", ".join(f"model.{name}={value}" for name, value in config.model_options.items())
-        raise ConfigError(
-            f"The weights of {config.start_from} do not fit {config.model} with {options or 'this'}"
-            f": {_difference(model, found)}. Leave out what changes the shape of the model."
-        )
-    model.set_weights(found.get_weights())
 
 
 def _difference(model: Seq2SeqModel, found: Seq2SeqModel) -> str:
