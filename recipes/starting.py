@@ -75,7 +75,7 @@ def start_preparation(
 
     Raises:
         ConfigError: the folder is no run, or of another task; the run has two vocabularies, or none
-            yet; the subwords would not be its own.
+            yet, or a damaged one; the subwords would not be its own.
     """
     run, theirs = _run_and_config(folder, task)
     check_direction(task, reverse)
@@ -87,6 +87,7 @@ def start_preparation(
         )
     if not run.tokenizer_path.is_file():
         raise ConfigError(f"{folder} has no subwords yet: its training has not begun.")
+    run.read_tokenizer()  # before a long text is read
     values = {name: getattr(theirs, name) for name in BAKED}
     config = RunConfig(task, start_from=str(folder), reverse=reverse, **values)
     config = config.with_settings(settings)

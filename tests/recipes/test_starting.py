@@ -11,9 +11,10 @@ from reverse_task import final_state, write_pairs
 import attention_zoo
 from attention_zoo.recipes.cli import app, run_command
 from attention_zoo.recipes.config import ConfigError, RunConfig
+from attention_zoo.recipes.pair_files import read_pairs
 from attention_zoo.recipes.prepared import BAKED, PreparedCorpus
 from attention_zoo.recipes.run import Run
-from attention_zoo.recipes.starting import start_config
+from attention_zoo.recipes.starting import start_config, start_preparation
 
 
 def start(parent, output, *more, steps=1):
@@ -84,8 +85,9 @@ def test_a_corpus_is_read_as_it_is_said_and_the_other_runs_turned_once_more(trai
 
 def test_a_task_with_one_direction_is_not_turned(tmp_path):
     Run(tmp_path / "parent").open(RunConfig("dialogue", train="a.jsonl", valid="b.jsonl"))
-    with pytest.raises(ConfigError, match="dialogue has one direction"):
-        start_config(tmp_path / "parent", "dialogue", reverse=True)
+    for start in (start_config, start_preparation):
+        with pytest.raises(ConfigError, match="dialogue has one direction"):
+            start(tmp_path / "parent", "dialogue", reverse=True)
 
 
 def test_what_was_stopped_goes_on_where_it_was_without_the_other_weights(
@@ -163,6 +165,14 @@ def test_a_corpus_is_prepared_in_the_subwords_of_a_run(trained, law, tmp_path, c
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
 
 
+def test_a_corpus_is_prepared_in_reverse_as_it_is_said(trained, law, tmp_path):
+    more = ["--start-from", str(trained[0]), "--reverse"]
+    assert prepare(tmp_path / "law", law[1], settings=(), more=more) == 0
+    prepared = PreparedCorpus(tmp_path / "law")
+    pairs = read_pairs(str(law[1]))
+    assert prepared.settings["reverse"] and prepared.sample().sources == pairs.targets
+
+
 def test_what_is_prepared_for_a_run_is_not_what_is_prepared_without(
     trained, law, tmp_path, refused
 ):
@@ -199,3 +209,11 @@ def test_a_run_without_the_one_vocabulary_that_is_needed_is_refused(tmp_path, la
         Run(parent).open(config)
         more = ["--start-from", str(parent)]
         assert words in refused(prepare(tmp_path / "law", law[1], settings=(), more=more))
+
+
+def test_damaged_subwords_are_refused_before_a_text_is_read(trained, tmp_path, refused):
+    parent = tmp_path / "parent"
+    shutil.copytree(trained[0], parent)
+    (parent / "tokenizer.model").write_bytes(b"damaged")
+    more = ["--start-from", str(parent)]
+    assert "cannot be read" in refused(prepare(tmp_path / "law", "no.tsv", settings=(), more=more))
