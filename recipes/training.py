@@ -143,8 +143,8 @@ def make_batches(
     if isinstance(corpus, PreparedCorpus):
         if config.subword_dropout:
             raise ConfigError(
-                f"{corpus.name} is a prepared corpus, whose subwords stay as they are: leave out "
-                "subword_dropout, or train on the text itself. "
+                f"{corpus.name} is a prepared corpus, whose subwords stay as they are: set "
+                "subword_dropout=0, or train on the text itself. "
                 f"Received: subword_dropout={config.subword_dropout}"
             )
         return PreparedBatches(corpus, config.batch_tokens, config.seed, **buckets)

@@ -148,7 +148,7 @@ def test_bpe_dropout_is_refused_where_nothing_is_merged_anew(reverse_files, tmp_
     assert prepare(tmp_path / "train.tsv", reverse_files / "train.tsv", settings=settings) == 0
     shutil.copy(reverse_files / "valid.tsv", tmp_path)
     line = refused(train(tmp_path, output, settings=["subword_dropout=0.1"]))
-    assert "is a prepared corpus" in line and "Received: subword_dropout=0.1" in line
+    assert "set subword_dropout=0, or" in line and "Received: subword_dropout=0.1" in line
     assert not output.exists()
 
 
