@@ -133,7 +133,7 @@ class CopyingSeq2Seq(Seq2SeqModel):
     def vocabulary_product(self) -> Product:
         """The product that makes logits, in the type of computation."""
         kernel, bias = (tf.cast(x, self.compute_dtype) for x in self.vocabulary_weights())
-        return Product.plus(tf.transpose(kernel), bias)
+        return Product(tf.transpose(kernel), bias)
 
     def decoded(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Decoded:
         raise NotImplementedError
