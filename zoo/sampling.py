@@ -12,6 +12,7 @@ import tensorflow as tf
 from .candidates import (
     SPECIAL,
     candidates,
+    log_of_total,
     nameable_rows,
     ruled_out,
     widened,
@@ -150,7 +151,7 @@ def _drawn(logits, t, rows: _Rows, options: GenerationOptions):
     if options.no_repeat_ngram:  # it can rule out all there is, and then a target ends
         possible = tf.gather(allowed, chosen, batch_dims=2) > IMPOSSIBLE / 2
         chosen = tf.where(possible, chosen, END_ID)
-    return chosen, tf.reduce_logsumexp(logits, axis=-1)
+    return chosen, log_of_total(logits)
 
 
 def draw(logits: tf.Tensor, options: GenerationOptions) -> tf.Tensor:

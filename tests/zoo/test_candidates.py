@@ -51,6 +51,18 @@ def test_large_logits_have_finite_log_probabilities(largest):
     assert found.end_log_p[0, 0] == logits[0, 0, END_ID] - 5000
 
 
+def test_what_may_not_be_written_counts_all_the_same():
+    logits = np.zeros((1, 1, 2000), "float32")
+    logits[..., [8, 9]] = 1000.0, 3.0  # beside the first, no other has a probability above zero
+    allowed = logits.copy()
+    allowed[..., 8] = IMPOSSIBLE
+    given = tf.constant(logits), 1, tf.constant([True]), GenerationOptions()
+    found = candidates(*given, allowed=tf.constant(allowed))
+    assert found.tokens[0, 0, 0] == 9
+    assert found.log_total[0, 0] == 1000
+    assert found.log_p[0, 0, 0] == -997
+
+
 @pytest.mark.parametrize("vocab_size", [7, 2000])
 @pytest.mark.parametrize("forbid_unknown", [True, False])
 def test_log_probabilities_are_of_the_whole_vocabulary(vocab_size, forbid_unknown):
