@@ -11,13 +11,12 @@ of a pair is the reply of the row before, the pairs are one conversation that go
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..zoo.source_format import Source
-from .corpus import NOT_JSON, PairCorpus, Rows
-from .pair_files import NOT_UTF8, read_lines, read_rows
+from .corpus import PairCorpus, Rows
+from .pair_files import NOT_UTF8, read_json_lines, read_rows
 
 # More of a history than any setting reads is not kept with every reply.
 MAX_TURNS = 16
@@ -50,15 +49,7 @@ def read_conversation_rows(spec: str, rows: Rows) -> None:
     if not spec.removesuffix(".gz").endswith(".jsonl"):
         read_rows(spec, JoinedPairs(rows))
         return
-    for number, line in enumerate(read_lines(spec), start=1):
-        try:
-            record = json.loads(line.decode())
-        except UnicodeDecodeError:
-            rows.skip(spec, number, NOT_UTF8)
-            continue
-        except NOT_JSON:
-            rows.skip(spec, number, "not JSON")
-            continue
+    for number, record in read_json_lines(spec, rows):
         _add_record(rows, spec, number, record)
 
 

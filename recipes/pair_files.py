@@ -72,7 +72,8 @@ def read_rows(spec: str, rows: Rows) -> None:
     elif "," in spec and not os.path.exists(os.path.expanduser(spec)):
         _read_parallel(spec, rows)
     elif spec.removesuffix(".gz").endswith(".jsonl"):
-        _read_jsonl(spec, rows)
+        for number, row in read_json_lines(spec, rows):
+            add_record(rows, spec, number, row, "source", "target")
     else:
         _read_tsv(spec, rows)
 
@@ -106,6 +107,24 @@ def read_lines(path: str) -> Iterator[bytes]:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from None
 
 
+def read_json_lines(path: str, rows: Rows) -> Iterator[tuple[int, Any]]:
+    """What each line of a file says in JSON, with its number; lines that say nothing are skipped.
+
+    Args:
+        path: Of the file, of one JSON value a line.
+        rows: What the lines that are not UTF-8 or not JSON are told to.
+    """
+    for number, line in enumerate(read_lines(path), start=1):
+        try:
+            value = json.loads(line.decode())
+        except UnicodeDecodeError:
+            rows.skip(path, number, NOT_UTF8)
+        except NOT_JSON:
+            rows.skip(path, number, "not JSON")
+        else:
+            yield number, value
+
+
 def _read_tsv(path: str, rows: Rows) -> None:
     for number, line in enumerate(read_lines(path), start=1):
         try:
@@ -117,18 +136,6 @@ def _read_tsv(path: str, rows: Rows) -> None:
             rows.skip(path, number, NO_TAB)
         else:
             rows.add(path, number, columns[0], columns[1])
-
-
-def _read_jsonl(path: str, rows: Rows) -> None:
-    for number, line in enumerate(read_lines(path), start=1):
-        try:
-            row = json.loads(line.decode())
-        except UnicodeDecodeError:
-            rows.skip(path, number, NOT_UTF8)
-        except NOT_JSON:
-            rows.skip(path, number, "not JSON")
-        else:
-            add_record(rows, path, number, row, "source", "target")
 
 
 def add_record(

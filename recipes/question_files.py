@@ -20,7 +20,7 @@ from typing import Any
 
 from ..zoo.source_format import Source
 from .corpus import NOT_JSON, DataError, PairCorpus, Rows
-from .pair_files import NOT_UTF8, read_lines
+from .pair_files import NOT_UTF8, read_json_lines, read_lines
 
 COLUMNS = ("context", "question", "answer")
 # What a context is called elsewhere; a file that has these would be learnt without its contexts.
@@ -130,15 +130,7 @@ def _add(rows: Rows, file: str, number: int, row: dict[str, Any], answers: list[
 
 
 def _read_jsonl(path: str, rows: Rows) -> None:
-    for number, line in enumerate(read_lines(path), start=1):
-        try:
-            row = json.loads(line.decode())
-        except UnicodeDecodeError:
-            rows.skip(path, number, NOT_UTF8)
-            continue
-        except NOT_JSON:
-            rows.skip(path, number, "not JSON")
-            continue
+    for number, row in read_json_lines(path, rows):
         if not isinstance(row, dict) or "question" not in row or "answer" not in row:
             found = ", ".join(map(str, row)) if isinstance(row, dict) else "no object"
             rows.skip(path, number, f'expected "question" and "answer", found {found}')
