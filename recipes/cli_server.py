@@ -180,6 +180,8 @@ def _run_local(source: Path, configs: list[ModelConfig], options: ServerOptions)
         c_api.library()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("attention_zoo.serving").setLevel(logging.INFO)
+    # It would write a traceback for whatever nonsense a client sends; what is ours is logged by us.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     from ..serving.server import Address
     from ..serving.server import serve as run_server
 
@@ -225,12 +227,12 @@ def serve_config(
     """
     from ..serving.batching import BatchingParameters
     from ..serving.config_files import write_config
-    from ..serving.versions import find_models
+    from ..serving.versions import find_versions
 
     configs = [
         config
         for config in _models_of(directory, version_policy, labels)
-        if config.name in find_models(directory)
+        if find_versions(config.base_path)
     ]
     parameters = BatchingParameters(
         max_batch_size=max_batch_size,

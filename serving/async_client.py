@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Protocol, TypeVar
 
 import aiohttp
+import yarl
 
 from ..zoo.explanation import Explanation
 from ..zoo.source_format import Source
@@ -53,29 +54,41 @@ class AsyncRestTransport:
 
     def __init__(self, address: ServerAddress, target: Target, max_connections: int = 100):
         self._address = address
-        self._url = f"{address.scheme}://{address.authority}{address.prefix}{target.path}"
+        url = f"{address.scheme}://{address.authority}{address.prefix}{target.path}"
+        self._url = yarl.URL(url, encoded=True)  # a colon in a name stays quoted
         self._max_connections = max_connections
         self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # whose the session is
 
     async def call(
         self, signature: str, inputs: Mapping[str, list], timeout: float
     ) -> dict[str, list]:
-        if self._session is None:  # here, because it belongs to the loop that is running
-            connector = aiohttp.TCPConnector(limit=self._max_connections)
-            self._session = aiohttp.ClientSession(connector=connector)
+        body, end = request_body(signature, inputs), time.monotonic() + timeout
         try:
-            async with self._session.post(
-                self._url,
-                data=request_body(signature, inputs),
-                headers={"Content-Type": "application/json"},
-                timeout=aiohttp.ClientTimeout(total=timeout),
-            ) as response:
-                reply = await response.read()
+            try:
+                status, reply = await self._exchange(body, timeout)
+            except aiohttp.ServerDisconnectedError:  # by a server that had closed it when idle
+                status, reply = await self._exchange(body, max(0.001, end - time.monotonic()))
         except asyncio.TimeoutError as error:
             raise too_late(timeout) from error
         except aiohttp.ClientError as error:
             raise unreachable(self._address, error) from error
-        return read_reply(response.status, reply, self._address)
+        return read_reply(status, reply, self._address)
+
+    async def _exchange(self, body: bytes, timeout: float) -> tuple[int, bytes]:
+        """Status and body of the reply."""
+        loop = asyncio.get_running_loop()
+        if self._session is None or self._loop is not loop:
+            await self.close()
+            connector = aiohttp.TCPConnector(limit=self._max_connections)
+            self._session, self._loop = aiohttp.ClientSession(connector=connector), loop
+        async with self._session.post(
+            self._url,
+            data=body,
+            headers={"Content-Type": "application/json"},
+            timeout=aiohttp.ClientTimeout(total=timeout),
+        ) as response:
+            return response.status, await response.read()
 
     async def close(self) -> None:
         if self._session is not None:

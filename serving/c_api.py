@@ -51,7 +51,6 @@ _FUNCTIONS = {
     "TF_DeleteBuffer": (None, [ctypes.POINTER(Buffer)]),
     "TF_GetAllOpList": (ctypes.POINTER(Buffer), []),
     "TF_LoadLibrary": (_POINTER, [ctypes.c_char_p, _POINTER]),
-    "TF_Version": (ctypes.c_char_p, []),
     "TF_NewGraph": (_POINTER, []),
     "TF_DeleteGraph": (None, [_POINTER]),
     "TF_GraphOperationByName": (_POINTER, [_POINTER, ctypes.c_char_p]),

@@ -56,7 +56,6 @@ _BY_NUMBER = {dtype.number: dtype for dtype in _ALL}
 _BY_NUMPY = {dtype.numpy: dtype for dtype in _ALL if dtype.numpy is not None}
 
 SIGNED_INTEGERS = frozenset({"int8", "int16", "int32", "int64"})
-INTEGERS = SIGNED_INTEGERS | {"uint8", "uint16", "uint32", "uint64"}
 
 
 def from_number(number: int) -> DType:

@@ -154,10 +154,11 @@ def _default_name(text_to_text: TextToText) -> str:
 
 
 def _check_name(name: str) -> str:
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(name) or name.isdigit():
         raise ExportError(
             "The name of a model is part of its address and of a folder: letters, digits, '_', "
-            f"'.' and '-', beginning with a letter, digit or '_'. Received: name={name!r}"
+            "'.' and '-', beginning with a letter, digit or '_'; digits alone are the name of a "
+            f"version. Received: name={name!r}"
         )
     return name
 

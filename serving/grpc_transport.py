@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -132,14 +133,17 @@ class AsyncGrpcTransport:
         self._address = address
         self._target = target
         self._channel: grpc.aio.Channel | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # whose the channel is
         self._predict: Any = None
 
     async def call(
         self, signature: str, inputs: Mapping[str, list], timeout: float
     ) -> dict[str, list]:
-        if self._channel is None:  # here, because it belongs to the loop that is running
-            self._channel = grpc.aio.insecure_channel(
-                self._address.authority, options=CHANNEL_OPTIONS
+        loop = asyncio.get_running_loop()
+        if self._channel is None or self._loop is not loop:
+            self._channel, self._loop = (
+                grpc.aio.insecure_channel(self._address.authority, options=CHANNEL_OPTIONS),
+                loop,
             )
             self._predict = _predict_method(self._channel)
         request = make_request(self._target, signature, inputs)

@@ -85,7 +85,7 @@ class ModelManager:
         try:
             self.sync()
             if self._require_all:
-                self._check_all()
+                self._check(self._configs.values())
             else:
                 self._say_faults()
         except ServingError:
@@ -96,8 +96,8 @@ class ModelManager:
     def reload(self, configs: Sequence[ModelConfig]) -> None:
         """Serves these models in place of the ones before.
 
-        The new ones are loaded before the others are freed. If one of them cannot be served,
-        everything stays as it was.
+        The new ones are loaded before the others are freed. If one that is new or has changed
+        cannot be served, everything stays as it was; with `require_all`, if any cannot.
 
         Raises:
             ServingError: why a model cannot be served.
@@ -109,7 +109,7 @@ class ModelManager:
             try:
                 self._sync_all()
                 self._configs = {config.name: config for config in configs}
-                self._check_all()
+                self._check([c for c in configs if self._require_all or before.get(c.name) != c])
             except Exception:
                 self._configs = before
                 self._sync_all()
@@ -117,14 +117,14 @@ class ModelManager:
             self._sync_all()
         _LOG.info("Serving %s", ", ".join(self._configs) or "no models")
 
-    def _check_all(self) -> None:
-        check_readiness(self._configs.values(), self._versions, not self._unready_labels)
+    def _check(self, configs: Iterable[ModelConfig]) -> None:
+        check_readiness(configs, self._versions, not self._unready_labels)
 
     def _say_faults(self) -> None:
         """Logs what cannot be served, unless that is everything."""
         faults = [model_fault(config, self._versions) for config in self._configs.values()]
         if all(faults):
-            self._check_all()
+            self._check(self._configs.values())
         for fault in filter(None, faults):
             _LOG.error("%s. The others are served", fault)
         for fault in label_faults(self._configs.values(), self._versions):

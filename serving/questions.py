@@ -112,6 +112,8 @@ def _columns(texts: Sequence[Source]) -> Columns:
             )
         plain = int if kinds == {int} else str
         columns[name] = [plain(row.get(name, plain())) for row in rows]
+        if plain is str:
+            _check_texts(name, columns[name])
     return columns
 
 
@@ -137,6 +139,18 @@ def _check_list(name: str, texts: Any) -> None:
         raise TypeError(
             f"'{name}' is a list of texts, so that several can be sent at once; write [{texts!r}]"
         )
+
+
+def _check_texts(name: str, texts: Sequence[Any]) -> None:
+    for place, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"'{name}' is a list of texts. Received: {text!r}")
+        try:
+            text.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:  # half of a pair, such as that of an emoji that was cut
+            raise ClientError(
+                Code.INVALID_ARGUMENT, f"Text {place} of '{name}' has no UTF-8: {text!r}"
+            ) from None
 
 
 def _only_texts(columns: Columns) -> Columns:
@@ -192,6 +206,7 @@ def explain(texts: Sequence[Source]) -> Question[Explanation]:
 def score(texts: Sequence[Source], targets: Sequence[str]) -> Question[Score]:
     """Asks how likely each target is."""
     _check_list("targets", targets)
+    _check_texts("targets", targets)
     if len(texts) != len(targets):
         raise ValueError(
             f"Every text needs its target. Received: {len(texts)} texts and {len(targets)} targets"

@@ -13,7 +13,12 @@ Versions = Mapping[str, Mapping[int, Version]]
 
 def model_fault(config: ModelConfig, versions: Versions) -> str | None:
     """Why a model cannot be served, if it cannot."""
-    known = versions.get(config.name, {}).values()
+    # Versions from elsewhere, of a model that was moved, are on their way out.
+    known = [
+        version
+        for version in versions.get(config.name, {}).values()
+        if version.path.parent == config.base_path
+    ]
     if any(version.state == State.AVAILABLE for version in known):
         return None
     errors = [f"version {version.number}: {version.error}" for version in known]

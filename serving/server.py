@@ -215,7 +215,7 @@ def serve(
     )
     reread = None
     if Path(directory).is_file() and chosen.reread_seconds is not None:
-        reread = ChangedFile(directory)
+        reread = ChangedFile(directory, configs)
     server = ModelServer(configs, chosen, reread)
     return asyncio.run(_serve_until_told(server, ready))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from .config_files import read_models
@@ -48,12 +49,14 @@ class ChangedFile:
     """Reads a `models.config` again whenever it was written.
 
     Args:
-        path: the file, which was read already.
+        path: the file.
+        configs: what was read in it. As it may have changed since, the first call reads it again.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike, configs: Sequence[ModelConfig]):
         self._path = Path(path)
-        self._seen = self._stamp()
+        self._configs = list(configs)
+        self._seen: tuple[int, int] | None = None
 
     def _stamp(self) -> tuple[int, int]:
         status = self._path.stat()
@@ -64,5 +67,6 @@ class ChangedFile:
         stamp = self._stamp()
         if stamp == self._seen:
             return None
-        self._seen = stamp
-        return read_models(self._path)
+        first, self._seen = self._seen is None, stamp
+        configs = read_models(self._path)
+        return None if first and configs == self._configs else configs

@@ -51,6 +51,7 @@ def read_url(url: str) -> ServerAddress:
     parts = urlsplit(url)
     try:
         port = parts.port
+        (parts.hostname or "").encode("idna")  # as it will be looked up
     except ValueError:
         port = 0
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or port == 0:

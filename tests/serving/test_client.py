@@ -154,6 +154,25 @@ def test_sources_that_are_none(sources, words):
         questions.predict(sources)
 
 
+def test_targets_that_are_no_texts():
+    with pytest.raises(TypeError, match=r"'targets' is a list of texts\. Received: None"):
+        questions.score(["a"], [None])
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda text: questions.predict(["a", text]),
+        lambda text: questions.explain([{"text": "a"}, {"text": text}]),
+        lambda text: questions.score(["a", "b"], ["a", text]),
+    ],
+)
+def test_half_of_a_pair_of_surrogates_is_no_text(ask):
+    with pytest.raises(ClientError, match=r"Text 1 of '.*' has no UTF-8") as error:
+        ask("a \ud83d house")
+    assert error.value.code == Code.INVALID_ARGUMENT
+
+
 @pytest.mark.parametrize(
     ("settings", "code", "message"),
     [
@@ -243,12 +262,30 @@ def test_the_client_for_asyncio_answers_as_the_other(kind, server):
     assert nothing == []
 
 
+@pytest.mark.parametrize("kind", ["rest", "grpc"])
+def test_the_client_for_asyncio_goes_from_one_loop_to_the_next(kind, server):
+    url = server.address.rest_url if kind == "rest" else server.address.grpc_url
+    client = AsyncClient(url, "toy")
+    first, second = (asyncio.run(client.predict(TEXTS)) for _ in range(2))
+    assert first == second
+    asyncio.run(client.close())
+
+
+@pytest.mark.parametrize("make", [Client, AsyncClient])
+def test_a_colon_in_a_label_is_part_of_it(make, server):
+    client = make(server.address.rest_url, "toy", label="a:b")
+    with pytest.raises(ClientError, match="Unrecognized servable version label: a:b"):
+        asyncio.run(client.predict(["a"])) if make is AsyncClient else client.predict(["a"])
+    asyncio.run(client.close()) if make is AsyncClient else client.close()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"url": "127.0.0.1:8501", "model": "m"}, "Received: url="),
         ({"url": "ftp://host", "model": "m"}, "Received: url="),
         ({"url": "http://host:port", "model": "m"}, "Received: url="),
+        ({"url": "http://model..server", "model": "m"}, "Received: url="),
         ({"url": "http://host", "model": "m", "timeout": 0}, "Received: timeout=0"),
         ({"url": "http://host", "model": "m", "timeout": float("inf")}, "Received: timeout=inf"),
         ({"url": "http://host", "model": "m", "timeout": float("nan")}, "Received: timeout=nan"),

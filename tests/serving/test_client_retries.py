@@ -194,8 +194,27 @@ def test_connections_are_as_many_as_calls_at_a_time(other_server):
         assert len(client._transport._idle) == 1
 
 
+class _Closing(_Replies):
+    """Answers once on each connection, and closes it when it is asked again."""
+
+    protocol_version = "HTTP/1.1"
+    reply = (200, b'{"outputs": {"text": ["x"], "score": [1.0]}}')
+    answered = False
+
+    def do_POST(self):
+        if not self.answered:
+            super().do_POST()
+        self.close_connection, self.answered = self.answered, True
+
+
 def test_an_idle_connection_that_was_closed_is_opened_again(other_server):
-    reply = b'{"outputs": {"text": ["x"], "score": [1.0]}}'
-    with Client(other_server(reply=(200, reply)), "m") as client:
-        # The server above speaks HTTP/1.0 and closes after each reply.
+    once = Retry(attempts=1)
+
+    async def ask(url):
+        async with AsyncClient(url, "m", retry=once) as client:
+            return [*await client.predict(["a"]), *await client.predict(["b"])]
+
+    url = other_server(base=_Closing)
+    with Client(url, "m", retry=once) as client:
         assert client.predict(["a"]) == client.predict(["a"]) == [Prediction("x", 1.0)]
+    assert asyncio.run(ask(url)) == 2 * [Prediction("x", 1.0)]

@@ -102,6 +102,41 @@ def test_a_model_with_another_base_path_is_another_model(tmp_path, base, start):
     wait_for(lambda: manager.models() == {"m": [1]})
 
 
+@pytest.mark.parametrize("numbers", [[], [2]])
+def test_a_model_is_not_moved_to_where_nothing_can_be_served(numbers, tmp_path, base, start):
+    manager = start(ModelConfig("m", base))
+    for number in numbers:
+        publish(tmp_path / "other", number, broken=True)
+    with pytest.raises(ServingError, match=r"version.* of model m"):
+        manager.reload([ModelConfig("m", tmp_path / "other")])
+    with manager.use("m") as handle:
+        assert handle.session.path == base / "1"
+
+
+@pytest.mark.parametrize("require_all", [False, True])
+def test_a_model_that_waits_for_its_first_version_keeps_no_other_waiting(
+    require_all, tmp_path, base
+):
+    publish(tmp_path / "other", 1)
+    waiting = ModelConfig("later", tmp_path / "later")
+    configs = [ModelConfig("m", base), ModelConfig("o", tmp_path / "other")]
+    served = [configs[0], *([] if require_all else [waiting])]
+    manager = ModelManager(served, FakeSession, poll_seconds=0, require_all=require_all)
+    manager.start()
+    try:
+        if require_all:
+            with pytest.raises(ServingError, match="No versions of model later found"):
+                manager.reload([*configs, waiting])
+            assert manager.models().get("m") == [1]
+        else:
+            manager.reload([*configs, waiting])
+            assert manager.models() == {"m": [1], "o": [1]}
+            with pytest.raises(ServingError, match="No versions of model new found"):
+                manager.reload([*configs, waiting, ModelConfig("new", tmp_path / "new")])
+    finally:
+        manager.stop(grace=0.1)
+
+
 def test_a_folder_that_cannot_be_looked_into_keeps_nobody_from_the_others(tmp_path, base, start):
     publish(tmp_path / "other", 1)
     manager = start(ModelConfig("m", base))

@@ -282,6 +282,13 @@ def test_serve_config_writes_what_reads_back(models, tmp_path, capsys):
     assert read_monitoring((output / "monitoring.config").read_text()) is not None
 
 
+def test_serve_config_reads_a_file_of_models_as_well(models, tmp_path):
+    assert run("serve-config", models, tmp_path / "first") == 0
+    assert run("serve-config", tmp_path / "first" / "models.config", tmp_path / "second") == 0
+    files = [tmp_path / folder / "models.config" for folder in ("first", "second")]
+    assert read_models(files[0]) == read_models(files[1]) != []
+
+
 def test_a_label_of_a_version_that_is_not_on_disk_is_refused(models, tmp_path, capsys):
     arguments = ["--version-policy", "specific:1", "--label", "en-de:stable=9"]
     assert run("serve-config", models, tmp_path / "config", *arguments) == 2

@@ -69,8 +69,9 @@ def test_a_file_of_models_is_served_and_read_again(tmp_path, wire_folder):
     entry = "name: 'calc' base_path: '{}' model_platform: 'tensorflow'"
     entry = entry.format(wire_folder)
     file.write_text(f"model_config_list {{ config {{ {entry} }} }}")
-    reread = ChangedFile(file)
+    reread = ChangedFile(file, find_configs(file))
     assert reread() is None
+    assert ChangedFile(file, [])() == find_configs(file)  # it changed while the server started
     options = replace(REST_ONLY, reread_seconds=0.05)
     manager = ModelServer(find_configs(file), options, reread).manager
     manager.start()
