@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -23,8 +24,10 @@ class SubwordTokenizer:
     """Text to subword ids and back, in Python and in a TensorFlow graph.
 
     SentencePiece (Kudo and Richardson 2018) learns its pieces from raw text, so Chinese and
-    Japanese need no segmentation before; Unicode NFKC and white space are normalised by the
-    model itself. The same trained model is run in Python while data is prepared and by
+    Japanese need no segmentation before. Unicode NFKC and white space are normalised by the model
+    itself, but for punctuation and symbols that the text it learns from has again and again: a
+    Chinese question ends with a wide question mark, and a model has to be able to write it (not
+    so with whole words). The same trained model is run in Python while data is prepared and by
     `tensorflow_text` inside exported graphs, so that what is trained is what is served.
 
     The ids of padding, unknown, start and end are 0, 1, 2 and 3.
@@ -91,6 +94,7 @@ class SubwordTokenizer:
             raise ValueError(
                 f"The kind of subwords is one of {', '.join(KINDS)}. Received: kind={kind!r}"
             )
+        texts = list(texts)
         buffer = io.BytesIO()
         # Of which sentences a large corpus is sampled down to; by default another seed each time.
         sentencepiece.set_random_generator_seed(0)
@@ -110,6 +114,8 @@ class SubwordTokenizer:
                 bos_id=START_ID,
                 eos_id=END_ID,
                 control_symbols=list(symbols),
+                # These are not normalised. A word, though, would be learnt without its marks.
+                user_defined_symbols=[] if kind == "word" else _kept_marks(texts),
                 max_sentence_length=100_000,
                 # More threads change the order of sums and with it, now and then, a piece.
                 num_threads=1,
@@ -234,6 +240,18 @@ class SubwordTokenizer:
         """The piece of each id in the graph, of the shape of `ids`; padding gives ""."""
         pieces = self.graph_tokenizer.id_to_string(ids)
         return tf.where(tf.equal(ids, PAD_ID), tf.zeros_like(pieces), pieces)
+
+
+def _is_folded_mark(piece: str) -> bool:
+    """Whether a piece is a punctuation mark or symbol that NFKC would make something else."""
+    is_mark = len(piece) == 1 and unicodedata.category(piece)[0] in "PS"
+    return is_mark and unicodedata.normalize("NFKC", piece) != piece
+
+
+def _kept_marks(texts: list[str]) -> list[str]:
+    """The marks that are kept as they are: those that are in one text of 10,000, or more."""
+    marks = sorted(filter(_is_folded_mark, set().union(*texts)))
+    return [mark for mark in marks if 10_000 * sum(mark in text for text in texts) >= len(texts)]
 
 
 def _read_model(model: bytes) -> sentencepiece.SentencePieceProcessor:

@@ -14,6 +14,7 @@ TEXTS = [
     "das niedrigste neueste breiteste Haus ist das älteste",
     "最新的房子是最低的房子",
     "aaaa aaaaaaa banana bananas",
+    "newest？low……lower",
 ]
 
 

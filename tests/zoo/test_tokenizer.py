@@ -56,6 +56,24 @@ def test_text_is_normalised(tokenizer):
     assert tokenizer.decode(tokenizer.encode(["  ｄｏｇ   runs\t"])) == ["dog runs"]
 
 
+@pytest.mark.parametrize("kind", ["bpe", "unigram", "char"])
+def test_marks_of_the_text_are_kept_and_read_as_they_are(kind):
+    texts = ["可以 开始 了 吗 ？", "等 一 下 ！ 好…", "Wait… I can't , ５ ℃ ."]
+    trained = SubwordTokenizer.train(texts * 20, 120, kind, character_coverage=1.0)
+    expected = [text.replace("５", "5") for text in texts]  # it is no mark
+    assert trained.decode(trained.encode(texts)) == expected
+    graph = trained.encode_tensor(tf.constant(texts))
+    assert trained.decode_tensor(graph).numpy().tolist() == [text.encode() for text in expected]
+    # A mark that the text has hardly ever, or never, is normalised as before.
+    rare = SubwordTokenizer.train(["too rare？", *["can it be? no..."] * 10_000], 60, kind)
+    assert not set("？…") & set("".join(rare.pieces(range(rare.vocab_size))))
+
+
+def test_whole_words_are_learnt_with_their_marks():
+    trained = SubwordTokenizer.train(["好… really？"] * 5, 9, "word")
+    assert trained.decode(trained.encode(["really？ 好…"])) == ["really? 好..."]
+
+
 def test_graph_equals_python(tokenizer):
     texts = [*TEXTS, "unseen: ж 🦄 ę", "", "   "]
     python = tokenizer.encode(texts)
