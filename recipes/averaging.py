@@ -65,8 +65,9 @@ class WeightAverage(Average):
         self.variables = [tf.Variable(weight, trainable=False) for weight in self._weights]
 
     def update(self, step: int) -> None:
-        if step % self.every == 0:
-            decay = min(self.decay, (1.0 + step) / (10.0 + step)) ** self.every
+        every = self.every if step > self.every else 1  # a short run has an average too
+        if step % every == 0:
+            decay = min(self.decay, (1.0 + step) / (10.0 + step)) ** every
             self._update(tf.constant(1.0 - decay))
 
     @tf.function(autograph=False)

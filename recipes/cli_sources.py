@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..zoo.source_format import Source
 from .cli_app import Refused
+from .corpus import DataError
 from .files import file_above
 
 if TYPE_CHECKING:
@@ -38,7 +39,13 @@ def sources_of(config: RunConfig, lines: list[str], length: int | None = None) -
     from .tasks import task
 
     chosen = task(config.task)
-    sources = [chosen.parse_source(line) for line in lines]
+    sources: list[Source] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            sources.append(chosen.parse_source(line))
+        except DataError as error:
+            where = f"text {number:,}: " if len(lines) > 1 else ""
+            raise DataError(f"{where}{error}") from error
     if length is None:
         return sources
     inputs = chosen.source_format

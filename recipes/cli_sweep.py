@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from .cli_app import app
+
+_WIDE = 10_000  # columns
 
 
 @app.command(rich_help_panel="Train")
@@ -77,4 +80,5 @@ def _print_table(rows, names: list[str], metric: str) -> None:
         else:
             numbers = f"{row.metric:.2f}", f"{row.perplexity:.2f}", f"{row.best_step:,}"
             table.add_row(*values, *numbers, f"{row.minutes:.1f}")
-    Console().print(table)
+    # Where it is not for a screen nothing has to be cut for its width.
+    Console(width=None if sys.stdout.isatty() else _WIDE).print(table)

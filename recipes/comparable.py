@@ -51,8 +51,6 @@ def check_comparable(
         raise ConfigError(
             f"{metric} is not a score of rows, so there is no interval for it; {advice['metric']}"
         )
-    validated = {
-        (config.valid, config.valid is None and config.seed) for config in configs.values()
-    }
+    validated = {config.validated_with for config in configs.values()}
     if data is None and len(validated) > 1:
         raise ConfigError(f"The runs were validated with different rows; {advice['rows']}")

@@ -5,7 +5,6 @@ Shapes: N rows, M runs, R resamples.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +16,7 @@ import numpy as np
 from .bootstrap import RESAMPLES, SEED, Interval, RowScore, p_value, resample
 from .comparable import check_comparable
 from .config import LOWER_IS_BETTER, ConfigError, RunConfig
-from .corpus import NOT_JSON, DataError, PairCorpus, spread_rows
+from .corpus import DataError, PairCorpus, spread_rows
 from .source_lengths import (
     Bucket,
     LengthFall,
@@ -153,6 +152,13 @@ def compare(
     configs = [with_tokenization(run.read_config(), tokenize) for run in runs.values()]
     metric = metric or configs[0].metric
     check_comparable(dict(zip(runs, configs, strict=True)), metric, data)
+    for run in runs.values():
+        run.check_model_file()
+    if metric == "perplexity" and len({run.read_tokenizer().model for run in runs.values()}) > 1:
+        raise ConfigError(
+            "The runs have different subwords, so that a perplexity of one of them says nothing "
+            "beside that of another; choose another --metric."
+        )
     check_scores(configs[0])
     corpus = _read(configs[0], data)
     if metric in LOWER_IS_BETTER:
@@ -257,7 +263,7 @@ def _measure(
         rows = perplexity_rows(model, metric, corpus.sources, corpus.targets)
     else:
         rows = row_score(config.task, metric, outputs, references, config.bleu_tokenize)
-    known = _read_metrics(run.metrics_path)
+    known = run.read_metrics()
     scores = task(config.task).score(outputs, references, config).values
     compared = ComparedRun(
         name=name,
@@ -276,19 +282,6 @@ def _measure(
         ],
     )
     return compared, rows
-
-
-def _read_metrics(path: Path) -> dict[str, Any]:
-    """`metrics.json` of a run; nothing if the run has not ended."""
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except NOT_JSON as error:
-        raise ConfigError(f"{path} is not readable JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} is not the metrics of a run; expected an object.")
-    return values
 
 
 def decoding_latency(model: TextToText, sources: Sequence[Source], count: int) -> float:

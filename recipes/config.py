@@ -180,6 +180,11 @@ class RunConfig:
         2.0, "most subwords for one of the source, plus ten; 0 for no limit", NOT_NEGATIVE
     )
 
+    @property
+    def validated_with(self) -> tuple[str | None, int | None]:
+        """What decides on the rows to validate with: a file, or a seed of the embedded default."""
+        return self.valid, self.seed if self.valid is None else None
+
     def __post_init__(self) -> None:
         for f in dataclasses.fields(self):
             if "rule" in f.metadata:

@@ -76,7 +76,8 @@ class JoinedPairs(Rows):
     def add_clean(
         self, line: int, source: Source, target: str, alternatives: tuple[str, ...] = ()
     ) -> None:
-        turns, text = self._turns, str(source)
+        # A turn is a line of the history, so there is no line break in it.
+        turns, text, target = self._turns, " ".join(str(source).split()), " ".join(target.split())
         if not turns or turns[-1] != text:
             turns[:] = [text]
         history = "\n".join(turns[-1 - MAX_TURNS : -1])

@@ -186,9 +186,7 @@ class Rows:
         return self.corpus
 
     def _hint(self, good: int) -> str:
-        if good:
-            return ", or allow more with max_bad_rows"
-        if all(row.reason == NO_TAB for row in self.corpus.skipped):
+        if not good and all(row.reason == NO_TAB for row in self.corpus.skipped):
             return ", or name two parallel files as SOURCE_FILE,TARGET_FILE"
         return ""
 

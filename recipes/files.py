@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+from .config import ConfigError
 
 
 def file_above(folder: Path) -> Path | None:
@@ -18,6 +21,36 @@ def file_above(folder: Path) -> Path | None:
 def partial_file(path: Path) -> Path:
     """Where a file is written before it is whole."""
     return path.with_name(f".{path.stem}.partial{path.suffix}")
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Makes a folder, and keeps it to this process for as long as it is written to.
+
+    Where a file system has no locks, nothing is kept. A folder that stays empty goes again.
+
+    Raises:
+        ConfigError: another process has it.
+    """
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"Another process writes to {folder}: wait until it has ended, or give another "
+                "--output."
+            ) from None
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+        if is_new:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -112,17 +113,22 @@ def check_rows(predictions: Sequence[str], references: Sequence) -> None:
 
 
 def exact_match(predictions: Sequence[str], references: Sequence[str]) -> float:
-    """Share in percent of the predictions equal to their reference but for white space."""
+    """Share in percent of the predictions that are equal to their reference."""
     equal = equal_rows(predictions, references)
     return 100.0 * sum(equal) / len(equal)
 
 
 def equal_rows(predictions: Sequence[str], references: Sequence[str]) -> list[bool]:
-    """Whether each prediction is its reference but for white space."""
+    """Whether each prediction is its reference but for white space and compatible characters."""
     return [
-        "".join(prediction.split()) == "".join(reference.split())
+        "".join(as_written(prediction).split()) == "".join(as_written(reference).split())
         for prediction, reference in zip(predictions, references, strict=True)
     ]
+
+
+def as_written(text: str) -> str:
+    """A text in the form (NFKC) that subwords have, so that a model can write all of it."""
+    return unicodedata.normalize("NFKC", text)
 
 
 def mostly_unspaced(texts: Sequence[str]) -> bool:

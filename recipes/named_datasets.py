@@ -74,8 +74,13 @@ def _load_hugging_face(
     dataset = datasets.load_dataset(path, config or None, split=split, **streaming)
     if "translation" in keys:
         return dataset, []
-    # {"translation": {"de": …, "en": …}}; a dataset that is streamed may not know its columns.
-    return (record.get("translation", record) for record in dataset), []
+    return map(_texts, dataset), []
+
+
+def _texts(record: dict[str, Any]) -> dict[str, Any]:
+    """The texts of a row, which may lie in one column: `{"translation": {"de": …, "en": …}}`."""
+    inner = record.get("translation")  # a dataset that is streamed may not know its columns
+    return inner if isinstance(inner, dict) else record
 
 
 def _load_tfds(

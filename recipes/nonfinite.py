@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from .config import ConfigError
-from .corpus import PairOrigin
+from .corpus import NOT_JSON, PairOrigin
 from .files import write_json
 
 LINES_TOLD = 10  # all of them are in a file
@@ -37,25 +38,30 @@ class NonfiniteSteps:
         self.origins = origins
         self.rows_of_step = rows_of_step
         self.path = folder / "nonfinite.json"
-        self._steps: list[dict] = []
 
     def note(self, step: int, learning_rate: float, loss: float) -> str:
         """Writes down the step of this number, from 1; names it in a line."""
         rows = self.origins([int(row) for row in self.rows_of_step(step - 1)])
-        self._steps.append(
-            {
-                "step": step,
-                "learning_rate": learning_rate,
-                "loss": str(loss),  # JSON has no NaN
-                "rows": [row._asdict() for row in rows],
-            }
-        )
-        write_json(self.path, self._steps)
+        this = {
+            "step": step,
+            "learning_rate": learning_rate,
+            "loss": str(loss),  # JSON has no NaN
+            "rows": [row._asdict() for row in rows],
+        }
+        write_json(self.path, [*self._steps_before(step), this])
         files = dict.fromkeys(row.file for row in rows)
         told = "; ".join(
             _lines(file, [row.line for row in rows if row.file == file]) for file in files
         )
         return f"step {step:,}, loss {loss}, learning rate {learning_rate:.2e}, {told}"
+
+    def _steps_before(self, step: int) -> list[dict]:
+        """Those written down already, by this process or before a training was gone on with."""
+        try:
+            noted = json.loads(self.path.read_text(encoding="utf-8"))
+            return [other for other in noted if other["step"] < step]
+        except (FileNotFoundError, *NOT_JSON, KeyError, TypeError):
+            return []
 
     def stop(self, step: int, learning_rate: float, loss: float) -> TrainingError:
         """The error that ends a training at such a step."""

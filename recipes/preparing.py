@@ -21,7 +21,7 @@ from .. import __version__
 from ..zoo.source_format import Source
 from .config import ConfigError, RunConfig
 from .corpus import NOT_JSON, StreamedRows
-from .files import file_above, partial_file, write_json, written_atomically
+from .files import claimed, file_above, partial_file, write_json, written_atomically
 from .interruption import Interrupted
 from .pace import Pace
 from .part_writer import PartWriter, Row, turned
@@ -169,14 +169,15 @@ class _Preparation:
             self.report(f"{self.folder} is whole")
             return PreparedCorpus(self.folder)
         try:
-            if not self.state.rows:
-                self._read_all()
-            self._encode_all()
+            with claimed(self.folder):
+                if not self.state.rows:
+                    self._read_all()
+                self._encode_all()
+                return self._finish()
         except KeyboardInterrupt:
             raise Interrupted(
                 signal.SIGINT, "stopped; give the same command to go on with the last whole shard"
             ) from None
-        return self._finish()
 
     def _is_whole(self) -> bool:
         """Whether there is nothing to do; takes up the state of a preparation that was stopped."""
@@ -250,7 +251,6 @@ class _Preparation:
         tokenizer = new_tokenizer(
             self.config, [source for _, source, _ in kept], [target for _, _, target in kept]
         )
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._save()  # before anything else: it says whose folder this is
         with written_atomically(self.folder / TOKENIZER) as aside:
             tokenizer.save(aside)

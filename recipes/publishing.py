@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import functools
-import json
 from typing import Any
 
 from ..zoo.source_format import Source
+from .config import ConfigError
 from .corpus import DataError, PairCorpus
 from .run import Run
 from .tasks import read_validation, task
@@ -86,6 +86,6 @@ class RunNotes:
 
     def _metrics(self) -> dict[str, Any]:
         try:
-            return json.loads(self._run.metrics_path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            return self._run.read_metrics()
+        except (OSError, ConfigError):
             return {}

@@ -108,6 +108,20 @@ class Run:
         """The settings of the run."""
         return self._read_config()[0]
 
+    def read_metrics(self) -> dict[str, Any]:
+        """`metrics.json` of the run; nothing if it has not ended."""
+        try:
+            values = json.loads(self.metrics_path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except NOT_JSON as error:
+            raise ConfigError(f"{self.metrics_path} is not readable JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise ConfigError(
+                f"{self.metrics_path} is not the metrics of a run; expected an object."
+            )
+        return values
+
     def former_defaults(self) -> dict[str, Any]:
         """The arguments of its model whose default is another now than when the run was begun."""
         config, defaults = self._read_config()
@@ -189,6 +203,14 @@ class Run:
         except ValueError as error:
             raise ConfigError(f"{self.folder}, {config.task}: {error}") from error
 
+    def check_model_file(self) -> None:
+        """Refuses a run that has no model yet."""
+        if not self.model_path.is_file():
+            raise ConfigError(
+                f"{self.folder} has no model.keras yet: its training was stopped before the first "
+                "evaluation, or could not write it. Go on with `attention-zoo train`."
+            )
+
     def read_model(self) -> Seq2SeqModel:
         """The best model of the run.
 
@@ -196,11 +218,7 @@ class Run:
             ConfigError: there is none yet, or its file is damaged.
         """
         MODELS[self.read_config().model].model_class()
-        if not self.model_path.is_file():
-            raise ConfigError(
-                f"{self.folder} has no model.keras yet: its training was stopped before the first "
-                "evaluation, or could not write it. Go on with `attention-zoo train`."
-            )
+        self.check_model_file()
         try:
             model = keras.models.load_model(self.model_path, compile=False)
         except Exception as error:  # there are as many kinds of errors as ways of being damaged

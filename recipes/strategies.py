@@ -66,10 +66,11 @@ class StrategyOptions:
         """
         if self.name not in ("auto", "multiworker"):
             return None
-        if self.workers is not None:
+        if self.workers is None:
+            cluster = Cluster.from_environment()
+        else:
             given = Cluster.from_options(self.workers, self.index)
-            return given if len(given) > 1 else None
-        cluster = Cluster.from_environment()
+            cluster = given if len(given) > 1 else None
         if cluster is None and self.name == "multiworker":
             raise ConfigError(
                 "--strategy multiworker needs at least two workers: --workers HOST:PORT,HOST:PORT "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import itertools
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -114,6 +113,11 @@ def run_sweep(
     chosen = combinations(grid)
     configs = [make(settings) for settings in chosen]
     check_runs(configs, budget)
+    if len({config.validated_with for config in configs}) > 1:
+        raise ConfigError(
+            "Each seed also draws other rows of the embedded default to validate with, so that "
+            "its runs cannot be compared; give --train and --valid."
+        )
     for settings, config in zip(chosen, configs, strict=True):
         Run(output / folder_name(settings)).check(config)
     rows = []
@@ -144,10 +148,11 @@ def is_done(folder: Path, budget: Budget) -> bool:
 
     It would not if it got no better for as long as its patience, or had no less of a budget.
     """
-    metrics = folder / "metrics.json"
-    if not metrics.is_file():
+    from .run import Run
+
+    values = Run(folder).read_metrics()
+    if not values:
         return False
-    values = json.loads(metrics.read_text(encoding="utf-8"))
     if _ended(folder, values) == "patience":
         return True
     # The minutes are rounded to a hundredth.
@@ -165,7 +170,9 @@ def _ended(folder: Path, values: dict[str, Any]) -> str:
 
 
 def _row(settings: dict[str, str], folder: Path, metric: str) -> SweepRow:
-    values = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    from .run import Run
+
+    values = Run(folder).read_metrics()
     scores = values["valid"]
     return SweepRow(
         settings,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .config import Budget, RunConfig, check_budget
+from .files import claimed
 from .meeting import meet
 from .runtime import load_tensorflow
 from .strategies import Placement, StrategyOptions, place
@@ -108,7 +110,8 @@ def _run_here(
     if placement.is_chief:
         run.check(config)
     check_model_options(config)
-    return train(config, run, *corpora, budget, report, placement, profile)
+    with claimed(run.folder) if placement.is_chief else nullcontext():
+        return train(config, run, *corpora, budget, report, placement, profile)
 
 
 def _say_nothing(line: str) -> None:

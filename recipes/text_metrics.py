@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from rouge_score import rouge_scorer
 
-from .metrics import UNSPACED, Scores, check_rows, mostly_beyond_ascii, mostly_unspaced
+from .metrics import UNSPACED, Scores, as_written, check_rows, mostly_beyond_ascii, mostly_unspaced
 
 ROUGE = ("rouge1", "rouge2", "rougeL")
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -40,8 +40,8 @@ class WordTokenizer:
 
 
 def _normal(text: str) -> str:
-    """Lower case of the form (NFKC) in which models write, as their subwords have it."""
-    return unicodedata.normalize("NFKC", text).lower()
+    """Lower case of the form in which models write."""
+    return as_written(text).lower()
 
 
 def words(text: str) -> list[str]:
@@ -130,7 +130,7 @@ def _percent(values: Sequence[float]) -> float:
 def normalize_answer(text: str) -> str:
     """An answer without case, punctuation, articles and needless white space."""
     unspaced = bool(UNSPACED.search(text))
-    kept = "".join(char for char in text.lower() if not _is_punctuation(char, unspaced))
+    kept = "".join(char for char in _normal(text) if not _is_punctuation(char, unspaced))
     return " ".join(words(_ARTICLES.sub(" ", kept)))
 
 

@@ -229,12 +229,13 @@ class TrainingLoop(keras.callbacks.Callback):
         progress, optimizer, loss = self.progress, self.optimizer, float(logs["loss"])
         skipping = self.config.skip_nonfinite
         skipped = int(optimizer.skipped.numpy()) if skipping else 0
-        if math.isfinite(loss) and skipped == progress.skipped:
+        if math.isfinite(loss) and skipped <= progress.skipped:
             return True
         rate = float(optimizer.learning_rate)
         if not skipping:
             raise self.nonfinite.stop(progress.step, rate, loss)
-        progress.skipped = skipped
+        # With a scaled loss it is Keras that leaves the step out, before our optimizer counts it.
+        progress.skipped = max(skipped, progress.skipped + 1)
         self.report(f"left out: {self.nonfinite.note(progress.step, rate, loss)}")
         return False
 

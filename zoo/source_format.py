@@ -148,7 +148,7 @@ def length_symbol(length: int) -> str:
 def _value(name: str, kind: str, value: str | int | None) -> str | int:
     if kind == "length":
         if value is None or (type(value) is int and value >= 0):
-            return value or 0
+            return min(value or 0, LENGTHS[-1])  # there is no symbol for more
         raise ValueError(f"{name} is a number of words, or 0 for any. Received: {name}={value!r}")
     if value is None or isinstance(value, str):
         return value or ""

@@ -14,6 +14,8 @@ import tensorflow as tf
 
 from .tokenizer import END_ID, UNKNOWN_ID, WHITE_SPACE_MARK, SubwordTokenizer
 
+_SPACE = r"[\s\v\x{85}\p{Z}]+"
+
 
 class SurfaceReader:
     """Tokenizes texts in the graph and remembers the text of each unknown piece.
@@ -50,7 +52,9 @@ class SurfaceReader:
             tf.gather(ends.values, places) - first,
         )
         if self._of_words:
-            surfaces = tf.strings.join([" ", tf.strings.strip(surfaces)])
+            # Several words in a row are one unknown piece, with all white space between them.
+            surfaces = tf.strings.regex_replace(tf.strings.strip(surfaces), _SPACE, " ")
+            surfaces = tf.strings.join([" ", surfaces])
         met = sum(tf.size(earlier) for earlier in self._surfaces)
         numbers = -1 - met - tf.range(tf.size(surfaces))
         self._surfaces.append(surfaces)

@@ -34,9 +34,9 @@ def test_equals_numpy(model, decay, every):
     expected = [weight.numpy().astype("float64") for weight in model.trainable_variables]
     average = WeightAverage(model, decay, every)
     for step, weights in enumerate(walk(model, average, 40), start=1):
-        if step % every == 0:
+        if step % every == 0 or step < every:
             # So many steps at once, on which the weights are taken to be what they are now.
-            kept = min(decay, (1 + step) / (10 + step)) ** every
+            kept = min(decay, (1 + step) / (10 + step)) ** (every if step > every else 1)
             expected = [kept * e + (1 - kept) * w for e, w in zip(expected, weights, strict=True)]
     for variable, value in zip(average.variables, expected, strict=True):
         np.testing.assert_allclose(variable, value, atol=1e-4)
@@ -44,8 +44,11 @@ def test_equals_numpy(model, decay, every):
 
 def test_nothing_is_averaged_between_two_turns(model):
     average = WeightAverage(model, 0.5, every=8)
+    walk(model, average, 8)
     before = [variable.numpy() for variable in average.variables]
-    walk(model, average, 7)
+    for step in range(9, 16):
+        model.trainable_variables[0].assign_add(model.trainable_variables[0] + 1)
+        average.update(step)
     for variable, value in zip(average.variables, before, strict=True):
         np.testing.assert_array_equal(variable, value)
 

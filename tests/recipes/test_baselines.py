@@ -117,6 +117,8 @@ def test_replies_of_the_nearest_text_are_to_as_many_rows_as_the_model(compared, 
 def test_first_words_of_a_text():
     assert lead("one two  three four", 3) == "one two three"
     assert lead("今天下雨", 3) == "今天下"
+    assert lead("Keras 3 是一个 deep learning 框架", 7) == "Keras 3 是一个 deep learning"
+    assert lead("", 3) == lead("  ", 3) == ""
     train = PairCorpus(["a b c x y z u v"] * 2, ["a b c", "a b c"], "train")
     assert best_lead(train) == 3
     valid = PairCorpus(["red house by the sea", {"text": "a b c d", "length": 2}], ["x", "y"], "v")

@@ -30,6 +30,7 @@ from attention_zoo.recipes.source_lengths import (
     sort_by_length,
     source_lengths,
 )
+from attention_zoo.zoo.tokenizer import SubwordTokenizer
 
 HOSTILE = "<script>alert('1')</script> | \"$x_1$\" שלום\u202e 词汇"
 
@@ -240,6 +241,17 @@ def test_rows_that_one_of_the_models_does_not_write_have_no_perplexity(runs, rev
         compare(runs, "long.tsv", **options)
 
 
+def test_perplexities_of_different_subwords_are_not_compared(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "attention_zoo.recipes.comparison._measure", lambda *_: pytest.fail("measured")
+    )
+    copy = tmp_path / "other-subwords"
+    shutil.copytree(runs[1], copy)
+    SubwordTokenizer.train(["abc cba"] * 9, 9).save(copy / "tokenizer.model")
+    with pytest.raises(ConfigError, match=r"different subwords.* choose another --metric"):
+        compare([runs[0], copy], metric="perplexity")
+
+
 def test_the_command_finds_the_same_again(found, runs, reverse_files, tmp_path, capsys):
     command = ["compare", *map(str, runs), "--data", str(reverse_files / "valid.tsv")]
     options = ["--metric", "chrf", "--resamples", "100", "--lengths", "1", "--timed-rows", "0"]
@@ -261,6 +273,7 @@ def test_what_cannot_be_compared(runs, tmp_path, capsys, monkeypatch):
     (tmp_path / "file").touch()
     other = tmp_path / "other"
     other.mkdir()
+    (other / "model.keras").touch()
     config = json.loads((runs[0] / "config.json").read_text())
     data = ["--data", "none.tsv"]
     for change, options, expected in (
@@ -279,7 +292,9 @@ def test_what_cannot_be_compared(runs, tmp_path, capsys, monkeypatch):
         assert run_command(app, ["compare", str(runs[0]), str(other), *options]) == 2
         error = capsys.readouterr().err
         assert expected in error and error.startswith("error: ") and error.count("\n") == 1
+    (other / "model.keras").unlink()
     for folders, expected in (
+        ([runs[0], other], "other has no model.keras yet"),
         ([runs[0]], "two runs at least"),
         ([runs[0], runs[0]], "name each once"),
         ([runs[0], tmp_path / "none"], "is no run"),

@@ -7,10 +7,11 @@ import pytest
 
 from attention_zoo.recipes.conversation_files import (
     MAX_TURNS,
+    JoinedPairs,
     parse_turns,
     read_conversations,
 )
-from attention_zoo.recipes.corpus import DataError
+from attention_zoo.recipes.corpus import DataError, Rows
 
 TURNS = ["Hello", "Hi, how are you?", "Fine", "Good"]
 SOURCES = [
@@ -62,6 +63,16 @@ def test_a_history_has_a_limit_and_keeps_the_newest(form, tmp_path):
 def test_white_space_within_a_turn_is_one_space(tmp_path):
     corpus = read_conversations(write(tmp_path / "a.jsonl", [["a\nb", " c ", "d"]]))
     assert corpus.sources[1] == {"history": "a b", "text": "c"}
+
+
+def test_a_line_break_in_a_pair_makes_no_turn():
+    rows = Rows("data")  # as those of a dataset by name
+    pairs = JoinedPairs(rows)
+    for number, pair in enumerate([("hello\nthere", "hi\nyou"), ("hi\nyou", "bye")], start=1):
+        pairs.add("data", number, *pair)
+    corpus = rows.finish(2)
+    assert corpus.sources[1] == {"history": "hello there", "text": "hi you"}
+    assert corpus.targets == ["hi you", "bye"]
 
 
 def test_turns_of_a_line():

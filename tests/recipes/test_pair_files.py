@@ -125,7 +125,7 @@ def test_one_row_in_a_hundred_is_the_limit(write):
     over = write("b.tsv", "\n".join([*good_rows(197), "bad", "bad", "bad"]))
     message = refusal(over)
     assert message.startswith(f"{over}:198: no tab")
-    assert "3 of the 200 rows" in message and "at most 2" in message and "max_bad_rows" in message
+    assert "3 of the 200 rows" in message and message.endswith("at most 2 may be: correct them.")
 
 
 def test_small_file_may_have_no_bad_row(write):
@@ -271,6 +271,8 @@ def test_hugging_face_translation_feature(monkeypatch):
     hugging_face(monkeypatch, records)
     assert read_pairs("hf:wmt").sources == ["eins", "eins"]
     assert read_pairs("hf:wmt#en,de").sources == ["one", "one"]
+    hugging_face(monkeypatch, [{"text": "hello", "translation": "bonjour"}] * 2)
+    assert list(read_pairs("hf:two")) == [("hello", "bonjour")] * 2
 
 
 def test_hugging_face_errors(monkeypatch):

@@ -9,7 +9,7 @@ import keras
 import pytest
 
 from attention_zoo.recipes.config import ConfigError, RunConfig
-from attention_zoo.recipes.files import write_json
+from attention_zoo.recipes.files import claimed, write_json
 from attention_zoo.recipes.run import Run, load, text_to_text
 from attention_zoo.recipes.tasks import make_config
 from attention_zoo.zoo.catalog import MODELS
@@ -212,3 +212,21 @@ def test_unknown_characters_are_copied_where_a_model_copies(model, expected):
     assert make_config("summarization", model).replace_unknown is expected
     chosen = make_config("summarization", model, settings=[f"replace_unknown={not expected}"])
     assert chosen.replace_unknown is not expected
+
+
+def test_a_folder_is_of_one_process_at_a_time(tmp_path):
+    """The second may be in this process too: a lock is of the opened folder."""
+    folder = tmp_path / "above" / "run"
+    with claimed(folder):
+        with (
+            pytest.raises(ConfigError, match=r"Another process writes to .*run: wait until"),
+            claimed(folder),
+        ):
+            pass
+        (folder / "file").touch()
+    with claimed(folder):
+        pass
+    assert (folder / "file").exists()
+    with pytest.raises(KeyError), claimed(tmp_path / "other"):
+        raise KeyError
+    assert not (tmp_path / "other").exists()

@@ -46,6 +46,9 @@ def test_workers_are_those_of_the_options_or_of_the_environment(monkeypatch):
     assert StrategyOptions().cluster() is None
     with pytest.raises(ConfigError, match="needs at least two workers"):
         StrategyOptions("multiworker").cluster()
+    with pytest.raises(ConfigError, match="needs at least two workers"):
+        StrategyOptions("multiworker", "a:1", 0).cluster()
+    assert StrategyOptions("auto", "a:1", 0).cluster() is None
 
     text = '{"cluster": {"worker": ["c:1", "d:2"]}, "task": {"type": "worker", "index": 1}}'
     monkeypatch.setenv("TF_CONFIG", text)

@@ -8,6 +8,7 @@ from reverse_task import SETTINGS
 
 from attention_zoo.recipes import sweep
 from attention_zoo.recipes.cli import app, run_command
+from attention_zoo.recipes.cli_sweep import _print_table
 from attention_zoo.recipes.config import Budget, ConfigError, RunConfig
 from attention_zoo.recipes.run import Run
 from attention_zoo.recipes.sweep import (
@@ -50,6 +51,31 @@ def test_what_is_no_grid_is_refused(spec):
 def test_what_cannot_be_ranked_is_refused(specs, expected):
     with pytest.raises(ConfigError, match=expected):
         parse_grid(specs)
+
+
+def test_seeds_that_validate_with_different_rows_are_not_ranked(tmp_path):
+    def make(settings):
+        return RunConfig(model="rnn", seed=int(settings["seed"]))
+
+    with pytest.raises(ConfigError, match="give --train and --valid"):
+        run_sweep(make, parse_grid(["seed=1,2"]), tmp_path / "sweep", Budget(max_steps=1))
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_a_table_that_is_not_for_a_screen_is_whole(capsys):
+    names = ["model", "learning_rate", "model.feedforward_dim", "label_smoothing", "warmup_steps"]
+    values = ["transformer-tiny", "0.00125", "1024", "0.1", "1500"]
+    row = SweepRow(dict(zip(names, values, strict=True)), "folder", 12.5, 9.9, 20_000, 12.0)
+    _print_table([row], names, "word_perplexity")
+    head, line = capsys.readouterr().out.splitlines()
+    assert head.split()[: len(names)] == names
+    assert line.split() == [*values, "12.50", "9.90", "20,000", "12.0"]
+
+
+def test_damaged_metrics_are_one_line(tmp_path):
+    (tmp_path / "metrics.json").write_text("{")
+    with pytest.raises(ConfigError, match="is not readable JSON"):
+        is_done(tmp_path, Budget())
 
 
 def test_a_folder_has_no_sign_that_a_path_minds():
@@ -149,12 +175,13 @@ def test_a_grid_that_a_prepared_corpus_contradicts_is_refused(tmp_path, capsys, 
 
 def test_a_finished_run_with_other_settings_is_not_taken_for_this_one(tmp_path, monkeypatch):
     folder = tmp_path / "seed=3"
-    Run(folder).open(RunConfig(patience=7))
+    texts = {"train": "a.tsv", "valid": "b.tsv"}
+    Run(folder).open(RunConfig(patience=7, **texts))
     (folder / "metrics.json").write_text("{}")
     monkeypatch.setattr(sweep, "run_task", lambda *_: pytest.fail("trained"))
 
     def make(settings):
-        return RunConfig(seed=int(settings["seed"]))
+        return RunConfig(seed=int(settings["seed"]), **texts)
 
     with pytest.raises(ConfigError, match="patience is 7 there"):
         run_sweep(make, {"seed": ["2", "3"]}, tmp_path, Budget(), lambda line: None)
@@ -179,7 +206,7 @@ def test_the_best_is_the_lowest_perplexity_where_that_decides(tmp_path, monkeypa
     monkeypatch.setattr(sweep, "forget", lambda: None)
 
     def make(settings):
-        return RunConfig(metric="perplexity").with_settings(
+        return RunConfig(metric="perplexity", train="a.tsv", valid="b.tsv").with_settings(
             [f"{name}={value}" for name, value in settings.items()]
         )
 

@@ -9,6 +9,7 @@ import pytest
 from rouge_score import rouge_scorer
 from rouge_score.tokenizers import DefaultTokenizer
 
+from attention_zoo.recipes.metrics import exact_match
 from attention_zoo.recipes.text_metrics import (
     CharacterTokenizer,
     WordTokenizer,
@@ -134,6 +135,13 @@ def test_chinese_answers_are_compared_in_characters():
     assert normalize_answer("《红楼梦》。") == "红 楼 梦"
     assert word_f1("红楼", "红楼梦") == pytest.approx(2 * 2 / 5)
     assert answer_scores(["北京。"], [("北京",)]).values["exact_match"] == 100
+
+
+def test_what_subwords_make_of_a_character_is_as_good_as_it():
+    scores = answer_scores(["2024年", "i don't know..."], [("２０２４年",), ("I don't know…",)])
+    assert scores.values == {"exact_match": 100, "f1": 100}
+    assert exact_match(["5 km² a"], ["５ km2a"]) == 100
+    assert exact_match(["5 km"], ["5 m"]) == 0
 
 
 def test_distinct_and_repeated_by_hand():

@@ -45,7 +45,7 @@ def test_reads_the_ids_of_the_tokenizer_and_the_text_of_unknown_pieces(tokenizer
 def test_unknown_words_keep_their_space_wherever_they_are_copied_to():
     tokenizer = SubwordTokenizer.train(CORPUS * 5, 40, "word")
     reader = SurfaceReader(tokenizer)
-    ids = reader.tokenize(tf.constant(["zebras  a red", "a  blue bird red"]))
+    ids = reader.tokenize(tf.constant(["zebras  a red", "a  blue\r\n\u2028\x85bird red"]))
     assert [name.decode() for name in reader.surfaces().numpy()] == [" zebras", " blue bird"]
     a, red = tokenizer.encode(["a red"])[0]
     assert ids.to_list() == [[-1, a, red], [a, -2, red]]
