@@ -255,7 +255,9 @@ def linear(inputs, kernel, bias=None):
     outputs = ops.matmul(ops.reshape(inputs, (-1, kernel.shape[0])), kernel)
     if bias is not None:
         outputs = ops.add(outputs, bias)
-    return ops.reshape(outputs, (-1, *ops.shape(inputs)[1:-1], width))
+    if len(inputs.shape) == 2:
+        return outputs
+    return ops.reshape(outputs, (*ops.shape(inputs)[:-1], width))
 
 
 def check_shapes(name, query_shape, value_shape, key_shape=None):

@@ -109,7 +109,7 @@ def additive_score(query, keys, scale):
         query_part = after(scores[-1] if scores else None, query_part)
         hidden = _hidden(query_part, keys_part)
         flat = ops.matmul(ops.reshape(hidden, (-1, scale.shape[0])), ops.expand_dims(scale, -1))
-        scores.append(ops.reshape(flat, (-1, *ops.shape(hidden)[1:3])))
+        scores.append(ops.reshape(flat, ops.shape(hidden)[:3]))
 
     def gradient(*arguments, upstream=None):
         # Backends differ in how they hand in the gradient of the scores, (B, T, S).

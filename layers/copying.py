@@ -67,6 +67,7 @@ class PointerGenerator(keras.layers.Layer):
     def __init__(self, kernel_initializer="glorot_uniform", **kwargs):
         # The attention stays in float32: a copied word may have little of it.
         super().__init__(autocast=False, **kwargs)
+        self.supports_masking = True  # that of the logits goes on
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
 
     def build(self, logits_shape, attention_shape, source_shape, features_shape):
@@ -202,7 +203,7 @@ def log_or_nothing(shares):
 
 def _in_vocabulary(source, size, copyable):
     """The source with ids of the vocabulary alone, and which places are copied, without others."""
-    source = ops.convert_to_tensor(source)
+    source = ops.cast(source, "int32")  # narrower numbers cannot be compared with the size
     known = ops.logical_and(source >= 0, source < size)
     if copyable is not None:
         known = ops.logical_and(known, ops.cast(copyable, "bool"))

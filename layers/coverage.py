@@ -53,6 +53,8 @@ class CoverageAttention(BahdanauAttention):
 
     def __init__(self, units: int, location_window: int = 0, **kwargs):
         super().__init__(units, **kwargs)
+        # XLA under TensorFlow has no gradient of a loop of Keras.
+        self.supports_jit = keras.backend.backend() != "tensorflow"
         if isinstance(location_window, bool) or not (
             isinstance(location_window, int) and location_window >= 0
         ):

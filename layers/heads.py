@@ -2,7 +2,8 @@
 
 Shapes: B batch, H query heads, G heads of keys and values (a divisor of H), T queries, S keys,
 X any width. Query head `h` goes with key head `h // (H / G)`; nothing is repeated in memory,
-queries of heads that share keys are merely treated as further rows.
+queries of heads that share keys are merely treated as further rows. Shapes are named in full: of a
+tensor without elements no dimension can be told from the others.
 """
 
 from keras import ops
@@ -10,14 +11,14 @@ from keras import ops
 
 def split_heads(tensor, heads):
     """`(B, T, H*X)` to `(B, H, T, X)`."""
-    length, width = ops.shape(tensor)[1], tensor.shape[-1] // heads
-    return ops.transpose(ops.reshape(tensor, (-1, length, heads, width)), (0, 2, 1, 3))
+    (batch, length), width = ops.shape(tensor)[:2], tensor.shape[-1] // heads
+    return ops.transpose(ops.reshape(tensor, (batch, length, heads, width)), (0, 2, 1, 3))
 
 
 def merge_heads(tensor):
     """`(B, H, T, X)` to `(B, T, H*X)`."""
-    length, width = ops.shape(tensor)[2], tensor.shape[1] * tensor.shape[3]
-    return ops.reshape(ops.transpose(tensor, (0, 2, 1, 3)), (-1, length, width))
+    batch, heads, length, width = ops.shape(tensor)
+    return ops.reshape(ops.transpose(tensor, (0, 2, 1, 3)), (batch, length, heads * width))
 
 
 def compare_heads(query, keys):
@@ -33,9 +34,10 @@ def sum_values(weights, values):
 def sum_queries(weights, query, num_groups):
     """Sums over queries and heads that share: `(B, H, T, S)`, `(B, H, T, X)` to `(B, G, S, X)`."""
     if weights.shape[1] != num_groups:
-        rows = weights.shape[1] // num_groups * ops.shape(weights)[2]
-        weights = ops.reshape(weights, (-1, num_groups, rows, ops.shape(weights)[3]))
-        query = ops.reshape(query, (-1, num_groups, rows, query.shape[3]))
+        batch, heads, steps, length = ops.shape(weights)
+        rows = heads // num_groups * steps
+        weights = ops.reshape(weights, (batch, num_groups, rows, length))
+        query = ops.reshape(query, (batch, num_groups, rows, query.shape[3]))
     return ops.matmul(ops.swapaxes(weights, -1, -2), query)
 
 
@@ -44,8 +46,8 @@ def _group(tensor, shared):
     heads, groups = tensor.shape[1], shared.shape[1]
     if heads == groups:
         return tensor
-    _, _, length, width = ops.shape(tensor)
-    return ops.reshape(tensor, (-1, groups, heads // groups * length, width))
+    batch, _, length, width = ops.shape(tensor)
+    return ops.reshape(tensor, (batch, groups, heads // groups * length, width))
 
 
 def _ungroup(tensor, like):
@@ -53,4 +55,5 @@ def _ungroup(tensor, like):
     heads = like.shape[1]
     if tensor.shape[1] == heads:
         return tensor
-    return ops.reshape(tensor, (-1, heads, ops.shape(like)[2], ops.shape(tensor)[-1]))
+    batch, _, length, _ = ops.shape(like)
+    return ops.reshape(tensor, (batch, heads, length, ops.shape(tensor)[-1]))

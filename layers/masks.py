@@ -113,10 +113,18 @@ def masked_softmax(scores, mask=None):
 
     Returns:
         Weights of the shape of `scores`, float32 or float64.
+
+    Raises:
+        ValueError: if the mask has heads and the scores have none.
     """
     scores = ops.cast(scores, softmax_dtype(scores.dtype))
     if mask is None:
         return _softmax(scores)
+    if len(mask.shape) > len(scores.shape):
+        raise ValueError(
+            "A mask with heads is for scores with heads. Received: "
+            f"mask.shape={tuple(mask.shape)}, scores.shape={tuple(scores.shape)}"
+        )
     mask = _with_rank(mask, len(scores.shape))
     lowest = LOWEST[standardize_dtype(scores.dtype)]
     return ops.where(mask, _softmax(ops.where(mask, scores, lowest)), 0.0)

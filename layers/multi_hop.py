@@ -120,7 +120,8 @@ class MultiHopAttention(Attention):
             )
         memory = super().project(value, mask=mask)
         if question is None:
-            return memory._replace(keys=ops.zeros_like(memory.values[:, :1]))
+            shape = (ops.shape(memory.values)[0], 1, memory.values.shape[-1])
+            return memory._replace(keys=ops.zeros(shape, dtype=memory.values.dtype))
         return memory._replace(keys=ops.expand_dims(ops.cast(question, self.compute_dtype), 1))
 
     def project_query(self, query):

@@ -5,6 +5,7 @@ query or key, the same for every row of the batch.
 """
 
 import math
+import weakref
 from typing import Any
 
 import keras
@@ -26,10 +27,26 @@ class Positions(keras.layers.Layer):
     ```
 
     `build` gets the shape of the projected queries, `(B, H, T, K)`. Kinds with weights have them
-    in `table`.
+    in `table`. What `build` makes of it is of that layer, so each layer needs positions of its own,
+    but for `RotaryPositions`, which have nothing of the kind.
     """
 
     table: Any = None
+    _layer: Any = None
+
+    def belong_to(self, layer):
+        """Says which layer these positions are of.
+
+        Raises:
+            ValueError: they are another layer's already.
+        """
+        owner = self._layer and self._layer()
+        if owner is not None and owner is not layer:
+            raise ValueError(
+                f"{self.name} belongs to {owner.name} already, and would be saved with that layer "
+                f"alone: give {layer.name} a {type(self).__name__} of its own."
+            )
+        self._layer = weakref.ref(layer)
 
     def check_width(self, key_dim):
         """Refuses heads of a width that this kind cannot do with."""
@@ -84,6 +101,9 @@ class RotaryPositions(Positions):
                 "Rotary positions turn pairs of numbers, so the width of a head must be even. "
                 f"Received: key_dim={key_dim}"
             )
+
+    def belong_to(self, layer):
+        """They may be of several layers."""
 
     def build(self, heads_shape):
         self.check_width(heads_shape[-1])

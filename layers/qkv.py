@@ -234,8 +234,10 @@ class QKVAttention(Attention):
         return cls(**{**config, "positions": positions})
 
     def _build_positions(self):
-        if self.positions is not None and not self.positions.built:
-            self.positions.build((None, self.num_heads, None, self.key_dim))
+        if self.positions is not None:
+            self.positions.belong_to(self)
+            if not self.positions.built:
+                self.positions.build((None, self.num_heads, None, self.key_dim))
 
     def _add_projection(self, name, width, *parts):
         """Adds `NAME_kernel` and `NAME_bias`, which `_project_to(NAME, ...)` applies.

@@ -167,6 +167,8 @@ class AttentionGRUCell(keras.layers.Layer):
 
     def call(self, projected_inputs, states, memory, weights: StepWeights | None = None):
         weights = weights or self.step_weights()
+        if self.attention is not None:
+            memory = Memory(*memory)  # in a model that was saved it is a list
         paid = {"coverage": states[-1]} if self.has_coverage else {}
         if self.has_location:
             paid["last"] = states[-2]

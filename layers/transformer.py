@@ -218,7 +218,7 @@ class TransformerDecoderBlock(_Block):
 
     def build(self, inputs_shape, memory_shape=None):
         width = inputs_shape[-1]
-        projected = memory_shape is None or isinstance(memory_shape, Memory)
+        projected = memory_shape is None or not isinstance(memory_shape[-1], int)
         source_width = width if projected else memory_shape[-1]
         sizes = (self.num_heads, self._key_dim(width))
         self.self_attention = SelfAttention(
@@ -246,13 +246,15 @@ class TransformerDecoderBlock(_Block):
         return self.cross_attention.project(source_states, mask=mask)
 
     def call(self, inputs, memory, memory_mask=None, return_attention_scores=False, training=None):
-        if not isinstance(memory, Memory):
+        if not isinstance(memory, (tuple, list)):
             memory = self.project(memory, memory_mask)
         elif any(part is not None for part in keras.tree.flatten(memory_mask)):
             raise ValueError(
                 f"{self.name} has projected this source with its mask: give the mask to `project`, "
                 "or the states of the source in place of what it returned."
             )
+        else:
+            memory = Memory(*memory)  # in a model that was saved it is a list
 
         def attend(x):
             return _attend_to_itself(
@@ -266,7 +268,7 @@ class TransformerDecoderBlock(_Block):
     def compute_output_spec(
         self, inputs, memory, memory_mask=None, return_attention_scores=False, training=None
     ):
-        length = memory.values.shape[2] if isinstance(memory, Memory) else memory.shape[1]
+        length = memory[1].shape[2] if isinstance(memory, (tuple, list)) else memory.shape[1]
         outputs, own_weights = self.self_attention.compute_output_spec(
             inputs, return_attention_scores=True
         )

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from keras import ops
 
 from .attention import Memory
-from .masks import places
+from .masks import places, softmax_dtype
 from .product import Product, as_type_of
 from .small import small_products, small_softmax
 
@@ -55,9 +55,9 @@ def step_weights(block, zero_mean=False) -> StepWeights:
     dtype = block.compute_dtype
     width = attention.qkv_bias.shape[0] // 3
     scale = 1 / math.sqrt(attention.key_dim)
-    columns = ops.concatenate([ops.full((width,), scale), ops.ones((2 * width,))])
+    columns = [ops.full((width,), scale, dtype), ops.ones((2 * width,), dtype)]
     inputs = [
-        Product.of(attention, "qkv_").scaled(ops.cast(columns, dtype)),
+        Product.of(attention, "qkv_").scaled(ops.concatenate(columns)),
         Product.of(cross, "query_").scaled(ops.cast(scale, dtype)),
         Product.of(block.expand),
     ]
@@ -129,12 +129,12 @@ def _attend(query, keys, values, mask=None, bias=None):
 
 def centred(rows):
     """Rows (.., D) without their mean."""
-    exact = ops.cast(rows, "float32")
+    exact = ops.cast(rows, softmax_dtype(rows.dtype))
     return ops.cast(exact - ops.mean(exact, axis=-1, keepdims=True), rows.dtype)
 
 
 def scaled(rows, epsilon):
     """Rows (R, D) of mean 0 with variance 1: a normalisation without its scale and shift."""
-    exact = ops.cast(rows, "float32")
+    exact = ops.cast(rows, softmax_dtype(rows.dtype))
     variance = ops.mean(ops.square(exact), axis=-1, keepdims=True)
     return ops.cast(ops.multiply(exact, ops.rsqrt(variance + epsilon)), rows.dtype)
