@@ -47,10 +47,11 @@ def small_softmax(scores, mask=None, bias=None):
     dtype = softmax_dtype(scores.dtype)
     scores = ops.cast(scores, dtype)
     if bias is not None:
-        scores = ops.add(scores, ops.cast(bias, dtype))
+        scores = scores + ops.cast(bias, dtype)
     if mask is None:
         return ops.exp(ops.log_softmax(scores))
     # Sums and products take a fraction of the time of a choice between two tensors.
     seen = ops.cast(mask, dtype)
     hidden = ops.multiply(ops.subtract(1.0, seen), LOWEST[dtype])
-    return ops.multiply(seen, ops.exp(ops.log_softmax(ops.add(scores, hidden))))
+    # Not `ops.add`, which takes what is added to no rows at all for a bias of one dimension.
+    return ops.multiply(seen, ops.exp(ops.log_softmax(scores + hidden)))

@@ -67,7 +67,9 @@ def render_lines(explanation: Explanation, width: int | None, color: bool) -> li
         margin += len(" 100%")
     room = width - margin - 1
 
-    columns = [max(display_width(label), 3) for label in source]
+    # Coverage is a sum, which may be of four digits.
+    digits = max(3, *(len(str(round(100 * float(row.max())))) for row in rows))
+    columns = [max(display_width(label), digits) for label in source]
     if sum(columns) + len(columns) <= room:
         blocks = [(0, [[_pad(label, size) for label, size in zip(source, columns, strict=True)]])]
         gap = " "

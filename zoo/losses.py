@@ -75,9 +75,14 @@ class SmoothedCrossEntropy(keras.losses.Loss):
         return counts, tf.where(counts, y_true, tf.zeros_like(y_true))
 
     def weights(self, y_true: tf.Tensor, sample_weight: tf.Tensor | None = None) -> tf.Tensor:
-        """float32 weight of every target."""
+        """float32 weight of every target; sample weights are of rows (B,), or of each (B, T)."""
         weights = tf.cast(self.counted(y_true)[0], tf.float32)
-        return weights if sample_weight is None else weights * tf.cast(sample_weight, tf.float32)
+        if sample_weight is None:
+            return weights
+        sample_weight = tf.cast(sample_weight, tf.float32)
+        if len(sample_weight.shape) == 1 < len(weights.shape):
+            sample_weight = sample_weight[:, None]
+        return weights * sample_weight
 
     def __call__(self, y_true, y_pred, sample_weight=None):
         y_true = tf.cast(y_true, tf.int32)
@@ -193,8 +198,10 @@ def target_and_mean_logits(
 
 def mean_logits(hidden: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
     """The mean of the logits of each row, by a thin product: float32 (N,)."""
-    mean = tf.linalg.matvec(hidden, tf.reduce_mean(kernel, 0)) + tf.reduce_mean(bias)
-    return tf.cast(mean, tf.float32)
+    # A sum over a vocabulary is not one for half precision.
+    of_kernel, of_bias = (tf.reduce_mean(tf.cast(x, tf.float32), 0) for x in (kernel, bias))
+    mean = tf.linalg.matvec(hidden, tf.cast(of_kernel, hidden.dtype))
+    return tf.cast(mean, tf.float32) + of_bias
 
 
 def symmetric_divergence(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:

@@ -14,7 +14,12 @@ import tensorflow as tf
 from ..layers.attention import positive_int
 from .losses import SmoothedCrossEntropy
 from .tokenizer import END_ID, SubwordTokenizer
-from .training_step import TokenMetrics, accumulated_gradients, batch_gradients
+from .training_step import (
+    TokenMetrics,
+    accumulated_gradients,
+    batch_gradients,
+    evaluated_sums,
+)
 
 Nest = Any
 
@@ -222,6 +227,16 @@ class Seq2SeqModel(keras.Model):
             gradients, sums = batch_gradients(self, (inputs, labels))
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
         return self._token_metrics.update(self._loss_tracker, sums)
+
+    def test_step(self, data):
+        inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        by_tokens = isinstance(self.loss, SmoothedCrossEntropy) and sample_weight is None
+        if not by_tokens or self._compile_metrics is not None:
+            return super().test_step(data)
+        # As in training, so that losses can be compared, and do not depend on the batches.
+        return self._token_metrics.update(
+            self._loss_tracker, evaluated_sums(self, (inputs, labels))
+        )
 
     def _refuse_what_logits_do_not_have(self, inputs):
         """Refuses what a step that Keras makes itself would take no notice of."""

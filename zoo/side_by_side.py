@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import TypeVar
 
 import tensorflow as tf
@@ -47,6 +47,8 @@ def batches_by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]
     A batch runs for as long as its longest row; and the longest batch is not to be begun last, to
     run alone then.
     """
+    if batch_size < 1:
+        raise ValueError(f"A batch has one row at least. Received: batch_size={batch_size}")
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     return [*batches[:1], *batches[:0:-1]]
@@ -64,7 +66,7 @@ def run_side_by_side(work: Callable[[Item], None], items: Sequence[Item], at_a_t
         return
     pool = ThreadPoolExecutor(at_a_time)
     try:
-        for _ in pool.map(work, items[1:]):
-            pass
+        for done in as_completed([pool.submit(work, item) for item in items[1:]]):
+            done.result()
     finally:
         pool.shutdown(cancel_futures=True)

@@ -113,9 +113,10 @@ class TextToText:
 
     def signatures(self) -> dict[str, tf.types.experimental.PolymorphicFunction]:
         """The graph functions by name, each returning a dictionary of tensors."""
-        if self._functions is None:
+        functions = self._functions
+        if functions is None:
             required = self.source_format.required
-            self._functions = {
+            functions = {
                 "serving_default": _graph_function(self._best, required),
                 "n_best": _graph_function(self._n_best, required),
                 "explain": _graph_function(self._explain, required),
@@ -123,8 +124,9 @@ class TextToText:
             }
             for item in self._optional():
                 inputs = tuple(x for x in self.source_format.inputs if not x.optional or x is item)
-                self._functions[f"with_{item.name}"] = _graph_function(self._best, inputs)
-        return self._functions
+                functions[f"with_{item.name}"] = _graph_function(self._best, inputs)
+            self._functions = functions  # whole, as other threads may ask meanwhile
+        return functions
 
     def _optional(self) -> list[SourceInput]:
         return [item for item in self.source_format.inputs if item.optional]

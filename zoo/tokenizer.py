@@ -189,7 +189,7 @@ class SubwordTokenizer:
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """The text of each row of ids; special ids are left out."""
         rows = [[int(i) for i in row if i > END_ID or i == UNKNOWN_ID] for row in ids]
-        return self._processor.decode(rows)
+        return self._processor.decode(rows) if rows else []
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The piece of each id."""

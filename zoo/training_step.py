@@ -67,13 +67,24 @@ class TokenMetrics:
 
 def batch_gradients(model: Seq2SeqModel, batch: Batch) -> tuple[list[tf.Tensor], StepSums]:
     """Gradients of a replica's share of the mean loss of a batch; the optimizer sums the shares."""
-    inputs, labels = batch
     with tf.GradientTape() as tape:
-        smoothed, plain = (tf.reduce_sum(x) for x in model.token_losses(inputs, labels, True))
-        # Of all replicas, in one message.
-        sums = sum_over_replicas(tf.stack([smoothed, plain, _count_tokens(model, labels)]))
-        scaled = model.optimizer.scale_loss(_mean(smoothed, sums[2]))
-    return tape.gradient(scaled, model.trainable_weights), StepSums(*tf.unstack(sums))
+        smoothed, sums = _batch_sums(model, batch, True)
+        scaled = model.optimizer.scale_loss(_mean(smoothed, sums.tokens))
+    return tape.gradient(scaled, model.trainable_weights), sums
+
+
+def evaluated_sums(model: Seq2SeqModel, batch: Batch) -> StepSums:
+    """The sums of a batch that is not learnt from."""
+    return _batch_sums(model, batch, False)[1]
+
+
+def _batch_sums(model: Seq2SeqModel, batch: Batch, training: bool) -> tuple[tf.Tensor, StepSums]:
+    """The summed loss of a replica's batch, and the sums of those of all replicas."""
+    inputs, labels = batch
+    smoothed, plain = (tf.reduce_sum(x) for x in model.token_losses(inputs, labels, training))
+    # In one message.
+    sums = sum_over_replicas(tf.stack([smoothed, plain, _count_tokens(model, labels)]))
+    return smoothed, StepSums(*tf.unstack(sums))
 
 
 def accumulated_gradients(

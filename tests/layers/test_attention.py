@@ -256,3 +256,17 @@ def test_configuration_keeps_everything():
     assert again.query_bias is None
     assert again.compute_dtype == "float64"
     random_weights(again)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 0), (2, 0, 3), (2, 0, 0), (0, 3, 4)], ids=str)
+def test_what_is_empty_has_its_shape(make, shape):
+    """As with Keras's own: rows without queries, queries without keys, batches without rows."""
+    batch, queries, keys = shape
+    layer = make()
+    layer.build(QUERY.shape, VALUE.shape)
+    query, value = np.ones((batch, queries, 6), "float32"), np.ones((batch, keys, 6), "float32")
+    outputs, weights = layer(query, value, return_attention_scores=True)
+    assert array(outputs).shape == (batch, queries, 6)
+    assert array(weights).shape[-2:] == (queries, keys)
+    if keys == 0 and not isinstance(layer, QKVAttention):  # that one has a bias
+        assert not array(outputs).any()

@@ -180,3 +180,27 @@ def test_in_a_model_that_is_saved_and_trained(tmp_path):
 def test_attention_with_heads_is_refused():
     with pytest.raises(ValueError, match=r"choose a head.*Received: attention.shape=\(3, 2, 4, 6"):
         PointerGenerator()(LOGITS, np.stack([ATTENTION] * 2, 1), SOURCE, FEATURES)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int64"])
+def test_words_may_be_numbers_of_any_width(dtype):
+    layer, _ = built()
+    logits = np.pad(LOGITS, [(0, 0), (0, 0), (0, 300)])  # a vocabulary beyond that of a byte
+    expected = layer(logits, ATTENTION, SOURCE, FEATURES)
+    np.testing.assert_array_equal(
+        array(layer(logits, ATTENTION, SOURCE.astype(dtype), FEATURES)), array(expected)
+    )
+
+
+def test_the_mask_of_the_logits_goes_on():
+    ids = keras.Input((None,), dtype="int32")
+    embedded = keras.layers.Embedding(V, F, mask_zero=True)(ids)
+    context, weights = BahdanauAttention(4)(embedded, embedded, return_attention_scores=True)
+    logits = keras.layers.Dense(V)(context)
+    model = keras.Model(ids, PointerGenerator()(logits, weights, ids, context))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    losses = [
+        model.evaluate(SOURCE[1:2], np.array([[1, 2, *[padding] * 4]]), verbose=0)
+        for padding in (0, 7)
+    ]
+    assert losses[0] == losses[1]

@@ -91,3 +91,9 @@ def test_one_key_has_all_the_weight_without_a_warning():
         warnings.simplefilter("error")
         weights = masked_softmax(scores, ops.convert_to_tensor([[[True], [False]]]))
     np.testing.assert_array_equal(array(weights), [[[1], [0]]])
+
+
+def test_a_mask_with_heads_is_refused_by_scores_without():
+    scores, mask = np.zeros((2, 3, 4), "float32"), np.ones((2, 1, 3, 4), bool)
+    with pytest.raises(ValueError, match=r"mask.shape=\(2, 1, 3, 4\), scores.shape=\(2, 3, 4\)"):
+        masked_softmax(ops.convert_to_tensor(scores), ops.convert_to_tensor(mask))

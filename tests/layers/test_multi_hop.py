@@ -115,3 +115,12 @@ def test_keys_of_their_own_are_refused():
     layer, _ = built()
     with pytest.raises(ValueError, match="leave the keys out"):
         layer.project(VALUE, key=VALUE)
+
+
+def test_without_values_the_query_alone_is_told():
+    layer = MultiHopAttention(4)
+    layer.build((2, 3, 6), (2, 5, 8))
+    query = np.ones((2, 3, 6), "float32")
+    expected = layer(query, np.ones((2, 5, 8), "float32"), value_mask=np.zeros((2, 5), bool))
+    episode = layer(query, np.zeros((2, 0, 8), "float32"))
+    np.testing.assert_allclose(array(episode), array(expected), atol=1e-6)

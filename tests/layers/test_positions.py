@@ -192,3 +192,13 @@ def test_gradients_are_finite_differences(positions):
 def test_impossible_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_positions_that_are_built_for_a_layer_are_of_it_alone(positions):
+    first, second = (SelfAttention(2, 4, positions=positions) for _ in range(2))
+    first.build(INPUTS.shape)
+    if isinstance(positions, RotaryPositions):
+        second.build(INPUTS.shape)
+        return
+    with pytest.raises(ValueError, match=f"belongs to {first.name} already"):
+        second.build(INPUTS.shape)

@@ -8,6 +8,7 @@ from numeric import array, random_weights, softmax
 
 from attention_zoo.layers import (
     AlibiPositions,
+    Memory,
     RelativePositions,
     RotaryPositions,
     TransformerDecoderBlock,
@@ -283,3 +284,29 @@ def test_a_graph_has_the_shapes_of_its_values():
     assert tuple(outputs.shape) == (None, 5, WIDTH)
     assert tuple(weights.shape) == (None, HEADS, 5, 5)
     assert ops.shape(TransformerEncoderBlock(HEADS, 6)(SOURCE)) == SOURCE.shape
+
+
+def test_steps_in_float64_are_exact():
+    block = TransformerDecoderBlock(HEADS, 10, dtype="float64")
+    block.build((None, None, WIDTH), (None, None, SOURCE.shape[-1]))
+    target = TARGET.astype("float64")
+    memory = block.project(SOURCE.astype("float64"), mask=MASK)
+    expected, _ = block(target, memory)
+    cache = block.initial_cache(2)
+    for t in range(target.shape[1]):
+        outputs, _, cache = block.step(target[:, t : t + 1], cache, memory)
+        tolerance = 1e-12 if keras.backend.backend() != "jax" else 1e-5  # which has no float64 here
+        np.testing.assert_allclose(array(outputs)[:, 0], array(expected)[:, t], atol=tolerance)
+
+
+def test_a_model_that_is_given_a_projected_source_is_saved_and_loaded(tmp_path):
+    block = built(TransformerDecoderBlock)
+    memory = block.project(SOURCE, mask=MASK)
+    given = [keras.Input(array(part).shape[1:]) for part in memory[:2]]
+    given += [keras.Input(MASK.shape[1:], dtype="bool"), keras.Input(TARGET.shape[1:])]
+    model = keras.Model(given, block(given[3], Memory(*given[:3]))[0])
+    model.save(tmp_path / "model.keras")
+    values = [*map(array, memory), TARGET]
+    expected, _ = block(TARGET, memory)
+    for one in (model, keras.models.load_model(tmp_path / "model.keras")):
+        np.testing.assert_allclose(array(one(values)), array(expected), atol=1e-5)

@@ -299,6 +299,18 @@ def test_lines_show_what_was_written_and_what_is_covered(copied):
     assert copied.to_terminal(60, color=False).isascii()
 
 
+def test_coverage_of_four_digits_stays_in_its_column():
+    weights = [[1.0, 0.0]] * 12 + [[0.5, 0.5]]
+    found = Explanation(
+        "a b", "x", ["▁a", "▁b"], ["▁x"] * 13, weights, -1.0, p_gen=np.full(13, 0.5)
+    )
+    rows = [re.sub(r"\x1b\[[\d;]*m", "", line) for line in found.to_terminal(60).split("\n")[1:14]]
+    assert rows[-1].split() == ["x", "50%", "50", "50"]
+    covered = re.sub(r"\x1b\[[\d;]*m", "", found.to_terminal(60).split("\n")[14])
+    assert covered.split() == ["coverage", "1250", "50"]
+    assert {len(row) for row in [*rows, covered]} == {len(covered)}
+
+
 def test_pages_show_what_was_written_and_what_is_covered(copied):
     page = render_page(copied)
     assert re.findall(r"<small>(\d+)%</small>", page) == ["7", "100"]

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from tiny_models import random_source, random_target, tiny_model
 
-from attention_zoo.zoo.losses import SmoothedCrossEntropy, symmetric_divergence
+from attention_zoo.zoo.losses import SmoothedCrossEntropy, mean_logits, symmetric_divergence
 
 B, T, V, D = 3, 5, 11, 4
 
@@ -51,8 +51,18 @@ def test_sample_weights_broadcast(logits, labels):
     counts, each = labels != 0, reference(labels, logits, 0.1)
     weights = np.array([[2.0], [0.0], [0.5]], "float32")
     expected = (each * counts * weights).sum() / (counts * weights).sum()
-    actual = SmoothedCrossEntropy(0.1)(labels, logits, sample_weight=weights)
-    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+    for given in (weights, weights[:, 0]):  # of rows, as Keras's fit has them
+        actual = SmoothedCrossEntropy(0.1)(labels, logits, sample_weight=given)
+        np.testing.assert_allclose(actual, expected, rtol=1e-5)
+
+
+def test_the_mean_of_a_large_vocabulary_is_one_in_half_precision():
+    random = np.random.default_rng(0)
+    kernel = random.normal(0.05, 0.06, (32_000, 16)).astype("float16")
+    hidden, bias = random.normal(size=(3, 16)).astype("float16"), np.full(32_000, 0.05, "float16")
+    expected = hidden.astype("float64") @ kernel.astype("float64").mean(0) + bias[0]
+    actual = mean_logits(*map(tf.constant, (hidden, kernel, bias)))
+    np.testing.assert_allclose(actual, expected, atol=2e-3)
 
 
 def test_more_padding_changes_nothing(logits, labels):

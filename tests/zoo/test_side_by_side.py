@@ -1,6 +1,7 @@
 """Batches side by side: in what order, how many at a time, and what an exception ends."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -66,6 +67,29 @@ def test_an_exception_is_raised_and_ends_the_rest(failing):
         run_side_by_side(work, range(50), at_a_time=2)
     timer.cancel()
     assert len(begun) < 10
+
+
+def test_an_exception_ends_the_rest_while_an_earlier_item_still_runs():
+    begun, failed = [], threading.Event()
+
+    def work(item):
+        begun.append(item)
+        if item == 1:
+            failed.wait(timeout=20)
+            time.sleep(0.3)
+        if item == 2:
+            failed.set()
+            raise ValueError("item 2")
+
+    with pytest.raises(ValueError, match="item 2"):
+        run_side_by_side(work, range(500), at_a_time=2)
+    assert len(begun) < 250
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_without_rows_is_refused(batch_size):
+    with pytest.raises(ValueError, match=f"Received: batch_size={batch_size}"):
+        batches_by_length([3, 1], batch_size)
 
 
 def test_as_many_batches_as_processors_but_one_in_a_scope(monkeypatch):

@@ -79,6 +79,11 @@ def test_an_epoch_is_told_by_all_its_tokens_and_a_batch_by_its_own():
     assert [logs["tokens"] for logs in each] == [2, 16] * 2
     alone = SmoothedCrossEntropy(0.1)(batches[1][1], model(batches[1][0]))
     np.testing.assert_allclose(each[1]["loss"], alone, rtol=1e-5)
+    # What is not learnt from is told alike, in whatever batches it comes.
+    for given in ((data,), together(batches)):
+        found = model.evaluate(*given, return_dict=True, verbose=0)
+        for name in ("loss", "cross_entropy", "tokens"):
+            np.testing.assert_allclose(found[name], history[name][0], rtol=1e-5)
 
 
 @pytest.mark.parametrize(
