@@ -7,6 +7,7 @@ import numpy as np
 from attention_zoo.recipes import part_writer
 from attention_zoo.recipes.cli import app, run_command
 from attention_zoo.recipes.prepared import PreparedCorpus
+from attention_zoo.recipes.shards import read_lines_of_shard, read_shard
 
 LETTERS = "abcd"
 
@@ -40,3 +41,15 @@ def prepared(output, *corpora, **options):
     """What that prepares."""
     assert prepare(output, *corpora, **options) == 0
     return PreparedCorpus(output)
+
+
+def rows_of(corpus):
+    """Source ids, target ids and line of each row, in the order of the shards."""
+    found = []
+    for shard in corpus.shards:
+        source, target = read_shard(corpus.folder, shard, corpus.compressed)
+        lines = read_lines_of_shard(corpus.folder, shard, corpus.compressed)
+        for i, line in enumerate(lines.tolist()):
+            sides = (side.part(i, i + 1).values.tolist() for side in (source, target))
+            found.append((*sides, line))
+    return found

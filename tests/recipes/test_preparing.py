@@ -7,7 +7,7 @@ import types
 
 import numpy as np
 import pytest
-from prepared_folders import prepare, prepared, small_shards, write_words
+from prepared_folders import prepare, prepared, rows_of, small_shards, write_words
 from reverse_task import arguments
 
 from attention_zoo.recipes import part_writer, preparing
@@ -16,7 +16,6 @@ from attention_zoo.recipes.cli import app, run_command
 from attention_zoo.recipes.corpus import DataError
 from attention_zoo.recipes.pair_files import read_pairs
 from attention_zoo.recipes.prepared import PreparedCorpus, is_prepared
-from attention_zoo.recipes.shards import read_lines_of_shard, read_shard
 from attention_zoo.recipes.tasks import task
 from attention_zoo.zoo.tokenizer import SubwordTokenizer
 
@@ -26,18 +25,6 @@ ROWS = 90
 @pytest.fixture
 def words(tmp_path):
     return write_words(tmp_path / "words.tsv", ROWS, seed=1)
-
-
-def rows_of(corpus):
-    """Source ids, target ids and line of each row, in the order of the shards."""
-    found = []
-    for shard in corpus.shards:
-        source, target = read_shard(corpus.folder, shard, corpus.compressed)
-        lines = read_lines_of_shard(corpus.folder, shard, corpus.compressed)
-        for i, line in enumerate(lines.tolist()):
-            sides = (side.part(i, i + 1).values.tolist() for side in (source, target))
-            found.append((*sides, line))
-    return found
 
 
 def files_of(folder):

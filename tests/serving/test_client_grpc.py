@@ -146,4 +146,4 @@ def test_the_server_is_told_how_long_it_has(ask, busy):
     with pytest.raises(ClientError, match=r"No answer within 0\.3") as error:
         ask(busy.url, "m", timeout=0.3)
     assert error.value.code == Code.DEADLINE_EXCEEDED
-    assert 0 < busy.time_left <= 0.3
+    assert 0 < busy.time_left < 0.35  # gRPC rounds
