@@ -97,7 +97,7 @@ class ModelManager:
         """Serves these models in place of the ones before.
 
         The new ones are loaded before the others are freed. If one that is new or has changed
-        cannot be served, everything stays as it was; with `require_all`, if any cannot.
+        cannot be served, everything stays as it was.
 
         Raises:
             ServingError: why a model cannot be served.
@@ -109,7 +109,7 @@ class ModelManager:
             try:
                 self._sync_all()
                 self._configs = {config.name: config for config in configs}
-                self._check([c for c in configs if self._require_all or before.get(c.name) != c])
+                self._check([config for config in configs if before.get(config.name) != config])
             except Exception:
                 self._configs = before
                 self._sync_all()

@@ -185,7 +185,8 @@ def test_attention_with_heads_is_refused():
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int64"])
 def test_words_may_be_numbers_of_any_width(dtype):
     layer, _ = built()
-    logits = np.pad(LOGITS, [(0, 0), (0, 0), (0, 300)])  # a vocabulary beyond that of a byte
+    # Of so many words that their number is 4 in all narrow types.
+    logits = np.pad(LOGITS, [(0, 0), (0, 0), (0, 2**16 + 4 - V)])
     expected = layer(logits, ATTENTION, SOURCE, FEATURES)
     np.testing.assert_array_equal(
         array(layer(logits, ATTENTION, SOURCE.astype(dtype), FEATURES)), array(expected)
@@ -196,7 +197,7 @@ def test_the_mask_of_the_logits_goes_on():
     ids = keras.Input((None,), dtype="int32")
     embedded = keras.layers.Embedding(V, F, mask_zero=True)(ids)
     context, weights = BahdanauAttention(4)(embedded, embedded, return_attention_scores=True)
-    logits = keras.layers.Dense(V)(context)
+    logits = keras.layers.Dense(V, bias_initializer="random_normal")(context)
     model = keras.Model(ids, PointerGenerator()(logits, weights, ids, context))
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     losses = [

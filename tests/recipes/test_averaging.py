@@ -29,11 +29,12 @@ def walk(model, average, steps):
     return course
 
 
+@pytest.mark.parametrize("steps", [3, 40])
 @pytest.mark.parametrize(("decay", "every"), [(0.9, 1), (0.5, 4), (0.998, 8)])
-def test_equals_numpy(model, decay, every):
+def test_equals_numpy(model, decay, every, steps):
     expected = [weight.numpy().astype("float64") for weight in model.trainable_variables]
     average = WeightAverage(model, decay, every)
-    for step, weights in enumerate(walk(model, average, 40), start=1):
+    for step, weights in enumerate(walk(model, average, steps), start=1):
         if step % every == 0 or step < every:
             # So many steps at once, on which the weights are taken to be what they are now.
             kept = min(decay, (1 + step) / (10 + step)) ** (every if step > every else 1)
