@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
@@ -13,12 +12,10 @@ import numpy as np
 from ..zoo.source_format import Source
 from ..zoo.text_to_text import TextToText
 from .corpus import PairCorpus, spread_rows
-from .metrics import UNSPACED, Scores, perplexity
+from .metrics import Scores, perplexity
 from .ngrams import NgramModel
-from .text_metrics import answer_scores, reply_scores, rouge_scores, words
+from .text_metrics import WORD, answer_scores, reply_scores, rouge_scores, words
 
-# As `words` has them: what stands between white space, or a character of a script without it.
-_WORD = re.compile(rf"{UNSPACED.pattern}|(?:(?!{UNSPACED.pattern})\S)+")
 LEAD_ROWS = 200  # rows on which the number of first words is chosen
 COMPARED = 10**9  # rows times texts, among which to find the nearest: some ten seconds
 Baselines = dict[str, Scores]
@@ -48,7 +45,7 @@ def best_lead(corpus: PairCorpus) -> int:
 
 def lead(text: str, count: int) -> str:
     """The first words of a text; characters, where there are no spaces between words."""
-    ends = [word.end() for word in itertools.islice(_WORD.finditer(text), count)]
+    ends = [word.end() for word in itertools.islice(WORD.finditer(text), count)]
     return " ".join(text[: ends[-1] if ends else 0].split())
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .config import LARGEST_BEAM
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 app = typer.Typer(
     help="Sequence-to-sequence models with attention: train, look, export, serve.",
@@ -131,3 +135,10 @@ def _rising(text: str) -> list[int]:
     except ValueError:
         return []
     return numbers if numbers == sorted(set(numbers)) and numbers[0] >= 1 else []
+
+
+def console_for_tables() -> Console:
+    """What tables are printed on: as wide as the screen, and wide enough for all where none is."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 10_000)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .cli_app import app
-
-_WIDE = 10_000  # columns
+from .cli_app import app, console_for_tables
 
 
 @app.command(rich_help_panel="Train")
@@ -69,7 +66,6 @@ def sweep(
 
 def _print_table(rows, names: list[str], metric: str) -> None:
     """The runs, the best first."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(*names, metric, "perplexity", "best at step", "minutes", box=None)
@@ -80,5 +76,4 @@ def _print_table(rows, names: list[str], metric: str) -> None:
         else:
             numbers = f"{row.metric:.2f}", f"{row.perplexity:.2f}", f"{row.best_step:,}"
             table.add_row(*values, *numbers, f"{row.minutes:.1f}")
-    # Where it is not for a screen nothing has to be cut for its width.
-    Console(width=None if sys.stdout.isatty() else _WIDE).print(table)
+    console_for_tables().print(table)

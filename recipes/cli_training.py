@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .cli_app import app
+from .cli_app import app, console_for_tables
 from .runtime import load_tensorflow
 
 
@@ -17,34 +17,31 @@ def list_models() -> None:
 
     Example: `attention-zoo list`
     """
-    from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from ..zoo.catalog import MODELS
     from .tasks import TASKS, task
 
-    models = Table("model", "what it is", "paper", title="Models", title_justify="left", box=None)
+    def table(*names: str, title: str | None = None, show_header: bool = True) -> Table:
+        # Folded, as an address without its end is none.
+        columns = (Column(name, overflow="fold") for name in names)
+        return Table(*columns, title=title, title_justify="left", show_header=show_header, box=None)
+
+    models = table("model", "what it is", "paper", title="Models")
     for name, entry in MODELS.items():
         models.add_row(name, entry.description, entry.paper)
-    recipes = Table(
-        "recipe",
-        "what it does",
-        "embedded default",
-        title="Recipes",
-        title_justify="left",
-        box=None,
-    )
+    recipes = table("recipe", "what it does", "embedded default", title="Recipes")
     for name in TASKS:
         recipe = task(name)
         recipes.add_row(name, recipe.description, recipe.default_description)
-    console = Console()
+    console = console_for_tables()
     console.print(models)
     console.print()
     console.print(recipes)
     console.print(
         "\nA recipe runs on its default as it is, and on your own text with --train and --valid:"
     )
-    forms = Table("recipe", "a corpus", box=None, show_header=False)
+    forms = table("recipe", "a corpus", show_header=False)
     for name in TASKS:
         forms.add_row(name, task(name).corpora)
     console.print(forms)

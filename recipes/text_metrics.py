@@ -13,6 +13,7 @@ from rouge_score import rouge_scorer
 
 from .metrics import UNSPACED, Scores, as_written, check_rows, mostly_beyond_ascii, mostly_unspaced
 
+WORD = re.compile(rf"{UNSPACED.pattern}|(?:(?!{UNSPACED.pattern})\S)+")
 ROUGE = ("rouge1", "rouge2", "rougeL")
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = frozenset(string.punctuation)
@@ -46,7 +47,7 @@ def _normal(text: str) -> str:
 
 def words(text: str) -> list[str]:
     """The words between white space; of scripts without it, the characters."""
-    return UNSPACED.sub(r" \g<0> ", text).split()
+    return WORD.findall(text)
 
 
 def rouge_scores(predictions: Sequence[str], references: References) -> Scores:

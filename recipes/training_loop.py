@@ -234,8 +234,7 @@ class TrainingLoop(keras.callbacks.Callback):
         rate = float(optimizer.learning_rate)
         if not skipping:
             raise self.nonfinite.stop(progress.step, rate, loss)
-        # With a scaled loss it is Keras that leaves the step out, before our optimizer counts it.
-        progress.skipped = max(skipped, progress.skipped + 1)
+        progress.skipped = max(skipped, progress.skipped + 1)  # Keras skips scaled losses uncounted
         self.report(f"left out: {self.nonfinite.note(progress.step, rate, loss)}")
         return False
 

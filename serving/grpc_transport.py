@@ -141,10 +141,10 @@ class AsyncGrpcTransport:
     ) -> dict[str, list]:
         loop = asyncio.get_running_loop()
         if self._channel is None or self._loop is not loop:
-            self._channel, self._loop = (
-                grpc.aio.insecure_channel(self._address.authority, options=CHANNEL_OPTIONS),
-                loop,
+            self._channel = grpc.aio.insecure_channel(
+                self._address.authority, options=CHANNEL_OPTIONS
             )
+            self._loop = loop
             self._predict = _predict_method(self._channel)
         request = make_request(self._target, signature, inputs)
         try:

@@ -73,6 +73,10 @@ class SourceFormat:
         return tuple(item for item in self.inputs if not item.optional)
 
     @property
+    def optional(self) -> tuple[SourceInput, ...]:
+        return tuple(item for item in self.inputs if item.optional)
+
+    @property
     def main(self) -> str:
         """The name of the input that a plain string is."""
         return [item.name for item in self.inputs if item.kind != "length"][-1]
@@ -120,7 +124,7 @@ class SourceFormat:
         Raises:
             ValueError: there are several, and a signature takes one.
         """
-        given = [item.name for item in self.inputs if item.optional and any(columns[item.name])]
+        given = [item.name for item in self.optional if any(columns[item.name])]
         if len(given) > 1:
             raise ValueError(
                 "One optional input can be asked for at a time: leave out the others, or give the "

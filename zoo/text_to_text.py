@@ -113,8 +113,7 @@ class TextToText:
 
     def signatures(self) -> dict[str, tf.types.experimental.PolymorphicFunction]:
         """The graph functions by name, each returning a dictionary of tensors."""
-        functions = self._functions
-        if functions is None:
+        if (functions := self._functions) is None:
             required = self.source_format.required
             functions = {
                 "serving_default": _graph_function(self._best, required),
@@ -122,19 +121,16 @@ class TextToText:
                 "explain": _graph_function(self._explain, required),
                 "score": _graph_function(self._score, required, TARGET),
             }
-            for item in self._optional():
+            for item in self.source_format.optional:
                 inputs = tuple(x for x in self.source_format.inputs if not x.optional or x is item)
                 functions[f"with_{item.name}"] = _graph_function(self._best, inputs)
             self._functions = functions  # whole, as other threads may ask meanwhile
         return functions
 
-    def _optional(self) -> list[SourceInput]:
-        return [item for item in self.source_format.inputs if item.optional]
-
     def _required_columns(self, texts: Sequence[Source]) -> dict[str, list]:
         """The columns of sources for a signature that takes no optional input."""
         columns = self._columns(texts)
-        for item in self._optional():
+        for item in self.source_format.optional:
             if any(columns.pop(item.name)):
                 raise ValueError(f"{item.name} can be asked for in `predict` alone; leave it out.")
         return columns

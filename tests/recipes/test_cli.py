@@ -11,6 +11,7 @@ from reverse_task import arguments, write_pairs
 import attention_zoo
 from attention_zoo.recipes.cli import app, main, run_command, run_recipe
 from attention_zoo.recipes.config import describe_settings
+from attention_zoo.zoo.catalog import MODELS
 
 
 @pytest.fixture
@@ -281,6 +282,16 @@ def test_settings_are_listed(capsys):
     assert run_command(app, ["settings"]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in printed] == [name for name, _, _ in describe_settings()]
+
+
+@pytest.mark.parametrize("screen", [True, False])
+def test_the_list_has_all_of_every_address(screen, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: screen)
+    assert run_command(app, ["list"]) == 0
+    printed = capsys.readouterr().out
+    assert "…" not in printed
+    assert all(entry.paper in printed for entry in MODELS.values()) or screen
 
 
 def test_no_command_shows_help(capsys):
