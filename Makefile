@@ -71,7 +71,7 @@ $(OLDER)/.installed: requirements-older.txt
 # Exported with the TensorFlow of .venv, run with both, and compared.
 test-older: $(INSTALLED) $(OLDER)/.installed
 	ATTENTION_ZOO_OLDER_PYTHON=$(CURDIR)/$(OLDER)/bin/python \
-		$(BIN)/python -m pytest -m slow -k older_runtime tests/serving/test_gates.py
+		$(BIN)/python -m pytest -m slow -k older_runtime tests/serving/export/test_gates.py
 
 browser: $(INSTALLED)
 	.ci/browser $(BIN)/python

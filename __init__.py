@@ -19,16 +19,16 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "load": ".recipes.run",
+    "load": ".recipes.core.run",
     "build": ".zoo.catalog",
     "MODELS": ".zoo.catalog",
-    "TextToText": ".zoo.text_to_text",
-    "GenerationOptions": ".zoo.generation",
-    "SubwordTokenizer": ".zoo.tokenizer",
-    "generate": ".zoo.search",
-    "explain": ".zoo.layered_explanation",
-    "export": ".serving.export",
-    "Client": ".serving.client",
+    "TextToText": ".zoo.pipeline.text_to_text",
+    "GenerationOptions": ".zoo.decoding.options",
+    "SubwordTokenizer": ".zoo.text.tokenizer",
+    "generate": ".zoo.decoding.search",
+    "explain": ".zoo.visualization.layered_explanation",
+    "export": ".serving.export.export",
+    "Client": ".serving.client.client",
 }
 
 __all__ = [*_PUBLIC, "__version__"]

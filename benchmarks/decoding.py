@@ -26,9 +26,9 @@ import tensorflow as tf
 from sizes import SIZES, STEPS, decoding_batches, measure_decoding, padded, report
 from training_step import zoo_model
 
-from attention_zoo.zoo.generation import GenerationOptions
-from attention_zoo.zoo.model import Seq2SeqModel
-from attention_zoo.zoo.search import generate
+from attention_zoo.zoo.decoding.options import GenerationOptions
+from attention_zoo.zoo.decoding.search import generate
+from attention_zoo.zoo.models.base import Seq2SeqModel
 
 SOURCE = tf.TensorSpec((None, None), tf.int32, name="source")
 

@@ -77,8 +77,8 @@ def read(folder: str, seconds: float, start: int) -> None:
         start: number of the first batch.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from attention_zoo.recipes.prepared import PreparedCorpus
-    from attention_zoo.recipes.prepared_batches import PreparedBatches
+    from attention_zoo.recipes.data.prepared import PreparedCorpus
+    from attention_zoo.recipes.data.prepared_batches import PreparedBatches
 
     begin = time.perf_counter()
     batches = PreparedBatches(PreparedCorpus(folder), BATCH_TOKENS, seed=1)

@@ -22,8 +22,9 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from attention_zoo.recipes.corpus import DataError, PairCorpus
-from attention_zoo.recipes.pair_files import read_pairs
+from attention_zoo.recipes.data.corpus import PairCorpus
+from attention_zoo.recipes.data.pair_files import read_pairs
+from attention_zoo.zoo.errors import DataError
 
 WORD = re.compile(r"[^\W_]+")
 

@@ -27,10 +27,10 @@ from decoding import through_saved_model
 from sizes import THREADS, measure_rows, padded, report
 
 import attention_zoo
-from attention_zoo.zoo.generation import GenerationOptions
-from attention_zoo.zoo.search import generate
-from attention_zoo.zoo.tokenizer import END_ID
-from attention_zoo.zoo.transformer import TransformerSeq2Seq
+from attention_zoo.zoo.decoding.options import GenerationOptions
+from attention_zoo.zoo.decoding.search import generate
+from attention_zoo.zoo.models.transformer import TransformerSeq2Seq
+from attention_zoo.zoo.text.tokenizer import END_ID
 
 HERE = Path(__file__).parent
 PLACES = 512  # whose encodings are written

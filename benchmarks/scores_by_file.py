@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import attention_zoo
-from attention_zoo.recipes.config import ConfigError
-from attention_zoo.recipes.corpus import DataError, PairCorpus
-from attention_zoo.recipes.run import Run
-from attention_zoo.recipes.tasks import task
+from attention_zoo.recipes.core.run import Run
+from attention_zoo.recipes.core.task import task
+from attention_zoo.recipes.data.corpus import PairCorpus
+from attention_zoo.zoo.errors import ConfigError, DataError
 
 
 def rows_of_files(valid: PairCorpus, files: Sequence[PairCorpus]) -> list[list[int]]:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from attention_zoo.serving import protos
-from attention_zoo.serving.records import read_records
-from attention_zoo.serving.versions import find_versions
-from attention_zoo.serving.warmup import WARMUP_FILE
+from attention_zoo.serving.export.warmup import WARMUP_FILE
+from attention_zoo.serving.runtime import protos
+from attention_zoo.serving.runtime.records import read_records
+from attention_zoo.serving.runtime.versions import find_versions
 
 LOST_SECONDS = 60.0  # an answer that takes longer is lost
 

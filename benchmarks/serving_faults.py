@@ -15,8 +15,8 @@ from collections.abc import Awaitable
 import grpc
 from serving_clients import LOST_SECONDS, Connection, Server, Tally, Verdict, load, served
 
-from attention_zoo.serving.grpc_transport import make_request
-from attention_zoo.serving.transports import Target
+from attention_zoo.serving.client.grpc_transport import make_request
+from attention_zoo.serving.client.transports import Target
 
 GOOD_CLIENTS = 4
 SENDERS = 8  # of broken requests at a time

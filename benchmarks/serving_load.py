@@ -31,7 +31,7 @@ import numpy as np
 from serving_clients import Connection, Server, Tally, Verdict, load, served, warmup_texts
 from serving_faults import fuzz, huge, idle
 
-from attention_zoo.serving.versions import find_versions
+from attention_zoo.serving.runtime.versions import find_versions
 
 TIMES_FASTER = 3.0  # dynamic batching, beside batches of 1
 GROWTH = 1.02  # of memory between the second quarter and the last
@@ -39,7 +39,7 @@ GROWTH = 1.02  # of memory between the second quarter and the last
 
 def bare_calls(version: Path, texts: list[str], rows: int, seconds: float) -> float:
     """Texts a second of the bare model, called by one thread with so many rows."""
-    from attention_zoo.serving.session import SavedModelSession
+    from attention_zoo.serving.runtime.session import SavedModelSession
 
     batches = [
         np.array([texts[(start + row) % len(texts)] for row in range(rows)], object)

@@ -19,10 +19,10 @@ from training_step import zoo_model
 import keras  # isort: skip: after what sets the environment
 import numpy as np
 
-from attention_zoo.recipes.batching import TokenBatches, TokenizedPairs
-from attention_zoo.recipes.optimizers import FusedAdam
-from attention_zoo.recipes.strategies import Placement, StrategyOptions, place
-from attention_zoo.zoo.losses import SmoothedCrossEntropy
+from attention_zoo.recipes.data.batching import TokenBatches, TokenizedPairs
+from attention_zoo.recipes.distribute.strategies import Placement, StrategyOptions, place
+from attention_zoo.recipes.training.optimizers import FusedAdam
+from attention_zoo.zoo.training.loss import SmoothedCrossEntropy
 
 MOST = 1.05  # of the time without a strategy
 

@@ -8,18 +8,18 @@ times, each time with what it found. They share one base, `Attention`.
 what it looked at before.
 """
 
-from .attention import Attention, Memory
-from .bahdanau import BahdanauAttention
-from .copying import PointerGenerator
-from .coverage import CoverageAttention, coverage_loss
-from .luong import LuongAttention
-from .masks import causal_mask, combine_masks, masked_softmax
-from .multi_hop import MultiHopAttention
-from .positions import AlibiPositions, Positions, RelativePositions, RotaryPositions
-from .qkv import QKVAttention
-from .recurrent import AttentionGRUCell
-from .self_attention import SelfAttention
-from .transformer import TransformerDecoderBlock, TransformerEncoderBlock
+from .attention.additive import BahdanauAttention
+from .attention.base import Attention, Memory
+from .attention.coverage import CoverageAttention, coverage_loss
+from .attention.dot_product import QKVAttention
+from .attention.multi_hop import MultiHopAttention
+from .attention.multiplicative import LuongAttention
+from .attention.self_attention import SelfAttention
+from .attention_gru_cell import AttentionGRUCell
+from .ops.masks import causal_mask, combine_masks, masked_softmax
+from .ops.positions import AlibiPositions, Positions, RelativePositions, RotaryPositions
+from .pointer_generator import PointerGenerator
+from .transformer.blocks import TransformerDecoderBlock, TransformerEncoderBlock
 
 __all__ = [
     "AlibiPositions",

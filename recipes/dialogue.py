@@ -15,14 +15,15 @@ import functools
 import zlib
 from collections.abc import Iterable
 
-from attention_zoo.recipes.conversation_files import (
+from attention_zoo.recipes.core.task import Task
+from attention_zoo.recipes.data.conversation_files import (
     parse_turns,
     read_conversation_rows,
     replies,
 )
-from attention_zoo.recipes.corpus import DataError, PairCorpus
-from attention_zoo.recipes.tasks import Task
-from attention_zoo.zoo.source_format import SourceFormat, SourceInput
+from attention_zoo.recipes.data.corpus import PairCorpus
+from attention_zoo.zoo.errors import DataError
+from attention_zoo.zoo.text.source_format import SourceFormat, SourceInput
 
 DEV_SHARE = 20  # one conversation in so many belongs to dev
 MAX_WORDS = 60  # of a turn; a longer one ends what is learnt of a conversation
@@ -71,7 +72,7 @@ TASK = Task(
     corpora="JSON lines of turns, text TAB reply, or two parallel files",
     source_format=SourceFormat((SourceInput("history", "turns"), SourceInput("text")), keep="end"),
     metrics=("word_perplexity", "perplexity", "f1", "distinct_1", "distinct_2"),
-    scores="text_metrics:reply_scores",
+    scores="text_scores:reply_scores",
     baselines="baselines:reply_baselines",
     read_rows=read_conversation_rows,
     parse=parse_turns,
@@ -98,6 +99,6 @@ TASK = Task(
 
 
 if __name__ == "__main__":
-    from attention_zoo.recipes.cli import run_recipe
+    from attention_zoo.recipes.cli.main import run_recipe
 
     run_recipe("dialogue")

@@ -11,11 +11,11 @@ the beginning is left out, as the oldest sentences of a story matter least.
 
 from __future__ import annotations
 
-from attention_zoo.recipes.corpus import PairCorpus
-from attention_zoo.recipes.question_files import parse_question, read_question_rows
-from attention_zoo.recipes.stories import story_pairs
-from attention_zoo.recipes.tasks import Task
-from attention_zoo.zoo.source_format import SourceFormat, SourceInput
+from attention_zoo.recipes.core.task import Task
+from attention_zoo.recipes.data.corpus import PairCorpus
+from attention_zoo.recipes.data.question_files import parse_question, read_question_rows
+from attention_zoo.recipes.data.stories import story_pairs
+from attention_zoo.zoo.text.source_format import SourceFormat, SourceInput
 
 
 def default_corpora(seed: int) -> tuple[PairCorpus, PairCorpus]:
@@ -33,7 +33,7 @@ TASK = Task(
         (SourceInput("context"), SourceInput("question")), keep="end", main_first=True
     ),
     metrics=("exact_match", "f1", "perplexity"),
-    scores="text_metrics:answer_scores",
+    scores="text_scores:answer_scores",
     baselines="baselines:answer_baselines",
     read_rows=read_question_rows,
     parse=parse_question,
@@ -70,6 +70,6 @@ TASK = Task(
 
 
 if __name__ == "__main__":
-    from attention_zoo.recipes.cli import run_recipe
+    from attention_zoo.recipes.cli.main import run_recipe
 
     run_recipe("question-answering")

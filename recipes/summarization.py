@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import random
 
-from attention_zoo.recipes.corpus import PairCorpus
-from attention_zoo.recipes.docstrings import docstring_pairs
-from attention_zoo.recipes.tasks import Task
-from attention_zoo.zoo.source_format import Source, SourceFormat, SourceInput
+from attention_zoo.recipes.core.task import Task
+from attention_zoo.recipes.data.corpus import PairCorpus
+from attention_zoo.recipes.data.docstrings import docstring_pairs
+from attention_zoo.zoo.text.source_format import Source, SourceFormat, SourceInput
 
 LENGTH_SHARE = 0.5  # of the rows that are learnt with a wish for their length
 
@@ -27,7 +27,7 @@ def default_corpora(seed: int) -> tuple[PairCorpus, PairCorpus]:
 
 def with_lengths(corpus: PairCorpus, seed: int) -> PairCorpus:
     """A corpus in which half of the sources ask for as many words as their summary has."""
-    from attention_zoo.recipes.text_metrics import words
+    from attention_zoo.recipes.metrics.text_scores import words
 
     rng = random.Random(seed)
     sources: list[Source] = [
@@ -48,7 +48,7 @@ TASK = Task(
         (SourceInput("length", "length", optional=True), SourceInput("text"))
     ),
     metrics=("rouge1", "rouge2", "rougeL", "perplexity"),
-    scores="text_metrics:rouge_scores",
+    scores="text_scores:rouge_scores",
     baselines="baselines:summary_baselines",
     prepare=with_lengths,
     settings={
@@ -83,6 +83,6 @@ TASK = Task(
 
 
 if __name__ == "__main__":
-    from attention_zoo.recipes.cli import run_recipe
+    from attention_zoo.recipes.cli.main import run_recipe
 
     run_recipe("summarization")

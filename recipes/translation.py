@@ -10,9 +10,9 @@ Takes the same options as `attention-zoo train translation`. Most often set:
 
 from __future__ import annotations
 
-from attention_zoo.recipes.corpus import PairCorpus
-from attention_zoo.recipes.dates import date_pairs
-from attention_zoo.recipes.tasks import Task
+from attention_zoo.recipes.core.task import Task
+from attention_zoo.recipes.data.corpus import PairCorpus
+from attention_zoo.recipes.data.dates import date_pairs
 
 
 def default_corpora(seed: int) -> tuple[PairCorpus, PairCorpus]:
@@ -53,6 +53,6 @@ TASK = Task(
 
 
 if __name__ == "__main__":
-    from attention_zoo.recipes.cli import run_recipe
+    from attention_zoo.recipes.cli.main import run_recipe
 
     run_recipe("translation")

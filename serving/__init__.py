@@ -1,7 +1,7 @@
 """Export to TensorFlow Serving, the gates of an export, a local server and its clients.
 
 Nothing is imported before it is used: a client over REST needs neither TensorFlow nor Keras. The
-function that exports is `attention_zoo.serving.export.export`.
+function that exports is `attention_zoo.serving.export.export.export`.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .async_client import AsyncClient
-    from .client import Client, ClientError, Prediction, Score, Translation
-    from .errors import Code, ServingError
-    from .export import ExportError
-    from .retry import Retry
-    from .server import Address, ServerOptions, ServerThread, serve
-    from .session import SavedModelSession
+    from .client.async_client import AsyncClient
+    from .client.client import Client, ClientError, Prediction, Score, Translation
+    from .client.retry import Retry
+    from .export.export import ExportError
+    from .runtime.errors import Code, ServingError
+    from .runtime.session import SavedModelSession
+    from .server.server import Address, ServerOptions, ServerThread, serve
 
 __all__ = [
     "Address",
@@ -37,14 +37,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "async_client": ("AsyncClient",),
-    "client": ("Client",),
-    "questions": ("ClientError", "Prediction", "Score", "Translation"),
-    "retry": ("Retry",),
-    "errors": ("Code", "ServingError"),
-    "export": ("ExportError",),
-    "server": ("Address", "ServerOptions", "ServerThread", "serve"),
-    "session": ("SavedModelSession",),
+    "client.async_client": ("AsyncClient",),
+    "client.client": ("Client",),
+    "client.questions": ("ClientError", "Prediction", "Score", "Translation"),
+    "client.retry": ("Retry",),
+    "runtime.errors": ("Code", "ServingError"),
+    "export.export": ("ExportError",),
+    "server.server": ("Address", "ServerOptions", "ServerThread", "serve"),
+    "runtime.session": ("SavedModelSession",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from attention_zoo.recipes.cli import app
+from attention_zoo.recipes.cli.main import app
 
 REPOSITORY = Path(__file__).parents[1]
 PAGES = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")])

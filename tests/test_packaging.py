@@ -1,6 +1,5 @@
 """The package as a user gets it: what is in the wheel, and what importing it loads."""
 
-import ast
 import configparser
 import importlib.metadata
 import importlib.util
@@ -73,7 +72,7 @@ def test_nothing_else_lies_at_the_root():
 def test_installed_metadata():
     assert importlib.metadata.version("attention-zoo") == attention_zoo.__version__
     (command,) = importlib.metadata.distribution("attention-zoo").entry_points
-    assert (command.name, command.value) == ("attention-zoo", "attention_zoo.recipes.cli:main")
+    assert (command.name, command.value) == ("attention-zoo", "attention_zoo.recipes.cli.main:main")
 
 
 def test_tensorflow_and_its_text_share_their_minor_version():
@@ -177,46 +176,3 @@ def test_layers_load_no_tensorflow_on_another_backend():
     loaded = loaded_by("import attention_zoo.layers", KERAS_BACKEND="jax")
     assert {"attention_zoo", "keras", "jax"} <= loaded
     assert "tensorflow" not in loaded
-
-
-# Which folder may import which: those above it in the list
-
-
-FOLDERS = ["layers", "zoo", "serving", "recipes"]  # recipes may export at the end of a run
-
-
-def imports(path):
-    """The top-level modules and the folders of this package that a file imports, anywhere in it."""
-    others, folders = set(), set()
-    for node in ast.walk(ast.parse((CHECKOUT / path).read_text(encoding="utf-8"))):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            here = ("attention_zoo", *path.parent.parts)
-            stem = here[: len(here) - node.level + 1] if node.level else ()
-            module = ".".join((*stem, *filter(None, [node.module])))
-            names = [f"{module}.{alias.name}" for alias in node.names]
-        for name in names:
-            top, *rest = name.split(".")
-            if top == "attention_zoo" and rest:
-                folders.add(rest[0])
-            else:
-                others.add(top)
-    return others, folders & set(FOLDERS)
-
-
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_a_folder_imports_only_from_those_above_it(folder):
-    allowed = set(FOLDERS[: FOLDERS.index(folder) + 1])
-    for path in sorted(p for p in modules() if p.parts[0] == folder):
-        assert imports(path)[1] <= allowed, f"{path} imports from below"
-
-
-def test_layers_need_keras_and_numpy_and_nothing_else():
-    # One operation is TensorFlow's alone: imported in a function, where Keras runs on it.
-    small = Path("layers/small.py")
-    for path in sorted(p for p in modules() if p.parts[0] == "layers"):
-        allowed = {"keras", "numpy", *(["tensorflow"] if path == small else [])}
-        foreign = imports(path)[0] - set(sys.stdlib_module_names) - allowed
-        assert not foreign, f"{path} imports {foreign}"

@@ -10,7 +10,7 @@ from typing import Any
 
 __all__ = ["explain"]
 
-_PUBLIC = {"explain": ".layered_explanation"}
+_PUBLIC = {"explain": ".visualization.layered_explanation"}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .model import Seq2SeqModel
+    from .models.base import Seq2SeqModel
 
 # Families by module and class: the catalog itself can be read without TensorFlow.
 _RECURRENT = ("recurrent", "RecurrentSeq2Seq")
@@ -37,7 +37,7 @@ class CatalogEntry:
     def model_class(self) -> type[Seq2SeqModel]:
         """The class, imported (which also lets Keras load a file of it)."""
         module, name = self.family
-        return getattr(importlib.import_module(f".{module}", __package__), name)
+        return getattr(importlib.import_module(f".models.{module}", __package__), name)
 
     def build(self, vocab_size: int, **options: Any) -> Seq2SeqModel:
         """An untrained model with all its weights; `options` replace those of the entry."""

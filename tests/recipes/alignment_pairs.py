@@ -160,8 +160,8 @@ def attention_to_targets(
     """
     import tensorflow as tf
 
-    from attention_zoo.zoo.generation import GenerationOptions
-    from attention_zoo.zoo.search import generate
+    from attention_zoo.zoo.decoding.options import GenerationOptions
+    from attention_zoo.zoo.decoding.search import generate
 
     options = GenerationOptions(beam_size=1, max_length=128, max_length_ratio=None)
     for source, target in zip(sources, targets, strict=True):
@@ -177,7 +177,7 @@ def attention_to_targets(
 
 def check_run(run: str | Path, data: str | Path) -> list[Verdict]:
     """What becomes of each pair with the model of a run."""
-    from attention_zoo.recipes.run import Run
+    from attention_zoo.recipes.core.run import Run
 
     with open(data, encoding="utf-8") as file:
         rows = [line.rstrip("\n").split("\t") for line in file]

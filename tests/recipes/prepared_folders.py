@@ -4,10 +4,10 @@ import contextlib
 
 import numpy as np
 
-from attention_zoo.recipes import part_writer
-from attention_zoo.recipes.cli import app, run_command
-from attention_zoo.recipes.prepared import PreparedCorpus
-from attention_zoo.recipes.shards import read_lines_of_shard, read_shard
+from attention_zoo.recipes.cli.main import app, run_command
+from attention_zoo.recipes.core import part_writer
+from attention_zoo.recipes.data.prepared import PreparedCorpus
+from attention_zoo.recipes.data.shards import read_lines_of_shard, read_shard
 
 LETTERS = "abcd"
 

@@ -15,12 +15,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "zoo"))
 
 from tiny_models import tiny_model
 
-from attention_zoo.recipes.batching import TokenBatches, TokenizedPairs
-from attention_zoo.recipes.cluster import Cluster
-from attention_zoo.recipes.meeting import meet
-from attention_zoo.recipes.optimizers import FusedAdam
-from attention_zoo.recipes.strategies import Placement, StrategyOptions, place
-from attention_zoo.zoo.losses import SmoothedCrossEntropy
+from attention_zoo.recipes.data.batching import TokenBatches, TokenizedPairs
+from attention_zoo.recipes.distribute.cluster import Cluster
+from attention_zoo.recipes.distribute.meeting import meet
+from attention_zoo.recipes.distribute.strategies import Placement, StrategyOptions, place
+from attention_zoo.recipes.training.optimizers import FusedAdam
+from attention_zoo.zoo.training.loss import SmoothedCrossEntropy
 
 STEPS = 20
 KINDS = ("bahdanau", "transformer")

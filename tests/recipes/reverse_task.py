@@ -3,7 +3,7 @@
 import numpy as np
 
 import attention_zoo
-from attention_zoo.recipes.cli import app, run_command
+from attention_zoo.recipes.cli.main import app, run_command
 
 LETTERS = "abcd"
 STEPS = 20

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from attention_zoo.serving.warmup import write_warmup
+from attention_zoo.serving.export.warmup import write_warmup
 
 TEXT = tf.TensorSpec([None], tf.string, name="text")
 

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from attention_zoo.serving.model_config import ModelConfig, VersionPolicy
+from attention_zoo.serving.runtime.model_config import ModelConfig, VersionPolicy
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def exported(export_findings, tmp_path_factory):
     """Folder of version 1 of the toy model."""
     from toy_pipelines import ToyTextToText
 
-    from attention_zoo.serving.export import export
+    from attention_zoo.serving.export.export import export
 
     directory = tmp_path_factory.mktemp("exports")
     return export(ToyTextToText(), directory, report=export_findings.append)
@@ -48,7 +48,7 @@ def wire_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def server(wire_folder, exported):
     """A running server with the toy model and both versions of `calc`, 1 labelled stable."""
-    from attention_zoo.serving.server import ServerThread
+    from attention_zoo.serving.server.server import ServerThread
 
     configs = [
         ModelConfig("toy", exported.parent),
@@ -72,7 +72,7 @@ def page_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def page_server(page_folder):
     """A running server with both versions of `words`, 1 labelled stable."""
-    from attention_zoo.serving.server import ServerOptions, ServerThread
+    from attention_zoo.serving.server.server import ServerOptions, ServerThread
 
     options = ServerOptions(rest_port=0, grpc_port=None)
     configs = [ModelConfig("words", page_folder, VersionPolicy(all=True), {"stable": 1})]
@@ -105,7 +105,7 @@ def start():
     """Starts managers that look at the disk when told, and stops them in the end."""
     from fake_versions import FakeSession
 
-    from attention_zoo.serving.models import ModelManager
+    from attention_zoo.serving.server.models import ModelManager
 
     started = []
 

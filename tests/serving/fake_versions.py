@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from attention_zoo.serving.errors import Code, ServingError
+from attention_zoo.serving.runtime.errors import Code, ServingError
 
 
 class FakeSession:

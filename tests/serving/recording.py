@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 
-from attention_zoo.serving.errors import Code, ServingError
+from attention_zoo.serving.runtime.errors import Code, ServingError
 
 
 class Recorder:

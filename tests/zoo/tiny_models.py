@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from attention_zoo.zoo.generation import GenerationOptions
-from attention_zoo.zoo.memory_network import MemoryNetworkSeq2Seq
-from attention_zoo.zoo.model import Seq2SeqModel
-from attention_zoo.zoo.recurrent import ATTENTIONS, RecurrentSeq2Seq
-from attention_zoo.zoo.tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID
-from attention_zoo.zoo.transformer import TransformerSeq2Seq
+from attention_zoo.zoo.decoding.options import GenerationOptions
+from attention_zoo.zoo.models.base import Seq2SeqModel
+from attention_zoo.zoo.models.memory_network import MemoryNetworkSeq2Seq
+from attention_zoo.zoo.models.recurrent import ATTENTIONS, RecurrentSeq2Seq
+from attention_zoo.zoo.models.transformer import TransformerSeq2Seq
+from attention_zoo.zoo.text.tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID
 
 FIRST_FREE_ID = 4
 COPYING = {  # of a kind of attention, or of the Transformer

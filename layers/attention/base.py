@@ -1,0 +1,277 @@
+"""The base of every attention layer: mask, softmax, dropout and weighted sum, written once.
+
+Shapes: B batch, S source length, T target length, D width, H heads, U units.
+"""
+
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from ..ops.dropout import Dropout
+from ..ops.masks import (
+    as_mask,
+    causal_mask,
+    combine_masks,
+    masked_softmax,
+    merge_memory_masks,
+    softmax_dtype,
+)
+
+
+class Memory(NamedTuple):
+    """What is attended to, projected once and used at every step.
+
+    Attributes:
+        keys: what queries are compared with, in the layout of the layer that made it.
+        values: what is summed with the weights.
+        mask: boolean `(B, S)`, True for keys that may be attended to, or `None` for all of them.
+    """
+
+    keys: Any
+    values: Any
+    mask: Any = None
+
+
+class Attention(keras.layers.Layer):
+    """Attention over (key, value) pairs; a kind of attention is a score function.
+
+    The calculation, for queries `(B, T, Dq)` and a memory of `S` pairs:
+
+    1. `project` prepares keys and values, which stay the same for every query;
+    2. `score` compares each query, as `project_query` prepares it, with each key;
+    3. a softmax in float32 turns the scores into weights, zero where the mask is False;
+    4. `read` sums the values with those weights.
+
+    A subclass says `score`, and what of `build`, `project_query`, `project_keys` and `read` its
+    weights are for. Nothing is stored on the layer: the memory is a value that is handed around,
+    so that a decoder projects it once and attends to it at every step, and the beams of a beam
+    search are merely further queries on the same memory.
+
+    ```python
+    memory = layer.project(source, mask=source_mask)
+    context, weights = layer.attend(query, memory)  # at each step, as often as needed
+    context = layer(query, source, value_mask=source_mask)  # both at once
+    ```
+
+    Args:
+        dropout: share of the weights set to zero while training, from 0 up to but without 1.
+        seed: seed of the dropout.
+        **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
+
+    Call arguments:
+        query: `(B, T, Dq)`.
+        value: `(B, S, Dv)`.
+        key: `(B, S, Dk)`, `value` if it is left out.
+        query_mask: boolean `(B, T)`; a row that is False attends to nothing: zero weights.
+        value_mask: boolean `(B, S)`, False for padding.
+        key_mask: boolean `(B, S)`, False for padding.
+        attention_mask: boolean `(T, S)` or `(B, T, S)`, with heads also `(B, H, T, S)`.
+        use_causal_mask: whether query `i` sees only the keys `0` to `i`.
+        return_attention_scores: whether the weights are returned too.
+        training: whether dropout is on; Keras fills it in.
+
+    Masks say True for *attend* and may be combined freely. Masks that Keras attaches to its
+    tensors (`Embedding(mask_zero=True)`) are used without being passed. A query with nothing to
+    attend to has zero weights and a zero weighted sum.
+
+    Returns:
+        The context `(B, T, Dv)` in the compute type; with `return_attention_scores` also the
+        weights before dropout, `(B, T, S)` or, with heads, `(B, H, T, S)`, in float32.
+
+    Example: attention by distance in a dozen lines.
+
+    ```python
+    class DistanceAttention(Attention):
+        def score(self, query, keys):
+            difference = query[:, :, None] - keys[:, None]  # (B, T, S, D)
+            return -ops.sum(ops.square(difference), axis=-1)
+    ```
+    """
+
+    def __init__(self, dropout: float = 0.0, seed: int | None = None, **kwargs):
+        super().__init__(**kwargs)
+        if isinstance(dropout, bool) or not 0 <= dropout < 1:
+            raise ValueError(
+                "`dropout` is the share of weights to set to zero and must be at least 0 and "
+                f"below 1. Received: dropout={dropout}"
+            )
+        self.supports_masking = True
+        self.dropout = dropout
+        self.seed = seed
+        self._dropout_layer = None
+        if dropout:
+            self._dropout_layer = Dropout(dropout, seed=seed, dtype=self.dtype_policy)
+
+    def build(self, query_shape, value_shape, key_shape=None):
+        check_shapes(self.name, query_shape, value_shape, key_shape)
+
+    def project(self, value, key=None, mask=None) -> Memory:
+        """Prepares values `(B, S, Dv)` and keys `(B, S, Dk)` for `attend`.
+
+        Args:
+            value: `(B, S, Dv)`.
+            key: `(B, S, Dk)`, `value` if it is left out.
+            mask: boolean `(B, S)`, False for padding.
+        """
+        value = self._as_input("value", value)
+        key = value if key is None else self._as_input("key", key)
+        return Memory(self.project_keys(key), value, None if mask is None else as_mask(mask))
+
+    def project_keys(self, key):
+        """What `score` gets as keys: here the key itself."""
+        return key
+
+    def project_query(self, query):
+        """What `score` gets as queries: here the query itself."""
+        return query
+
+    def score(self, query, keys):
+        """Compares projected queries with projected keys: `(B, T, S)` or `(B, H, T, S)`."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how to `score` a key.")
+
+    def read(self, weights, values):
+        """Sums the values `(B, S, Dv)` with the weights `(B, T, S)`."""
+        return ops.matmul(weights, values)  # (B, T, Dv)
+
+    def attend(self, query, memory: Memory, attention_mask=None, training=None):
+        """Attends to a projected memory, with any number of queries.
+
+        Args:
+            query: `(B, T, Dq)`; T may be the steps of a sequence or the beams of one step.
+            memory: what `project` returned.
+            attention_mask: boolean, any rank that `call` takes.
+            training: whether dropout is on.
+
+        Returns:
+            `(context, weights)`, always both: `(B, T, Dv)` and `(B, T, S)` or `(B, H, T, S)`.
+        """
+        query = self.project_query(self._as_input("query", query))
+        mask = combine_masks(memory_mask=memory.mask, attention_mask=attention_mask)
+        return self._weigh(self.score(query, memory.keys), mask, memory.values, training)
+
+    def call(
+        self,
+        query,
+        value,
+        key=None,
+        query_mask=None,
+        value_mask=None,
+        key_mask=None,
+        attention_mask=None,
+        use_causal_mask=False,
+        return_attention_scores=False,
+        training=None,
+    ):
+        memory = self.project(value, key, mask=merge_memory_masks(value_mask, key_mask))
+        mask = combine_masks(query_mask, attention_mask=attention_mask)
+        context, weights = self._attend_to_all(
+            query, memory, mask, use_causal_mask, training, return_attention_scores
+        )
+        return (context, weights) if return_attention_scores else context
+
+    def compute_output_shape(self, query_shape, value_shape, key_shape=None):
+        return (*query_shape[:-1], value_shape[-1])
+
+    def compute_scores_shape(self, query_shape, value_shape):
+        """Shape of the weights that go with `compute_output_shape`."""
+        return (query_shape[0], query_shape[1], value_shape[1])
+
+    def compute_output_spec(
+        self,
+        query,
+        value,
+        key=None,
+        query_mask=None,
+        value_mask=None,
+        key_mask=None,
+        attention_mask=None,
+        use_causal_mask=False,
+        return_attention_scores=False,
+        training=None,
+    ):
+        key_shape = None if key is None else key.shape
+        return self._output_spec(query.shape, value.shape, key_shape, return_attention_scores)
+
+    def get_config(self):
+        return {**super().get_config(), "dropout": self.dropout, "seed": self.seed}
+
+    def _attend_to_all(self, query, memory, mask, causal, training, weights_needed):
+        """`attend` with a whole sequence; a layer that can do without weights does it here."""
+        if causal:
+            lengths = ops.shape(query)[1], ops.shape(memory.values)[-2]
+            mask = combine_masks(attention_mask=mask, causal=causal_mask(*lengths))
+        return self.attend(query, memory, attention_mask=mask, training=training)
+
+    def _weigh(self, scores, mask, values, training):
+        """From scores to context and weights."""
+        weights = masked_softmax(scores, mask)
+        return self._sum(weights, values, training), weights
+
+    def _sum(self, weights, values, training):
+        """The values summed with the weights, of which dropout leaves out some."""
+        kept = ops.cast(weights, self.compute_dtype)
+        if self._dropout_layer is not None:
+            # Keras takes `training=None` for an answer; left out, the layer around this one says.
+            given = {} if training is None else {"training": training}
+            kept = self._dropout_layer(kept, **given)
+        return self.read(kept, values)
+
+    def _output_spec(self, query_shape, value_shape, key_shape, with_scores):
+        shape = self.compute_output_shape(query_shape, value_shape, key_shape)
+        context = keras.KerasTensor(shape, dtype=self.compute_dtype)
+        if not with_scores:
+            return context
+        shape = self.compute_scores_shape(query_shape, value_shape)
+        return context, keras.KerasTensor(shape, dtype=softmax_dtype(self.compute_dtype))
+
+    def _as_input(self, name, tensor):
+        """Casts explicitly: Keras casts only what goes through `__call__`."""
+        if not self.built:
+            raise ValueError(
+                f"{self.name} has no weights yet: call it once, or "
+                f"`build(query_shape, value_shape)` it, before `project` and `attend`."
+            )
+        tensor = ops.convert_to_tensor(tensor, dtype=self.compute_dtype)
+        if len(tensor.shape) != 3:
+            raise ValueError(
+                f"{self.name} expects a {name} of shape (batch, length, width); for a single step "
+                f"add a length of 1. Received: {name}.shape={tuple(tensor.shape)}"
+            )
+        return tensor
+
+    def _cast(self, variable):
+        """A weight in the compute type, also outside of `__call__`."""
+        return ops.cast(variable, self.compute_dtype)
+
+
+def linear(inputs, kernel, bias=None):
+    """`inputs @ kernel + bias` over the last axis, as one matrix product.
+
+    Flattening the leading axes matters: the gradient of a batched product with a matrix would
+    make one matrix for every row of the batch before it adds them up.
+    """
+    width = kernel.shape[-1]
+    outputs = ops.matmul(ops.reshape(inputs, (-1, kernel.shape[0])), kernel)
+    if bias is not None:
+        outputs = ops.add(outputs, bias)
+    if len(inputs.shape) == 2:
+        return outputs
+    return ops.reshape(outputs, (*ops.shape(inputs)[:-1], width))
+
+
+def check_shapes(name, query_shape, value_shape, key_shape=None):
+    """Refuses what no attention can be built on: wrong ranks, unknown widths, unequal lengths."""
+    shapes = {"query": query_shape, "value": value_shape, "key": key_shape or value_shape}
+    for argument, shape in shapes.items():
+        if len(shape) != 3 or shape[-1] is None:
+            raise ValueError(
+                f"{name} expects a {argument} of shape (batch, length, width) with a known width; "
+                f"for a single step add a length of 1. Received: {argument}.shape={tuple(shape)}"
+            )
+    value_length, key_length = shapes["value"][1], shapes["key"][1]
+    if None not in (value_length, key_length) and value_length != key_length:
+        raise ValueError(
+            f"{name} expects as many keys as values. Received: value.shape={tuple(value_shape)}, "
+            f"key.shape={tuple(key_shape)}"
+        )

@@ -1,0 +1,229 @@
+"""Coverage: attention that knows what was attended to before.
+
+Shapes: B batch, T target length, S source length, D width, U units, F features of a pair.
+"""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from ..ops.masks import combine_masks, masked_softmax, softmax_dtype
+from .additive import BahdanauAttention
+from .base import Memory
+
+
+@keras.saving.register_keras_serializable(package="attention_zoo")
+class CoverageAttention(BahdanauAttention):
+    """Additive attention with a coverage vector: a key's score depends on its attention so far.
+
+    The coverage of a key is the sum of the weights that it got at the steps before. The score of
+    query `q` and key `k` with coverage `c` is `v . tanh(W_q q + W_k k + w_c c)`. So the layer can
+    learn not to look at the same place again, or to go on from where it looked.
+
+    The queries of a sequence are taken one after the other, each with what those before it have
+    paid. A decoder that makes one step at a time hands the coverage in, and adds the weights to it
+    itself:
+
+    ```python
+    memory = layer.project(source_states, mask=source_mask)
+    coverage = ops.zeros((batch, 1, source_length))
+    context, weights = layer.attend(query, memory, coverage=coverage)  # at each step
+    coverage = coverage + weights
+    ```
+
+    With a `location_window` of w the score depends as well on where the query before looked: on its
+    weights of the key itself and of the w keys before and after, by a kernel of shape (2 w + 1, U).
+    To go on with the next key, as when a word is copied piece by piece, is then a matter of one
+    weight. At the first query those weights are 0. They are handed in as `last`.
+
+    Args:
+        units: as for `BahdanauAttention`, as are all that follow `location_window`.
+        location_window: how many keys before and after are seen; 0 for coverage alone.
+
+    Call arguments, masks, weights: see `Attention`.
+
+    Raises:
+        ValueError: if `location_window` is not a whole number from 0 on.
+
+    Papers: "Get To The Point: Summarization with Pointer-Generator Networks", See, Liu, Manning,
+    2017, https://arxiv.org/abs/1704.04368, section 2.3; on locations "Attention-Based Models for
+    Speech Recognition", Chorowski et al. 2015, https://arxiv.org/abs/1506.07503, section 2.1
+    """
+
+    def __init__(self, units: int, location_window: int = 0, **kwargs):
+        super().__init__(units, **kwargs)
+        # XLA under TensorFlow has no gradient of a loop of Keras.
+        self.supports_jit = keras.backend.backend() != "tensorflow"
+        if isinstance(location_window, bool) or not (
+            isinstance(location_window, int) and location_window >= 0
+        ):
+            raise ValueError(
+                "location_window is a whole number from 0 on. "
+                f"Received: location_window={location_window!r}"
+            )
+        self.location_window = location_window
+
+    def build(self, query_shape, value_shape, key_shape=None):
+        super().build(query_shape, value_shape, key_shape)
+        initializer = self.kernel_initializer.clone()
+        self.coverage_kernel = self.add_weight((self.units,), initializer, name="coverage_kernel")
+        if self.location_window:
+            shape = (2 * self.location_window + 1, self.units)
+            initializer = self.kernel_initializer.clone()
+            self.location_kernel = self.add_weight(shape, initializer, name="location_kernel")
+
+    def attend(
+        self,
+        query,
+        memory: Memory,
+        attention_mask=None,
+        training=None,
+        coverage: Any = None,
+        last: Any = None,
+    ):
+        """Attends to a projected memory.
+
+        Args:
+            query: `(B, T, Dq)`.
+            memory: what `project` returned.
+            attention_mask: boolean, any rank that `call` takes.
+            training: whether dropout is on.
+            coverage: `(B, T, S)`, what each query finds paid: the queries are independent of one
+                another, such as the beams of one step. If `None`, they are a sequence.
+            last: `(B, T, S)`, the weights of the query before each; only with a coverage and a
+                location window.
+
+        Returns:
+            `(context, weights)`: `(B, T, Dv)` and `(B, T, S)`.
+        """
+        query = self.project_query(self._as_input("query", query))
+        mask = combine_masks(memory_mask=memory.mask, attention_mask=attention_mask)
+        if (last is not None) != (coverage is not None and self.location_window > 0):
+            raise ValueError(
+                "With a location window a coverage needs the last weights too; else it has none. "
+                f"Received: location_window={self.location_window}, coverage of type "
+                f"{type(coverage).__name__}, last of type {type(last).__name__}"
+            )
+        if coverage is None:
+            weights = self._weights_in_turn(query, memory.keys, mask)
+        else:
+            weights = self._weights(query, memory.keys, mask, coverage, last)
+        return self._sum(weights, memory.values, training), weights
+
+    def _weights(self, query, keys, mask, coverage, last=None):
+        features = ops.expand_dims(ops.cast(coverage, self.compute_dtype), -1)
+        kernel = ops.expand_dims(self._cast(self.coverage_kernel), 0)
+        if self.location_window:
+            around = neighbours(ops.cast(last, self.compute_dtype), self.location_window)
+            features = ops.concatenate([features, around], axis=-1)
+            kernel = ops.concatenate([kernel, self._cast(self.location_kernel)], axis=0)
+        score = additive_score_with_features(query, keys, features, self._cast(self.scale), kernel)
+        return masked_softmax(score, mask)
+
+    def _weights_in_turn(self, query, keys, mask):
+        """Weights `(B, T, S)` of projected queries, each covered by those before it."""
+        batch, steps, _ = ops.shape(query)
+        length = ops.shape(keys)[1]
+        sequence = query
+        if mask is not None:
+            mask = ops.broadcast_to(mask, (batch, steps, length))
+            # One sequence: TensorFlow's scan takes no second one if T is known only later.
+            sequence = ops.concatenate([query, ops.cast(mask, query.dtype)], axis=-1)
+
+        def attend_once(carry, step):
+            step = ops.expand_dims(step, 1)  # (B, 1, U + S)
+            query, seen = step[..., : self.units], step[..., self.units :]
+            seen = None if mask is None else seen > 0
+            coverage, last = (ops.expand_dims(tensor, 1) for tensor in carry)
+            weights = self._weights(query, keys, seen, coverage, last)[:, 0]
+            # TensorFlow wants what is collected to look like what is carried.
+            return (carry[0] + weights, weights), (carry[0], weights)
+
+        nothing = ops.zeros((batch, length), softmax_dtype(self.compute_dtype))
+        sequence = ops.transpose(sequence, (1, 0, 2))  # (T, B, ...)
+        _, (_, weights) = ops.scan(attend_once, (nothing, nothing), sequence)
+        return ops.transpose(weights, (1, 0, 2))
+
+    def get_config(self):
+        return {**super().get_config(), "location_window": self.location_window}
+
+
+def neighbours(weights, window: int):
+    """The weights of each key and of those around it, 0 outside: `(B, T, S)` to `(B, T, S, F)`.
+
+    F is 2 `window` + 1, from the key `window` places before to the one `window` places after.
+    """
+    length = ops.shape(weights)[-1]
+    padded = ops.pad(weights, [[0, 0], [0, 0], [window, window]])
+    return ops.stack([padded[..., i : i + length] for i in range(2 * window + 1)], axis=-1)
+
+
+def coverage_before(attention):
+    """What was paid before each step: the weights `(B, T, S)` summed over the steps before."""
+    return ops.cumsum(ops.pad(attention[:, :-1], [[0, 0], [1, 0], [0, 0]]), axis=1)
+
+
+def coverage_loss(attention, coverage: Any = None):
+    """How much each step looks where others looked before it.
+
+    The sum over the source of min(attention, coverage): 0 if all attention is to new places, 1 if
+    none of it is.
+
+    Args:
+        attention: `(B, T, S)`, the weights of all steps.
+        coverage: `(B, T, S)`, what was paid before; taken from `attention` if `None`.
+
+    Returns:
+        `(B, T)`, from 0 to 1.
+
+    Paper: See, Liu, Manning, 2017, https://arxiv.org/abs/1704.04368, equation 12
+    """
+    coverage = coverage_before(attention) if coverage is None else coverage
+    return ops.sum(ops.minimum(attention, coverage), axis=-1)
+
+
+@ops.custom_gradient
+def additive_score_with_features(query, keys, features, scale, kernel):
+    """`scale . tanh(query + key + features kernel)` for every pair, `(B, T, S)`.
+
+    Like `additive_score`, it keeps nothing of shape `(B, T, S, U)` for the gradient, which a loop
+    over steps would keep for each of them.
+
+    Args:
+        query: `(B, T, U)`; a few, as at a step of a decoder.
+        keys: `(B, S, U)`.
+        features: `(B, T, S, F)`.
+        scale: `(U,)`.
+        kernel: `(F, U)`.
+    """
+    units, count = scale.shape[0], kernel.shape[0]
+    flat_features = ops.reshape(features, (-1, count))
+    hidden = _hidden(query, keys, flat_features, kernel)
+    flat = ops.matmul(ops.reshape(hidden, (-1, units)), ops.expand_dims(scale, -1))
+    scores = ops.reshape(flat, ops.shape(hidden)[:3])
+
+    def gradient(*arguments, upstream=None):
+        # Backends differ in how they hand in the gradient of the scores, (B, T, S).
+        upstream = arguments[0] if upstream is None else upstream
+        hidden = _hidden(query, keys, flat_features, kernel)
+        to_scale = ops.matmul(ops.reshape(upstream, (1, -1)), ops.reshape(hidden, (-1, units)))
+        # For the argument of tanh, still without the factor `scale`: (B, T, S, U).
+        inner = (1 - ops.square(hidden)) * ops.expand_dims(upstream, -1)
+        flat = ops.reshape(inner, (-1, units))
+        to_features = ops.matmul(flat, ops.transpose(scale * kernel))
+        to_kernel = ops.matmul(ops.transpose(flat_features), flat)
+        return (
+            ops.sum(inner, axis=2) * scale,
+            ops.sum(inner, axis=1) * scale,
+            ops.reshape(to_features, (*ops.shape(upstream), count)),
+            ops.reshape(to_scale, (units,)),
+            to_kernel * scale,
+        )
+
+    return scores, gradient
+
+
+def _hidden(query, keys, flat_features, kernel):
+    pairs = ops.expand_dims(query, 2) + ops.expand_dims(keys, 1)
+    return ops.tanh(pairs + ops.reshape(ops.matmul(flat_features, kernel), ops.shape(pairs)))

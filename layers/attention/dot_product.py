@@ -1,0 +1,268 @@
+"""Scaled dot-product attention with several heads (Vaswani et al. 2017)."""
+
+import math
+
+import keras
+from keras import initializers, ops
+
+from ..ops.arguments import optional_positive_int, positive_int
+from ..ops.fused import attend_fused, can_fuse
+from ..ops.masks import as_mask, combine_masks, places
+from ..ops.positions import Positions, check_positions
+from .base import Attention, Memory, linear
+from .chunked import Sight, attend_in_chunks
+from .heads import compare_heads, merge_heads, split_heads, sum_values
+
+
+@keras.saving.register_keras_serializable(package="attention_zoo")
+class QKVAttention(Attention):
+    """Query, key and value: scaled dot-product attention with several heads.
+
+    1. Query, key and value are projected to `H` heads of width `key_dim` (values: `value_dim`).
+    2. The score of query `q` and key `k` of a head is `q . k / sqrt(key_dim)`.
+    3. Mask, softmax and weighted sum as in `Attention`, for each head apart.
+    4. The heads are put side by side and projected to `output_dim`.
+
+    With fewer heads for keys and values than for queries, neighbouring query heads share them
+    (grouped-query attention; one for all is multi-query attention): the memory gets smaller by
+    that factor, and it is never repeated in memory.
+
+    Where PyTorch is the backend its fused kernel computes what needs neither the weights nor
+    dropout, positions that add to the scores, or shared heads: the scores are never in memory.
+
+    Places are counted from 0 on, for queries and for keys.
+
+    Args:
+        num_heads: H, the number of query heads.
+        key_dim: width of a head of queries and keys.
+        value_dim: width of a head of values, `key_dim` if `None`.
+        num_kv_heads: number of heads of keys and values, a divisor of `num_heads`; `num_heads`
+            if `None`.
+        dropout: share of the weights set to zero while training.
+        use_bias: whether the four projections have a bias.
+        output_dim: width of the output, that of the query if `None`.
+        positions: what is known of places, such as `RotaryPositions()`, `AlibiPositions()` or
+            `RelativePositions()`; nothing if `None`.
+        sliding_window: queries see only keys less than so many places away, on either side.
+        chunk_size: number of queries for which scores exist at a time, wherever the weights are
+            not asked for. Memory then grows with the length of the sequence rather than its
+            square, at the price of computing the scores again in the backward pass. All at once
+            if `None`.
+        kernel_initializer: initializer of the four projections.
+        seed: seed of the dropout.
+        **kwargs: as for every Keras layer.
+
+    Call arguments, masks, weights: see `Attention`. The weights are `(B, H, T, S)`. In a row with
+    nothing to attend to the weighted sum is zero, so the output is the bias of the output
+    projection.
+
+    Raises:
+        ValueError: for numbers that are not positive, a `num_kv_heads` that does not divide
+            `num_heads`, `positions` that are none or not for this `key_dim`, or `chunk_size`
+            together with `dropout`.
+
+    Example:
+
+    ```python
+    attention = QKVAttention(num_heads=8, key_dim=64)
+    memory = attention.project(source, mask=source_mask)
+    context, weights = attention.attend(query, memory)  # (B, T, D), (B, 8, T, S)
+    ```
+
+    Papers: "Attention Is All You Need", Vaswani et al., 2017, https://arxiv.org/abs/1706.03762;
+    "GQA", Ainslie et al., 2023, https://arxiv.org/abs/2305.13245
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        key_dim: int,
+        value_dim: int | None = None,
+        num_kv_heads: int | None = None,
+        dropout: float = 0.0,
+        use_bias: bool = True,
+        output_dim: int | None = None,
+        positions: Positions | None = None,
+        sliding_window: int | None = None,
+        chunk_size: int | None = None,
+        kernel_initializer="glorot_uniform",
+        seed: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(dropout=dropout, seed=seed, **kwargs)
+        self.num_heads = positive_int("num_heads", num_heads)
+        self.key_dim = positive_int("key_dim", key_dim)
+        self.value_dim = positive_int("value_dim", key_dim if value_dim is None else value_dim)
+        self.num_kv_heads = positive_int(
+            "num_kv_heads", num_heads if num_kv_heads is None else num_kv_heads
+        )
+        if num_heads % self.num_kv_heads:
+            raise ValueError(
+                "`num_kv_heads` must divide `num_heads`, since each is shared by as many query "
+                f"heads. Received: num_heads={num_heads}, num_kv_heads={num_kv_heads}"
+            )
+        self.use_bias = use_bias
+        self.output_dim = optional_positive_int("output_dim", output_dim)
+        check_positions(positions, self.key_dim)
+        self.positions = positions
+        self.sliding_window = optional_positive_int("sliding_window", sliding_window)
+        self.chunk_size = optional_positive_int("chunk_size", chunk_size)
+        if chunk_size and dropout:
+            raise ValueError(
+                "In chunks the weights are computed twice, in the backward pass again, so none can "
+                "be dropped: use either `chunk_size` or `dropout`. Received: "
+                f"chunk_size={chunk_size}, dropout={dropout}"
+            )
+        self.kernel_initializer = initializers.get(kernel_initializer)
+
+    def build(self, query_shape, value_shape, key_shape=None):
+        super().build(query_shape, value_shape, key_shape)
+        key_width = (key_shape or value_shape)[-1]
+        self._add_projection("query", query_shape[-1], self.num_heads * self.key_dim)
+        self._add_projection("key", key_width, self.num_kv_heads * self.key_dim)
+        self._add_projection("value", value_shape[-1], self.num_kv_heads * self.value_dim)
+        self._add_projection(
+            "output", self.num_heads * self.value_dim, self.output_dim or query_shape[-1]
+        )
+        self._build_positions()
+        self.built = True
+
+    def project(self, value, key=None, mask=None) -> Memory:
+        value = self._as_input("value", value)
+        key = value if key is None else self._as_input("key", key)
+        keys = self._project_to("key", key)
+        values = self._project_to("value", value)
+        return self._memory(keys, values, mask, places(ops.shape(keys)[1]))
+
+    def project_query(self, query):
+        """`(B, T, Dq)` to `(B, H, T, K)`, scaled."""
+        query = split_heads(self._project_to("query", query), self.num_heads)
+        # Scaled before the product, which then stays in the range of float16.
+        return ops.multiply(query, 1 / math.sqrt(self.key_dim))
+
+    def score(self, query, keys):
+        return compare_heads(query, keys)  # (B, H, T, S)
+
+    def read(self, weights, values):
+        return self._project_to("output", merge_heads(sum_values(weights, values)))
+
+    def attend(self, query, memory: Memory, attention_mask=None, training=None, query_places=None):
+        """Attends to a projected memory, with any number of queries; see `Attention.attend`.
+
+        Args:
+            query: `(B, T, Dq)`.
+            memory: what `project` returned.
+            attention_mask: boolean, any rank that `call` takes.
+            training: whether dropout is on.
+            query_places: `(T,)`, the place of each query, 0 to T - 1 if `None`. Only for a layer
+                with `positions` or `sliding_window`.
+        """
+        query = self.project_query(self._as_input("query", query))
+        sight = self._sight(query, memory, attention_mask, query_places=query_places)
+        return self._attend_with(query, memory, sight, training)
+
+    def _attend_to_all(self, query, memory, mask, causal, training, weights_needed):
+        query = self.project_query(self._as_input("query", query))
+        sight = self._sight(query, memory, mask, causal)
+        return self._attend_with(query, memory, sight, training, weights_needed)
+
+    def _attend_with(self, query, memory, sight, training, weights_needed=True):
+        """Projected queries `(B, H, T, K)` attend to what is in sight."""
+        if self.positions is not None:
+            query = self.positions.rotate(query, sight.query_places)
+        if self.chunk_size is not None and not weights_needed:
+            heads = attend_in_chunks(query, memory.keys, memory.values, sight, self.chunk_size)
+            return self._project_to("output", merge_heads(heads)), None
+        if not weights_needed and self._can_fuse(query, memory, sight, training):
+            heads = attend_fused(query, memory.keys, memory.values, sight)
+            return self._project_to("output", merge_heads(heads)), None
+        scores, mask = sight.apply(self.score(query, memory.keys))
+        return self._weigh(scores, mask, memory.values, training)
+
+    def _can_fuse(self, query, memory, sight, training):
+        # A subclass may compare or weigh in a way of its own.
+        own = type(self).score, type(self)._weigh
+        drops = self.dropout and training is not False
+        return (
+            own == (QKVAttention.score, QKVAttention._weigh)
+            and not drops
+            and can_fuse(query, memory.keys, sight)
+        )
+
+    def _sight(self, query, memory, mask, causal=False, query_places=None, **options):
+        return Sight(
+            query_places=places(ops.shape(query)[2]) if query_places is None else query_places,
+            key_places=places(ops.shape(memory.keys)[2]),
+            mask=combine_masks(memory_mask=memory.mask, attention_mask=mask),
+            causal=causal,
+            sliding_window=self.sliding_window,
+            positions=self.positions,
+            **options,
+        )
+
+    def _memory(self, keys, values, mask, key_places):
+        """Keys `(B, S, G*K)` and values `(B, S, G*V)` as they are attended to."""
+        keys = split_heads(keys, self.num_kv_heads)  # (B, G, S, K)
+        if self.positions is not None:
+            keys = self.positions.rotate(keys, key_places)
+        values = split_heads(values, self.num_kv_heads)  # (B, G, S, V)
+        return Memory(keys, values, None if mask is None else as_mask(mask))
+
+    def compute_output_shape(self, query_shape, value_shape, key_shape=None):
+        return (*query_shape[:-1], self.output_dim or query_shape[-1])
+
+    def compute_scores_shape(self, query_shape, value_shape):
+        return (query_shape[0], self.num_heads, query_shape[1], value_shape[1])
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "key_dim": self.key_dim,
+            "value_dim": self.value_dim,
+            "num_kv_heads": self.num_kv_heads,
+            "use_bias": self.use_bias,
+            "output_dim": self.output_dim,
+            "positions": keras.saving.serialize_keras_object(self.positions),
+            "sliding_window": self.sliding_window,
+            "chunk_size": self.chunk_size,
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        positions = keras.saving.deserialize_keras_object(config.get("positions"))
+        return cls(**{**config, "positions": positions})
+
+    def _build_positions(self):
+        if self.positions is not None:
+            self.positions.belong_to(self)
+            if not self.positions.built:
+                self.positions.build((None, self.num_heads, None, self.key_dim))
+
+    def _add_projection(self, name, width, *parts):
+        """Adds `NAME_kernel` and `NAME_bias`, which `_project_to(NAME, ...)` applies.
+
+        With several parts, widths that lie side by side in the kernel, each is initialised apart.
+        """
+        units = sum(parts)
+
+        def initialize(shape, dtype=None):
+            kernels = [self.kernel_initializer.clone()((width, n), dtype) for n in parts]
+            return ops.concatenate(kernels, axis=-1)
+
+        kernel = self.add_weight(
+            name=f"{name}_kernel", shape=(width, units), initializer=initialize
+        )
+        bias = None
+        if self.use_bias:
+            bias = self.add_weight(name=f"{name}_bias", shape=(units,), initializer="zeros")
+        setattr(self, f"{name}_kernel", kernel)
+        setattr(self, f"{name}_bias", bias)
+
+    def _project_to(self, name, inputs):
+        kernel, bias = self._projection(name)
+        return linear(inputs, self._cast(kernel), None if bias is None else self._cast(bias))
+
+    def _projection(self, name):
+        return getattr(self, f"{name}_kernel"), getattr(self, f"{name}_bias")

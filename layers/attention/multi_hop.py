@@ -1,0 +1,179 @@
+"""Attention in several hops: what one look finds says where the next one goes.
+
+Shapes: B batch, T target length, S source length, D width of the values, U units, H hops.
+"""
+
+from typing import Any
+
+import keras
+from keras import initializers, ops
+
+from ..ops.arguments import positive_int
+from ..ops.masks import combine_masks, masked_softmax
+from .base import Attention, Memory, linear
+
+
+@keras.saving.register_keras_serializable(package="attention_zoo")
+class MultiHopAttention(Attention):
+    """Several looks at one memory, each with what was found so far (Xiong et al. 2016).
+
+    One look cannot find what it takes two facts to know: "Where is the ball?" needs "Mary has the
+    ball" to know that "Mary is in the hall" is the answer. So the query, made as wide as a value,
+    `q = P query`, is the first *episode* `m`, and each hop looks again and writes it anew:
+
+        score = w . tanh(W [v * q; |v - q|] + U [v * m; |v - m|] + b)    for each value v
+        c = the sum of the values with the softmax of the scores
+        m = relu(V [m; c; q] + a)
+
+    `W` is one for all hops, the other weights are those of the hop; the first has no `U`, as its
+    episode is the query. The result is the last episode, not a weighted sum, so that also a query
+    with nothing to attend to has one: it has zero weights and is told by the query alone. Keys and
+    values are the same.
+
+    Where all queries ask about one thing that was read as the values were, as a question is that is
+    one more sentence, `project` takes it, and `q = question + P query`: what is like it can be
+    told from the first step of the training on.
+
+    Args:
+        units: U, the width in which values are compared with query and episode.
+        hops: H, how often it looks.
+        dropout: share of the weights set to zero while training.
+        kernel_initializer: initializer of the kernels but `P`.
+        query_initializer: initializer of `P`; zeros let a question stand alone at first.
+        seed: seed of the dropout.
+        **kwargs: as for every Keras layer.
+
+    Call arguments, masks: see `Attention`. The weights are `(B, H, T, S)`, those of each hop.
+
+    Raises:
+        ValueError: if `units` or `hops` is not a positive number, or keys are given.
+
+    Example:
+
+    ```python
+    attention = MultiHopAttention(units=64, hops=3)
+    episode, weights = attention(
+        questions,  # (B, 1, 128)
+        sentences,  # (B, S, 128)
+        value_mask=is_sentence,
+        return_attention_scores=True,
+    )  # (B, 1, 128), (B, 3, 1, S)
+    ```
+
+    Papers: "End-To-End Memory Networks", Sukhbaatar et al. 2015, https://arxiv.org/abs/1503.08895;
+    "Dynamic Memory Networks for Visual and Textual Question Answering", Xiong, Merity, Socher,
+    2016, https://arxiv.org/abs/1603.01417, equations 8 to 13
+    """
+
+    def __init__(
+        self,
+        units: int,
+        hops: int = 3,
+        dropout: float = 0.0,
+        kernel_initializer="glorot_uniform",
+        query_initializer="glorot_uniform",
+        seed: int | None = None,
+        **kwargs,
+    ):
+        super().__init__(dropout=dropout, seed=seed, **kwargs)
+        self.units = positive_int("units", units)
+        self.hops = positive_int("hops", hops)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.query_initializer = initializers.get(query_initializer)
+
+    def build(self, query_shape, value_shape, key_shape=None):
+        super().build(query_shape, value_shape, key_shape)
+        width, units = value_shape[-1], self.units
+
+        def weight(name, shape, initializer=None):
+            initializer = initializer or self.kernel_initializer.clone()
+            return self.add_weight(name=name, shape=shape, initializer=initializer)
+
+        self.query_kernel = weight(
+            "query_kernel", (query_shape[-1], width), self.query_initializer.clone()
+        )
+        self.compare_kernel = weight("compare_kernel", (2 * width, units))
+        self.hop_weights = [
+            {
+                "bias": weight(f"bias_{hop}", (units,), "zeros"),
+                "scale": weight(f"scale_{hop}", (units, 1)),
+                "episode_kernel": weight(f"episode_kernel_{hop}", (3 * width, width)),
+                "episode_bias": weight(f"episode_bias_{hop}", (width,), "zeros"),
+            }
+            for hop in range(self.hops)
+        ]
+        for hop, weights in enumerate(self.hop_weights[1:], start=1):
+            weights["compare_kernel"] = weight(f"compare_kernel_{hop}", (2 * width, units))
+        self.built = True
+
+    def project(self, value, key=None, mask=None, question: Any = None) -> Memory:
+        """Prepares values for `attend`.
+
+        Args:
+            value: `(B, S, D)`.
+            key: nothing, as values are their own keys.
+            mask: boolean `(B, S)`, False for padding.
+            question: `(B, D)`, what all queries ask about, if there is such a thing.
+        """
+        if key is not None:
+            raise ValueError(
+                f"{self.name} compares a query with the values themselves: leave the keys out."
+            )
+        memory = super().project(value, mask=mask)
+        if question is None:
+            shape = (ops.shape(memory.values)[0], 1, memory.values.shape[-1])
+            return memory._replace(keys=ops.zeros(shape, dtype=memory.values.dtype))
+        return memory._replace(keys=ops.expand_dims(ops.cast(question, self.compute_dtype), 1))
+
+    def project_query(self, query):
+        return linear(query, self._cast(self.query_kernel))  # (B, T, D)
+
+    def attend(self, query, memory: Memory, attention_mask=None, training=None):
+        """Attends hop by hop; arguments as those of `Attention.attend`.
+
+        Returns:
+            `(episode, weights)`: `(B, T, D)` and `(B, H, T, S)`.
+        """
+        query = memory.keys + self.project_query(self._as_input("query", query))
+        mask = combine_masks(memory_mask=memory.mask, attention_mask=attention_mask)
+        values = memory.values
+        with_query = _compared(values, query, self._cast(self.compare_kernel))
+        episode, looks = query, []
+        for hop, weights in enumerate(self.hop_weights):
+            weights = {name: self._cast(weight) for name, weight in weights.items()}
+            compared = with_query + weights["bias"]
+            if hop > 0:
+                compared += _compared(values, episode, weights["compare_kernel"])
+            scores = ops.squeeze(ops.matmul(ops.tanh(compared), weights["scale"]), -1)
+            look = masked_softmax(scores, _of_hop(mask, hop))
+            found = self._sum(look, values, training)
+            told = ops.concatenate([episode, found, query], axis=-1)
+            episode = ops.relu(linear(told, weights["episode_kernel"], weights["episode_bias"]))
+            looks.append(look)
+        return episode, ops.stack(looks, axis=1)
+
+    def compute_scores_shape(self, query_shape, value_shape):
+        return (query_shape[0], self.hops, query_shape[1], value_shape[1])
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "hops": self.hops,
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+            "query_initializer": initializers.serialize(self.query_initializer),
+        }
+
+
+def _compared(values: Any, episode: Any, kernel: Any) -> Any:
+    """What a kernel says of the products and distances of values and episodes, `(B, T, S, U)`."""
+    values, episode = ops.expand_dims(values, 1), ops.expand_dims(episode, 2)
+    both = ops.concatenate([values * episode, ops.abs(values - episode)], axis=-1)
+    return linear(both, kernel)
+
+
+def _of_hop(mask: Any, hop: int) -> Any:
+    """The mask of a hop: one for all of them, or `(B, H, T, S)`."""
+    if mask is None or len(mask.shape) < 4:
+        return mask
+    return mask[:, hop if mask.shape[1] != 1 else 0]

@@ -1,0 +1,269 @@
+"""Attention of a sequence to itself, with a cache for decoding step by step."""
+
+import math
+
+import keras
+from keras import ops
+
+from ..ops.masks import combine_masks, places
+from .base import Memory, check_shapes
+from .dot_product import QKVAttention
+from .heads import split_heads
+
+
+@keras.saving.register_keras_serializable(package="attention_zoo")
+class SelfAttention(QKVAttention):
+    """Self-attention: query, key and value from one sequence.
+
+    The calculation is that of `QKVAttention` with the sequence as query and value; the three
+    projections are one matrix product. What a position saw earlier need not be computed again: a
+    causal layer decodes from a cache which is handed in and out.
+
+    ```python
+    cache = layer.initial_cache(batch_size, max_length)
+    for index in range(max_length):
+        outputs, weights, cache = layer.step(x[:, index : index + 1], cache, index)
+    ```
+
+    Args:
+        num_heads: H, the number of query heads.
+        key_dim: width of a head of queries and keys.
+        value_dim: width of a head of values, `key_dim` if `None`.
+        num_kv_heads: number of heads of keys and values, a divisor of `num_heads`; `num_heads`
+            if `None`.
+        dropout: share of the weights set to zero while training.
+        use_bias: whether the projections have a bias.
+        output_dim: width of the output, that of the input if `None`.
+        causal: whether a position sees only itself and what comes before it.
+        **kwargs: `positions`, `sliding_window`, `chunk_size`, `kernel_initializer` and `seed` as
+            in `QKVAttention`, and those of every Keras layer.
+
+    Call arguments:
+        inputs: `(B, T, D)`.
+        mask: boolean `(B, T)`, False for padding, which neither attends nor is attended to. Filled
+            in by Keras from the inputs (`Embedding(mask_zero=True)`).
+        inputs_mask: the same; the name under which Keras fills it in if `attention_mask` is given.
+        attention_mask: boolean `(T, T)`, `(B, T, T)` or `(B, H, T, T)`, True for *attend*.
+        return_attention_scores: whether the weights are returned too.
+        training: whether dropout is on; Keras fills it in.
+
+    Returns:
+        `(B, T, output_dim)`; with `return_attention_scores` also the weights `(B, H, T, T)`.
+
+    Example:
+
+    ```python
+    attention = SelfAttention(num_heads=8, key_dim=64, causal=True)
+    outputs, weights = attention(inputs, return_attention_scores=True)
+    ```
+
+    Paper: "Attention Is All You Need", Vaswani et al., 2017, https://arxiv.org/abs/1706.03762
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        key_dim: int,
+        value_dim: int | None = None,
+        num_kv_heads: int | None = None,
+        dropout: float = 0.0,
+        use_bias: bool = True,
+        output_dim: int | None = None,
+        causal: bool = False,
+        **kwargs,
+    ):
+        super().__init__(
+            num_heads,
+            key_dim,
+            value_dim=value_dim,
+            num_kv_heads=num_kv_heads,
+            dropout=dropout,
+            use_bias=use_bias,
+            output_dim=output_dim,
+            **kwargs,
+        )
+        self.causal = causal
+
+    def build(self, inputs_shape):
+        check_shapes(self.name, inputs_shape, inputs_shape)
+        width = inputs_shape[-1]
+        self._add_projection("qkv", width, *self._widths())
+        output_dim = self.output_dim or width
+        self._add_projection("output", self.num_heads * self.value_dim, output_dim)
+        self._build_positions()
+        self.built = True
+
+    def call(
+        self,
+        inputs,
+        mask=None,
+        inputs_mask=None,
+        attention_mask=None,
+        return_attention_scores=False,
+        training=None,
+    ):
+        mask = inputs_mask if mask is None else mask
+        query, memory = self._project_all(inputs, mask)
+        attention_mask = combine_masks(mask, attention_mask=attention_mask)
+        sight = self._sight(query, memory, attention_mask, self.causal, same_places=True)
+        context, weights = self._attend_with(
+            query, memory, sight, training, weights_needed=return_attention_scores
+        )
+        return (context, weights) if return_attention_scores else context
+
+    def initial_cache(self, batch_size, max_length=None) -> Memory:
+        """A cache without any step: keys `(B, Hkv, S, K)`, values `(B, Hkv, S, V)`.
+
+        Every part has the batch first, so that beams are reordered by a gather along axis 0.
+
+        Args:
+            batch_size: how many sequences B.
+            max_length: S, the most steps there will be, where all shapes have to stay the same, as
+                under XLA. If `None` the cache begins empty and grows with the steps: no step
+                reads or moves places that are empty yet.
+        """
+        if not self.causal:
+            raise ValueError(
+                f"{self.name} is not causal: what comes later changes every step, so there is "
+                "nothing to keep. Decoding needs SelfAttention(..., causal=True). Received: "
+                "causal=False"
+            )
+        shape = (batch_size, self.num_kv_heads, max_length or 0)
+        return Memory(
+            ops.zeros((*shape, self.key_dim), dtype=self.compute_dtype),
+            ops.zeros((*shape, self.value_dim), dtype=self.compute_dtype),
+            None if max_length is None else ops.zeros((batch_size, max_length), dtype="bool"),
+        )
+
+    def step(self, inputs, cache: Memory, index=None, mask=None, training=None):
+        """Goes on from `cache` by the positions of `inputs`, usually one.
+
+        Args:
+            inputs: `(B, T, D)`, the positions `index` to `index + T - 1`.
+            cache: what `initial_cache` or the step before returned.
+            index: how many positions came before, a number or a scalar tensor. It is the caller
+                who sees to it that `index + T` stays within the `max_length` of the cache. `None`
+                for a cache that grows, which knows it.
+            mask: boolean `(B, T)`, False for padding.
+            training: whether dropout is on.
+
+        Returns:
+            `(outputs, weights, cache)`: `(B, T, output_dim)`, `(B, H, T, S)` with S the positions
+            of the cache, and the cache for the next step.
+        """
+        if index is None:
+            start = ops.shape(cache.keys)[2]
+            query, new = self._project_all(inputs, mask, start)
+            cache = _grown(cache, new)
+        else:
+            start = index
+            query, new = self._project_all(inputs, mask, start)
+            cache = self._written(cache, new, index)
+        length = ops.shape(query)[2]
+        sight = self._sight(
+            query,
+            cache,
+            combine_masks(mask),
+            # One position needs no causal mask: the cache holds nothing that comes after it.
+            causal=not _is_one(length),
+            query_places=places(length, start),
+        )
+        context, weights = self._attend_with(query, cache, sight, training)
+        return context, weights, cache
+
+    def _written(self, cache, new, index):
+        """The cache of fixed length with new positions in their places."""
+        length, max_length = ops.shape(new.keys)[2], ops.shape(cache.keys)[2]
+        if isinstance(index, int) and isinstance(length, int) and index + length > max_length:
+            raise ValueError(
+                f"{self.name}: the cache is too short for this step; ask `initial_cache` for more "
+                f"positions. Received: index={index}, steps={length}, max_length={max_length}"
+            )
+        batch_size = ops.shape(new.keys)[0]
+        valid = ops.ones((batch_size, length), dtype="bool") if new.mask is None else new.mask
+        return Memory(
+            _write(cache.keys, new.keys, index, axis=2),
+            _write(cache.values, new.values, index, axis=2),
+            _write(cache.mask, valid, index, axis=1),
+        )
+
+    def compute_output_shape(self, inputs_shape, *other_shapes):
+        return super().compute_output_shape(inputs_shape, inputs_shape)
+
+    def compute_output_spec(
+        self,
+        inputs,
+        mask=None,
+        inputs_mask=None,
+        attention_mask=None,
+        return_attention_scores=False,
+        training=None,
+    ):
+        return self._output_spec(inputs.shape, inputs.shape, None, return_attention_scores)
+
+    def get_config(self):
+        return {**super().get_config(), "causal": self.causal}
+
+    def _widths(self):
+        """Of query, key and value, in the order in which they lie in the common kernel."""
+        return (
+            self.num_heads * self.key_dim,
+            self.num_kv_heads * self.key_dim,
+            self.num_kv_heads * self.value_dim,
+        )
+
+    def _project_all(self, inputs, mask, start=0):
+        """Scaled query `(B, H, T, K)` and memory of one sequence, by one product."""
+        inputs = self._as_input("inputs", inputs)
+        query_width, key_width, _ = self._widths()
+        query, keys, values = ops.split(
+            self._project_to("qkv", inputs), [query_width, query_width + key_width], axis=-1
+        )
+        query = split_heads(query, self.num_heads) * (1 / math.sqrt(self.key_dim))
+        return query, self._memory(keys, values, mask, places(ops.shape(inputs)[1], start))
+
+    def _projection(self, name):
+        """`project` and `attend`, on a sequence apart, use their columns of the common kernel."""
+        if name not in ("query", "key", "value"):
+            return super()._projection(name)
+        place = ("query", "key", "value").index(name)
+        start = sum(self._widths()[:place])
+        columns = slice(start, start + self._widths()[place])
+        kernel, bias = super()._projection("qkv")
+        return kernel[:, columns], None if bias is None else bias[columns]
+
+
+def _is_one(length):
+    """Whether a length is known to be 1 when the graph is made."""
+    return isinstance(length, int) and length == 1
+
+
+def _grown(cache, new):
+    """The cache with new positions behind those that it has; without a mask all are valid."""
+    mask = None
+    if cache.mask is not None or new.mask is not None:
+        masks = [
+            ops.ones((ops.shape(part.keys)[0], ops.shape(part.keys)[2]), dtype="bool")
+            if part.mask is None
+            else part.mask
+            for part in (cache, new)
+        ]
+        mask = ops.concatenate(masks, axis=1)
+    keys = ops.concatenate([cache.keys, new.keys], axis=2)
+    return Memory(keys, ops.concatenate([cache.values, new.values], axis=2), mask)
+
+
+def _write(cache, new, index, axis):
+    """`cache` with `new` in the places from `index` on along `axis`.
+
+    Selected rather than scattered: every server has the operation, and it reads no more than the
+    attention to the cache does.
+    """
+    length = ops.shape(new)[axis]
+    shape = [1] * len(cache.shape)
+    shape[axis] = -1
+    places = ops.arange(ops.shape(cache)[axis], dtype="int32") - ops.cast(index, "int32")
+    written = ops.reshape(ops.logical_and(places >= 0, places < length), shape)
+    if not _is_one(length):
+        new = ops.take(new, ops.clip(places, 0, length - 1), axis=axis)
+    return ops.where(written, new, cache)

@@ -1,0 +1,240 @@
+"""One step of a recurrent decoder that attends. Shapes: B batch, N queries, D state, S source."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from .attention.base import Attention, Memory, linear
+from .attention.coverage import CoverageAttention
+from .ops.masks import softmax_dtype
+
+WIRINGS = ("before", "after", "input_feeding")
+
+
+class StepWeights(NamedTuple):
+    """The weights of a step, in the type of computation.
+
+    Attributes:
+        context_kernel: from the context, or what else is fed, to the gates: (C, 3 D).
+        recurrent_kernel: from the state to the gates, (D, 3 D).
+        candidate_bias: added to the state's part of the candidate, (D,).
+    """
+
+    context_kernel: Any
+    recurrent_kernel: Any
+    candidate_bias: Any
+
+
+@keras.saving.register_keras_serializable(package="attention_zoo")
+class AttentionGRUCell(keras.layers.Layer):
+    """A gated recurrent unit that gets a context of its own at every step.
+
+    Without attention the context is the same at every step: one fixed vector of the source
+    (Cho et al. 2014). With attention there are three ways of wiring it:
+
+    - `"before"`, Bahdanau et al. 2015: the state *before* the step is the query,
+      `c_i = attend(s_{i-1})`, `s_i = GRU([x_i; c_i], s_{i-1})`; the output is `[s_i; c_i]`.
+    - `"after"`, See et al. 2017: the state *after* the step is the query, so it knows the word that
+      was written last, `s_i = GRU([x_i; c_{i-1}], s_{i-1})`, `c_i = attend(s_i)`; the output is
+      `[s_i; c_i]`, and its context is fed to the next step.
+    - `"input_feeding"`, Luong et al. 2015: the same with `a_i = tanh(W [s_i; attend(s_i)])`, which
+      is both the output and what is fed to the next step, `s_i = GRU([x_i; a_{i-1}], s_{i-1})`.
+
+    With a `CoverageAttention` the attention paid so far is one more state, the last. With a
+    location window the weights of the step before are another, before it.
+
+    The part of the gates that depends on the inputs alone is computed for all steps at once by
+    the sublayer `input_projection`; the cell works on what it returned. The gates are those of
+    `keras.layers.GRU` with `reset_after=True`.
+
+    Args:
+        units: width D of the state.
+        context_dim: width of the context that comes out of the memory.
+        attention: an attention layer of this package, or `None` for one fixed context.
+        wiring: `"before"`, `"after"` or `"input_feeding"`.
+        output_dim: width of Luong's attentional vector; `units` if `None`. Only with
+            `wiring="input_feeding"`.
+
+    Call arguments:
+        projected_inputs: what `input_projection` returned, shape (B, N, 3 D); the N rows of a
+            sentence share one memory, so that the beams of a search need no copies of it.
+        states: what the cell returned at the step before, or `initial_states(...)`.
+        memory: `attention.project(...)`, or the fixed context of shape (B, 1, context_dim).
+        weights: what `step_weights()` returned, to read it once for many steps.
+
+    Returns:
+        output (B, N, output width), new states, attention weights (B, N, S) or, without
+        attention, `None`; the weights of several heads are averaged.
+
+    Example:
+
+    >>> attention = BahdanauAttention(units=8)
+    >>> cell = AttentionGRUCell(units=6, context_dim=10, attention=attention)
+    >>> cell.build()
+    >>> memory = attention.project(source_states)            # source_states (B, S, 10)
+    >>> states = cell.initial_states(start)                  # start (B, N, 6)
+    >>> output, states, weights = cell(cell.input_projection(x), states, memory)
+
+    References: https://arxiv.org/abs/1406.1078, https://arxiv.org/abs/1409.0473,
+    https://arxiv.org/abs/1508.04025, https://arxiv.org/abs/1704.04368
+    """
+
+    def __init__(
+        self,
+        units: int,
+        context_dim: int,
+        attention: Attention | None = None,
+        wiring: str = "before",
+        output_dim: int | None = None,
+        **kwargs,
+    ):
+        # The coverage stays in float32, so what goes in is cast one by one.
+        super().__init__(autocast=False, **kwargs)
+        if units < 1 or context_dim < 1:
+            raise ValueError(
+                "units and context_dim must be positive. "
+                f"Received: units={units}, context_dim={context_dim}"
+            )
+        if wiring not in WIRINGS:
+            raise ValueError(f"wiring is one of {', '.join(WIRINGS)}. Received: wiring={wiring!r}")
+        if attention is None and wiring != "before":
+            raise ValueError(
+                "What was attended to is fed to the next step, so it needs an attention layer. "
+                f"Received: attention=None, wiring={wiring!r}"
+            )
+        if output_dim is not None and wiring != "input_feeding":
+            raise ValueError(
+                "output_dim is the width of the attentional vector, which only "
+                "wiring='input_feeding' has. "
+                f"Received: output_dim={output_dim}, wiring={wiring!r}"
+            )
+        self.units = units
+        self.context_dim = context_dim
+        self.attention = attention
+        self.has_coverage = isinstance(attention, CoverageAttention)
+        self.has_location = getattr(attention, "location_window", 0) > 0
+        self.wiring = wiring
+        self.output_dim = output_dim
+        self.fed_dim = (output_dim or units) if wiring == "input_feeding" else context_dim
+        self.output_width = self.fed_dim if wiring == "input_feeding" else units + context_dim
+        self.input_projection = keras.layers.Dense(
+            3 * units, name="input_projection", dtype=self.dtype_policy
+        )
+
+    def build(self, *input_shapes):
+        gates = 3 * self.units
+        self.context_kernel = self.add_weight(
+            (self.fed_dim, gates), "glorot_uniform", name="context_kernel"
+        )
+        self.recurrent_kernel = self.add_weight(
+            (self.units, gates), "orthogonal", name="recurrent_kernel"
+        )
+        self.candidate_bias = self.add_weight((self.units,), "zeros", name="candidate_bias")
+        if self.attention is not None and not self.attention.built:
+            self.attention.build((None, None, self.units), (None, None, self.context_dim))
+        if self.wiring == "input_feeding":
+            self.combine_kernel = self.add_weight(
+                (self.units + self.context_dim, self.fed_dim),
+                "glorot_uniform",
+                name="combine_kernel",
+            )
+
+    def initial_states(self, start, memory=None):
+        """States before the first step, from the start state (B, N, D).
+
+        With coverage the memory that will be attended to is needed too, for its length.
+        """
+        states = [start]
+        if self.wiring != "before":
+            shape = (*ops.shape(start)[:-1], self.fed_dim)
+            states.append(ops.zeros(shape, dtype=start.dtype))
+        if self.has_coverage:
+            shape = (*ops.shape(start)[:-1], ops.shape(memory.values)[1])
+            nothing = ops.zeros(shape, dtype=softmax_dtype(self.compute_dtype))
+            states.extend([nothing, nothing] if self.has_location else [nothing])
+        return tuple(states)
+
+    def step_weights(self) -> StepWeights:
+        """The weights of a step, to be read once outside of a loop."""
+        return StepWeights(
+            ops.cast(self.context_kernel, self.compute_dtype),
+            ops.cast(self.recurrent_kernel, self.compute_dtype),
+            ops.cast(self.candidate_bias, self.compute_dtype),
+        )
+
+    def call(self, projected_inputs, states, memory, weights: StepWeights | None = None):
+        weights = weights or self.step_weights()
+        if self.attention is not None:
+            memory = Memory(*memory)  # in a model that was saved it is a list
+        paid = {"coverage": states[-1]} if self.has_coverage else {}
+        if self.has_location:
+            paid["last"] = states[-2]
+        projected_inputs = ops.cast(projected_inputs, self.compute_dtype)
+        hidden = ops.cast(states[0], self.compute_dtype)
+        if self.wiring == "before":
+            context, scores = self._context(hidden, memory, paid)
+            hidden = self._gated_update(projected_inputs, context, hidden, weights)
+            states = (hidden,)
+        else:
+            fed = ops.cast(states[1], self.compute_dtype)
+            hidden = self._gated_update(projected_inputs, fed, hidden, weights)
+            context, scores = self._context(hidden, memory, paid)
+            states = (hidden, context)
+        output = ops.concatenate([hidden, context], axis=-1)
+        if self.wiring == "input_feeding":
+            output = ops.tanh(ops.matmul(output, ops.cast(self.combine_kernel, output.dtype)))
+            states = (hidden, output)
+        if self.has_location:
+            states = (*states, scores)
+        if self.has_coverage:
+            states = (*states, paid["coverage"] + scores)
+        return output, states, scores
+
+    def _context(self, query, memory: Memory, paid: dict[str, Any]):
+        if self.attention is None:
+            shape = (*ops.shape(query)[:-1], self.context_dim)
+            return ops.cast(ops.broadcast_to(memory, shape), self.compute_dtype), None
+        context, weights = self.attention.attend(query, memory, **paid)
+        if len(weights.shape) == 4:  # (B, H, N, S)
+            weights = ops.mean(weights, axis=1)
+        return context, weights  # (B, N, context_dim), (B, N, S)
+
+    def _gated_update(self, projected_inputs, fed, hidden, weights: StepWeights):
+        given = projected_inputs + linear(fed, weights.context_kernel)
+        recurrent = linear(hidden, weights.recurrent_kernel)
+        return gated_update(given, recurrent, weights.candidate_bias, hidden)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "context_dim": self.context_dim,
+            "attention": keras.saving.serialize_keras_object(self.attention),
+            "wiring": self.wiring,
+            "output_dim": self.output_dim,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        attention = keras.saving.deserialize_keras_object(config["attention"])
+        return cls(**{**config, "attention": attention})
+
+
+def gated_update(given, recurrent, candidate_bias, state):
+    """The next state of a gated recurrent unit.
+
+    Args:
+        given: the part of the gates from inputs, (..., 3 D): update, reset, candidate.
+        recurrent: the part from the state, (..., 3 D).
+        candidate_bias: added to the state's part of the candidate, (..., D).
+        state: (..., D).
+    """
+    given_update, given_reset, given_candidate = ops.split(given, 3, axis=-1)
+    update, reset, candidate = ops.split(recurrent, 3, axis=-1)
+    update = ops.sigmoid(given_update + update)
+    reset = ops.sigmoid(given_reset + reset)
+    candidate = ops.tanh(given_candidate + reset * (candidate + candidate_bias))
+    return candidate + update * (state - candidate)

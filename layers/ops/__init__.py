@@ -1,0 +1,1 @@
+"""Operations that the layers share: masks, position biases, dropout, normalization, kernels."""

@@ -1,0 +1,270 @@
+"""What attention knows of places: rotary positions, ALiBi, learned relative positions.
+
+Shapes: B batch, H heads, K head width, T queries, S keys. Places are whole numbers, one for each
+query or key, the same for every row of the batch.
+"""
+
+import math
+import weakref
+from typing import Any
+
+import keras
+from keras import initializers, ops
+
+from .arguments import positive_int
+from .masks import distances_between
+
+
+class Positions(keras.layers.Layer):
+    """How the places of query and key change their score.
+
+    A kind of positions says one of two things: `rotate`, which turns queries and keys before they
+    are compared, or `bias`, which is added to the scores. It is given to an attention layer,
+    which builds it, and knows both places at every step of decoding too:
+
+    ```python
+    SelfAttention(8, 64, causal=True, positions=RotaryPositions())
+    ```
+
+    `build` gets the shape of the projected queries, `(B, H, T, K)`. Kinds with weights have them
+    in `table`. What `build` makes of it is of that layer, so each layer needs positions of its own,
+    but for `RotaryPositions`, which have nothing of the kind.
+    """
+
+    table: Any = None
+    _layer: Any = None
+
+    def belong_to(self, layer):
+        """Says which layer these positions are of.
+
+        Raises:
+            ValueError: they are another layer's already.
+        """
+        owner = self._layer and self._layer()
+        if owner is not None and owner is not layer:
+            raise ValueError(
+                f"{self.name} belongs to {owner.name} already, and would be saved with that layer "
+                f"alone: give {layer.name} a {type(self).__name__} of its own."
+            )
+        self._layer = weakref.ref(layer)
+
+    def check_width(self, key_dim):
+        """Refuses heads of a width that this kind cannot do with."""
+
+    def rotate(self, heads, places):
+        """Queries or keys `(B, H, T, K)` as they are to be compared; `places` is `(T,)`."""
+        return heads
+
+    def bias(self, query_places, key_places, table=None):
+        """What is added to the scores, `(H, T, S)`, or `None`.
+
+        Args:
+            query_places: `(T,)`.
+            key_places: `(S,)`.
+            table: taken in place of the layer's own.
+        """
+
+    def table_gradient(self, gradient, query_places, key_places):
+        """The gradient of `table` for a gradient `(H, T, S)` of `bias`."""
+        raise NotImplementedError(f"{type(self).__name__} has no table.")
+
+
+@keras.saving.register_keras_serializable(package="attention_zoo")
+class RotaryPositions(Positions):
+    """Turns queries and keys by angles that grow with their places.
+
+    The first and the second half of a head are the two coordinates of `K / 2` points; at place
+    `p` point `i` is turned by `p / max_wavelength^(2i / K)`. The product of a query and a key then
+    depends on the distance of their places alone. There are no weights.
+
+    Args:
+        max_wavelength: the slowest point turns once in about so many places times 2 pi.
+        **kwargs: as for every Keras layer.
+
+    Raises:
+        ValueError: if `max_wavelength` is not positive or the head width is odd.
+
+    Paper: "RoFormer", Su et al., 2021, https://arxiv.org/abs/2104.09864
+    """
+
+    def __init__(self, max_wavelength: float = 10_000, **kwargs):
+        super().__init__(**kwargs)
+        if max_wavelength <= 0:
+            raise ValueError(
+                f"`max_wavelength` must be positive. Received: max_wavelength={max_wavelength}"
+            )
+        self.max_wavelength = max_wavelength
+
+    def check_width(self, key_dim):
+        if key_dim % 2:
+            raise ValueError(
+                "Rotary positions turn pairs of numbers, so the width of a head must be even. "
+                f"Received: key_dim={key_dim}"
+            )
+
+    def belong_to(self, layer):
+        """They may be of several layers."""
+
+    def build(self, heads_shape):
+        self.check_width(heads_shape[-1])
+        self.built = True
+
+    def rotate(self, heads, places):
+        half = heads.shape[-1] // 2
+        # In float32, since float16 has no number between 2048 and 2050.
+        speeds = self.max_wavelength ** (-ops.arange(half, dtype="float32") / half)
+        angles = ops.expand_dims(ops.cast(places, "float32"), -1) * speeds  # (T, K/2)
+        cosine, sine = (ops.cast(f(angles), heads.dtype) for f in (ops.cos, ops.sin))
+        first, second = heads[..., :half], heads[..., half:]
+        turned = (first * cosine - second * sine, second * cosine + first * sine)
+        return ops.concatenate(turned, axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "max_wavelength": self.max_wavelength}
+
+
+@keras.saving.register_keras_serializable(package="attention_zoo")
+class AlibiPositions(Positions):
+    """Attention with linear biases: the further away, the lower the score.
+
+    The bias of head `h` is `-slope_h * |query place - key place|`. The slopes are the geometric
+    sequence `2^(-8/H), 2^(-16/H), ...`, if the number of heads is no power of two completed as in
+    the authors' code. There are no weights, and sequences may be longer than in training.
+
+    Paper: "Train Short, Test Long", Press et al., 2022, https://arxiv.org/abs/2108.12409
+    """
+
+    def build(self, heads_shape):
+        self.slopes = _alibi_slopes(heads_shape[1])
+        self.built = True
+
+    def bias(self, query_places, key_places, table=None):
+        distances = ops.abs(distances_between(query_places, key_places))  # (T, S)
+        slopes = ops.convert_to_tensor(self.slopes, dtype="float32")
+        return -ops.reshape(slopes, (-1, 1, 1)) * ops.cast(distances, "float32")
+
+
+@keras.saving.register_keras_serializable(package="attention_zoo")
+class RelativePositions(Positions):
+    """A learned bias for each head and each class of distances.
+
+    Distances up to a half of the buckets of a direction have a bucket each, further ones share
+    buckets whose width grows logarithmically, and from `max_distance` on all share the last.
+
+    Args:
+        num_buckets: number of classes of distances.
+        max_distance: distance from which on they are all the same.
+        bidirectional: whether keys after the query have classes of their own (half of all); in
+            causal attention there are none, and `False` leaves all classes to those before.
+        kernel_initializer: initializer of the biases.
+        **kwargs: as for every Keras layer.
+
+    Raises:
+        ValueError: if there are too few buckets for `max_distance`, or too many.
+
+    Paper: "Exploring the Limits of Transfer Learning", Raffel et al., 2020,
+    https://arxiv.org/abs/1910.10683
+    """
+
+    def __init__(
+        self,
+        num_buckets: int = 32,
+        max_distance: int = 128,
+        bidirectional: bool = True,
+        kernel_initializer="glorot_uniform",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_buckets = positive_int("num_buckets", num_buckets)
+        self.max_distance = positive_int("max_distance", max_distance)
+        self.bidirectional = bidirectional
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        one_way = num_buckets // 2 if bidirectional else num_buckets
+        exact = one_way // 2
+        if exact < 1 or num_buckets % 2 or max_distance <= exact:
+            raise ValueError(
+                "`num_buckets` must be even, at least 2 (4 if bidirectional), and `max_distance` "
+                f"must be beyond the {exact} distances that have a bucket each. Received: "
+                f"num_buckets={num_buckets}, max_distance={max_distance}, "
+                f"bidirectional={bidirectional}"
+            )
+        self._bucket_of = _buckets(one_way, exact, max_distance)
+
+    def build(self, heads_shape):
+        self.table = self.add_weight(
+            name="table",
+            shape=(self.num_buckets, heads_shape[1]),
+            initializer=self.kernel_initializer.clone(),
+            autocast=False,
+        )
+        self.built = True
+
+    def bias(self, query_places, key_places, table=None):
+        # The places are arguments: JAX refuses a gradient that closes over a function's arrays.
+        @ops.custom_gradient
+        def look_up(table, query_places, key_places):
+            def gradient(*arguments, upstream=None):
+                # A dense gradient: that of a look-up would be one row for each pair of places.
+                upstream = arguments[0] if upstream is None else upstream
+                return self.table_gradient(upstream, query_places, key_places), None, None
+
+            buckets = self.buckets(query_places, key_places)  # (T, S)
+            return ops.transpose(ops.take(table, buckets, axis=0), (2, 0, 1)), gradient
+
+        places = (ops.convert_to_tensor(query_places), ops.convert_to_tensor(key_places))
+        return look_up(self.table * 1 if table is None else table, *places)  # (H, T, S)
+
+    def table_gradient(self, gradient, query_places, key_places):
+        buckets = ops.reshape(self.buckets(query_places, key_places), (-1,))
+        rows = ops.reshape(ops.transpose(gradient, (1, 2, 0)), (-1, gradient.shape[0]))
+        return ops.segment_sum(rows, buckets, num_segments=self.num_buckets)
+
+    def buckets(self, query_places, key_places):
+        """The class of each distance, whole numbers `(T, S)`."""
+        distances = ops.cast(distances_between(query_places, key_places), "int32")
+        after = ops.cast(distances < 0, "int32") * (self.num_buckets // 2)
+        distances = ops.abs(distances) if self.bidirectional else ops.maximum(distances, 0)
+        bucket_of = ops.convert_to_tensor(self._bucket_of, dtype="int32")
+        buckets = ops.take(bucket_of, ops.minimum(distances, self.max_distance))
+        return buckets + after if self.bidirectional else buckets
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_buckets": self.num_buckets,
+            "max_distance": self.max_distance,
+            "bidirectional": self.bidirectional,
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+        }
+
+
+def check_positions(positions, key_dim=None):
+    """Refuses what are no positions, or none for heads of this width; `None` for nothing."""
+    if positions is None:
+        return
+    if not isinstance(positions, Positions):
+        raise ValueError(
+            "`positions` is an object such as RotaryPositions(), or None. "
+            f"Received: positions={positions!r}"
+        )
+    if key_dim is not None:
+        positions.check_width(key_dim)
+
+
+def _buckets(count, exact, max_distance):
+    """The bucket of each distance up to `max_distance`; in Python, to be the same everywhere."""
+    shared = (count - exact) / math.log(max_distance / exact)
+    return [
+        distance
+        if distance < exact
+        else min(count - 1, exact + math.floor(shared * math.log(distance / exact) + 1e-9))
+        for distance in range(max_distance + 1)
+    ]
+
+
+def _alibi_slopes(heads):
+    power = 2 ** math.floor(math.log2(heads))
+    slopes = [2 ** (-8 * (head + 1) / power) for head in range(power)]
+    # Those missing to the next power of two lie in between, the steepest first.
+    between = [2 ** (-4 * (head + 1) / power) for head in range(0, 2 * power, 2)]
+    return slopes + between[: heads - power]

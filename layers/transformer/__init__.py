@@ -1,0 +1,1 @@
+"""Blocks of a Transformer's encoder and decoder, and the decoder's single-token step."""

@@ -1,0 +1,140 @@
+"""A step of a Transformer's decoder, as few and large operations as it takes.
+
+While targets are written, a step has one position of each hypothesis. That is little to compute, so
+what counts is how many operations there are, and that nothing is computed again that stays the
+same: the weights are read once for all steps, with the scale of the queries in their projection and
+the scale and shift of a normalisation in the product after it; where all that is added to the
+states has mean 0, normalisations need not take the mean away; and each hypothesis looks at the
+source by itself, so that no heads have to be brought into another order.
+
+Shapes: B sources, N hypotheses of each, R = B N rows, S source length, D width, H heads, K head
+width, t positions before this one.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from keras import ops
+
+from ..attention.base import Memory
+from ..ops.masks import places, softmax_dtype
+from ..ops.product import Product, as_type_of
+from ..ops.small import small_products, small_softmax
+
+
+class StepWeights(NamedTuple):
+    """The weights of a block for its steps.
+
+    Attributes:
+        qkv: from a position to its query, key and value, (D, 3 D).
+        attention_output: of the self-attention, (D, D).
+        query: of the attention to the source, (D, D).
+        cross_output: of the attention to the source, (D, D).
+        expand: into the middle of the feed-forward layer.
+        contract: out of it.
+        norms: scale and shift (D,) after each of the three sublayers; empty if the inputs of the
+            sublayers are normalised.
+        zero_mean: whether the states have mean 0 before and after the block.
+    """
+
+    qkv: Product
+    attention_output: Product
+    query: Product
+    cross_output: Product
+    expand: Product
+    contract: Product
+    norms: tuple
+    zero_mean: bool
+
+
+def step_weights(block, zero_mean=False) -> StepWeights:
+    """The weights of a `TransformerDecoderBlock`; see its `step_weights`."""
+    attention, cross = block.self_attention, block.cross_attention
+    dtype = block.compute_dtype
+    width = attention.qkv_bias.shape[0] // 3
+    scale = 1 / math.sqrt(attention.key_dim)
+    columns = [ops.full((width,), scale, dtype), ops.ones((2 * width,), dtype)]
+    inputs = [
+        Product.of(attention, "qkv_").scaled(ops.concatenate(columns)),
+        Product.of(cross, "query_").scaled(ops.cast(scale, dtype)),
+        Product.of(block.expand),
+    ]
+    outputs = [Product.of(attention, "output_"), Product.of(cross, "output_")]
+    outputs += [Product.of(block.contract)]
+    norms = [block.attention_norm, block.cross_attention_norm, block.feed_forward_norm]
+    if block.norm_first:
+        inputs = [p.after(norm) for p, norm in zip(inputs, norms, strict=True)]
+        norms = []
+    if zero_mean:
+        outputs = [p.centred() for p in outputs]
+    qkv, query, expand = inputs
+    attention_output, cross_output, contract = outputs
+    scales = tuple(as_type_of(qkv.kernel, norm.gamma, norm.beta) for norm in norms)
+    return StepWeights(
+        qkv, attention_output, query, cross_output, expand, contract, scales, zero_mean
+    )
+
+
+def step(block, weights: StepWeights, inputs, cache: Memory, memory: Memory):
+    """One step; see `TransformerDecoderBlock.step`."""
+    heads, hypotheses, width = block.num_heads, ops.shape(inputs)[1], inputs.shape[-1]
+    size = width // heads
+    epsilon = block.attention_norm.epsilon
+
+    def standardized(rows):
+        return scaled(rows if weights.zero_mean else centred(rows), epsilon)
+
+    def before(rows):
+        return standardized(rows) if block.norm_first else rows
+
+    def after(rows, sublayer):
+        if block.norm_first:
+            return rows
+        scale, shift = weights.norms[sublayer]
+        return ops.add(ops.multiply(standardized(rows), scale), shift)
+
+    x = ops.reshape(inputs, (-1, width))
+    new = ops.reshape(weights.qkv(before(x)), (-1, 3, heads, 1, size))
+    query, key, value = new[:, 0], new[:, 1], new[:, 2]  # (R, H, 1, K)
+    positions, bias = block.positions, None
+    if positions is not None:
+        written = ops.shape(cache.keys)[2]
+        here = places(1, written)
+        query, key = positions.rotate(query, here), positions.rotate(key, here)
+        bias = positions.bias(here, places(written + 1))  # (H, 1, t + 1)
+    keys = ops.concatenate([cache.keys, key], axis=2)  # (R, H, t + 1, K)
+    values = ops.concatenate([cache.values, value], axis=2)
+    attended, _ = _attend(query, keys, values, bias=bias)
+    x = after(x + weights.attention_output(ops.reshape(attended, (-1, width))), 0)
+
+    query = ops.reshape(weights.query(before(x)), (-1, hypotheses, heads, 1, size))
+    source_keys, source_values = (ops.expand_dims(x, 1) for x in (memory.keys, memory.values))
+    mask = None if memory.mask is None else memory.mask[:, None, None, None]  # (B, 1, 1, 1, S)
+    attended, over_source = _attend(query, source_keys, source_values, mask)
+    x = after(x + weights.cross_output(ops.reshape(attended, (-1, width))), 1)
+    over_source = ops.swapaxes(ops.squeeze(over_source, axis=3), 1, 2)  # (B, H, N, S)
+
+    middle = block.expand.activation(weights.expand(before(x)))
+    x = after(x + weights.contract(middle), 2)
+    return ops.reshape(x, (-1, hypotheses, width)), over_source, Memory(keys, values)
+
+
+def _attend(query, keys, values, mask=None, bias=None):
+    """What scaled queries (.., 1, K) found, (.., 1, K), and where they looked, (.., 1, S)."""
+    weights = small_softmax(small_products(query, keys, transposed=True), mask, bias)
+    return small_products(ops.cast(weights, values.dtype), values), weights
+
+
+def centred(rows):
+    """Rows (.., D) without their mean."""
+    exact = ops.cast(rows, softmax_dtype(rows.dtype))
+    return ops.cast(exact - ops.mean(exact, axis=-1, keepdims=True), rows.dtype)
+
+
+def scaled(rows, epsilon):
+    """Rows (R, D) of mean 0 with variance 1: a normalisation without its scale and shift."""
+    exact = ops.cast(rows, softmax_dtype(rows.dtype))
+    variance = ops.mean(ops.square(exact), axis=-1, keepdims=True)
+    return ops.cast(ops.multiply(exact, ops.rsqrt(variance + epsilon)), rows.dtype)

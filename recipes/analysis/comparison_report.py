@@ -1,0 +1,314 @@
+"""A comparison as tables to read, a page in one file, and pictures."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from ...zoo.files import write_json, written_atomically
+from ...zoo.visualization.labels import clean_text, display_width
+from ..metrics.bootstrap import Interval
+from .comparison import Comparison
+from .comparison_plots import DARK, LIGHT, Theme, encode, plot_quality_by_length, plot_score_by_time
+from .source_lengths import LengthFall
+
+NONE = "–"
+SIGNIFICANT = 0.05
+# What would be markup in a cell of a Markdown table.
+MARKDOWN = {ord(sign): f"\\{sign}" for sign in "\\|`*<>[]"} | {ord("&"): "&amp;"}
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --line: #c9d1d9; --soft: #57606a;
+  --focus: #0b57d0; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #f0f3f6; --paper: #14181d; --line: #3d444d; --soft: #b1bac4;
+    --focus: #a8c7fa; } }
+body { margin: 1rem auto; max-width: 72rem; padding: 0 1rem; background: var(--paper);
+  color: var(--ink); font: 1rem/1.5 system-ui, "Noto Sans", "Noto Sans CJK SC", "PingFang SC",
+    "Microsoft YaHei", sans-serif; }
+h1 { font-size: 1.3rem; }
+h2 { font-size: 1.05rem; margin-top: 2rem; }
+p { color: var(--soft); font-size: .9rem; overflow-wrap: anywhere; }
+.wide { overflow-x: auto; }
+.wide:focus-visible { outline: 2px solid var(--focus); outline-offset: 2px; }
+table { border-collapse: collapse; font-size: .9rem; }
+caption { text-align: start; color: var(--soft); }
+th, td { border-bottom: 1px solid var(--line); padding: .3rem .7rem; text-align: end;
+  white-space: nowrap; font-variant-numeric: tabular-nums; }
+th { font-weight: 600; }
+tr > :first-child { text-align: start; }
+figure { margin: 1rem 0; }
+img { max-width: 100%; height: auto; }
+"""
+
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of texts; the first cell of a row says what the row is."""
+
+    title: str
+    note: str
+    heads: list[str]
+    rows: list[list[str]]
+
+
+def write_report(comparison: Comparison, folder: Path) -> list[Path]:
+    """Writes the page, the pictures, the Markdown and the numbers into a folder.
+
+    Returns:
+        The files: `comparison.html`, `.md` and `.json`, `quality_by_length.png` and `.svg` and,
+        where the course of a training is known, `score_by_time.png` and `.svg`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    page, text, numbers = (folder / f"comparison.{suffix}" for suffix in ("html", "md", "json"))
+    for path, content in ((page, to_html(comparison)), (text, to_markdown(comparison))):
+        with written_atomically(path) as aside:
+            aside.write_text(content, encoding="utf-8")
+    write_json(numbers, comparison.to_dict())
+    pictures = []
+    for name, plot, _ in _plots(comparison):
+        figure = plot(comparison)
+        for image_format in ("png", "svg"):
+            pictures.append(folder / f"{name}.{image_format}")
+            with written_atomically(pictures[-1]) as aside:
+                aside.write_bytes(encode(figure, image_format))
+    return [page, text, numbers, *pictures]
+
+
+def to_markdown(comparison: Comparison) -> str:
+    """The tables as Markdown, whose columns line up in a terminal too."""
+    parts = [f"# {_title(comparison)}", _about(comparison)]
+    for table in tables(comparison):
+        lines = _aligned(table)
+        parts += [f"## {table.title}", "\n".join(lines), *([table.note] if table.note else [])]
+    return "\n\n".join(parts) + "\n"
+
+
+def to_html(comparison: Comparison) -> str:
+    """A page in one file, which works without a network; its pictures follow the colour scheme."""
+    parts = [f"<h1>{escape(_title(comparison))}</h1>", f"<p>{escape(_about(comparison))}</p>"]
+    overview, by_length, *others = map(_html_table, tables(comparison))
+    figures = {name: _html_figure(comparison, plot, alt) for name, plot, alt in _plots(comparison)}
+    parts += [overview, figures["quality_by_length"], by_length]
+    parts += [figures.get("score_by_time", ""), *others]
+    body = "\n".join(part for part in parts if part)
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">
+<title>{escape(_title(comparison))}</title>
+<style>{STYLE}</style>
+</head>
+<body>
+<main>
+{body}
+</main>
+</body>
+</html>
+"""
+
+
+def tables(comparison: Comparison) -> list[Table]:
+    """Overview, score by length, what is lost on long sources if that is known, and p values."""
+    fall = [_fall(comparison, comparison.fall)] if comparison.fall else []
+    return [_overview(comparison), _by_length(comparison), *fall, _significance(comparison)]
+
+
+def _overview(comparison: Comparison) -> Table:
+    metric = comparison.metric
+    others = [name for name in comparison.runs[0].scores if name != metric]
+    heads = ["run", "model", metric, "95% interval", *others, "parameters"]
+    heads += ["training min", "tokens/s", "latency ms"]
+    rows = [
+        [
+            run.name,
+            run.model,
+            f"{run.score.value:.2f}",
+            _range(run.score),
+            *(f"{run.scores[name]:.2f}" for name in others),
+            f"{run.parameters:,}",
+            _number(run.minutes, ".1f"),
+            _number(run.tokens_per_second, ",.0f"),
+            _number(run.latency, ".1f"),
+        ]
+        for run in comparison.runs
+    ]
+    note = (
+        "tokens/s: target subwords in training, without evaluations. latency: median time of one "
+        "text decoded by itself, on the machine of this comparison."
+    )
+    return Table("Overview", note, heads, rows)
+
+
+def _by_length(comparison: Comparison) -> Table:
+    heads = [comparison.unit, "rows", *(run.name for run in comparison.runs)]
+    rows = [
+        [
+            bucket.label,
+            f"{bucket.rows:,}",
+            *(
+                f"{run.by_length[place].value:.2f} ({_range(run.by_length[place])})"
+                for run in comparison.runs
+            ),
+        ]
+        for place, bucket in enumerate(comparison.buckets)
+    ]
+    title = f"{comparison.metric} by length of the source, with 95% intervals"
+    return Table(title, "", heads, rows)
+
+
+def _fall(comparison: Comparison, fall: LengthFall) -> Table:
+    unit, first = comparison.unit, comparison.runs[0].name
+    heads = ["run", f"up to {fall.short} {unit}", f"{fall.long} {unit} and more"]
+    heads += ["lost, %", f"of what {first} loses"]
+    rows = [
+        [
+            run.name,
+            _with_range(found.short),
+            _with_range(found.long),
+            _with_range(found.percent, 1),
+            NONE if found.share is None else _with_range(found.share),
+        ]
+        for run, found in zip(comparison.runs, fall.runs, strict=True)
+    ]
+    note = (
+        f"{comparison.metric} on the {fall.short_rows:,} short and the {fall.long_rows:,} long "
+        "sources, and how much of the first is lost on the second, with 95% intervals. The last "
+        f"column is that loss as a share of the loss of {first}; nothing where that may be none."
+    )
+    return Table("Lost on long sources", note, heads, rows)
+
+
+def _significance(comparison: Comparison) -> Table:
+    names = [run.name for run in comparison.runs]
+    rows = [
+        [name, *(NONE if value is None else f"{value:.3f}" for value in row)]
+        for name, row in zip(names, comparison.p_values, strict=True)
+    ]
+    note = (
+        "Paired bootstrap test, two-sided: how probable so large a difference would be between two "
+        f"runs that are equally good. Below {SIGNIFICANT} a difference counts as significant."
+    )
+    return Table("p value of each difference", note, ["run", *names], rows)
+
+
+def _plots(comparison: Comparison) -> list[tuple[str, Callable[..., Figure], str]]:
+    """Name, function and description of each picture there is something to draw for."""
+    metric, unit = comparison.metric, comparison.unit
+    found: list[tuple[str, Callable[..., Figure], str]] = [
+        (
+            "quality_by_length",
+            plot_quality_by_length,
+            f"{metric} of each run by length of the source in {unit}; the table below has the "
+            "numbers.",
+        )
+    ]
+    if any(run.history for run in comparison.runs):
+        best = "; ".join(
+            f"{run.name} reaches {_best(comparison, run.history):.2f} "
+            f"and trains for {run.history[-1][0]:.1f} minutes"
+            for run in comparison.runs
+            if run.history
+        )
+        text = f"{metric} in validation against minutes of training: {best}."
+        found.append(("score_by_time", plot_score_by_time, text))
+    return found
+
+
+def _best(comparison: Comparison, history: Sequence[tuple[float, float]]) -> float:
+    values = [value for _, value in history]
+    return min(values) if comparison.lower_is_better else max(values)
+
+
+def _html_table(table: Table) -> str:
+    heads = "".join(f'<th scope="col"><bdi>{_text(head)}</bdi></th>' for head in table.heads)
+    rows = "\n".join(
+        f'<tr><th scope="row"><bdi>{_text(row[0])}</bdi></th>'
+        + "".join(f"<td><bdi>{_text(cell)}</bdi></td>" for cell in row[1:])
+        + "</tr>"
+        for row in table.rows
+    )
+    title = _text(table.title)
+    return f"""<h2>{title}</h2>
+<div class="wide" role="region" aria-label="{title}" tabindex="0">
+<table>
+<thead><tr>{heads}</tr></thead>
+<tbody>
+{rows}
+</tbody>
+</table>
+</div>{f"{chr(10)}<p>{_text(table.note)}</p>" if table.note else ""}"""
+
+
+def _html_figure(comparison: Comparison, plot: Callable[..., Figure], alt: str) -> str:
+    dark, light = (_data_address(comparison, plot, theme) for theme in (DARK, LIGHT))
+    return (
+        f'<figure><picture><source media="(prefers-color-scheme: dark)" srcset="{dark}">\n'
+        f'<img src="{light}" alt="{_text(alt)}"></picture></figure>'
+    )
+
+
+def _data_address(comparison: Comparison, plot: Callable[..., Figure], theme: Theme) -> str:
+    encoded = base64.b64encode(encode(plot(comparison, theme), "svg")).decode()
+    return f"data:image/svg+xml;base64,{encoded}"
+
+
+def _aligned(table: Table) -> list[str]:
+    """The rows of a Markdown table, the first column to the left and numbers to the right."""
+    cells = [
+        [clean_text(cell).translate(MARKDOWN) for cell in row] for row in (table.heads, *table.rows)
+    ]
+    widths = [max(map(display_width, column)) for column in zip(*cells, strict=True)]
+    rule = [f"{'-' * max(width - 1, 2)}:" for width in widths]
+    rule[0] = "-" * max(widths[0], 3)
+    padded = [
+        [
+            _padded(cell, width, left=place == 0)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        for row in [cells[0], rule, *cells[1:]]
+    ]
+    return [f"| {' | '.join(row)} |" for row in padded]
+
+
+def _padded(cell: str, width: int, left: bool) -> str:
+    space = " " * (width - display_width(cell))
+    return cell + space if left else space + cell
+
+
+def _title(comparison: Comparison) -> str:
+    return f"{len(comparison.runs)} runs of {comparison.task} compared"
+
+
+def _about(comparison: Comparison) -> str:
+    signature = f" {comparison.metric}: {comparison.signature}." if comparison.signature else ""
+    return clean_text(
+        f"{comparison.rows:,} rows of {comparison.data}; {comparison.resamples:,} resamples, "
+        f"seed {comparison.seed}.{signature}"
+    )
+
+
+def _range(interval: Interval) -> str:
+    return f"{interval.low:.2f}–{interval.high:.2f}"
+
+
+def _with_range(interval: Interval, digits: int = 2) -> str:
+    value, low, high = (f"{x:.{digits}f}" for x in (interval.value, interval.low, interval.high))
+    return f"{value} ({low} to {high})"  # no dash: what is lost may be negative
+
+
+def _number(value: float | None, form: str) -> str:
+    return NONE if value is None else format(value, form)
+
+
+def _text(text: str) -> str:
+    return escape(clean_text(text))

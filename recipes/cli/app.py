@@ -1,0 +1,144 @@
+"""The application that the commands of `attention-zoo` register with, and what they share."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..core.config import LARGEST_BEAM
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+app = typer.Typer(
+    help="Sequence-to-sequence models with attention: train, look, export, serve.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+
+
+def finite(value: float | None) -> float | None:
+    """Refuses infinity, which the parser takes for a number."""
+    if value is not None and math.isinf(value):
+        raise typer.BadParameter(f"a finite number is expected. Received: {value}")
+    return value
+
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
+BeamSize = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=LARGEST_BEAM,
+        help="Hypotheses kept by the search; that of the run if left out.",
+    ),
+]
+
+Truncate = Annotated[
+    bool,
+    typer.Option(
+        "--truncate",
+        help="Read only a part of sources that are too long, instead of refusing them.",
+    ),
+]
+Sample = Annotated[
+    bool, typer.Option("--sample", help="Draw the output by chance rather than search for it.")
+]
+Temperature = Annotated[
+    float,
+    typer.Option(
+        min=0.01, callback=finite, help="Of the draws: below 1 more careful, above 1 more daring."
+    ),
+]
+TopK = Annotated[
+    int, typer.Option(min=0, help="Draw from this many of the most probable subwords; 0 for all.")
+]
+TopP = Annotated[
+    float,
+    typer.Option(
+        min=0.01, max=1, help="Draw from the fewest subwords with this probability together."
+    ),
+]
+Seed = Annotated[
+    int | None, typer.Option(min=0, help="Of the draws; a new one each time if left out.")
+]
+
+
+def sampling(temperature: float, top_k: int, top_p: float, seed: int | None) -> dict[str, Any]:
+    """Options of generation that draw by chance."""
+    if seed is not None:
+        import tensorflow as tf
+
+        tf.random.set_seed(seed)
+    return {
+        "do_sample": True,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "seed": seed,
+    }
+
+
+class Refused(ValueError):
+    """Input that a command refuses: one line on stderr, exit status 2."""
+
+
+def refuse_draws(context: typer.Context, why: str) -> None:
+    """Refuses the options of draws that were given, where nothing is drawn.
+
+    Args:
+        context: of the command.
+        why: that nothing is drawn, and what to do.
+    """
+    names = ("temperature", "top_k", "top_p", "seed")
+    sources = {name: context.get_parameter_source(name) for name in names}
+    # By its name: the class is click's, which typer has or brings itself.
+    given = [name for name, source in sources.items() if source and source.name == "COMMANDLINE"]
+    if given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise Refused(f"{options}: options of draws by chance, {why}")
+
+
+def parse_lengths(text: str | None) -> list[int] | None:
+    """The rising numbers of `--lengths`."""
+    if text is None:
+        return None
+    limits = _rising(text)
+    if not limits:
+        raise Refused(f"--lengths takes rising numbers such as 10,20,40. Received: {text}")
+    return limits
+
+
+def parse_fall(text: str | None) -> tuple[int, int] | None:
+    """The two rising numbers of `--fall`."""
+    if text is None:
+        return None
+    limits = _rising(text)
+    if len(limits) != 2:
+        raise Refused(
+            f"--fall takes two rising numbers, the longest of the short sources and the shortest "
+            f"of the long ones, such as 19,40. Received: {text}"
+        )
+    return limits[0], limits[1]
+
+
+def _rising(text: str) -> list[int]:
+    """Rising numbers from 1 on, with commas between them; none if the text is something else."""
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        return []
+    return numbers if numbers == sorted(set(numbers)) and numbers[0] >= 1 else []
+
+
+def console_for_tables() -> Console:
+    """What tables are printed on: as wide as the screen, and wide enough for all where none is."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 10_000)

@@ -1,0 +1,92 @@
+"""The command that talks: `attention-zoo chat`."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..core.tensorflow_setup import load_tensorflow
+from .app import (
+    Refused,
+    RunFolder,
+    Seed,
+    Temperature,
+    TopK,
+    TopP,
+    app,
+    refuse_draws,
+    sampling,
+)
+
+if TYPE_CHECKING:
+    from ...zoo.pipeline.text_to_text import TextToText
+
+FORGET, QUIT = "/new", "/quit"
+
+
+@app.command(rich_help_panel="Use")
+def chat(
+    context: typer.Context,
+    run: RunFolder,
+    temperature: Temperature = 0.8,
+    top_k: TopK = 40,
+    top_p: TopP = 0.95,
+    seed: Seed = None,
+    best: Annotated[
+        bool, typer.Option("--best", help="Always the most probable reply, found by search.")
+    ] = False,
+) -> None:
+    """Talk to a run of dialogue; it reads what was said before.
+
+    Example: `attention-zoo chat runs/chitchat --temperature 0.7`
+
+    `/new` begins another conversation, `/quit` or the end of the input stops.
+    """
+    if best:
+        refuse_draws(context, "of which there are none with --best; leave it out, or these.")
+    from ..core.run import Run
+
+    config = Run(run).read_config()
+    if config.task != "dialogue":
+        raise Refused(f"chat is for a run of dialogue; {run} is of {config.task}.")
+    load_tensorflow()
+    options = {} if best else {"beam_size": 1, **sampling(temperature, top_k, top_p, seed)}
+    model = Run(run).load(**options)
+    if sys.stdin.isatty():
+        with contextlib.suppress(ImportError):
+            importlib.import_module("readline")  # then arrow keys edit the line
+        print(
+            f"{config.model}, reads {config.history_turns} turns before.\n"
+            f"{FORGET} begins another conversation, {QUIT} stops."
+        )
+    talk(model)
+
+
+def talk(model: TextToText) -> None:
+    """Answers each line of stdin until there are no more."""
+    turns: list[str] = []
+    while True:
+        try:
+            text = " ".join(input("> " if sys.stdin.isatty() else "").split())
+            text.encode()
+        except EOFError:
+            if sys.stdin.isatty():
+                print()  # what the shell says next begins a line
+            return
+        except UnicodeError:
+            raise Refused("What was said is not UTF-8; set the terminal to it.") from None
+        if text == QUIT:
+            return
+        if text == FORGET:
+            turns.clear()
+        elif text:
+            source = {"history": "\n".join(turns), "text": text}
+            reply = model.predict([source])[0].text
+            print(reply, flush=True)
+            turns += [text, reply]
+            # The model leaves out what is too old; here it only must not grow without end.
+            del turns[: -max(1, model.source_format.max_turns)]

@@ -1,0 +1,146 @@
+"""The command line, `attention-zoo`. Commands import what they need: help and lists are instant."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+# They register their commands, which the help shows in this order.
+from . import train as cli_training  # noqa: F401
+
+# isort: split
+from . import prepare as cli_prepare  # noqa: F401
+
+# isort: split
+from . import sweep as cli_sweep  # noqa: F401
+
+# isort: split
+from . import experiment as cli_experiment  # noqa: F401
+
+# isort: split
+from . import use as cli_using  # noqa: F401
+
+# isort: split
+from . import explain as cli_explain  # noqa: F401
+
+# isort: split
+from . import compare as cli_compare  # noqa: F401
+
+# isort: split
+from . import chat as cli_chat  # noqa: F401
+
+# isort: split
+from . import export as cli_serving  # noqa: F401
+
+# isort: split
+from . import server as cli_server  # noqa: F401
+
+# isort: split
+from ...zoo.errors import ConfigError, DataError
+from ..core.checkpoint import CheckpointError
+from ..core.interruption import Interrupted
+from ..distribute.workers import TRY_AGAIN, WorkerLost
+from .app import Refused, app
+from .server_options import without_values
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs a command and exits: 0, 2 with one line for wrong input, 130 after Ctrl-C.
+
+    75 (EX_TEMPFAIL) when another worker of a training has gone and all may be started again.
+    A training that SIGTERM stopped has saved itself and exits with 0, and so does a command whose
+    reader has gone, as in `attention-zoo settings | head -1`.
+    """
+    _open_closed_streams()
+    status = run_command(app, arguments)
+    if status == TRY_AGAIN:
+        # TensorFlow would wait for the worker that has gone.
+        sys.stdout.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
+def run_command(application: typer.Typer, arguments: list[str] | None = None) -> int:
+    """The exit status of a command; errors that a user can mend are one line on stderr."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["serve"]:
+        arguments = without_values(arguments)
+    try:
+        result = typer.main.get_command(application)(arguments, standalone_mode=False)
+        sys.stdout.flush()  # here, where what goes wrong with it is handled
+    except WorkerLost as error:
+        return _fail(str(error), TRY_AGAIN)
+    except (typer.Abort, KeyboardInterrupt):
+        return _fail("interrupted", 130)
+    except Interrupted as stop:
+        print(stop)
+        return stop.exit_status
+    except BrokenPipeError:
+        return _reader_has_gone()
+    except SystemExit as stop:
+        # What typer makes of a pipe without a reader, before it can be caught here.
+        if not isinstance(stop.__context__, BrokenPipeError):
+            raise
+        return _reader_has_gone()
+    except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.ctx.get_help())  # type: ignore[attr-defined]
+            return 2
+        message = _to_be_mended(error)
+        if message is None:
+            raise
+        return _fail(message)
+    return result if isinstance(result, int) else 0
+
+
+def _to_be_mended(error: Exception) -> str | None:
+    """What a user is told of an error that a user can mend; `None` of a fault of the program."""
+    from ...serving.runtime.errors import ServingError
+
+    if isinstance(error, (ConfigError, CheckpointError, DataError, ServingError, Refused)):
+        return str(error)
+    if isinstance(error, UnicodeEncodeError):
+        return (
+            f"The output has characters that {error.encoding} cannot write; set "
+            "PYTHONIOENCODING=utf-8."
+        )
+    if isinstance(error, OSError) and error.errno is not None:
+        where = "" if error.filename is None else f"{os.fspath(error.filename)}: "
+        return f"{where}{error.strerror}"
+    # By its name: TensorFlow may not be loaded.
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        return (
+            "There is not enough memory for this; take a smaller model, or less at a time, such as "
+            f"a smaller batch_tokens or --beam-size. {str(error)[:200]}"
+        )
+    # What the parser refuses; its classes are click's, which typer has or brings itself.
+    if hasattr(error, "format_message"):
+        return error.format_message()
+    return None
+
+
+def _open_closed_streams() -> None:
+    """Gives streams that the caller has closed (`<&-`) nothing to read and nowhere to write."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # Opened in this order each takes its own number, as it is the lowest that is free.
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115, as long as we live
+            setattr(sys, name, stream)
+
+
+def _reader_has_gone() -> int:
+    """What was written after the reader of a pipe has gone is nobody's."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _fail(message: str, status: int = 2) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return status
+
+
+def run_recipe(task_name: str) -> None:
+    """What `python recipes/TASK.py` does: `attention-zoo train TASK` with the same options."""
+    main(["train", task_name, *sys.argv[1:]])

@@ -1,0 +1,80 @@
+"""The command that prepares a corpus of any size for training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..core.tensorflow_setup import load_tensorflow
+from .app import Refused, app
+
+
+@app.command(rich_help_panel="Train")
+def prepare(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="A recipe, see `list`.")],
+    train: Annotated[
+        list[str],
+        typer.Option(help="A corpus, as `train` takes it; may be repeated, to mix several."),
+    ],
+    output: Annotated[Path, typer.Option(help="The folder.")],
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,N,...",
+            help="How much of each corpus is read, in their order; as much as there is if left "
+            "out.",
+        ),
+    ] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Take the subwords of a run, for `train --start-from` of it."
+        ),
+    ] = None,
+    reverse: Annotated[bool, typer.Option("--reverse", help="Swap source and target.")] = False,
+    compress: Annotated[
+        bool, typer.Option("--compress", help="Pack the shards: a third of the size, more time.")
+    ] = False,
+    sample: Annotated[
+        int | None, typer.Option(min=2, help="Most rows that the subwords are learnt from.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A setting that is baked in."),
+    ] = None,
+) -> None:
+    """Write a corpus into shards of subwords, once, so that it need not fit in memory.
+
+    Example: `attention-zoo prepare translation --train web.tsv.gz --train news.tsv --weights 1,3
+    --output prepared/en-de --set vocab_size=16000`
+
+    Then `attention-zoo train translation --train prepared/en-de --valid valid.tsv`. What was
+    stopped goes on with the same command. Settings that are baked in: vocab_size, subwords,
+    character_coverage, max_source_length, max_target_length, history_turns; and the seed of draws.
+    With --start-from the subwords are those of a run, and so are the longest lengths if not said.
+    """
+    from ..core.preparing import SAMPLE_ROWS, Request
+    from ..core.preparing import prepare as prepare_corpus
+    from ..core.task import preparation_config
+
+    if start_from is not None:
+        load_tensorflow()
+        from ..core.starting import start_preparation
+
+        config = start_preparation(start_from, task, reverse, settings or [])
+    else:
+        config = preparation_config(task, reverse, settings or [])
+    request = Request(config, tuple(train), _numbers(weights), compress, sample or SAMPLE_ROWS)
+    load_tensorflow()
+    prepare_corpus(request, output)
+
+
+def _numbers(text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise Refused(f"--weights takes numbers such as 3,1. Received: {text}") from None

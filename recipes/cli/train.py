@@ -1,0 +1,156 @@
+"""Commands that make runs: what there is to train, its settings, training, the demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..core.tensorflow_setup import load_tensorflow
+from .app import app, console_for_tables
+
+
+@app.command("list", rich_help_panel="Train")
+def list_models() -> None:
+    """List the models, the recipes and what each needs.
+
+    Example: `attention-zoo list`
+    """
+    from rich.table import Column, Table
+
+    from ...zoo.catalog import MODELS
+    from ..core.task import TASKS, task
+
+    def table(*names: str, title: str | None = None, show_header: bool = True) -> Table:
+        # Folded, as an address without its end is none.
+        columns = (Column(name, overflow="fold") for name in names)
+        return Table(*columns, title=title, title_justify="left", show_header=show_header, box=None)
+
+    models = table("model", "what it is", "paper", title="Models")
+    for name, entry in MODELS.items():
+        models.add_row(name, entry.description, entry.paper)
+    recipes = table("recipe", "what it does", "embedded default", title="Recipes")
+    for name in TASKS:
+        recipe = task(name)
+        recipes.add_row(name, recipe.description, recipe.default_description)
+    console = console_for_tables()
+    console.print(models)
+    console.print()
+    console.print(recipes)
+    console.print(
+        "\nA recipe runs on its default as it is, and on your own text with --train and --valid:"
+    )
+    forms = table("recipe", "a corpus", show_header=False)
+    for name in TASKS:
+        forms.add_row(name, task(name).corpora)
+    console.print(forms)
+
+
+@app.command(rich_help_panel="Train")
+def train(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="A recipe, see `list`.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="A model of the catalog, see `list`.", show_default="rnn-bahdanau"),
+    ] = None,
+    train: Annotated[
+        str | None,
+        typer.Option(help="Pair file or another corpus (see `list`), or a folder of `prepare`."),
+    ] = None,
+    valid: Annotated[str | None, typer.Option(help="The same, to validate with.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder of the run; `runs/TASK-MODEL` if left out.")
+    ] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Begin with the weights and subwords of a run, and its settings."
+        ),
+    ] = None,
+    reverse: Annotated[bool, typer.Option("--reverse", help="Swap source and target.")] = False,
+    max_steps: Annotated[int | None, typer.Option(min=1, help="Steps in all.")] = None,
+    max_minutes: Annotated[float | None, typer.Option(min=0.01, help="Minutes in all.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="float32, mixed_bfloat16 or mixed_float16.")
+    ] = None,
+    jit: Annotated[bool, typer.Option("--jit", help="Compile the step with XLA.")] = False,
+    profile: Annotated[
+        str | None, typer.Option(metavar="FIRST,LAST", help="Profile these steps for TensorBoard.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any setting; may be repeated."),
+    ] = None,
+    strategy: Annotated[
+        str, typer.Option(help="Where: auto, single, mirrored, multiworker or tpu.")
+    ] = "auto",
+    workers: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT,...", help="All workers; else those of TF_CONFIG."),
+    ] = None,
+    index: Annotated[int | None, typer.Option(help="Number of this worker, from 0.")] = None,
+    replicas: Annotated[
+        int | None, typer.Option(min=1, help="Devices to mirror on; all GPUs if left out.")
+    ] = None,
+) -> None:
+    """Train a model, or resume a run that was stopped.
+
+    Example: `attention-zoo train translation --train train.tsv --valid valid.tsv
+    --output runs/en-de --max-minutes 60`
+
+    Without --train and --valid it learns the recipe's embedded default. If the output folder holds
+    a run with the same settings, that run is resumed. Settings of one model begin with `model.`, as
+    in `--set model.dropout=0.4`; all others are listed by `attention-zoo settings`.
+
+    With --start-from a run learns on from the best weights of another, which stays as it is: on
+    other text (fine-tuning), or with other settings. What is not said is as in that run.
+    """
+    from ..core.config import Budget, parse_profile
+    from ..core.task import make_config
+    from ..distribute.strategies import StrategyOptions
+    from ..training.task_runs import run_task
+
+    chosen = [f"precision={precision}"] if precision else []
+    chosen += ["jit=true"] if jit else []
+    chosen = [*(settings or []), *chosen]
+    if start_from is not None:
+        load_tensorflow()
+        from ..core.starting import start_config
+
+        config = start_config(start_from, task, model, train, valid, reverse, chosen)
+    else:
+        config = make_config(task, model or "rnn-bahdanau", train, valid, reverse, chosen)
+    run_task(
+        config,
+        output or Path("runs") / f"{task}-{config.model}",
+        Budget(max_steps, max_minutes),
+        strategy=StrategyOptions(strategy, workers, index, replicas),
+        profile=parse_profile(profile) if profile else None,
+    )
+
+
+@app.command(rich_help_panel="Train")
+def settings() -> None:
+    """List the settings that `train --set NAME=VALUE` takes, with their defaults.
+
+    Example: `attention-zoo settings`
+    """
+    from ..core.config import describe_settings
+
+    for name, default, comment in describe_settings():
+        print(f"{name:<20} {default!s:<14} {comment}")
+
+
+@app.command(rich_help_panel="Train")
+def demo(
+    output: Annotated[Path, typer.Option(help="Where runs and models go.")] = Path("runs/demo"),
+) -> None:
+    """Train with and without attention, look, export, serve and ask, on the embedded default.
+
+    Example: `attention-zoo demo`
+    """
+    load_tensorflow()
+    from .demo import run_demo
+
+    run_demo(output)

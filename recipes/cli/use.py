@@ -1,0 +1,206 @@
+"""Commands that use a run: its scores on a file, and its outputs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ...zoo.text.source_format import Source
+from ..core.config import LARGEST_BEAM
+from ..core.tensorflow_setup import load_tensorflow, share_threads
+from .app import (
+    BeamSize,
+    Refused,
+    RunFolder,
+    Sample,
+    Seed,
+    Temperature,
+    TopK,
+    TopP,
+    Truncate,
+    app,
+    finite,
+    refuse_draws,
+    sampling,
+)
+from .sources import check_cut, check_file, cut_line, given, read_lines, say_cut, sources_of
+
+if TYPE_CHECKING:
+    from ...zoo.pipeline.text_to_text import TextToText
+    from ..core.config import RunConfig
+    from ..data.corpus import PairCorpus
+    from ..metrics.scores import Scores
+
+
+NO_DRAWS = "of which there are none without --sample; give that too, or leave these out."
+
+
+@app.command(rich_help_panel="Use")
+def evaluate(
+    context: typer.Context,
+    run: RunFolder,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Sources and references; the run's own to validate with if left out."),
+    ] = None,
+    beam_size: BeamSize = None,
+    length_penalty: Annotated[
+        float | None, typer.Option(min=0, callback=finite, help="0 for none.")
+    ] = None,
+    tokenize: Annotated[
+        str | None, typer.Option(help="sacreBLEU's tokenization: 13a, zh, none, ...")
+    ] = None,
+    sample: Sample = False,
+    temperature: Temperature = 1.0,
+    top_k: TopK = 0,
+    top_p: TopP = 1.0,
+    seed: Seed = None,
+    truncate: Truncate = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Score a run on a file by the metrics of its task, beside simple baselines.
+
+    Example: `attention-zoo evaluate runs/en-de --data test.tsv --beam-size 5`
+    """
+    if not sample:
+        refuse_draws(context, NO_DRAWS)
+    load_tensorflow()
+    from ..core.run import Run
+    from ..core.task import check_scores, read_validation, task, with_tokenization
+    from ..training.evaluation import Evaluator, unscored_line
+
+    opened = Run(run)
+    config = with_tokenization(opened.read_config(), tokenize)
+    check_scores(config)
+    if data is None:
+        corpus = read_validation(config)
+    else:
+        corpus = task(config.task).read_file(data, config.reverse, min_pairs=1)
+    options = given(beam_size=beam_size, length_penalty=length_penalty)
+    share_threads(len(corpus))
+    if sample:
+        options = {"beam_size": 1, **options, **sampling(temperature, top_k, top_p, seed)}
+    model = opened.load(truncate=True, **options)
+    evaluator = Evaluator(model, corpus, config)
+    num_cut, unscored = evaluator.num_cut(), evaluator.num_unscored()
+    check_cut(model, num_cut, truncate)
+    scores = evaluator.full()
+    baselines = _baselines(config, corpus, model)
+    if as_json:
+        values = {**scores.values, "rows": len(corpus), "signatures": scores.signatures}
+        values |= {"cut": num_cut} if num_cut else {}
+        values |= {"unscored": unscored} if unscored else {}
+        if baselines:
+            values["baselines"] = {name: found.values for name, found in baselines.items()}
+        print(json.dumps(values, indent=2))
+        return
+    print(f"{scores}\nrows: {len(corpus):,}")
+    if num_cut:
+        print(cut_line(model, num_cut))
+    if unscored:
+        print(unscored_line(unscored, config))
+    for name, found in baselines.items():
+        print(f"baseline, {name}: {found.one_line()}")
+
+
+@app.command(rich_help_panel="Use")
+def predict(
+    context: typer.Context,
+    run: RunFolder,
+    texts: Annotated[
+        list[str] | None, typer.Argument(metavar="[TEXT ...]", help="One argument for each.")
+    ] = None,
+    input: Annotated[Path | None, typer.Option(help="Texts, one a line.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Where to write; stdout if left out.")] = None,
+    n_best: Annotated[
+        int | None,
+        typer.Option(min=1, max=LARGEST_BEAM, help="Results for each text, the best first."),
+    ] = None,
+    beam_size: BeamSize = None,
+    length: Annotated[
+        int | None, typer.Option(min=1, help="Wished length in words; for summarization.")
+    ] = None,
+    sample: Sample = False,
+    temperature: Temperature = 1.0,
+    top_k: TopK = 0,
+    top_p: TopP = 1.0,
+    seed: Seed = None,
+    truncate: Truncate = False,
+) -> None:
+    """Write the output for each text, or for each line of --input or of stdin.
+
+    Example: `attention-zoo predict runs/en-de "a house" "two dogs"`
+
+    With --n-best each line has the number of the text, a score and a result, with tabs between. A
+    text of question answering is a context that ends with its question, or the two with a tab
+    between; of dialogue the turns with tabs between. A source of several inputs may also be a JSON
+    object, such as `{"context": "...", "question": "..."}`.
+    """
+    if texts and input:
+        raise Refused("Give texts or --input, not both.")
+    if output:
+        check_file(output)
+    if not sample:
+        refuse_draws(context, NO_DRAWS)
+    lines = texts or read_lines(input)
+    load_tensorflow()
+    from ...zoo.files import written_atomically
+    from ..core.run import Run
+
+    if n_best and beam_size and beam_size < n_best:
+        raise Refused(
+            f"--beam-size {beam_size} finds fewer than --n-best {n_best} results; raise it."
+        )
+    opened = Run(run)
+    sources = sources_of(opened.read_config(), lines, length)
+    if n_best and any(not isinstance(source, str) and source.get("length") for source in sources):
+        raise Refused("A length is a wish for one result; leave out --n-best.")
+    share_threads(len(sources))
+    model = opened.load(truncate=True)
+    say_cut(model, sources, truncate)
+    beams = beam_size or max(1 if sample else model.generation.beam_size, n_best or 1)
+    drawn = sampling(temperature, top_k, top_p, seed) if sample else {}
+    model = model.with_generation(beam_size=beams, **drawn)
+    results = _n_best_lines(model, sources, n_best) if n_best else _best_lines(model, sources)
+    if output is None:
+        for line in results:
+            print(line, flush=True)
+        return
+    with written_atomically(output) as aside, open(aside, "w", encoding="utf-8") as file:
+        file.writelines(f"{line}\n" for line in results)
+
+
+def _baselines(config: RunConfig, corpus: PairCorpus, model: TextToText) -> dict[str, Scores]:
+    """What is simplest for the task, learnt from the training corpus if that is still there."""
+    from ...zoo.errors import ConfigError, DataError
+    from ..core.task import read_training_texts, task
+
+    chosen = task(config.task)
+    if chosen.baselines is None:
+        return {}
+    try:
+        return chosen.baseline_scores(read_training_texts(config), corpus, model)
+    except (ConfigError, DataError) as error:
+        print(f"no baselines: {error}", file=sys.stderr)
+        return {}
+
+
+def _best_lines(model: Any, sources: list[Source], chunk: int = 1024) -> Iterator[str]:
+    for start in range(0, len(sources), chunk):
+        for prediction in model.predict(sources[start : start + chunk]):
+            yield prediction.text
+
+
+def _n_best_lines(
+    model: Any, sources: list[Source], count: int, chunk: int = 1024
+) -> Iterator[str]:
+    for start in range(0, len(sources), chunk):
+        results: Callable = model.n_best
+        for number, row in enumerate(results(sources[start : start + chunk]), start=start + 1):
+            for prediction in row[:count]:
+                yield f"{number}\t{prediction.score:.4f}\t{prediction.text}"

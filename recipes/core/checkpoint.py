@@ -1,0 +1,128 @@
+"""The state of a training run on disk, from which it goes on exactly where it was."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...zoo.files import partial_file, written_atomically
+
+PROGRESS = "progress.json"
+
+
+class CheckpointError(ValueError):
+    """No usable checkpoint, or one that belongs to another model."""
+
+
+class Checkpoints:
+    """Numbered checkpoints in a folder: all variables of a run, and its progress.
+
+    A checkpoint is one `.npz` file: an array for each variable, each with the checksum that the
+    zip format keeps, so that a file that was cut short or damaged is recognised and the one
+    before it is used. It is written aside and renamed.
+
+    Args:
+        folder: where the files are.
+        keep: how many of them.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2):
+        self.folder = folder
+        self.keep = keep
+
+    def paths(self) -> list[Path]:
+        """The checkpoints there are, the newest first."""
+        return sorted(self.folder.glob("step-*.npz"), reverse=True)
+
+    def partial_files(self) -> list[Path]:
+        """What kills have left of checkpoints that were being written."""
+        return list(self.folder.glob(partial_file(Path("step-*.npz")).name))
+
+    def save(self, step: int, variables: Sequence[Any], progress: dict[str, Any]) -> Path:
+        """Writes the values of Keras variables and `progress` (JSON) for a step.
+
+        Raises:
+            OSError: it could not be written, for a full disk say; all files are as they were.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"step-{step:09d}.npz"
+        with written_atomically(path) as aside:
+            np.savez(aside, **_arrays(variables, progress))
+        for old in self.paths()[self.keep :]:
+            old.unlink()
+        return path
+
+    def restore(self, variables: Sequence[Any]) -> dict[str, Any] | None:
+        """Loads the newest whole checkpoint into the variables and returns its progress.
+
+        Returns `None` where there is no checkpoint at all.
+        """
+        broken = []
+        for path in self.paths():
+            try:
+                arrays = _read(path)
+                progress = json.loads(str(arrays.pop(PROGRESS)))
+            except Exception:  # there are as many kinds of errors as ways of being damaged
+                broken.append(path.name)
+                continue
+            _assign(path, variables, [arrays[name] for name in sorted(arrays)])
+            return progress
+        if broken:
+            raise CheckpointError(
+                f"No checkpoint in {self.folder} can be read ({', '.join(broken)} damaged); "
+                "remove the folder of the run to start it anew."
+            )
+        return None
+
+
+def pack(variables: Sequence[Any], progress: dict[str, Any] | None) -> bytes:
+    """The state of a run as bytes, for another process."""
+    state = io.BytesIO()
+    np.savez(state, **_arrays(variables if progress else [], progress))
+    return state.getvalue()
+
+
+def unpack(variables: Sequence[Any], state: bytes) -> dict[str, Any] | None:
+    """Loads what `pack` made into the variables; returns the progress.
+
+    Variables stay as they are where there is no progress.
+    """
+    arrays = _read(io.BytesIO(state))
+    progress = json.loads(str(arrays.pop(PROGRESS)))
+    if progress:
+        _assign("The state of the chief", variables, [arrays[name] for name in sorted(arrays)])
+    return progress
+
+
+def _arrays(variables: Sequence[Any], progress: dict[str, Any] | None) -> dict[str, Any]:
+    arrays: dict[str, Any] = {f"{i:04d}": np.asarray(v) for i, v in enumerate(variables)}
+    return {**arrays, PROGRESS: np.array(json.dumps(progress))}
+
+
+def _read(path: Path | io.BytesIO) -> dict[str, np.ndarray]:
+    # An array's header says how much of its file is an array; a checksum is of all of it, so each
+    # file is read whole before it is believed.
+    with zipfile.ZipFile(path) as archive:
+        files = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
+    return {
+        name: np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+        for name, data in files.items()
+    }
+
+
+def _assign(path: Path | str, variables: Sequence[Any], arrays: list[np.ndarray]) -> None:
+    expected = [tuple(variable.shape) for variable in variables]
+    found = [array.shape for array in arrays]
+    if expected != found:
+        raise CheckpointError(
+            f"{path} belongs to another model: it holds {len(found)} arrays that do not fit the "
+            f"{len(expected)} variables of this run. Give another output folder."
+        )
+    for variable, array in zip(variables, arrays, strict=True):
+        variable.assign(array)

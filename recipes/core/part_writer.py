@@ -1,0 +1,177 @@
+"""The second pass of `attention-zoo prepare` over one corpus: from rows to shards of subwords."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...zoo.errors import DataError
+from ...zoo.text.source_format import Source
+from ..data.corpus import PairCorpus, StreamedRows
+from ..data.prepared import PreparedPart
+from ..data.shards import SUFFIX, write_shard
+from .config import RunConfig
+from .pace import Pace
+from .task import task
+
+if TYPE_CHECKING:
+    from ...zoo.text.tokenizer import SubwordTokenizer
+    from ..data.batching import TokenizedPairs
+
+CHUNK = 2048  # rows that are encoded at a time; a shard ends where one ends
+ENCODERS = 2  # threads
+# A training reads whole shards, and has some in memory.
+SHARD_SUBWORDS = 1 << 20
+SHARD_ROWS = 1 << 16
+
+Row = tuple[int, Source, str]  # line, source, target
+
+
+def turned(row: Row, reverse: bool) -> Row:
+    """A row, or the same the other way round."""
+    line, source, target = row
+    if not reverse:
+        return row
+    if not isinstance(source, str):
+        raise DataError("Sources of several inputs cannot be targets; leave out --reverse.")
+    return line, target, source
+
+
+class PartWriter:
+    """Writes one corpus of those that are prepared together.
+
+    Args:
+        config: the task and the settings that are baked in.
+        folder: of the shards.
+        number: of the corpus.
+        part: what is known of it; how far it is written, too.
+        tokenizer: makes the subwords.
+        compressed: whether shards are packed.
+        pace: is told of the rows.
+        save: is called after each shard, when `part` says what is there.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: Path,
+        number: int,
+        part: PreparedPart,
+        tokenizer: SubwordTokenizer,
+        compressed: bool,
+        pace: Pace,
+        save: Callable[[], None],
+    ):
+        self.config, self.task = config, task(config.task)
+        self.folder, self.number, self.part = folder, number, part
+        self.tokenizer, self.compressed = tokenizer, compressed
+        self.pace, self.save = pace, save
+        self.chunk: list[Row] = []
+        self.chunks = part.rows_read // CHUNK
+        self.to_skip = part.rows_read  # what is in shards already
+        self.waiting: deque[tuple[list[Row], Future[TokenizedPairs]]] = deque()
+        self._clear()
+
+    def _clear(self) -> None:
+        self.sources: list[np.ndarray] = []
+        self.targets: list[np.ndarray] = []
+        self.lines: list[int] = []
+        self.subwords = 0
+
+    def run(self, rows: int) -> None:
+        """Reads the corpus from its start, passing over what is in shards already.
+
+        Args:
+            rows: how many usable ones there were in the first pass.
+
+        Raises:
+            DataError: now there are more or fewer.
+        """
+        read = StreamedRows(self.part.spec, self._take)
+        with ThreadPoolExecutor(ENCODERS) as self.encoders:
+            self.task.read_rows(self.part.spec, read)
+            if self.chunk:
+                self._submit()
+            while self.waiting:
+                self._collect()
+        if read.good != rows:
+            raise DataError(
+                f"{self.part.spec} changed while it was prepared: it had {rows:,} rows and has "
+                f"{read.good:,}. Remove {self.folder} and prepare it again."
+            )
+        if self.lines:
+            self._write()
+        self.save()
+
+    def _take(self, line: int, source: Source, target: str) -> None:
+        if self.to_skip:
+            self.to_skip -= 1
+            return
+        self.chunk.append(turned((line, source, target), self.config.reverse))
+        if len(self.chunk) == CHUNK:
+            self._submit()
+
+    def _submit(self) -> None:
+        chunk, self.chunk = self.chunk, []
+        self.waiting.append((chunk, self.encoders.submit(self._encode, chunk, self.chunks)))
+        self.chunks += 1
+        if len(self.waiting) > 2 * ENCODERS:
+            self._collect()
+
+    def _encode(self, chunk: list[Row], number: int) -> TokenizedPairs:
+        from ..data.batching import TokenizedPairs
+        from .run import source_format
+
+        config = self.config
+        _, sources, targets = (list(column) for column in zip(*chunk, strict=True))
+        corpus = PairCorpus(sources, targets, self.part.spec)
+        # What a task draws by chance, it draws anew for each chunk.
+        corpus = self.task.prepare(corpus, config.seed + number)
+        return TokenizedPairs.encode_some(
+            corpus.sources,
+            corpus.targets,
+            self.tokenizer,
+            config.max_source_length,
+            config.max_target_length,
+            source_format(config),
+        )
+
+    def _collect(self) -> None:
+        """Takes the oldest chunk that is encoded, or waits for it."""
+        chunk, future = self.waiting.popleft()
+        pairs = future.result()
+        part = self.part
+        part.rows_read += len(chunk)
+        part.too_long += pairs.too_long
+        part.cut += pairs.cut
+        assert pairs.rows is not None
+        self.sources += pairs.sources
+        self.targets += pairs.targets
+        self.lines += [chunk[row][0] for row in pairs.rows]
+        self.subwords += sum(map(len, pairs.sources)) + sum(map(len, pairs.targets))
+        self.pace.add(len(chunk))
+        if self.subwords >= SHARD_SUBWORDS or len(self.lines) >= SHARD_ROWS:
+            self._write()
+
+    def _write(self) -> None:
+        part = self.part
+        path = self.folder / f"{self.number:02d}-{len(part.shards):05d}{SUFFIX}"
+        shard = write_shard(path, self.sources, self.targets, self.lines, self.compressed)
+        part.shards.append(shard)
+        part.pairs += shard.rows
+        part.source_lengths = _count(part.source_lengths, self.sources)
+        part.target_lengths = _count(part.target_lengths, self.targets)
+        self._clear()
+        self.save()
+
+
+def _count(counts: list[int], rows: list[np.ndarray]) -> list[int]:
+    """How often each length occurs, with those of some more rows."""
+    more = np.bincount([len(row) for row in rows], minlength=len(counts))
+    more[: len(counts)] += np.array(counts, np.int64)
+    return more.tolist()

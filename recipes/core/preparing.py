@@ -1,0 +1,346 @@
+"""Preparing a corpus of any size: `attention-zoo prepare`.
+
+Two passes over the rows, of which never more than some thousands are held. The first counts them,
+finds the bad ones and draws a sample, from which the subwords are learnt; the second writes the
+rows into shards, as subwords.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ... import __version__
+from ...zoo.errors import ConfigError
+from ...zoo.files import claimed, file_above, partial_file, write_json, written_atomically
+from ...zoo.text.source_format import Source
+from ..data.corpus import NOT_JSON, StreamedRows
+from ..data.prepared import (
+    BAKED,
+    FORMAT,
+    MANIFEST,
+    SAMPLE,
+    TOKENIZER,
+    UNFINISHED,
+    PreparedCorpus,
+    PreparedPart,
+    is_prepared,
+)
+from ..data.reservoir import Reservoir
+from .config import RunConfig
+from .interruption import Interrupted
+from .pace import Pace
+from .part_writer import PartWriter, Row, turned
+from .task import task
+
+# From which the subwords are learnt. What SentencePiece holds are the words; without spaces, as in
+# Chinese, those are whole sentences, and take some 140 bytes a character (BPE; measured). So such
+# characters count for four, which comes to half a gigabyte.
+SAMPLE_ROWS = 200_000
+SAMPLE_CHARACTERS = 16_000_000
+LONGEST_WORD = 24
+KEPT_ROWS = 20_000  # of the sample, for what needs texts
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be prepared.
+
+    Attributes:
+        config: the task and the settings, of which those in `BAKED` matter, `seed`, `reverse` and
+            `start_from`, a run whose subwords are taken.
+        corpora: one or several, each as `train --train` takes it.
+        weights: of each in what is read; as large as they are if left out.
+        compressed: whether the shards are packed with gzip.
+        sample_rows: most rows from which the subwords are learnt.
+
+    Raises:
+        ConfigError: weights that are not positive, or not as many as corpora; vocabularies of
+            source and target apart.
+    """
+
+    config: RunConfig
+    corpora: tuple[str, ...]
+    weights: tuple[float, ...] | None = None
+    compressed: bool = False
+    sample_rows: int = SAMPLE_ROWS
+
+    def __post_init__(self) -> None:
+        if not self.corpora:
+            raise ConfigError("prepare needs at least one --train.")
+        if not self.config.shared_vocabulary:
+            raise ConfigError(
+                "prepare makes one vocabulary of source and target; leave out shared_vocabulary, "
+                "or train on the files themselves. Received: shared_vocabulary=false"
+            )
+        if self.weights is None:
+            return
+        if len(self.weights) != len(self.corpora):
+            raise ConfigError(
+                f"--weights needs a number for each --train. Received: {len(self.weights)} for "
+                f"{len(self.corpora)}"
+            )
+        if not all(0 < weight < float("inf") for weight in self.weights):
+            raise ConfigError(f"--weights must be positive. Received: {self.weights}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """All that decides what is in the folder."""
+        config = self.config
+        return {
+            "attention_zoo": __version__,
+            "format": FORMAT,
+            "task": config.task,
+            "start_from": config.start_from,
+            "settings": {name: getattr(config, name) for name in (*BAKED, "reverse")},
+            "seed": config.seed,
+            "corpora": list(self.corpora),
+            "weights": list(self.weights) if self.weights else None,
+            "compressed": self.compressed,
+            "sample_rows": self.sample_rows,
+            "files": {path: size for spec in self.corpora for path, size in _files(spec).items()},
+        }
+
+
+def _files(spec: str) -> dict[str, list[int]]:
+    """Size and time of each file of a spec, by which a change is noticed."""
+    paths = [spec] if os.path.exists(os.path.expanduser(spec)) else spec.split(",")
+    found = {}
+    for path in paths:
+        expanded = os.path.expanduser(path.strip())
+        if os.path.isfile(expanded):
+            found[path] = [os.stat(expanded).st_size, os.stat(expanded).st_mtime_ns]
+    return found
+
+
+def prepare(
+    request: Request, output: str | Path, report: Callable[[str], None] = print
+) -> PreparedCorpus:
+    """Prepares corpora into a folder, or goes on where that was stopped.
+
+    Args:
+        request: what.
+        output: the folder.
+        report: takes each line of progress.
+
+    Raises:
+        ConfigError: the folder holds something else, or no subwords can be learnt.
+        DataError: a corpus that cannot be used; see `read_pairs`.
+        Interrupted: Ctrl-C came; the same call goes on.
+    """
+    return _Preparation(request, Path(output), report).run()
+
+
+@dataclass
+class _State:
+    """How far a preparation is; kept in the folder, after every shard."""
+
+    request: dict[str, Any]
+    rows: list[int] = field(default_factory=list)  # usable ones of each corpus; empty before
+    parts: list[PreparedPart] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> _State:
+        parts = [PreparedPart.from_dict(part) for part in values["parts"]]
+        return cls(values["request"], values["rows"], parts)
+
+
+class _Preparation:
+    """One call of `prepare`."""
+
+    def __init__(self, request: Request, folder: Path, report: Callable[[str], None]):
+        self.request = request
+        self.config = request.config
+        self.task = task(self.config.task)
+        self.folder = folder
+        self.report = report
+        self.state = _State(request.to_dict())
+
+    def run(self) -> PreparedCorpus:
+        if self._is_whole():
+            self.report(f"{self.folder} is whole")
+            return PreparedCorpus(self.folder)
+        try:
+            with claimed(self.folder):
+                if not self.state.rows:
+                    self._read_all()
+                self._encode_all()
+                return self._finish()
+        except KeyboardInterrupt:
+            raise Interrupted(
+                signal.SIGINT, "stopped; give the same command to go on with the last whole shard"
+            ) from None
+
+    def _is_whole(self) -> bool:
+        """Whether there is nothing to do; takes up the state of a preparation that was stopped."""
+        for spec in self.request.corpora:
+            if not spec.startswith(("hf:", "tfds:")) and is_prepared(spec):
+                raise ConfigError(f"{spec} is prepared already.")
+        manifest, unfinished = self.folder / MANIFEST, self.folder / UNFINISHED
+        if manifest.is_file():
+            self._check_same(_read_json(manifest, ("request",))["request"])
+            return True
+        if unfinished.is_file():
+            state = _State.from_dict(_read_json(unfinished, ("request", "rows", "parts")))
+            self._check_same(state.request)
+            self.state = state
+            return False
+        # All that a kill in the very first write leaves.
+        partial = {partial_file(unfinished)}
+        if self.folder.exists() and (
+            not self.folder.is_dir() or set(self.folder.iterdir()) - partial
+        ):
+            raise ConfigError(
+                f"{self.folder} exists and is no prepared corpus; give another --output."
+            )
+        if (file := file_above(self.folder)) is not None:
+            raise ConfigError(f"{file} is a file, no folder for a corpus; give another --output.")
+        return False
+
+    def _check_same(self, found: dict[str, Any]) -> None:
+        ours, theirs = (
+            {**request, **request["settings"], "settings": None}
+            for request in (self.state.request, found)
+        )
+        for name in ours:
+            if theirs.get(name) != ours[name]:
+                raise ConfigError(
+                    f"{self.folder} is of another `attention-zoo prepare`: {name} was "
+                    f"{theirs.get(name)} and is {ours[name]} now. Remove it or give another "
+                    "--output."
+                )
+
+    def _save(self) -> None:
+        write_json(self.folder / UNFINISHED, self.state.to_dict(), indent=None)
+
+    # The first pass
+
+    def _read_all(self) -> None:
+        """Counts the rows, learns the subwords from a sample of them, and keeps some."""
+        pace = Pace(self.report, "read")
+        samples = [self._reservoir(number) for number in range(self._num_samples())]
+        rows, parts = [], []
+        for number, spec in enumerate(self.request.corpora):
+            sample = samples[number % len(samples)]
+
+            def take(line: int, source: Source, target: str, add=sample.add) -> None:
+                add(turned((line, source, target), self.config.reverse))
+                pace.add(1)
+
+            read = StreamedRows(spec, take)
+            self.task.read_rows(spec, read)
+            corpus = read.finish(min_pairs=2)
+            rows.append(read.good)
+            parts.append(PreparedPart(spec, num_skipped=corpus.num_skipped, skipped=corpus.skipped))
+        pace.end()
+        kept = [row for sample in samples for row in sample.kept]
+        if self.config.start_from is None:
+            self.report(f"learning subwords from {len(kept):,} of {sum(rows):,} rows")
+        else:
+            self.report(f"with the subwords of {self.config.start_from}")
+        from .run_tokenizer import new_tokenizer
+
+        tokenizer = new_tokenizer(
+            self.config, [source for _, source, _ in kept], [target for _, _, target in kept]
+        )
+        self._save()  # before anything else: it says whose folder this is
+        with written_atomically(self.folder / TOKENIZER) as aside:
+            tokenizer.save(aside)
+        share = max(1, KEPT_ROWS // len(samples))
+        self._write_sample([row for sample in samples for row in sample.draw(share)])
+        self.state.rows, self.state.parts = rows, parts
+        self._save()
+
+    def _num_samples(self) -> int:
+        """One for all corpora; with weights one for each, as large as its weight."""
+        return 1 if self.request.weights is None else len(self.request.corpora)
+
+    def _reservoir(self, number: int) -> Reservoir[Row]:
+        weights = self.request.weights or (1.0,)
+        share = weights[number] / sum(weights)
+        rows = max(1, round(share * self.request.sample_rows))
+        seed = self.config.seed + number
+        return Reservoir(rows, share * SAMPLE_CHARACTERS, sample_size, seed)
+
+    def _write_sample(self, rows: list[Row]) -> None:
+        lines = (json.dumps({"source": row[1], "target": row[2]}) + "\n" for row in rows)
+        with written_atomically(self.folder / SAMPLE) as aside:
+            aside.write_text("".join(lines), encoding="utf-8")
+
+    # The second pass
+
+    def _encode_all(self) -> None:
+        from ...zoo.text.tokenizer import SubwordTokenizer
+
+        tokenizer = SubwordTokenizer.load(self.folder / TOKENIZER)
+        pace = Pace(self.report, "encoded", sum(self.state.rows))
+        for number, part in enumerate(self.state.parts):
+            pace.skip(part.rows_read)
+            if part.rows_read < self.state.rows[number]:
+                PartWriter(
+                    self.config,
+                    self.folder,
+                    number,
+                    part,
+                    tokenizer,
+                    self.request.compressed,
+                    pace,
+                    self._save,
+                ).run(self.state.rows[number])
+            if not part.pairs:
+                from ..data.batching import all_too_long
+
+                config = self.config
+                raise all_too_long(
+                    part.rows_read, config.max_source_length, config.max_target_length
+                )
+        pace.end()
+
+    def _finish(self) -> PreparedCorpus:
+        parts = self.state.parts
+        checksum = 0
+        for part in parts:
+            for shard in part.shards:
+                checksum = zlib.crc32(shard.checksum.to_bytes(4, "little"), checksum)
+        request = self.state.request
+        values = {name: request[name] for name in ("format", "task", "settings", "weights")}
+        values |= {"compressed": self.request.compressed, "checksum": checksum}
+        values |= {"parts": [part.to_dict() for part in parts], "request": request}
+        write_json(self.folder / MANIFEST, values, indent=None)
+        (self.folder / UNFINISHED).unlink()
+        for part in parts:
+            self.report(part.report())
+        corpus = PreparedCorpus(self.folder)
+        self.report(corpus.report())
+        return corpus
+
+
+def sample_size(row: Row) -> int:
+    """What a row counts for in a sample."""
+    _, source, target = row
+    texts = [source] if isinstance(source, str) else [str(text) for text in source.values()]
+    return sum(
+        len(text) + 3 * sum(len(word) for word in text.split() if len(word) > LONGEST_WORD)
+        for text in (*texts, target)
+    )
+
+
+def _read_json(path: Path, names: tuple[str, ...]) -> dict[str, Any]:
+    """The values in a file, which has these names at least."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, *NOT_JSON) as error:
+        raise ConfigError(f"{path} cannot be read ({error}); remove its folder.") from error
+    missing = [name for name in names if not isinstance(values, dict) or name not in values]
+    if missing:
+        raise ConfigError(f"{path} has no {', '.join(missing)}; remove its folder.")
+    return values

@@ -1,0 +1,91 @@
+"""What a run tells of itself at export: its data, its scores, texts to try it with."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from ...zoo.errors import ConfigError, DataError
+from ...zoo.text.source_format import Source
+from ..data.corpus import PairCorpus
+from .run import Run
+from .task import read_validation, task
+
+
+class RunNotes:
+    """What the card of an export and its checks take from a run.
+
+    Args:
+        run: the run.
+        samples: sources of the dev set to try the export with.
+        rows: rows of the dev set that are scored to see what a variant of the weights loses.
+    """
+
+    def __init__(self, run: Run, samples: int, rows: int):
+        self._run = run
+        self._config = run.read_config()
+        self._num_samples = samples
+        self._num_rows = rows
+
+    @functools.cached_property
+    def _dev(self) -> PairCorpus | None:
+        """The validation corpus, if it is still where it was."""
+        config = self._config
+        try:
+            return read_validation(config)
+        except (DataError, OSError):
+            return None
+
+    def samples(self) -> list[Source] | None:
+        """Dev sources from the shortest to the longest; `None` if there are none."""
+        if self._dev is None:
+            return None
+        to_text = task(self._config.task).source_format.to_text
+        by_text = {to_text(source): source for source in self._dev.sources}
+        ordered = [by_text[text] for text in sorted(by_text, key=len)]
+        count = min(self._num_samples, len(ordered))
+        return [ordered[i * (len(ordered) - 1) // max(1, count - 1)] for i in range(count)]
+
+    def quality(self, pipeline: Any) -> dict[str, float]:
+        """Scores of a pipeline on rows spread over the dev set; none without it."""
+        if self._dev is None:
+            return {}
+        every = max(1, len(self._dev) // self._num_rows)
+        sources = self._dev.sources[::every][: self._num_rows]
+        references = self._dev.references()[::every][: self._num_rows]
+        outputs = [prediction.text for prediction in pipeline.predict(sources)]
+        return task(self._config.task).score(outputs, references, self._config).values
+
+    def text(self) -> str:
+        """Data and scores in Markdown, for the card."""
+        config = self._config
+        data = "the embedded example" if config.train is None else f"`{config.train}`"
+        keep = task(config.task).source_format.keep
+        lines = [
+            f"- task: {config.task}",
+            f"- model: `{config.model}`",
+            f"- longest source: {config.max_source_length:,} subwords; of a longer one the {keep} "
+            "is read",
+            f"- trained on: {data}",
+        ]
+        if config.valid is not None:
+            lines.append(f"- validated on: `{config.valid}`")
+        metrics = self._metrics()
+        for name in ("parameters", "steps", "best_step", "beam_size", "length_penalty"):
+            if name in metrics:
+                lines.append(f"- {name.replace('_', ' ')}: {metrics[name]:,}")
+        parts = ["## Data and training", "\n".join(lines)]
+        scores = metrics.get("valid") or {}
+        if scores:
+            rows = [f"| {name} | {value:.2f} |" for name, value in scores.items()]
+            parts += ["## Scores on the validation data"]
+            parts += ["\n".join(["| score | value |", "|---|---|", *rows])]
+            signatures = metrics.get("signatures") or {}
+            parts += [f"`{name}`: `{value}`" for name, value in signatures.items()]
+        return "\n\n".join(parts)
+
+    def _metrics(self) -> dict[str, Any]:
+        try:
+            return self._run.read_metrics()
+        except (OSError, ConfigError):
+            return {}

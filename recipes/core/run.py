@@ -1,0 +1,307 @@
+"""A run is a folder: all that is needed to repeat it, to go on with it and to use it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from ... import __version__
+from ...zoo.catalog import MODELS
+from ...zoo.decoding.options import GenerationOptions
+from ...zoo.errors import ConfigError
+from ...zoo.files import file_above, partial_file, write_json, written_atomically
+from ...zoo.models.base import Seq2SeqModel
+from ...zoo.pipeline.text_to_text import TextToText
+from ...zoo.text.source_format import SourceFormat
+from ...zoo.text.tokenizer import SubwordTokenizer
+from ..data.corpus import NOT_JSON
+from .checkpoint import Checkpoints
+from .config import RunConfig
+from .task import check_model, task
+
+
+class Run:
+    """The files of one run.
+
+    | file | what |
+    |---|---|
+    | `config.json` | every setting, and the version that wrote it |
+    | `tokenizer.model` | the SentencePiece model |
+    | `source_tokenizer.model` | that of the source, if it has a vocabulary of its own |
+    | `checkpoints/` | the state of training, to go on from |
+    | `model.keras` | the best model so far by the validation metric |
+    | `metrics.json` | the course of training and the scores of the best model |
+    | `tensorboard/` | what TensorBoard shows |
+
+    Args:
+        folder: the folder, which need not exist.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self.config_path = self.folder / "config.json"
+        self.tokenizer_path = self.folder / "tokenizer.model"
+        self.source_tokenizer_path = self.folder / "source_tokenizer.model"
+        self.model_path = self.folder / "model.keras"
+        self.metrics_path = self.folder / "metrics.json"
+        self.tensorboard_path = self.folder / "tensorboard"
+        self.checkpoints = Checkpoints(self.folder / "checkpoints")
+
+    def open(self, config: RunConfig) -> bool:
+        """Claims the folder for a config; returns whether the run was begun before.
+
+        What a kill has left of files that were being written is removed.
+
+        Raises:
+            ConfigError: as `check`.
+        """
+        begun = self.check(config)
+        for path in (*self._partial_files(), *self.checkpoints.partial_files()):
+            path.unlink(missing_ok=True)
+        if begun:
+            return True
+        self.folder.mkdir(parents=True, exist_ok=True)
+        values = {**config.to_dict(), "model_defaults": _model_defaults(config.model)}
+        write_json(self.config_path, {"attention_zoo": __version__, **values})
+        return False
+
+    def check(self, config: RunConfig) -> bool:
+        """Whether the run of a config was begun here; nothing is written.
+
+        Raises:
+            ConfigError: the folder holds another run, or files that are no run.
+        """
+        if self.config_path.exists():
+            ours = _settings(config, _model_defaults(config.model))
+            theirs = _settings(*self._read_config())
+            differences = ", ".join(
+                f"{name} is {theirs.get(name)!r} there and {ours.get(name)!r} here"
+                for name in {**ours, **theirs}
+                if ours.get(name) != theirs.get(name)
+            )
+            if differences:
+                raise ConfigError(
+                    f"{self.folder} holds another run: {differences}. Give another --output, or "
+                    "the same settings to go on with that run."
+                )
+            return True
+        if self.folder.exists() and (
+            not self.folder.is_dir() or set(self.folder.iterdir()) - self._partial_files()
+        ):
+            raise ConfigError(
+                f"{self.folder} exists and is no run of attention-zoo; give another --output."
+            )
+        if (file := file_above(self.folder)) is not None:
+            raise ConfigError(f"{file} is a file, no folder for runs; give another --output.")
+        return False
+
+    def _partial_files(self) -> set[Path]:
+        """What there may be in the folder of files that were being written when a kill came."""
+        tokenizers = self.source_tokenizer_path, self.tokenizer_path
+        whole = self.config_path, *tokenizers, self.model_path, self.metrics_path
+        return {partial_file(path) for path in whole}
+
+    def read_config(self) -> RunConfig:
+        """The settings of the run."""
+        return self._read_config()[0]
+
+    def read_metrics(self) -> dict[str, Any]:
+        """`metrics.json` of the run; nothing if it has not ended."""
+        try:
+            values = json.loads(self.metrics_path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return {}
+        except NOT_JSON as error:
+            raise ConfigError(f"{self.metrics_path} is not readable JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise ConfigError(
+                f"{self.metrics_path} is not the metrics of a run; expected an object."
+            )
+        return values
+
+    def former_defaults(self) -> dict[str, Any]:
+        """The arguments of its model whose default is another now than when the run was begun."""
+        config, defaults = self._read_config()
+        now = _model_defaults(config.model)
+        return {
+            name: defaults[name] for name in now.keys() & defaults if defaults[name] != now[name]
+        }
+
+    def _read_config(self) -> tuple[RunConfig, dict[str, Any]]:
+        """The settings of the run, and the defaults of its model when it was begun."""
+        if not self.config_path.is_file():
+            raise ConfigError(
+                f"{self.folder} is no run: it has no config.json. Give the folder that "
+                "`attention-zoo train` was told with --output."
+            )
+        try:
+            values = json.loads(self.config_path.read_text(encoding="utf-8"))
+        except NOT_JSON as error:
+            raise ConfigError(f"{self.config_path} is not readable JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise ConfigError(f"{self.config_path} is not the config of a run; expected an object.")
+        values.pop("attention_zoo", None)
+        defaults = values.pop("model_defaults", None)
+        if not isinstance(defaults, dict | None):
+            raise ConfigError(f"{self.config_path}: model_defaults is no object: {defaults!r}")
+        try:
+            config = RunConfig.from_dict(values)
+            task(config.task)
+            check_model(config.model)
+            # Runs of version 0.1.0 may have none: those of today are taken for theirs.
+            return config, _model_defaults(config.model) if defaults is None else defaults
+        except ConfigError as error:
+            raise ConfigError(f"{self.config_path}: {error}") from error
+
+    def save_model(self, model: Seq2SeqModel) -> None:
+        with written_atomically(self.model_path) as aside:
+            model.save(aside)
+
+    def save_tokenizer(self, tokenizer: SubwordTokenizer) -> None:
+        """Writes the tokenizer: the last file that is written says that all are there."""
+        if not tokenizer.shares_vocabulary:
+            with written_atomically(self.source_tokenizer_path) as aside:
+                tokenizer.source.save(aside)
+        with written_atomically(self.tokenizer_path) as aside:
+            aside.write_bytes(tokenizer.model)
+
+    def read_tokenizer(self) -> SubwordTokenizer:
+        """The tokenizer of the run, with that of its sources.
+
+        Raises:
+            ConfigError: a file is damaged.
+            OSError: one is not there, that of the sources among them if they have their own.
+        """
+        paths = [self.tokenizer_path]
+        if not self.read_config().shared_vocabulary:
+            paths.append(self.source_tokenizer_path)
+        try:
+            return SubwordTokenizer.load(*paths)
+        except ValueError as error:
+            names = " or ".join(map(str, paths))
+            raise ConfigError(f"{names} cannot be read. {error}") from error
+
+    def load(self, truncate: bool | None = None, **generation: Any) -> TextToText:
+        """The best model of the run with its tokenizer.
+
+        Args:
+            truncate: whether sources that are too long are cut; if `None` as the task says.
+            **generation: fields of `GenerationOptions` that replace those of the run.
+
+        Raises:
+            ConfigError: the folder is no run, has no model yet, or a file of it is damaged; or the
+                options are impossible.
+        """
+        config = self.read_config()
+        model, tokenizer = self.read_model(), self.read_tokenizer()
+        name = self.folder.resolve().name
+        try:
+            return text_to_text(model, tokenizer, config, name, truncate, **generation)
+        except ValueError as error:
+            raise ConfigError(f"{self.folder}, {config.task}: {error}") from error
+
+    def check_model_file(self) -> None:
+        """Refuses a run that has no model yet."""
+        if not self.model_path.is_file():
+            raise ConfigError(
+                f"{self.folder} has no model.keras yet: its training was stopped before the first "
+                "evaluation, or could not write it. Go on with `attention-zoo train`."
+            )
+
+    def read_model(self) -> Seq2SeqModel:
+        """The best model of the run.
+
+        Raises:
+            ConfigError: there is none yet, or its file is damaged.
+        """
+        MODELS[self.read_config().model].model_class()
+        self.check_model_file()
+        try:
+            model = keras.models.load_model(self.model_path, compile=False)
+        except Exception as error:  # there are as many kinds of errors as ways of being damaged
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # it is there, and may not be read
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ConfigError(
+                f"{self.model_path} cannot be read as a model of attention-zoo {__version__}: it "
+                "is damaged, or another version wrote it. Copy the run again, or train it anew. "
+                f"Keras says: {reason[:300]}"
+            ) from error
+        if not isinstance(model, Seq2SeqModel):
+            raise ConfigError(f"{self.model_path} is no model of this package.")
+        return model
+
+
+def text_to_text(
+    model: Seq2SeqModel,
+    tokenizer: SubwordTokenizer,
+    config: RunConfig,
+    name: str = "model",
+    truncate: bool | None = None,
+    **generation: Any,
+) -> TextToText:
+    """The model with the search of its config.
+
+    Raises:
+        ValueError: the subwords are not those of the task, or options are impossible.
+    """
+    inputs = source_format(config)
+    for symbol in inputs.symbols:
+        tokenizer.source.id_of(symbol)
+    options = {
+        "beam_size": config.beam_size,
+        "length_penalty": config.length_penalty,
+        "max_length": config.max_target_length,
+        "max_length_ratio": config.max_length_ratio or None,
+        "coverage_penalty": config.coverage_penalty,
+        "no_repeat_ngram": config.no_repeat_ngram,
+        "replace_unknown": config.replace_unknown,
+        **generation,
+    }
+    return TextToText(
+        model,
+        tokenizer,
+        GenerationOptions(**options),
+        config.max_source_length,
+        name,
+        inputs,
+        truncate,
+    )
+
+
+def source_format(config: RunConfig) -> SourceFormat:
+    """The inputs of the config's task, and how they become one source."""
+    return task(config.task).source_format.with_turns(config.history_turns)
+
+
+def build_model(config: RunConfig, tokenizer: SubwordTokenizer) -> Seq2SeqModel:
+    """The untrained model of a config, for the subwords of a tokenizer."""
+    model = MODELS[config.model]
+    options = {**model.model_class().options_of(tokenizer), **config.model_options}
+    if not tokenizer.shares_vocabulary:
+        options["source_vocab_size"] = tokenizer.source.vocab_size
+    return model.build(tokenizer.vocab_size, **options)
+
+
+def _model_defaults(name: str) -> dict[str, Any]:
+    """The arguments of a model of the catalog that nobody gave, by name."""
+    chosen = MODELS[name]
+    parameters = inspect.signature(chosen.model_class()).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    return {**defaults, **chosen.options}
+
+
+def _settings(config: RunConfig, model_defaults: dict[str, Any]) -> dict[str, Any]:
+    """All settings by the names they are set with."""
+    values = config.to_dict()
+    options = {**model_defaults, **values.pop("model_options")}
+    return values | {f"model.{name}": value for name, value in options.items()}
+
+
+def load(folder: str | Path, truncate: bool | None = None, **generation: Any) -> TextToText:
+    """Loads a trained run: `attention_zoo.load("runs/en-de").predict(["a house"])`."""
+    return Run(folder).load(truncate, **generation)

@@ -1,0 +1,105 @@
+"""The tokenizer of a run: of its folder, of the run it starts from, or trained on its corpus."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+
+from ...zoo.errors import ConfigError
+from ...zoo.text.source_format import Source
+from ...zoo.text.tokenizer import SubwordTokenizer
+from ..data.corpus import PairCorpus
+from ..data.prepared import PreparedCorpus
+from .config import RunConfig
+from .run import Run, source_format
+
+
+def run_tokenizer(
+    config: RunConfig, run: Run, corpus: PairCorpus | PreparedCorpus
+) -> SubwordTokenizer:
+    """The tokenizer that a run has or is to have; nothing is written.
+
+    Raises:
+        ConfigError: no tokenizer can be trained on the corpus with these settings, or the corpus
+            was prepared with another one than the run has.
+    """
+    if isinstance(corpus, PreparedCorpus):
+        tokenizer = corpus.tokenizer()
+        if run.tokenizer_path.exists() and run.tokenizer_path.read_bytes() != tokenizer.model:
+            raise ConfigError(
+                f"{run.folder} was begun with other subwords than those of {corpus.name}, which "
+                "was prepared anew since; train into a new folder."
+            )
+        if config.start_from and Run(config.start_from).read_tokenizer().model != tokenizer.model:
+            raise ConfigError(
+                f"{corpus.name} was prepared with other subwords than those of {config.start_from};"
+                " train on the text itself, or `prepare` it with that --start-from."
+            )
+        return tokenizer
+    if run.tokenizer_path.exists():
+        return run.read_tokenizer()
+    return new_tokenizer(config, corpus.sources, corpus.targets)
+
+
+def new_tokenizer(
+    config: RunConfig, sources: Sequence[Source], targets: Sequence[str]
+) -> SubwordTokenizer:
+    """The tokenizer of what begins: that of the run it starts from, or one learnt from texts.
+
+    Raises:
+        ConfigError: there is too little text for these settings, or that run is damaged.
+    """
+    if config.start_from:
+        return Run(config.start_from).read_tokenizer()
+    return train_tokenizer(config, sources, targets)
+
+
+def train_tokenizer(
+    config: RunConfig, sources: Sequence[Source], targets: Sequence[str]
+) -> SubwordTokenizer:
+    """Learns the subwords of a config from texts.
+
+    Raises:
+        ConfigError: there is too little text for these settings.
+    """
+    texts = _texts(config, sources)
+    symbols = source_format(config).symbols
+    try:
+        if config.shared_vocabulary:
+            return _learn(config, itertools.chain(texts, targets), symbols)
+        source, target = _learn(config, texts, symbols), _learn(config, targets)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return SubwordTokenizer(target.model, source.model)
+
+
+def pack(tokenizer: SubwordTokenizer) -> bytes:
+    """A tokenizer as bytes, that of its sources among them."""
+    other = b"" if tokenizer.shares_vocabulary else tokenizer.source.model
+    return len(other).to_bytes(8, "little") + other + tokenizer.model
+
+
+def unpack(packed: bytes) -> SubwordTokenizer:
+    """What `pack` packed."""
+    end = 8 + int.from_bytes(packed[:8], "little")
+    return SubwordTokenizer(packed[end:], packed[8:end] or None)
+
+
+def _learn(
+    config: RunConfig, texts: Iterable[str], symbols: Sequence[str] = ()
+) -> SubwordTokenizer:
+    return SubwordTokenizer.train(
+        texts, config.vocab_size, config.subwords, config.character_coverage, symbols=symbols
+    )
+
+
+def _texts(config: RunConfig, sources: Sequence[Source]) -> Iterable[str]:
+    """The texts of all inputs; each turn of a history once."""
+    inputs = source_format(config)
+    columns = inputs.columns(sources)
+    for item in inputs.inputs:
+        if item.kind == "text":
+            yield from columns[item.name]
+        elif item.kind == "turns":
+            turns = (turn for text in columns[item.name] for turn in text.split("\n"))
+            yield from dict.fromkeys(turns)

@@ -1,0 +1,148 @@
+"""What starts from another run: a training from its weights and subwords, `train --start-from`, and
+a corpus that is prepared for it in its subwords, `prepare --start-from`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ...zoo.errors import ConfigError
+from ...zoo.models.base import Seq2SeqModel
+from ..data.prepared import BAKED
+from .config import RunConfig
+from .run import Run
+from .task import check_baked, check_direction, check_metric, settings_of_corpus
+
+# What the subwords follow from: they are those of the run that is started from.
+SUBWORDS = ("vocab_size", "shared_vocabulary", "subwords", "character_coverage")
+
+
+def start_config(
+    folder: str | Path,
+    task: str,
+    model: str | None = None,
+    train: str | None = None,
+    valid: str | None = None,
+    reverse: bool = False,
+    settings: Sequence[str] = (),
+) -> RunConfig:
+    """The config of a run that starts from another: the settings of that one, over them the user's.
+
+    Args:
+        folder: of the run that is started from.
+        task: its recipe.
+        model: its model, which need not be said.
+        train: a corpus; that of the other run, and what that validates with, if left out.
+        valid: what to validate with.
+        reverse: whether source and target are swapped, of the corpora that are given, or once more
+            of those of the other run.
+        settings: `name=value` strings.
+
+    Raises:
+        ConfigError: the folder is no run, or of another task or model, or the subwords would not be
+            its own.
+
+    Example:
+
+    >>> config = start_config("runs/en-de", "translation", train="law.tsv", valid="law-dev.tsv")
+    """
+    run, theirs = _run_and_config(folder, task, model)
+    check_direction(task, reverse)
+    options = {**run.former_defaults(), **theirs.model_options}
+    values: dict[str, Any] = {"start_from": str(folder), "model_options": options}
+    if train is None and valid is None:
+        values["reverse"] = theirs.reverse != reverse
+    else:
+        values |= {"train": train, "valid": valid, **settings_of_corpus(train, reverse)}
+    config = replace(theirs, **values).with_settings(settings)
+    check_metric(config)
+    _check_subwords(config, theirs)
+    return config
+
+
+def start_preparation(
+    folder: str | Path, task: str, reverse: bool = False, settings: Sequence[str] = ()
+) -> RunConfig:
+    """The config for `attention-zoo prepare` of a corpus for runs that start from another.
+
+    Args:
+        folder: of the run whose subwords are taken, and its longest lengths unless they are said.
+        task: its recipe.
+        reverse: whether source and target are swapped.
+        settings: `name=value` strings, of what is baked in.
+
+    Raises:
+        ConfigError: the folder is no run, or of another task; the run has two vocabularies, or none
+            yet, or a damaged one; the subwords would not be its own.
+    """
+    run, theirs = _run_and_config(folder, task)
+    check_direction(task, reverse)
+    check_baked(settings)
+    if not theirs.shared_vocabulary:
+        raise ConfigError(
+            f"{folder} has a vocabulary for sources and one for targets, a prepared corpus has one "
+            "for both; train on the files themselves."
+        )
+    if not run.tokenizer_path.is_file():
+        raise ConfigError(f"{folder} has no subwords yet: its training has not begun.")
+    run.read_tokenizer()  # before a long text is read
+    values = {name: getattr(theirs, name) for name in BAKED}
+    config = RunConfig(task, start_from=str(folder), reverse=reverse, **values)
+    config = config.with_settings(settings)
+    _check_subwords(config, theirs)
+    return config
+
+
+def load_start(config: RunConfig, model: Seq2SeqModel) -> None:
+    """Gives a model the best weights of the run that its own starts from.
+
+    Raises:
+        ConfigError: that run has no model yet, or one of other shapes.
+    """
+    found = Run(str(config.start_from)).read_model()
+    ours, theirs = ([tuple(w.shape) for w in m.weights] for m in (model, found))
+    if ours != theirs:
+        options = ", ".join(f"model.{name}={value}" for name, value in config.model_options.items())
+        raise ConfigError(
+            f"The weights of {config.start_from} do not fit {config.model} with {options or 'this'}"
+            f": {_difference(model, found)}. Leave out what changes the shape of the model."
+        )
+    model.set_weights(found.get_weights())
+
+
+def _run_and_config(
+    folder: str | Path, task: str, model: str | None = None
+) -> tuple[Run, RunConfig]:
+    """The run that is started from, which has this task and model."""
+    run = Run(folder)
+    config = run.read_config()
+    for what, asked, found in (("task", task, config.task), ("model", model, config.model)):
+        if asked not in (None, found):
+            raise ConfigError(
+                f"--start-from {folder} is a run with the {what} {found}, which is that of the new "
+                f"run too. Received: {asked}"
+            )
+    return run, config
+
+
+def _check_subwords(config: RunConfig, theirs: RunConfig) -> None:
+    folder = config.start_from
+    for name in SUBWORDS:
+        ours, found = getattr(config, name), getattr(theirs, name)
+        if ours != found:
+            raise ConfigError(
+                f"The subwords of what starts from {folder} are those of {folder}: leave out "
+                f"{name}, which is {found} there. Received: {name}={ours}"
+            )
+
+
+def _difference(model: Seq2SeqModel, found: Seq2SeqModel) -> str:
+    """The first weight that two models do not have alike."""
+    for ours, theirs in zip(model.weights, found.weights, strict=False):
+        if tuple(ours.shape) != tuple(theirs.shape):
+            name = "/".join(ours.path.split("/")[1:])
+            return f"{name} has the shape {tuple(theirs.shape)} there and {tuple(ours.shape)} here"
+    return f"{len(found.weights)} weights there and {len(model.weights)} here"

@@ -1,0 +1,44 @@
+"""How TensorFlow is started by the commands."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+# More than one batch: a batch alone is done sooner with all threads.
+MANY_ROWS = 64
+
+
+@contextlib.contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keeps TensorFlow's notes about drivers and instruction sets from the terminal."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Large tensors from a pool rather than from the system: a tenth of a training step, a quarter
+    # of a call with 64 texts.
+    os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    # The libraries write to the file descriptor, before there is a level that they would heed.
+    with open(os.devnull, "w") as null:
+        os.dup2(null.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow without its notes."""
+    with quiet_libraries():
+        import tensorflow_text  # noqa: F401
+
+
+def share_threads(rows: int) -> None:
+    """Gives each batch its own threads, where a command decodes so many rows and nothing else."""
+    from ...zoo.pipeline.parallel import give_each_batch_its_threads
+
+    if rows > MANY_ROWS:
+        give_each_batch_its_threads()

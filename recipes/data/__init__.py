@@ -1,0 +1,1 @@
+"""Corpora: readers, embedded defaults, prepared corpora and batches."""

@@ -1,0 +1,339 @@
+"""Token-budgeted batches of similar lengths, in an order that depends on seed and epoch alone."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ...zoo.errors import DataError
+from ...zoo.text.bpe_dropout import BpeDropout
+from ...zoo.text.composing import encode_sources
+from ...zoo.text.source_format import PLAIN, Source, SourceFormat
+from ...zoo.text.tokenizer import END_ID, PAD_ID, START_ID, SubwordTokenizer
+from .batch_stream import Batch, BatchStream
+
+
+@dataclass(frozen=True)
+class TokenizedPairs:
+    """Subword ids of a corpus, without start and end.
+
+    Attributes:
+        sources: int32 arrays, one a row.
+        targets: int32 arrays, one a row.
+        too_long: rows left out because a side was longer than the limit.
+        cut: sources of which a part was left out.
+        rows: row of the corpus that each pair is; as many rows as pairs if `None`.
+    """
+
+    sources: list[np.ndarray]
+    targets: list[np.ndarray]
+    too_long: int = 0
+    cut: int = 0
+    rows: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def checksum(self) -> int:
+        """A number that other rows, or the same in another order, would not have."""
+        value = 0
+        for ids in itertools.chain(self.sources, self.targets):
+            value = zlib.crc32(len(ids).to_bytes(4, "little") + ids.tobytes(), value)
+        return value
+
+    def split_anew(
+        self, source: BpeDropout, target: BpeDropout, random: np.random.Generator
+    ) -> TokenizedPairs:
+        """The same texts in other subwords.
+
+        No row is longer than the longest was: one that would be stays as it is.
+        """
+
+        def side(rows: list[np.ndarray], dropout: BpeDropout) -> list[np.ndarray]:
+            longest = max(map(len, rows))
+            anew = dropout(rows, random)
+            return [
+                new if len(new) <= longest else row for row, new in zip(rows, anew, strict=True)
+            ]
+
+        return replace(self, sources=side(self.sources, source), targets=side(self.targets, target))
+
+    @classmethod
+    def encode(
+        cls,
+        sources: Sequence[Source],
+        targets: list[str],
+        tokenizer: SubwordTokenizer,
+        max_source_length: int,
+        max_target_length: int,
+        source_format: SourceFormat = PLAIN,
+    ) -> TokenizedPairs:
+        """Encodes both sides, end id included in the limits.
+
+        Rows with a longer target are left out. Longer sources are cut as the format says, or their
+        rows are left out too.
+
+        Raises:
+            DataError: all rows are left out.
+        """
+        limits = max_source_length, max_target_length
+        pairs = cls.encode_some(sources, targets, tokenizer, *limits, source_format)
+        if not pairs:
+            raise all_too_long(len(sources), *limits)
+        return pairs
+
+    @classmethod
+    def encode_some(
+        cls,
+        sources: Sequence[Source],
+        targets: list[str],
+        tokenizer: SubwordTokenizer,
+        max_source_length: int,
+        max_target_length: int,
+        source_format: SourceFormat = PLAIN,
+    ) -> TokenizedPairs:
+        """As `encode`; there may be no row that is short enough."""
+        if source_format.inputs == PLAIN.inputs and source_format.leave_out_long:
+            # The same ids as in the graph, in half of the time.
+            ids = tokenizer.source.encode([str(source) for source in sources])
+            lengths = np.array([len(row) for row in ids])
+        else:
+            ids, lengths = encode_sources(
+                tokenizer.source, source_format, sources, max_source_length
+            )
+        fits = lengths < max_source_length
+        kept = [
+            (source, target, row)
+            for row, (source, fit, target) in enumerate(
+                zip(ids, fits, tokenizer.encode(targets), strict=True)
+            )
+            if (fit or not source_format.leave_out_long) and len(target) < max_target_length
+        ]
+        cut = 0 if source_format.leave_out_long else int((~fits).sum())
+        return cls(
+            [source for source, _, _ in kept],
+            [target for _, target, _ in kept],
+            len(sources) - len(kept),
+            cut,
+            np.array([row for _, _, row in kept], np.int64),
+        )
+
+
+def all_too_long(rows: int, max_source_length: int, max_target_length: int) -> DataError:
+    return DataError(
+        f"All {rows} rows are longer than {max_source_length} source or {max_target_length} target "
+        "subwords; raise max_source_length or max_target_length."
+    )
+
+
+class TokenBatches(BatchStream):
+    """Batches of about `tokens` padded tokens on the longer side, an endless stream of epochs.
+
+    Rows are shuffled, rows of similar length are put together, each batch is padded to bounds out
+    of a short list for source and target (so that the number of shapes is bounded), and the
+    batches of an epoch are shuffled. The order is a function of `seed` and epoch alone: a run that
+    is started again at step k reads what it would have read.
+
+    With BPE-dropout each epoch has subwords of its own. It has as many batches as the first: where
+    its rows would fill more, the last of its order are left out, and where fewer, some come twice.
+
+    Args:
+        pairs: the corpus.
+        tokens: budget of a batch, in padded tokens: rows times the longer of the two lengths.
+        seed: seed of the order, and of the subwords.
+        bucket_count: number of bounds for each of source and target.
+        dropout: BPE-dropout of sources and of targets; the same subwords each time if `None`.
+
+    Example:
+
+    >>> batches = TokenBatches(pairs, tokens=4096)
+    >>> inputs, labels = next(batches.stream(start_batch=0))
+    """
+
+    def __init__(
+        self,
+        pairs: TokenizedPairs,
+        tokens: int,
+        seed: int = 0,
+        bucket_count: int = 12,
+        dropout: tuple[BpeDropout, BpeDropout] | None = None,
+    ):
+        self.pairs = pairs
+        self.tokens = tokens
+        self.seed = seed
+        self.dropout = dropout
+        self.num_pairs, self.too_long, self.cut = len(pairs), pairs.too_long, pairs.cut
+        # The stream reads ahead, so the epoch before may be asked for once more.
+        self._epoch = functools.lru_cache(maxsize=2)(self._read_epoch)
+        self._spelling = functools.lru_cache(maxsize=2)(self._spell)
+        _, sources, targets = self._spelling(0)
+        self.source_bounds = _bounds(pairs.sources, sources, bucket_count)
+        self.target_bounds = _bounds(pairs.targets, targets, bucket_count)
+        check_budget_of_batch(int(max(self.source_bounds[-1], self.target_bounds[-1])), tokens)
+        self._batches = len(self._epoch(0).plan)
+
+    def _spell(self, epoch: int) -> tuple[TokenizedPairs, np.ndarray, np.ndarray]:
+        """The corpus in the subwords of an epoch, and the lengths of its sources and targets."""
+        pairs = self.pairs
+        if self.dropout is not None:
+            random = np.random.default_rng([self.seed, epoch, 1])
+            pairs = pairs.split_anew(*self.dropout, random)
+        return pairs, _lengths(pairs.sources), _lengths(pairs.targets)
+
+    def _read_epoch(self, epoch: int) -> _Epoch:
+        pairs, sources, targets = self._spelling(0 if self.dropout is None else epoch)
+        source = round_up(sources, self.source_bounds)
+        target = round_up(targets, self.target_bounds)
+        random = np.random.default_rng([self.seed, epoch])
+        plan = plan_batches(source, target, self.tokens, random)
+        return _Epoch(pairs, source, target, plan)
+
+    def plan(self, epoch: int) -> list[np.ndarray]:
+        """Row numbers of each batch of an epoch, in the order in which they are read."""
+        return list(itertools.islice(itertools.cycle(self._epoch(epoch).plan), self._batches))
+
+    def stream(self, start_batch: int = 0) -> Iterator[Batch]:
+        """The batches from number `start_batch` of the endless stream on."""
+        for number in itertools.count(start_batch):
+            yield self.batch(*self._place(number))
+
+    def batch(self, rows: np.ndarray, epoch: int = 0) -> Batch:
+        """Model inputs and labels of some rows, as an epoch reads them."""
+        return self._epoch(epoch).batch(rows)
+
+    def _place(self, number: int) -> tuple[np.ndarray, int]:
+        """The rows of a batch, and its epoch."""
+        epoch, place = divmod(number, self._batches)
+        plan = self._epoch(epoch).plan
+        return plan[place % len(plan)], epoch
+
+    def rows_of_batch(self, number: int) -> np.ndarray:
+        """Rows of the corpus that a batch is made of."""
+        pairs, _ = self._place(number)
+        return pairs if self.pairs.rows is None else self.pairs.rows[pairs]
+
+    def batches_in_epoch(self) -> int:
+        """How many batches each epoch has."""
+        return self._batches
+
+    def checksum(self) -> int:
+        """A number that other rows, or the same in another order, would not have."""
+        return self.pairs.checksum()
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    """The corpus as an epoch reads it: subwords, lengths that rows are padded to, and batches."""
+
+    pairs: TokenizedPairs
+    padded_source: np.ndarray
+    padded_target: np.ndarray
+    plan: list[np.ndarray]
+
+    def batch(self, rows: np.ndarray) -> Batch:
+        """Model inputs and labels of some rows."""
+        source = np.full((len(rows), self.padded_source[rows].max()), PAD_ID, np.int32)
+        target = np.full((len(rows), self.padded_target[rows].max()), PAD_ID, np.int32)
+        labels = np.full_like(target, PAD_ID)
+        target[:, 0] = START_ID
+        for i, row in enumerate(rows):
+            ids, written = self.pairs.sources[row], self.pairs.targets[row]
+            source[i, : len(ids)], source[i, len(ids)] = ids, END_ID
+            target[i, 1 : len(written) + 1] = written
+            labels[i, : len(written)], labels[i, len(written)] = written, END_ID
+        return {"source": source, "target": target}, labels
+
+
+def _lengths(rows: list[np.ndarray]) -> np.ndarray:
+    """One more than the text: the end of the source, the start or end of the target."""
+    return np.array([len(ids) + 1 for ids in rows])
+
+
+def _bounds(rows: list[np.ndarray], lengths: np.ndarray, count: int) -> np.ndarray:
+    """Lengths to pad to: of those in the first epoch, and of the longest row that any can have."""
+    bounds = length_bounds(lengths, count)
+    bounds[-1] = _lengths(rows).max()
+    return bounds
+
+
+def check_budget_of_batch(longest: int, tokens: int) -> None:
+    """Refuses batches in which the longest row has no room."""
+    if longest > tokens:
+        raise DataError(
+            f"The longest row has {longest} subwords and a batch only {tokens}; raise "
+            "batch_tokens or lower max_source_length and max_target_length."
+        )
+
+
+def plan_batches(
+    padded_source: np.ndarray, padded_target: np.ndarray, tokens: int, random: np.random.Generator
+) -> list[np.ndarray]:
+    """Puts rows of similar length together, both in a random order.
+
+    Args:
+        padded_source: length to which each source is padded at least.
+        padded_target: the same of each target.
+        tokens: budget of a batch.
+        random: draws the order.
+
+    Returns:
+        Row numbers of each batch. How many batches there are, and of what sizes, follows from how
+        many rows have each pair of lengths.
+    """
+    rows = random.permutation(len(padded_source))
+    order = np.lexsort((padded_source[rows], padded_target[rows]))
+    rows = rows[order]  # the sort is stable, so rows of one shape stay shuffled
+    longer = np.maximum(padded_source, padded_target)[rows]
+    changes = np.flatnonzero(np.diff(longer)) + 1
+    starts = np.concatenate([[0], changes])
+    sizes = batch_sizes(longer[starts], np.diff([*starts, len(rows)]), tokens)
+    batches = np.split(rows, np.cumsum(sizes)[:-1])
+    return [batches[i] for i in random.permutation(len(batches))]
+
+
+def batch_sizes(lengths: Iterable[int], counts: Iterable[int], tokens: int) -> list[int]:
+    """Rows of each batch, when rows are put into batches one after the other.
+
+    Args:
+        lengths: padded length of the longer side, of rows one after the other.
+        counts: how many rows have each of them.
+        tokens: most padded tokens of a batch; no length is above it.
+    """
+    sizes, rows, longest = [], 0, 0  # of the batch that is being filled
+    for length, count in zip(map(int, lengths), map(int, counts), strict=True):
+        if not count:
+            continue
+        more = min(count, max(0, tokens // max(longest, length) - rows))
+        rows, longest = rows + more, max(longest, length) if more else longest
+        if more == count:
+            continue
+        sizes.append(rows)
+        whole, rows = divmod(count - more, tokens // length)
+        sizes += [tokens // length] * whole
+        if not rows:  # the last one is full, but it is ended by the row after it
+            rows = sizes.pop()
+        longest = length
+    return [*sizes, rows] if rows else sizes
+
+
+def length_bounds(lengths: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` rising lengths, so that rounding up to them pads every quantile alike."""
+    return bounds_of_counts(*np.unique(lengths, return_counts=True), count)
+
+
+def bounds_of_counts(lengths: np.ndarray, counts: np.ndarray, count: int) -> np.ndarray:
+    """The same of rising lengths, of which `counts` says how often each occurs."""
+    ends = np.cumsum(counts)
+    # Of all rows by their length, the first at or after each quantile.
+    places = np.ceil((ends[-1] - 1) * np.linspace(0, 1, count + 1)[1:]).astype(np.int64)
+    return np.unique(lengths[np.searchsorted(ends, places, side="right")])
+
+
+def round_up(lengths: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """Each length's smallest bound that is no shorter."""
+    return bounds[np.searchsorted(bounds, lengths)]

@@ -1,0 +1,117 @@
+"""Reading conversations: what was said before, a text, and the reply to it.
+
+| spec | what it is |
+|---|---|
+| `train.jsonl` | a conversation a row: `{"turns": ["...", "...", ...]}` or a list of texts |
+| any other of `read_pairs` | a row is a text and the reply to it |
+
+Of a conversation every turn but the first is learnt as a reply to those before it. Where the text
+of a pair is the reply of the row before, the pairs are one conversation that goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ...zoo.text.source_format import Source
+from .corpus import PairCorpus, Rows
+from .pair_files import NOT_UTF8, read_json_lines, read_rows
+
+# More of a history than any setting reads is not kept with every reply.
+MAX_TURNS = 16
+
+
+def read_conversations(
+    spec: str, *, max_bad_rows: int | None = None, min_pairs: int = 2
+) -> PairCorpus:
+    """Read a corpus of replies with what was said before.
+
+    Args:
+        spec: See the table at the head of this module.
+        max_bad_rows: How many unusable rows to skip before stopping, by default one in a hundred.
+        min_pairs: Fewer replies than this are an error.
+
+    Returns:
+        A `PairCorpus` whose sources have a `text` and a `history`, one turn a line.
+
+    Raises:
+        DataError: The corpus is missing, empty, or has too many unusable rows: a conversation with
+            one turn, an empty turn, not UTF-8.
+    """
+    rows = Rows(spec, max_bad_rows)
+    read_conversation_rows(spec, rows)
+    return rows.finish(min_pairs)
+
+
+def read_conversation_rows(spec: str, rows: Rows) -> None:
+    """Reads such a corpus row by row."""
+    if not spec.removesuffix(".gz").endswith(".jsonl"):
+        read_rows(spec, JoinedPairs(rows))
+        return
+    for number, record in read_json_lines(spec, rows):
+        _add_record(rows, spec, number, record)
+
+
+def replies(turns: Sequence[str]) -> Iterable[tuple[Source, str]]:
+    """Each turn but the first as the reply to the one before it, with what was said earlier."""
+    for i in range(1, len(turns)):
+        history = "\n".join(turns[max(0, i - 1 - MAX_TURNS) : i - 1])
+        yield {"history": history, "text": turns[i - 1]}, turns[i]
+
+
+class JoinedPairs(Rows):
+    """Takes pairs of text and reply and adds the turns before, where pairs go on from row to row.
+
+    Args:
+        rows: what the replies with their history are added to.
+    """
+
+    def __init__(self, rows: Rows):
+        super().__init__(rows.corpus.name)
+        self.streamed = rows.streamed
+        self._rows = rows
+        self._turns: list[str] = []
+
+    def add_clean(
+        self, line: int, source: Source, target: str, alternatives: tuple[str, ...] = ()
+    ) -> None:
+        # A turn is a line of the history, so there is no line break in it.
+        turns, text, target = self._turns, " ".join(str(source).split()), " ".join(target.split())
+        if not turns or turns[-1] != text:
+            turns[:] = [text]
+        history = "\n".join(turns[-1 - MAX_TURNS : -1])
+        self._rows.add_clean(line, {"history": history, "text": text}, target)
+        turns.append(target)
+        del turns[: -1 - MAX_TURNS]
+
+    def skip(self, file: str, line: int, reason: str) -> None:
+        self._rows.skip(file, line, reason)
+
+
+def parse_turns(line: str) -> Source:
+    """The source in a line: turns with tabs between them, of which the last is to be answered."""
+    turns = [turn.strip() for turn in line.split("\t")]
+    return {"history": "\n".join(turn for turn in turns[:-1] if turn), "text": turns[-1]}
+
+
+def _add_record(rows: Rows, file: str, number: int, record: Any) -> None:
+    turns = record.get("turns") if isinstance(record, dict) else record
+    if not isinstance(turns, list) or not all(isinstance(turn, str) for turn in turns):
+        found = f", found {', '.join(map(str, record))}" if isinstance(record, dict) else ""
+        rows.skip(file, number, f'expected a list of texts under "turns"{found}')
+        return
+    turns = [" ".join(turn.split()) for turn in turns]
+    if len(turns) < 2:
+        rows.skip(file, number, f"a conversation has two turns at least, this one {len(turns)}")
+        return
+    if not all(turns):
+        rows.skip(file, number, "a turn is empty")
+        return
+    try:
+        "".join(turns).encode()
+    except UnicodeEncodeError:
+        rows.skip(file, number, NOT_UTF8)
+        return
+    for source, reply in replies(turns):
+        rows.add_clean(number, source, reply)

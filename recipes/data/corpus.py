@@ -1,0 +1,212 @@
+"""A corpus of text pairs in memory, and how its rows are collected while it is read.
+
+Rows that cannot be used are counted, remembered by file and line, and skipped as long as there are
+few of them; a file with many is not the file its owner thinks it is, so reading stops.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from ...zoo.errors import DataError
+from ...zoo.text.source_format import Source
+
+MAX_BAD_SHARE = 0.01  # by default one row in a hundred may be unusable; in a small file none may
+SKIPPED_ROWS_KEPT = 20  # a report is for reading: the first rows are told, the others counted
+
+# What `json.loads` raises; the second where values are nested too deeply.
+NOT_JSON = (ValueError, RecursionError)
+
+NO_TAB = "no tab between source and target"
+
+
+@dataclass(frozen=True)
+class SkippedRow:
+    """A row that was left out: its file, its line number (from 1) and why."""
+
+    file: str
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.reason}"
+
+
+class PairOrigin(NamedTuple):
+    """Where a pair comes from, and its texts; the line is from 1."""
+
+    file: str
+    line: int
+    source: Source
+    target: str
+
+
+@dataclass
+class PairCorpus:
+    """Pairs of texts in the order of their file: `targets[i]` belongs to `sources[i]`.
+
+    Args:
+        sources: Source texts, none empty, without white space at the ends; of a task with several
+            inputs, mappings from their names.
+        targets: Target texts, as many as there are sources.
+        name: What the corpus is called in messages: the spec it was read from.
+        num_skipped: How many rows could not be used.
+        skipped: The first `SKIPPED_ROWS_KEPT` of them.
+        alternatives: For each row the targets that count as right too; empty if none has any.
+        lines: For each row its line in the file, from 1; empty if the rows are not lines.
+    """
+
+    sources: list[Source]
+    targets: list[str]
+    name: str
+    num_skipped: int = 0
+    skipped: list[SkippedRow] = field(default_factory=list)
+    alternatives: list[tuple[str, ...]] = field(default_factory=list)
+    lines: array[int] = field(default_factory=lambda: array("q"), compare=False)
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __iter__(self) -> Iterator[tuple[Source, str]]:
+        return zip(self.sources, self.targets, strict=True)
+
+    def reversed(self) -> PairCorpus:
+        """The same pairs the other way round: from target to source."""
+        if not all(isinstance(source, str) for source in self.sources):
+            raise DataError(f"{self.name} has sources of several inputs, which cannot be targets.")
+        targets = [str(source) for source in self.sources]
+        return replace(self, sources=list(self.targets), targets=targets, alternatives=[])
+
+    def part(self, rows: Sequence[int]) -> PairCorpus:
+        """The rows with these numbers, in this order."""
+        return replace(
+            self,
+            sources=[self.sources[row] for row in rows],
+            targets=[self.targets[row] for row in rows],
+            alternatives=[self.alternatives[row] for row in rows] if self.alternatives else [],
+            lines=array("q", [self.lines[row] for row in rows] if self.lines else []),
+        )
+
+    def references(self) -> list[tuple[str, ...]]:
+        """Of each row, all targets that count as right."""
+        others = self.alternatives or [()] * len(self)
+        return [(target, *more) for target, more in zip(self.targets, others, strict=True)]
+
+    def origins(self, rows: Sequence[int]) -> list[PairOrigin]:
+        """Where rows come from; their numbers, from 1, where the corpus has no lines."""
+        lines = [int(self.lines[row]) if self.lines else row + 1 for row in rows]
+        return [
+            PairOrigin(self.name, line, self.sources[row], self.targets[row])
+            for row, line in zip(rows, lines, strict=True)
+        ]
+
+    def report(self) -> str:
+        """How many pairs there are, and the skipped rows one to a line."""
+        lines = [f"{self.name}: {len(self):,} pairs"]
+        if self.num_skipped:
+            lines[0] += f", {self.num_skipped:,} rows skipped"
+            lines += [f"  {row}" for row in self.skipped]
+            if self.num_skipped > len(self.skipped):
+                lines.append(f"  and {self.num_skipped - len(self.skipped):,} more")
+        return "\n".join(lines)
+
+
+def spread_rows(total: int, count: int) -> list[int]:
+    """Numbers of so many rows, or of all there are, spread evenly from the first to the last."""
+    return np.linspace(0, total - 1, min(count, total)).astype(int).tolist()
+
+
+class Rows:
+    """Collects the good rows of a corpus and holds the bad ones to their limit."""
+
+    streamed = False  # whether nothing that is read is kept, so that it may be larger than memory
+
+    def __init__(self, name: str, max_bad_rows: int | None = None):
+        self.corpus = PairCorpus([], [], name)
+        self.max_bad_rows = max_bad_rows
+        self.good = 0
+
+    def add(self, file: str, line: int, source: str, target: str) -> None:
+        source, target = source.strip(), target.strip()
+        if not source or not target:
+            self.skip(file, line, f"the {'target' if source else 'source'} is empty")
+            return
+        self.add_clean(line, source, target)
+
+    def add_clean(
+        self, line: int, source: Source, target: str, alternatives: tuple[str, ...] = ()
+    ) -> None:
+        """Adds a row that was looked at before."""
+        self.good += 1
+        self._keep(line, source, target, alternatives)
+
+    def _keep(self, line: int, source: Source, target: str, alternatives: tuple[str, ...]) -> None:
+        corpus = self.corpus
+        corpus.lines.append(line)
+        corpus.sources.append(source)
+        corpus.targets.append(target)
+        if alternatives and not corpus.alternatives:
+            corpus.alternatives = [()] * (len(corpus) - 1)
+        if alternatives or corpus.alternatives:
+            corpus.alternatives.append(alternatives)
+
+    def skip(self, file: str, line: int, reason: str) -> None:
+        self.corpus.num_skipped += 1
+        if len(self.corpus.skipped) < SKIPPED_ROWS_KEPT:
+            self.corpus.skipped.append(SkippedRow(file, line, reason))
+
+    def finish(self, min_pairs: int) -> PairCorpus:
+        """The corpus, of which nothing but the name and the bad rows is there if it is streamed.
+
+        Raises:
+            DataError: there are too few good rows or too many bad ones.
+        """
+        name, good, bad = self.corpus.name, self.good, self.corpus.num_skipped
+        if not good and not bad:
+            raise DataError(f"{name} is empty: it has no rows. Expected at least {min_pairs}.")
+        limit = self.max_bad_rows
+        if limit is None:
+            limit = int(MAX_BAD_SHARE * (good + bad))
+        if bad > limit or not good:
+            raise DataError(
+                f"{self.corpus.skipped[0]}. {bad:,} of the {good + bad:,} rows of {name} cannot be "
+                f"used and at most {limit:,} may be: correct them{self._hint(good)}."
+            )
+        if good < min_pairs:
+            rows = "1 usable row" if good == 1 else f"{good} usable rows"
+            raise DataError(f"{name} has only {rows}. Expected at least {min_pairs}.")
+        return self.corpus
+
+    def _hint(self, good: int) -> str:
+        if not good and all(row.reason == NO_TAB for row in self.corpus.skipped):
+            return ", or name two parallel files as SOURCE_FILE,TARGET_FILE"
+        return ""
+
+
+class StreamedRows(Rows):
+    """Hands each good row on and keeps none.
+
+    Args:
+        name: of the corpus.
+        take: gets line, source and target of each row.
+        max_bad_rows: as in `read_pairs`.
+    """
+
+    streamed = True
+
+    def __init__(
+        self,
+        name: str,
+        take: Callable[[int, Source, str], None],
+        max_bad_rows: int | None = None,
+    ):
+        super().__init__(name, max_bad_rows)
+        self._take = take
+
+    def _keep(self, line: int, source: Source, target: str, alternatives: tuple[str, ...]) -> None:
+        self._take(line, source, target)

@@ -1,0 +1,185 @@
+"""Reading a corpus of text pairs: a source text and the target text that belongs to it.
+
+A corpus is named by one string, the same on the command line and in Python:
+
+| spec | what it is |
+|---|---|
+| `train.tsv` | a row is source TAB target; further columns are ignored |
+| `train.jsonl` | a row is `{"source": "...", "target": "..."}`; further keys are ignored |
+| `train.en,train.de` | two parallel files, line i of one belongs to line i of the other |
+| `hf:NAME[:CONFIG][@SPLIT][#SOURCE,TARGET]` | a Hugging Face dataset (extra `[data]`) |
+| `tfds:NAME[/CONFIG][@SPLIT][#SOURCE,TARGET]` | a TensorFlow dataset (extra `[data]`) |
+
+Files are UTF-8, may start with a byte order mark, may end their lines in CR LF, and may be
+compressed with gzip. A line ends at a line feed and nowhere else: texts from the web are full of
+characters such as U+2028 and U+0085, which `str.splitlines` takes for line ends.
+
+Rows that cannot be used are skipped as long as they are few; see `corpus.Rows`. Nothing is ever
+written to the files.
+"""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from ...zoo.errors import DataError
+from .corpus import NO_TAB, NOT_JSON, PairCorpus, Rows
+
+NOT_UTF8 = "not UTF-8"
+
+
+def read_pairs(
+    spec: str, *, reverse: bool = False, max_bad_rows: int | None = None, min_pairs: int = 2
+) -> PairCorpus:
+    """Read a corpus of text pairs.
+
+    Args:
+        spec: One of the forms in the table at the head of this module.
+        reverse: Swap source and target.
+        max_bad_rows: How many unusable rows to skip before stopping. By default one row in a
+            hundred, which means none in a file of fewer than 100 rows.
+        min_pairs: Fewer pairs than this are an error: 2 for training, 1 is enough to evaluate.
+
+    Returns:
+        A `PairCorpus`; its `report()` tells which rows were skipped.
+
+    Raises:
+        DataError: The corpus is missing, empty, too small, of unequal sides, or has too many
+            unusable rows (no tab, an empty side, not UTF-8).
+    """
+    rows = Rows(spec, max_bad_rows)
+    read_rows(spec, rows)
+    corpus = rows.finish(min_pairs)
+    return corpus.reversed() if reverse else corpus
+
+
+def read_rows(spec: str, rows: Rows) -> None:
+    """Reads a corpus of text pairs from its start to its end, row by row.
+
+    Args:
+        spec: One of the forms in the table at the head of this module.
+        rows: What the rows are told to, the bad ones too.
+    """
+    if spec.startswith(("hf:", "tfds:")):
+        from .named_datasets import read_dataset
+
+        read_dataset(spec, rows)
+    elif "," in spec and not os.path.exists(os.path.expanduser(spec)):
+        _read_parallel(spec, rows)
+    elif spec.removesuffix(".gz").endswith(".jsonl"):
+        for number, row in read_json_lines(spec, rows):
+            add_record(rows, spec, number, row, "source", "target")
+    else:
+        _read_tsv(spec, rows)
+
+
+def read_lines(path: str) -> Iterator[bytes]:
+    """The lines of a file as bytes, without byte order mark; gzip is unpacked.
+
+    A CR before the line feed stays: it is white space at the end of a text, which is removed there.
+    """
+    try:
+        with open(os.path.expanduser(path), "rb") as raw:
+            packed = raw.peek(2)[:2] == b"\x1f\x8b"
+            stream: Iterable[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw
+            for number, line in enumerate(stream):
+                if number == 0:
+                    if line.startswith((b"\xff\xfe", b"\xfe\xff")):
+                        raise DataError(f"{path} is in UTF-16. Convert it to UTF-8 first.")
+                    line = line.removeprefix(b"\xef\xbb\xbf")
+                    if not line:
+                        return
+                yield line.removesuffix(b"\n")
+    except FileNotFoundError:
+        raise DataError(
+            f"{path or repr(path)} does not exist. Give the path of a text file."
+        ) from None
+    except IsADirectoryError:
+        raise DataError(f"{path} is a folder. Give the path of a text file.") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"{path} is a damaged gzip file: {error}.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
+
+
+def read_json_lines(path: str, rows: Rows) -> Iterator[tuple[int, Any]]:
+    """What each line of a file says in JSON, with its number; lines that say nothing are skipped.
+
+    Args:
+        path: Of the file, of one JSON value a line.
+        rows: What the lines that are not UTF-8 or not JSON are told to.
+    """
+    for number, line in enumerate(read_lines(path), start=1):
+        try:
+            value = json.loads(line.decode())
+        except UnicodeDecodeError:
+            rows.skip(path, number, NOT_UTF8)
+        except NOT_JSON:
+            rows.skip(path, number, "not JSON")
+        else:
+            yield number, value
+
+
+def _read_tsv(path: str, rows: Rows) -> None:
+    for number, line in enumerate(read_lines(path), start=1):
+        try:
+            columns = line.decode().split("\t", 2)
+        except UnicodeDecodeError:
+            rows.skip(path, number, NOT_UTF8)
+            continue
+        if len(columns) < 2:
+            rows.skip(path, number, NO_TAB)
+        else:
+            rows.add(path, number, columns[0], columns[1])
+
+
+def add_record(
+    rows: Rows, file: str, number: int, row: Any, source_key: str, target_key: str
+) -> None:
+    """Adds a row of named values, of which two are its texts."""
+    source, target = (
+        (row.get(source_key), row.get(target_key)) if isinstance(row, dict) else (None, None)
+    )
+    if not isinstance(source, str) or not isinstance(target, str):
+        rows.skip(file, number, f'expected texts under "{source_key}" and "{target_key}"')
+        return
+    try:
+        (source + target).encode()  # JSON can say half a surrogate pair, which UTF-8 cannot hold
+    except UnicodeEncodeError:
+        rows.skip(file, number, NOT_UTF8)
+        return
+    rows.add(file, number, source, target)
+
+
+def _read_parallel(spec: str, rows: Rows) -> None:
+    paths = spec.split(",")
+    if len(paths) != 2 or not all(path.strip() for path in paths):
+        raise DataError(f"Expected two files as SOURCE_FILE,TARGET_FILE. Received: {spec}")
+    source_path, target_path = (path.strip() for path in paths)
+    counts = [0, 0]
+    both = itertools.zip_longest(read_lines(source_path), read_lines(target_path))
+    for number, (source, target) in enumerate(both, start=1):
+        counts[0] += source is not None
+        counts[1] += target is not None
+        if source is None or target is None:
+            continue
+        texts = []
+        for path, line in ((source_path, source), (target_path, target)):
+            try:
+                texts.append(line.decode())
+            except UnicodeDecodeError:
+                rows.skip(path, number, NOT_UTF8)
+                break
+        if len(texts) == 2:
+            rows.add(source_path if not texts[0].strip() else target_path, number, *texts)
+    if counts[0] != counts[1]:
+        raise DataError(
+            f"{source_path} has {counts[0]:,} lines and {target_path} has {counts[1]:,}. "
+            "Parallel files must have the same number of lines."
+        )

@@ -1,0 +1,258 @@
+"""A prepared corpus: a folder of subwords in shards, which a training reads without holding it.
+
+| file | what |
+|---|---|
+| `prepared.json` | what was prepared and how; written last, so a folder without it is not whole |
+| `tokenizer.model` | the SentencePiece model |
+| `sample.jsonl` | some pairs as they were, for what needs texts |
+| `CC-SSSSS.tfrecord`, `.npy` | shard S of corpus C, and the lengths of its rows |
+
+Reads without TensorFlow, as long as no shard is looked into.
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import itertools
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...zoo.errors import ConfigError, DataError
+from .corpus import SKIPPED_ROWS_KEPT, PairCorpus, PairOrigin, SkippedRow
+from .shards import Shard, check_shard, read_lines_of_shard, read_shard
+
+if TYPE_CHECKING:
+    from ...zoo.text.tokenizer import SubwordTokenizer
+    from ..core.config import RunConfig
+
+FORMAT = 1
+MANIFEST, UNFINISHED = "prepared.json", "preparing.json"
+TOKENIZER, SAMPLE = "tokenizer.model", "sample.jsonl"
+# Settings that are baked into the subwords of a corpus.
+BAKED = ("vocab_size", "shared_vocabulary", "subwords", "character_coverage") + (
+    "max_source_length", "max_target_length", "history_turns"
+)  # fmt: skip
+
+
+@dataclass
+class PreparedPart:
+    """One of the corpora that were prepared together.
+
+    Attributes:
+        spec: what it was read from.
+        pairs: how many there are in the shards.
+        too_long: rows that were left out because a side was longer than the limit.
+        cut: sources of which a part was left out.
+        num_skipped: rows that could not be used.
+        skipped: the first of them.
+        shards: the files, in the order of the rows.
+        source_lengths: how many sources have 0, 1, 2, ... subwords.
+        target_lengths: the same of the targets.
+        rows_read: usable rows that are in the shards, or left out.
+    """
+
+    spec: str
+    pairs: int = 0
+    too_long: int = 0
+    cut: int = 0
+    num_skipped: int = 0
+    skipped: list[SkippedRow] = dataclasses.field(default_factory=list)
+    shards: list[Shard] = dataclasses.field(default_factory=list)
+    source_lengths: list[int] = dataclasses.field(default_factory=list)
+    target_lengths: list[int] = dataclasses.field(default_factory=list)
+    rows_read: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> PreparedPart:
+        part = cls(**values)
+        part.skipped = [SkippedRow(**row) for row in values["skipped"]]
+        part.shards = [Shard(**shard) for shard in values["shards"]]
+        return part
+
+    def report(self) -> str:
+        """How many pairs there are, and the skipped rows one to a line."""
+        more = f"{self.too_long:,} too long, " if self.too_long else ""
+        lines = [f"{self.spec}: {self.pairs:,} pairs, {more}{len(self.shards):,} shards"]
+        if self.num_skipped:
+            lines[0] += f", {self.num_skipped:,} rows skipped"
+            lines += [f"  {row}" for row in self.skipped[:SKIPPED_ROWS_KEPT]]
+            if self.num_skipped > len(self.skipped):
+                lines.append(f"  and {self.num_skipped - len(self.skipped):,} more")
+        return "\n".join(lines)
+
+
+def is_prepared(spec: str | None) -> bool:
+    """Whether a spec names a prepared corpus.
+
+    Raises:
+        DataError: it names one that is not whole.
+    """
+    if spec is None:
+        return False
+    folder = Path(os.path.expanduser(spec))
+    if (folder / MANIFEST).is_file():
+        return True
+    if (folder / UNFINISHED).is_file():
+        raise DataError(
+            f"{spec} is not whole: its `attention-zoo prepare` did not end. Give that command "
+            "again."
+        )
+    return False
+
+
+class PreparedCorpus:
+    """What is in the folder of a prepared corpus.
+
+    Args:
+        spec: the folder.
+
+    Attributes:
+        name: the folder, as it was given.
+        task: of which it is prepared.
+        settings: those that are baked in, by name, and `reverse`.
+        parts: the corpora in it.
+        weights: of each part in what is read; by their pairs if `None`.
+
+    Raises:
+        DataError: the folder is none, or a file of it is missing.
+    """
+
+    def __init__(self, spec: str | Path):
+        self.name = str(spec)
+        self.folder = Path(os.path.expanduser(self.name))
+        path = self.folder / MANIFEST
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            found = values["format"]
+            if found != FORMAT:
+                raise DataError(
+                    f"{path} is of format {found}, expected {FORMAT}; prepare the corpus again."
+                )
+            self.task: str = values["task"]
+            self.settings: dict[str, Any] = values["settings"]
+            if "reverse" not in self.settings or set(self.settings) - {*BAKED, "reverse"}:
+                raise ValueError(f"settings of something else: {', '.join(self.settings)}")
+            self.weights: list[float] | None = values["weights"]
+            self.compressed: bool = values["compressed"]
+            self.checksum: int = values["checksum"]
+            self.parts = [PreparedPart.from_dict(part) for part in values["parts"]]
+        except FileNotFoundError:
+            raise DataError(f"{spec} is no prepared corpus: it has no {MANIFEST}.") from None
+        except (KeyError, TypeError, ValueError, OSError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(f"{path} cannot be read: {error}. Prepare it again.") from error
+        self.shards = [shard for part in self.parts for shard in part.shards]
+        self._part_of_shard = [i for i, part in enumerate(self.parts) for _ in part.shards]
+        # Number of the first row of each shard, all rows of all parts being numbered.
+        self._first_rows = [0, *itertools.accumulate(shard.rows for shard in self.shards)]
+
+    def __len__(self) -> int:
+        return sum(part.pairs for part in self.parts)
+
+    @property
+    def tokenizer_path(self) -> Path:
+        return self.folder / TOKENIZER
+
+    def tokenizer(self) -> SubwordTokenizer:
+        """The tokenizer that made the subwords.
+
+        Raises:
+            DataError: its file is damaged.
+        """
+        from ...zoo.text.tokenizer import SubwordTokenizer
+
+        try:
+            return SubwordTokenizer.load(self.tokenizer_path)
+        except ValueError as error:
+            raise DataError(
+                f"{self.tokenizer_path} is damaged; prepare the corpus again."
+            ) from error
+
+    def check(self, config: RunConfig) -> None:
+        """Refuses what contradicts the corpus, and a corpus that is not whole.
+
+        Raises:
+            ConfigError: another task, or a setting that is baked in has another value.
+            DataError: a file is missing or has another size.
+        """
+        if config.task != self.task:
+            raise ConfigError(
+                f"{self.name} was prepared for {self.task}, not for {config.task}; prepare it for "
+                "that task into another folder."
+            )
+        for name, value in self.settings.items():
+            if getattr(config, name) != value:
+                raise ConfigError(
+                    f"{self.name} was prepared with {name}={value}; leave out {name} or prepare "
+                    f"the corpus again. Received: {name}={getattr(config, name)}"
+                )
+        if not self.tokenizer_path.is_file():
+            raise DataError(f"{self.tokenizer_path} is not there; prepare the corpus again.")
+        for shard in self.shards:
+            check_shard(self.folder, shard)
+
+    def report(self) -> str:
+        """How many pairs there are, and how the parts are mixed."""
+        lines = [f"{self.name}: {len(self):,} pairs in {len(self.shards):,} shards, prepared"]
+        if self.weights is not None:
+            for part, share in zip(self.parts, self.shares(), strict=True):
+                lines.append(f"  {part.spec}: {part.pairs:,} pairs, {float(share):.1%} of a batch")
+        return "\n".join(lines)
+
+    def shares(self) -> list[Fraction]:
+        """Which share of the rows that are read each part has."""
+        weights = self.weights or [part.pairs for part in self.parts]
+        exact = [Fraction(str(weight)) for weight in weights]
+        return [weight / sum(exact) for weight in exact]
+
+    def sample(self) -> PairCorpus:
+        """Some of the pairs, as texts; all of them, in their order, where there are few."""
+        corpus = PairCorpus([], [], f"{self.name} (a sample)")
+        path = self.folder / SAMPLE
+        try:
+            with open(path, encoding="utf-8") as file:
+                for line in file:
+                    row = json.loads(line)
+                    corpus.sources.append(row["source"])
+                    corpus.targets.append(row["target"])
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(f"{path} cannot be read ({error}).") from error
+        return corpus
+
+    def origins(self, rows: Sequence[int]) -> list[PairOrigin]:
+        """Where rows come from, by their numbers in all shards; their texts as the model sees them.
+
+        Each shard that one of them is in is read, one after the other.
+        """
+        tokenizer = self.tokenizer()
+        by_shard: dict[int, list[int]] = {}
+        for row in rows:
+            by_shard.setdefault(bisect.bisect_right(self._first_rows, row) - 1, []).append(row)
+        found: dict[int, PairOrigin] = {}
+        for number, wanted in by_shard.items():
+            shard = self.shards[number]
+            sides = read_shard(self.folder, shard, self.compressed)
+            lines = read_lines_of_shard(self.folder, shard, self.compressed)
+            for row in wanted:
+                place = row - self._first_rows[number]
+                ids = [side.part(place, place + 1).values.tolist() for side in sides]
+                spec = self.parts[self._part_of_shard[number]].spec
+                found[row] = PairOrigin(spec, int(lines[place]), *tokenizer.decode(ids))
+        return [found[row] for row in rows]
+
+    def first_rows(self, part: int) -> np.ndarray:
+        """Number of the first row of each shard of a part."""
+        before = sum(len(other.shards) for other in self.parts[:part])
+        return np.array(self._first_rows[before : before + len(self.parts[part].shards)])

@@ -1,0 +1,270 @@
+"""Batches out of a prepared corpus, of which there is never more in memory than a pool.
+
+A pool is the next part of the stream: rows of shards that a seed puts into an order, of several
+corpora as many each as their weights say. The rows of a pool are planned as those of an epoch in
+memory are. How many batches a pool has follows from the lengths alone, so that any step is found
+without reading what comes before it.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...zoo.text.tokenizer import END_ID, PAD_ID, START_ID
+from .batch_stream import Batch, BatchStream
+from .batching import (
+    batch_sizes,
+    bounds_of_counts,
+    check_budget_of_batch,
+    plan_batches,
+    round_up,
+)
+from .prepared import PreparedCorpus
+from .shards import Ragged, Shard, read_lengths, read_shard
+
+# A pool is shuffled as a whole. More of it mixes more, and takes more memory: 4 bytes a subword,
+# and three times as much while one pool follows the other.
+POOL_ROWS = 1 << 18
+POOL_SUBWORDS = 1 << 23
+READERS = 2  # threads; a shard of a million subwords takes one about a tenth of a second
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some rows of one shard, one after the other."""
+
+    part: int
+    shard: int
+    start: int
+    stop: int
+
+
+class PreparedBatches(BatchStream):
+    """The batches of a prepared corpus; see the head of this module.
+
+    Each corpus in it is read from end to end before a row of it comes again, in another order of
+    its shards each time. An epoch is as many rows as there are in all of them.
+
+    Args:
+        corpus: the prepared corpus.
+        tokens: budget of a batch, as for `TokenBatches`.
+        seed: seed of the order.
+        bucket_count: number of bounds for each of source and target.
+        pool_rows: most rows of a pool, about.
+        pool_subwords: most subwords of a pool, about.
+
+    Raises:
+        DataError: the longest row has no room in a batch.
+    """
+
+    def __init__(
+        self,
+        corpus: PreparedCorpus,
+        tokens: int,
+        seed: int = 0,
+        bucket_count: int = 12,
+        pool_rows: int = POOL_ROWS,
+        pool_subwords: int = POOL_SUBWORDS,
+    ):
+        self.corpus = corpus
+        self.tokens = tokens
+        self.seed = seed
+        self.num_pairs = len(corpus)
+        self.too_long = sum(part.too_long for part in corpus.parts)
+        self.cut = sum(part.cut for part in corpus.parts)
+        # One more than the text, as in `TokenBatches`.
+        self.source_bounds = _bounds([part.source_lengths for part in corpus.parts], bucket_count)
+        self.target_bounds = _bounds([part.target_lengths for part in corpus.parts], bucket_count)
+        check_budget_of_batch(int(max(self.source_bounds[-1], self.target_bounds[-1])), tokens)
+        shares = corpus.shares()
+        means = [sum(s.subwords for s in part.shards) / part.pairs for part in corpus.parts]
+        mean = sum(float(share) * mean for share, mean in zip(shares, means, strict=True))
+        rows = max(1, min(pool_rows, int(pool_subwords / max(mean, 1.0))))
+        self._pools_in_epoch = math.ceil(self.num_pairs / rows)
+        # As fractions: the pools of one corpus, all of one size, end where its epochs end.
+        self._rows_in_pool = [share * self.num_pairs / self._pools_in_epoch for share in shares]
+        self._counts: list[int] = []  # batches of each pool, as far as it was needed
+        self._order = functools.lru_cache(maxsize=2 * len(shares))(self._shard_order)
+        # 144 numbers a shard.
+        self._shapes_of_shard = functools.lru_cache(maxsize=None)(self._count_shapes)
+
+    # What is in a pool
+
+    def pieces(self, pool: int) -> list[Piece]:
+        """What a pool is made of."""
+        found: list[Piece] = []
+        for part, rows in enumerate(self._rows_in_pool):
+            start, stop = math.floor(pool * rows), math.floor((pool + 1) * rows)
+            found += self._pieces_between(part, start, stop)
+        return found
+
+    def _pieces_between(self, part: int, start: int, stop: int) -> Iterator[Piece]:
+        """Rows of the endless stream of one corpus."""
+        pairs = self.corpus.parts[part].pairs
+        while start < stop:
+            epoch, place = divmod(start, pairs)
+            order, ends = self._order(part, epoch)
+            number = int(np.searchsorted(ends, place, side="right"))
+            shard = int(order[number])
+            rows = self.corpus.parts[part].shards[shard].rows
+            first = place - (int(ends[number]) - rows)
+            last = min(rows, first + stop - start)
+            yield Piece(part, shard, first, last)
+            start += last - first
+
+    def _shard_order(self, part: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """The shards of a corpus in the order of an epoch, and the rows up to the end of each."""
+        shards = self.corpus.parts[part].shards
+        order = np.random.default_rng([self.seed, 0, part, epoch]).permutation(len(shards))
+        return order, np.cumsum([shards[i].rows for i in order])
+
+    def _shard(self, piece: Piece) -> Shard:
+        return self.corpus.parts[piece.part].shards[piece.shard]
+
+    def _lengths(self, piece: Piece) -> np.ndarray:
+        lengths = read_lengths(self.corpus.folder, self._shard(piece))
+        return lengths[piece.start : piece.stop]
+
+    def plan(self, pool: int, lengths: np.ndarray) -> list[np.ndarray]:
+        """Rows of each batch of a pool, as numbers in it.
+
+        Args:
+            pool: its number.
+            lengths: subwords of source and target of its rows, (rows, 2).
+        """
+        if not len(lengths):
+            return []
+        source = round_up(lengths[:, 0] + 1, self.source_bounds)
+        target = round_up(lengths[:, 1] + 1, self.target_bounds)
+        random = np.random.default_rng([self.seed, 1, pool])
+        return plan_batches(source, target, self.tokens, random)
+
+    # Where a batch is
+
+    def _count_shapes(self, part: int, shard: int) -> np.ndarray:
+        rows = self.corpus.parts[part].shards[shard].rows
+        return self._shapes(self._lengths(Piece(part, shard, 0, rows)))
+
+    def _shapes(self, lengths: np.ndarray) -> np.ndarray:
+        """How many rows have each pair of bounds, those of the target changing slowest."""
+        source = np.searchsorted(self.source_bounds, lengths[:, 0] + 1)
+        target = np.searchsorted(self.target_bounds, lengths[:, 1] + 1)
+        width = len(self.source_bounds)
+        return np.bincount(target * width + source, minlength=width * len(self.target_bounds))
+
+    def _batches_in_pool(self, pool: int) -> int:
+        """How many batches a pool has, without a look at its rows."""
+        while len(self._counts) <= pool:
+            shapes = np.zeros(len(self.source_bounds) * len(self.target_bounds), np.int64)
+            for piece in self.pieces(len(self._counts)):
+                if piece.stop - piece.start == self._shard(piece).rows:
+                    shapes += self._shapes_of_shard(piece.part, piece.shard)
+                else:
+                    shapes += self._shapes(self._lengths(piece))
+            longer = np.maximum.outer(self.target_bounds, self.source_bounds).ravel()
+            self._counts.append(len(batch_sizes(longer, shapes, self.tokens)))
+        return self._counts[pool]
+
+    def _find(self, batch: int) -> tuple[int, int]:
+        """The pool that a batch of the stream is in, and its number there."""
+        for pool in itertools.count():
+            if batch < self._batches_in_pool(pool):
+                return pool, batch
+            batch -= self._batches_in_pool(pool)
+        raise AssertionError
+
+    def batches_in_epoch(self) -> int:
+        """How many batches the first epoch has."""
+        return sum(map(self._batches_in_pool, range(self._pools_in_epoch)))
+
+    def rows_of_batch(self, number: int) -> np.ndarray:
+        """Rows that a batch is made of, as `PreparedCorpus.origins` numbers them."""
+        pool, place = self._find(number)
+        pieces = self.pieces(pool)
+        rows = [
+            self.corpus.first_rows(piece.part)[piece.shard] + np.arange(piece.start, piece.stop)
+            for piece in pieces
+        ]
+        plan = self.plan(pool, np.concatenate([self._lengths(piece) for piece in pieces]))
+        return np.concatenate(rows)[plan[place]]
+
+    def checksum(self) -> int:
+        """A number that other rows, or the same in another order, would not have."""
+        return self.corpus.checksum
+
+    # What is in a batch
+
+    def stream(self, start_batch: int = 0) -> Iterator[Batch]:
+        """The batches from number `start_batch` of the endless stream on."""
+        first, place = self._find(start_batch)
+        for pool, (source, target) in self._read_pools(first):
+            lengths = np.stack([source.lengths, target.lengths], axis=1)
+            for rows in self.plan(pool, lengths)[place:]:
+                yield self._batch(source, target, rows)
+            place = 0
+
+    def _read_pools(self, first: int) -> Iterator[tuple[int, tuple[Ragged, Ragged]]]:
+        """The rows of each pool from one on; the next is read while one is in use."""
+        readers = ThreadPoolExecutor(READERS, thread_name_prefix="shards")
+        reading: dict[Shard, Future[tuple[Ragged, Ragged]]] = {}
+
+        def begin(pool: int) -> dict[Shard, Future[tuple[Ragged, Ragged]]]:
+            """What a pool needs; of that, what is read for the one before is not read again."""
+            return {
+                shard: reading.get(shard)
+                or readers.submit(read_shard, self.corpus.folder, shard, self.corpus.compressed)
+                for shard in dict.fromkeys(map(self._shard, self.pieces(pool)))
+            }
+
+        def rows_of(piece: Piece) -> list[Ragged]:
+            sides = now[self._shard(piece)].result()
+            return [side.part(piece.start, piece.stop) for side in sides]
+
+        try:
+            reading = begin(first)
+            for pool in itertools.count(first):
+                now, reading = reading, begin(pool + 1)
+                parts = [rows_of(piece) for piece in self.pieces(pool)]
+                now = {}
+                if parts:
+                    source, target = (Ragged.join(side) for side in zip(*parts, strict=True))
+                    del parts
+                    yield pool, (source, target)
+        finally:
+            readers.shutdown(cancel_futures=True)
+
+    def _batch(self, source: Ragged, target: Ragged, rows: np.ndarray) -> Batch:
+        """Model inputs and labels of some rows of a pool."""
+        read = _padded(source, rows, self.source_bounds)
+        written = _padded(target, rows, self.target_bounds)
+        begun = np.full_like(written, PAD_ID)
+        begun[:, 0] = START_ID
+        begun[:, 1:] = np.where(written[:, :-1] == END_ID, PAD_ID, written[:, :-1])
+        return {"source": read, "target": begun}, written
+
+
+def _padded(side: Ragged, rows: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """Some rows, each ended and padded to the first bound that holds all of them."""
+    starts, lengths = side.splits[rows], side.splits[rows + 1] - side.splits[rows]
+    width = int(round_up(lengths.max(keepdims=True) + 1, bounds)[0])
+    ids = np.full((len(rows), width), PAD_ID, np.int32)
+    places = np.arange(lengths.sum()) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
+    ids[np.arange(width) < lengths[:, None]] = side.values[places]
+    ids[np.arange(len(rows)), lengths] = END_ID
+    return ids
+
+
+def _bounds(counts: list[list[int]], bucket_count: int) -> np.ndarray:
+    """Bounds of lengths, of which it is known how often each occurs in each corpus."""
+    total = np.zeros(max(map(len, counts)), np.int64)
+    for of_part in counts:
+        total[: len(of_part)] += of_part
+    lengths = np.flatnonzero(total)
+    return bounds_of_counts(lengths + 1, total[lengths], bucket_count)

@@ -1,0 +1,166 @@
+"""Reading a corpus of questions: a context, a question about it, and the answer.
+
+| spec | what it is |
+|---|---|
+| `train.tsv` | context TAB question TAB answer; or context and question TAB answer |
+| `train.jsonl` | a row is `{"context": "...", "question": "...", "answer": "..."}` |
+| `train.json` | as SQuAD has it: data, paragraphs, context, qas, question, answers, text |
+
+All may be compressed with gzip. A question needs no context. A TSV may begin with a line of names:
+`context`, `question`, `answer`, in any order. In two columns without names the last sentence of the
+first is the question. Where a format has lists of answers, all count as right and the first is
+learnt. Bad rows are counted, told and skipped as in `read_pairs`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from ...zoo.errors import DataError
+from ...zoo.text.source_format import Source
+from .corpus import NOT_JSON, PairCorpus, Rows
+from .pair_files import NOT_UTF8, read_json_lines, read_lines
+
+COLUMNS = ("context", "question", "answer")
+# What a context is called elsewhere; a file that has these would be learnt without its contexts.
+_OTHER_NAMES = ("story", "passage", "paragraph", "document", "article", "text")
+_LAST_SENTENCE = re.compile(r"(.*[.!?。！？])\s*([^.!?。！？]+[.!?。！？]*)", re.DOTALL)
+
+
+def read_questions(spec: str, *, max_bad_rows: int | None = None, min_pairs: int = 2) -> PairCorpus:
+    """Read a corpus of contexts, questions and answers.
+
+    Args:
+        spec: A path, see the table at the head of this module.
+        max_bad_rows: How many unusable rows to skip before stopping, by default one in a hundred.
+        min_pairs: Fewer rows than this are an error.
+
+    Returns:
+        A `PairCorpus` whose sources have a `context` and a `question`.
+
+    Raises:
+        DataError: The corpus is missing, empty, has a column that is not known or too many
+            unusable rows (an empty answer or question, not UTF-8).
+    """
+    rows = Rows(spec, max_bad_rows)
+    read_question_rows(spec, rows)
+    return rows.finish(min_pairs)
+
+
+def read_question_rows(spec: str, rows: Rows) -> None:
+    """Reads such a corpus row by row; a file of SQuAD's form is one value and is read whole."""
+    suffix = spec.removesuffix(".gz").rsplit(".", 1)[-1]
+    {"jsonl": _read_jsonl, "json": _read_squad}.get(suffix, _read_tsv)(spec, rows)
+
+
+def split_question(text: str) -> dict[str, str]:
+    """Context and question of a text whose last sentence is the question."""
+    match = _LAST_SENTENCE.fullmatch(text.strip())
+    context, question = match.groups() if match else ("", text)
+    return {"context": context.strip(), "question": question.strip()}
+
+
+def parse_question(line: str) -> Source:
+    """The source in a line: context TAB question, or a text that ends with its question."""
+    if "\t" not in line:
+        return split_question(line)
+    context, question = line.split("\t", 1)
+    return {"context": context.strip(), "question": question.strip()}
+
+
+def _read_tsv(path: str, rows: Rows) -> None:
+    names: tuple[str, ...] = ()
+    for number, line in enumerate(read_lines(path), start=1):
+        try:
+            columns = [column.strip() for column in line.decode().split("\t")]
+        except UnicodeDecodeError:
+            rows.skip(path, number, NOT_UTF8)
+            continue
+        if not names:
+            names = _names(path, columns)
+            if names == tuple(columns):
+                continue
+        if len(columns) != len(names):
+            rows.skip(path, number, f"{len(columns)} columns, expected {', '.join(names)}")
+            continue
+        row = dict(zip(names, columns, strict=True))
+        if "text" in row:
+            row.update(split_question(row.pop("text")))
+        _add(rows, path, number, row, [row["answer"]])
+
+
+def _names(path: str, first: list[str]) -> tuple[str, ...]:
+    """The names of the columns, by the first row: names themselves, or as many as they are."""
+    if set(first) & set(COLUMNS):  # one known name is enough to tell a misspelt one beside it
+        unknown = [name for name in first if name not in COLUMNS]
+        if unknown or len(set(first)) < len(first) or not {"question", "answer"} <= set(first):
+            found = f"unknown column {', '.join(unknown)}" if unknown else f"columns {first}"
+            raise DataError(
+                f"{path}:1: {found}. Expected the columns {', '.join(COLUMNS)}, of which context "
+                "may be missing. If this is no line of names, put one before it."
+            )
+        return tuple(first)
+    if len(first) == 2:
+        return ("text", "answer")
+    if len(first) == 3:
+        return COLUMNS
+    raise DataError(
+        f"{path}:1: {len(first)} columns. Expected context TAB question TAB answer, or context and "
+        "question TAB answer."
+    )
+
+
+def _add(rows: Rows, file: str, number: int, row: dict[str, Any], answers: list[Any]) -> None:
+    context, question = row.get("context", ""), row.get("question")
+    if not isinstance(question, str) or not isinstance(context, str):
+        rows.skip(file, number, f'expected texts under "{COLUMNS[0]}" and "{COLUMNS[1]}"')
+        return
+    texts = [str(answer).strip() for answer in answers if str(answer).strip()]
+    if not question.strip() or not texts:
+        rows.skip(file, number, f"the {'answer' if question.strip() else 'question'} is empty")
+        return
+    try:
+        "".join((context, question, *texts)).encode()
+    except UnicodeEncodeError:
+        rows.skip(file, number, NOT_UTF8)
+        return
+    source = {"context": context.strip(), "question": question.strip()}
+    rows.add_clean(number, source, texts[0], tuple(dict.fromkeys(texts[1:])))
+
+
+def _read_jsonl(path: str, rows: Rows) -> None:
+    for number, row in read_json_lines(path, rows):
+        if not isinstance(row, dict) or "question" not in row or "answer" not in row:
+            found = ", ".join(map(str, row)) if isinstance(row, dict) else "no object"
+            rows.skip(path, number, f'expected "question" and "answer", found {found}')
+            continue
+        other = [name for name in _OTHER_NAMES if name in row]
+        if "context" not in row and other:
+            rows.skip(path, number, f'unknown column {other[0]}; a context is under "context"')
+            continue
+        answer = row["answer"]
+        answers = answer if isinstance(answer, list) else [answer]
+        if not all(isinstance(text, str) for text in answers):
+            rows.skip(path, number, "the answer is no text")
+            continue
+        _add(rows, path, number, row, answers)
+
+
+def _read_squad(path: str, rows: Rows) -> None:
+    try:
+        content = json.loads(b"\n".join(read_lines(path)).decode())
+        paragraphs = [part for article in content["data"] for part in article["paragraphs"]]
+        questions = [(part["context"], qa) for part in paragraphs for qa in part["qas"]]
+        found = [(context, qa["question"], qa["answers"]) for context, qa in questions]
+        texts = [[answer["text"] for answer in answers] for _, _, answers in found]
+    except (*NOT_JSON, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path} is no SQuAD file: {type(error).__name__} {error}. Expected data, paragraphs, "
+            "context, qas, question and answers; or one object a line in a file ending in .jsonl."
+        ) from error
+    for number, ((context, question, _), answers) in enumerate(
+        zip(found, texts, strict=True), start=1
+    ):
+        _add(rows, path, number, {"context": context, "question": question}, answers)

@@ -1,0 +1,1 @@
+"""Scores of written texts, their confidence intervals, and baselines."""

@@ -1,0 +1,139 @@
+"""What a model has to be better than: scores that need no learning, or next to none."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...zoo.pipeline.text_to_text import TextToText
+from ...zoo.text.source_format import Source
+from ..data.corpus import PairCorpus, spread_rows
+from .ngrams import NgramModel
+from .scores import Scores, perplexity
+from .text_scores import WORD, answer_scores, reply_scores, rouge_scores, words
+
+LEAD_ROWS = 200  # rows on which the number of first words is chosen
+COMPARED = 10**9  # rows times texts, among which to find the nearest: some ten seconds
+Baselines = dict[str, Scores]
+
+
+def summary_baselines(train: PairCorpus, valid: PairCorpus, _: TextToText) -> Baselines:
+    """The first words of each source, as many as are best on rows of the training corpus."""
+    count = best_lead(train)
+    outputs = [lead(text_of(source), count) for source in valid.sources]
+    return {f"first {count} words": rouge_scores(outputs, valid.references())}
+
+
+def best_lead(corpus: PairCorpus) -> int:
+    """How many first words have the best ROUGE-L: from half to twice those of a target."""
+    rows = range(0, len(corpus), max(1, len(corpus) // LEAD_ROWS))[:LEAD_ROWS]
+    texts = [text_of(corpus.sources[row]) for row in rows]
+    references = [(corpus.targets[row],) for row in rows]
+    mean = float(np.mean([len(words(target)) for (target,) in references]))
+
+    def value(count: int) -> float:
+        return rouge_scores([lead(text, count) for text in texts], references).values["rougeL"]
+
+    # At most some ten lengths are tried, as each is a scoring of all rows.
+    counts = np.unique(np.linspace(max(1, mean / 2), max(2, 2 * mean), 10).round().astype(int))
+    return int(max(counts, key=value))
+
+
+def lead(text: str, count: int) -> str:
+    """The first words of a text; characters, where there are no spaces between words."""
+    ends = [word.end() for word in itertools.islice(WORD.finditer(text), count)]
+    return " ".join(text[: ends[-1] if ends else 0].split())
+
+
+def answer_baselines(train: PairCorpus, valid: PairCorpus, _: TextToText) -> Baselines:
+    """Answers without a look at the context: the most frequent, of all and of a question."""
+    overall = Counter(train.targets).most_common(1)[0][0]
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for source, target in train:
+        counts[question_of(source)][target] += 1
+    best = {question: found.most_common(1)[0][0] for question, found in counts.items()}
+    by_question = [best.get(question_of(source), overall) for source in valid.sources]
+    references = valid.references()
+    return {
+        "most frequent answer": answer_scores([overall] * len(valid), references),
+        "most frequent to the question": answer_scores(by_question, references),
+    }
+
+
+def reply_baselines(train: PairCorpus, valid: PairCorpus, model: TextToText) -> Baselines:
+    """Unigrams and bigrams of the model's subwords, and the reply to the nearest text.
+
+    The perplexities are of the targets that the model has one of. The nearest text is found for all
+    rows, or for as many as `COMPARED` allows. Then there is no share of different words, which is
+    the smaller the more rows there are.
+    """
+    tokenizer = model.tokenizer
+    ngrams = NgramModel(tokenizer.encode(train.targets), tokenizer.vocab_size)
+    longest = model.generation.max_length
+    rows = list(zip(valid.targets, tokenizer.encode(valid.targets), strict=True))
+    scored = [(text, ids) for text, ids in rows if len(ids) < longest]
+    found = {}
+    for order, name in ((1, "unigram"), (2, "bigram")) if scored else ():
+        log_p = sum(ngrams.log_probability(ids, order) for _, ids in scored)
+        value = word_perplexity(log_p, [text for text, _ in scored])
+        found[name] = Scores({"word_perplexity": value})
+    part = valid.part(spread_rows(len(valid), max(1, COMPARED // len(train))))
+    nearest = NearestSource([text_of(source) for source in train.sources])
+    outputs = [train.targets[nearest.find(text_of(source))] for source in part.sources]
+    values = reply_scores(outputs, part.references()).values
+    if len(part) < len(valid):
+        values = {"f1": values["f1"]}
+    found["reply to the nearest text"] = Scores(values)
+    return found
+
+
+def word_perplexity(log_probability: float, texts: Sequence[str]) -> float:
+    """Perplexity of a word, where the end of a text counts as a word."""
+    return perplexity(log_probability, sum(len(words(text)) + 1 for text in texts))
+
+
+def text_of(source: Source) -> str:
+    """The text of a source with or without other inputs."""
+    return source if isinstance(source, str) else str(source["text"])
+
+
+def question_of(source: Source) -> str:
+    return source if isinstance(source, str) else str(source["question"])
+
+
+class NearestSource:
+    """Finds the text that has the most rare words in common with another: cosine of tf-idf.
+
+    Args:
+        texts: those among which to find.
+    """
+
+    def __init__(self, texts: Sequence[str]):
+        rows: dict[str, list[int]] = defaultdict(list)
+        counts: dict[str, list[int]] = defaultdict(list)
+        for row, text in enumerate(texts):
+            for word, count in Counter(words(text.lower())).items():
+                rows[word].append(row)
+                counts[word].append(count)
+        total = len(texts)
+        self._idf = {word: math.log((1 + total) / (1 + len(found))) for word, found in rows.items()}
+        squares = np.zeros(total)
+        self._postings: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        for word, found in rows.items():
+            weights = (1 + np.log(counts[word])) * self._idf[word]
+            self._postings[word] = (np.array(found), weights)
+            squares[self._postings[word][0]] += weights**2
+        self._norms = np.sqrt(np.maximum(squares, 1e-12))
+
+    def find(self, text: str) -> int:
+        """The number of the nearest text; the first of several."""
+        similarity = np.zeros(len(self._norms))
+        for word, count in Counter(words(text.lower())).items():
+            if word in self._postings:
+                rows, weights = self._postings[word]
+                similarity[rows] += (1 + math.log(count)) * self._idf[word] * weights
+        return int(np.argmax(similarity / self._norms))

@@ -1,0 +1,61 @@
+"""Unigram and bigram models of subwords: what a model of replies has to be better than."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from ...zoo.text.tokenizer import END_ID, START_ID
+
+
+class NgramModel:
+    """A bigram model over a unigram model over the uniform distribution of a vocabulary.
+
+    Each order gives a share of its probability, larger the more different subwords have followed
+    (Witten and Bell 1991), to the order below, so that no subword is impossible.
+
+    Args:
+        rows: subwords of each text, without start and end.
+        vocab_size: number of subwords that there are.
+
+    Example:
+
+    >>> model = NgramModel(tokenizer.encode(texts), tokenizer.vocab_size)
+    >>> model.log_probability(tokenizer.encode(["a house"])[0], order=2)
+
+    Reference: Witten and Bell 1991, https://doi.org/10.1109/18.87000
+    """
+
+    def __init__(self, rows: Sequence[np.ndarray], vocab_size: int):
+        ended = [np.append(row, END_ID) for row in rows]
+        counts = np.bincount(np.concatenate(ended), minlength=vocab_size)
+        kinds = np.count_nonzero(counts)
+        self.unigram = (counts + kinds / vocab_size) / (counts.sum() + kinds)
+        self._pairs: Counter[tuple[int, int]] = Counter()
+        for row in ended:
+            ids = row.tolist()
+            self._pairs.update(zip([START_ID, *ids[:-1]], ids, strict=True))
+        self._totals = np.zeros(vocab_size)
+        self._kinds = np.zeros(vocab_size)
+        for (before, _), count in self._pairs.items():
+            self._totals[before] += count
+            self._kinds[before] += 1
+
+    def log_probability(self, row: np.ndarray, order: int) -> float:
+        """Natural log of the probability of a text, its end included.
+
+        Args:
+            row: its subwords, without start and end.
+            order: 1 for the unigram model, 2 for the bigram model.
+        """
+        ids = np.append(row, END_ID)
+        unigram = self.unigram[ids]
+        if order == 1:
+            return float(np.log(unigram).sum())
+        before = np.append(START_ID, row).astype(int)
+        seen = [self._pairs[pair] for pair in zip(before.tolist(), ids.tolist(), strict=True)]
+        totals, kinds = self._totals[before], self._kinds[before]
+        below = np.where(totals > 0, kinds, 1.0)  # after what was never seen: the unigram alone
+        return float(np.log((np.array(seen) + below * unigram) / (totals + below)).sum())

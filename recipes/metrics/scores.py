@@ -1,0 +1,145 @@
+"""Scores of written texts against references, by the field's own tools."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import sacrebleu
+
+from ...zoo.errors import ConfigError
+
+# Scripts that put no spaces between words: Han, kana, Thai, Lao, Myanmar and Khmer.
+_HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_SOUTHEAST_ASIAN = r"\u0e01-\u0e3a\u0e40-\u0eff\u1000-\u109f\u1780-\u17ff"
+UNSPACED = re.compile(rf"[\u3040-\u30ff{_HAN}{_SOUTHEAST_ASIAN}]")
+# What sacreBLEU's "zh" leaves in one piece. Not the kana's middle dot: names in Chinese have it.
+_UNSPLIT_BY_ZH = re.compile(rf"[\u3041-\u309f\u30a1-\u30fa{_SOUTHEAST_ASIAN}]")
+_BEYOND_ASCII = re.compile(r"[^\W\d_\x00-\x7f]")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Values by the name of their metric, and the signatures that say how they are counted.
+
+    Perplexity and cross entropy are of a subword, word perplexity of a word; all others are
+    percentages.
+    """
+
+    values: dict[str, float]
+    signatures: dict[str, str] = field(default_factory=dict)
+
+    def one_line(self) -> str:
+        """The values alone."""
+        return "  ".join(f"{name} {value:.2f}" for name, value in self.values.items())
+
+    def __str__(self) -> str:
+        lines = [f"{name:<16}{value:7.2f}" for name, value in self.values.items()]
+        lines += [f"{name}: {signature}" for name, signature in self.signatures.items()]
+        return "\n".join(lines)
+
+
+def translation_scores(
+    predictions: Sequence[str],
+    references: Sequence[str | tuple[str, ...]],
+    tokenize: str = "auto",
+) -> Scores:
+    """BLEU and chrF by sacreBLEU, and the share of exact matches.
+
+    Args:
+        predictions: texts of the model.
+        references: one for each prediction; of several the first counts.
+        tokenize: sacreBLEU's name of a tokenization: `"13a"`, `"zh"`, `"char"`, `"none"` for text
+            that is tokenized already, …; `"auto"` is `"char"` where most references have kana,
+            Thai, Lao, Myanmar or Khmer, `"zh"` where most have Han, else `"13a"`.
+
+    Raises:
+        ConfigError: sacreBLEU cannot make the tokenization.
+
+    References: Papineni et al. 2002, https://aclanthology.org/P02-1040; Popović 2015,
+    https://aclanthology.org/W15-3049; Post 2018, https://aclanthology.org/W18-6319
+    """
+    check_rows(predictions, references)
+    firsts = [row if isinstance(row, str) else row[0] for row in references]
+    bleu, chrf = bleu_of(firsts, tokenize), sacrebleu.CHRF()
+    values = {
+        "bleu": bleu.corpus_score(list(predictions), [firsts]).score,
+        "chrf": chrf.corpus_score(list(predictions), [firsts]).score,
+        "exact_match": exact_match(predictions, firsts),
+    }
+    signatures = {"bleu": str(bleu.get_signature()), "chrf": str(chrf.get_signature())}
+    return Scores(values, signatures)
+
+
+def bleu_of(references: Sequence[str], tokenize: str = "auto") -> sacrebleu.BLEU:
+    """SacreBLEU's BLEU with a tokenization, or with the one that fits the script.
+
+    Raises:
+        ConfigError: sacreBLEU cannot make it: a package or a download is missing.
+    """
+    if tokenize == "auto":
+        if _mostly(_UNSPLIT_BY_ZH, references):
+            tokenize = "char"
+        else:
+            tokenize = "zh" if mostly_unspaced(references) else "13a"
+    try:
+        # `force` only silences a warning about text that is tokenized already.
+        return sacrebleu.BLEU(tokenize=tokenize, force=True)
+    except (Exception, SystemExit) as error:  # which one depends on the tokenization
+        raise ConfigError(
+            f"sacreBLEU cannot tokenize by {tokenize} here. Choose another: --set bleu_tokenize of "
+            f"a training, --tokenize of evaluate and compare. {str(error).strip() or repr(error)}"
+        ) from error
+
+
+def perplexity(log_probability: float, count: int) -> float:
+    """Perplexity of texts with this log probability, of so many subwords or words.
+
+    Bounded at that of a cross entropy of 50 nats, so that a model that has learnt nothing has one.
+    """
+    return math.exp(min(-log_probability / count, 50.0))
+
+
+def check_rows(predictions: Sequence[str], references: Sequence) -> None:
+    """Refuses rows without a partner, and none at all."""
+    if len(predictions) != len(references) or not references:
+        raise ValueError(
+            "Each prediction needs one reference, and there must be one at least. "
+            f"Received: {len(predictions)} predictions and {len(references)} references"
+        )
+
+
+def exact_match(predictions: Sequence[str], references: Sequence[str]) -> float:
+    """Share in percent of the predictions that are equal to their reference."""
+    equal = equal_rows(predictions, references)
+    return 100.0 * sum(equal) / len(equal)
+
+
+def equal_rows(predictions: Sequence[str], references: Sequence[str]) -> list[bool]:
+    """Whether each prediction is its reference but for white space and compatible characters."""
+    return [
+        "".join(as_written(prediction).split()) == "".join(as_written(reference).split())
+        for prediction, reference in zip(predictions, references, strict=True)
+    ]
+
+
+def as_written(text: str) -> str:
+    """A text in the form (NFKC) that subwords have, so that a model can write all of it."""
+    return unicodedata.normalize("NFKC", text)
+
+
+def mostly_unspaced(texts: Sequence[str]) -> bool:
+    """Whether most texts have a script that puts no spaces between words."""
+    return _mostly(UNSPACED, texts)
+
+
+def mostly_beyond_ascii(texts: Sequence[str]) -> bool:
+    """Whether most texts have a letter that ASCII has not."""
+    return _mostly(_BEYOND_ASCII, texts)
+
+
+def _mostly(pattern: re.Pattern[str], texts: Sequence[str]) -> bool:
+    return sum(bool(pattern.search(text)) for text in texts) > len(texts) / 2

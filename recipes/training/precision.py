@@ -1,0 +1,58 @@
+"""How a step is computed: in which precision, and whether XLA compiles it.
+
+Weights, optimizer, checkpoints and what is exported are float32 in any case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import keras
+
+from ...zoo.catalog import entry
+from ...zoo.errors import ConfigError
+from ...zoo.models.recurrent_decoder import RecurrentDecoderSeq2Seq
+from ..core.config import RunConfig
+
+if TYPE_CHECKING:
+    from ..distribute.strategies import Placement
+
+# Lengths of source and of target that batches are padded to under XLA: it compiles the step anew
+# for each pair of them that occurs, which takes many steps' time.
+COMPILED_BUCKETS = 3
+
+
+@contextmanager
+def computing_in(precision: str) -> Iterator[None]:
+    """Models made in the block compute in this precision; their weights are float32."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def check_precision(config: RunConfig, place: Placement) -> None:
+    """Refuses what the place of a training cannot do.
+
+    Raises:
+        ConfigError: XLA for a recurrent model; XLA, or a scaled loss, under several replicas.
+    """
+    if config.jit and issubclass(entry(config.model).model_class(), RecurrentDecoderSeq2Seq):
+        raise ConfigError(
+            "jit is for transformers: a loop over time has no use of XLA, it took twice the time. "
+            f"Leave it out. Received: {config.model}"
+        )
+    if config.jit and place.strategy is not None:
+        raise ConfigError(
+            "jit is for a single device (a TPU compiles in any case); leave it out or give "
+            f"--strategy single. Received: --strategy {place.name}"
+        )
+    if config.precision == "mixed_float16" and place.replicas > 1:
+        raise ConfigError(
+            "mixed_float16 scales the loss by what one replica sees; take mixed_bfloat16, which "
+            f"needs no scaling. Received: --strategy {place.name} with {place.replicas} replicas"
+        )

@@ -1,0 +1,154 @@
+"""Asking a model server: texts in, typed results out, over REST or gRPC.
+
+REST needs nothing but Python's standard library; gRPC imports `grpcio` and `protobuf` when the
+first client for it is made. Neither loads TensorFlow. `AsyncClient` is the same for asyncio.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TypeVar
+
+from ...zoo.text.source_format import Source
+from ...zoo.visualization.explanation import Explanation
+from ..runtime.errors import ServingError
+from . import questions
+from .questions import ClientError, Prediction, Question, Score, Translation
+from .retry import Retry
+from .transports import RestTransport, Target, Transport, read_url
+
+__all__ = ["Client", "ClientError", "Prediction", "Score", "Translation", "check_settings"]
+
+DEFAULT_TIMEOUT = 30.0
+LONGEST_TIMEOUT = 1e8  # three years; neither sockets nor gRPC can count to infinity
+Result = TypeVar("Result")
+
+
+def check_settings(version: int | None, label: str | None, timeout: float, batch_size: int) -> None:
+    """Refuses settings of a client that contradict each other."""
+    if version is not None and label is not None:
+        raise ValueError(
+            "A version is named by number or by label, not by both. "
+            f"Received: version={version!r}, label={label!r}"
+        )
+    if not 0 < timeout <= LONGEST_TIMEOUT:
+        raise ValueError(
+            f"The timeout is a number of seconds, at most {LONGEST_TIMEOUT:.0f}. "
+            f"Received: timeout={timeout!r}"
+        )
+    if batch_size < 1:
+        raise ValueError(f"A request has at least one text. Received: batch_size={batch_size!r}")
+
+
+class Client:
+    """Asks one model of a TensorFlow Serving, the official one or the local one.
+
+    It may be used from several threads, and keeps its connections open between calls.
+
+    Args:
+        url: `http://host:port` or `https://host:port` for REST, `grpc://host:port` for gRPC.
+        model: name of the model.
+        version: number of a version; the server's newest if `None`.
+        label: label of a version, such as `"stable"`; not together with `version`.
+        timeout: seconds after which a call is given up, all attempts together.
+        retry: when a call is made again; a few times if the server is busy, if `None`.
+        batch_size: texts in a request at most; more of them are sent in several.
+
+    Raises:
+        ClientError: in every call: what the server answered, or why it could not be asked.
+
+    Example:
+
+    >>> client = Client("http://127.0.0.1:8501", model="rnn-bahdanau")
+    >>> client.translate(["a house"])
+    [Prediction(text='ein Haus', score=-0.31)]
+
+    A text is a string; for a model that takes other inputs, a mapping from their names:
+
+    >>> client.predict([{"context": "Anna is in the hall.", "question": "Where is Anna?"}])
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        version: int | None = None,
+        label: str | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        retry: Retry | None = None,
+        batch_size: int = 64,
+    ):
+        check_settings(version, label, timeout, batch_size)
+        self.url = url
+        self.model = model
+        self._timeout = timeout
+        self._batch_size = batch_size
+        self._retry = retry or Retry()
+        self._transport = _make_transport(url, Target(model, version, label))
+
+    def predict(self, texts: Sequence[Source]) -> list[Prediction]:
+        """The best output for each text."""
+        return self._ask(questions.predict(texts))
+
+    def translate(self, texts: Sequence[Source]) -> list[Translation]:
+        """`predict` under the name of what a translator does."""
+        return self.predict(texts)
+
+    def n_best(self, texts: Sequence[Source]) -> list[list[Prediction]]:
+        """The best outputs for each text, the best one first."""
+        return self._ask(questions.n_best(texts))
+
+    def explain(self, texts: Sequence[Source]) -> list[Explanation]:
+        """The best output for each text with the attention paid to its subwords."""
+        return self._ask(questions.explain(texts))
+
+    def score(self, texts: Sequence[Source], targets: Sequence[str]) -> list[Score]:
+        """How likely the model finds each target given its text."""
+        return self._ask(questions.score(texts, targets))
+
+    def _ask(self, question: Question[Result]) -> list[Result]:
+        deadline = time.monotonic() + self._timeout
+        results: list[Result] = []
+        for part in question.split(self._batch_size):
+            results += self._ask_once(part, deadline)
+        return results
+
+    def _ask_once(self, question: Question[Result], deadline: float) -> list[Result]:
+        attempt = 1
+        while True:
+            timeout = max(0.001, deadline - time.monotonic())
+            try:
+                outputs = self._transport.call(question.signature, question.inputs, timeout)
+                return question.answer(outputs)
+            except ServingError as error:
+                wait = self._retry.wait_after(error, attempt, deadline)
+                if wait is None:
+                    raise ClientError(error.code, error.message) from error
+            time.sleep(wait)
+            attempt += 1
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._transport.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _make_transport(url: str, target: Target) -> Transport:
+    address = read_url(url)
+    if address.scheme == "grpc":
+        from .grpc_transport import GrpcTransport
+
+        return GrpcTransport(address, target)
+    return RestTransport(address, target)

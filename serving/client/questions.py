@@ -1,0 +1,250 @@
+"""What can be asked of a served model, and how its answers are read, whatever the transport."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from ...zoo.text.source_format import Source
+from ...zoo.visualization.explanation import Explanation
+from ..runtime.errors import Code, ServingError
+
+Result = TypeVar("Result")
+Columns = dict[str, list]
+# Below this no hypothesis was found: a model with fewer of them than beams fills up the rest.
+_NO_HYPOTHESIS = -1e6
+
+
+class ClientError(ServingError):
+    """What a server answered in place of a result, or why it could not be asked.
+
+    Attributes:
+        code: the canonical status code, such as `Code.NOT_FOUND`.
+        message: the server's words, or what went wrong on the way.
+    """
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A text that a model wrote.
+
+    Attributes:
+        text: the text.
+        score: the model's score of it; higher is better.
+    """
+
+    text: str
+    score: float
+
+
+Translation = Prediction  # what a translator writes is no other thing
+
+
+@dataclass(frozen=True)
+class Score:
+    """How likely a model finds a given target.
+
+    Attributes:
+        score: log-probability of the target given the text.
+        tokens: the number of subwords over which it was summed.
+    """
+
+    score: float
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Question(Generic[Result]):
+    """A call to make.
+
+    Attributes:
+        signature: what is called.
+        inputs: columns of texts or whole numbers.
+        read: makes results of the columns sent and those that come back.
+    """
+
+    signature: str
+    inputs: Columns
+    read: Callable[[Columns, Columns], list[Result]]
+
+    def split(self, size: int) -> Iterator[Question[Result]]:
+        """The same in calls of at most `size` rows; none if nothing is asked."""
+        rows = max(len(column) for column in self.inputs.values())
+        for start in range(0, rows, size):
+            part = {name: column[start : start + size] for name, column in self.inputs.items()}
+            yield Question(self.signature, part, self.read)
+
+    def answer(self, outputs: Columns) -> list[Result]:
+        """The results in a reply.
+
+        Raises:
+            ClientError: if the reply is not that of a model from text to text.
+        """
+        try:
+            return self.read(self.inputs, outputs)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ClientError(
+                Code.INTERNAL,
+                f"The outputs of signature '{self.signature}' ({', '.join(sorted(outputs))}) are "
+                f"not those of a model from text to text: {error!r}",
+            ) from error
+
+
+def _columns(texts: Sequence[Source]) -> Columns:
+    """A column for each input: that of a plain text is `text`, those of a mapping are its names.
+
+    What a source leaves out is empty, or 0 for a number.
+    """
+    _check_list("texts", texts)
+    rows = [_inputs(source) for source in texts]
+    names = list(dict.fromkeys(name for row in rows for name in row)) or ["text"]
+    columns: Columns = {}
+    for name in names:
+        values = [row[name] for row in rows if name in row]
+        kinds = {_kind(value) for value in values}
+        if kinds not in ({str}, {int}, set()):
+            raise TypeError(
+                f"'{name}' is a text or a whole number, the same in all sources. "
+                f"Received: {', '.join(sorted(kind.__name__ for kind in kinds))}"
+            )
+        plain = int if kinds == {int} else str
+        columns[name] = [plain(row.get(name, plain())) for row in rows]
+        if plain is str:
+            _check_texts(name, columns[name])
+    return columns
+
+
+def _kind(value: Any) -> type:
+    """Text, whole number or something else; those of NumPy are as good as those of Python."""
+    if isinstance(value, str):
+        return str
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        return int
+    return type(value)
+
+
+def _inputs(source: Source) -> Mapping[str, str | int]:
+    if isinstance(source, str):
+        return {"text": source}
+    if isinstance(source, Mapping):
+        return source
+    raise TypeError(f"A source is a text or a mapping from names to texts. Received: {source!r}")
+
+
+def _check_list(name: str, texts: Any) -> None:
+    if isinstance(texts, (str, bytes, Mapping)):
+        raise TypeError(
+            f"'{name}' is a list of texts, so that several can be sent at once; write [{texts!r}]"
+        )
+
+
+def _check_texts(name: str, texts: Sequence[Any]) -> None:
+    for place, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"'{name}' is a list of texts. Received: {text!r}")
+        try:
+            text.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:  # half of a pair, such as that of an emoji that was cut
+            raise ClientError(
+                Code.INVALID_ARGUMENT, f"Text {place} of '{name}' has no UTF-8: {text!r}"
+            ) from None
+
+
+def _only_texts(columns: Columns) -> Columns:
+    """The same columns, if all of them are texts."""
+    numbers = [name for name, column in columns.items() if column and isinstance(column[0], int)]
+    if numbers:
+        raise TypeError(f"'{numbers[0]}' can be asked for in `predict` alone; leave it out here.")
+    return columns
+
+
+def predict(texts: Sequence[Source]) -> Question[Prediction]:
+    """Asks for the best output for each text."""
+
+    def read(_: Columns, outputs: Columns) -> list[Prediction]:
+        rows = zip(outputs["text"], outputs["score"], strict=True)
+        return [Prediction(text, float(score)) for text, score in rows]
+
+    columns = _columns(texts)
+    # What is no text is what a task can do without, which has a signature of its own.
+    wishes = [name for name, column in columns.items() if column and isinstance(column[0], int)]
+    return Question(f"with_{wishes[0]}" if wishes else "serving_default", columns, read)
+
+
+def n_best(texts: Sequence[Source]) -> Question[list[Prediction]]:
+    """Asks for the best outputs for each text."""
+
+    def read(_: Columns, outputs: Columns) -> list[list[Prediction]]:
+        return [
+            [
+                Prediction(text, float(score))
+                for text, score in zip(*row, strict=True)
+                if float(score) > _NO_HYPOTHESIS
+            ]
+            for row in zip(outputs["text"], outputs["score"], strict=True)
+        ]
+
+    return Question("n_best", _only_texts(_columns(texts)), read)
+
+
+def explain(texts: Sequence[Source]) -> Question[Explanation]:
+    """Asks for the best output for each text and where the model looked."""
+    names = ("text", "source_tokens", "target_tokens", "attention", "score")
+
+    def read(inputs: Columns, outputs: Columns) -> list[Explanation]:
+        shares = outputs.get("p_gen", [None] * len(outputs["text"]))
+        sources = [_to_text(row) for row in zip(*inputs.values(), strict=True)]
+        rows = zip(sources, *(outputs[name] for name in names), shares, strict=True)
+        return [_explanation(*row) for row in rows]
+
+    return Question("explain", _only_texts(_columns(texts)), read)
+
+
+def score(texts: Sequence[Source], targets: Sequence[str]) -> Question[Score]:
+    """Asks how likely each target is."""
+    _check_list("targets", targets)
+    _check_texts("targets", targets)
+    if len(texts) != len(targets):
+        raise ValueError(
+            f"Every text needs its target. Received: {len(texts)} texts and {len(targets)} targets"
+        )
+
+    def read(_: Columns, outputs: Columns) -> list[Score]:
+        rows = zip(outputs["score"], outputs["tokens"], strict=True)
+        return [Score(float(value), int(tokens)) for value, tokens in rows]
+
+    return Question("score", {**_only_texts(_columns(texts)), "target": list(targets)}, read)
+
+
+def _to_text(values: Sequence[str]) -> str:
+    """The texts of a source as one, to be read by people."""
+    if len(values) == 1:
+        return values[0]
+    return " / ".join(" / ".join(value.split("\n")) for value in values if value)
+
+
+def _explanation(
+    text: str,
+    target: str,
+    source: Sequence[str],
+    written: Sequence[str],
+    weights: Any,
+    score: Any,
+    p_gen: Any,
+) -> Explanation:
+    """One row without the padding that it got from longer rows of its batch."""
+    source_tokens = [token for token in source if token]
+    target_tokens = [token for token in written if token]
+    attention = np.asarray(weights, np.float32).reshape(len(written), len(source))
+    return Explanation(
+        text=text,
+        target=target,
+        source_tokens=source_tokens,
+        target_tokens=target_tokens,
+        attention=attention[: len(target_tokens), : len(source_tokens)],
+        score=float(score),
+        p_gen=None if p_gen is None else np.asarray(p_gen, np.float32)[: len(target_tokens)],
+    )

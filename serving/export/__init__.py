@@ -1,0 +1,1 @@
+"""Export of SavedModels and the checks before they are published."""

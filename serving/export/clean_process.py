@@ -1,0 +1,75 @@
+"""Modules in a process of their own, which never imports TensorFlow's Python package."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from .findings import Finding, Report, read_report
+from .samples import SAMPLES
+
+_PACKAGE = Path(__file__).resolve().parents[2]
+
+
+def run_module(
+    module: str,
+    arguments: Sequence[str],
+    python: str = sys.executable,
+    timeout: float | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Runs a module of this package in a new process, on the CPU, and waits for its end.
+
+    Args:
+        module: its full name.
+        arguments: of the command line; paths in them are absolute.
+        python: the interpreter; another one need not have this package installed.
+        timeout: seconds after which it is killed.
+    """
+    with tempfile.TemporaryDirectory(prefix="attention-zoo-") as folder:
+        # The process starts where this package is found under its name, and nothing else is: in
+        # the user's folder there may be modules of any name, and another interpreter lacks it.
+        (Path(folder) / "attention_zoo").symlink_to(_PACKAGE, target_is_directory=True)
+        environment = {"TF_CPP_MIN_LOG_LEVEL": "2", **os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
+        return subprocess.run(
+            [python, "-m", module, *arguments],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=timeout,
+        )
+
+
+def check_in_clean_process(
+    paths: Sequence[str | os.PathLike],
+    samples: Sequence[str] = SAMPLES,
+    python: str = sys.executable,
+) -> list[Report]:
+    """Runs `check_directory` on each folder in one new process, with XLA off and on the CPU.
+
+    Args:
+        paths: folders, each of one version.
+        samples: texts to send.
+        python: the interpreter; one with another version of TensorFlow and TF Text checks the
+            export there, and needs nothing else.
+    """
+    with tempfile.TemporaryDirectory(prefix="attention-zoo-gates-") as folder:
+        request_file = Path(folder) / "samples.json"
+        report_file = Path(folder) / "report.json"
+        request_file.write_text(json.dumps(list(samples)))
+        arguments = [os.path.abspath(path) for path in paths]
+        arguments += ["--samples", str(request_file), "--report", str(report_file)]
+        done = run_module("attention_zoo.serving.export.gates", arguments, python)
+        if not report_file.exists():
+            lines = done.stderr.strip().splitlines() or ["it printed nothing"]
+            how = f"signal {-done.returncode}" if done.returncode < 0 else f"{done.returncode}"
+            found = f"the process that loaded it ended with {how}: {lines[-1]}"
+            return [Report([Finding("session", False, found)], {}, {}) for _ in paths]
+        return [read_report(entry) for entry in json.loads(report_file.read_text())]

@@ -1,0 +1,344 @@
+"""Writing a text-to-text model as a SavedModel that a stock TensorFlow Serving runs."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from ...zoo.text.source_format import Source
+from ..runtime.batching_parameters import BatchingParameters
+from ..runtime.config_files import VERSION_BATCHING_FILE, batching_text
+from ..runtime.errors import Code, ServingError
+from ..runtime.versions import check_version, find_versions
+from . import gates
+from .clean_process import check_in_clean_process
+from .findings import Arrays, Finding, Report
+from .model_card import CARD_FILE, render_card
+from .samples import SAMPLES
+from .seal import write_seal
+from .variants import check_variant, compress, describe_variant
+from .warmup import sample_text, write_warmup
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
+_OF_THE_GRAPH = re.compile(r"\{\{.*?\}\}|\[Op:.*?\]")  # where an error of TensorFlow came up
+_TEMPORARY_PREFIX = ".unpublished-"
+_ABANDONED_SECONDS = 24 * 3600.0
+MAIN_SIGNATURE = "serving_default"
+
+
+class ExportError(ServingError):
+    """An export that was not published. The message is one line: what was found and where.
+
+    Attributes:
+        findings: what each gate found, if the gates were reached.
+    """
+
+    def __init__(self, message: str, findings: Sequence[Finding] = ()):
+        super().__init__(Code.FAILED_PRECONDITION, message)
+        self.findings = list(findings)
+
+
+class TextToText(Protocol):
+    """What `export` asks of a pipeline from text to text."""
+
+    model: Any
+
+    def signatures(self) -> Mapping[str, Any]:
+        """`tf.function`s by name, each with an input signature and a dict of outputs."""
+
+    def trackables(self) -> Sequence[Any]:
+        """The resources that the signatures use beside the model's weights, such as a tokenizer."""
+
+    def predict(self, texts: Sequence[str]) -> Any:
+        """The best output for each text."""
+
+
+def export(
+    text_to_text: TextToText,
+    directory: str | os.PathLike,
+    version: int | None = None,
+    *,
+    name: str | None = None,
+    keep: int | None = None,
+    samples: Sequence[Source] | None = None,
+    batching: BatchingParameters | None = None,
+    notes: str = "",
+    report: Callable[[Finding], None] | None = None,
+    variant: str = "float32",
+    quality: Callable[[Any], Mapping[str, float]] | None = None,
+) -> Path:
+    """Publishes a model as `directory/name/version/`, if it passes every gate.
+
+    The SavedModel is written beside its final place under a name that a server takes no notice of,
+    checked there, and then renamed: a server that watches the folder never sees half a model. If a
+    gate refuses it, or anything else goes wrong, nothing is left behind.
+
+    Beside the model lie the requests with which a server warms it up, the parameters with which it
+    puts requests together, and a card that says what the model is and what was measured.
+
+    Args:
+        text_to_text: pipeline with `signatures()`, `trackables()` and `model`.
+        directory: folder of all models; made if missing.
+        version: number of the version; one above the highest there if `None`.
+        name: name of the model, which becomes part of its address; the pipeline's `name`, or else
+            its model's, if `None`.
+        keep: how many of the newest versions stay; the new one always does. All if `None`.
+        samples: texts, or inputs by name, that warm up a server and whose texts the gates send; a
+            mixture of short, long and odd ones if `None`.
+        batching: how a server puts requests together; batches of up to 256 if `None`.
+        notes: what else the model's card says, in Markdown: its data, its scores.
+        report: called with the finding of each gate.
+        variant: how the weights are stored: "float32", "float16" or "int8".
+        quality: scores of a pipeline by name; what a variant loses by it stands in the card.
+
+    Returns:
+        The folder of the new version.
+
+    Raises:
+        ExportError: if the version exists, the name cannot be served, or a gate refuses the export.
+
+    Example:
+
+    >>> export(attention_zoo.load("runs/en-de"), "exports")
+    PosixPath('exports/rnn-bahdanau/1')
+    """
+    model_directory = Path(directory) / _check_name(name or _default_name(text_to_text))
+    if keep is not None and keep < 1:
+        raise ExportError(f"At least the new version has to stay. Received: keep={keep}")
+    if version is not None:
+        try:
+            check_version(version)
+        except ValueError as error:
+            raise ExportError(str(error)) from error
+        _refuse_existing(model_directory, version)
+    samples = list(SAMPLES if samples is None else samples)
+    weights: Sequence[Any] = text_to_text.model.weights
+    if check_variant(variant) != "float32":
+        text_to_text, weights, loss = _compressed(text_to_text, variant, quality)
+        notes = f"{notes}\n\n{loss}"
+    _remove_abandoned(model_directory)
+    with _aside(model_directory) as temporary:
+        functions = _write(text_to_text, temporary)
+        _write_extras(temporary, model_directory.name, functions, samples, batching)
+        findings = _check(text_to_text, temporary, [*map(sample_text, samples)], weights)
+        for finding in findings:
+            if report is not None:
+                report(finding)
+        failed = [finding for finding in findings if not finding.passed]
+        if failed:
+            raise ExportError(
+                f"The gate '{failed[0].gate}' refuses this export: {failed[0].found}. "
+                "Nothing was published",
+                findings,
+            )
+        card = render_card(model_directory.name, temporary, findings, notes)
+        (temporary / CARD_FILE).write_text(card, encoding="utf-8")
+        write_seal(temporary)
+        published = _publish(temporary, model_directory, version)
+    if keep is not None:
+        _remove_old(model_directory, keep, published)
+    return published
+
+
+def _default_name(text_to_text: TextToText) -> str:
+    return getattr(text_to_text, "name", None) or text_to_text.model.name
+
+
+def _check_name(name: str) -> str:
+    if not _NAME.fullmatch(name) or name.isdigit():
+        raise ExportError(
+            "The name of a model is part of its address and of a folder: letters, digits, '_', "
+            "'.' and '-', beginning with a letter, digit or '_'; digits alone are the name of a "
+            f"version. Received: name={name!r}"
+        )
+    return name
+
+
+def _refuse_existing(model_directory: Path, version: int) -> None:
+    if version in find_versions(model_directory):
+        raise ExportError(
+            f"{model_directory} already has version {version}, and a version that may be in use "
+            "is never changed; leave out the version to get the next one"
+        )
+
+
+@contextmanager
+def _aside(model_directory: Path) -> Iterator[Path]:
+    """A new folder in `model_directory` under a name that is no version; gone at the end."""
+    made = [folder for folder in (model_directory, *model_directory.parents) if not folder.exists()]
+    try:
+        model_directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ExportError(f"Cannot write to {model_directory}: {error.strerror}") from error
+    temporary = model_directory / f"{_TEMPORARY_PREFIX}{uuid.uuid4().hex}"
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        for folder in made:
+            try:
+                folder.rmdir()  # only while nothing is in it: a published version stays
+            except OSError:
+                break
+
+
+def _write(text_to_text: TextToText, path: Path) -> dict[str, Any]:
+    """Writes the SavedModel to `path` and returns its functions by signature."""
+    import tensorflow as tf  # here, because whoever only asks a server needs no TensorFlow
+
+    functions = dict(text_to_text.signatures())
+    if MAIN_SIGNATURE not in functions:
+        raise ExportError(
+            f"A pipeline needs a signature '{MAIN_SIGNATURE}', the one that is called when a "
+            f"request names none. Received: {sorted(functions)}"
+        )
+    for signature, function in functions.items():
+        if getattr(function, "input_signature", None) is None:
+            raise ExportError(
+                f"The signature '{signature}' must be a tf.function with an input_signature, so "
+                "that its number of rows is left open"
+            )
+    # As signatures alone: with Keras's ExportArchive they are attributes of what is saved as well,
+    # for which TensorFlow traces each of them again and writes it twice.
+    traced = {name: function.get_concrete_function() for name, function in functions.items()}
+    used = {id(v): v for function in traced.values() for v in function.graph.variables}
+    saved = tf.Module()
+    # TensorFlow's variables, not the model with Keras's: those are written as copies, and a server
+    # restores the copies alone.
+    saved.weights = list(used.values())
+    saved.resources = list(text_to_text.trackables())
+    try:
+        tf.saved_model.save(saved, str(path), signatures=traced)
+    except (AssertionError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ExportError(f"TensorFlow cannot write this pipeline: {reason[:400]}") from error
+    except tf.errors.OpError as error:  # such as of a full disk
+        reason = " ".join(_OF_THE_GRAPH.sub("", error.message).split())
+        reason = reason.rpartition("; ")[2]  # without the name of a file that has no name yet
+        raise ExportError(f"TensorFlow cannot write to {path.parent}: {reason}") from error
+    return functions
+
+
+def _write_extras(
+    path: Path,
+    name: str,
+    functions: Mapping[str, Any],
+    samples: Sequence[Source],
+    batching: BatchingParameters | None,
+) -> None:
+    """Writes what a server reads beside the model itself."""
+    inputs = {
+        signature: {s.name: np.dtype(s.dtype.as_numpy_dtype) for s in function.input_signature}
+        for signature, function in functions.items()
+        if all(spec.shape.rank == 1 for spec in function.input_signature)
+    }
+    write_warmup(path, name, inputs, samples)
+    parameters = batching or BatchingParameters(max_batch_size=256, max_enqueued_batches=100)
+    (path / VERSION_BATCHING_FILE).write_text(batching_text(parameters), encoding="utf-8")
+
+
+def _compressed(
+    text_to_text: TextToText,
+    variant: str,
+    quality: Callable[[Any], Mapping[str, float]] | None,
+) -> tuple[TextToText, Sequence[Any], str]:
+    """The pipeline in a variant, its weights, and what to say of them."""
+    made = compress(text_to_text, variant)
+    size, full = (sum(map(_num_bytes, w)) for w in (made.weights, text_to_text.model.weights))
+    before, after = (quality(p) if quality else {} for p in (text_to_text, made.pipeline))
+    return made.pipeline, made.weights, describe_variant(variant, size, full, before, after)
+
+
+def _check(
+    text_to_text: TextToText, path: Path, samples: Sequence[str], weights: Sequence[Any]
+) -> list[Finding]:
+    model_bytes = sum(_num_bytes(weight) for weight in weights)
+    report: Report = check_in_clean_process([path], samples)[0]
+    findings = list(report.findings)
+    if report.requests:
+        expected = _expected(text_to_text, report)
+        findings.append(gates.check_same_results(report.replies, expected))
+    findings.append(gates.check_weights(path, model_bytes, len(weights)))
+    return findings
+
+
+def _expected(text_to_text: TextToText, report: Report) -> dict[str, Arrays]:
+    """What the pipeline itself answers to the requests of the gates."""
+    import tensorflow as tf
+
+    asked = {name: inputs for name, inputs in report.requests.items() if name in report.replies}
+    try:
+        functions = text_to_text.signatures()
+        return {name: _call(functions[name], inputs) for name, inputs in asked.items()}
+    except tf.errors.NotFoundError:
+        # TensorFlow drops the resource of a tokenizer when seeds are set; the next prediction of
+        # the pipeline makes a new one, and functions that use it.
+        text_to_text.predict(["a"])
+        functions = text_to_text.signatures()
+        return {name: _call(functions[name], inputs) for name, inputs in asked.items()}
+
+
+def _num_bytes(weight: Any) -> int:
+    import tensorflow as tf
+
+    size = 1
+    for dimension in weight.shape:
+        size *= int(dimension)
+    return size * tf.as_dtype(weight.dtype).size
+
+
+def _call(function: Any, inputs: Arrays) -> Arrays:
+    import tensorflow as tf
+
+    outputs = function(**{alias: tf.constant(array) for alias, array in inputs.items()})
+    return {alias: tensor.numpy() for alias, tensor in outputs.items()}
+
+
+def _publish(temporary: Path, model_directory: Path, version: int | None) -> Path:
+    """Renames the checked folder to its version; of two that race for one, one is told so."""
+    while True:
+        number = version
+        if number is None:
+            number = max(find_versions(model_directory), default=0) + 1
+            while (model_directory / str(number)).exists():
+                number += 1
+        try:
+            # A rename replaces an empty folder and refuses any other.
+            os.rename(temporary, model_directory / str(number))
+        except OSError:
+            if version is None and (model_directory / str(number)).exists():
+                continue
+            _refuse_existing(model_directory, number)
+            raise
+        return model_directory / str(number)
+
+
+def _remove_old(model_directory: Path, keep: int, published: Path) -> None:
+    """Removes all but the newest versions and the one just published, each at one stroke."""
+    old = list(find_versions(model_directory).values())[:-keep]
+    for path in old:
+        if path == published:  # under a low number that was asked for
+            continue
+        away = path.with_name(f"{_TEMPORARY_PREFIX}{uuid.uuid4().hex}")
+        os.rename(path, away)
+        shutil.rmtree(away, ignore_errors=True)
+
+
+def _remove_abandoned(model_directory: Path) -> None:
+    """Removes what exports that were killed left behind; no server has ever looked at it."""
+    for path in model_directory.glob(f"{_TEMPORARY_PREFIX}*"):
+        try:
+            age = time.time() - path.stat().st_mtime
+        except OSError:
+            continue  # another export has just published it
+        if age > _ABANDONED_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,139 @@
+"""Whether another TensorFlow gives the same answers as this one: an export tried on both.
+
+TensorFlow promises that later versions read what earlier ones wrote, and promises nothing the other
+way round. Where servers are older than what exports, an export is tried on the older runtime first:
+
+    python -m venv .venv-older
+    .venv-older/bin/pip install -r requirements-older.txt
+    python -m attention_zoo.serving.export.skew models/en-de/1 --python .venv-older/bin/python
+
+Both runtimes load it in a process of its own, through the C API, and are sent the same requests to
+every signature. Strings must be equal, and numbers to 1e-4.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..runtime import protos
+from ..runtime.records import read_records
+from .clean_process import check_in_clean_process
+from .comparison import same_values, shorten
+from .findings import Finding, Report
+from .samples import SAMPLES
+from .warmup import WARMUP_FILE
+
+_ASK_VERSIONS = """
+from importlib import metadata
+for distribution in metadata.distributions():
+    name = distribution.metadata["Name"].replace("_", "-")
+    if name in ("tensorflow", "tensorflow-cpu", "tensorflow-text"):
+        print(name, distribution.version)
+"""
+
+
+def runtime_versions(python: str) -> str:
+    """The packages of TensorFlow that an interpreter has, in one line.
+
+    Raises:
+        ValueError: if it cannot be run, or has none.
+    """
+    try:
+        done = subprocess.run(
+            [python, "-c", _ASK_VERSIONS], capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        raise ValueError(f"Cannot run {python}: {error.strerror}") from error
+    found = sorted(set(done.stdout.split("\n")) - {""})
+    if not any(line.split()[0] != "tensorflow-text" for line in found):
+        raise ValueError(
+            f"{python} has no TensorFlow; install the packages of requirements-older.txt there"
+        )
+    return ", ".join(found)
+
+
+def sample_texts(path: Path) -> list[str]:
+    """Texts to send: those of the version's warm-up requests, and some odd ones."""
+    texts: dict[str, None] = {}
+    file = path / WARMUP_FILE
+    for record in read_records(file) if file.exists() else ():
+        for tensor in protos.PredictionLog.FromString(record).predict_log.request.inputs.values():
+            texts.update(dict.fromkeys(v.decode("utf-8", "replace") for v in tensor.string_val))
+    return list(dict.fromkeys([*texts, *SAMPLES]))
+
+
+def compare(here: Report, there: Report) -> Finding:
+    """Compares the replies of two runtimes to the same requests."""
+    errors = []
+    values = 0
+    largest = 0.0
+    for name, outputs in here.replies.items():
+        other = there.replies.get(name, {})
+        if sorted(other) != sorted(outputs):
+            errors.append(f"'{name}' answers {sorted(outputs)} here and {sorted(other)} there")
+            continue
+        for alias, array in outputs.items():
+            values += array.size
+            equal, difference = same_values(other[alias], array)
+            largest = max(largest, difference)
+            if not equal:
+                errors.append(
+                    f"'{alias}' of '{name}' is {shorten(array)} here and {shorten(other[alias])} "
+                    f"there (largest difference {difference:.3g})"
+                )
+    if not values:
+        errors.append("nothing was answered here")
+    found = "; ".join(errors[:3]) or (
+        f"{values} values of {len(here.replies)} signatures: strings equal, numbers to "
+        f"{largest:.2g}"
+    )
+    numbers = {"values": values, "differences": len(errors), "largest difference": largest}
+    return Finding("skew", not errors, found, numbers)
+
+
+def check_skew(path: Path, python: str) -> list[Finding]:
+    """The gates of an export on another runtime, and whether it answers as this one does.
+
+    Args:
+        path: folder of one version.
+        python: an interpreter that has the other TensorFlow and TensorFlow Text.
+    """
+    samples = sample_texts(path)
+    here = check_in_clean_process([path], samples)[0]
+    there = check_in_clean_process([path], samples, python)[0]
+    return [*there.findings, compare(here, there)]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Tries folders of SavedModels; the exit status is 1 if one differs."""
+    parser = argparse.ArgumentParser(
+        prog="python -m attention_zoo.serving.export.skew",
+        description="Tries exports on another version of TensorFlow.",
+    )
+    parser.add_argument("directories", nargs="+", type=Path, help="each of one version of a model")
+    parser.add_argument("--python", required=True, help="interpreter with the other TensorFlow")
+    options = parser.parse_args(arguments)
+    for path in options.directories:
+        if not (path / "saved_model.pb").is_file():
+            parser.error(f"{path} is no version of a model: it has no saved_model.pb")
+    try:
+        versions = runtime_versions(options.python)
+        ours = runtime_versions(sys.executable)
+    except ValueError as error:
+        parser.error(str(error))
+    print(f"here: {ours}\nthere: {versions}")
+    passed = True
+    for path in options.directories:
+        print(path)
+        for finding in check_skew(path, options.python):
+            print(f"  {finding}")
+            passed &= finding.passed
+    return 0 if passed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

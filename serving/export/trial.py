@@ -1,0 +1,69 @@
+"""Loading a version in a process of its own first, which may die of it in place of the server.
+
+TensorFlow answers most faults of a SavedModel with an error, and some by ending the process. What
+`export` published has passed its gates and is sealed; anything else is tried here before a server
+takes it up:
+
+    python -m attention_zoo.serving.export.trial some/model/1
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+from ..runtime import c_api
+from ..runtime.errors import Code, ServingError
+from ..runtime.session import SavedModelSession
+from .clean_process import run_module
+from .warmup import warm_up
+
+TRIAL_SECONDS = 600.0
+_REFUSED = 3  # exit status; the reason is the last line on stdout
+
+
+def try_in_process(path: str | os.PathLike, seconds: float = TRIAL_SECONDS) -> None:
+    """Loads a version in a new process and makes its warm-up requests there.
+
+    Raises:
+        ServingError: why it cannot be loaded, or how the process ended.
+    """
+    try:
+        done = run_module(
+            "attention_zoo.serving.export.trial", [os.path.abspath(path)], timeout=seconds
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ServingError(
+            Code.DEADLINE_EXCEEDED, f"Trying to load {path} took more than {seconds:.0f} s"
+        ) from error
+    if done.returncode == 0:
+        return
+    if done.returncode == _REFUSED:
+        told = json.loads(done.stdout.strip().splitlines()[-1])
+        raise ServingError(Code(told["code"]), told["message"])
+    lines = done.stderr.strip().splitlines() or ["it printed nothing"]
+    number = -done.returncode
+    how = signal.Signals(number).name if number > 0 else f"exit status {done.returncode}"
+    raise ServingError(
+        Code.DATA_LOSS, f"The process that tried to load {path} ended with {how}: {lines[-1]}"
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Loads the version in the folder named; the exit status says whether that went well."""
+    (path,) = arguments if arguments is not None else sys.argv[1:]
+    c_api.disable_xla()
+    try:
+        with SavedModelSession(path) as session:
+            warm_up(session, path)
+    except ServingError as error:
+        print(json.dumps({"code": int(error.code), "message": error.message}))
+        return _REFUSED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""Warm-up: requests that lie beside a model and are made before anyone else's.
+
+The first call of a graph is up to a hundred times slower than the next ones. TensorFlow Serving
+makes the calls in `assets.extra/tf_serving_warmup_requests` while it loads a version, and refuses
+the version if one of them fails: what cannot answer never gets a request.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from ...zoo.text.source_format import Source
+from ..runtime import protos
+from ..runtime.errors import Code, ServingError, invalid_argument
+from ..runtime.records import read_records, write_records
+from ..runtime.session import SavedModelSession
+from ..runtime.tensor_protos import fill_tensor, read_tensor
+
+WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
+MAX_RECORDS = 1000
+_MAX_TENSOR_BYTES = 64 * 2**20
+_DEFAULT_SIGNATURE = "serving_default"
+
+
+@dataclass(frozen=True)
+class WarmupResult:
+    """What warming up took.
+
+    Attributes:
+        records: the number of calls.
+        slowest: seconds of the slowest call.
+        seconds: all calls together.
+    """
+
+    records: int
+    slowest: float
+    seconds: float
+
+
+def choose_batches(samples: Sequence[Source], large: int = 8) -> list[list[Source]]:
+    """Batches of several lengths and sizes.
+
+    The shortest sample alone, two of middle length, the longest alone, and many of every length.
+    """
+    by_length = sorted((s for s in samples if sample_text(s)), key=lambda s: len(sample_text(s)))
+    if not by_length:
+        return []
+    mixed = [by_length[index % len(by_length)] for index in range(large)]
+    middle = len(by_length) // 2
+    two = [by_length[middle], by_length[middle - 1]]
+    return [[by_length[0]], two, [by_length[-1]], mixed]
+
+
+def sample_text(sample: Source) -> str:
+    """All texts of a sample in one."""
+    if isinstance(sample, str):
+        return sample
+    return " ".join(value for value in sample.values() if isinstance(value, str) and value)
+
+
+def write_warmup(
+    path: str | os.PathLike,
+    model: str,
+    inputs: Mapping[str, Mapping[str, np.dtype]],
+    samples: Sequence[Source],
+) -> int:
+    """Writes the warm-up requests of a model that takes a text or a number a row.
+
+    Args:
+        path: folder of the version.
+        model: name under which it is served.
+        inputs: the types of the inputs of each signature by name, `object` for texts.
+        samples: texts such as it will be sent, or inputs by name. A text stands for every input
+            that is one; so does that of a sample for those which it does not name.
+
+    Returns:
+        The number of requests.
+    """
+    records = []
+    for signature, types in sorted(inputs.items()):
+        for batch in choose_batches(samples):
+            log = protos.PredictionLog()
+            request = log.predict_log.request
+            request.model_spec.name = model
+            request.model_spec.signature_name = signature
+            for name, dtype in types.items():
+                column = np.array([_input(sample, name, dtype) for sample in batch], dtype)
+                fill_tensor(request.inputs[name], column)
+            records.append(log.SerializeToString(deterministic=True))
+    file = Path(path) / WARMUP_FILE
+    file.parent.mkdir(exist_ok=True)
+    write_records(file, records)
+    return len(records)
+
+
+def _input(sample: Source, name: str, dtype: np.dtype) -> bytes | int:
+    named = {} if isinstance(sample, str) else sample
+    if dtype == np.dtype(object):
+        return str(named.get(name, sample_text(sample))).encode("utf-8")
+    return int(named.get(name, 0))
+
+
+def warm_up(session: SavedModelSession, path: str | os.PathLike) -> WarmupResult:
+    """Makes the warm-up requests in the folder of a version; none if there is no file.
+
+    Raises:
+        ServingError: if the file is damaged or cannot be read, or a request fails.
+    """
+    file = Path(path) / WARMUP_FILE
+    if not file.exists():
+        return WarmupResult(0, 0.0, 0.0)
+    durations = []
+    try:
+        for index, record in enumerate(read_records(file)):
+            if index == MAX_RECORDS:
+                raise invalid_argument(
+                    f"Number of warmup records exceeds the maximum ({MAX_RECORDS}) at {file}"
+                )
+            log = protos.PredictionLog.FromString(record)
+            start = time.perf_counter()
+            _replay(session, log, index)
+            durations.append(time.perf_counter() - start)
+    except (OSError, ValueError, TypeError, OverflowError, DecodeError) as error:
+        raise ServingError(Code.DATA_LOSS, f"Cannot read warm-up requests: {error}") from error
+    return WarmupResult(len(durations), max(durations, default=0.0), sum(durations))
+
+
+def _replay(session: SavedModelSession, log, index: int) -> None:
+    if not log.HasField("predict_log"):
+        raise ServingError(
+            Code.UNIMPLEMENTED, f"Warm-up request {index} is none for Predict; leave it out"
+        )
+    request = log.predict_log.request
+    name = request.model_spec.signature_name or _DEFAULT_SIGNATURE
+    arrays = {
+        alias: read_tensor(request.inputs[alias], _MAX_TENSOR_BYTES)
+        for alias in sorted(request.inputs)
+    }
+    try:
+        signature = session.signature(name)
+        for kind, asked, known in (
+            ("input", arrays, signature.inputs),
+            ("output", request.output_filter, signature.outputs),
+        ):
+            for alias in asked:
+                if alias not in known:
+                    raise invalid_argument(f"signature {name} has no {kind} {alias}")
+        session.run(name, arrays, list(request.output_filter) or None)
+    except ServingError as error:
+        raise ServingError(
+            error.code, f"Warm-up request {index} of {session.path} fails: {error.message}"
+        ) from error

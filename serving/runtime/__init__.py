@@ -1,0 +1,1 @@
+"""SavedModels in TensorFlow's C++ session, batching, and what servers and clients share."""

@@ -1,0 +1,350 @@
+"""The gRPC interface of TensorFlow Serving: its services, with messages as the official ones."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from ..runtime import protos
+from ..runtime.config_files import read_config_message
+from ..runtime.errors import Code, ServingError, invalid_argument
+from ..runtime.model_config import check_inside
+from ..runtime.session import Signature
+from ..runtime.tensor_protos import declared_bytes, fill_tensor, read_tensor
+from .inference import (
+    DEFAULT_SIGNATURE,
+    InferenceCore,
+    ModelSpec,
+    check_inputs,
+    deadline_after,
+    in_daemon_thread,
+)
+
+_LOG = logging.getLogger("attention_zoo.serving")
+_MAX_MESSAGE = 1024  # bytes
+_SIGNATURE_DEF = "signature_def"
+_SIGNATURE_MAP_TYPE = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
+_FAILED = (grpc.StatusCode.INTERNAL, "The server failed to answer; its log says why")
+_NO_MESSAGE = (grpc.StatusCode.INVALID_ARGUMENT, "The bytes of the request are no such message")
+
+
+def _spec_of(request: Any) -> ModelSpec:
+    if not request.HasField("model_spec"):
+        raise invalid_argument("Missing ModelSpec")
+    spec = request.model_spec
+    chosen = spec.WhichOneof("version_choice")
+    return ModelSpec(
+        name=spec.name,
+        version=spec.version.value if chosen == "version" else None,
+        label=spec.version_label if chosen == "version_label" else None,
+    )
+
+
+class _Answers:
+    """Turns errors into the status of a call, and counts calls."""
+
+    def __init__(self, core: InferenceCore):
+        self._core = core
+
+    async def _answer(
+        self,
+        api: str,
+        request: Any,
+        context: grpc.aio.ServicerContext,
+        make: Callable[[], Awaitable[Any]],
+    ) -> Any:
+        if request is None:
+            await context.abort(*_NO_MESSAGE)
+        start = time.perf_counter()
+        code = Code.CANCELLED
+        try:
+            response = await make()
+            code = Code.OK
+            return response
+        except ServingError as error:
+            code = error.code
+            await context.abort(_status_code(code), _cut(error.message))
+        except Exception:
+            code = Code.INTERNAL
+            _LOG.exception("Cannot answer a call of gRPC")
+            await context.abort(*_FAILED)
+        finally:
+            seconds = time.perf_counter() - start
+            self._core.count_request(request.model_spec.name, api, "GRPC", seconds, code)
+
+
+def _status_code(code: Code) -> grpc.StatusCode:
+    return next(status for status in grpc.StatusCode if status.value[0] == code)
+
+
+def _cut(message: str) -> str:
+    """A message that fits into the trailer of a reply, whose limit is one of bytes."""
+    data = message.encode("utf-8", "replace")
+    if len(data) <= _MAX_MESSAGE:
+        return message
+    return f"{data[:_MAX_MESSAGE].decode('utf-8', 'ignore')}...TRUNCATED"
+
+
+class PredictionService(_Answers):
+    """`tensorflow.serving.PredictionService` on an `InferenceCore`.
+
+    Args:
+        core: runs the requests.
+        max_tensor_bytes: the largest tensor that a request may ask to make.
+    """
+
+    NAME = "tensorflow.serving.PredictionService"
+
+    def __init__(self, core: InferenceCore, max_tensor_bytes: int = 16 * 2**20):
+        super().__init__(core)
+        self._max_tensor_bytes = max_tensor_bytes
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What a server of gRPC calls."""
+        return _handler(
+            self.NAME,
+            Predict=(self._answer_predict, protos.PredictRequest),
+            GetModelMetadata=(self._answer_metadata, protos.GetModelMetadataRequest),
+            Classify=(self._answer_classify, protos.ClassificationRequest),
+            Regress=(self._answer_regress, protos.RegressionRequest),
+            MultiInference=(self._answer_multi_inference, protos.MultiInferenceRequest),
+        )
+
+    async def _answer_predict(self, request, context):
+        async def make():
+            return await self._predict(request, context.time_remaining())
+
+        return await self._answer("Predict", request, context, make)
+
+    async def _predict(self, request: Any, timeout: float | None) -> Any:
+        self._core.check_pending()
+        deadline = deadline_after(timeout)
+        with self._core.use(_spec_of(request)) as handle:
+            name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+            signature = handle.session.signature(name)
+            check_inputs(signature, request.inputs)
+            # A message may be short and declare a large tensor.
+            size = request.ByteSize() + sum(map(declared_bytes, request.inputs.values()))
+            inputs = await self._core.aside(size, lambda: self._read_inputs(request))
+            wanted = _check_filter(signature, list(request.output_filter))
+            outputs = await self._core.predict(handle, signature, inputs, wanted, deadline)
+            response = protos.PredictResponse()
+            _fill_spec(response.model_spec, handle.name, handle.version, name)
+        size = sum(array.nbytes for array in outputs.values())
+        await self._core.aside(size, lambda: _fill_outputs(response, outputs))
+        return response
+
+    def _read_inputs(self, request: Any) -> dict[str, np.ndarray]:
+        inputs = {}
+        for alias in sorted(request.inputs):
+            try:
+                inputs[alias] = read_tensor(request.inputs[alias], self._max_tensor_bytes)
+            except (ValueError, TypeError, OverflowError) as error:
+                raise invalid_argument(f"tensor parsing error: {alias}") from error
+        return inputs
+
+    async def _answer_metadata(self, request, context):
+        async def make():
+            return self._metadata(request)
+
+        return await self._answer("GetModelMetadata", request, context, make)
+
+    def _metadata(self, request: Any) -> Any:
+        spec = _spec_of(request)
+        if not request.metadata_field:
+            raise invalid_argument(
+                "GetModelMetadataRequest must specify at least one metadata_field"
+            )
+        for field in request.metadata_field:
+            if field != _SIGNATURE_DEF:
+                raise invalid_argument(f"Metadata field {field} is not supported")
+        response = protos.GetModelMetadataResponse()
+        with self._core.use(spec) as handle:
+            _fill_spec(response.model_spec, handle.name, handle.version, "")
+            packed = response.metadata[_SIGNATURE_DEF]
+            packed.type_url = _SIGNATURE_MAP_TYPE
+            packed.value = handle.session.signature_map
+        return response
+
+    async def _answer_classify(self, request, context):
+        return await self._refuse("Classify", request, context, "classification")
+
+    async def _answer_regress(self, request, context):
+        return await self._refuse("Regress", request, context, "regression")
+
+    async def _answer_multi_inference(self, request, context):
+        await context.abort(
+            grpc.StatusCode.UNIMPLEMENTED, "This server answers Predict; it has no MultiInference"
+        )
+
+    async def _refuse(self, api: str, request, context, kind: str):
+        async def make():
+            self._core.use(_spec_of(request)).release()
+            raise invalid_argument(
+                f"Expected {kind} signature method_name to be tensorflow/serving/{api.lower()}. "
+                "Was: tensorflow/serving/predict"
+            )
+
+        return await self._answer(api, request, context, make)
+
+
+def _fill_outputs(response: Any, outputs: Mapping[str, np.ndarray]) -> None:
+    for alias, array in outputs.items():
+        fill_tensor(response.outputs[alias], array)
+
+
+def _fill_spec(spec: Any, name: str, version: int, signature: str) -> None:
+    spec.name = name
+    spec.version.value = version
+    spec.signature_name = signature
+
+
+def _check_filter(signature: Signature, aliases: list[str]) -> list[str] | None:
+    """The outputs that a request wants; `None` if it wants all."""
+    for index, alias in enumerate(aliases):
+        if alias not in signature.outputs:
+            names = ",".join(sorted(signature.outputs))
+            raise invalid_argument(
+                f"output tensor alias not found in signature: {alias} "
+                f"Outputs expected to be in the set {{{names}}}."
+            )
+        if alias in aliases[:index]:
+            raise invalid_argument(f"duplicate output tensor alias: {alias}")
+    return aliases or None
+
+
+class ModelService(_Answers):
+    """`tensorflow.serving.ModelService` on an `InferenceCore`.
+
+    Args:
+        core: has the models.
+        folders: where a configuration that comes over gRPC may take models from.
+    """
+
+    NAME = "tensorflow.serving.ModelService"
+
+    def __init__(self, core: InferenceCore, folders: Sequence[Path] = ()):
+        super().__init__(core)
+        self._folders = folders
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What a server of gRPC calls."""
+        return _handler(
+            self.NAME,
+            GetModelStatus=(self._answer_status, protos.GetModelStatusRequest),
+            HandleReloadConfigRequest=(self._answer_reload, protos.ReloadConfigRequest),
+        )
+
+    async def _answer_status(self, request, context):
+        async def make():
+            return self._status(request)
+
+        return await self._answer("GetModelStatus", request, context, make)
+
+    def _status(self, request: Any) -> Any:
+        spec = _spec_of(request)
+        response = protos.GetModelStatusResponse()
+        for found in self._core.manager.status(spec.name, spec.version):
+            status = response.model_version_status.add(version=found.version, state=found.state)
+            error = found.error
+            status.status.error_code = error.code if error else Code.OK
+            status.status.error_message = error.message if error else ""
+        return response
+
+    async def _answer_reload(self, request, context):
+        if request is None:
+            await context.abort(*_NO_MESSAGE)
+        try:
+            configs = read_config_message(request.config)
+            check_inside(configs, self._folders)
+            # Not in the threads of the event loop, which it waits for at its end.
+            await in_daemon_thread(lambda: self._core.manager.reload(configs))
+        except ServingError as error:
+            _LOG.error("The models stay as they were: %s", error)
+            await context.abort(_status_code(error.code), _cut(error.message))
+        except Exception:
+            _LOG.exception("The models stay as they were")
+            await context.abort(*_FAILED)
+        response = protos.ReloadConfigResponse()
+        response.status.error_code = Code.OK
+        return response
+
+
+class HealthService:
+    """`grpc.health.v1.Health`: whether the server takes requests.
+
+    The official server says once that it is well and never again looks; this one says so for as
+    long as it has a model that can be used.
+    """
+
+    NAME = "grpc.health.v1.Health"
+    SERVICES = ("", PredictionService.NAME, ModelService.NAME)
+
+    def __init__(self, core: InferenceCore):
+        self._core = core
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        """What a server of gRPC calls."""
+        return _handler(self.NAME, Check=(self._check, protos.HealthCheckRequest))
+
+    async def _check(self, request, context):
+        if request is None or request.service not in self.SERVICES:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
+        serving = any(self._core.manager.models().values())
+        return protos.HealthCheckResponse(status=1 if serving else 2)
+
+
+def _handler(service: str, **methods: tuple[Callable, Any]) -> grpc.GenericRpcHandler:
+    """The methods of a service by name: what answers, and the message it is asked with.
+
+    Bytes that are no such message reach the method as `None`: gRPC itself would write a traceback
+    into the log for every one that a client sends.
+    """
+    handlers = {
+        name: grpc.unary_unary_rpc_method_handler(
+            method,
+            request_deserializer=_or_none(message.FromString),
+            response_serializer=lambda response: response.SerializeToString(),
+        )
+        for name, (method, message) in methods.items()
+    }
+    return grpc.method_handlers_generic_handler(service, handlers)
+
+
+def _or_none(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    def tolerant(data: bytes) -> Any:
+        try:
+            return deserialize(data)
+        except DecodeError:
+            return None
+
+    return tolerant
+
+
+def add_services(
+    server: grpc.aio.Server,
+    core: InferenceCore,
+    folders: Sequence[Path],
+    max_tensor_bytes: int,
+) -> None:
+    """Puts all services on a server of gRPC.
+
+    Args:
+        server: of gRPC.
+        core: runs the requests.
+        folders: where a configuration that comes over gRPC may take models from.
+        max_tensor_bytes: the largest tensor that a request may ask to make.
+    """
+    services = (
+        PredictionService(core, max_tensor_bytes),
+        ModelService(core, folders),
+        HealthService(core),
+    )
+    server.add_generic_rpc_handlers(tuple(service.handler() for service in services))

@@ -1,0 +1,74 @@
+"""What commands read, and a tokenization, a corpus or a disk that is not there any more."""
+
+import errno
+import io
+import sys
+from pathlib import Path
+
+import pytest
+from reverse_task import arguments
+from sacrebleu.metrics import bleu
+
+from attention_zoo.recipes.cli import use as cli_using
+from attention_zoo.recipes.cli.main import app, run_command
+from attention_zoo.recipes.cli.sources import read_lines
+from attention_zoo.recipes.core import config
+from attention_zoo.recipes.core import task as tasks
+from attention_zoo.recipes.core.config import RunConfig
+from attention_zoo.zoo.errors import ConfigError
+from attention_zoo.zoo.pipeline import parallel as side_by_side
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(monkeypatch):
+    text = '\ufeff{"text": "a"}\r\n\ufeffb\n'.encode()
+    Path("in.txt").write_bytes(text)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    for path in (Path("in.txt"), None):
+        assert read_lines(path) == ['{"text": "a"}', "\ufeffb"]
+
+
+def test_a_tokenization_that_cannot_be_made_is_found_at_once(
+    trained, reverse_files, refused, monkeypatch
+):
+    def fail(name):
+        raise RuntimeError("\nInstall it.\n")
+
+    monkeypatch.setattr(bleu, "_get_tokenizer", fail)
+    for name in ("evaluation.Evaluator", "task_runs.read_corpora", "sweep.run_task"):
+        monkeypatch.setattr(f"attention_zoo.recipes.{name}", lambda *_: pytest.fail("late"))
+    command = arguments(reverse_files, "other", settings=["bleu_tokenize=ja-mecab"])
+    for options in (
+        command,
+        ["sweep", *command[1:], "--grid", "seed=1,2"],
+        ["evaluate", str(trained[0]), "--tokenize", "ja-mecab"],
+    ):
+        assert "cannot tokenize by ja-mecab here" in refused(run_command(app, options))
+
+
+def test_scores_are_told_where_the_training_corpus_has_changed(monkeypatch, capsys):
+    def refuse(config):
+        raise ConfigError("prepared with vocab_size=9")
+
+    monkeypatch.setattr(tasks, "read_training_texts", refuse)
+    assert cli_using._baselines(RunConfig("dialogue"), None, None) == {}
+    assert capsys.readouterr().err == "no baselines: prepared with vocab_size=9\n"
+
+
+def test_a_full_disk_is_one_line_whatever_was_written(refused, monkeypatch):
+    def write():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(config, "describe_settings", write)
+    assert refused(run_command(app, ["settings"])) == "error: No space left on device\n"
+
+
+def test_batches_get_their_own_threads_where_there_are_several(trained, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(side_by_side, "give_each_batch_its_threads", lambda: asked.append(1))
+    for rows, times in ((2, 0), (70, 1)):
+        texts = ["abcd"[: 1 + row % 4] for row in range(rows)]
+        Path("in.txt").write_text("".join(f"{text}\n" for text in texts))
+        assert run_command(app, ["predict", str(trained[0]), "--input", "in.txt"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert len(asked) == times and len(lines) == rows
+        assert len(dict(zip(texts, lines, strict=True))) == len(set(zip(texts, lines, strict=True)))

@@ -1,0 +1,233 @@
+"""The folder of a run: claimed once, gone on with, never mixed with another."""
+
+import dataclasses
+import json
+import shutil
+from types import SimpleNamespace
+
+import keras
+import pytest
+
+from attention_zoo.recipes.core.config import RunConfig
+from attention_zoo.recipes.core.run import Run, load, text_to_text
+from attention_zoo.recipes.core.task import make_config
+from attention_zoo.zoo.catalog import MODELS
+from attention_zoo.zoo.decoding.options import GenerationOptions
+from attention_zoo.zoo.errors import ConfigError
+from attention_zoo.zoo.files import claimed, write_json
+
+
+@pytest.fixture
+def config():
+    return RunConfig(model="rnn", train="a.tsv", valid="b.tsv")
+
+
+def files(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def refusal(call, *arguments):
+    with pytest.raises(ConfigError) as caught:
+        call(*arguments)
+    message = str(caught.value)
+    assert message and "\n" not in message
+    return message
+
+
+def test_a_new_folder_is_claimed_and_gone_on_with(tmp_path, config):
+    run = Run(tmp_path / "runs" / "mine")
+    assert run.open(config) is False
+    assert files(run.folder) == ["config.json"]
+    assert run.read_config() == config
+    assert Run(run.folder).open(config) is True
+
+
+def test_an_empty_folder_can_be_claimed(tmp_path, config):
+    assert Run(tmp_path).open(config) is False
+
+
+def test_what_a_kill_leaves_is_no_obstacle_and_is_removed(tmp_path, config):
+    run = Run(tmp_path / "run")
+    run.folder.mkdir()
+    (run.folder / ".config.partial.json").write_text("{")
+    assert run.check(config) is False
+    (run.folder / ".photo.partial.jpg").touch()
+    assert "is no run of attention-zoo" in refusal(run.open, config)
+    (run.folder / ".photo.partial.jpg").unlink()
+    assert run.open(config) is False
+    assert files(run.folder) == ["config.json"]
+    run.checkpoints.folder.mkdir()
+    for name in (".step-000000009.partial.npz", "step-000000008.npz"):
+        (run.checkpoints.folder / name).touch()
+    for name in (".model.partial.keras", ".tokenizer.partial.model", ".note.partial.txt"):
+        (run.folder / name).touch()
+    assert run.open(config) is True
+    kept = [".note.partial.txt", "checkpoints", "checkpoints/step-000000008.npz", "config.json"]
+    assert files(run.folder) == kept
+
+
+def test_another_run_is_refused_with_the_differences(tmp_path, config):
+    run = Run(tmp_path / "run")
+    run.open(config)
+    before = run.config_path.read_bytes()
+    other = config.with_settings(["seed=5", "model.dropout=0.5"])
+    message = refusal(run.open, other)
+    assert "holds another run" in message
+    assert "seed is 1 there and 5 here" in message
+    assert "model.dropout is 0.3 there and 0.5 here" in message
+    assert "learning_rate" not in message
+    assert run.config_path.read_bytes() == before
+
+
+def test_a_default_that_has_changed_is_told(tmp_path, config, monkeypatch):
+    run = Run(tmp_path / "run")
+    run.open(config)
+    entry = MODELS[config.model]
+    changed = dataclasses.replace(entry, options={**entry.options, "dropout": 0.25})
+    monkeypatch.setitem(MODELS, config.model, changed)
+    assert "model.dropout is 0.3 there and 0.25 here" in refusal(run.open, config)
+    assert run.open(config.with_settings(["model.dropout=0.3"])) is True
+
+
+def test_a_run_that_has_no_defaults_of_its_model_is_gone_on_with(tmp_path, config):
+    run = Run(tmp_path / "run")
+    run.open(config)
+    values = json.loads(run.config_path.read_text())
+    assert values.pop("model_defaults")["dropout"] == 0.3
+    run.config_path.write_text(json.dumps(values))
+    assert run.open(config) is True and run.read_config() == config
+    run.config_path.write_text(json.dumps({**values, "model_defaults": [1]}))
+    assert "model_defaults is no object: [1]" in refusal(run.open, config)
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path, config):
+    (tmp_path / "photo.jpg").write_bytes(b"")
+    assert "is no run of attention-zoo" in refusal(Run(tmp_path).open, config)
+    assert files(tmp_path) == ["photo.jpg"]
+
+
+def test_a_file_is_refused(tmp_path, config):
+    path = tmp_path / "run"
+    path.write_text("x")
+    assert "is no run of attention-zoo" in refusal(Run(path).open, config)
+    assert path.read_text() == "x"
+
+
+def test_a_file_above_the_folder_is_refused(tmp_path, config):
+    path = tmp_path / "run"
+    path.write_text("x")
+    assert refusal(Run(path / "a" / "b").check, config).startswith(f"{path} is a file, no folder")
+    assert path.read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", "3", "[" * 100_000, b"\xff\xfe"]
+    + ['{"architectures": ["Bert"]}', '{"seed": "one"}', '{"model": "lstm"}', '{"task": "chess"}'],
+)
+def test_a_config_of_something_else_is_refused(tmp_path, config, content):
+    path = tmp_path / "config.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    before = path.read_bytes()
+    for call in (Run(tmp_path).read_config, lambda: Run(tmp_path).open(config)):
+        assert str(tmp_path) in refusal(call)
+    assert path.read_bytes() == before
+
+
+def test_a_folder_without_a_run_cannot_be_loaded(tmp_path):
+    assert "it has no config.json" in refusal(load, tmp_path)
+    assert "it has no config.json" in refusal(load, tmp_path / "none")
+
+
+def test_a_run_without_a_model_cannot_be_loaded(tmp_path, config):
+    Run(tmp_path).open(config)
+    assert "has no model.keras yet" in refusal(load, tmp_path)
+
+
+@pytest.fixture
+def copy(trained, tmp_path):
+    """A copy of a trained run, to be damaged."""
+    return Run(shutil.copytree(trained[0], tmp_path / "copy"))
+
+
+@pytest.mark.parametrize("place", [0.02, 0.5, 0.98])
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_damaged_model_says_so_in_one_line(cut, place, copy):
+    data = bytearray(copy.model_path.read_bytes())
+    at = int(len(data) * place)
+    if cut:
+        del data[at:]
+    else:
+        data[at : at + 100] = b"x" * 100
+    copy.model_path.write_bytes(data)
+    assert f"{copy.model_path} cannot be read as a model" in refusal(copy.load)
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\n\x0e\n\x05<pad>"])
+def test_a_damaged_tokenizer_says_so_in_one_line(content, copy):
+    copy.tokenizer_path.write_bytes(content)
+    assert f"{copy.tokenizer_path} cannot be read" in refusal(copy.load)
+
+
+def test_a_config_of_another_task_says_so_in_one_line(copy):
+    values = json.loads(copy.config_path.read_text())
+    copy.config_path.write_text(json.dumps({**values, "task": "dialogue"}))
+    line = refusal(copy.load)
+    assert line.startswith(f"{copy.folder}, dialogue: The tokenizer was trained without this")
+    assert "Received: symbol='<sep>'" in line
+
+
+def test_a_model_of_something_else_is_refused(tmp_path, config):
+    run = Run(tmp_path)
+    run.open(config)
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(run.model_path)
+    assert refusal(load, tmp_path) == f"{run.model_path} is no model of this package."
+
+
+def test_json_is_for_people_and_whole(tmp_path):
+    path = tmp_path / "metrics.json"
+    write_json(path, {"sample": "星期一", "bleu": 1.5})
+    assert "星期一" in path.read_text(encoding="utf-8")
+    with pytest.raises(TypeError):
+        write_json(path, {"sample": object()})
+    assert json.loads(path.read_text(encoding="utf-8"))["bleu"] == 1.5
+    (tmp_path / ".metrics.partial.json").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=f"No space left on device: '{path}'$"):
+        write_json(path, {"bleu": 2.5})
+    assert json.loads(path.read_text(encoding="utf-8"))["bleu"] == 1.5
+    assert files(tmp_path) == ["metrics.json"]
+
+
+def test_the_search_is_that_of_the_config():
+    settings = {"beam_size": 2, "coverage_penalty": 0.5, "no_repeat_ngram": 3}
+    config = RunConfig(max_target_length=9, max_length_ratio=0.0, replace_unknown=True, **settings)
+    model = SimpleNamespace(check_lengths=lambda *lengths: None)
+    found = text_to_text(model, None, config).generation
+    assert found == GenerationOptions(
+        max_length=9, max_length_ratio=None, replace_unknown=True, **settings
+    )
+
+
+@pytest.mark.parametrize(("model", "expected"), [("pointer-generator", True), ("rnn", False)])
+def test_unknown_characters_are_copied_where_a_model_copies(model, expected):
+    assert make_config("summarization", model).replace_unknown is expected
+    chosen = make_config("summarization", model, settings=[f"replace_unknown={not expected}"])
+    assert chosen.replace_unknown is not expected
+
+
+def test_a_folder_is_of_one_process_at_a_time(tmp_path):
+    """The second may be in this process too: a lock is of the opened folder."""
+    folder = tmp_path / "above" / "run"
+    with claimed(folder):
+        with (
+            pytest.raises(ConfigError, match=r"Another process writes to .*run: wait until"),
+            claimed(folder),
+        ):
+            pass
+        (folder / "file").touch()
+    with claimed(folder):
+        pass
+    assert (folder / "file").exists()
+    with pytest.raises(KeyError), claimed(tmp_path / "other"):
+        raise KeyError
+    assert not (tmp_path / "other").exists()

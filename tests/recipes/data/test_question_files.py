@@ -1,0 +1,118 @@
+"""Questions from TSV, JSON lines and SQuAD's form, and what is refused."""
+
+import gzip
+import json
+
+import pytest
+
+from attention_zoo.recipes.data.question_files import parse_question, read_questions, split_question
+from attention_zoo.zoo.errors import DataError
+
+STORY = "Anna went home. Tom did not."
+ROWS = [(STORY, "Where is Anna?", "home"), ("", "Who?", "Tom")]
+
+
+def expected(rows=ROWS):
+    return [{"context": context, "question": question} for context, question, _ in rows]
+
+
+def write(path, text):
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.tsv", f"{STORY}\tWhere is Anna?\thome\n\tWho?\tTom\n"),
+        ("a.tsv", f"{STORY} Where is Anna?\thome\r\nWho?\tTom\r\n"),
+        ("a.tsv", f"answer\tquestion\tcontext\nhome\tWhere is Anna?\t{STORY}\nTom\tWho?\t\n"),
+        (
+            "a.jsonl",
+            json.dumps({"context": STORY, "question": "Where is Anna?", "answer": "home", "id": 1})
+            + '\n{"question": "Who?", "answer": "Tom"}\n',
+        ),
+    ],
+)
+def test_forms_of_a_file(name, text, tmp_path):
+    corpus = read_questions(write(tmp_path / name, text))
+    assert corpus.sources == expected()
+    assert corpus.targets == ["home", "Tom"]
+    assert corpus.alternatives == []
+
+
+def squad(questions):
+    return {"data": [{"title": "t", "paragraphs": [{"context": STORY, "qas": questions}]}]}
+
+
+def test_squad_with_several_answers(tmp_path):
+    content = squad(
+        [
+            {"id": "1", "question": "Who?", "answers": [{"text": "Tom", "answer_start": 1}]},
+            {
+                "id": "2",
+                "question": "Where is Anna?",
+                "answers": [{"text": "home"}, {"text": "at home"}, {"text": "at home"}],
+            },
+        ]
+    )
+    path = tmp_path / "dev.json.gz"
+    path.write_bytes(gzip.compress(json.dumps(content, indent=1).encode()))
+    corpus = read_questions(str(path))
+    assert corpus.references() == [("Tom",), ("home", "at home")]
+    assert corpus.sources[1] == {"context": STORY, "question": "Where is Anna?"}
+
+
+def test_the_last_sentence_is_the_question():
+    assert split_question(f"{STORY} Where is Anna?") == expected()[0]
+    assert split_question("小明回家了。小明在哪里？") == {
+        "context": "小明回家了。",
+        "question": "小明在哪里？",
+    }
+    assert parse_question(f"{STORY}\tWho?") == {"context": STORY, "question": "Who?"}
+    assert parse_question("Who?") == {"context": "", "question": "Who?"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("a.tsv", "c\tq\ta\nc\tq\t\n", ["a.tsv:2", "the answer is empty"]),
+        ("a.tsv", "c\tq\ta\nc\t\ta\n", ["a.tsv:2", "the question is empty"]),
+        ("a.tsv", "c\tq\ta\nq\ta\n", ["a.tsv:2", "2 columns", "context, question, answer"]),
+        ("a.tsv", "a\tb\tc\td\n", ["a.tsv:1", "4 columns"]),
+        ("a.tsv", "alone\n", ["a.tsv:1", "1 columns"]),
+        ("a.tsv", "story\tquestion\tanswer\nc\tq\ta\n", ["a.tsv:1", "unknown column story"]),
+        ("a.tsv", "question\tanswers\nq\ta\n", ["a.tsv:1", "unknown column answers", "no line of"]),
+        ("a.tsv", "context\tquery\tanswer\nc\tq\ta\n", ["unknown column query"]),
+        ("a.tsv", "context\tanswer\nc\ta\n", ["a.tsv:1", "columns ['context', 'answer']"]),
+        ("a.jsonl", '{"query": "q", "answer": "a"}\n', ["a.jsonl:1", "found query, answer"]),
+        ("a.jsonl", '{"question": "q", "answer": ["a", 3]}\n', ["a.jsonl:1", "no text"]),
+        ("a.jsonl", '{"question": "q", "answer": []}\n', ["the answer is empty"]),
+        (
+            "a.jsonl",
+            '{"passage": "c", "question": "q", "answer": "a"}\n',
+            ["a.jsonl:1", "unknown column passage", 'under "context"'],
+        ),
+        ("a.jsonl", "[1]\n", ["a.jsonl:1", "no object"]),
+        ("a.jsonl", "{\n", ["a.jsonl:1", "not JSON"]),
+        ("a.jsonl", "[" * 100_000, ["a.jsonl:1", "not JSON"]),
+        ("a.json", "[" * 100_000, ["a.json is no SQuAD file"]),
+        ("a.json", '{"rows": []}', ["a.json is no SQuAD file", "'data'"]),
+        ("a.json", json.dumps(squad([{"question": "q", "answers": []}])), ["answer is empty"]),
+        ("a.tsv", "", ["a.tsv is empty"]),
+    ],
+)
+def test_what_is_refused(name, text, words, tmp_path):
+    with pytest.raises(DataError) as caught:
+        read_questions(write(tmp_path / name, text))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(word in message for word in words), message
+
+
+def test_a_few_bad_rows_are_counted_and_left_out(tmp_path):
+    rows = ["c\tq\ta"] * 150
+    rows[6] = "c\tq\t"
+    corpus = read_questions(write(tmp_path / "a.tsv", "\n".join(rows)))
+    assert (len(corpus), corpus.num_skipped) == (149, 1)
+    assert str(corpus.skipped[0]).endswith("a.tsv:7: the answer is empty")

@@ -1,0 +1,91 @@
+"""Scores against values by hand and sacreBLEU's own functions."""
+
+import numpy as np
+import pytest
+import sacrebleu
+
+from attention_zoo.recipes.metrics.scores import exact_match, translation_scores
+from attention_zoo.zoo.errors import ConfigError
+
+PREDICTIONS = ["the cat sat on the mat.", "it is a small house", "he runs"]
+REFERENCES = ["the cat sat on a mat.", "it is a very small house", "she runs home"]
+CHINESE = ["他们在公园里跑步。", "三月五日,星期一"]
+
+
+def test_bleu_by_hand():
+    # Matching n-grams: 5 of 6, 3 of 5, 2 of 4, 1 of 3; no brevity penalty.
+    scores = translation_scores(["a b c d e f"], ["a b c d x f"], "none")
+    np.testing.assert_allclose(
+        scores.values["bleu"], 100 * (5 / 6 * 3 / 5 * 2 / 4 * 1 / 3) ** 0.25, rtol=1e-6
+    )
+
+
+def test_chrf_by_hand():
+    # Matching character n-grams: 2 of 3, 1 of 2, 0 of 1; longer ones there are none.
+    scores = translation_scores(["abc"], ["abd"])
+    np.testing.assert_allclose(scores.values["chrf"], 100 * (2 / 3 + 1 / 2) / 3, rtol=1e-6)
+
+
+@pytest.mark.parametrize("tokenize", ["13a", "none", "char", "intl"])
+def test_equals_sacrebleu(tokenize):
+    scores = translation_scores(PREDICTIONS, REFERENCES, tokenize)
+    bleu = sacrebleu.corpus_bleu(PREDICTIONS, [REFERENCES], tokenize=tokenize)
+    assert scores.values["bleu"] == bleu.score
+    assert scores.values["chrf"] == sacrebleu.corpus_chrf(PREDICTIONS, [REFERENCES]).score
+    assert f"tok:{tokenize}" in scores.signatures["bleu"]
+    assert f"version:{sacrebleu.__version__}" in scores.signatures["chrf"]
+    assert 0 < scores.values["bleu"] < 100
+
+
+@pytest.mark.parametrize(
+    ("references", "tokenization"),
+    [
+        (CHINESE, "zh"),
+        (["カタカナと漢字", "ひらがな", "漢字"], "char"),
+        (["约翰・史密斯说"], "zh"),  # the dot of the kana, which Chinese has too
+        (["บ้านริมทะเล"], "char"),
+        (REFERENCES[:2], "13a"),
+        ([CHINESE[0], REFERENCES[0]], "13a"),  # half is not most
+        ([*CHINESE, REFERENCES[0]], "zh"),
+    ],
+)
+def test_tokenization_follows_the_script_of_the_references(references, tokenization):
+    scores = translation_scores(references, references)
+    assert f"tok:{tokenization}" in scores.signatures["bleu"]
+    chosen = sacrebleu.corpus_bleu(references, [references], tokenize=tokenization).score
+    assert scores.values["bleu"] == chosen
+
+
+def test_chinese_is_counted_in_characters():
+    prediction = "他们在公园里走路。"
+    scores = translation_scores([prediction], [CHINESE[0]])
+    assert scores.values["bleu"] > 30  # one word to 13a, of which none would match
+
+
+def test_a_tokenization_that_sacrebleu_cannot_make_is_refused(monkeypatch):
+    def fail(name):
+        raise RuntimeError(f"\nPlease install {name}.\n")
+
+    monkeypatch.setattr(sacrebleu.metrics.bleu, "_get_tokenizer", fail)
+    with pytest.raises(ConfigError, match=r"by ja-mecab here.*install ja-mecab\.$"):
+        translation_scores(PREDICTIONS, REFERENCES, "ja-mecab")
+
+
+def test_exact_match_ignores_white_space_alone():
+    assert exact_match(["a b", "c", "D"], ["ab", "c ", "d"]) == pytest.approx(200 / 3)
+    assert exact_match(["a"], ["a"]) == 100.0
+    scores = translation_scores(["x", "星期 一"], ["y", "星期一"])
+    assert scores.values["exact_match"] == 50.0
+
+
+@pytest.mark.parametrize(("predictions", "references"), [(["a"], ["a", "b"]), ([], [])])
+def test_unequal_lengths_and_nothing_are_refused(predictions, references):
+    received = f"Received: {len(predictions)} predictions and {len(references)} references"
+    with pytest.raises(ValueError, match=received):
+        translation_scores(predictions, references)
+
+
+def test_scores_print_every_value_with_its_signature():
+    text = str(translation_scores(PREDICTIONS, REFERENCES))
+    for name in ("bleu ", "chrf ", "exact_match ", "bleu: nrefs:1", "chrf: nrefs:1"):
+        assert name in text

@@ -1,0 +1,163 @@
+"""Scores of summaries, answers and replies, against rouge-score itself and formulas by hand."""
+
+import re
+import string
+from collections import Counter
+
+import numpy as np
+import pytest
+from rouge_score import rouge_scorer
+from rouge_score.tokenizers import DefaultTokenizer
+
+from attention_zoo.recipes.metrics.scores import exact_match
+from attention_zoo.recipes.metrics.text_scores import (
+    CharacterTokenizer,
+    WordTokenizer,
+    answer_scores,
+    distinct,
+    normalize_answer,
+    reply_scores,
+    rouge_scores,
+    word_f1,
+    words,
+)
+
+OUTPUTS = ["creates menus from the shell", "a fast parser", "nothing at all"]
+REFERENCES = ["Creates X menus from the shell", "A parser that is fast.", "tools for images"]
+
+
+def rows(texts):
+    return [(text,) for text in texts]
+
+
+def test_rouge_is_the_mean_of_what_rouge_score_gives():
+    scorer = rouge_scorer.RougeScorer(["rouge1", "rouge2", "rougeL"])
+    found = [scorer.score(right, out) for right, out in zip(REFERENCES, OUTPUTS, strict=True)]
+    scores = rouge_scores(OUTPUTS, rows(REFERENCES))
+    for name, value in scores.values.items():
+        assert value == pytest.approx(100 * np.mean([score[name].fmeasure for score in found]))
+    assert 0 < scores.values["rouge2"] < scores.values["rougeL"] < 100
+    assert "words" in scores.signatures["rouge"]
+
+
+def test_rouge_l_by_hand():
+    # The longest common subsequence of "a c d" and "a b c" is "a c": precision and recall 2/3.
+    assert rouge_scores(["a c d"], [("a b c",)]).values["rougeL"] == pytest.approx(100 * 2 / 3)
+
+
+def test_of_several_references_the_best_counts():
+    scores = rouge_scores(["red house"], [("blue sea", "red house", "red")])
+    assert scores.values["rouge1"] == 100
+
+
+def test_chinese_is_compared_in_characters():
+    # 今天下雨 and 明天下雨: 3 of 4 characters; "GPU 3" is two words more in both.
+    scores = rouge_scores(["今天下雨 GPU 3"], [("明天下雨 gpu 3",)])
+    assert scores.values["rouge1"] == pytest.approx(100 * 5 / 6)
+    assert scores.values["rougeL"] == pytest.approx(100 * 5 / 6)
+    assert "characters" in scores.signatures["rouge"]
+    assert CharacterTokenizer().tokenize("用GPU, 训练") == ["用", "gpu", "训", "练"]
+    assert words("用GPU, 训练") == ["用", "GPU,", "训", "练"]
+
+
+def test_words_of_other_scripts_are_compared():
+    # 2 of the 3 words of either; of the Hindi ones the vowel signs are a part.
+    for right, output in (
+        ("Дом у моря", "у моря — дверь!"),
+        ("البيت بجانب البحر", "باب بجانب البحر"),
+        ("समुद्र के पास", "सड़क के पास"),
+        ("바다 옆 집", "바다 옆 길"),
+    ):
+        scores = rouge_scores([output, "x"], rows([right, right]))
+        assert scores.values["rouge1"] == pytest.approx(100 * 2 / 3 / 2), right
+        assert "Unicode words" in scores.signatures["rouge"]
+    # Half is not most.
+    scores = rouge_scores(["дом", "house"], rows(["дом", "house"]))
+    assert scores.values["rouge1"] == 50 and "Unicode" not in scores.signatures["rouge"]
+    # บ้าน and ข้าน: 3 of 4 characters.
+    thai = rouge_scores(["ข้าน"], rows(["บ้าน"]))
+    assert thai.values["rouge1"] == pytest.approx(75) and "characters" in thai.signatures["rouge"]
+    # Models write the composed form; a reference may have another.
+    assert rouge_scores(["мой"], rows(["мои\u0306"])).values["rouge1"] == 100
+
+
+def test_words_of_ascii_are_those_of_rouge_score():
+    text = "".join(map(chr, range(128))) + " It's a_b-c 3.14 X1y  END"
+    assert WordTokenizer().tokenize(text) == DefaultTokenizer().tokenize(text)
+
+
+def squad_normal(text):
+    """The steps of the SQuAD script, written out."""
+    text = "".join(c for c in text.lower() if c not in set(string.punctuation))
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+
+
+def squad_f1(output, right):
+    output, right = squad_normal(output).split(), squad_normal(right).split()
+    same = sum((Counter(output) & Counter(right)).values())
+    if same == 0:
+        return 0.0
+    precision, recall = same / len(output), same / len(right)
+    return 2 * precision * recall / (precision + recall)
+
+
+ANSWERS = [
+    ("The Garden!", ["garden", "the park"]),
+    ("in the old   garden", ["an old garden", "garden"]),
+    ("yes", ["no"]),
+    ("b b a c", ["a b b"]),
+    ("football,apple", ["apple,football"]),
+]
+
+
+def test_answers_are_counted_as_the_squad_script_does():
+    outputs = [output for output, _ in ANSWERS]
+    references = [tuple(right) for _, right in ANSWERS]
+    exact = [
+        max(squad_normal(output) == squad_normal(right) for right in row)
+        for output, row in zip(outputs, references, strict=True)
+    ]
+    overlap = [
+        max(squad_f1(output, right) for right in row)
+        for output, row in zip(outputs, references, strict=True)
+    ]
+    scores = answer_scores(outputs, references).values
+    assert scores["exact_match"] == pytest.approx(100 * np.mean(exact))
+    assert scores["f1"] == pytest.approx(100 * np.mean(overlap))
+    assert exact == [True, False, False, False, False]
+    assert scores["f1"] > scores["exact_match"]
+    for output, row in ANSWERS:
+        assert normalize_answer(output) == squad_normal(output)
+        assert word_f1(output, row[0]) == pytest.approx(squad_f1(output, row[0]))
+
+
+def test_chinese_answers_are_compared_in_characters():
+    assert normalize_answer("《红楼梦》。") == "红 楼 梦"
+    assert word_f1("红楼", "红楼梦") == pytest.approx(2 * 2 / 5)
+    assert answer_scores(["北京。"], [("北京",)]).values["exact_match"] == 100
+
+
+def test_what_subwords_make_of_a_character_is_as_good_as_it():
+    scores = answer_scores(["2024年", "i don't know..."], [("２０２４年",), ("I don't know…",)])
+    assert scores.values == {"exact_match": 100, "f1": 100}
+    assert exact_match(["5 km² a"], ["５ km2a"]) == 100
+    assert exact_match(["5 km"], ["5 m"]) == 0
+
+
+def test_distinct_and_repeated_by_hand():
+    replies = ["I see", "i see", "I do not see", "no"]
+    # 9 words of which i, see, do, not, no differ; 5 pairs of which 4 do.
+    assert distinct(replies, 1) == pytest.approx(100 * 5 / 9)
+    assert distinct(replies, 2) == pytest.approx(100 * 4 / 5)
+    assert distinct(["no"], 2) == 0
+    scores = reply_scores(replies, rows(["I see", "no", "no", "no"])).values
+    assert scores["most_repeated"] == 50
+    assert scores["f1"] == pytest.approx(100 * 2 / 4)
+
+
+@pytest.mark.parametrize("score", [rouge_scores, answer_scores, reply_scores])
+def test_rows_without_a_partner_are_refused(score):
+    with pytest.raises(ValueError, match="Received: 2 predictions and 1 references"):
+        score(["a", "b"], [("a",)])
+    with pytest.raises(ValueError, match="Received: 0 predictions"):
+        score([], [])

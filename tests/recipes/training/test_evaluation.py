@@ -1,0 +1,88 @@
+"""What an evaluation makes of log probabilities, and of targets that are too long to be scored."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from attention_zoo.recipes.core.config import RunConfig
+from attention_zoo.recipes.data.corpus import PairCorpus
+from attention_zoo.recipes.metrics import target_scores
+from attention_zoo.recipes.metrics.target_scores import score_targets
+from attention_zoo.recipes.training.evaluation import Evaluator, check_targets
+from attention_zoo.zoo.errors import DataError
+from attention_zoo.zoo.pipeline.text_to_text import Prediction
+
+LENGTHS = [3, 70, 1, 9, 16, 2, 40, 5, 10, 11]  # of the targets, in words
+CORPUS = PairCorpus(
+    [f"s{row}" for row in range(len(LENGTHS))],
+    [" ".join(["w"] * length) for length in LENGTHS],
+    "valid.tsv",
+)
+
+
+class FakeModel:
+    """A word is a subword, and its log probability minus one over the length of its text."""
+
+    def __init__(self, longest):
+        self.tokenizer = SimpleNamespace(encode=lambda texts: [text.split() for text in texts])
+        self.generation = SimpleNamespace(max_length=longest)
+        self.source_format = SimpleNamespace(to_text=str)
+        self.batches = []
+
+    def with_generation(self, **changes):
+        return self
+
+    def predict(self, sources):
+        return [Prediction(CORPUS.targets[int(source[1:])], 0.0) for source in sources]
+
+    def explain(self, sources):
+        return []
+
+    def score(self, sources, targets, batch_size):
+        assert [CORPUS.targets[int(source[1:])] for source in sources] == targets
+        tokens = np.array([len(target.split()) + 1 for target in targets])
+        for start in range(0, len(tokens), batch_size):
+            self.batches.append(tokens[start : start + batch_size])
+        return -1 / tokens, tokens
+
+
+def test_targets_are_scored_in_batches_of_so_many_subwords(monkeypatch):
+    monkeypatch.setattr(target_scores, "SCORED_TOKENS", 34)
+    monkeypatch.setattr(target_scores, "SCORED_ROWS", 4)
+    model = FakeModel(longest=41)
+    log_p, tokens = score_targets(model, CORPUS.sources, CORPUS.targets)
+    counted = [0 if length == 70 else length + 1 for length in LENGTHS]
+    assert tokens.tolist() == counted
+    np.testing.assert_allclose(log_p, [-1 / count if count else 0 for count in counted], 1e-6)
+    assert sorted(np.concatenate(model.batches)) == sorted(count for count in counted if count)
+    padded = [len(batch) * max(batch) for batch in model.batches if len(batch) > 1]
+    assert max(padded) <= 34 and len(model.batches[0]) == 4
+
+
+def test_long_targets_are_decoded_and_left_out_of_the_perplexity():
+    config = RunConfig("dialogue", max_target_length=17, evaluate_rows=10, metric="perplexity")
+    evaluator = Evaluator(FakeModel(17), CORPUS, config)
+    scored = [length + 1 for length in LENGTHS if length <= 16]
+    log_p = -sum(1 / length for length in scored)
+    for values in (evaluator.full().values, evaluator.quick().metrics):
+        assert values["perplexity"] == pytest.approx(math.exp(-log_p / sum(scored)))
+        assert values["word_perplexity"] == pytest.approx(values["perplexity"])
+        assert values["f1"] == 100 and values["distinct_2"] == pytest.approx(
+            100 / sum(length - 1 for length in LENGTHS)
+        )
+    assert evaluator.num_unscored() == 2
+    told = check_targets(config, FakeModel(17).tokenizer, CORPUS)
+    assert told == "2 targets longer than 17 subwords: left out of the perplexity"
+
+
+def test_where_no_target_is_short_enough_there_is_no_perplexity_and_no_training():
+    config = RunConfig("dialogue", max_target_length=3, evaluate_rows=2)  # the first and the last
+    with pytest.raises(DataError, match=r"All 2 targets of valid.tsv .* longer than 3 subwords"):
+        check_targets(config, FakeModel(3).tokenizer, CORPUS)
+    long = CORPUS.part([1, 6])
+    values = Evaluator(FakeModel(3), long, config).full().values
+    assert values["f1"] == 100 and "perplexity" not in values
+    short = RunConfig("dialogue", max_target_length=128)
+    assert check_targets(short, FakeModel(128).tokenizer, CORPUS) is None

@@ -1,0 +1,99 @@
+"""A loss that is no number: the run stops and names the lines, or leaves the batch out."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from reverse_task import final_state, train
+
+from attention_zoo.recipes.data.corpus import PairCorpus
+from attention_zoo.recipes.data.pair_files import read_pairs
+from attention_zoo.recipes.training.nonfinite import NonfiniteSteps
+from attention_zoo.zoo.models.base import Seq2SeqModel
+
+BAD_STEP = 4
+
+
+@pytest.fixture
+def spoilt(monkeypatch):
+    """The loss of one step is NaN."""
+    token_losses = Seq2SeqModel.token_losses
+
+    def spoilt_losses(self, inputs, labels, training):
+        smoothed, plain = token_losses(self, inputs, labels, training)
+        bad = tf.equal(self.optimizer.iterations, BAD_STEP - 1) if training else False
+        return smoothed * tf.where(bad, np.nan, 1.0), plain
+
+    monkeypatch.setattr(Seq2SeqModel, "token_losses", spoilt_losses)
+
+
+def test_a_run_stops_and_names_step_rate_and_lines(spoilt, reverse_files, tmp_path, capsys):
+    output = tmp_path / "run"
+    assert train(reverse_files, output, model="rnn", settings=("batch_tokens=30",)) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"step {BAD_STEP}, loss nan, learning rate 5.00e-02, " in error
+    told = re.search(r"train.tsv lines ([\d, ]+)", error)[1]
+
+    # What was read in that step, found in another way than by the lines.
+    corpus = read_pairs(str(reverse_files / "train.tsv"))
+    step = json.loads((output / "nonfinite.json").read_text())[-1]
+    rows = [(row["source"], row["target"]) for row in step["rows"]]
+    for row, pair in zip(step["rows"], rows, strict=True):
+        assert (corpus.sources[row["line"] - 1], corpus.targets[row["line"] - 1]) == pair
+    assert told.split(", ") == [str(line) for line in sorted(row["line"] for row in step["rows"])]
+    # The state before the bad step is there to go on from.
+    assert [p.name for p in sorted((output / "checkpoints").iterdir())][-1] == "step-000000003.npz"
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+def test_a_run_leaves_the_batch_out_and_counts_it(
+    precision, spoilt, reverse_files, tmp_path, capsys
+):
+    output = tmp_path / "run"
+    settings = ("skip_nonfinite=true", "average_decay=0", "evaluate_every=6")
+    settings += (f"precision={precision}",)
+    assert train(reverse_files, output, model="rnn", steps=6, settings=settings) == 0
+    assert f"left out: step {BAD_STEP}, loss nan" in capsys.readouterr().out
+    metrics = json.loads((output / "metrics.json").read_text())
+    # With a scaled loss Keras does not count the step either, and it is spoilt again.
+    skipped = 1 if precision == "float32" else 3
+    assert metrics["skipped_steps"] == skipped and metrics["steps"] == 6
+    assert all(np.isfinite(array).all() for array in final_state(output, 6).values())
+
+
+def test_lines_are_those_of_the_file_and_rows_where_there_is_none(tmp_path):
+    (tmp_path / "pairs.tsv").write_text("a\tb\nno tab\nc\td\ne\tf\n")
+    corpus = read_pairs(str(tmp_path / "pairs.tsv"), max_bad_rows=1)
+    for one in (corpus, corpus.reversed()):
+        steps = NonfiniteSteps(one.origins, lambda step: [2, 1][: step + 1], tmp_path)
+        note = steps.note(2, 0.1, np.inf)
+        assert note.endswith("pairs.tsv lines 3, 4")
+    made = PairCorpus(list("abcdefghijkl"), list("ABCDEFGHIJKL"), "made")
+    note = NonfiniteSteps(made.origins, lambda step: range(12), tmp_path).note(1, 0.1, np.nan)
+    assert note == (
+        "step 1, loss nan, learning rate 1.00e-01, made lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 "
+        "and 2 more"
+    )
+
+
+def test_steps_of_before_are_kept_but_for_those_that_are_made_again(tmp_path):
+    def noted():
+        return [entry["step"] for entry in json.loads((tmp_path / "nonfinite.json").read_text())]
+
+    def note(*steps):
+        """As a process does that goes on with a run."""
+        told = NonfiniteSteps(lambda rows: [], lambda step: [], tmp_path)
+        for step in steps:
+            told.note(step, 0.1, float("nan"))
+
+    note(2, 3)
+    note(8, 9)
+    assert noted() == [2, 3, 8, 9]
+    note(8)  # a kill came before the checkpoint after it
+    assert noted() == [2, 3, 8]
+    (tmp_path / "nonfinite.json").write_text("{")
+    note(10)
+    assert noted() == [10]

@@ -1,0 +1,107 @@
+"""Runs in which source and target have subwords of their own."""
+
+import contextlib
+import io
+import re
+import shutil
+
+import numpy as np
+import pytest
+from reverse_task import SETTINGS, arguments, train
+
+import attention_zoo
+from attention_zoo.recipes.cli.main import app, run_command
+from attention_zoo.recipes.core.run_tokenizer import pack, unpack
+from attention_zoo.serving.export.export import export
+from attention_zoo.zoo.text.tokenizer import SubwordTokenizer
+
+NUMERALS = dict(zip("abcd", "1234", strict=True))
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Words, and the same in numerals: the two sides have no letter in common."""
+    folder, random = tmp_path_factory.mktemp("numerals"), np.random.default_rng(0)
+    for name, rows in (("train", 40), ("valid", 8)):
+        words = ["".join(random.choice(list("abcd"), n)) for n in random.integers(2, 6, rows)]
+        lines = [f"{word}\t{''.join(NUMERALS[letter] for letter in word)}\n" for word in words]
+        (folder / f"{name}.tsv").write_text("".join(lines))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(files, tmp_path_factory):
+    """The folder of a run and what it printed."""
+    output = tmp_path_factory.mktemp("runs") / "own"
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert train(files, output, settings=["shared_vocabulary=false"], steps=10) == 0
+    return output, printed.getvalue()
+
+
+def pieces(tokenizer):
+    return set("".join(tokenizer.pieces(range(4, tokenizer.vocab_size)))) - {"\u2581"}
+
+
+def test_each_side_has_the_subwords_of_its_own_text(run, files):
+    output, printed = run
+    model = attention_zoo.load(output)
+    assert pieces(model.tokenizer) == set("1234")
+    assert pieces(model.tokenizer.source) == set("abcd")
+    assert model.model.config["source_vocab_size"] == model.tokenizer.source.vocab_size
+    sizes = model.tokenizer.source.vocab_size, model.tokenizer.vocab_size
+    assert f"{sizes[0]} source and {sizes[1]} target subwords" in printed
+    assert model.explain(["abcd"])[0].source_tokens[-1] == "</s>"
+    written = "".join(prediction.text for prediction in model.predict(["abcd", "dcba", "bb"]))
+    assert re.fullmatch(r"[1234 ]*", written)
+
+
+def test_a_run_that_lost_the_subwords_of_its_sources_is_not_one_that_shares(run, tmp_path):
+    copy = shutil.copytree(run[0], tmp_path / "copy")
+    (copy / "source_tokenizer.model").unlink()
+    with pytest.raises(FileNotFoundError, match=r"source_tokenizer\.model"):
+        attention_zoo.load(copy)
+
+
+def test_it_is_gone_on_with_evaluated_and_exported(run, files, tmp_path, capsys):
+    output, _ = run
+    more = arguments(files, output, settings=["shared_vocabulary=false"], steps=20)
+    assert run_command(app, more) == 0
+    assert "going on at step 10" in capsys.readouterr().out
+    assert run_command(app, ["evaluate", str(output)]) == 0
+    model = attention_zoo.load(output)
+    path = export(model, tmp_path / "models")
+    assert (path / "saved_model.pb").is_file()  # its checks compare it with `model`
+
+
+def test_a_tokenizer_goes_to_other_workers_with_that_of_the_source():
+    one, other = (SubwordTokenizer.train([text] * 9, 30) for text in ("a house", "ein Haus"))
+    both = unpack(pack(SubwordTokenizer(one.model, other.model)))
+    assert (both.model, both.source.model) == (one.model, other.model)
+    alone = unpack(pack(one))
+    assert alone.model == one.model and alone.shares_vocabulary
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (["shared_vocabulary=false", "model.copying=true"], "leave out source_vocab_size"),
+        (["model.source_vocab_size=30"], "set shared_vocabulary=false"),
+        (["shared_vocabulary=maybe"], "shared_vocabulary takes a value of type bool"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(settings, expected, files, tmp_path, capsys):
+    assert run_command(app, arguments(files, tmp_path / "run", settings=settings)) == 2
+    error = capsys.readouterr().err
+    assert expected in error and error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_more_positions_than_a_model_has_are_refused(files, tmp_path, capsys):
+    command = arguments(files, tmp_path / "run", model="transformer-tiny")
+    command = [part for part in command if part != "--set" and part not in SETTINGS]
+    settings = ("model.positions=learned", "model.max_length=100")
+    command += [part for setting in settings for part in ("--set", setting)]
+    assert run_command(app, command) == 2
+    error = capsys.readouterr().err
+    assert "learned positions for 100 subwords" in error and "max_source_length=128" in error
+    assert not (tmp_path / "run").exists()

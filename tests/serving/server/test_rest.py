@@ -1,0 +1,328 @@
+"""The REST interface against the replies of TensorFlow Serving."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import http.client
+import json
+import math
+import socket
+import threading
+import time
+
+import pytest
+import rest_cases
+from fake_versions import wait_for
+
+from attention_zoo.serving.server import rest
+from attention_zoo.serving.server.bodies import Bodies
+from attention_zoo.serving.server.server import ServerOptions, ServerThread
+
+
+def send(server, method, path, body=None, headers=None):
+    """Status, headers and body of a reply."""
+    address = server.address
+    connection = http.client.HTTPConnection(address.host, address.rest_port, timeout=30)
+    try:
+        data = body.encode("utf-8", "surrogateescape") if isinstance(body, str) else body
+        connection.request(method, path, data, headers or {})
+        response = connection.getresponse()
+        return response.status, dict(response.getheaders()), response.read()
+    finally:
+        connection.close()
+
+
+def close(got, expected):
+    """Whether two parsed replies agree, numbers to the precision of a float."""
+    if isinstance(expected, dict):
+        same = isinstance(got, dict) and got.keys() == expected.keys()
+        return same and all(close(got[key], expected[key]) for key in expected)
+    if isinstance(expected, list):
+        same = isinstance(got, list) and len(got) == len(expected)
+        return same and all(close(a, b) for a, b in zip(got, expected, strict=True))
+    if isinstance(expected, float):
+        return isinstance(got, float) and math.isclose(got, expected, rel_tol=1e-7)
+    return type(got) is type(expected) and got == expected
+
+
+def test_a_large_body_that_is_refused_keeps_nobody_waiting(server, monkeypatch):
+    begun, answered = threading.Event(), threading.Event()
+    waited = []
+
+    def parse_slowly(body):
+        begun.set()
+        waited.append(answered.wait(20))
+        return {}
+
+    monkeypatch.setattr(rest, "parse", parse_slowly)
+    body = (server, "POST", "/v1/models/calc:classify", b" " * 20_000)
+    sending = threading.Thread(target=send, args=body)
+    sending.start()
+    assert begun.wait(20)
+    assert send(server, "GET", "/v1/models/calc")[0] == 200
+    answered.set()
+    sending.join()
+    assert waited == [True]
+
+
+def test_the_table_is_as_long_as_promised_and_has_no_case_twice():
+    assert len(rest_cases.ALL) >= 120
+    assert len({case[0] for case in rest_cases.ALL}) == len(rest_cases.ALL)
+
+
+@pytest.mark.parametrize("case", rest_cases.ALL, ids=[case[0] for case in rest_cases.ALL])
+def test_a_request_is_answered_as_the_official_server_does(case, server):
+    _, method, path, body, status, expected = case
+    got_status, headers, reply = send(server, method, path, body)
+    document = json.loads(reply)
+    assert got_status == status, document
+    assert headers["Content-Type"] == "application/json"
+    assert int(headers["Content-Length"]) == len(reply)
+    if isinstance(expected, dict):
+        assert close(document, expected), document
+    elif expected.startswith("..."):
+        assert list(document) == ["error"]
+        assert expected[3:] in document["error"]
+    else:
+        assert document == {"error": expected}
+
+
+def test_layout_of_replies(server):
+    predict = rest_cases.PREDICT
+    _, _, one = send(server, "POST", predict, rest_cases.ask("echo", instances=["a", "b"]))
+    assert one == b'{\n    "predictions": ["a", "b"\n    ]\n}'
+    body = rest_cases.ask("add", instances=[{"a": 1, "b": 2}])
+    _, _, several = send(server, "POST", predict, body)
+    assert several == (
+        b'{\n    "predictions": [\n        {\n            "difference": -1,\n'
+        b'            "sum": 3\n        }\n    ]\n}'
+    )
+    _, _, columns = send(server, "POST", predict, rest_cases.ask("echo", inputs=["a", "b"]))
+    assert columns == b'{\n    "outputs": [\n        "a",\n        "b"\n    ]\n}'
+    _, _, error = send(server, "GET", "/v1/models")
+    assert error == b'{\n    "error": "Missing model name in request."\n}'
+    _, _, status = send(server, "GET", "/v1/models/calc/versions/1")
+    assert status == (
+        b'{\n "model_version_status": [\n  {\n   "version": "1",\n   "state": "AVAILABLE",\n'
+        b'   "status": {\n    "error_code": "OK",\n    "error_message": ""\n   }\n  }\n ]\n}\n'
+    )
+
+
+def test_numbers_are_written_in_the_fewest_digits_that_read_back(server):
+    values = [1.0, 0.2, 1e6, 9000000.0, 3e-5, 1 / 3, float("nan"), float("inf"), -float("inf")]
+    halves = [2 * (value - 3.0) for value in values]
+    body = json.dumps({"instances": [halves]})
+    _, _, reply = send(server, "POST", rest_cases.PREDICT, body)
+    text = reply.decode().replace("\n", "").replace(" ", "")
+    assert text.startswith('{"predictions":[[1.0,0.2')
+    assert ",1e+06,9e+06," in text
+    assert text.endswith(",NaN,Infinity,-Infinity]]}")
+
+
+def test_text_passes_unchanged_and_bytes_that_are_no_text_too(server):
+    text = 'quotes " and \\ and / and \t and \n and \x01 and ü and 🙂'
+    body = rest_cases.ask("echo", instances=[text])
+    _, _, reply = send(server, "POST", rest_cases.PREDICT, body)
+    assert json.loads(reply) == {"predictions": [text]}
+    assert "ü".encode() in reply
+    assert b" / " in reply and b"\\u0001" in reply
+    body = b'{"signature_name": "echo", "instances": ["\xff\xfe \\ud83d\\ude42"]}'
+    _, _, reply = send(server, "POST", rest_cases.PREDICT, body)
+    assert b'"\xff\xfe \xf0\x9f\x99\x82"' in reply
+
+
+def test_metadata_describes_every_signature(server):
+    status, _, reply = send(server, "GET", "/v1/models/calc/labels/stable/metadata")
+    document = json.loads(reply)
+    assert status == 200
+    assert document["model_spec"] == {"name": "calc", "signature_name": "", "version": "1"}
+    signatures = document["metadata"]["signature_def"]["signature_def"]
+    assert "__saved_model_init_op" in signatures
+    assert signatures["add"]["method_name"] == "tensorflow/serving/predict"
+    assert signatures["add"]["defaults"] == {}
+    assert signatures["add"]["inputs"]["a"] == {
+        "dtype": "DT_INT32",
+        "tensor_shape": {"dim": [{"size": "-1", "name": ""}], "unknown_rank": False},
+        "name": "add_a:0",
+    }
+    assert signatures["serving_default"]["inputs"]["x"]["tensor_shape"] == {
+        "dim": [],
+        "unknown_rank": True,
+    }
+
+
+@pytest.mark.parametrize("path", ["/index.html", "/page/", "/v2/models/calc", "/v1", "/etc/passwd"])
+def test_other_addresses_are_not_found(path, server):
+    status, headers, reply = send(server, "GET", path)
+    assert status == 404
+    assert headers["Content-Type"].startswith("text/html")
+    assert b"<TITLE>404 Not Found</TITLE>" in reply
+
+
+def test_preflight_requests(server):
+    headers = {"Origin": "https://example.org"}
+    assert send(server, "OPTIONS", rest_cases.PREDICT, headers=headers)[::2] == (200, b"")
+    assert send(server, "OPTIONS", rest_cases.PREDICT)[::2] == (400, b"")
+
+
+def test_compressed_requests(server):
+    body = gzip.compress(rest_cases.ask(instances=[1.0]).encode())
+    headers = {"Content-Encoding": "gzip"}
+    status, _, reply = send(server, "POST", rest_cases.PREDICT, body, headers)
+    assert (status, json.loads(reply)) == (200, {"predictions": [3.5]})
+    status, _, reply = send(server, "POST", rest_cases.PREDICT, b"no gzip", headers)
+    assert status == 400
+
+
+def test_the_toy_model_answers_in_both_forms(server, toy):
+    texts = ["the little dog", "", "a cat sleeps in the old house"]
+    path = "/v1/models/toy:predict"
+    _, _, rows = send(server, "POST", path, json.dumps({"instances": texts}))
+    _, _, columns = send(server, "POST", path, json.dumps({"inputs": {"text": texts}}))
+    predictions = json.loads(rows)["predictions"]
+    outputs = json.loads(columns)["outputs"]
+    expected = toy.serving_default(texts)
+    assert [row["text"] for row in predictions] == outputs["text"]
+    assert outputs["text"] == [text.decode() for text in expected["text"].numpy()]
+    assert outputs["score"] == pytest.approx(expected["score"].numpy().tolist(), abs=1e-4)
+
+
+def test_a_large_request_and_reply_are_whole(server):
+    values = [float(number) for number in range(50_000)]
+    status, _, reply = send(server, "POST", rest_cases.PREDICT, json.dumps({"instances": values}))
+    assert status == 200
+    assert json.loads(reply)["predictions"] == [value / 2 + 3 for value in values]
+
+
+@pytest.fixture(scope="module")
+def hasty(wire_folder):
+    """A server with little patience."""
+    options = ServerOptions(rest_port=0, grpc_port=None, receive_timeout=0.5)
+    with ServerThread(wire_folder, options) as running:
+        yield running
+
+
+HEAD = f"POST {rest_cases.PREDICT} HTTP/1.1\r\nHost: a\r\n".encode()
+
+
+@pytest.mark.parametrize("sent", [b"", HEAD, HEAD + b"Content-Length: 20\r\n\r\n{"])
+def test_a_client_that_takes_too_long_is_told_so(sent, hasty):
+    address = hasty.address
+    with socket.create_connection((address.host, address.rest_port), timeout=10) as opened:
+        opened.sendall(sent)
+        answer = b""
+        while b"}" not in answer:
+            answer += opened.recv(1000)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+    assert b"application/json" in head
+    assert json.loads(body) == {"error": "The request was not sent within 0.5 seconds"}
+
+
+def test_a_client_that_does_not_take_its_reply_is_let_go(hasty):
+    text = "a" * 8_000_000  # more than the system keeps for a client
+    body = json.dumps({"signature_name": "echo", "inputs": [text]}).encode()
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        client.settimeout(30)
+        client.connect((hasty.address.host, hasty.address.rest_port))
+        client.sendall(HEAD + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        mine = client.getsockname()
+        open_ones = hasty.server._runner.server
+        wait_for(lambda: all(one.peername != mine for one in open_ones.connections), 30)
+        read = 0
+        with contextlib.suppress(ConnectionResetError):
+            while part := client.recv(2**20):
+                read += len(part)
+    assert 0 < read < len(text)
+
+
+def test_a_client_may_think_as_long_as_it_likes_between_requests(hasty):
+    address = hasty.address
+    connection = http.client.HTTPConnection(address.host, address.rest_port, timeout=10)
+    body = rest_cases.ask(instances=[1.0])
+    connection.request("POST", rest_cases.PREDICT, body)
+    assert connection.getresponse().read()
+    opened = connection.sock
+    time.sleep(0.7)
+    connection.request("POST", rest_cases.PREDICT, body)
+    assert json.loads(connection.getresponse().read()) == {"predictions": [3.5]}
+    assert connection.sock is opened
+    connection.close()
+
+
+def test_limits_on_time_and_size(wire_folder):
+    options = ServerOptions(rest_port=0, grpc_port=None, timeout=2.0, max_body_bytes=10_000)
+    with ServerThread(wire_folder, options) as small:
+        body = rest_cases.ask("slow", instances=[1e6])
+        status, _, reply = send(small, "POST", rest_cases.PREDICT, body)
+        assert status == 504
+        assert "error" in json.loads(reply)
+        status, _, reply = send(small, "POST", rest_cases.PREDICT, b"x" * 10_001)
+        assert status == 413
+        assert "larger than 10000 bytes" in json.loads(reply)["error"]
+        bomb = gzip.compress(b" " * 10_000_000)
+        headers = {"Content-Encoding": "gzip"}
+        assert send(small, "POST", rest_cases.PREDICT, bomb, headers)[0] == 413
+        ok = send(small, "POST", rest_cases.PREDICT, rest_cases.ask(instances=[1.0]))
+        assert ok[0] == 200
+
+
+def test_a_server_with_enough_to_do_refuses_what_it_has_not_even_read(wire_folder):
+    options = ServerOptions(rest_port=0, grpc_port=None, max_pending=1)
+    with ServerThread(wire_folder, options) as busy:
+        statuses = []
+        slow = rest_cases.ask("slow", instances=[1000.0])
+        under_way = threading.Thread(
+            target=lambda: statuses.append(send(busy, "POST", rest_cases.PREDICT, slow)[0])
+        )
+        under_way.start()
+        wait_for(lambda: busy.server.core._pending == 1)
+        status, _, reply = send(busy, "POST", rest_cases.PREDICT, "{")
+        assert (status, json.loads(reply)["error"][:27]) == (503, "1 requests are under way, a")
+        under_way.join()
+        assert statuses == [200]
+        assert send(busy, "POST", rest_cases.PREDICT, "{")[0] == 400
+
+
+def test_bodies_of_all_requests_have_one_room(wire_folder, monkeypatch):
+    made = []
+    monkeypatch.setattr(rest, "Bodies", lambda *limits: made.append(Bodies(*limits)) or made[-1])
+    options = ServerOptions(
+        rest_port=0, grpc_port=None, max_body_bytes=10_000, max_bodies_bytes=15_000
+    )
+    with ServerThread(wire_folder, options) as small, contextlib.ExitStack() as stack:
+        (held,) = made
+
+        def begin(size, total=9_000):
+            address = (small.address.host, small.address.rest_port)
+            client = stack.enter_context(socket.create_connection(address, timeout=5.0))
+            head = f"POST {rest_cases.PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: {total}\r\n"
+            client.sendall(f"{head}\r\n{' ' * size}".encode())
+            return client
+
+        first = begin(8_000)
+        wait_for(lambda: held.size == 8_000)
+        begin(6_000)
+        wait_for(lambda: held.size == 14_000)
+        third = begin(2_000)
+        reply = third.recv(2000)
+        assert reply.startswith(b"HTTP/1.1 503 ") and b"no room for more; try again later" in reply
+        assert held.size == 14_000
+        ok = rest_cases.ask(instances=[1.0])
+        assert send(small, "POST", rest_cases.PREDICT, ok)[0] == 200
+        first.close()
+        wait_for(lambda: held.size == 6_000)
+        begin(8_500)
+        wait_for(lambda: held.size == 14_500)
+
+
+def test_a_body_that_is_announced_too_large_is_not_waited_for(wire_folder):
+    options = ServerOptions(rest_port=0, grpc_port=None, max_body_bytes=10_000)
+    with ServerThread(wire_folder, options) as small:
+        address = small.address
+        with socket.create_connection((address.host, address.rest_port), timeout=5.0) as client:
+            head = f"POST {rest_cases.PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: 10001\r\n\r\n"
+            client.sendall(head.encode())
+            assert client.recv(1000).startswith(b"HTTP/1.1 413 ")

@@ -1,0 +1,118 @@
+"""The structure of the package: its rooms have an order, and imports go one way."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+# Each room imports from itself and from those before it. Modules directly in a folder are a room
+# of the folder's name.
+ROOMS = [
+    "layers.ops",
+    "layers.attention",
+    "layers.transformer",
+    "layers",
+    "layers.testing",
+    "zoo",
+    "zoo.text",
+    "zoo.training",
+    "zoo.models",
+    "zoo.decoding",
+    "zoo.visualization",
+    "zoo.pipeline",
+    "serving.runtime",
+    "serving.export",
+    "serving.rest_json",
+    "serving.server",
+    "serving.client",
+    "serving",
+    "recipes.data",
+    "recipes.metrics",
+    "recipes.core",
+    "recipes.distribute",
+    "recipes.tensorboard",
+    "recipes.training",
+    "recipes.analysis",
+    "recipes.cli",
+    "recipes",
+]
+FOLDERS = ("layers", "zoo", "serving", "recipes")
+MODULES = {
+    ".".join(path.relative_to(CHECKOUT).with_suffix("").parts): path
+    for folder in FOLDERS
+    for path in sorted((CHECKOUT / folder).rglob("*.py"))
+}
+
+
+def import_nodes(node):
+    """The import statements under a node, but for those that only a type checker reads."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
+            continue
+        if isinstance(child, (ast.Import, ast.ImportFrom)):
+            yield child
+        else:
+            yield from import_nodes(child)
+
+
+def imported_names(module):
+    """The dotted names that a module imports anywhere in it; own ones without the package."""
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    for node in import_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+            continue
+        parts = module.split(".")
+        base = ["attention_zoo", *parts[: len(parts) - node.level]] if node.level else []
+        base += node.module.split(".") if node.module else []
+        yield from (".".join([*base, alias.name]) for alias in node.names)
+
+
+def own_imports(module):
+    """The modules of the package that a module imports."""
+    for name in imported_names(module):
+        top, _, rest = name.partition(".")
+        while top == "attention_zoo" and rest:
+            found = rest if rest in MODULES else f"{rest}.__init__"
+            if found in MODULES:
+                yield found
+                break
+            rest = rest.rpartition(".")[0]
+
+
+def room_of(module):
+    return module.rpartition(".")[0]
+
+
+def test_every_module_is_in_a_room_of_the_list():
+    assert {room_of(module) for module in MODULES} == set(ROOMS)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_from_itself_and_those_before_it(room):
+    allowed = set(ROOMS[: ROOMS.index(room) + 1])
+    for module in MODULES:
+        # What a folder exports is no arrow of the folder's.
+        if room_of(module) == room and not module.endswith("__init__"):
+            backward = {name for name in own_imports(module) if room_of(name) not in allowed}
+            assert not backward, f"{module} imports from a later room: {backward}"
+
+
+def test_layers_need_keras_and_numpy_and_nothing_else():
+    for module in MODULES:
+        if module.startswith("layers."):
+            # One operation is TensorFlow's alone: imported in a function, where Keras runs on it.
+            more = ["tensorflow"] if module == "layers.ops.small" else []
+            names = {name.partition(".")[0] for name in imported_names(module)}
+            foreign = (
+                names - set(sys.stdlib_module_names) - {"attention_zoo", "keras", "numpy", *more}
+            )
+            assert not foreign, f"{module} imports {foreign}"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_has_no_more_modules_than_a_person_overlooks(room):
+    names = [m for m in MODULES if room_of(m) == room and not m.endswith("__init__")]
+    assert len(names) <= 16, f"{room} has {len(names)} modules"

@@ -1,0 +1,211 @@
+"""Models that copy: the mixture, its loss against the written-out one, coverage, arguments."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny_models import COPYING, TINY, random_source, random_target, tiny_model
+
+from attention_zoo.zoo.catalog import MODELS, build
+from attention_zoo.zoo.models.recurrent import RecurrentSeq2Seq
+from attention_zoo.zoo.models.transformer import TransformerSeq2Seq
+from attention_zoo.zoo.text.tokenizer import END_ID, START_ID
+from attention_zoo.zoo.training.loss import SmoothedCrossEntropy
+
+V = 12
+MARK = 4
+
+
+@pytest.fixture(scope="module")
+def data():
+    source = random_source(1, [5, 1, 3], V, padding=1)
+    target, labels = random_target(2, [3, 4, 1], V)
+    labels[0, 0] = source[0, 0]  # copied, and also at another place
+    source[0, 2] = source[0, 0]
+    target[0, 1] = labels[0, 0]
+    return {"source": source, "target": target}, labels
+
+
+def attention_by_steps(model, inputs):
+    memory = model.encode(tf.constant(inputs["source"]))
+    state, attention = model.start(memory), []
+    for t in range(inputs["target"].shape[1]):
+        _, state, scores = model.step(inputs["target"][:, t : t + 1], state, memory)
+        attention.append(scores.numpy()[:, 0])
+    return np.stack(attention, axis=1)  # (B, T, S)
+
+
+def expected_losses(labels, log_p, smoothing):
+    """Smoothed and plain loss (B, T) with the target distribution written out."""
+    targets = (1 - smoothing) * np.eye(V)[labels] + smoothing / V
+    return -(targets * log_p).sum(-1), -(np.eye(V)[labels] * log_p).sum(-1)
+
+
+@pytest.mark.parametrize("kind", COPYING)
+def test_logits_are_the_logarithm_of_the_mixture(kind, data):
+    inputs, _ = data
+    model = tiny_model(kind, V, seed=5)
+    probabilities = np.exp(model(inputs).numpy())
+    np.testing.assert_allclose(probabilities.sum(-1), 1.0, atol=1e-5)
+    written = tf.nn.softmax(model.logits(model.hidden(inputs))).numpy()
+    p_gen = model.p_gen(inputs).numpy()
+    assert p_gen.std() > 0.02
+    expected = p_gen[..., None] * written
+    attention = attention_by_steps(model, inputs)
+    for b, t, s in np.ndindex(attention.shape):
+        copied = (1 - p_gen[b, t]) * attention[b, t, s]
+        if inputs["source"][b, s] == END_ID:
+            expected[b, t] += copied * written[b, t]
+        else:
+            expected[b, t, inputs["source"][b, s]] += copied
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("static_shapes", "ignored"), [(False, None), (True, -100)], ids=str)
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("kind", COPYING)
+def test_loss_is_that_of_the_mixture(kind, smoothing, static_shapes, ignored, data):
+    inputs, labels = data
+    model = tiny_model(kind, V, seed=5)
+    model.loss = SmoothedCrossEntropy(smoothing, ignored)
+    model.static_shapes = static_shapes
+    expected = expected_losses(labels, model(inputs).numpy(), smoothing)
+    counts = np.ones_like(labels, bool) if ignored is None else labels != 0
+    marked = np.where(counts, labels, ignored or 0)
+    for one, other in zip(model.token_losses(inputs, marked, False), expected, strict=True):
+        other = (other * counts).ravel() if static_shapes else other[counts]
+        np.testing.assert_allclose(one, other, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", COPYING)
+def test_gradients_of_the_loss_are_those_of_the_mixture(kind, data):
+    inputs, labels = data
+    model = tiny_model(kind, V, seed=5)
+    model.loss = SmoothedCrossEntropy(0.2)
+    weights = model.trainable_variables
+    with tf.GradientTape(persistent=True) as tape:
+        short = tf.reduce_mean(model.token_losses(inputs, labels, False)[0])
+        long = model.loss(labels, model(inputs))
+    np.testing.assert_allclose(short, long, rtol=1e-5)
+    values = [weight.value for weight in weights]
+    for weight, *pair in zip(
+        weights, tape.gradient(short, values), tape.gradient(long, values), strict=True
+    ):
+        one, other = (tf.convert_to_tensor(gradient) for gradient in pair)
+        np.testing.assert_allclose(one, other, atol=2e-6, err_msg=weight.path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "start"),
+    [
+        ("pointer", {}, 0.75),
+        ("pointer", {"copying": False}, 3),
+        ("pointer", {}, 2.5),
+        ("copying-transformer", {"coverage": True}, 3),
+        ("transformer", {"coverage": True}, 0.75),
+    ],
+)
+def test_coverage_loss_is_added_from_its_step_on(kind, options, start, data):
+    inputs, labels = data
+    options = {"coverage_weight": 2.0, "coverage_start": start, **options}
+    model = tiny_model(kind, V, seed=5, **options)
+    model.compile(keras.optimizers.SGD(), loss=SmoothedCrossEntropy(0.1))
+    before, plain = model.token_losses(inputs, labels, True)
+    np.testing.assert_allclose(before, model.token_losses(inputs, labels, False)[0], rtol=1e-5)
+    if start > 1:
+        model.optimizer.iterations.assign(2)
+        np.testing.assert_array_equal(before, model.token_losses(inputs, labels, True)[0])
+        model.optimizer.iterations.assign(3)
+    else:
+        model.optimizer.iterations.assign(1000)
+        np.testing.assert_array_equal(before, model.token_losses(inputs, labels, True)[0])
+        model.set_spent(0.75)
+    after, same = model.token_losses(inputs, labels, True)
+    np.testing.assert_array_equal(plain, same)
+    attention = attention_by_steps(model, inputs)
+    covered = np.cumsum(attention, axis=1) - attention
+    expected = 2 * np.minimum(attention, covered).sum(-1)[labels != 0]
+    assert expected.max() > 0.5
+    np.testing.assert_allclose(after - before, expected, atol=1e-5)
+    np.testing.assert_allclose(model.token_losses(inputs, labels, False)[0], before, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["pointer", "copying-transformer"])
+def test_half_precision_agrees_and_trains(kind, data):
+    inputs, labels = data
+    expected = tiny_model(kind, V, seed=5)(inputs)
+    model = tiny_model(kind, V, seed=5, dtype="mixed_float16")
+    np.testing.assert_allclose(model(inputs), expected, atol=2e-2)
+    model.compile(keras.optimizers.SGD(0.1), loss=SmoothedCrossEntropy(0.1))
+    before = model.token_losses(inputs, labels, True)[0].numpy().mean()
+    model.optimizer.build(model.trainable_variables)
+    step = tf.function(lambda: model.train_step((inputs, labels))["loss"], autograph=False)
+    losses = [step().numpy() for _ in range(3)]
+    np.testing.assert_allclose(losses[0], before, rtol=1e-3)
+    assert losses[2] < losses[1] < losses[0]
+
+
+def marked_words(seed, low, high, rows=64):
+    """Sources of four words with a mark before one of them, which is the target."""
+    random = np.random.default_rng(seed)
+    words, places = random.integers(low, high, (rows, 4)), random.integers(0, 4, rows)
+    pairs = zip(words, places, strict=True)
+    source = np.array([[*row[:i], MARK, *row[i:], END_ID] for row, i in pairs], np.int32)
+    wanted = words[np.arange(rows), places].astype(np.int32)
+    start, end = np.full(rows, START_ID, np.int32), np.full(rows, END_ID, np.int32)
+    return {"source": source, "target": np.stack([start, wanted], 1)}, np.stack([wanted, end], 1)
+
+
+def test_words_that_were_never_written_are_copied():
+    keras.utils.set_random_seed(0)
+    sizes = dict.fromkeys(TINY, 16)
+    model = RecurrentSeq2Seq(40, **sizes, dropout=0.0, copying=True, coverage=True)
+    model.build_from_ids()
+    model.compile(keras.optimizers.Adam(0.02), loss=SmoothedCrossEntropy(0.0))
+    batches = [marked_words(seed, 5, 25) for seed in range(120)]
+    inputs = {name: tf.stack([x[name] for x, _ in batches]) for name in ("source", "target")}
+    labels = tf.stack([y for _, y in batches])
+    model.fit(tf.data.Dataset.from_tensor_slices((inputs, labels)), verbose=0)
+    new, labels = marked_words(500, 25, 40)  # none of which the training had
+    assert (model(new).numpy()[:, 0].argmax(-1) == labels[:, 0]).all()
+    assert (model.p_gen(new).numpy()[:, 0] < 0.1).all()
+
+
+def test_r_drop_is_refused(data):
+    model = tiny_model("pointer", V)
+    model.loss = SmoothedCrossEntropy(r_drop=1.0)
+    with pytest.raises(ValueError, match=r"leave out r_drop.*Received: r_drop=1.0"):
+        model.token_losses(*data, training=True)
+
+
+def test_the_catalog_has_the_model_of_the_paper():
+    model = build("pointer-generator", 20, **TINY)
+    assert model.pointer is not None
+    assert model.cell.has_coverage
+    assert MODELS["pointer-generator"].training["replace_unknown"]
+    names = {weight.path.split("/", 1)[1] for weight in model.weights}
+    plain = build("rnn-bahdanau", 20, **TINY)
+    assert names - {weight.path.split("/", 1)[1] for weight in plain.weights} == {
+        "pointer/kernel",
+        "pointer/bias",
+        "decoder/attention/coverage_kernel",
+        "decoder/attention/location_kernel",
+    }
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "received"),
+    [
+        (RecurrentSeq2Seq, {"attention": "none", "copying": True}, "attention='none'"),
+        (RecurrentSeq2Seq, {"attention": "luong", "coverage": True}, "attention='luong'"),
+        (RecurrentSeq2Seq, {"location_window": 1}, "location_window=1, coverage=False"),
+        (RecurrentSeq2Seq, {"copying": "yes"}, "copying='yes'"),
+        (TransformerSeq2Seq, {"coverage": 1}, "coverage=1"),
+        (TransformerSeq2Seq, {"coverage": True, "coverage_weight": -1.0}, "coverage_weight=-1.0"),
+        (TransformerSeq2Seq, {"coverage_start": -5}, "coverage_start=-5"),
+        (TransformerSeq2Seq, {"coverage_start": "late"}, "coverage_start='late'"),
+    ],
+)
+def test_impossible_arguments_are_refused(family, options, received):
+    with pytest.raises(ValueError, match=f"Received: .*{received}"):
+        family(vocab_size=20, **options)

@@ -1,0 +1,123 @@
+"""Sources as sentences: against splitting in Python, and Keras's own recurrent layers."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny_models import random_source
+
+from attention_zoo.zoo.models.sentences import Boundaries, SentenceEncoder, split_sentences
+from attention_zoo.zoo.text.tokenizer import END_ID, PAD_ID, SubwordTokenizer
+
+SEPARATOR_ID = 4
+BOUNDARIES = Boundaries([7, 9], [END_ID, SEPARATOR_ID])
+
+
+def split_in_python(row, longest):
+    """The sentences of a row of ids, as lists of places, written as one would say it."""
+    sentences, open_one, marked = [], False, False
+    for place, token in enumerate(row):
+        if token in (PAD_ID, END_ID, SEPARATOR_ID):
+            open_one = False
+            continue
+        mark = token in BOUNDARIES.marks
+        full = open_one and len(sentences[-1]) == longest
+        if not open_one or (marked and not mark) or full:
+            sentences.append([])
+        sentences[-1].append(place)
+        open_one, marked = True, mark
+    return sentences
+
+
+@pytest.mark.parametrize("static_shapes", [False, True])
+@pytest.mark.parametrize("longest", [1, 2, 3, 8])
+def test_sentences_are_those_of_splitting_in_python(longest, static_shapes):
+    source = random_source(3, [0, 1, 5, 9, 14, 14, 14, 14, 3, 7], padding=1)
+    found = split_sentences(tf.constant(source), BOUNDARIES, longest, static_shapes)
+    expected = [split_in_python(row, longest) for row in source]
+    assert sum(map(len, expected)) > 2 * len(source)
+    for b, sentences in enumerate(expected):
+        lengths = [len(sentence) for sentence in sentences]
+        padding = [0] * (found.lengths.shape[1] - len(lengths))
+        assert found.lengths[b].numpy().tolist() == lengths + padding
+        assert found.counts[b] == max(len(lengths), 1)
+        of = np.full(source.shape[1], -1)
+        for m, places in enumerate(sentences):
+            of[places] = m
+            ids = found.ids[b, m].numpy()
+            assert ids[: len(places)].tolist() == source[b, places].tolist()
+            assert not ids[len(places) :].any()
+        np.testing.assert_array_equal(found.of[b], of)
+
+
+def test_marks_at_the_start_separators_and_padding_alone():
+    rows = [[7, 9, 5, 3, 0, 0], [0] * 6, [5, 7, 9, 7, 3, 0], [4, 5, 4, 4, 7, 3]]
+    found = split_sentences(tf.constant(rows), BOUNDARIES, 8)
+    assert found.lengths.numpy().tolist() == [[2, 1], [0, 0], [4, 0], [1, 1]]
+    assert found.counts.numpy().tolist() == [2, 1, 1, 2]
+
+
+def test_the_last_sentence_is_left_out_wherever_it_stands():
+    rows = [[5, 7, 4, 6, 6, 7, 4, 5, 7, 3], [5, 7, 4, 5, 7, 3, 0, 0, 0, 0], [0] * 10]
+    found = split_sentences(tf.constant(rows), BOUNDARIES, 8)
+    others = found.but_the_last().numpy().tolist()
+    assert others == [[False, True, False], [True, True, False], [False, False, False]]
+
+
+def test_weights_are_shared_out_among_the_subwords_of_a_sentence():
+    source = random_source(3, [6, 9, 2])
+    found = split_sentences(tf.constant(source), BOUNDARIES, 4)
+    there = found.lengths.numpy() > 0
+    weights = np.random.default_rng(0).random((3, 2, there.shape[1])) * there[:, None]
+    shares = found.of_subwords(tf.constant(weights)).numpy()
+    assert shares.shape == (3, 2, source.shape[1])
+    for b, n in np.ndindex(3, 2):
+        for m in range(there.shape[1]):
+            inside = shares[b, n][found.of[b].numpy() == m]
+            np.testing.assert_allclose(inside.sum(), weights[b, n, m], atol=1e-6)
+            assert len(set(inside)) <= 1
+        assert not shares[b, n][found.of[b].numpy() < 0].any()
+
+
+def test_boundaries_are_those_of_the_subwords():
+    texts = ["Mr. Ford is here. Is he?", "他在这里。", "No, he is not!"] * 20
+    tokenizer = SubwordTokenizer.train(texts, vocab_size=60, symbols=["<sep>"])
+    marks, separators = Boundaries.of(tokenizer)
+    assert {"。", "?", "!"} <= {piece[-1] for piece in tokenizer.pieces(marks)} <= set("。?!.")
+    assert tokenizer.pieces(separators) == ["</s>", "<sep>"]
+    assert Boundaries.of(SubwordTokenizer.train(texts, vocab_size=60)).separators == [END_ID]
+
+
+def keras_gru(layer, direction):
+    """One direction of a layer as Keras's own, with the same weights."""
+    gru = keras.layers.GRU(layer.units, return_sequences=True, go_backwards=direction == 1)
+    gru.build((None, None, layer.kernel.shape[1]))
+    bias = np.zeros((2, 3 * layer.units))
+    bias[0] = layer.bias[direction]
+    bias[1, 2 * layer.units :] = layer.candidate_bias[direction]
+    gru.set_weights([layer.kernel[direction], layer.recurrent_kernel[direction], bias])
+    return gru
+
+
+def read_by_keras(layer, rows):
+    """States (S, 2 D) of one sequence, and the last of each direction."""
+    forward, backward = (keras_gru(layer, i)(rows[None])[0].numpy() for i in (0, 1))
+    last = np.concatenate([forward[-1], backward[-1]])
+    return np.concatenate([forward, backward[::-1]], axis=-1), last
+
+
+def test_it_reads_words_then_sentences():
+    layer = SentenceEncoder(3)
+    random = np.random.default_rng(0)
+    inputs = random.normal(size=(2, 4, 5, 6)).astype("float32")
+    lengths = np.array([[5, 2, 1, 3], [4, 5, 0, 0]])
+    layer.build(inputs.shape)
+    layer.set_weights([random.normal(0, 0.5, w.shape) for w in layer.weights])
+    states, last = layer(inputs, lengths, np.array([4, 2]))
+    for b, count in enumerate((4, 2)):
+        alone = np.stack(
+            [read_by_keras(layer.words, inputs[b, m, : lengths[b, m]])[1] for m in range(count)]
+        )
+        context, ends = read_by_keras(layer.sentences, alone)
+        np.testing.assert_allclose(states[b, :count], alone + context, atol=1e-5)
+        np.testing.assert_allclose(last[b], np.concatenate([alone[-1], ends]), atol=1e-5)

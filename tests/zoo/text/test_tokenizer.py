@@ -1,0 +1,185 @@
+"""Subwords: the same in Python and in the graph, and back to the text."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from attention_zoo.zoo.text.tokenizer import (
+    END_ID,
+    KINDS,
+    PAD_ID,
+    START_ID,
+    UNKNOWN_ID,
+    WHITE_SPACE_MARK,
+    SubwordTokenizer,
+)
+
+TEXTS = [
+    "A dog runs across the green grass.",
+    "Zwei Männer überqueren die Straße, müde.",
+    "星期一,三月五日,下午三点半。",
+    "two 🐕 and one 🚲",
+    "naïve façade — “quoted”",
+    "x",
+]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return SubwordTokenizer.train(TEXTS * 20, vocab_size=160, character_coverage=1.0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_round_trip(kind):
+    trained = SubwordTokenizer.train(TEXTS * 20, 160, kind, character_coverage=1.0)
+    assert trained.decode(trained.encode(TEXTS)) == TEXTS
+    assert trained.vocab_size <= 160
+
+
+def test_words_and_characters_are_whole():
+    words = SubwordTokenizer.train(["the dog", "the cat"] * 5, 6, "word")
+    assert words.is_of_words()
+    assert words.pieces(range(4, words.vocab_size)) == ["\u2581the", "\u2581cat"]
+    np.testing.assert_array_equal(words.encode(["the dog the"])[0], [4, UNKNOWN_ID, 4])
+    characters = SubwordTokenizer.train(["abba"] * 5, 9, "char")
+    assert sorted(characters.pieces(range(4, characters.vocab_size))) == ["a", "b", "\u2581"]
+    assert not characters.is_of_words()
+
+
+def test_another_kind_is_refused():
+    with pytest.raises(ValueError, match="bpe, unigram, word, char"):
+        SubwordTokenizer.train(TEXTS, kind="syllable")
+
+
+def test_text_is_normalised(tokenizer):
+    # NFKC: full-width letters, one space for several, none at the ends.
+    assert tokenizer.decode(tokenizer.encode(["  ｄｏｇ   runs\t"])) == ["dog runs"]
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram", "char"])
+def test_marks_of_the_text_are_kept_and_read_as_they_are(kind):
+    texts = ["可以 开始 了 吗 ？", "等 一 下 ！ 好…", "Wait… I can't , ５ ℃ ."]
+    trained = SubwordTokenizer.train(texts * 20, 120, kind, character_coverage=1.0)
+    expected = [text.replace("５", "5") for text in texts]  # it is no mark
+    assert trained.decode(trained.encode(texts)) == expected
+    graph = trained.encode_tensor(tf.constant(texts))
+    assert trained.decode_tensor(graph).numpy().tolist() == [text.encode() for text in expected]
+    # A mark that the text has hardly ever, or never, is normalised as before.
+    rare = SubwordTokenizer.train(["too rare？", *["can it be? no..."] * 10_000], 60, kind)
+    assert not set("？…") & set("".join(rare.pieces(range(rare.vocab_size))))
+
+
+def test_whole_words_are_learnt_with_their_marks():
+    trained = SubwordTokenizer.train(["好… really？"] * 5, 9, "word")
+    assert trained.decode(trained.encode(["really？ 好…"])) == ["really? 好..."]
+
+
+def test_graph_equals_python(tokenizer):
+    texts = [*TEXTS, "unseen: ж 🦄 ę", "", "   "]
+    python = tokenizer.encode(texts)
+    graph = tf.function(tokenizer.encode_tensor)(tf.constant(texts)).numpy()
+    assert graph.dtype == np.int32
+    assert graph.shape == (len(texts), max(map(len, python)) + 1)
+    for row, ids in zip(graph, python, strict=True):
+        expected = [*ids, END_ID]
+        assert row.tolist() == expected + [PAD_ID] * (len(row) - len(expected))
+    decoded = tokenizer.decode_tensor(tf.constant(graph)).numpy()
+    assert [text.decode() for text in decoded] == tokenizer.decode(python)
+    assert UNKNOWN_ID in python[len(TEXTS)]
+    assert python[-1].size == python[-2].size == 0
+
+
+def test_pieces_of_a_row(tokenizer):
+    ids = tokenizer.encode(["two dogs"])[0]
+    pieces = tokenizer.pieces(ids)
+    assert "".join(pieces) == f"{WHITE_SPACE_MARK}two{WHITE_SPACE_MARK}dogs"
+    padded = tf.constant([[*ids, END_ID, PAD_ID, PAD_ID]])
+    in_graph = [piece.decode() for piece in tokenizer.pieces_tensor(padded).numpy()[0]]
+    assert in_graph == [*pieces, "</s>", "", ""]
+
+
+def test_cutting_keeps_the_end(tokenizer):
+    whole = tokenizer.encode([TEXTS[0], "x"])
+    cut = tokenizer.encode_tensor(tf.constant([TEXTS[0], "x"]), max_length=4).numpy()
+    assert cut[0].tolist() == [*whole[0][:3], END_ID]
+    assert cut[1].tolist() == [*whole[1], END_ID, *[PAD_ID] * (3 - len(whole[1]))]
+
+
+def test_decoding_stops_at_the_end_and_skips_special_ids(tokenizer):
+    ids = tokenizer.encode(["two", "x"])
+    row = [START_ID, *ids[0], PAD_ID, END_ID, *ids[1]]
+    assert tokenizer.decode_tensor(tf.constant([row])).numpy().tolist() == [b"two"]
+    assert tokenizer.decode([[START_ID, *ids[0], PAD_ID, END_ID]]) == ["two"]
+
+
+def test_special_ids(tokenizer):
+    pieces = tokenizer.pieces(range(4))
+    assert [pieces[i] for i in (PAD_ID, UNKNOWN_ID, START_ID, END_ID)] == [
+        "<pad>",
+        "<unk>",
+        "<s>",
+        "</s>",
+    ]
+    # A text that spells a special piece does not become one.
+    assert END_ID not in tokenizer.encode(["two</s>"])[0]
+
+
+def test_saved_and_loaded(tokenizer, tmp_path):
+    tokenizer.save(tmp_path / "tokenizer.model")
+    loaded = SubwordTokenizer.load(tmp_path / "tokenizer.model")
+    assert loaded.model == tokenizer.model
+    assert loaded.vocab_size == tokenizer.vocab_size
+    assert loaded.shares_vocabulary
+
+
+def test_a_vocabulary_of_the_sources_is_saved_too(tokenizer, tmp_path):
+    sources = SubwordTokenizer.train(["ein roter Hund"] * 9, vocab_size=20)
+    paths = tmp_path / "target.model", tmp_path / "source.model"
+    both = SubwordTokenizer(tokenizer.model, sources.model)
+    both.save(*paths)
+    loaded = SubwordTokenizer.load(*paths)
+    assert (loaded.model, loaded.source.model) == (tokenizer.model, sources.model)
+    with pytest.raises(ValueError, match=r"vocabulary of their own.*Received: source_path=None"):
+        both.save(tmp_path / "other.model")
+    assert not (tmp_path / "other.model").exists()
+    with pytest.raises(ValueError, match=r"share one.*Received: source_path=.*source\.model"):
+        tokenizer.save(*paths)
+
+
+def test_training_depends_on_the_text_alone():
+    texts = [f"{a} {b}" for a in ("red", "green", "blue") for b in map(str, range(200))]
+    # More sentences than are used: the sample must be the same each time.
+    trained = [SubwordTokenizer.train(texts, 60, max_sentences=150).model for _ in range(2)]
+    assert trained[0] == trained[1]
+
+
+def test_a_vocabulary_smaller_than_the_alphabet_is_refused():
+    with pytest.raises(ValueError, match=r"larger vocabulary. Received: vocab_size=10"):
+        SubwordTokenizer.train(TEXTS, vocab_size=10, character_coverage=1.0)
+
+
+def test_text_without_characters_is_refused():
+    with pytest.raises(ValueError, match="could not learn subwords"):
+        SubwordTokenizer.train(["", " "], vocab_size=20)
+
+
+def test_unknown_kind_is_refused():
+    with pytest.raises(ValueError, match="Received: kind='wordpiece'"):
+        SubwordTokenizer.train(TEXTS, kind="wordpiece")
+
+
+def test_a_model_with_other_special_ids_is_refused():
+    import io
+
+    import sentencepiece
+
+    buffer = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS * 5),
+        model_writer=buffer,
+        vocab_size=120,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    with pytest.raises(ValueError, match=r"Received: \[-1, 0, 1, 2\]"):
+        SubwordTokenizer(buffer.getvalue())

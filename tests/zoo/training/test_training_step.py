@@ -1,0 +1,118 @@
+"""A step on several batches against one on a single large batch."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tiny_models import random_source, random_target, tiny_model
+
+from attention_zoo.recipes.training.optimizers import FusedAdam
+from attention_zoo.zoo.training.loss import SmoothedCrossEntropy
+
+V = 11
+# Of sources and of targets, in batches with very different numbers of tokens.
+LENGTHS = [([3], [1]), ([2, 5, 4], [6, 2, 5]), ([1, 1], [3, 2])]
+
+
+def batch(seed, source_lengths, target_lengths):
+    target, labels = random_target(seed, target_lengths, V)
+    return {"source": random_source(seed + 50, source_lengths, V), "target": target}, labels
+
+
+def together(batches):
+    """One batch of all rows, padded to the longest."""
+
+    def stack(parts):
+        longest = max(part.shape[1] for part in parts)
+        return np.concatenate(
+            [np.pad(part, [(0, 0), (0, longest - part.shape[1])]) for part in parts]
+        )
+
+    inputs = {name: stack([part[name] for part, _ in batches]) for name in ("source", "target")}
+    return inputs, stack([labels for _, labels in batches])
+
+
+def fitted(kind, data, optimizer, run_eagerly=True):
+    """Weights, optimizer state and logs after `fit` on one or several steps."""
+    model = tiny_model(kind, vocab_size=V, seed=4)
+    model.compile(optimizer, loss=SmoothedCrossEntropy(0.1), run_eagerly=run_eagerly)
+    history = model.fit(data, shuffle=False, verbose=0).history
+    state = [np.array(value) for value in (*model.trainable_variables, *optimizer.variables)]
+    return state, {name: values[-1] for name, values in history.items()}
+
+
+# A graph is needed once; for two steps it is quicker without one.
+@pytest.mark.parametrize(("kind", "run_eagerly"), [("bahdanau", False), ("transformer", True)])
+def test_accumulated_batches_are_one_large_batch(kind, run_eagerly):
+    batches = [batch(seed, *lengths) for seed, lengths in enumerate(LENGTHS)]
+    (inputs, labels), *further = batches
+    optimizer = {"learning_rate": 0.01, "global_clipnorm": 0.5}
+    several = tf.data.Dataset.from_tensors(({**inputs, "further": tuple(further)}, labels))
+    actual, logs = fitted(kind, several.repeat(2), FusedAdam(**optimizer), run_eagerly)
+    one = tf.data.Dataset.from_tensors(together(batches))
+    expected, expected_logs = fitted(kind, one.repeat(2), FusedAdam(**optimizer))
+    for first, second in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-5)
+    assert logs["tokens"] == expected_logs["tokens"] == 2 * (2 + (7 + 3 + 6) + (4 + 3))
+    for name in ("loss", "cross_entropy"):
+        np.testing.assert_allclose(logs[name], expected_logs[name], rtol=1e-5)
+
+
+def test_an_epoch_is_told_by_all_its_tokens_and_a_batch_by_its_own():
+    batches = [batch(seed, *lengths) for seed, lengths in enumerate(LENGTHS[:2])]
+    inputs, labels = together(batches)
+    model = tiny_model("none", vocab_size=V, seed=4)
+    model.compile("sgd", SmoothedCrossEntropy(0.1), run_eagerly=True)
+    model.optimizer.learning_rate = 0.0
+    each = []
+    told = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda _, logs: each.append(dict(logs))
+    )
+    spec = tf.nest.map_structure(lambda _: tf.TensorSpec((None, None), tf.int32), batches[0])
+    data = tf.data.Dataset.from_generator(lambda: batches, output_signature=spec)
+    history = model.fit(data, epochs=2, verbose=0, callbacks=[told]).history
+    logits = model(inputs)
+    for name, smoothing in (("loss", 0.1), ("cross_entropy", 0.0)):
+        expected = float(SmoothedCrossEntropy(smoothing)(labels, logits))
+        np.testing.assert_allclose(history[name], [expected] * 2, rtol=1e-5)
+    assert history["tokens"] == [18, 18]
+    assert [logs["tokens"] for logs in each] == [2, 16] * 2
+    alone = SmoothedCrossEntropy(0.1)(batches[1][1], model(batches[1][0]))
+    np.testing.assert_allclose(each[1]["loss"], alone, rtol=1e-5)
+    # What is not learnt from is told alike, in whatever batches it comes.
+    for given in ((data,), together(batches)):
+        found = model.evaluate(*given, return_dict=True, verbose=0)
+        for name in ("loss", "cross_entropy", "tokens"):
+            np.testing.assert_allclose(found[name], history[name][0], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "more", "message"),
+    [
+        ({"metrics": ["accuracy"]}, {}, r"leave them out.*Received: metrics=\['accuracy'\]"),
+        ({}, {"weights": 1.0}, "Received: 1 further batches"),
+        ({"loss": "mse"}, {}, "Received: 1 further batches and the loss 'mse'"),
+    ],
+    ids=str,
+)
+def test_what_a_step_would_take_no_notice_of_is_refused(options, more, message):
+    inputs, labels = batch(1, *LENGTHS[1])
+    model = tiny_model("bahdanau", vocab_size=V)
+    model.compile(**{"loss": SmoothedCrossEntropy(0.1), **options})
+    data = ({**inputs, "further": ((inputs, labels),)}, labels, *more.values())
+    with pytest.raises(ValueError, match=message):
+        model.train_step(data)
+
+
+def test_fit_traces_a_step_once_with_the_optimizer_made_before(monkeypatch):
+    model = tiny_model("bahdanau", vocab_size=V, seed=4)
+    model.compile(FusedAdam(0.01), loss=SmoothedCrossEntropy(0.1), jit_compile=False)
+    step, built = type(model).train_step, []
+
+    def counted(self, data):
+        built.append(self.optimizer.built)
+        return step(self, data)
+
+    monkeypatch.setattr(type(model), "train_step", counted)
+    model.fit(tf.data.Dataset.from_tensors(batch(1, *LENGTHS[1])).repeat(3), verbose=0)
+    assert built == [True]

@@ -1,0 +1,1 @@
+"""Generation of targets: greedy search, beam search and sampling."""

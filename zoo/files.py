@@ -1,0 +1,84 @@
+"""Files that are either there and whole, or not there."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from .errors import ConfigError
+
+
+def file_above(folder: Path) -> Path | None:
+    """The file that stands where a folder above this one would have to be, if there is one."""
+    return next((path for path in folder.parents if path.exists() and not path.is_dir()), None)
+
+
+def partial_file(path: Path) -> Path:
+    """Where a file is written before it is whole."""
+    return path.with_name(f".{path.stem}.partial{path.suffix}")
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Makes a folder, and keeps it to this process for as long as it is written to.
+
+    Where a file system has no locks, nothing is kept. A folder that stays empty goes again.
+
+    Raises:
+        ConfigError: another process has it.
+    """
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"Another process writes to {folder}: wait until it has ended, or give another "
+                "--output."
+            ) from None
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+        if is_new:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+
+
+@contextmanager
+def written_atomically(path: Path) -> Iterator[Path]:
+    """Gives a path beside `path` to write to, and renames it to `path` at the end.
+
+    The suffix stays the same, as writers choose their format by it. After an error or a kill
+    `path` is what it was before. After a kill there may be a `partial_file` beside it.
+
+    Raises:
+        OSError: it cannot be written, with the name of `path`.
+    """
+    aside = partial_file(path)
+    try:
+        yield aside
+        with open(aside, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, str(aside)):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_json(path: Path, values: Any, indent: int | None = 2) -> None:
+    """Writes JSON atomically, so that people can read it unless `indent` is `None`."""
+    text = json.dumps(values, ensure_ascii=False, indent=indent)
+    with written_atomically(path) as aside:
+        aside.write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Encoders, decoders and the model families of the catalog."""

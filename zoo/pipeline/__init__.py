@@ -1,0 +1,1 @@
+"""Whole texts in and out of a model with its tokenizer."""

@@ -1,0 +1,348 @@
+"""Text in, text out: a model with its tokenizer and its way of searching, as users meet it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ..decoding.options import IMPOSSIBLE, GenerationOptions
+from ..decoding.search import generate
+from ..models.base import Seq2SeqModel
+from ..text.composing import compose, encode_sources
+from ..text.source_format import PLAIN, Source, SourceFormat, SourceInput
+from ..text.tokenizer import PAD_ID, START_ID, SubwordTokenizer, with_end
+from ..text.unknown import SurfaceReader, decode_tensor, known_ids, pieces_tensor
+from ..visualization.explanation import Explanation
+from .parallel import batches_by_length, batches_side_by_side, run_side_by_side
+
+TARGET = tf.TensorSpec((None,), tf.string, name="target")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model wrote for one text, and its score: log probability over length penalty."""
+
+    text: str
+    score: float
+
+
+class TextToText:
+    """A trained model that takes and returns plain text.
+
+    Evaluation, prediction and export run the same graph functions, `signatures()`: what is
+    evaluated is what is served.
+
+    | signature | inputs | outputs |
+    |---|---|---|
+    | `serving_default` | `text` (B,) | `text` (B,), `score` (B,) |
+    | `n_best` | `text` (B,) | `text` (B, N), `score` (B, N) |
+    | `explain` | `text` (B,) | those of `serving_default`, and the three below |
+    | `score` | `text`, `target` (B,) | `score` (B,), `tokens` (B,) |
+
+    `explain` adds `source_tokens` (B, S), `target_tokens` (B, T) and `attention` (B, T, S); of a
+    model with several layers and heads also `attention_heads` (B, L, H, T, S), and of one that
+    copies `p_gen` (B, T), the share of each subword that was written rather than copied.
+    `score` of the first three is what hypotheses are ranked by, log p over the length penalty; the
+    signature `score` gives log p of the target itself and the number of its subwords, end
+    included. Padding is "" and 0. The signatures cut texts that are longer than `max_source_length`
+    subwords; in Python they are refused unless `truncate` says that they are to be cut.
+
+    In place of `text` they take the inputs of a task by their names, as its `source_format` says:
+    `context` and `question`, or `history` and `text`. What a task can do without, such as the
+    length of a summary, is taken by a signature of its own: `with_length`. In Python a source with
+    several inputs is a mapping: `{"context": ..., "question": ...}`.
+
+    Args:
+        model: a model of the zoo.
+        tokenizer: the subwords it was trained on, those of the source among them.
+        generation: how targets are searched for.
+        max_source_length: most subwords of a source, end included.
+        name: name under which the model is exported and served.
+        source_format: the inputs, and how they become one source; one text if left out.
+        truncate: whether a part of sources that are too long is read, the one that the format
+            keeps. If `None`, where the format has a rule for them, which one text has not.
+
+    Raises:
+        ValueError: the model cannot read or write as much as the limits allow.
+
+    Example:
+
+    >>> translator = attention_zoo.load("runs/en-de")
+    >>> translator.predict(["a house"])
+    [Prediction(text='ein haus', score=-0.31)]
+    """
+
+    def __init__(
+        self,
+        model: Seq2SeqModel,
+        tokenizer: SubwordTokenizer,
+        generation: GenerationOptions | None = None,
+        max_source_length: int = 256,
+        name: str = "model",
+        source_format: SourceFormat | None = None,
+        truncate: bool | None = None,
+    ):
+        self.model = model
+        self.tokenizer = tokenizer
+        self.generation = generation or GenerationOptions()
+        self.max_source_length = max_source_length
+        self.name = name
+        self.source_format = source_format or PLAIN
+        self.truncate = not self.source_format.leave_out_long if truncate is None else truncate
+        model.check_lengths(max_source_length, self.generation.max_length)
+        self._functions: dict[str, Callable] | None = None
+
+    def with_generation(self, **changes) -> TextToText:
+        """The same model with other options of generation."""
+        options = replace(self.generation, **changes)
+        return TextToText(
+            self.model,
+            self.tokenizer,
+            options,
+            self.max_source_length,
+            self.name,
+            self.source_format,
+            self.truncate,
+        )
+
+    def signatures(self) -> dict[str, tf.types.experimental.PolymorphicFunction]:
+        """The graph functions by name, each returning a dictionary of tensors."""
+        if (functions := self._functions) is None:
+            required = self.source_format.required
+            functions = {
+                "serving_default": _graph_function(self._best, required),
+                "n_best": _graph_function(self._n_best, required),
+                "explain": _graph_function(self._explain, required),
+                "score": _graph_function(self._score, required, TARGET),
+            }
+            for item in self.source_format.optional:
+                inputs = tuple(x for x in self.source_format.inputs if not x.optional or x is item)
+                functions[f"with_{item.name}"] = _graph_function(self._best, inputs)
+            self._functions = functions  # whole, as other threads may ask meanwhile
+        return functions
+
+    def _required_columns(self, texts: Sequence[Source]) -> dict[str, list]:
+        """The columns of sources for a signature that takes no optional input."""
+        columns = self._columns(texts)
+        for item in self.source_format.optional:
+            if any(columns.pop(item.name)):
+                raise ValueError(f"{item.name} can be asked for in `predict` alone; leave it out.")
+        return columns
+
+    def trackables(self) -> list:
+        """The resources that an export has to track beside the model's variables."""
+        both = dict.fromkeys((self.tokenizer, self.tokenizer.source))
+        return [tokenizer.graph_tokenizer for tokenizer in both]
+
+    def too_long(self, texts: Sequence[Source]) -> list[int]:
+        """Which texts are longer than `max_source_length`, by their numbers from 0 on."""
+        if not texts:
+            return []
+        tokenizer, limit = self.tokenizer.source, self.max_source_length
+        _, lengths = encode_sources(tokenizer, self.source_format, texts, limit)
+        return [int(row) for row in np.flatnonzero(lengths >= limit)]
+
+    def _columns(self, texts: Sequence[Source]) -> dict[str, list]:
+        """A list for each input; refuses texts that are too long, unless they are to be cut."""
+        columns = self.source_format.columns(texts)
+        long = [] if self.truncate else self.too_long(texts)
+        if long:
+            raise ValueError(
+                f"{len(long)} of {len(texts)} texts have more than the {self.max_source_length} "
+                f"subwords that the model reads; with truncate=True the {self.source_format.keep} "
+                f"of each is read. Received, among them: text {long[0]}"
+            )
+        return columns
+
+    def predict(self, texts: Sequence[Source], batch_size: int = 64) -> list[Prediction]:
+        """The best target of each text; at most one optional input can be among them."""
+        columns = self._columns(texts)
+        given = self.source_format.optional_in(columns)
+        signature = "serving_default" if given is None else f"with_{given}"
+        rows = self._rows(signature, batch_size, columns)
+        return [Prediction(row["text"].decode(), float(row["score"])) for row in rows]
+
+    def n_best(self, texts: Sequence[Source], batch_size: int = 64) -> list[list[Prediction]]:
+        """At most `beam_size` targets of each text, the best first."""
+        return [
+            [
+                Prediction(text.decode(), float(score))
+                for text, score in zip(row["text"], row["score"], strict=True)
+                if score > IMPOSSIBLE / 2
+            ]
+            for row in self._rows("n_best", batch_size, self._required_columns(texts))
+        ]
+
+    def explain(self, texts: Sequence[Source], batch_size: int = 16) -> list[Explanation]:
+        """The best target of each text with the attention that each of its subwords paid."""
+        explanations = []
+        rows = self._rows("explain", batch_size, self._required_columns(texts))
+        for text, row in zip(texts, rows, strict=True):
+            source = [piece.decode() for piece in row["source_tokens"] if piece]
+            target = [piece.decode() for piece in row["target_tokens"] if piece]
+            explanations.append(
+                Explanation(
+                    text=self.source_format.to_text(text),
+                    target=row["text"].decode(),
+                    source_tokens=source,
+                    target_tokens=target,
+                    attention=row["attention"][: len(target), : len(source)],
+                    score=float(row["score"]),
+                    p_gen=row["p_gen"][: len(target)] if "p_gen" in row else None,
+                )
+            )
+        return explanations
+
+    def score(
+        self, texts: Sequence[Source], targets: Sequence[str], batch_size: int = 64
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Log probability of each given target, and its number of subwords, end included."""
+        if len(texts) != len(targets):
+            raise ValueError(
+                "Each text needs one target. "
+                f"Received: {len(texts)} texts and {len(targets)} targets"
+            )
+        columns = {**self._required_columns(texts), "target": list(targets)}
+        rows = list(self._rows("score", batch_size, columns))
+        scores = np.array([row["score"] for row in rows], np.float32)
+        return scores, np.array([row["tokens"] for row in rows], np.int32)
+
+    def _rows(
+        self, signature: str, batch_size: int, columns: dict[str, list]
+    ) -> Iterator[dict[str, Any]]:
+        """Runs a signature in batches of like lengths; one dictionary a row.
+
+        Columns that the signature does not take are left out.
+        """
+        taken = [columns[spec.name] for spec in self.signatures()[signature].input_signature]
+        texts = [column for column in taken if column and isinstance(column[0], str)]
+        lengths = [sum(map(len, row)) for row in zip(*texts, strict=True)]
+        rows: list[dict[str, Any]] = [{}] * len(lengths)
+
+        def run(chosen: list[int]) -> None:
+            arguments = [tf.constant([column[i] for i in chosen]) for column in taken]
+            outputs = self._run(signature, arguments)
+            arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
+            for position, row in enumerate(chosen):
+                rows[row] = {name: array[position] for name, array in arrays.items()}
+
+        # Draws come one after the other: which text gets which would not be the same each time.
+        at_a_time = 1 if self.generation.do_sample else batches_side_by_side()
+        run_side_by_side(run, batches_by_length(lengths, batch_size), at_a_time)
+        return iter(rows)
+
+    def _run(self, signature: str, arguments: list[tf.Tensor]) -> dict[str, tf.Tensor]:
+        try:
+            return self.signatures()[signature](*arguments)
+        except tf.errors.NotFoundError:
+            # TensorFlow drops the SentencePiece resource of a tokenizer whenever its caches of
+            # kernels are cleared, as `keras.utils.set_random_seed` does. A new one is the same.
+            self.tokenizer = self.tokenizer.renewed()
+            self._functions = None
+            return self.signatures()[signature](*arguments)
+
+    def _best(self, **columns):
+        source, surfaces = self._named_source(columns)
+        hypotheses = generate(self.model, source, self.generation)
+        return {
+            "text": decode_tensor(self.tokenizer, hypotheses.ids[:, 0], surfaces),
+            "score": hypotheses.scores[:, 0],
+        }
+
+    def _n_best(self, **columns):
+        source, surfaces = self._named_source(columns)
+        hypotheses = generate(self.model, source, self.generation)
+        ids = tf.reshape(hypotheses.ids, (-1, tf.shape(hypotheses.ids)[2]))  # (B*N, T)
+        texts = decode_tensor(self.tokenizer, ids, surfaces)
+        texts = tf.reshape(texts, (-1, self.generation.beam_size))
+        found = hypotheses.scores > IMPOSSIBLE / 2
+        return {"text": tf.where(found, texts, ""), "score": hypotheses.scores}
+
+    def _explain(self, **columns):
+        source, surfaces = self._named_source(columns)
+        hypotheses = generate(self.model, source, self.generation, return_attention=True)
+        ids = hypotheses.ids[:, 0]
+        outputs = {
+            "text": decode_tensor(self.tokenizer, ids, surfaces),
+            "score": hypotheses.scores[:, 0],
+            "source_tokens": pieces_tensor(self.tokenizer.source, source, surfaces),
+            "target_tokens": pieces_tensor(self.tokenizer, ids, surfaces),
+            "attention": hypotheses.attention[:, 0],
+        }
+        start = tf.fill([tf.shape(ids)[0], 1], START_ID)
+        inputs = {
+            "source": known_ids(source),
+            "target": tf.concat([start, known_ids(ids[:, :-1])], axis=1),
+        }
+        if hasattr(self.model, "attention_maps"):
+            weights = self.model.attention_maps(inputs).cross
+            kept = (ids != PAD_ID)[:, None, None, :, None]
+            outputs["attention_heads"] = tf.where(kept, weights, 0.0)
+        if self._copies:
+            outputs["p_gen"] = tf.where(ids != PAD_ID, self.model.p_gen(inputs), 0.0)
+        return outputs
+
+    def _score(self, target, **columns):
+        # The scopes are for people who look at the graph, as TensorBoard shows this one.
+        with tf.name_scope("source_subwords"):
+            source = self._source(columns)
+        with tf.name_scope("target_subwords"):
+            labels = self.tokenizer.encode_tensor(target)
+            start = tf.fill([tf.shape(labels)[0], 1], START_ID)
+            written = tf.concat([start, labels[:, :-1]], axis=1)
+        logits = self.model({"source": source, "target": written}, training=False)
+        with tf.name_scope("log_probability"):
+            log_p = -tf.nn.sparse_softmax_cross_entropy_with_logits(
+                labels, tf.cast(logits, tf.float32)
+            )
+            counts = tf.cast(labels != PAD_ID, tf.int32)
+            return {
+                "score": tf.reduce_sum(log_p * tf.cast(counts, tf.float32), axis=1),
+                "tokens": tf.reduce_sum(counts, axis=1),
+            }
+
+    def _source(self, columns):
+        tokenizer = self.tokenizer.source
+        composed = compose(tokenizer, self.source_format, columns, self.max_source_length)
+        return with_end(composed.ids)
+
+    def _named_source(self, columns):
+        """Source ids and the texts of unknown pieces, or `None` where these are not written."""
+        if not self.generation.replace_unknown:
+            return self._source(columns), None
+        tokenizer = self.tokenizer.source
+        reader = SurfaceReader(tokenizer)
+        composed = compose(tokenizer, self.source_format, columns, self.max_source_length, reader)
+        return with_end(composed.ids), reader.surfaces()
+
+    @property
+    def _copies(self) -> bool:
+        return getattr(self.model, "pointer", None) is not None
+
+
+def _graph_function(
+    method: Callable, inputs: Sequence[SourceInput], *more: tf.TensorSpec
+) -> tf.types.experimental.PolymorphicFunction:
+    """A graph function whose parameters are named as the inputs, which is what clients see."""
+    types = {"length": tf.int32}
+    specs = [
+        *(tf.TensorSpec((None,), types.get(item.kind, tf.string), item.name) for item in inputs),
+        *more,
+    ]
+    names = [spec.name for spec in specs]
+
+    @functools.wraps(method)
+    def function(*columns):
+        return method(**dict(zip(names, columns, strict=True)))
+
+    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+    )
+    # The loops are explicit, so there is nothing for autograph to convert.
+    return tf.function(function, input_signature=specs, autograph=False)

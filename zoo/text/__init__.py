@@ -1,0 +1,1 @@
+"""Text in and out: tokenizers, source formats and unknown tokens."""

@@ -1,0 +1,274 @@
+"""Subword tokenization: SentencePiece, trained on the run's own text and run inside the graph."""
+
+from __future__ import annotations
+
+import io
+import os
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import sentencepiece
+import tensorflow as tf
+import tensorflow_text
+
+from ..processors import processors
+
+PAD_ID, UNKNOWN_ID, START_ID, END_ID = 0, 1, 2, 3
+WHITE_SPACE_MARK = "\u2581"
+KINDS = ("bpe", "unigram", "word", "char")
+
+
+class SubwordTokenizer:
+    """Text to subword ids and back, in Python and in a TensorFlow graph.
+
+    SentencePiece (Kudo and Richardson 2018) learns its pieces from raw text, so Chinese and
+    Japanese need no segmentation before. Unicode NFKC and white space are normalised by the model
+    itself, but for punctuation and symbols that the text it learns from has again and again: a
+    Chinese question ends with a wide question mark, and a model has to be able to write it (not
+    so with whole words). The same trained model is run in Python while data is prepared and by
+    `tensorflow_text` inside exported graphs, so that what is trained is what is served.
+
+    The ids of padding, unknown, start and end are 0, 1, 2 and 3.
+
+    Args:
+        model: bytes of a trained SentencePiece model.
+        source_model: the same for sources, if they have a vocabulary of their own.
+
+    Attributes:
+        source: the tokenizer of sources; this one itself where both sides share a vocabulary.
+
+    Example:
+
+    >>> tokenizer = SubwordTokenizer.train(["ein Haus", "a house"] * 10, vocab_size=24)
+    >>> tokenizer.decode(tokenizer.encode(["a house"]))
+    ['a house']
+
+    Reference: https://aclanthology.org/D18-2012
+    """
+
+    def __init__(self, model: bytes, source_model: bytes | None = None):
+        self.model = model
+        self.source = self if source_model is None else SubwordTokenizer(source_model)
+        self._processor = _read_model(model)
+        specials = [
+            self._processor.pad_id(),
+            self._processor.unk_id(),
+            self._processor.bos_id(),
+            self._processor.eos_id(),
+        ]
+        if specials != [PAD_ID, UNKNOWN_ID, START_ID, END_ID]:
+            raise ValueError(
+                "A SentencePiece model must have padding, unknown, start and end as ids 0, 1, 2 "
+                "and 3; train one with SubwordTokenizer.train or with --pad_id=0 --unk_id=1 "
+                f"--bos_id=2 --eos_id=3. Received: {specials}"
+            )
+        # One resource for the life of the tokenizer: an export must track exactly this object.
+        with tf.init_scope():
+            self.graph_tokenizer = tensorflow_text.SentencepieceTokenizer(model=model)
+
+    @classmethod
+    def train(
+        cls,
+        texts: Iterable[str],
+        vocab_size: int = 8000,
+        kind: str = "bpe",
+        character_coverage: float = 0.9999,
+        max_sentences: int = 1_000_000,
+        symbols: Sequence[str] = (),
+    ) -> SubwordTokenizer:
+        """Learns at most `vocab_size` pieces from `texts`; fewer where the text has fewer.
+
+        Args:
+            texts: raw sentences of every language the model will read or write.
+            vocab_size: upper bound of the number of pieces, specials included.
+            kind: `"bpe"` or `"unigram"`; `"word"` for whole words between white space, the most
+                frequent ones, or `"char"` for characters.
+            character_coverage: share of the characters that get a piece of their own.
+            max_sentences: a larger corpus is sampled down to this many sentences.
+            symbols: marks with an id of their own that no text is ever split into, such as a
+                separator; they are part of `vocab_size`.
+        """
+        if kind not in KINDS:
+            raise ValueError(
+                f"The kind of subwords is one of {', '.join(KINDS)}. Received: kind={kind!r}"
+            )
+        texts = list(texts)
+        buffer = io.BytesIO()
+        # Of which sentences a large corpus is sampled down to; by default another seed each time.
+        sentencepiece.set_random_generator_seed(0)
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(texts),
+                model_writer=buffer,
+                model_type=kind,
+                vocab_size=vocab_size,
+                hard_vocab_limit=False,
+                character_coverage=character_coverage,
+                input_sentence_size=max_sentences,
+                shuffle_input_sentence=True,
+                normalization_rule_name="nmt_nfkc",
+                pad_id=PAD_ID,
+                unk_id=UNKNOWN_ID,
+                bos_id=START_ID,
+                eos_id=END_ID,
+                control_symbols=list(symbols),
+                # These are not normalised. A word, though, would be learnt without its marks.
+                user_defined_symbols=[] if kind == "word" else _kept_marks(texts),
+                max_sentence_length=100_000,
+                # More threads change the order of sums and with it, now and then, a piece.
+                num_threads=1,
+                minloglevel=2,
+            )
+        except RuntimeError as error:
+            # It says "INTERNAL: file(line) [condition] reason. advice", some of it not always.
+            condition, _, reason = str(error).split("[", 1)[-1].partition("] ")
+            reason = reason.split(". ")[0].strip() or condition
+            raise ValueError(
+                f"SentencePiece could not learn subwords from this text: {reason}. Give more "
+                f"text or a larger vocabulary. Received: vocab_size={vocab_size}"
+            ) from error
+        return cls(buffer.getvalue())
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike, source_path: str | os.PathLike | None = None
+    ) -> SubwordTokenizer:
+        """Reads a SentencePiece model file, and that of the sources if they have their own."""
+        source = None if source_path is None else Path(source_path).read_bytes()
+        return cls(Path(path).read_bytes(), source)
+
+    def save(self, path: str | os.PathLike, source_path: str | os.PathLike | None = None) -> None:
+        """Writes the SentencePiece model to `path`, and that of the sources to `source_path`.
+
+        Raises:
+            ValueError: there is a vocabulary of the sources and no path for it, or the other way
+                round.
+        """
+        if self.shares_vocabulary != (source_path is None):
+            raise ValueError(
+                "Source and target share one vocabulary, which is all in `path`: leave out "
+                f"source_path. Received: source_path={source_path}"
+                if self.shares_vocabulary
+                else "The sources have a vocabulary of their own, which needs a file of its own: "
+                "save(path, source_path). Received: source_path=None"
+            )
+        Path(path).write_bytes(self.model)
+        if source_path is not None:
+            Path(source_path).write_bytes(self.source.model)
+
+    @property
+    def vocab_size(self) -> int:
+        return self._processor.get_piece_size()
+
+    @property
+    def shares_vocabulary(self) -> bool:
+        """Whether source and target have one vocabulary."""
+        return self.source is self
+
+    def renewed(self) -> SubwordTokenizer:
+        """The same once more, with resources of its own in the graph."""
+        return SubwordTokenizer(self.model, None if self.shares_vocabulary else self.source.model)
+
+    def id_of(self, symbol: str) -> int:
+        """The id of one of the symbols that the tokenizer was trained with."""
+        number = self._processor.piece_to_id(symbol)
+        if number == UNKNOWN_ID:
+            raise ValueError(
+                "The tokenizer was trained without this symbol; train one with symbols=[...]. "
+                f"Received: symbol={symbol!r}"
+            )
+        return number
+
+    def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The ids of each text, without start and end, as int32 arrays."""
+        encoded = self._processor.encode(list(texts), out_type=int, num_threads=processors())
+        return [np.asarray(ids, dtype=np.int32) for ids in encoded]
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """The text of each row of ids; special ids are left out."""
+        rows = [[int(i) for i in row if i > END_ID or i == UNKNOWN_ID] for row in ids]
+        return self._processor.decode(rows) if rows else []
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The piece of each id."""
+        return [self._processor.id_to_piece(int(i)) for i in ids]
+
+    def ids(self, pieces: Sequence[str]) -> list[int]:
+        """The id of each piece, the other way round than `pieces`."""
+        return [self._processor.piece_to_id(piece) for piece in pieces]
+
+    def scores(self) -> np.ndarray:
+        """The score of each id, float32: the higher, the sooner byte pairs are merged to it."""
+        return np.array([self._processor.get_score(i) for i in range(self.vocab_size)], np.float32)
+
+    def control_mask(self) -> list[bool]:
+        """Whether each id is a mark that has no text, such as the end or a separator."""
+        return [self._processor.is_control(i) for i in range(self.vocab_size)]
+
+    def is_of_words(self) -> bool:
+        """Whether every piece is a whole word."""
+        is_mark = self.control_mask()
+        ids = [i for i in range(self.vocab_size) if not is_mark[i] and i != UNKNOWN_ID]
+        pieces = self.pieces(ids)
+        begun = all(piece.startswith(WHITE_SPACE_MARK) for piece in pieces)
+        return begun and WHITE_SPACE_MARK not in pieces
+
+    def encode_tensor(self, texts: tf.Tensor, max_length: int | None = None) -> tf.Tensor:
+        """Ids of a batch of strings in the graph, ended and padded.
+
+        Args:
+            texts: string tensor of shape (B,).
+            max_length: longer rows are cut so that, their end included, they have this length.
+
+        Returns:
+            int32 ids of shape (B, S); every row ends with the end id, then padding.
+        """
+        ids = self.graph_tokenizer.tokenize(texts)  # ragged (B, None)
+        if max_length is not None:
+            ids = ids[:, : max_length - 1]
+        return with_end(ids)
+
+    def decode_tensor(self, ids: tf.Tensor) -> tf.Tensor:
+        """Strings of a batch of ids (B, T) in the graph; all from the end id on is left out."""
+        ended = tf.cumsum(tf.cast(tf.equal(ids, END_ID), tf.int32), axis=1) > 0
+        keep = tf.logical_not(ended) & (ids != PAD_ID) & (ids != START_ID)
+        return self.graph_tokenizer.detokenize(tf.ragged.boolean_mask(ids, keep))
+
+    def pieces_tensor(self, ids: tf.Tensor) -> tf.Tensor:
+        """The piece of each id in the graph, of the shape of `ids`; padding gives ""."""
+        pieces = self.graph_tokenizer.id_to_string(ids)
+        return tf.where(tf.equal(ids, PAD_ID), tf.zeros_like(pieces), pieces)
+
+
+def _is_folded_mark(piece: str) -> bool:
+    """Whether a piece is a punctuation mark or symbol that NFKC would make something else."""
+    is_mark = len(piece) == 1 and unicodedata.category(piece)[0] in "PS"
+    return is_mark and unicodedata.normalize("NFKC", piece) != piece
+
+
+def _kept_marks(texts: list[str]) -> list[str]:
+    """The marks that are kept as they are: those that are in one text of 10,000, or more."""
+    marks = sorted(filter(_is_folded_mark, set().union(*texts)))
+    return [mark for mark in marks if 10_000 * sum(mark in text for text in texts) >= len(texts)]
+
+
+def _read_model(model: bytes) -> sentencepiece.SentencePieceProcessor:
+    try:
+        if model:  # of none at all SentencePiece says nothing
+            return sentencepiece.SentencePieceProcessor(model_proto=model)
+    except RuntimeError:
+        pass  # its reason names a line of its own source
+    raise ValueError(
+        "A tokenizer is the whole content of a SentencePiece model file; this one is damaged or "
+        f"something else. Received: {len(model)} bytes, beginning with {model[:8]!r}"
+    )
+
+
+def with_end(ids: tf.RaggedTensor) -> tf.Tensor:
+    """Ids (B, S), each row ended and padded; one place wide where there is no row."""
+    end = tf.fill([ids.nrows(), 1], END_ID)
+    rows = tf.concat([ids, tf.RaggedTensor.from_tensor(end)], axis=1).to_tensor(PAD_ID)
+    # Loops over the places of a batch have to know how wide their results are.
+    return tf.pad(rows, [[0, 0], [0, tf.maximum(1 - tf.shape(rows)[1], 0)]])

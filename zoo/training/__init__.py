@@ -1,0 +1,1 @@
+"""Losses and the training step: plain Keras objects for anybody's `fit`."""

@@ -1,0 +1,1 @@
+"""Explanations of a model's attention, and how they are drawn."""
