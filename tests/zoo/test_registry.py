@@ -23,7 +23,7 @@ def test_users_register_objects_and_decorate_them():
 
 
 def test_an_unknown_name_lists_those_there_are():
-    with pytest.raises(ConfigError, match="no metric 'blue'. Known: bleu, chrf"):
+    with pytest.raises(ConfigError, match=r"no metric 'blue'\. Known: bleu, chrf"):
         Registry("metric", {"bleu": "a:b", "chrf": "a:c"})["blue"]
 
 
