@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from ...zoo.errors import ConfigError
@@ -19,7 +21,6 @@ from .comparison import Comparison, compare
 from .comparison_report import to_markdown, write_report
 from .joining import join_pairs, write_joined
 from .source_lengths import length_sides, sort_by_length, source_lengths
-from .sweep import forget, is_done
 
 ADVICE = {
     "bleu_tokenize": " Give --set bleu_tokenize=... to all models.",
@@ -192,3 +193,26 @@ def thirds(lengths: np.ndarray) -> tuple[int, int]:
     """The longest of about a third of the sources, the shortest of about another third."""
     short = int(np.quantile(lengths, 1 / 3, method="lower"))
     return short, max(int(np.quantile(lengths, 2 / 3, method="higher")), short + 1)
+
+
+def is_done(folder: Path, budget: Budget) -> bool:
+    """Whether the run in a folder would not be trained on with this budget.
+
+    It would not if it got no better for as long as its patience, or had no less of a budget.
+    """
+    run = Run(folder)
+    values = run.read_metrics()
+    if not values:
+        return False
+    ended = values.get("ended")
+    if ended is None:  # written by a version that did not say so
+        later = [entry for entry in values["history"] if entry["step"] > values["best_step"]]
+        ended = "patience" if len(later) >= run.read_config().patience else "budget"
+    # The minutes are rounded to a hundredth.
+    return ended == "patience" or budget.is_spent(values["steps"], 60 * values["minutes"] + 0.5)
+
+
+def forget() -> None:
+    """Frees the memory of a run."""
+    keras.backend.clear_session()
+    gc.collect()

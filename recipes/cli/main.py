@@ -14,9 +14,6 @@ from . import train as cli_training  # noqa: F401
 from . import prepare as cli_prepare  # noqa: F401
 
 # isort: split
-from . import sweep as cli_sweep  # noqa: F401
-
-# isort: split
 from . import experiment as cli_experiment  # noqa: F401
 
 # isort: split

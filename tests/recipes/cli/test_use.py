@@ -34,12 +34,11 @@ def test_a_tokenization_that_cannot_be_made_is_found_at_once(
         raise RuntimeError("\nInstall it.\n")
 
     monkeypatch.setattr(bleu, "_get_tokenizer", fail)
-    for name in ("evaluation.Evaluator", "task_runs.read_corpora", "sweep.run_task"):
+    for name in ("training.evaluation.Evaluator", "training.task_runs.read_corpora"):
         monkeypatch.setattr(f"attention_zoo.recipes.{name}", lambda *_: pytest.fail("late"))
     command = arguments(reverse_files, "other", settings=["bleu_tokenize=ja-mecab"])
     for options in (
         command,
-        ["sweep", *command[1:], "--grid", "seed=1,2"],
         ["evaluate", str(trained[0]), "--tokenize", "ja-mecab"],
     ):
         assert "cannot tokenize by ja-mecab here" in refused(run_command(app, options))
