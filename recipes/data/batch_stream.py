@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from ...zoo.errors import DataError
-from ...zoo.text.tokenizer import PAD_ID
+from ...zoo.text.tokenizer import END_ID, PAD_ID, START_ID
 
 Batch = tuple[dict[str, np.ndarray], np.ndarray]  # source and target, labels
 
@@ -149,3 +149,33 @@ class BatchStream(ABC):
             ({name: part(ids, i) for name, ids in inputs.items()}, part(labels, i))
             for i in range(share.first, share.first + share.count)
         ]
+
+
+def padded(values: np.ndarray, lengths: np.ndarray, width: int) -> np.ndarray:
+    """Rows of token ids, each with its end, padded to one width.
+
+    Args:
+        values: The ids of all rows, one row after the other.
+        lengths: The number of ids of each row (R,), the end not counted.
+        width: The width W, larger than any length.
+
+    Returns:
+        int32 (R, W).
+    """
+    ids = np.full((len(lengths), width), PAD_ID, np.int32)
+    ids[np.arange(width) < lengths[:, None]] = values
+    ids[np.arange(len(lengths)), lengths] = END_ID
+    return ids
+
+
+def teacher_forced(source: np.ndarray, labels: np.ndarray) -> Batch:
+    """The inputs of a model and its labels: each token of a target is read at the step after.
+
+    Args:
+        source: Ids of the sources (R, S), each with its end.
+        labels: Ids of the targets (R, T), each with its end.
+    """
+    target = np.full_like(labels, PAD_ID)
+    target[:, 0] = START_ID
+    target[:, 1:] = np.where(labels[:, :-1] == END_ID, PAD_ID, labels[:, :-1])
+    return {"source": source, "target": target}, labels

@@ -14,8 +14,8 @@ from ...zoo.errors import DataError
 from ...zoo.text.bpe_dropout import BpeDropout
 from ...zoo.text.composing import encode_sources
 from ...zoo.text.source_format import PLAIN, Source, SourceFormat
-from ...zoo.text.tokenizer import END_ID, PAD_ID, START_ID, SubwordTokenizer
-from .batch_stream import Batch, BatchStream
+from ...zoo.text.tokenizer import SubwordTokenizer
+from .batch_stream import Batch, BatchStream, padded, teacher_forced
 
 
 @dataclass(frozen=True)
@@ -237,16 +237,14 @@ class _Epoch:
 
     def batch(self, rows: np.ndarray) -> Batch:
         """Model inputs and labels of some rows."""
-        source = np.full((len(rows), self.padded_source[rows].max()), PAD_ID, np.int32)
-        target = np.full((len(rows), self.padded_target[rows].max()), PAD_ID, np.int32)
-        labels = np.full_like(target, PAD_ID)
-        target[:, 0] = START_ID
-        for i, row in enumerate(rows):
-            ids, written = self.pairs.sources[row], self.pairs.targets[row]
-            source[i, : len(ids)], source[i, len(ids)] = ids, END_ID
-            target[i, 1 : len(written) + 1] = written
-            labels[i, : len(written)], labels[i, len(written)] = written, END_ID
-        return {"source": source, "target": target}, labels
+        source, labels = (
+            padded(np.concatenate(ids), np.array([len(row) for row in ids]), widths[rows].max())
+            for ids, widths in (
+                ([self.pairs.sources[row] for row in rows], self.padded_source),
+                ([self.pairs.targets[row] for row in rows], self.padded_target),
+            )
+        )
+        return teacher_forced(source, labels)
 
 
 def _lengths(rows: list[np.ndarray]) -> np.ndarray:

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...zoo.text.tokenizer import END_ID, PAD_ID, START_ID
-from .batch_stream import Batch, BatchStream
+from .batch_stream import Batch, BatchStream, padded, teacher_forced
 from .batching import (
     batch_sizes,
     bounds_of_counts,
@@ -242,23 +241,17 @@ class PreparedBatches(BatchStream):
 
     def _batch(self, source: Ragged, target: Ragged, rows: np.ndarray) -> Batch:
         """Model inputs and labels of some rows of a pool."""
-        read = _padded(source, rows, self.source_bounds)
-        written = _padded(target, rows, self.target_bounds)
-        begun = np.full_like(written, PAD_ID)
-        begun[:, 0] = START_ID
-        begun[:, 1:] = np.where(written[:, :-1] == END_ID, PAD_ID, written[:, :-1])
-        return {"source": read, "target": begun}, written
+        return teacher_forced(
+            _padded(source, rows, self.source_bounds), _padded(target, rows, self.target_bounds)
+        )
 
 
 def _padded(side: Ragged, rows: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     """Some rows, each ended and padded to the first bound that holds all of them."""
     starts, lengths = side.splits[rows], side.splits[rows + 1] - side.splits[rows]
     width = int(round_up(lengths.max(keepdims=True) + 1, bounds)[0])
-    ids = np.full((len(rows), width), PAD_ID, np.int32)
     places = np.arange(lengths.sum()) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
-    ids[np.arange(width) < lengths[:, None]] = side.values[places]
-    ids[np.arange(len(rows)), lengths] = END_ID
-    return ids
+    return padded(side.values[places], lengths, width)
 
 
 def _bounds(counts: list[list[int]], bucket_count: int) -> np.ndarray:
