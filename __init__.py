@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "load": ".recipes.core.run",
+    "train": ".recipes.training.launch",
     "build": ".zoo.catalog",
     "MODELS": ".zoo.catalog",
     "TextToText": ".zoo.pipeline.text_to_text",
@@ -29,6 +30,8 @@ _PUBLIC = {
     "explain": ".zoo.visualization.layered_explanation",
     "export": ".serving.export.export",
     "Client": ".serving.client.client",
+    "register_task": ".recipes.core.task",
+    "register_metric": ".recipes.metrics.metric",
 }
 
 __all__ = [*_PUBLIC, "__version__"]

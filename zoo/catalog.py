@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,16 @@ class CatalogEntry:
         """The class, imported (which also lets Keras load a file of it)."""
         module, name = self.family
         return getattr(importlib.import_module(f".models.{module}", __package__), name)
+
+    def defaults(self) -> dict[str, Any]:
+        """The options that the model is made with where nobody gives others."""
+        parameters = inspect.signature(self.model_class()).parameters.values()
+        defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+        return {**defaults, **self.options}
+
+    def kwargs_from_tokenizer(self, tokenizer: Any) -> dict[str, Any]:
+        """Options that follow from the tokens of a corpus."""
+        return self.model_class().options_of(tokenizer)
 
     def build(self, vocab_size: int, **options: Any) -> Seq2SeqModel:
         """An untrained model with all its weights; `options` replace those of the entry."""

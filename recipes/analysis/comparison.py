@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...zoo.errors import ConfigError, DataError
-from ..core.config import LOWER_IS_BETTER, RunConfig
-from ..core.task import check_scores, read_validation, task, with_tokenization
+from ..core.config import RunConfig
+from ..core.corpora import read_validation
+from ..core.make_config import check_scores, with_tokenization
+from ..core.task import task_of
 from ..data.corpus import PairCorpus, spread_rows
 from ..metrics.bootstrap import RESAMPLES, SEED, Interval, RowScore, p_value, resample
+from ..metrics.metric import PERPLEXITIES
 from ..metrics.target_scores import target_lengths
 from .comparable import check_comparable
 from .source_lengths import (
@@ -83,6 +86,7 @@ class Comparison:
         resamples: how many corpora were drawn.
         seed: of the draws.
         fall: how far each score falls from short sources to long ones, if that was asked for.
+        lower_is_better: of the compared score.
     """
 
     task: str
@@ -97,17 +101,14 @@ class Comparison:
     resamples: int
     seed: int
     fall: LengthFall | None = None
-
-    @property
-    def lower_is_better(self) -> bool:
-        return self.metric in LOWER_IS_BETTER
+    lower_is_better: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def compare(
-    folders: Sequence[str | Path],
+    folders: Sequence[str | Path | Run],
     data: str | None = None,
     metric: str | None = None,
     tokenize: str | None = None,
@@ -122,7 +123,7 @@ def compare(
     """Scores several runs of one task on one file.
 
     Args:
-        folders: of the runs, two at least.
+        folders: of the runs, two at least; or the runs themselves.
         data: sources and references; what all runs were validated with if left out.
         metric: the score that is compared; that of the first run if left out. For a perplexity
             rows are left out whose target is longer than one of the models writes.
@@ -162,7 +163,8 @@ def compare(
         )
     check_scores(configs[0])
     corpus = _read(configs[0], data)
-    if metric in LOWER_IS_BETTER:
+    lower = not task_of(configs[0]).metric(metric).higher_is_better
+    if metric in PERPLEXITIES:
         corpus = _scored_by_all(runs, configs, corpus, report)
     unit, places = source_lengths(corpus, configs[0])
     buckets, numbers = sort_by_length(places, lengths)
@@ -195,16 +197,17 @@ def compare(
         p_values=_p_values(row_scores, drawn),
         resamples=resamples,
         seed=seed,
-        fall=fall
-        and length_fall(row_scores, places, fall, resamples, seed, metric in LOWER_IS_BETTER),
+        fall=fall and length_fall(row_scores, places, fall, resamples, seed, lower),
+        lower_is_better=lower,
     )
 
 
-def _open(folders: Sequence[str | Path]) -> dict[str, Run]:
+def _open(folders: Sequence[str | Path | Run]) -> dict[str, Run]:
     """The runs by the names of their folders, or by their paths where names are the same."""
     from ..core.run import Run
 
-    paths = [Path(folder) for folder in folders]
+    runs = [folder if isinstance(folder, Run) else Run(folder) for folder in folders]
+    paths = [run.folder for run in runs]
     if len({path.resolve() for path in paths}) != len(paths):
         raise ConfigError("A run is compared with others, not with itself; name each once.")
     if len(paths) < 2:
@@ -212,13 +215,13 @@ def _open(folders: Sequence[str | Path]) -> dict[str, Run]:
     names = [path.resolve().name for path in paths]
     if len(set(names)) != len(names):
         names = [str(path) for path in paths]
-    return {name: Run(path) for name, path in zip(names, paths, strict=True)}
+    return dict(zip(names, runs, strict=True))
 
 
 def _read(config: RunConfig, data: str | None) -> PairCorpus:
     if data is None:
         return read_validation(config)
-    return task(config.task).read_file(data, config.reverse, min_pairs=1)
+    return task_of(config).read_file(data, config.reverse, min_pairs=1)
 
 
 def _scored_by_all(
@@ -252,7 +255,7 @@ def _measure(
     report: Callable[[str], None],
 ) -> tuple[ComparedRun, RowScore]:
     """All that is known of one run, its interval apart, and the compared score by rows."""
-    from ..metrics.row_scores import perplexity_rows, row_score
+    from ..metrics.row_scores import mean_rows, perplexity_rows, row_score
 
     model = run.load(truncate=True, **options)
     if long := len(model.too_long(corpus.sources)):
@@ -260,12 +263,16 @@ def _measure(
         report(f"{long:,} sources longer than {model.max_source_length} subwords: the {kept} read")
     outputs = [prediction.text for prediction in model.predict(corpus.sources)]
     references = corpus.references()
-    if metric in LOWER_IS_BETTER:
+    chosen = task_of(config).metric(metric)
+    if metric in PERPLEXITIES:
         rows = perplexity_rows(model, metric, corpus.sources, corpus.targets)
+    elif chosen.function is not None:
+        pairs = zip(outputs, references, strict=True)
+        rows = mean_rows([chosen.value([text], [right]) / 100 for text, right in pairs])
     else:
         rows = row_score(config.task, metric, outputs, references, config.bleu_tokenize)
     known = run.read_metrics()
-    scores = task(config.task).score(outputs, references, config).values
+    scores = task_of(config).score(outputs, references, config).values
     compared = ComparedRun(
         name=name,
         model=config.model,

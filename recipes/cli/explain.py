@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.tensorflow_setup import load_tensorflow
-from .app import Refused, RunFolder, Truncate, app
-from .sources import check_file, given, say_cut, sources_of
+from .app import ModelFile, Refused, RunFolder, TaskFile, Truncate, app
+from .sources import check_file, given, open_run, say_cut, sources_of
 
 if TYPE_CHECKING:
     from ...zoo.visualization.explanation import Explanation
@@ -36,6 +36,8 @@ def explain(
         str | None, typer.Option(metavar="N|mean|rollout", help="Of the layer, counted from 1.")
     ] = None,
     truncate: Truncate = False,
+    task: TaskFile = None,
+    model: ModelFile = None,
 ) -> None:
     """Show which words of a text the model looked at for each word that it wrote.
 
@@ -53,23 +55,22 @@ def explain(
         _check_output(output)
     load_tensorflow()
     from ...zoo.visualization.layered_explanation import explain as explain_layers
-    from ..core.run import Run
 
-    opened = Run(run)
+    opened = open_run(run, task, model)
     (source,) = sources_of(opened.read_config(), [text])
-    model = opened.load(truncate=True)
-    say_cut(model, [source], truncate)
+    loaded = opened.load(truncate=True)
+    say_cut(loaded, [source], truncate)
     number = int(head) if head is not None and head.isdecimal() else head
     chosen = given(kind=kind, layer=layer, head=number)
-    several = hasattr(model.model, "attention_maps")
+    several = hasattr(loaded.model, "attention_maps")
     every = several and output is not None and output.suffix.lower() == ".html"
     found: Explanation | LayeredExplanation
     try:
         if chosen or every:
-            layered = explain_layers(model, [source])[0]
+            layered = explain_layers(loaded, [source])[0]
             found = layered.view(**chosen) if chosen else layered
         else:
-            found = model.explain([source])[0]
+            found = loaded.explain([source])[0]
         if output is not None:
             found.save(output)
     except ValueError as error:

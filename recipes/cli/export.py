@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from ..core.tensorflow_setup import load_tensorflow
-from .app import RunFolder, app
+from .app import ModelFile, RunFolder, TaskFile, app
+from .sources import open_run
 
 DEV_ROWS = 200  # scored to see what a variant loses
 DEV_SAMPLES = 8  # sent by the checks, and with which a server warms up
@@ -32,6 +33,8 @@ def export(
             help="How weights are stored; the card says what the smaller ones lose.",
         ),
     ] = "float32",
+    task: TaskFile = None,
+    model: ModelFile = None,
 ) -> None:
     """Publish a run as a SavedModel for TensorFlow Serving, if it passes every check.
 
@@ -43,11 +46,11 @@ def export(
     load_tensorflow()
     from ...serving.export.export import export as publish
     from ..core.publishing import RunNotes
-    from ..core.run import Run
 
-    notes = RunNotes(Run(run), DEV_SAMPLES, DEV_ROWS)
+    opened = open_run(run, task, model)
+    notes = RunNotes(opened, DEV_SAMPLES, DEV_ROWS)
     path = publish(
-        Run(run).load(truncate=True),
+        opened.load(truncate=True),
         directory,
         version,
         name=name,

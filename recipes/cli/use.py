@@ -15,10 +15,12 @@ from ..core.config import LARGEST_BEAM
 from ..core.tensorflow_setup import load_tensorflow, share_threads
 from .app import (
     BeamSize,
+    ModelFile,
     Refused,
     RunFolder,
     Sample,
     Seed,
+    TaskFile,
     Temperature,
     TopK,
     TopP,
@@ -28,7 +30,16 @@ from .app import (
     refuse_draws,
     sampling,
 )
-from .sources import check_cut, check_file, cut_line, given, read_lines, say_cut, sources_of
+from .sources import (
+    check_cut,
+    check_file,
+    cut_line,
+    given,
+    open_run,
+    read_lines,
+    say_cut,
+    sources_of,
+)
 
 if TYPE_CHECKING:
     from ...zoo.pipeline.text_to_text import TextToText
@@ -48,6 +59,8 @@ def evaluate(
         str | None,
         typer.Option(help="Sources and references; the run's own to validate with if left out."),
     ] = None,
+    task: TaskFile = None,
+    model: ModelFile = None,
     beam_size: BeamSize = None,
     length_penalty: Annotated[
         float | None, typer.Option(min=0, callback=finite, help="0 for none.")
@@ -70,27 +83,29 @@ def evaluate(
     if not sample:
         refuse_draws(context, NO_DRAWS)
     load_tensorflow()
-    from ..core.run import Run
-    from ..core.task import check_scores, read_validation, task, with_tokenization
+    from ..core.corpora import read_validation
+    from ..core.make_config import check_scores, with_tokenization
+    from ..core.task import metric_of, task_of
     from ..training.evaluation import Evaluator, unscored_line
 
-    opened = Run(run)
+    opened = open_run(run, task, model)
     config = with_tokenization(opened.read_config(), tokenize)
+    metric_of(config)  # if it is nowhere, that is told before all else
     check_scores(config)
     if data is None:
         corpus = read_validation(config)
     else:
-        corpus = task(config.task).read_file(data, config.reverse, min_pairs=1)
+        corpus = task_of(config).read_file(data, config.reverse, min_pairs=1)
     options = given(beam_size=beam_size, length_penalty=length_penalty)
     share_threads(len(corpus))
     if sample:
         options = {"beam_size": 1, **options, **sampling(temperature, top_k, top_p, seed)}
-    model = opened.load(truncate=True, **options)
-    evaluator = Evaluator(model, corpus, config)
+    loaded = opened.load(truncate=True, **options)
+    evaluator = Evaluator(loaded, corpus, config)
     num_cut, unscored = evaluator.num_cut(), evaluator.num_unscored()
-    check_cut(model, num_cut, truncate)
+    check_cut(loaded, num_cut, truncate)
     scores = evaluator.full()
-    baselines = _baselines(config, corpus, model)
+    baselines = _baselines(config, corpus, loaded)
     if as_json:
         values = {**scores.values, "rows": len(corpus), "signatures": scores.signatures}
         values |= {"cut": num_cut} if num_cut else {}
@@ -101,7 +116,7 @@ def evaluate(
         return
     print(f"{scores}\nrows: {len(corpus):,}")
     if num_cut:
-        print(cut_line(model, num_cut))
+        print(cut_line(loaded, num_cut))
     if unscored:
         print(unscored_line(unscored, config))
     for name, found in baselines.items():
@@ -131,6 +146,8 @@ def predict(
     top_p: TopP = 1.0,
     seed: Seed = None,
     truncate: Truncate = False,
+    task: TaskFile = None,
+    model: ModelFile = None,
 ) -> None:
     """Write the output for each text, or for each line of --input or of stdin.
 
@@ -150,23 +167,22 @@ def predict(
     lines = texts or read_lines(input)
     load_tensorflow()
     from ...zoo.files import written_atomically
-    from ..core.run import Run
 
     if n_best and beam_size and beam_size < n_best:
         raise Refused(
             f"--beam-size {beam_size} finds fewer than --n-best {n_best} results; raise it."
         )
-    opened = Run(run)
+    opened = open_run(run, task, model)
     sources = sources_of(opened.read_config(), lines, length)
     if n_best and any(not isinstance(source, str) and source.get("length") for source in sources):
         raise Refused("A length is a wish for one result; leave out --n-best.")
     share_threads(len(sources))
-    model = opened.load(truncate=True)
-    say_cut(model, sources, truncate)
-    beams = beam_size or max(1 if sample else model.generation.beam_size, n_best or 1)
+    loaded = opened.load(truncate=True)
+    say_cut(loaded, sources, truncate)
+    beams = beam_size or max(1 if sample else loaded.generation.beam_size, n_best or 1)
     drawn = sampling(temperature, top_k, top_p, seed) if sample else {}
-    model = model.with_generation(beam_size=beams, **drawn)
-    results = _n_best_lines(model, sources, n_best) if n_best else _best_lines(model, sources)
+    loaded = loaded.with_generation(beam_size=beams, **drawn)
+    results = _n_best_lines(loaded, sources, n_best) if n_best else _best_lines(loaded, sources)
     if output is None:
         for line in results:
             print(line, flush=True)
@@ -178,9 +194,10 @@ def predict(
 def _baselines(config: RunConfig, corpus: PairCorpus, model: TextToText) -> dict[str, Scores]:
     """What is simplest for the task, learnt from the training corpus if that is still there."""
     from ...zoo.errors import ConfigError, DataError
-    from ..core.task import read_training_texts, task
+    from ..core.corpora import read_training_texts
+    from ..core.task import task_of
 
-    chosen = task(config.task)
+    chosen = task_of(config)
     if chosen.baselines is None:
         return {}
     try:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import functools
+import sys
 from typing import Any
 
 from ...zoo.errors import ConfigError, DataError
 from ...zoo.text.source_format import Source
 from ..data.corpus import PairCorpus
+from .corpora import read_validation
 from .run import Run
-from .task import read_validation, task
+from .task import source_format, task_of
 
 
 class RunNotes:
@@ -35,12 +37,15 @@ class RunNotes:
             return read_validation(config)
         except (DataError, OSError):
             return None
+        except ConfigError as error:  # the task is in a file that nobody gave
+            print(f"without rows of the validation data: {error}", file=sys.stderr)
+            return None
 
     def samples(self) -> list[Source] | None:
         """Dev sources from the shortest to the longest; `None` if there are none."""
         if self._dev is None:
             return None
-        to_text = task(self._config.task).source_format.to_text
+        to_text = source_format(self._config).to_text
         by_text = {to_text(source): source for source in self._dev.sources}
         ordered = [by_text[text] for text in sorted(by_text, key=len)]
         count = min(self._num_samples, len(ordered))
@@ -54,13 +59,13 @@ class RunNotes:
         sources = self._dev.sources[::every][: self._num_rows]
         references = self._dev.references()[::every][: self._num_rows]
         outputs = [prediction.text for prediction in pipeline.predict(sources)]
-        return task(self._config.task).score(outputs, references, self._config).values
+        return task_of(self._config).score(outputs, references, self._config).values
 
     def text(self) -> str:
         """Data and scores in Markdown, for the card."""
         config = self._config
         data = "the embedded example" if config.train is None else f"`{config.train}`"
-        keep = task(config.task).source_format.keep
+        keep = source_format(config).keep
         lines = [
             f"- task: {config.task}",
             f"- model: `{config.model}`",

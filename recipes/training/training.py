@@ -12,11 +12,13 @@ from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.text.bpe_dropout import BpeDropout
 from ...zoo.text.tokenizer import SubwordTokenizer
 from ..core.config import Budget, RunConfig
+from ..core.corpora import texts
 from ..core.interruption import Interrupted, StopNow, StopRequest
-from ..core.run import Run, build_model, source_format
+from ..core.model import build_model
+from ..core.run import Run
 from ..core.run_tokenizer import pack, run_tokenizer, unpack
 from ..core.starting import load_start
-from ..core.task import task, texts
+from ..core.task import source_format, task_of
 from ..data.batch_stream import BatchStream
 from ..data.batching import TokenBatches, TokenizedPairs
 from ..data.corpus import PairCorpus
@@ -67,7 +69,7 @@ def train(
     place = place or Placement()
     check_precision(config, place)
     keras.utils.set_random_seed(config.seed)
-    chosen = task(config.task)
+    chosen = task_of(config)
     # One for all workers: only the chief is sure to see the folder of the run.
     tokenizer = place.from_chief(
         lambda: run_tokenizer(config, run, train_corpus),
@@ -91,7 +93,7 @@ def train(
     if unscored := check_targets(config, tokenizer, valid_corpus):
         report(f"validation: {unscored}")
     if place.is_chief:
-        run.open(config)
+        run.open(config, model)
         if not run.tokenizer_path.exists():
             run.save_tokenizer(tokenizer)
     accumulate = config.accumulate_steps
@@ -149,7 +151,7 @@ def make_batches(
                 f"Received: subword_dropout={config.subword_dropout}"
             )
         return PreparedBatches(corpus, config.batch_tokens, config.seed, **buckets)
-    prepared = task(config.task).prepare(corpus, config.seed)
+    prepared = task_of(config).prepare(corpus, config.seed)
     pairs = TokenizedPairs.encode(
         prepared.sources,
         prepared.targets,

@@ -19,7 +19,9 @@ from ...zoo.training.loss import SmoothedCrossEntropy
 from ..core.checkpoint import pack, unpack
 from ..core.config import Budget, RunConfig
 from ..core.interruption import StopNow, StopRequest
-from ..core.run import Run, build_model, text_to_text
+from ..core.model import build_model
+from ..core.run import Run, text_to_text
+from ..core.task import metric_of
 from ..data.batch_stream import BatchStream
 from ..data.corpus import PairCorpus
 from ..distribute.strategies import Placement
@@ -30,7 +32,7 @@ from .averaging import make_average
 from .evaluation import Evaluator
 from .nonfinite import NonfiniteSteps
 from .optimizers import FusedAdam
-from .progress import Progress, Window, evaluation_line, is_better, training_line
+from .progress import Progress, Window, evaluation_line, training_line
 from .schedules import BudgetSchedule, make_schedule
 
 REPORT_SECONDS = 10.0
@@ -59,7 +61,7 @@ class TrainingLoop(keras.callbacks.Callback):
         self.place = place
         self.config, self.run, self.budget, self.report = config, run, budget, report
         self.nonfinite = nonfinite
-        self.progress = Progress()
+        self.progress, self.metric = Progress(), metric_of(config)
         self.trained = model
         with place.scope():
             self.schedule = make_schedule(config)
@@ -262,13 +264,13 @@ class TrainingLoop(keras.callbacks.Callback):
         """
         best = self.run.load(truncate=True)
         scores = Evaluator(best, self.evaluator.corpus, self.config).full()
-        progress, metric, last = self.progress, self.config.metric, self.progress.history[-1]
+        progress, metric, last = self.progress, self.metric.name, self.progress.history[-1]
         if progress.step == progress.best_step or progress.step != last["step"]:
             return best, scores
         with self._averaged():
             last_scores = self.evaluator.full()
             value, before = last_scores.values[metric], scores.values[metric]
-            if not is_better(metric, value, before) or not self._keep(last[metric]):
+            if not self.metric.is_better(value, before) or not self._keep(last[metric]):
                 return best, scores
         told = f"{metric} {value:.2f}, not {before:.2f}"
         self.report(f"step {progress.step:>7,}  better in full: {told}")
@@ -321,9 +323,8 @@ class TrainingLoop(keras.callbacks.Callback):
         self.logger.log_evaluation(
             progress.step, values, evaluation.samples, evaluation.explanations
         )
-        metric, best = self.config.metric, progress.best_value
-        value = evaluation.metrics[metric]
-        better = best is None or is_better(metric, value, best)
+        best, value = progress.best_value, evaluation.metrics[self.metric.name]
+        better = best is None or self.metric.is_better(value, best)
         if better:
             self._keep(value)
         return better

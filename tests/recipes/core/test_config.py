@@ -6,7 +6,7 @@ import json
 import pytest
 
 from attention_zoo.recipes.core.config import Budget, RunConfig, describe_settings
-from attention_zoo.recipes.core.task import make_config
+from attention_zoo.recipes.core.make_config import make_config
 from attention_zoo.zoo.errors import ConfigError
 from attention_zoo.zoo.text.tokenizer import KINDS
 
@@ -130,7 +130,7 @@ def test_an_unknown_setting_is_answered_with_the_known_ones():
         "clip_norm=-1",
         "average_decay=1",
         "average_decay=-0.5",
-        "metric=rouge",
+        "metric=",
         "bleu_tokenize=french",
         "subwords=words",
         "evaluate_every=0",
