@@ -144,7 +144,8 @@ def test_explanations_without_attention_are_zero(plain):
 
 def test_scores_sum_the_log_probabilities_of_the_target(attentive, tokenizer):
     targets = ["two red dogs", "x", "房 子", "", "a", "unseen ж"]
-    scores, tokens = attentive.score(TEXTS, targets, batch_size=2)
+    longer = attentive.with_generation(max_length=20)
+    scores, tokens = longer.score(TEXTS, targets, batch_size=2)
     sources = tokenizer.encode(TEXTS)
     for i, ids in enumerate(tokenizer.encode(targets)):
         labels = [*ids, END_ID]
@@ -158,6 +159,23 @@ def test_scores_sum_the_log_probabilities_of_the_target(attentive, tokenizer):
             scores[i], log_p[np.arange(len(labels)), labels].sum(), atol=1e-4
         )
         assert tokens[i] == len(labels)
+
+
+def test_long_targets_are_cut_before_they_take_memory(tokenizer):
+    model = tiny_model("learned", tokenizer.vocab_size, seed=1)  # 16 positions
+    pipeline = TextToText(model, tokenizer, OPTIONS, 16, truncate=True)
+    long = "两 只 狗 " * 5000
+    scores, tokens = pipeline.score(["two dogs"] * 3, [long, long + "x", "x"])
+    assert tokens.tolist() == [7, 7, len(tokenizer.encode(["x"])[0]) + 1]
+    # Of what is left and an end.
+    labels = [*tokenizer.encode([long])[0][:6], END_ID]
+    source = [*tokenizer.encode(["two dogs"])[0], END_ID]
+    inputs = {"source": np.array([source]), "target": np.array([[START_ID, *labels[:-1]]])}
+    log_p = tf.nn.log_softmax(model(inputs)[0]).numpy()[np.arange(7), labels].sum()
+    np.testing.assert_allclose(scores[:2], [log_p] * 2, atol=1e-4)
+    exact = TextToText(model, tokenizer, OPTIONS, 16)
+    with pytest.raises(ValueError, match=r"1 of 2 targets.* 7 subwords.*truncate=True.*: target 1"):
+        exact.score(["x", "x"], ["x", long])
 
 
 def test_one_target_for_each_text(attentive):
