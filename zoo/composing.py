@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from .source_format import LENGTHS, SEPARATOR, Source, SourceFormat, SourceInput, length_symbol
-from .tokenizer import SubwordTokenizer
+from .tokenizer import BLANK, SubwordTokenizer
 from .unknown import SurfaceReader
 
 _CHUNK = 2048
@@ -24,10 +24,12 @@ class Composed(NamedTuple):
         ids: ragged int32 (B, None), cut to the limit, without the end id.
         lengths: int64 (B,), subwords before they were cut; the limit or more where characters were
             cut before there were subwords.
+        blank: boolean (B,), whether the main text has no subword: there is nothing to answer.
     """
 
     ids: tf.RaggedTensor
     lengths: tf.Tensor
+    blank: tf.Tensor
 
 
 def compose(
@@ -74,6 +76,7 @@ def compose(
         parts.append(ids)
         clipped.append(cut)
     text = tf.concat(parts, axis=1)
+    blank = parts[-1].row_lengths() == 0
     if source_format.main_first:
         front.append(_announced(_separated(tokenizer, parts[-1]), text, max_length))
     heads = tf.concat(front, axis=1) if front else None
@@ -82,7 +85,7 @@ def compose(
     lengths = tf.where(tf.reduce_any(clipped, axis=0), tf.maximum(lengths, max_length), lengths)
     room = tf.maximum(tf.cast(max_length - 1, tf.int64) - taken, 0)
     text = _keep(text, room, source_format.keep)
-    return Composed(text if heads is None else tf.concat([heads, text], axis=1), lengths)
+    return Composed(text if heads is None else tf.concat([heads, text], axis=1), lengths, blank)
 
 
 def encode_sources(
@@ -157,7 +160,8 @@ def _turn_ids(
 ) -> tuple[tf.RaggedTensor, tf.Tensor]:
     """The newest turns of each history (B,), a separator after each, and whether one was cut."""
     lines = tf.strings.split(history, "\n")  # (B, turns)
-    lines = tf.ragged.boolean_mask(lines, tf.strings.length(tf.strings.strip(lines)) > 0)
+    is_blank = lines.with_values(tf.strings.regex_full_match(lines.values, BLANK))
+    lines = tf.ragged.boolean_mask(lines, ~is_blank)
     lines = lines[:, -max_turns:] if max_turns else lines[:, :0]
     ids, cut = tokenize(lines.values)
     turns = _separated(tokenizer, ids)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from .composing import compose, graph_function, rows_too_long
 from .explanation import Explanation
-from .generation import IMPOSSIBLE, GenerationOptions
+from .generation import IMPOSSIBLE, GenerationOptions, Hypotheses
 from .model import Seq2SeqModel
 from .search import generate
 from .side_by_side import batches_by_length, batches_side_by_side, run_side_by_side
@@ -52,6 +52,10 @@ class TextToText:
     subwords, and targets that are longer than the `max_length` of `generation`: their score is that
     of what is left, and an end. In Python both are refused unless `truncate` says that they are to
     be cut.
+
+    A blank text, nothing but white space and control characters, has an empty output: score 0, no
+    tokens, attention 0; `n_best` gives it once. Of several inputs that is the main one, the text or
+    the question.
 
     In place of `text` they take the inputs of a task by their names, as its `source_format` says:
     `context` and `question`, or `history` and `text`. What a task can do without, such as the
@@ -259,32 +263,30 @@ class TextToText:
             return self.signatures()[signature](*arguments)
 
     def _best(self, **columns):
-        source, surfaces = self._named_source(columns)
-        hypotheses = generate(self.model, source, self.generation)
+        found, _, surfaces = self._write(columns)
         return {
-            "text": decode_tensor(self.tokenizer, hypotheses.ids[:, 0], surfaces),
-            "score": hypotheses.scores[:, 0],
+            "text": decode_tensor(self.tokenizer, found.ids[:, 0], surfaces),
+            "score": found.scores[:, 0],
         }
 
     def _n_best(self, **columns):
-        source, surfaces = self._named_source(columns)
-        hypotheses = generate(self.model, source, self.generation)
-        ids = tf.reshape(hypotheses.ids, (-1, tf.shape(hypotheses.ids)[2]))  # (B*N, T)
+        found, _, surfaces = self._write(columns)
+        ids = tf.reshape(found.ids, (-1, tf.shape(found.ids)[2]))  # (B*N, T)
         texts = decode_tensor(self.tokenizer, ids, surfaces)
         texts = tf.reshape(texts, (-1, self.generation.beam_size))
-        found = hypotheses.scores > IMPOSSIBLE / 2
-        return {"text": tf.where(found, texts, ""), "score": hypotheses.scores}
+        texts = tf.where(found.scores > IMPOSSIBLE / 2, texts, "")
+        return {"text": texts, "score": found.scores}
 
     def _explain(self, **columns):
-        source, surfaces = self._named_source(columns)
-        hypotheses = generate(self.model, source, self.generation, return_attention=True)
-        ids = hypotheses.ids[:, 0]
+        found, source, surfaces = self._write(columns, return_attention=True)
+        ids = found.ids[:, 0]
+        read = tf.where(ids[:, :1] == PAD_ID, PAD_ID, source)  # nothing of a blank text
         outputs = {
             "text": decode_tensor(self.tokenizer, ids, surfaces),
-            "score": hypotheses.scores[:, 0],
-            "source_tokens": pieces_tensor(self.tokenizer.source, source, surfaces),
+            "score": found.scores[:, 0],
+            "source_tokens": pieces_tensor(self.tokenizer.source, read, surfaces),
             "target_tokens": pieces_tensor(self.tokenizer, ids, surfaces),
-            "attention": hypotheses.attention[:, 0],
+            "attention": found.attention[:, 0],
         }
         start = tf.fill([tf.shape(ids)[0], 1], START_ID)
         inputs = {
@@ -302,7 +304,7 @@ class TextToText:
     def _score(self, target, **columns):
         # The scopes are for people who look at the graph, as TensorBoard shows this one.
         with tf.name_scope("source_subwords"):
-            source = self._source(columns)
+            source, blank = self._source(columns)
         with tf.name_scope("target_subwords"):
             limit = self.generation.max_length
             labels = with_end(compose(self.tokenizer, PLAIN, {"text": target}, limit).ids)
@@ -313,22 +315,32 @@ class TextToText:
             log_p = -tf.nn.sparse_softmax_cross_entropy_with_logits(
                 labels, tf.cast(logits, tf.float32)
             )
-            counts = tf.cast(labels != PAD_ID, tf.int32)
+            counts = tf.cast((labels != PAD_ID) & ~blank[:, None], tf.int32)
             return {
                 "score": tf.reduce_sum(log_p * tf.cast(counts, tf.float32), axis=1),
                 "tokens": tf.reduce_sum(counts, axis=1),
             }
 
-    def _source(self, columns, reader: SurfaceReader | None = None):
-        tokenizer, limit = self.tokenizer.source, self.max_source_length
-        return with_end(compose(tokenizer, self.source_format, columns, limit, reader).ids)
+    def _write(self, columns, return_attention: bool = False):
+        """Hypotheses, their source ids (B, S), and the texts of unknown pieces or `None`.
 
-    def _named_source(self, columns):
-        """Source ids and the texts of unknown pieces, or `None` where these are not written."""
-        if not self.generation.replace_unknown:
-            return self._source(columns), None
-        reader = SurfaceReader(self.tokenizer.source)
-        return self._source(columns, reader), reader.surfaces()
+        Of a blank text there is one hypothesis without a subword, even an end.
+        """
+        reader = SurfaceReader(self.tokenizer.source) if self.generation.replace_unknown else None
+        source, blank = self._source(columns, reader)
+        ids, scores, attention = generate(self.model, source, self.generation, return_attention)
+        ids = tf.where(blank[:, None, None], PAD_ID, ids)
+        one = tf.one_hot(0, self.generation.beam_size, on_value=0.0, off_value=IMPOSSIBLE)
+        scores = tf.where(blank[:, None], one, scores)
+        if return_attention:
+            attention = tf.where(blank[:, None, None, None], 0.0, attention)
+        return Hypotheses(ids, scores, attention), source, reader and reader.surfaces()
+
+    def _source(self, columns, reader: SurfaceReader | None = None):
+        """Source ids (B, S), and which are of a text that is blank (B,)."""
+        tokenizer, limit = self.tokenizer.source, self.max_source_length
+        composed = compose(tokenizer, self.source_format, columns, limit, reader)
+        return with_end(composed.ids), composed.blank
 
     @property
     def _copies(self) -> bool:

@@ -22,6 +22,8 @@ KINDS = ("bpe", "unigram", "word", "char")
 _MOST_DECOMPOSED = 4
 # Of whole words: a longer one is a number or an address, and no text is made of them alone.
 _LONGEST_PIECE = 128
+# A regular expression: white space, and characters that only control what others look like.
+BLANK = r"[\s\v\p{Z}\p{Cc}\p{Cf}]*"
 _MOST_CHARACTERS = 2**28  # lengths in bytes, four times that at most, are int32
 
 
@@ -251,7 +253,8 @@ class SubwordTokenizer:
         other white space than spaces, no more than these characters are read.
 
         Args:
-            texts: strings (B,).
+            texts: strings (B,). Nothing is left of a blank one: of white space, and characters that
+                only control others, which are unknown subwords or none.
             max_length: the number of subwords.
             keep: which part stays, the `"start"` or the `"end"`.
 
@@ -264,7 +267,7 @@ class SubwordTokenizer:
         # By bytes first: what is not UTF-8 can have any number of bytes that begin no character.
         texts, cut = _part(texts, 4 * most, keep, "BYTE")
         texts, cut_too = _part(texts, most, keep, "UTF8_CHAR")
-        return texts, cut | cut_too
+        return tf.where(tf.strings.regex_full_match(texts, BLANK), "", texts), cut | cut_too
 
     def decode_tensor(self, ids: tf.Tensor) -> tf.Tensor:
         """Strings of a batch of ids (B, T) in the graph; all from the end id on is left out."""

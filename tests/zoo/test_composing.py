@@ -15,7 +15,7 @@ from attention_zoo.zoo.source_format import (
     SourceInput,
     length_symbol,
 )
-from attention_zoo.zoo.text_to_text import TextToText
+from attention_zoo.zoo.text_to_text import Prediction, TextToText
 from attention_zoo.zoo.tokenizer import END_ID, PAD_ID, SubwordTokenizer, with_end
 
 TEXTS = ["a red house", "two dogs ran", "no", "where is the red dog"]
@@ -79,7 +79,7 @@ def test_a_main_input_alone_is_not_said_twice(tokenizer):
 
 
 def test_the_newest_turns_of_a_history(tokenizer):
-    history = "\n".join([TEXTS[0], TEXTS[1], " ", TEXTS[2]])
+    history = "\n".join([TEXTS[0], TEXTS[1], " ", TEXTS[2], "\u3000\u200b"])
     expected = ids_of(tokenizer, TEXTS[1], "<sep>", TEXTS[2], "<sep>", TEXTS[3])
     source = {"history": history, "text": TEXTS[3]}
     assert encoded(tokenizer, CHAT, source)[0] == expected
@@ -260,6 +260,17 @@ def test_every_signature_cuts_every_text_before_it_is_tokenized(tokenizer):
     pipeline = TextToText(model, tokenizer, options, 40, source_format=SourceFormat(inputs))
     found = {name: unbounded_inputs(function) for name, function in pipeline.signatures().items()}
     assert {"score", "with_hint"} < set(found) and not any(found.values()), found
+
+
+def test_without_a_question_there_is_no_answer(answering):
+    sources = [
+        {"context": TEXTS[0], "question": "\u00a0"},
+        {"context": "\u200b", "question": TEXTS[3]},
+        {"context": TEXTS[0]},
+    ]
+    blank, answered, missing = answering.predict(sources)
+    assert blank == missing == Prediction("", 0.0)
+    assert answered.score == pytest.approx(answering.predict([TEXTS[3]])[0].score) != 0
 
 
 def test_an_explanation_shows_the_separator(answering):
