@@ -276,9 +276,10 @@ def reading_inputs(
 
     Returns:
         `source` (B, S), and `target` (B, T), whose row t is what was read when token t was written.
+        An output without tokens, that of a blank text, is read as one that is nothing but its end.
     """
-    sources = [_ids(tokenizer.source, e.source_tokens) for e in explanations]
-    targets = [[START_ID, *_ids(tokenizer, e.target_tokens)][:-1] for e in explanations]
+    sources = [_ids(tokenizer.source, e.source_tokens) or [END_ID] for e in explanations]
+    targets = [[START_ID, *_ids(tokenizer, e.target_tokens)[:-1]] for e in explanations]
     return {"source": _padded(sources, padding), "target": _padded(targets, padding)}
 
 
