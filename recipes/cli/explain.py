@@ -52,7 +52,7 @@ def explain(
     if output is not None:
         _check_output(output)
     load_tensorflow()
-    from ...zoo.visualization.layered_explanation import explain as explain_layers
+    from ...zoo.pipeline.explain import explain as explain_layers
     from ..core.run import Run
 
     opened = Run(run)
