@@ -54,7 +54,7 @@ def explain(
     if output is not None:
         _check_output(output)
     load_tensorflow()
-    from ...zoo.visualization.layered_explanation import explain as explain_layers
+    from ...zoo.pipeline.explain import explain as explain_layers
 
     opened = open_run(run, task, model)
     (source,) = sources_of(opened.read_config(), [text])

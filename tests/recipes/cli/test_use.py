@@ -60,6 +60,19 @@ def test_a_full_disk_is_one_line_whatever_was_written(refused, monkeypatch):
     assert refused(run_command(app, ["settings"])) == "error: No space left on device\n"
 
 
+def test_blank_lines_stay_blank(trained, capsys):
+    run = str(trained[0])
+    Path("in.txt").write_text("abc\n\n   \n\u200b\u3000\ncba\n")
+    assert run_command(app, ["predict", run, "--input", "in.txt"]) == 0
+    first, *blank, last = capsys.readouterr().out.split("\n")[:-1]
+    assert blank == [""] * 3 and first and last
+    assert run_command(app, ["predict", run, ""]) == 0
+    assert capsys.readouterr().out == "\n"
+    for more in ([], ["--layer", "1"], ["--output", "empty.html"], ["--output", "empty.png"]):
+        assert run_command(app, ["explain", run, "\u00a0", *more]) == 0
+    assert capsys.readouterr().err == ""
+
+
 def test_batches_get_their_own_threads_where_there_are_several(trained, monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(side_by_side, "give_each_batch_its_threads", lambda: asked.append(1))
