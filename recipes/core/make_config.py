@@ -58,10 +58,9 @@ def own_metric(
     settings: Sequence[str] | Mapping[str, Any],
 ) -> tuple[Sequence[str] | Mapping[str, Any], Metric | None]:
     """Settings with the name of their metric, and the metric where it is an object."""
-    metric = settings.get("metric") if isinstance(settings, Mapping) else None
-    if metric is None or isinstance(metric, str):
+    if not isinstance(settings, Mapping) or isinstance(settings.get("metric", ""), str):
         return settings, None
-    own = as_metric(metric)
+    own = as_metric(settings["metric"])
     return {**settings, "metric": own.name}, own
 
 

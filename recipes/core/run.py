@@ -297,9 +297,8 @@ def text_to_text(
 def _origins(config: RunConfig, model: Seq2SeqModel | None) -> dict[str, str]:
     """Where the parts of a config come from that are not the package's."""
     chosen, entry = task_of(config), entry_of(config)
-    parts = {"metric": metric_of(config).function, "task": chosen, "model": family_of(entry)}
-    if isinstance(config.parts.model, CatalogEntry):
-        parts["model"] = entry
+    own_entry = entry if isinstance(config.parts.model, CatalogEntry) else family_of(entry)
+    parts = {"metric": metric_of(config).function, "task": chosen, "model": own_entry}
     found = {name: origin_of(part) for name, part in parts.items() if part is not None}
     if found["task"] and chosen.parse is not str:
         parse = chosen.parse

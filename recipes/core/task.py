@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -76,9 +77,12 @@ class Task:
     baselines: str | Callable[..., dict[str, Scores]] | None = None
 
     def __post_init__(self) -> None:
-        by_name = {metric.name: metric for metric in map(as_metric, self.metrics)}
-        # Not a field: it follows from one.
-        object.__setattr__(self, "_metrics", by_name)
+        for metric in self.metrics:
+            as_metric(metric)  # which refuses a name that there is not
+
+    @functools.cached_property
+    def _metrics(self) -> dict[str, Metric]:
+        return {metric.name: metric for metric in map(as_metric, self.metrics)}
 
     def __str__(self) -> str:
         return self.name
