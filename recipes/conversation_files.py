@@ -15,8 +15,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..zoo.source_format import Source
-from .corpus import PairCorpus, Rows
-from .pair_files import NOT_UTF8, read_json_lines, read_rows
+from .corpus import PairCorpus, Rows, flaw, is_blank
+from .pair_files import read_json_lines, read_rows
 
 # More of a history than any setting reads is not kept with every reply.
 MAX_TURNS = 16
@@ -105,13 +105,9 @@ def _add_record(rows: Rows, file: str, number: int, record: Any) -> None:
     if len(turns) < 2:
         rows.skip(file, number, f"a conversation has two turns at least, this one {len(turns)}")
         return
-    if not all(turns):
-        rows.skip(file, number, "a turn is empty")
-        return
-    try:
-        "".join(turns).encode()
-    except UnicodeEncodeError:
-        rows.skip(file, number, NOT_UTF8)
+    reason = flaw(*turns) or ("a turn is empty" if any(map(is_blank, turns)) else None)
+    if reason is not None:
+        rows.skip(file, number, reason)
         return
     for source, reply in replies(turns):
         rows.add_clean(number, source, reply)

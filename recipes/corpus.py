@@ -6,6 +6,7 @@ few of them; a file with many is not the file its owner thinks it is, so reading
 
 from __future__ import annotations
 
+import unicodedata
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,8 @@ SKIPPED_ROWS_KEPT = 20  # a report is for reading: the first rows are told, the 
 NOT_JSON = (ValueError, RecursionError)
 
 NO_TAB = "no tab between source and target"
+NOT_UTF8 = "not UTF-8"
+NULL = "a null character, as files in UTF-16 and UTF-32 have; convert it to UTF-8"
 
 
 class DataError(ValueError):
@@ -119,6 +122,23 @@ class PairCorpus:
         return "\n".join(lines)
 
 
+def flaw(*texts: str) -> str | None:
+    """The reason why texts cannot be used, whatever they say; `None` if there is none."""
+    joined = "".join(texts)
+    if "\0" in joined:
+        return NULL
+    try:
+        joined.encode()  # JSON can say half a surrogate pair, which UTF-8 cannot hold
+    except UnicodeEncodeError:
+        return NOT_UTF8
+    return None
+
+
+def is_blank(text: str) -> bool:
+    """Says if there is nothing to be read: only white space, controls, and marks without width."""
+    return all(sign.isspace() or unicodedata.category(sign) in ("Cc", "Cf") for sign in text)
+
+
 def spread_rows(total: int, count: int) -> list[int]:
     """Numbers of so many rows, or of all there are, spread evenly from the first to the last."""
     return np.linspace(0, total - 1, min(count, total)).astype(int).tolist()
@@ -136,8 +156,11 @@ class Rows:
 
     def add(self, file: str, line: int, source: str, target: str) -> None:
         source, target = source.strip(), target.strip()
-        if not source or not target:
-            self.skip(file, line, f"the {'target' if source else 'source'} is empty")
+        reason = flaw(source, target)
+        if reason is None and (is_blank(source) or is_blank(target)):
+            reason = f"the {'source' if is_blank(source) else 'target'} is empty"
+        if reason is not None:
+            self.skip(file, line, reason)
             return
         self.add_clean(line, source, target)
 
