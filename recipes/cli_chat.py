@@ -20,6 +20,7 @@ from .cli_app import (
     refuse_draws,
     sampling,
 )
+from .corpus import NOT_UTF8, flaw
 from .runtime import load_tensorflow
 
 if TYPE_CHECKING:
@@ -72,13 +73,15 @@ def talk(model: TextToText) -> None:
     while True:
         try:
             text = " ".join(input("> " if sys.stdin.isatty() else "").split())
-            text.encode()
+            reason = flaw(text)
         except EOFError:
             if sys.stdin.isatty():
                 print()  # what the shell says next begins a line
             return
         except UnicodeError:
-            raise Refused("What was said is not UTF-8; set the terminal to it.") from None
+            reason = NOT_UTF8
+        if reason is not None:
+            raise Refused(f"What was said cannot be read: {reason}; set the terminal to UTF-8.")
         if text == QUIT:
             return
         if text == FORGET:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..zoo.source_format import Source
-from .corpus import PairCorpus, Rows, flaw, is_blank
+from .corpus import DataError, PairCorpus, Rows, flaw, is_blank
 from .pair_files import read_json_lines, read_rows
 
 # More of a history than any setting reads is not kept with every reply.
@@ -91,8 +91,22 @@ class JoinedPairs(Rows):
 
 def parse_turns(line: str) -> Source:
     """The source in a line: turns with tabs between them, of which the last is to be answered."""
-    turns = [turn.strip() for turn in line.split("\t")]
-    return {"history": "\n".join(turn for turn in turns[:-1] if turn), "text": turns[-1]}
+    turns = [turn.strip() for turn in line.split("\t") if not is_blank(turn)] or [""]
+    return {"history": "\n".join(turns[:-1]), "text": turns[-1]}
+
+
+def join_turns(turns: Sequence[Any]) -> str:
+    """Turns as the lines of one text.
+
+    Raises:
+        DataError: one of them is no text.
+    """
+    for number, turn in enumerate(turns, start=1):
+        if not isinstance(turn, str):
+            raise DataError(
+                f"A history is a list of texts. Received as turn {number}: {turn!r:.60}"
+            )
+    return "\n".join(" ".join(turn.split()) for turn in turns if not is_blank(turn))
 
 
 def _add_record(rows: Rows, file: str, number: int, record: Any) -> None:

@@ -183,6 +183,20 @@ def _read_tsv(path: str, rows: Rows) -> None:
             rows.add(path, number, columns[0], columns[1])
 
 
+def parse_text(line: str) -> str:
+    """The source in a line: all of it.
+
+    Raises:
+        DataError: it has columns, as rows of a pair file have.
+    """
+    if "\t" in line.strip():
+        raise DataError(
+            "A tab parts a source from its target, which is not to be read: give the sources alone "
+            f"(cut -f1), or spaces for tabs. Received: {line[:60]!r}"
+        )
+    return line
+
+
 def add_record(
     rows: Rows, file: str, number: int, row: Any, source_key: str, target_key: str
 ) -> None:

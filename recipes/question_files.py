@@ -62,11 +62,25 @@ def split_question(text: str) -> dict[str, str]:
 
 
 def parse_question(line: str) -> Source:
-    """The source in a line: context TAB question, or a text that ends with its question."""
-    if "\t" not in line:
+    """The source in a line: context TAB question, or a text that ends with its question.
+
+    Raises:
+        DataError: there are more columns, or a context has no question.
+    """
+    columns = [column.strip() for column in line.split("\t")]
+    while len(columns) > 2 and not columns[-1]:
+        columns.pop()
+    if len(columns) > 2:
+        raise DataError(
+            "A source is context TAB question; the answer is not to be read: leave it out "
+            f"(cut -f1,2). Received: {len(columns)} columns, {line[:60]!r}"
+        )
+    if len(columns) < 2:
         return split_question(line)
-    context, question = line.split("\t", 1)
-    return {"context": context.strip(), "question": question.strip()}
+    context, question = columns
+    if is_blank(question) and not is_blank(context):
+        raise DataError(f"The question after the tab is empty. Received: {line[:60]!r}")
+    return {"context": context, "question": question}
 
 
 def _read_tsv(path: str, rows: Rows) -> None:

@@ -16,12 +16,35 @@ from attention_zoo.recipes.config import ConfigError, RunConfig
 from attention_zoo.zoo import side_by_side
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_line(monkeypatch):
+def test_a_byte_order_mark_is_no_part_of_a_line(monkeypatch):
     text = '\ufeff{"text": "a"}\r\n\ufeffb\n'.encode()
     Path("in.txt").write_bytes(text)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
     for path in (Path("in.txt"), None):
-        assert read_lines(path) == ['{"text": "a"}', "\ufeffb"]
+        assert read_lines(path) == ['{"text": "a"}', "b"]
+
+
+def test_a_pair_file_is_no_file_of_sources(trained, reverse_files, refused):
+    path = str(reverse_files / "valid.tsv")
+    assert "text 1: A tab parts" in refused(
+        run_command(app, ["predict", str(trained[0]), "--input", path])
+    )
+
+
+def test_a_file_in_utf_16_without_a_mark_is_refused(trained, refused):
+    Path("in.txt").write_bytes("abc\nab\n".encode("utf-16-le"))
+    command = ["predict", str(trained[0]), "--input", "in.txt"]
+    assert "text 1: A text cannot be read: a null character" in refused(run_command(app, command))
+
+
+def test_texts_that_begin_as_options_do(trained, refused, capsys):
+    run = str(trained[0])
+    for command in ("predict", "explain"):
+        line = refused(run_command(app, [command, run, "-5 March"]))
+        assert "No such option: -5" in line and f'{command} ... -- "-5 degrees"' in line
+        assert run_command(app, [command, run, "--", "-ab"]) == 0
+        assert capsys.readouterr().out
+    assert "--" not in refused(run_command(app, ["list", "-5"]))
 
 
 def test_a_tokenization_that_cannot_be_made_is_found_at_once(
