@@ -95,11 +95,15 @@ def evaluate(
         values = {**scores.values, "rows": len(corpus), "signatures": scores.signatures}
         values |= {"cut": num_cut} if num_cut else {}
         values |= {"unscored": unscored} if unscored else {}
+        if corpus.num_skipped:
+            values["skipped"] = corpus.num_skipped
+            values["skipped_rows"] = [str(row) for row in corpus.skipped]
         if baselines:
             values["baselines"] = {name: found.values for name, found in baselines.items()}
         print(json.dumps(values, indent=2))
         return
     print(f"{scores}\nrows: {len(corpus):,}")
+    corpus.tell_skipped(print)
     if num_cut:
         print(cut_line(model, num_cut))
     if unscored:
@@ -185,7 +189,9 @@ def _baselines(config: RunConfig, corpus: PairCorpus, model: TextToText) -> dict
     if chosen.baselines is None:
         return {}
     try:
-        return chosen.baseline_scores(read_training_texts(config), corpus, model)
+        learnt = read_training_texts(config)
+        learnt.tell_skipped(lambda line: print(f"baselines: {line}", file=sys.stderr))
+        return chosen.baseline_scores(learnt, corpus, model)
     except (ConfigError, DataError) as error:
         print(f"no baselines: {error}", file=sys.stderr)
         return {}

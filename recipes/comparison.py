@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +82,9 @@ class Comparison:
         resamples: how many corpora were drawn.
         seed: of the draws.
         fall: how far each score falls from short sources to long ones, if that was asked for.
+        skipped: rows of the file that could not be used.
+        skipped_rows: the first of them, each with its line and the reason.
+        unscored: rows left out of a perplexity, as a model does not write such long targets.
     """
 
     task: str
@@ -96,6 +99,9 @@ class Comparison:
     resamples: int
     seed: int
     fall: LengthFall | None = None
+    skipped: int = 0
+    skipped_rows: list[str] = field(default_factory=list)
+    unscored: int = 0
 
     @property
     def lower_is_better(self) -> bool:
@@ -160,9 +166,10 @@ def compare(
             "beside that of another; choose another --metric."
         )
     check_scores(configs[0])
-    corpus = _read(configs[0], data)
+    corpus = whole = _read(configs[0], data)
+    whole.tell_skipped(report)
     if metric in LOWER_IS_BETTER:
-        corpus = _scored_by_all(runs, configs, corpus, report)
+        corpus = _scored_by_all(runs, configs, whole, report)
     unit, places = source_lengths(corpus, configs[0])
     buckets, numbers = sort_by_length(places, lengths)
     if fall:
@@ -196,6 +203,9 @@ def compare(
         seed=seed,
         fall=fall
         and length_fall(row_scores, places, fall, resamples, seed, metric in LOWER_IS_BETTER),
+        skipped=whole.num_skipped,
+        skipped_rows=[str(row) for row in whole.skipped],
+        unscored=len(whole) - len(corpus),
     )
 
 

@@ -18,6 +18,7 @@ from ..zoo.source_format import Source
 
 MAX_BAD_SHARE = 0.01  # by default one row in a hundred may be unusable; in a small file none may
 SKIPPED_ROWS_KEPT = 20  # a report is for reading: the first rows are told, the others counted
+SKIPPED_ROWS_NAMED = 3  # in a single line
 
 # What `json.loads` raises; the second where values are nested too deeply.
 NOT_JSON = (ValueError, RecursionError)
@@ -120,6 +121,15 @@ class PairCorpus:
             if self.num_skipped > len(self.skipped):
                 lines.append(f"  and {self.num_skipped - len(self.skipped):,} more")
         return "\n".join(lines)
+
+    def tell_skipped(self, report: Callable[[str], None]) -> None:
+        """Tells in one line how many rows were skipped, and names the first, if there are any."""
+        if not self.num_skipped:
+            return
+        named = [str(row) for row in self.skipped[:SKIPPED_ROWS_NAMED]]
+        named += ["..."] if self.num_skipped > len(named) else []
+        rows = "1 row" if self.num_skipped == 1 else f"{self.num_skipped:,} rows"
+        report(f"{rows} skipped: {'; '.join(named)}")
 
 
 def flaw(*texts: str) -> str | None:

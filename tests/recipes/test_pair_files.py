@@ -119,6 +119,20 @@ def test_few_bad_rows_are_skipped_and_reported(write):
         assert file.read() == content
 
 
+def test_the_first_skipped_rows_are_told_in_one_line(write):
+    told = []
+    for bad in range(5):
+        corpus = read_pairs(write("a.tsv", "\n".join([*good_rows(500), *["bad"] * bad])))
+        corpus.part(range(9)).tell_skipped(told.append)
+    rows = [f"{corpus.name}:{line}: no tab between source and target" for line in (501, 502, 503)]
+    assert told == [
+        f"1 row skipped: {rows[0]}",
+        f"2 rows skipped: {rows[0]}; {rows[1]}",
+        f"3 rows skipped: {'; '.join(rows)}",
+        f"4 rows skipped: {'; '.join(rows)}; ...",
+    ]
+
+
 def test_one_row_in_a_hundred_is_the_limit(write):
     at_limit = write("a.tsv", "\n".join([*good_rows(198), "bad", "bad"]))
     assert read_pairs(at_limit).num_skipped == 2
