@@ -72,13 +72,15 @@ def evaluate(
     load_tensorflow()
     from .evaluation import Evaluator, unscored_line
     from .run import Run
-    from .tasks import check_scores, read_validation, task, with_tokenization
+    from .tasks import OTHER_TEXTS, check_scores, read_validation, task, with_tokenization
 
     opened = Run(run)
     config = with_tokenization(opened.read_config(), tokenize)
     check_scores(config)
     if data is None:
         corpus = read_validation(config)
+        if opened.changed_texts({"valid": corpus.checksum}):
+            print(OTHER_TEXTS, file=sys.stderr)
     else:
         corpus = task(config.task).read_file(data, config.reverse, min_pairs=1)
     options = given(beam_size=beam_size, length_penalty=length_penalty)

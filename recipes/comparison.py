@@ -26,7 +26,7 @@ from .source_lengths import (
     source_lengths,
 )
 from .target_scores import target_lengths
-from .tasks import check_scores, read_validation, task, with_tokenization
+from .tasks import OTHER_TEXTS, check_scores, read_validation, task, with_tokenization
 
 if TYPE_CHECKING:
     from ..zoo.source_format import Source
@@ -168,6 +168,10 @@ def compare(
     check_scores(configs[0])
     corpus = whole = _read(configs[0], data)
     whole.tell_skipped(report)
+    if data is None:
+        for name, run in runs.items():
+            if run.changed_texts({"valid": whole.checksum}):
+                report(f"{name}: {OTHER_TEXTS}")
     if metric in LOWER_IS_BETTER:
         corpus = _scored_by_all(runs, configs, whole, report)
     unit, places = source_lengths(corpus, configs[0])

@@ -7,6 +7,7 @@ few of them; a file with many is not the file its owner thinks it is, so reading
 from __future__ import annotations
 
 import unicodedata
+import zlib
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -98,6 +99,15 @@ class PairCorpus:
             alternatives=[self.alternatives[row] for row in rows] if self.alternatives else [],
             lines=array("q", [self.lines[row] for row in rows] if self.lines else []),
         )
+
+    @property
+    def checksum(self) -> int:
+        """A number that other texts, or the same in another order, would not have."""
+        value = 0
+        for source, targets in zip(self.sources, self.references(), strict=True):
+            row = source if isinstance(source, str) else sorted(source.items())
+            value = zlib.crc32(repr((row, targets)).encode(), value)
+        return value
 
     def references(self) -> list[tuple[str, ...]]:
         """Of each row, all targets that count as right."""

@@ -14,10 +14,9 @@ from .comparison import Comparison, compare
 from .comparison_report import to_markdown, write_report
 from .config import Budget, ConfigError, RunConfig
 from .joining import join_pairs, write_joined
-from .run import Run
 from .source_lengths import length_sides, sort_by_length, source_lengths
 from .sweep import forget, is_done
-from .task_runs import check_runs, run_task
+from .task_runs import check_folders, check_runs, run_task
 from .tasks import make_config, read_corpora, task
 
 ADVICE = {
@@ -158,8 +157,7 @@ def run_experiment(
     check_models(configs, budget, test)
     fall = _check_lengths(next(iter(configs.values())), test, lengths, fall, report)
     folders = {model: output / model for model in configs}
-    for model, config in configs.items():
-        Run(folders[model]).check(config)
+    check_folders({folders[model]: config for model, config in configs.items()})
     for number, (model, config) in enumerate(configs.items(), start=1):
         if is_done(folders[model], budget):
             report(f"model {number} of {len(configs)}: {model} is there")

@@ -12,7 +12,7 @@ from typing import Any
 from .config import LOWER_IS_BETTER, Budget, ConfigError, RunConfig
 from .files import write_json
 from .nonfinite import TrainingError
-from .task_runs import check_runs, run_task
+from .task_runs import check_folders, check_runs, run_task
 
 # They say what the runs are ranked by, so they are the same in all.
 NOT_IN_A_GRID = ("metric", "bleu_tokenize")
@@ -105,11 +105,9 @@ def run_sweep(
 
     Raises:
         ConfigError: a combination is impossible, see `check_runs`, or its folder holds a run with
-            other settings; nothing was trained.
+            other settings or of other texts; nothing was trained.
         Interrupted: SIGINT or SIGTERM came.
     """
-    from .run import Run
-
     chosen = combinations(grid)
     configs = [make(settings) for settings in chosen]
     check_runs(configs, budget)
@@ -118,11 +116,11 @@ def run_sweep(
             "Each seed also draws other rows of the embedded default to validate with, so that "
             "its runs cannot be compared; give --train and --valid."
         )
-    for settings, config in zip(chosen, configs, strict=True):
-        Run(output / folder_name(settings)).check(config)
+    folders = [output / folder_name(settings) for settings in chosen]
+    check_folders(dict(zip(folders, configs, strict=True)))
     rows = []
-    for number, (settings, config) in enumerate(zip(chosen, configs, strict=True), start=1):
-        folder = output / folder_name(settings)
+    together = zip(chosen, folders, configs, strict=True)
+    for number, (settings, folder, config) in enumerate(together, start=1):
         named = ", ".join(f"{name}={value}" for name, value in settings.items())
         if is_done(folder, budget):
             report(f"run {number} of {len(chosen)}: {named} is there")

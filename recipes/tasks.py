@@ -28,6 +28,8 @@ TASKS = {
     "dialogue": "dialogue",
 }
 
+OTHER_TEXTS = "the validation texts are not those that the run was begun with"
+
 
 @dataclass(frozen=True)
 class Task:

@@ -119,20 +119,6 @@ def test_few_bad_rows_are_skipped_and_reported(write):
         assert file.read() == content
 
 
-def test_the_first_skipped_rows_are_told_in_one_line(write):
-    told = []
-    for bad in range(5):
-        corpus = read_pairs(write("a.tsv", "\n".join([*good_rows(500), *["bad"] * bad])))
-        corpus.part(range(9)).tell_skipped(told.append)
-    rows = [f"{corpus.name}:{line}: no tab between source and target" for line in (501, 502, 503)]
-    assert told == [
-        f"1 row skipped: {rows[0]}",
-        f"2 rows skipped: {rows[0]}; {rows[1]}",
-        f"3 rows skipped: {'; '.join(rows)}",
-        f"4 rows skipped: {'; '.join(rows)}; ...",
-    ]
-
-
 def test_one_row_in_a_hundred_is_the_limit(write):
     at_limit = write("a.tsv", "\n".join([*good_rows(198), "bad", "bad"]))
     assert read_pairs(at_limit).num_skipped == 2
@@ -219,65 +205,6 @@ def test_empty_file(write, name, content):
 
 def test_file_of_blank_lines(write):
     assert "is empty" in refusal(write("a.tsv", "\n\n\n"))
-
-
-def test_blank_lines_at_the_end_are_no_rows_and_others_are(write):
-    row = '{"source": "one", "target": "eins"}\n'
-    pairs = [("one", "eins")] * 2
-    assert list(read_pairs(write("a.tsv", "one\teins\n" * 2 + "\n \r\n"))) == pairs
-    assert list(read_pairs(write("a.jsonl", row * 2 + "\n"))) == pairs
-    source, target = write("a.en", "one\none\n\n"), write("a.de", "eins\neins\n\n\n")
-    assert list(read_pairs(f"{source},{target}")) == pairs
-    assert "a.tsv:2: no tab" in refusal(write("a.tsv", "one\teins\n\none\teins\n"))
-    # A line that is blank on one side only has a partner.
-    target = write("a.de", "eins\neins\nzwei\n")
-    assert "a.en:3: the source is empty" in refusal(f"{source},{target}")
-
-
-@pytest.mark.parametrize(
-    ("encoding", "words"),
-    [
-        ("utf-16", "is in UTF-16. Convert it to UTF-8"),
-        ("utf-32", "is in UTF-32. Convert it to UTF-8"),
-        *((f"utf-{bits}-{order}", "convert it to UTF-8") for bits in (16, 32) for order in "bl"),
-    ],
-)
-def test_other_encodings_with_a_mark_and_without(write, encoding, words):
-    encoding = encoding + "e" if encoding.count("-") > 1 else encoding
-    pairs = "".join(f"the house {number}\tdas Haus Tür {number}\n" for number in range(300))
-    rows = json.dumps({"source": "one", "target": "eins"}) + "\n"
-    for name, content in (("a.tsv", pairs), ("a.jsonl", rows * 2), ("a.tsv.gz", pairs)):
-        packed = content.encode(encoding)
-        path = write(name, gzip.compress(packed) if name.endswith(".gz") else packed)
-        assert words in refusal(path)
-    sides = (
-        write("a.en", "one\n" * 9) + "," + write("a.de", ("eins\n" * 8 + "eins").encode(encoding))
-    )
-    assert words in refusal(sides) and "a.de" in refusal(sides)
-
-
-def test_a_null_character_in_json_is_no_text(write):
-    rows = [{"source": "one", "target": "eins"}, {"source": "o\0", "target": "eins"}]
-    path = write("a.jsonl", "\n".join(map(json.dumps, rows)))
-    assert refusal(path).startswith(f"{path}:2: a null character")
-
-
-def test_a_byte_order_mark_of_a_file_that_was_appended_is_no_text(write):
-    parts = [f"\ufeff{word}\tx\n".encode() for word in ("one", "two")]
-    assert read_pairs(write("a.tsv", b"".join(parts))).sources == ["one", "two"]
-    packed = write("a.tsv.gz", b"".join(map(gzip.compress, parts)))
-    assert read_pairs(packed).sources == ["one", "two"]
-
-
-@pytest.mark.parametrize("text", ["\u200b", "\ufeff", "\u2060\u200b", " \u200e\x07", "\xad"])
-def test_a_side_of_marks_that_cannot_be_seen_is_empty(write, text):
-    for row, side in ((f"one\t{text}", "target"), (f"a\tb\n{text}\teins", "source")):
-        path = write("a.tsv", f"{row}\none\teins\n")
-        assert f"the {side} is empty" in refusal(path)
-        row = {"source": "one", "target": "eins", side: f"{text}\n"}
-        assert f"the {side} is empty" in refusal(write("a.jsonl", json.dumps(row) + "\n{}"))
-    seen = read_pairs(write("a.tsv", "a\u200bb\tx\u2060y\none\teins\n"))
-    assert next(iter(seen)) == ("a\u200bb", "x\u2060y")
 
 
 def test_damaged_gzip(write):
