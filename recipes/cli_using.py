@@ -145,7 +145,7 @@ def predict(
     With --n-best each line has the number of the text, a score and a result, with tabs between. A
     text of question answering is a context that ends with its question, or the two with a tab
     between; of dialogue the turns with tabs between. A source of several inputs may also be a JSON
-    object, such as `{"context": "...", "question": "..."}`.
+    object, such as `{"context": "...", "question": "..."}`. Texts that begin with - stand after --.
     """
     if texts and input:
         raise Refused("Give texts or --input, not both.")
