@@ -10,6 +10,7 @@ score, and the mean of the files.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,6 +45,8 @@ def main() -> None:
         )
     except (ConfigError, DataError) as error:
         parser.error(str(error))
+    for corpus in (valid, *files):
+        corpus.tell_skipped(lambda line: print(line, file=sys.stderr))
     rows_by_file = rows_of_files(valid, files)
     for path, rows in zip(arguments.files, rows_by_file, strict=True):
         if not rows:

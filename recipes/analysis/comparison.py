@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from ...zoo.errors import ConfigError, DataError
 from ..core.config import LOWER_IS_BETTER, RunConfig
-from ..core.task import check_scores, read_validation, task, with_tokenization
+from ..core.task import OTHER_TEXTS, check_scores, read_validation, task, with_tokenization
 from ..data.corpus import PairCorpus, spread_rows
 from ..metrics.bootstrap import RESAMPLES, SEED, Interval, RowScore, p_value, resample
 from ..metrics.target_scores import target_lengths
@@ -83,6 +83,9 @@ class Comparison:
         resamples: how many corpora were drawn.
         seed: of the draws.
         fall: how far each score falls from short sources to long ones, if that was asked for.
+        skipped: rows of the file that could not be used.
+        skipped_rows: the first of them, each with its line and the reason.
+        unscored: rows left out of a perplexity, as a model does not write such long targets.
     """
 
     task: str
@@ -97,6 +100,9 @@ class Comparison:
     resamples: int
     seed: int
     fall: LengthFall | None = None
+    skipped: int = 0
+    skipped_rows: list[str] = field(default_factory=list)
+    unscored: int = 0
 
     @property
     def lower_is_better(self) -> bool:
@@ -161,9 +167,14 @@ def compare(
             "beside that of another; choose another --metric."
         )
     check_scores(configs[0])
-    corpus = _read(configs[0], data)
+    corpus = whole = _read(configs[0], data)
+    whole.tell_skipped(report)
+    if data is None:
+        for name, run in runs.items():
+            if run.changed_texts({"valid": whole.checksum}):
+                report(f"{name}: {OTHER_TEXTS}")
     if metric in LOWER_IS_BETTER:
-        corpus = _scored_by_all(runs, configs, corpus, report)
+        corpus = _scored_by_all(runs, configs, whole, report)
     unit, places = source_lengths(corpus, configs[0])
     buckets, numbers = sort_by_length(places, lengths)
     if fall:
@@ -197,6 +208,9 @@ def compare(
         seed=seed,
         fall=fall
         and length_fall(row_scores, places, fall, resamples, seed, metric in LOWER_IS_BETTER),
+        skipped=whole.num_skipped,
+        skipped_rows=[str(row) for row in whole.skipped],
+        unscored=len(whole) - len(corpus),
     )
 
 

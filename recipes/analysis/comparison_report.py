@@ -291,9 +291,18 @@ def _title(comparison: Comparison) -> str:
 
 def _about(comparison: Comparison) -> str:
     signature = f" {comparison.metric}: {comparison.signature}." if comparison.signature else ""
+    left_out = ""
+    if comparison.skipped:
+        left_out += (
+            f" Rows skipped: {comparison.skipped:,}, the first {comparison.skipped_rows[0]}."
+        )
+    if comparison.unscored:
+        left_out += (
+            f" Rows left out, whose targets are too long for a model: {comparison.unscored:,}."
+        )
     return clean_text(
         f"{comparison.rows:,} rows of {comparison.data}; {comparison.resamples:,} resamples, "
-        f"seed {comparison.seed}.{signature}"
+        f"seed {comparison.seed}.{left_out}{signature}"
     )
 
 

@@ -71,7 +71,7 @@ def evaluate(
         refuse_draws(context, NO_DRAWS)
     load_tensorflow()
     from ..core.run import Run
-    from ..core.task import check_scores, read_validation, task, with_tokenization
+    from ..core.task import OTHER_TEXTS, check_scores, read_validation, task, with_tokenization
     from ..training.evaluation import Evaluator, unscored_line
 
     opened = Run(run)
@@ -79,6 +79,8 @@ def evaluate(
     check_scores(config)
     if data is None:
         corpus = read_validation(config)
+        if opened.changed_texts({"valid": corpus.checksum}):
+            print(OTHER_TEXTS, file=sys.stderr)
     else:
         corpus = task(config.task).read_file(data, config.reverse, min_pairs=1)
     options = given(beam_size=beam_size, length_penalty=length_penalty)
@@ -95,11 +97,15 @@ def evaluate(
         values = {**scores.values, "rows": len(corpus), "signatures": scores.signatures}
         values |= {"cut": num_cut} if num_cut else {}
         values |= {"unscored": unscored} if unscored else {}
+        if corpus.num_skipped:
+            values["skipped"] = corpus.num_skipped
+            values["skipped_rows"] = [str(row) for row in corpus.skipped]
         if baselines:
             values["baselines"] = {name: found.values for name, found in baselines.items()}
         print(json.dumps(values, indent=2))
         return
     print(f"{scores}\nrows: {len(corpus):,}")
+    corpus.tell_skipped(print)
     if num_cut:
         print(cut_line(model, num_cut))
     if unscored:
@@ -139,7 +145,7 @@ def predict(
     With --n-best each line has the number of the text, a score and a result, with tabs between. A
     text of question answering is a context that ends with its question, or the two with a tab
     between; of dialogue the turns with tabs between. A source of several inputs may also be a JSON
-    object, such as `{"context": "...", "question": "..."}`.
+    object, such as `{"context": "...", "question": "..."}`. Texts that begin with - stand after --.
     """
     if texts and input:
         raise Refused("Give texts or --input, not both.")
@@ -184,7 +190,9 @@ def _baselines(config: RunConfig, corpus: PairCorpus, model: TextToText) -> dict
     if chosen.baselines is None:
         return {}
     try:
-        return chosen.baseline_scores(read_training_texts(config), corpus, model)
+        learnt = read_training_texts(config)
+        learnt.tell_skipped(lambda line: print(f"baselines: {line}", file=sys.stderr))
+        return chosen.baseline_scores(learnt, corpus, model)
     except (ConfigError, DataError) as error:
         print(f"no baselines: {error}", file=sys.stderr)
         return {}

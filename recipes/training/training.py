@@ -59,7 +59,8 @@ def train(
         which has no run folder, the model as it was last.
 
     Raises:
-        ConfigError: the text and the settings do not go together, or the folder is another run's.
+        ConfigError: the text and the settings do not go together, or the folder is another run's,
+            or was begun with other texts.
         DataError: no row is short enough, to learn from or to evaluate, or one is longer than a
             batch.
         Interrupted: SIGINT or SIGTERM came; the run is saved.
@@ -68,6 +69,9 @@ def train(
     check_precision(config, place)
     keras.utils.set_random_seed(config.seed)
     chosen = task(config.task)
+    checksums = {"train": train_corpus.checksum, "valid": valid_corpus.checksum}
+    if place.is_chief:
+        run.check(config, checksums)
     # One for all workers: only the chief is sure to see the folder of the run.
     tokenizer = place.from_chief(
         lambda: run_tokenizer(config, run, train_corpus),
@@ -91,7 +95,7 @@ def train(
     if unscored := check_targets(config, tokenizer, valid_corpus):
         report(f"validation: {unscored}")
     if place.is_chief:
-        run.open(config)
+        run.open(config, checksums)
         if not run.tokenizer_path.exists():
             run.save_tokenizer(tokenizer)
     accumulate = config.accumulate_steps

@@ -234,17 +234,33 @@ def test_no_more_texts_are_timed_than_there_are(trained):
 
 def test_rows_that_one_of_the_models_does_not_write_have_no_perplexity(runs, reverse_files):
     rows = (reverse_files / "valid.tsv").read_text().splitlines()
-    Path("long.tsv").write_text("\n".join([*rows[:3], f"ab\t{'ba' * 20}", *rows[3:]]))
+    rows = [*rows[:3], f"ab\t{'ba' * 20}", *rows[3:]]
+    Path("long.tsv").write_text("\n".join(rows))
     told = []
     options = {"metric": "perplexity", "resamples": 100, "timed_rows": 0, "lengths": [1]}
     found = compare(runs, "long.tsv", report=told.append, **options)
     assert "rows left out, as a model does not write such long targets: 1" in told
     metrics = json.loads((runs[0] / "metrics.json").read_text())
     assert (found.rows, found.buckets) == (8, [Bucket(1, 1, 8)])
+    assert (found.unscored, found.skipped, found.skipped_rows) == (1, 0, [])
+    assert "Rows left out, whose targets are too long for a model: 1." in to_markdown(found)
     assert found.runs[0].score.value == pytest.approx(metrics["valid"]["perplexity"], rel=1e-5)
     Path("long.tsv").write_text(f"ab\t{'ba' * 20}\n")
     with pytest.raises(DataError, match=r"All 1 targets of long.tsv are longer"):
         compare(runs, "long.tsv", **options)
+
+
+def test_rows_that_cannot_be_read_are_told(runs, reverse_files):
+    rows = (reverse_files / "valid.tsv").read_text().splitlines()
+    Path("bad.tsv").write_text("\n".join([*rows * 20, "ab"]))
+    told = []
+    options = {"resamples": 100, "timed_rows": 0, "lengths": [1]}
+    found = compare(runs, "bad.tsv", report=told.append, **options)
+    bad = "bad.tsv:161: no tab between source and target"
+    assert f"1 row skipped: {bad}" in told
+    assert (found.rows, found.skipped, found.skipped_rows) == (160, 1, [bad])
+    assert f"Rows skipped: 1, the first {bad}." in to_markdown(found)
+    assert json.loads(json.dumps(found.to_dict()))["skipped_rows"] == [bad]
 
 
 def test_perplexities_of_different_subwords_are_not_compared(runs, tmp_path, monkeypatch):
