@@ -7,6 +7,7 @@ import keras
 from keras import initializers, ops
 
 from ..ops.arguments import positive_int
+from ..ops.broadcasting import broadcast_batch, common_batch, sum_to_batch
 from ..ops.parts import after, join, split
 from .base import Attention, linear
 
@@ -99,14 +100,20 @@ class BahdanauAttention(Attention):
 def additive_score(query, keys, scale):
     """`scale . tanh(query + key)` for every pair; `(B, T, U)`, `(B, S, U)`, `(U,)` to `(B, T, S)`.
 
+    A batch of 1 on either side goes with every row of the other.
+
     The tensor over all pairs and units, `(B, T, S, U)`, is by far the largest here. It is never
     made as a whole: the batch is taken in parts that stay in the processor's cache, and the
     gradient computes them anew rather than keep them. That is several times faster than writing
     and reading the whole, and needs a fraction of the memory.
     """
     parts = _parts(query, keys)
+    rows = (query, keys)
+    if parts > 1:  # of one row there are no parts
+        batch = common_batch(query, keys)
+        rows = (broadcast_batch(query, batch), broadcast_batch(keys, batch))
     scores: list[Any] = []
-    for query_part, keys_part in zip(split(query, parts), split(keys, parts), strict=True):
+    for query_part, keys_part in zip(*(split(tensor, parts) for tensor in rows), strict=True):
         query_part = after(scores[-1] if scores else None, query_part)
         hidden = _hidden(query_part, keys_part)
         flat = ops.matmul(ops.reshape(hidden, (-1, scale.shape[0])), ops.expand_dims(scale, -1))
@@ -118,15 +125,15 @@ def additive_score(query, keys, scale):
         to_query: list[Any] = []
         to_keys: list[Any] = []
         to_scale: list[Any] = []
-        tensors = (query, keys, upstream)
-        for part in zip(*(split(tensor, parts) for tensor in tensors), strict=True):
+        for part in zip(*(split(tensor, parts) for tensor in (*rows, upstream)), strict=True):
             query_part = after(to_keys[-1] if to_keys else None, part[0])
             gradients = _part_gradients(query_part, *part[1:])
             for collected, gradient_part in zip(
                 (to_query, to_keys, to_scale), gradients, strict=True
             ):
                 collected.append(gradient_part)
-        return join(to_query) * scale, join(to_keys) * scale, sum(to_scale)
+        of_query, of_keys = sum_to_batch(join(to_query), query), sum_to_batch(join(to_keys), keys)
+        return of_query * scale, of_keys * scale, sum(to_scale)
 
     return join(scores), gradient
 
@@ -149,10 +156,13 @@ def _part_gradients(query, keys, upstream):
 
 def _parts(query, keys):
     """In how many parts the batch is taken."""
-    length = query.shape[1]
-    if length is not None and length <= FEW_QUERIES:
+    batch = keys.shape[0] if query.shape[0] == 1 else query.shape[0]
+    shape = (batch, *query.shape[1:], keys.shape[1])
+    if not isinstance(batch, (int, type(None))):
+        return 1  # a symbol, of which JAX makes no parts
+    length = shape[1]
+    if isinstance(length, int) and length <= FEW_QUERIES:
         return 1  # a step of a decoder: small, and the number of operations counts
-    shape = (*query.shape, keys.shape[1])
-    if None not in shape and math.prod(shape) <= SMALL:
+    if all(isinstance(size, int) for size in shape) and math.prod(shape) <= SMALL:
         return 1
-    return PARTS if shape[0] is None else min(PARTS, shape[0])
+    return PARTS if batch is None else min(PARTS, batch)

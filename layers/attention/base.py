@@ -171,11 +171,11 @@ class Attention(keras.layers.Layer):
         return (context, weights) if return_attention_scores else context
 
     def compute_output_shape(self, query_shape, value_shape, key_shape=None):
-        return (*query_shape[:-1], value_shape[-1])
+        return (*broadcast_rows(query_shape, value_shape), value_shape[-1])
 
     def compute_scores_shape(self, query_shape, value_shape):
         """Shape of the weights that go with `compute_output_shape`."""
-        return (query_shape[0], query_shape[1], value_shape[1])
+        return (*broadcast_rows(query_shape, value_shape), value_shape[1])
 
     def compute_output_spec(
         self,
@@ -243,6 +243,12 @@ class Attention(keras.layers.Layer):
     def _cast(self, variable):
         """A weight in the compute type, also outside of `__call__`."""
         return ops.cast(variable, self.compute_dtype)
+
+
+def broadcast_rows(query_shape, value_shape):
+    """Batch and length of the query, where a batch of 1 goes with every row of the values."""
+    batch = value_shape[0] if query_shape[0] == 1 else query_shape[0]
+    return batch, query_shape[1]
 
 
 def linear(inputs, kernel, bias=None):

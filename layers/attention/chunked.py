@@ -8,6 +8,7 @@ from typing import Any
 
 from keras import ops
 
+from ..ops.broadcasting import sum_to_batch
 from ..ops.masks import combine_masks, masked_softmax, places_mask, softmax_dtype
 from ..ops.parts import after, ranges
 from .heads import compare_heads, sum_queries, sum_values
@@ -149,7 +150,13 @@ def _gradients(query, keys, values, table, output, upstream, sight, chunks):
         query_gradients.append(sum_values(change, seen))
         to_keys.add(columns, sum_queries(change, query_part, groups))
     query_gradient = ops.concatenate(query_gradients[::-1], axis=2)
-    return query_gradient, to_keys.total(), to_values.total(), table_gradient
+    # A batch of 1 goes with every row of the others.
+    return (
+        sum_to_batch(query_gradient, query),
+        sum_to_batch(to_keys.total(), keys),
+        sum_to_batch(to_values.total(), values),
+        table_gradient,
+    )
 
 
 def _weights(query, keys, sight, rows, columns, table):

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from ..ops.broadcasting import broadcast_batch, common_batch, sum_to_batch
 from ..ops.masks import combine_masks, masked_softmax, softmax_dtype
 from .additive import BahdanauAttention
 from .base import Memory
@@ -118,14 +119,16 @@ class CoverageAttention(BahdanauAttention):
             around = neighbours(ops.cast(last, self.compute_dtype), self.location_window)
             features = ops.concatenate([features, around], axis=-1)
             kernel = ops.concatenate([kernel, self._cast(self.location_kernel)], axis=0)
+        if features.shape[0] == 1:  # the same for every row
+            features = broadcast_batch(features, common_batch(query, keys))
         score = additive_score_with_features(query, keys, features, self._cast(self.scale), kernel)
         return masked_softmax(score, mask)
 
     def _weights_in_turn(self, query, keys, mask):
         """Weights `(B, T, S)` of projected queries, each covered by those before it."""
-        batch, steps, _ = ops.shape(query)
-        length = ops.shape(keys)[1]
-        sequence = query
+        batch = common_batch(query, keys, *([] if mask is None else [mask]))
+        steps, length = ops.shape(query)[1], ops.shape(keys)[1]
+        sequence = query = broadcast_batch(query, batch)
         if mask is not None:
             mask = ops.broadcast_to(mask, (batch, steps, length))
             # One sequence: TensorFlow's scan takes no second one if T is known only later.
@@ -191,22 +194,23 @@ def additive_score_with_features(query, keys, features, scale, kernel):
     over steps would keep for each of them.
 
     Args:
-        query: `(B, T, U)`; a few, as at a step of a decoder.
-        keys: `(B, S, U)`.
+        query: `(B, T, U)`, or `(1, T, U)` for all rows; a few, as at a step of a decoder.
+        keys: `(B, S, U)`, or `(1, S, U)` for all rows.
         features: `(B, T, S, F)`.
         scale: `(U,)`.
         kernel: `(F, U)`.
     """
     units, count = scale.shape[0], kernel.shape[0]
     flat_features = ops.reshape(features, (-1, count))
-    hidden = _hidden(query, keys, flat_features, kernel)
+    pairs = (*ops.shape(features)[:3], units)
+    hidden = _hidden(query, keys, ops.reshape(ops.matmul(flat_features, kernel), pairs))
     flat = ops.matmul(ops.reshape(hidden, (-1, units)), ops.expand_dims(scale, -1))
-    scores = ops.reshape(flat, ops.shape(hidden)[:3])
+    scores = ops.reshape(flat, pairs[:3])
 
     def gradient(*arguments, upstream=None):
         # Backends differ in how they hand in the gradient of the scores, (B, T, S).
         upstream = arguments[0] if upstream is None else upstream
-        hidden = _hidden(query, keys, flat_features, kernel)
+        hidden = _hidden(query, keys, ops.reshape(ops.matmul(flat_features, kernel), pairs))
         to_scale = ops.matmul(ops.reshape(upstream, (1, -1)), ops.reshape(hidden, (-1, units)))
         # For the argument of tanh, still without the factor `scale`: (B, T, S, U).
         inner = (1 - ops.square(hidden)) * ops.expand_dims(upstream, -1)
@@ -214,9 +218,9 @@ def additive_score_with_features(query, keys, features, scale, kernel):
         to_features = ops.matmul(flat, ops.transpose(scale * kernel))
         to_kernel = ops.matmul(ops.transpose(flat_features), flat)
         return (
-            ops.sum(inner, axis=2) * scale,
-            ops.sum(inner, axis=1) * scale,
-            ops.reshape(to_features, (*ops.shape(upstream), count)),
+            sum_to_batch(ops.sum(inner, axis=2), query) * scale,
+            sum_to_batch(ops.sum(inner, axis=1), keys) * scale,
+            ops.reshape(to_features, (*pairs[:3], count)),
             ops.reshape(to_scale, (units,)),
             to_kernel * scale,
         )
@@ -224,6 +228,5 @@ def additive_score_with_features(query, keys, features, scale, kernel):
     return scores, gradient
 
 
-def _hidden(query, keys, flat_features, kernel):
-    pairs = ops.expand_dims(query, 2) + ops.expand_dims(keys, 1)
-    return ops.tanh(pairs + ops.reshape(ops.matmul(flat_features, kernel), ops.shape(pairs)))
+def _hidden(query, keys, from_features):
+    return ops.tanh(ops.expand_dims(query, 2) + ops.expand_dims(keys, 1) + from_features)

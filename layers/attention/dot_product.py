@@ -9,7 +9,7 @@ from ..ops.arguments import optional_positive_int, positive_int
 from ..ops.fused import attend_fused, can_fuse
 from ..ops.masks import as_mask, combine_masks, places
 from ..ops.positions import Positions, check_positions
-from .base import Attention, Memory, linear
+from .base import Attention, Memory, broadcast_rows, linear
 from .chunked import Sight, attend_in_chunks
 from .heads import compare_heads, merge_heads, split_heads, sum_values
 
@@ -209,10 +209,11 @@ class QKVAttention(Attention):
         return Memory(keys, values, None if mask is None else as_mask(mask))
 
     def compute_output_shape(self, query_shape, value_shape, key_shape=None):
-        return (*query_shape[:-1], self.output_dim or query_shape[-1])
+        return (*broadcast_rows(query_shape, value_shape), self.output_dim or query_shape[-1])
 
     def compute_scores_shape(self, query_shape, value_shape):
-        return (query_shape[0], self.num_heads, query_shape[1], value_shape[1])
+        batch, length = broadcast_rows(query_shape, value_shape)
+        return (batch, self.num_heads, length, value_shape[1])
 
     def get_config(self):
         return {

@@ -37,7 +37,7 @@ def sum_queries(weights, query, num_groups):
         batch, heads, steps, length = ops.shape(weights)
         rows = heads // num_groups * steps
         weights = ops.reshape(weights, (batch, num_groups, rows, length))
-        query = ops.reshape(query, (batch, num_groups, rows, query.shape[3]))
+        query = ops.reshape(query, (ops.shape(query)[0], num_groups, rows, query.shape[3]))
     return ops.matmul(ops.swapaxes(weights, -1, -2), query)
 
 
@@ -55,5 +55,5 @@ def _ungroup(tensor, like):
     heads = like.shape[1]
     if tensor.shape[1] == heads:
         return tensor
-    batch, _, length, _ = ops.shape(like)
-    return ops.reshape(tensor, (batch, heads, length, ops.shape(tensor)[-1]))
+    batch, _, _, width = ops.shape(tensor)
+    return ops.reshape(tensor, (batch, heads, ops.shape(like)[2], width))

@@ -9,8 +9,9 @@ import keras
 from keras import initializers, ops
 
 from ..ops.arguments import positive_int
+from ..ops.broadcasting import broadcast_batch, common_batch
 from ..ops.masks import combine_masks, masked_softmax
-from .base import Attention, Memory, linear
+from .base import Attention, Memory, broadcast_rows, linear
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -137,6 +138,8 @@ class MultiHopAttention(Attention):
         query = memory.keys + self.project_query(self._as_input("query", query))
         mask = combine_masks(memory_mask=memory.mask, attention_mask=attention_mask)
         values = memory.values
+        masks = [] if mask is None else [mask]
+        query = broadcast_batch(query, common_batch(query, values, *masks))
         with_query = _compared(values, query, self._cast(self.compare_kernel))
         episode, looks = query, []
         for hop, weights in enumerate(self.hop_weights):
@@ -153,7 +156,8 @@ class MultiHopAttention(Attention):
         return episode, ops.stack(looks, axis=1)
 
     def compute_scores_shape(self, query_shape, value_shape):
-        return (query_shape[0], self.hops, query_shape[1], value_shape[1])
+        batch, length = broadcast_rows(query_shape, value_shape)
+        return (batch, self.hops, length, value_shape[1])
 
     def get_config(self):
         return {

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from .broadcasting import broadcast_batch, common_batch
 from .masks import combine_masks, places_mask
 from .positions import Positions
 
@@ -42,6 +43,7 @@ def attend_fused(query, keys, values, sight):
         # Without a key to see the kernel would divide by zero, and so would its gradient.
         sees_any = ops.any(mask, axis=-1, keepdims=True)
         mask = ops.logical_or(mask, ops.logical_not(sees_any))
+        query = broadcast_batch(query, common_batch(query, keys, mask))
     query, keys, values = (ops.swapaxes(x, 1, 2) for x in (query, keys, values))
     heads = ops.dot_product_attention(query, keys, values, mask=mask, scale=1.0, is_causal=causal)
     heads = ops.swapaxes(heads, 1, 2)

@@ -1,0 +1,36 @@
+"""Batches of size 1 beside larger ones, in calculations that have a gradient of their own."""
+
+from keras import ops
+
+
+def common_batch(*tensors):
+    """The size of axis 0 when the tensors are broadcast along it, a number or a scalar tensor."""
+    size = 1
+    for tensor in tensors:
+        other = ops.shape(tensor)[0]
+        is_one = size == 1
+        if isinstance(is_one, bool):  # known, or a symbol that stands for more than 1
+            size = other if is_one else size
+        else:
+            size = ops.where(is_one, other, size)
+    return size
+
+
+def broadcast_batch(tensor, size):
+    """The tensor with `size` rows, if it has one."""
+    if isinstance(size, int) and tensor.shape[0] == size:
+        return tensor
+    return ops.broadcast_to(tensor, (size, *ops.shape(tensor)[1:]))
+
+
+def sum_to_batch(gradient, tensor):
+    """The gradient of a tensor that was broadcast along axis 0: the sum over its copies."""
+    size = tensor.shape[0]
+    if size == 1:
+        return ops.sum(gradient, axis=0, keepdims=True)
+    if size is not None:
+        return gradient
+    # One of the two, which is known only when the graph runs: as many copies as rows are missing.
+    size, (rows, *rest) = ops.shape(tensor)[0], ops.shape(gradient)
+    copies = rows // ops.maximum(size, 1)
+    return ops.sum(ops.reshape(gradient, (size, copies, *rest)), axis=1)
