@@ -8,7 +8,7 @@ from keras import initializers, ops
 
 from ..ops.arguments import positive_int
 from ..ops.broadcasting import broadcast_batch, common_batch, sum_to_batch
-from ..ops.parts import after, join, split
+from ..ops.partition import concat, depends_on, partition
 from .base import Attention, linear
 
 # How the batch is divided, see `additive_score`; measured on processors with 16 to 32 MB of cache.
@@ -113,8 +113,8 @@ def additive_score(query, keys, scale):
         batch = common_batch(query, keys)
         rows = (broadcast_batch(query, batch), broadcast_batch(keys, batch))
     scores: list[Any] = []
-    for query_part, keys_part in zip(*(split(tensor, parts) for tensor in rows), strict=True):
-        query_part = after(scores[-1] if scores else None, query_part)
+    for query_part, keys_part in zip(*(partition(tensor, parts) for tensor in rows), strict=True):
+        query_part = depends_on(scores[-1] if scores else None, query_part)
         hidden = _hidden(query_part, keys_part)
         flat = ops.matmul(ops.reshape(hidden, (-1, scale.shape[0])), ops.expand_dims(scale, -1))
         scores.append(ops.reshape(flat, ops.shape(hidden)[:3]))
@@ -125,17 +125,18 @@ def additive_score(query, keys, scale):
         to_query: list[Any] = []
         to_keys: list[Any] = []
         to_scale: list[Any] = []
-        for part in zip(*(split(tensor, parts) for tensor in (*rows, upstream)), strict=True):
-            query_part = after(to_keys[-1] if to_keys else None, part[0])
+        for part in zip(*(partition(tensor, parts) for tensor in (*rows, upstream)), strict=True):
+            query_part = depends_on(to_keys[-1] if to_keys else None, part[0])
             gradients = _part_gradients(query_part, *part[1:])
             for collected, gradient_part in zip(
                 (to_query, to_keys, to_scale), gradients, strict=True
             ):
                 collected.append(gradient_part)
-        of_query, of_keys = sum_to_batch(join(to_query), query), sum_to_batch(join(to_keys), keys)
-        return of_query * scale, of_keys * scale, sum(to_scale)
+        query_gradient = sum_to_batch(concat(to_query), query) * scale
+        keys_gradient = sum_to_batch(concat(to_keys), keys) * scale
+        return query_gradient, keys_gradient, sum(to_scale)
 
-    return join(scores), gradient
+    return concat(scores), gradient
 
 
 def _hidden(query, keys):

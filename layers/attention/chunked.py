@@ -10,7 +10,7 @@ from keras import ops
 
 from ..ops.broadcasting import sum_to_batch
 from ..ops.masks import combine_masks, masked_softmax, places_mask, softmax_dtype
-from ..ops.parts import after, ranges
+from ..ops.partition import depends_on, partition_slices
 from .heads import compare_heads, sum_queries, sum_values
 
 # Of a sequence whose length is not known when the graph is made.
@@ -109,7 +109,7 @@ def attend_in_chunks(query, keys, values, sight, chunk_size):
         sight_here = sight.with_arrays(arrays)
         outputs: list[Any] = []
         for rows, columns in chunks:
-            query_part = after(_corner(outputs[-1] if outputs else None), query[:, :, rows])
+            query_part = depends_on(_corner(outputs[-1] if outputs else None), query[:, :, rows])
             weights = _weights(query_part, keys[:, :, columns], sight_here, rows, columns, table)
             weights = ops.cast(weights, values.dtype)
             outputs.append(sum_values(weights, values[:, :, columns]))
@@ -132,8 +132,8 @@ def _gradients(query, keys, values, table, output, upstream, sight, chunks):
     groups = keys.shape[1]
     for rows, columns in reversed(chunks):
         earlier = _corner(to_keys.open, to_values.open)
-        query_part = after(earlier, query[:, :, rows])
-        upstream_part = after(earlier, upstream[:, :, rows])
+        query_part = depends_on(earlier, query[:, :, rows])
+        upstream_part = depends_on(earlier, upstream[:, :, rows])
         seen = keys[:, :, columns]
         weights = _weights(query_part, seen, sight, rows, columns, table)  # (B, H, T, S)
         to_values.add(columns, sum_queries(ops.cast(weights, values.dtype), upstream_part, groups))
@@ -166,7 +166,7 @@ def _weights(query, keys, sight, rows, columns, table):
 def _chunks(length, chunk_size, sight):
     """For each chunk of queries its rows and the columns that it may see, as slices."""
     count = max(1, -(-length // chunk_size)) if isinstance(length, int) else PARTS
-    all_rows = ranges(length, count)
+    all_rows = partition_slices(length, count)
     everything = not sight.causal and sight.sliding_window is None
     if everything or not sight.same_places:
         return [(rows, slice(None)) for rows in all_rows]

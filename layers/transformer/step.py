@@ -3,8 +3,8 @@
 While targets are written, a step has one position of each hypothesis. That is little to compute, so
 what counts is how many operations there are, and that nothing is computed again that stays the
 same: the weights are read once for all steps, with the scale of the queries in their projection and
-the scale and shift of a normalisation in the product after it; where all that is added to the
-states has mean 0, normalisations need not take the mean away; and each hypothesis looks at the
+the scale and shift of a normalization in the product after it; where all that is added to the
+states has mean 0, normalizations need not take the mean away; and each hypothesis looks at the
 source by itself, so that no heads have to be brought into another order.
 
 Shapes: B sources, N hypotheses of each, R = B N rows, S source length, D width, H heads, K head
@@ -19,9 +19,9 @@ from typing import NamedTuple
 from keras import ops
 
 from ..attention.base import Memory
+from ..ops.affine import Affine, as_type_of
+from ..ops.low_latency import low_latency_matmul, low_latency_softmax
 from ..ops.masks import places, softmax_dtype
-from ..ops.product import Product, as_type_of
-from ..ops.small import small_products, small_softmax
 
 
 class StepWeights(NamedTuple):
@@ -35,16 +35,16 @@ class StepWeights(NamedTuple):
         expand: into the middle of the feed-forward layer.
         contract: out of it.
         norms: scale and shift (D,) after each of the three sublayers; empty if the inputs of the
-            sublayers are normalised.
+            sublayers are normalized.
         zero_mean: whether the states have mean 0 before and after the block.
     """
 
-    qkv: Product
-    attention_output: Product
-    query: Product
-    cross_output: Product
-    expand: Product
-    contract: Product
+    qkv: Affine
+    attention_output: Affine
+    query: Affine
+    cross_output: Affine
+    expand: Affine
+    contract: Affine
     norms: tuple
     zero_mean: bool
 
@@ -57,18 +57,18 @@ def step_weights(block, zero_mean=False) -> StepWeights:
     scale = 1 / math.sqrt(attention.key_dim)
     columns = [ops.full((width,), scale, dtype), ops.ones((2 * width,), dtype)]
     inputs = [
-        Product.of(attention, "qkv_").scaled(ops.concatenate(columns)),
-        Product.of(cross, "query_").scaled(ops.cast(scale, dtype)),
-        Product.of(block.expand),
+        Affine.from_layer(attention, "qkv_").scaled(ops.concatenate(columns)),
+        Affine.from_layer(cross, "query_").scaled(ops.cast(scale, dtype)),
+        Affine.from_layer(block.expand),
     ]
-    outputs = [Product.of(attention, "output_"), Product.of(cross, "output_")]
-    outputs += [Product.of(block.contract)]
+    outputs = [Affine.from_layer(attention, "output_"), Affine.from_layer(cross, "output_")]
+    outputs += [Affine.from_layer(block.contract)]
     norms = [block.attention_norm, block.cross_attention_norm, block.feed_forward_norm]
     if block.norm_first:
-        inputs = [p.after(norm) for p, norm in zip(inputs, norms, strict=True)]
+        inputs = [p.fold_norm(norm) for p, norm in zip(inputs, norms, strict=True)]
         norms = []
     if zero_mean:
-        outputs = [p.centred() for p in outputs]
+        outputs = [p.zero_mean() for p in outputs]
     qkv, query, expand = inputs
     attention_output, cross_output, contract = outputs
     scales = tuple(as_type_of(qkv.kernel, norm.gamma, norm.beta) for norm in norms)
@@ -84,7 +84,7 @@ def step(block, weights: StepWeights, inputs, cache: Memory, memory: Memory):
     epsilon = block.attention_norm.epsilon
 
     def standardized(rows):
-        return scaled(rows if weights.zero_mean else centred(rows), epsilon)
+        return unit_variance(rows if weights.zero_mean else subtract_mean(rows), epsilon)
 
     def before(rows):
         return standardized(rows) if block.norm_first else rows
@@ -123,18 +123,18 @@ def step(block, weights: StepWeights, inputs, cache: Memory, memory: Memory):
 
 def _attend(query, keys, values, mask=None, bias=None):
     """What scaled queries (.., 1, K) found, (.., 1, K), and where they looked, (.., 1, S)."""
-    weights = small_softmax(small_products(query, keys, transposed=True), mask, bias)
-    return small_products(ops.cast(weights, values.dtype), values), weights
+    weights = low_latency_softmax(low_latency_matmul(query, keys, transposed=True), mask, bias)
+    return low_latency_matmul(ops.cast(weights, values.dtype), values), weights
 
 
-def centred(rows):
+def subtract_mean(rows):
     """Rows (.., D) without their mean."""
     exact = ops.cast(rows, softmax_dtype(rows.dtype))
     return ops.cast(exact - ops.mean(exact, axis=-1, keepdims=True), rows.dtype)
 
 
-def scaled(rows, epsilon):
-    """Rows (R, D) of mean 0 with variance 1: a normalisation without its scale and shift."""
+def unit_variance(rows, epsilon):
+    """Rows (R, D) of mean 0 with variance 1: a normalization without its scale and shift."""
     exact = ops.cast(rows, softmax_dtype(rows.dtype))
     variance = ops.mean(ops.square(exact), axis=-1, keepdims=True)
     return ops.cast(ops.multiply(exact, ops.rsqrt(variance + epsilon)), rows.dtype)

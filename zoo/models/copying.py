@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from ...layers import PointerGenerator, coverage_loss
-from ...layers.ops.product import Product
+from ...layers.ops.affine import Affine
 from ...layers.pointer_generator import (
     copied_attention,
     copy_gains,
@@ -130,10 +130,10 @@ class CopyingSeq2Seq(Seq2SeqModel):
         kernel = self.embedding.embeddings if tied else self.vocabulary_kernel
         return tf.convert_to_tensor(kernel), tf.convert_to_tensor(self.vocabulary_bias)
 
-    def vocabulary_product(self) -> Product:
+    def vocabulary_product(self) -> Affine:
         """The product that makes logits, in the type of computation."""
         kernel, bias = (tf.cast(x, self.compute_dtype) for x in self.vocabulary_weights())
-        return Product(tf.transpose(kernel), bias)
+        return Affine(tf.transpose(kernel), bias)
 
     def decoded(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Decoded:
         raise NotImplementedError

@@ -12,7 +12,7 @@ from keras.backend import standardize_dtype
 from .masks import LOWEST, softmax_dtype
 
 
-def small_products(first, second, transposed=False):
+def low_latency_matmul(first, second, transposed=False):
     """Many products of small matrices.
 
     Args:
@@ -33,7 +33,7 @@ def small_products(first, second, transposed=False):
     return tf.raw_ops.BatchMatMulV3(x=first, y=second, Tout=first.dtype, adj_y=transposed)
 
 
-def small_softmax(scores, mask=None, bias=None):
+def low_latency_softmax(scores, mask=None, bias=None):
     """The weights of `masked_softmax` for few scores.
 
     Args:
