@@ -43,16 +43,16 @@ class AttentionGRUCell(keras.layers.Layer):
       2015, `a_i = tanh(W [s_i; attend(s_i)])` is both the output and what is fed to the next
       step, `s_i = GRU([x_i; a_{i-1}], s_{i-1})`.
 
-    With a `CoverageAttention` the attention paid so far is one more state, the last. With a
+    With a `CoverageAttention` the attention so far is one more state, the last. With a
     location window the weights of the step before are another, before it.
 
     The part of the gates that depends on the inputs alone is computed for all steps at once by
-    the sublayer `input_projection`; the cell works on what it returned. The gates are those of
+    the sublayer `input_projection`; the cell takes its result. The gates are those of
     `keras.layers.GRU` with `reset_after=True`.
 
     Args:
         units: width D of the state.
-        context_dim: width of the context that comes out of the memory.
+        context_dim: width of the context.
         attention: an attention layer of this package, or `None` for one fixed context.
         attention_query: `"previous_state"` or `"current_state"`.
         input_feeding: whether Luong's attentional vector is the output and is fed to the next
@@ -61,11 +61,11 @@ class AttentionGRUCell(keras.layers.Layer):
         **kwargs: as for every Keras layer.
 
     Call arguments:
-        projected_inputs: what `input_projection` returned, shape (B, N, 3 D); the N rows of a
-            sentence share one memory, so that the beams of a search need no copies of it.
-        states: what the cell returned at the step before, or `initial_states(...)`.
-        memory: `attention.project(...)`, or the fixed context of shape (B, 1, context_dim).
-        weights: what `step_weights()` returned, to read it once for many steps.
+        projected_inputs: the result of `input_projection`, (B, N, 3 D); the N rows of a sentence
+            share one memory, so that the beams of a search need no copies of it.
+        states: those that the step before returned, or `initial_states(...)`.
+        memory: `attention.project(...)`, or the fixed context (B, 1, context_dim).
+        weights: the result of `step_weights()`, read here if `None`.
 
     Returns:
         output (B, N, output width), new states, attention weights (B, N, S) or, without
@@ -73,7 +73,7 @@ class AttentionGRUCell(keras.layers.Layer):
 
     Raises:
         ValueError: for widths that are not positive, another `attention_query` than the two, and
-            options of an attention that there is not.
+            options that need an attention without one.
 
     Example:
 
@@ -159,9 +159,14 @@ class AttentionGRUCell(keras.layers.Layer):
             )
 
     def initial_states(self, start, memory=None):
-        """States before the first step, from the start state (B, N, D).
+        """Returns the states before the first step.
 
-        With coverage the memory that will be attended to is needed too, for its length.
+        Args:
+            start: the first state, (B, N, D).
+            memory: the memory to attend to; needed with coverage alone, for its length.
+
+        Returns:
+            Tuple of tensors, (B, N, ...) each.
         """
         states = [start]
         if self.attention_query == "current_state":
@@ -174,7 +179,7 @@ class AttentionGRUCell(keras.layers.Layer):
         return tuple(states)
 
     def step_weights(self) -> StepWeights:
-        """The weights of a step, to be read once outside of a loop."""
+        """Reads the weights of a step, to be used for all steps of a loop."""
         return StepWeights(
             ops.cast(self.context_kernel, self.compute_dtype),
             ops.cast(self.recurrent_kernel, self.compute_dtype),
@@ -266,7 +271,7 @@ def query_options(name: str) -> dict[str, Any]:
 
 
 def gated_update(given, recurrent, candidate_bias, state):
-    """The next state of a gated recurrent unit.
+    """Computes the next state of a gated recurrent unit.
 
     Args:
         given: the part of the gates from inputs, (..., 3 D): update, reset, candidate.

@@ -49,7 +49,7 @@ class BahdanauAttention(Attention):
     )  # (B, T, 1024), (B, T, S)
     ```
 
-    Paper: "Neural Machine Translation by Jointly Learning to Align and Translate", Bahdanau,
+    Reference: "Neural Machine Translation by Jointly Learning to Align and Translate", Bahdanau,
     Cho, Bengio, 2015, https://arxiv.org/abs/1409.0473
     """
 
@@ -98,14 +98,21 @@ class BahdanauAttention(Attention):
 
 @ops.custom_gradient
 def additive_score(query, keys, scale):
-    """`scale . tanh(query + key)` for every pair; `(B, T, U)`, `(B, S, U)`, `(U,)` to `(B, T, S)`.
+    """Computes `scale . tanh(query + key)` for every pair.
 
-    A batch of 1 on either side goes with every row of the other.
 
     The tensor over all pairs and units, `(B, T, S, U)`, is by far the largest here. It is never
     made as a whole: the batch is taken in parts that stay in the processor's cache, and the
     gradient computes them anew rather than keep them. That is several times faster than writing
     and reading the whole, and needs a fraction of the memory.
+
+    Args:
+        query: `(B, T, U)`, or `(1, T, U)` for all rows.
+        keys: `(B, S, U)`, or `(1, S, U)` for all rows.
+        scale: `(U,)`.
+
+    Returns:
+        `(B, T, S)`.
     """
     parts = _parts(query, keys)
     rows = (query, keys)
@@ -156,7 +163,7 @@ def _part_gradients(query, keys, upstream):
 
 
 def _parts(query, keys):
-    """In how many parts the batch is taken."""
+    """Returns the number of parts in which the batch is taken."""
     batch = keys.shape[0] if query.shape[0] == 1 else query.shape[0]
     shape = (batch, *query.shape[1:], keys.shape[1])
     if not isinstance(batch, (int, type(None))):

@@ -20,11 +20,11 @@ from ..ops.masks import (
 
 
 class Memory(NamedTuple):
-    """What is attended to, projected once and used at every step.
+    """Keys and values to attend to, projected once and used at every step.
 
     Attributes:
-        keys: what queries are compared with, in the layout of the layer that made it.
-        values: what is summed with the weights.
+        keys: compared with queries; in the layout of the layer that made them.
+        values: summed with the weights; in the same layout.
         mask: boolean `(B, S)`, True for keys that may be attended to, or `None` for all of them.
     """
 
@@ -55,7 +55,7 @@ class Attention(keras.layers.Layer):
     ```
 
     Args:
-        dropout: share of the weights set to zero while training, from 0 up to but without 1.
+        dropout: share of the weights set to zero while training, at least 0 and below 1.
         seed: seed of the dropout.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
@@ -67,13 +67,14 @@ class Attention(keras.layers.Layer):
         value_mask: boolean `(B, S)`, False for padding.
         key_mask: boolean `(B, S)`, False for padding.
         attention_mask: boolean `(T, S)` or `(B, T, S)`, with heads also `(B, H, T, S)`.
-        use_causal_mask: whether query `i` sees only the keys `0` to `i`.
+        use_causal_mask: whether query `i` attends to the keys `0` to `i` alone.
         return_attention_scores: whether the weights are returned too.
         training: whether dropout is on; Keras fills it in.
 
     Masks say True for *attend* and may be combined freely. Masks that Keras attaches to its
     tensors (`Embedding(mask_zero=True)`) are used without being passed. A query with nothing to
-    attend to has zero weights and a zero weighted sum.
+    attend to has zero weights and a zero weighted sum. A batch of 1 on either side goes with every
+    row of the other: one learned query for all rows, or one memory for all queries.
 
     Returns:
         The context `(B, T, Dv)` in the compute type; with `return_attention_scores` also the
@@ -113,25 +114,44 @@ class Attention(keras.layers.Layer):
             value: `(B, S, Dv)`.
             key: `(B, S, Dk)`, `value` if it is left out.
             mask: boolean `(B, S)`, False for padding.
+
+        Returns:
+            A `Memory`, for any number of calls of `attend`.
         """
         value = self._as_input("value", value)
         key = value if key is None else self._as_input("key", key)
         return Memory(self.project_keys(key), value, None if mask is None else as_mask(mask))
 
     def project_keys(self, key):
-        """What `score` gets as keys: here the key itself."""
+        """Projects keys `(B, S, Dk)` to those that `score` takes: here themselves."""
         return key
 
     def project_query(self, query):
-        """What `score` gets as queries: here the query itself."""
+        """Projects queries `(B, T, Dq)` to those that `score` takes: here themselves."""
         return query
 
     def score(self, query, keys):
-        """Compares projected queries with projected keys: `(B, T, S)` or `(B, H, T, S)`."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how to `score` a key.")
+        """Compares queries with keys.
+
+        Args:
+            query: what `project_query` returned.
+            keys: what `project_keys` returned.
+
+        Returns:
+            Scores `(B, T, S)` or, with heads, `(B, H, T, S)`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no `score` function.")
 
     def read(self, weights, values):
-        """Sums the values `(B, S, Dv)` with the weights `(B, T, S)`."""
+        """Sums the values with the weights.
+
+        Args:
+            weights: `(B, T, S)`, in the compute type.
+            values: `(B, S, Dv)`.
+
+        Returns:
+            `(B, T, Dv)`.
+        """
         return ops.matmul(weights, values)  # (B, T, Dv)
 
     def attend(self, query, memory: Memory, attention_mask=None, training=None):
@@ -174,7 +194,7 @@ class Attention(keras.layers.Layer):
         return (*broadcast_rows(query_shape, value_shape), value_shape[-1])
 
     def compute_scores_shape(self, query_shape, value_shape):
-        """Shape of the weights that go with `compute_output_shape`."""
+        """Returns the shape of the weights: `(B, T, S)` or, with heads, `(B, H, T, S)`."""
         return (*broadcast_rows(query_shape, value_shape), value_shape[1])
 
     def compute_output_spec(
@@ -197,19 +217,19 @@ class Attention(keras.layers.Layer):
         return {**super().get_config(), "dropout": self.dropout, "seed": self.seed}
 
     def _attend_to_all(self, query, memory, mask, causal, training, weights_needed):
-        """`attend` with a whole sequence; a layer that can do without weights does it here."""
+        """Attends with a whole sequence; a layer that can do without weights does it here."""
         if causal:
             lengths = ops.shape(query)[1], ops.shape(memory.values)[-2]
             mask = combine_masks(attention_mask=mask, causal=causal_mask(*lengths))
         return self.attend(query, memory, attention_mask=mask, training=training)
 
     def _weigh(self, scores, mask, values, training):
-        """From scores to context and weights."""
+        """Turns scores into context and weights."""
         weights = masked_softmax(scores, mask)
         return self._sum(weights, values, training), weights
 
     def _sum(self, weights, values, training):
-        """The values summed with the weights, of which dropout leaves out some."""
+        """Sums the values with the weights, of which dropout leaves out some."""
         kept = ops.cast(weights, self.compute_dtype)
         if self._dropout_layer is not None:
             # Keras takes `training=None` for an answer; left out, the layer around this one says.
@@ -241,21 +261,29 @@ class Attention(keras.layers.Layer):
         return tensor
 
     def _cast(self, variable):
-        """A weight in the compute type, also outside of `__call__`."""
+        """Returns a weight in the compute type, outside of `__call__` too."""
         return ops.cast(variable, self.compute_dtype)
 
 
 def broadcast_rows(query_shape, value_shape):
-    """Batch and length of the query, where a batch of 1 goes with every row of the values."""
+    """Returns batch and length of the result; a batch of 1 goes with every row of the other."""
     batch = value_shape[0] if query_shape[0] == 1 else query_shape[0]
     return batch, query_shape[1]
 
 
 def linear(inputs, kernel, bias=None):
-    """`inputs @ kernel + bias` over the last axis, as one matrix product.
+    """Computes `inputs @ kernel + bias` over the last axis, as one matrix product.
 
     Flattening the leading axes matters: the gradient of a batched product with a matrix would
     make one matrix for every row of the batch before it adds them up.
+
+    Args:
+        inputs: `(..., D)`.
+        kernel: `(D, D')`.
+        bias: `(D',)` or `None`.
+
+    Returns:
+        `(..., D')`.
     """
     width = kernel.shape[-1]
     outputs = ops.matmul(ops.reshape(inputs, (-1, kernel.shape[0])), kernel)
@@ -267,7 +295,11 @@ def linear(inputs, kernel, bias=None):
 
 
 def check_shapes(name, query_shape, value_shape, key_shape=None):
-    """Refuses what no attention can be built on: wrong ranks, unknown widths, unequal lengths."""
+    """Refuses shapes that no attention can be built on.
+
+    Raises:
+        ValueError: for wrong ranks, unknown widths and unequal lengths.
+    """
     shapes = {"query": query_shape, "value": value_shape, "key": key_shape or value_shape}
     for argument, shape in shapes.items():
         if len(shape) != 3 or shape[-1] is None:

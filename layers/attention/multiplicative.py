@@ -46,7 +46,7 @@ class LuongAttention(Attention):
     context, weights = attention.attend(decoder_state[:, None], memory)  # each step
     ```
 
-    Paper: "Effective Approaches to Attention-based Neural Machine Translation", Luong, Pham,
+    Reference: "Effective Approaches to Attention-based Neural Machine Translation", Luong, Pham,
     Manning, 2015, https://arxiv.org/abs/1508.04025
     """
 

@@ -36,21 +36,21 @@ class Affine(NamedTuple):
         return ops.reshape(outputs, (-1, ops.shape(inputs)[1], outputs.shape[-1]))
 
     def fold_norm(self, norm: keras.layers.LayerNormalization) -> Affine:
-        """The map of what is normalized: scale and shift of the norm are put into it."""
+        """Puts scale and shift of a norm into the map, which then takes standardized inputs."""
         scale, shift = as_type_of(self.kernel, norm.gamma, norm.beta)
         bias = ops.add(ops.matmul(ops.expand_dims(shift, 0), self.kernel)[0], self.bias)
         return Affine(ops.multiply(ops.expand_dims(scale, 1), self.kernel), bias)
 
     def zero_mean(self) -> Affine:
-        """The map less the mean of what it gives."""
+        """Returns the map less the mean of its outputs."""
         kernel_mean = ops.mean(self.kernel, axis=-1, keepdims=True)
         return Affine(self.kernel - kernel_mean, self.bias - ops.mean(self.bias))
 
     def scaled(self, factor) -> Affine:
-        """The map times a number, or times numbers (D',)."""
+        """Returns the map times a number, or times numbers (D',)."""
         return Affine(ops.multiply(self.kernel, factor), ops.multiply(self.bias, factor))
 
 
 def as_type_of(like, *variables):
-    """The variables as tensors of the type of another tensor."""
+    """Converts variables to tensors of the type of another tensor."""
     return tuple(ops.cast(variable, like.dtype) for variable in variables)

@@ -4,7 +4,7 @@ from keras import ops
 
 
 def common_batch(*tensors):
-    """The size of axis 0 when the tensors are broadcast along it, a number or a scalar tensor."""
+    """Returns the size of axis 0 after broadcasting, an integer or a scalar tensor."""
     size = 1
     for tensor in tensors:
         other = ops.shape(tensor)[0]
@@ -17,14 +17,14 @@ def common_batch(*tensors):
 
 
 def broadcast_batch(tensor, size):
-    """The tensor with `size` rows, if it has one."""
+    """Repeats a tensor of one row to `size` rows."""
     if isinstance(size, int) and tensor.shape[0] == size:
         return tensor
     return ops.broadcast_to(tensor, (size, *ops.shape(tensor)[1:]))
 
 
 def sum_to_batch(gradient, tensor):
-    """The gradient of a tensor that was broadcast along axis 0: the sum over its copies."""
+    """Sums the gradient of a tensor that was broadcast along axis 0 over its copies."""
     size = tensor.shape[0]
     if size == 1:
         return ops.sum(gradient, axis=0, keepdims=True)

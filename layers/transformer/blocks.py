@@ -15,20 +15,7 @@ from .step import StepWeights, step, step_weights
 
 
 class _Block(keras.layers.Layer):
-    """What encoder and decoder blocks share: their arguments, and the residual connection.
-
-    Args:
-        num_heads: heads H of each attention.
-        feedforward_dim: width of the feed-forward layer's middle.
-        dropout: rate on what each sublayer adds.
-        attention_dropout: rate on attention weights.
-        activation_dropout: rate in the middle of the feed-forward layer.
-        norm_first: normalise what goes into a sublayer (pre-norm, easier to train) rather than
-            the sum that comes out (post-norm, as first published).
-        activation: of the feed-forward layer.
-        positions: what the self-attention knows of places, such as `RotaryPositions()`; nothing
-            if `None`. It has the places of one sequence, so none is known between two.
-    """
+    """Base of encoder and decoder blocks: their arguments, and the residual connection."""
 
     def __init__(
         self,
@@ -46,7 +33,7 @@ class _Block(keras.layers.Layer):
         self.supports_masking = True
         self.num_heads = positive_int("num_heads", num_heads)
         self.feedforward_dim = positive_int("feedforward_dim", feedforward_dim)
-        keras.activations.get(activation)  # refuses one that there is not
+        keras.activations.get(activation)  # refuses an unknown one
         rates = {
             "dropout": dropout,
             "attention_dropout": attention_dropout,
@@ -96,7 +83,7 @@ class _Block(keras.layers.Layer):
         return self.contract(hidden)
 
     def _residual(self, x, norm, sublayer, training):
-        """`x` plus what the sublayer makes of it; the sublayer's other results beside it."""
+        """Adds the first result of the sublayer to `x`; returns its other results beside it."""
         added, *others = sublayer(norm(x) if self.norm_first else x)
         x = x + self._residual_dropout(added, training=training)
         return (x if self.norm_first else norm(x), *others)
@@ -124,9 +111,18 @@ class _Block(keras.layers.Layer):
 class TransformerEncoderBlock(_Block):
     """Self-attention, then a feed-forward layer, each with a residual connection.
 
-    Args: those of the constructor, `num_heads`, `feedforward_dim`, `dropout=0.1`,
-        `attention_dropout=0.0`, `activation_dropout=0.0`, `norm_first=True`,
-        `activation="relu"`, `positions=None`.
+    Args:
+        num_heads: H, the number of heads of each attention.
+        feedforward_dim: width of the middle of the feed-forward layer.
+        dropout: rate on what each sublayer adds.
+        attention_dropout: rate on attention weights.
+        activation_dropout: rate in the middle of the feed-forward layer.
+        norm_first: whether the inputs of the sublayers are normalized (pre-norm, easier to train)
+            rather than the sums after them (post-norm, as first published).
+        activation: that of the feed-forward layer.
+        positions: those of the self-attention, such as `RotaryPositions()`; none if `None`. They
+            belong to one sequence, so the attention to another has none.
+        **kwargs: as for every Keras layer.
 
     Call arguments:
         inputs: (B, S, D).
@@ -134,8 +130,12 @@ class TransformerEncoderBlock(_Block):
         return_attention_scores: whether the weights are returned too.
 
     Returns:
-        (B, S, D); with `return_attention_scores` also the weights (B, H, S, S). With `norm_first`,
-        what the last block gives still has to be normalised.
+        (B, S, D); with `return_attention_scores` also the weights (B, H, S, S). With `norm_first`
+        the output of the last block still has to be normalized.
+
+    Raises:
+        ValueError: for sizes that are not positive, rates outside of [0, 1), an unknown activation,
+            and a width that is not a multiple of `num_heads`.
 
     Example:
 
@@ -185,14 +185,17 @@ class TransformerEncoderBlock(_Block):
 class TransformerDecoderBlock(_Block):
     """Causal self-attention, attention to a source, then a feed-forward layer.
 
-    Args: those of the constructor, as for `TransformerEncoderBlock`.
+    Args:
+        num_heads: H, the number of heads of each attention.
+        feedforward_dim: width of the middle of the feed-forward layer.
+        **kwargs: the others of `TransformerEncoderBlock`.
 
     Call arguments:
         inputs: (B, T, D).
-        memory: the states of the source (B, S, width of the source), or what
-            `project(source_states, mask)` returned, which many calls and steps can share.
+        memory: the states of the source (B, S, width of the source), or the result of
+            `project(source_states, mask)`, which many calls and steps can share.
         memory_mask: boolean (B, S), False for padding of the source. Filled in by Keras from states
-            that have a mask. What `project` returned has its own.
+            that have a mask. The result of `project` has its own.
         return_attention_scores: whether the weights over the target are returned too.
 
     Returns:
@@ -200,14 +203,15 @@ class TransformerDecoderBlock(_Block):
         `return_attention_scores` also those of the self-attention (B, H, T, T).
 
     Raises:
-        ValueError: if there is a `memory_mask` beside what `project` returned.
+        ValueError: as for `TransformerEncoderBlock`, and for a `memory_mask` beside the result of
+            `project`.
 
     Example:
 
     >>> block = TransformerDecoderBlock(num_heads=4, feedforward_dim=256)
     >>> x, weights = block(target, source_states, memory_mask=source_mask)
 
-    or, where a target is written step by step,
+    or, where a target is decoded step by step,
 
     >>> block.build(target.shape, source_states.shape)                # if it was not called yet
     >>> memory = block.project(source_states, mask=source_mask)       # once for a source
@@ -243,7 +247,15 @@ class TransformerDecoderBlock(_Block):
         self.built = True
 
     def project(self, source_states, mask=None) -> Memory:
-        """Keys and values of the states of the source, to be used at every step."""
+        """Projects the states of the source to keys and values, to be used at every step.
+
+        Args:
+            source_states: (B, S, width of the source).
+            mask: boolean (B, S), False for padding.
+
+        Returns:
+            The memory that `call` and `step` take.
+        """
         return self.cross_attention.project(source_states, mask=mask)
 
     def call(self, inputs, memory, memory_mask=None, return_attention_scores=False, training=None):
@@ -251,8 +263,8 @@ class TransformerDecoderBlock(_Block):
             memory = self.project(memory, memory_mask)
         elif any(part is not None for part in keras.tree.flatten(memory_mask)):
             raise ValueError(
-                f"{self.name} has projected this source with its mask: give the mask to `project`, "
-                "or the states of the source in place of what it returned."
+                f"{self.name} has projected this source with its mask: pass the mask to `project`, "
+                "or the states of the source in place of its result."
             )
         else:
             memory = Memory(*memory)  # in a model that was saved it is a list
@@ -278,32 +290,38 @@ class TransformerDecoderBlock(_Block):
         return outputs, weights, *([own_weights] if return_attention_scores else [])
 
     def initial_cache(self, batch_size) -> Memory:
-        """An empty cache for `batch_size` sequences, which grows with the steps."""
+        """Returns an empty cache for `batch_size` sequences, which grows with the steps."""
         return self.self_attention.initial_cache(batch_size)
 
     def step_weights(self, zero_mean: bool = False) -> StepWeights:
-        """The weights of a step, to be read once outside of a loop.
+        """Reads the weights of a step, to be used for all steps of a loop.
 
         Args:
             zero_mean: for steps whose inputs (.., D) have mean 0. Their outputs are then those of
-                a step less their mean, which a normalisation takes away in any case. Only of
+                a step less their mean, which a normalization subtracts in any case. Only of
                 pre-norm blocks.
+
+        Returns:
+            The `weights` that `step` takes.
+
+        Raises:
+            ValueError: for `zero_mean` of a post-norm block.
         """
         if zero_mean and not self.norm_first:
             raise ValueError(
-                f"{self.name} normalises what it gives, so its mean matters: zero_mean needs "
+                f"{self.name} normalizes its output, so the mean matters: zero_mean needs "
                 f"norm_first=True. Received: zero_mean={zero_mean}, norm_first={self.norm_first}"
             )
         return step_weights(self, zero_mean)
 
     def step(self, inputs, cache: Memory, memory: Memory, weights: StepWeights | None = None):
-        """One step of the N hypotheses of each source, without dropout.
+        """Makes one step of the N hypotheses of each source, without dropout.
 
         Args:
             inputs: (B, N, D), the new position of each hypothesis.
             cache: of B N sequences, hypotheses of one source side by side.
             memory: of B sources.
-            weights: what `step_weights()` returned, to read it once for many steps.
+            weights: the result of `step_weights()`, read here if `None`.
 
         Returns:
             (B, N, D), the weights over the source (B, H, N, S), and the cache for the next step.
@@ -323,7 +341,7 @@ class TransformerDecoderBlock(_Block):
 
 
 def _attend_to_itself(attention, x, return_attention_scores, **arguments):
-    """What self-attention adds to `x`; its weights beside it where they are asked for."""
+    """Applies self-attention to `x`; its weights come beside the result where asked for."""
     if return_attention_scores:
         return attention(x, return_attention_scores=True, **arguments)
     return (attention(x, **arguments),)

@@ -1,11 +1,10 @@
-"""A step of a Transformer's decoder, as few and large operations as it takes.
+"""A step of a Transformer's decoder in few and large operations.
 
-While targets are written, a step has one position of each hypothesis. That is little to compute, so
-what counts is how many operations there are, and that nothing is computed again that stays the
-same: the weights are read once for all steps, with the scale of the queries in their projection and
-the scale and shift of a normalization in the product after it; where all that is added to the
-states has mean 0, normalizations need not take the mean away; and each hypothesis looks at the
-source by itself, so that no heads have to be brought into another order.
+A step of decoding has one position of each hypothesis. That is little to compute, so its time is
+that of starting operations: the weights are read once for all steps, with the scale of the queries
+in their projection and the scale and shift of a normalization in the product after it; where all
+that is added to the states has mean 0, normalizations need not subtract the mean; and each
+hypothesis attends to the source by itself, so that no heads have to be brought into another order.
 
 Shapes: B sources, N hypotheses of each, R = B N rows, S source length, D width, H heads, K head
 width, t positions before this one.
@@ -21,7 +20,7 @@ from keras import ops
 from ..attention.base import Memory
 from ..ops.affine import Affine, as_type_of
 from ..ops.low_latency import low_latency_matmul, low_latency_softmax
-from ..ops.masks import places, softmax_dtype
+from ..ops.masks import position_ids, softmax_dtype
 
 
 class StepWeights(NamedTuple):
@@ -34,8 +33,7 @@ class StepWeights(NamedTuple):
         cross_output: of the attention to the source, (D, D).
         expand: into the middle of the feed-forward layer.
         contract: out of it.
-        norms: scale and shift (D,) after each of the three sublayers; empty if the inputs of the
-            sublayers are normalized.
+        norms: scale and shift (D,) after each of the three sublayers; empty for a pre-norm block.
         zero_mean: whether the states have mean 0 before and after the block.
     """
 
@@ -50,7 +48,7 @@ class StepWeights(NamedTuple):
 
 
 def step_weights(block, zero_mean=False) -> StepWeights:
-    """The weights of a `TransformerDecoderBlock`; see its `step_weights`."""
+    """Reads the weights of a `TransformerDecoderBlock`; see its `step_weights`."""
     attention, cross = block.self_attention, block.cross_attention
     dtype = block.compute_dtype
     width = attention.qkv_bias.shape[0] // 3
@@ -78,7 +76,7 @@ def step_weights(block, zero_mean=False) -> StepWeights:
 
 
 def step(block, weights: StepWeights, inputs, cache: Memory, memory: Memory):
-    """One step; see `TransformerDecoderBlock.step`."""
+    """Makes one step; see `TransformerDecoderBlock.step`."""
     heads, hypotheses, width = block.num_heads, ops.shape(inputs)[1], inputs.shape[-1]
     size = width // heads
     epsilon = block.attention_norm.epsilon
@@ -101,9 +99,9 @@ def step(block, weights: StepWeights, inputs, cache: Memory, memory: Memory):
     positions, bias = block.positions, None
     if positions is not None:
         written = ops.shape(cache.keys)[2]
-        here = places(1, written)
+        here = position_ids(1, written)
         query, key = positions.rotate(query, here), positions.rotate(key, here)
-        bias = positions.bias(here, places(written + 1))  # (H, 1, t + 1)
+        bias = positions.bias(here, position_ids(written + 1))  # (H, 1, t + 1)
     keys = ops.concatenate([cache.keys, key], axis=2)  # (R, H, t + 1, K)
     values = ops.concatenate([cache.values, value], axis=2)
     attended, _ = _attend(query, keys, values, bias=bias)
@@ -122,19 +120,19 @@ def step(block, weights: StepWeights, inputs, cache: Memory, memory: Memory):
 
 
 def _attend(query, keys, values, mask=None, bias=None):
-    """What scaled queries (.., 1, K) found, (.., 1, K), and where they looked, (.., 1, S)."""
+    """Returns contexts (.., 1, K) and weights (.., 1, S) of scaled queries (.., 1, K)."""
     weights = low_latency_softmax(low_latency_matmul(query, keys, transposed=True), mask, bias)
     return low_latency_matmul(ops.cast(weights, values.dtype), values), weights
 
 
 def subtract_mean(rows):
-    """Rows (.., D) without their mean."""
+    """Subtracts the mean of each row (.., D)."""
     exact = ops.cast(rows, softmax_dtype(rows.dtype))
     return ops.cast(exact - ops.mean(exact, axis=-1, keepdims=True), rows.dtype)
 
 
 def unit_variance(rows, epsilon):
-    """Rows (R, D) of mean 0 with variance 1: a normalization without its scale and shift."""
+    """Scales rows (R, D) of mean 0 to variance 1: a normalization without scale and shift."""
     exact = ops.cast(rows, softmax_dtype(rows.dtype))
     variance = ops.mean(ops.square(exact), axis=-1, keepdims=True)
     return ops.cast(ops.multiply(exact, ops.rsqrt(variance + epsilon)), rows.dtype)

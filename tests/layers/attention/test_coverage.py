@@ -45,7 +45,7 @@ def reference(weights, query, key, mask):
 
 
 def located(last, kernel):
-    """For each key, what the attention of the step before to it and to its neighbours adds."""
+    """For each key, what the attention of the step before to it and to its neighbors adds."""
     added, window = np.zeros((len(last), kernel.shape[1])), len(kernel) // 2
     for key in range(len(last)):
         for distance in range(-window, window + 1):
@@ -122,11 +122,11 @@ def test_a_coverage_and_the_last_weights_come_together():
 
 
 @pytest.mark.parametrize("location_window", [0, 1])
-def test_keeps_the_laws_of_attention(location_window):
-    # JAX compiles the loop over the queries again at every call: there, fewer laws.
-    laws = ("padding", "no future", "project and attend") if backend() == "jax" else None
+def test_the_checks_pass(location_window):
+    # JAX compiles the loop over the queries again at every call: there, fewer checks.
+    checks = ("padding", "no future", "project and attend") if backend() == "jax" else None
     layer = CoverageAttention(6, location_window)
-    checked = check_attention(layer, query_width=5, value_width=4, laws=laws)
+    checked = check_attention(layer, query_width=5, value_width=4, checks=checks)
     assert {"padding", "no future", "project and attend"} <= set(checked)
 
 

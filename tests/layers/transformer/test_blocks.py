@@ -44,9 +44,9 @@ def product(layer, x, name=""):
 
 
 def normalized(norm, x):
-    centred = x - x.mean(-1, keepdims=True)
-    scale = 1 / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-6)
-    return centred * scale * array(norm.gamma) + array(norm.beta)
+    centered = x - x.mean(-1, keepdims=True)
+    scale = 1 / np.sqrt((centered**2).mean(-1, keepdims=True) + 1e-6)
+    return centered * scale * array(norm.gamma) + array(norm.beta)
 
 
 def turned(x):
