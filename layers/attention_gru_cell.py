@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from .attention.base import Attention, Memory, linear
+from .attention.base import Attention, Memory
 from .attention.coverage import CoverageAttention
+from .ops.affine import linear
 from .ops.masks import softmax_dtype
 
 ATTENTION_QUERIES = ("previous_state", "current_state")

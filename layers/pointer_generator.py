@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from .ops.masks import softmax_dtype
+from .ops.masks import check_mask, softmax_dtype
 
 # The logarithm of nothing: finite, so that no gradient is NaN.
 LOG_OF_NOTHING = -1e9
@@ -109,6 +109,7 @@ class PointerGenerator(keras.layers.Layer):
         return ops.cast(gate, dtype) + ops.cast(self.bias, dtype)
 
     def call(self, logits, attention, source, features, copyable: Any = None, return_p_gen=False):
+        check_mask(self.name, "copyable", copyable, tuple(source.shape))
         gate = self.gate(features)
         log_p = log_mixture(logits, gate, attention, source, copyable=copyable)
         return (log_p, ops.sigmoid(gate)) if return_p_gen else log_p

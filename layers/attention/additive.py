@@ -6,10 +6,11 @@ from typing import Any
 import keras
 from keras import initializers, ops
 
+from ..ops.affine import linear
 from ..ops.arguments import positive_int
 from ..ops.broadcasting import broadcast_batch, common_batch, sum_to_batch
 from ..ops.partition import concat, depends_on, partition
-from .base import Attention, linear
+from .base import Attention
 
 # How the batch is divided, see `additive_score`; measured on processors with 16 to 32 MB of cache.
 PARTS = 8

@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from ..ops.broadcasting import broadcast_rows, free_batch
 from ..ops.dropout import Dropout
 from ..ops.masks import (
     as_mask,
     causal_mask,
+    check_mask,
     combine_masks,
     masked_softmax,
     merge_memory_masks,
@@ -120,6 +122,7 @@ class Attention(keras.layers.Layer):
         """
         value = self._as_input("value", value)
         key = value if key is None else self._as_input("key", key)
+        check_mask(self.name, "mask", mask, free_batch(value.shape)[:2])
         return Memory(self.project_keys(key), value, None if mask is None else as_mask(mask))
 
     def project_keys(self, key):
@@ -166,9 +169,11 @@ class Attention(keras.layers.Layer):
         Returns:
             `(context, weights)`, always both: `(B, T, Dv)` and `(B, T, S)` or `(B, H, T, S)`.
         """
-        query = self.project_query(self._as_input("query", query))
+        query = self._as_input("query", query)
+        self._check_attention_mask(query.shape, memory_shape(memory), attention_mask)
         mask = combine_masks(memory_mask=memory.mask, attention_mask=attention_mask)
-        return self._weigh(self.score(query, memory.keys), mask, memory.values, training)
+        scores = self.score(self.project_query(query), memory.keys)
+        return self._weigh(scores, mask, memory.values, training)
 
     def call(
         self,
@@ -183,6 +188,9 @@ class Attention(keras.layers.Layer):
         return_attention_scores=False,
         training=None,
     ):
+        self._check_masks(
+            query.shape, value.shape, query_mask, value_mask, key_mask, attention_mask
+        )
         memory = self.project(value, key, mask=merge_memory_masks(value_mask, key_mask))
         mask = combine_masks(query_mask, attention_mask=attention_mask)
         context, weights = self._attend_to_all(
@@ -210,11 +218,39 @@ class Attention(keras.layers.Layer):
         return_attention_scores=False,
         training=None,
     ):
+        self._check_masks(
+            query.shape, value.shape, query_mask, value_mask, key_mask, attention_mask
+        )
         key_shape = None if key is None else key.shape
         return self._output_spec(query.shape, value.shape, key_shape, return_attention_scores)
 
     def get_config(self):
         return {**super().get_config(), "dropout": self.dropout, "seed": self.seed}
+
+    def _check_masks(
+        self, query_shape, value_shape, query_mask, value_mask, key_mask, attention_mask
+    ):
+        check_mask(self.name, "query_mask", query_mask, free_batch(query_shape)[:2])
+        check_mask(self.name, "value_mask", value_mask, free_batch(value_shape)[:2])
+        check_mask(self.name, "key_mask", key_mask, free_batch(value_shape)[:2])
+        self._check_attention_mask(query_shape, value_shape, attention_mask)
+
+    def _check_attention_mask(self, query_shape, value_shape, mask):
+        """Refuses a mask that does not fit the scores of such queries and values."""
+        if mask is None:
+            return
+        scores_shape = self.compute_scores_shape(query_shape, value_shape)
+        batch, *heads, queries, keys = free_batch(scores_shape)
+        # Without an axis of heads a mask that has one is refused where it meets the scores.
+        heads = heads or (None,)
+        check_mask(
+            self.name,
+            "attention_mask",
+            mask,
+            (queries, keys),
+            (batch, queries, keys),
+            (batch, *heads, queries, keys),
+        )
 
     def _attend_to_all(self, query, memory, mask, causal, training, weights_needed):
         """Attends with a whole sequence; a layer that can do without weights does it here."""
@@ -252,6 +288,12 @@ class Attention(keras.layers.Layer):
                 f"{self.name} has no weights yet: call it once, or "
                 f"`build(query_shape, value_shape)` it, before `project` and `attend`."
             )
+        if isinstance(tensor, keras.KerasTensor):
+            raise ValueError(
+                f"{self.name}: `project` and `attend` are for the `call` of a layer of your own; "
+                "in a functional model their weights would be no part of it. Received: a symbolic "
+                f"{name} of shape {tuple(tensor.shape)}"
+            )
         tensor = ops.convert_to_tensor(tensor, dtype=self.compute_dtype)
         if len(tensor.shape) != 3:
             raise ValueError(
@@ -265,33 +307,9 @@ class Attention(keras.layers.Layer):
         return ops.cast(variable, self.compute_dtype)
 
 
-def broadcast_rows(query_shape, value_shape):
-    """Returns batch and length of the result; a batch of 1 goes with every row of the other."""
-    batch = value_shape[0] if query_shape[0] == 1 else query_shape[0]
-    return batch, query_shape[1]
-
-
-def linear(inputs, kernel, bias=None):
-    """Computes `inputs @ kernel + bias` over the last axis, as one matrix product.
-
-    Flattening the leading axes matters: the gradient of a batched product with a matrix would
-    make one matrix for every row of the batch before it adds them up.
-
-    Args:
-        inputs: `(..., D)`.
-        kernel: `(D, D')`.
-        bias: `(D',)` or `None`.
-
-    Returns:
-        `(..., D')`.
-    """
-    width = kernel.shape[-1]
-    outputs = ops.matmul(ops.reshape(inputs, (-1, kernel.shape[0])), kernel)
-    if bias is not None:
-        outputs = ops.add(outputs, bias)
-    if len(inputs.shape) == 2:
-        return outputs
-    return ops.reshape(outputs, (*ops.shape(inputs)[:-1], width))
+def memory_shape(memory):
+    """Batch and length of a memory, in the layout of any layer."""
+    return memory.values.shape[0], memory.values.shape[-2]
 
 
 def check_shapes(name, query_shape, value_shape, key_shape=None):

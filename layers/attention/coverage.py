@@ -11,7 +11,7 @@ from keras import ops
 from ..ops.broadcasting import broadcast_batch, common_batch, sum_to_batch
 from ..ops.masks import combine_masks, masked_softmax, softmax_dtype
 from .additive import BahdanauAttention
-from .base import Memory
+from .base import Memory, memory_shape
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -105,8 +105,10 @@ class CoverageAttention(BahdanauAttention):
             ValueError: for a coverage without the last weights that a location window needs, or
                 last weights that nothing needs.
         """
-        query = self.project_query(self._as_input("query", query))
+        query = self._as_input("query", query)
+        self._check_attention_mask(query.shape, memory_shape(memory), attention_mask)
         mask = combine_masks(memory_mask=memory.mask, attention_mask=attention_mask)
+        query = self.project_query(query)
         if (last is not None) != (coverage is not None and self.location_window > 0):
             raise ValueError(
                 "With a location window a coverage needs the last weights too; else it has none. "

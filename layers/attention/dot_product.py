@@ -5,11 +5,13 @@ import math
 import keras
 from keras import initializers, ops
 
+from ..ops.affine import linear
 from ..ops.arguments import optional_positive_int, positive_int
+from ..ops.broadcasting import broadcast_rows, free_batch
 from ..ops.fused import attend_fused, can_fuse
-from ..ops.masks import as_mask, combine_masks, position_ids
+from ..ops.masks import as_mask, check_mask, combine_masks, position_ids
 from ..ops.positions import Positions, check_positions
-from .base import Attention, Memory, broadcast_rows, linear
+from .base import Attention, Memory, memory_shape
 from .chunked import MaskSpec, attend_in_chunks
 from .heads import compare_heads, merge_heads, split_heads, sum_values
 
@@ -130,6 +132,7 @@ class QKVAttention(Attention):
     def project(self, value, key=None, mask=None) -> Memory:
         value = self._as_input("value", value)
         key = value if key is None else self._as_input("key", key)
+        check_mask(self.name, "mask", mask, free_batch(value.shape)[:2])
         keys = self._project_to("key", key)
         values = self._project_to("value", value)
         return self._memory(keys, values, mask, position_ids(ops.shape(keys)[1]))
@@ -162,7 +165,9 @@ class QKVAttention(Attention):
         Returns:
             `(context, weights)`: `(B, T, output_dim)` and `(B, H, T, S)`.
         """
-        query = self.project_query(self._as_input("query", query))
+        query = self._as_input("query", query)
+        self._check_attention_mask(query.shape, memory_shape(memory), attention_mask)
+        query = self.project_query(query)
         spec = self._mask_spec(query, memory, attention_mask, query_positions=query_positions)
         return self._attend_with(query, memory, spec, training)
 

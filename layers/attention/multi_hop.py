@@ -8,10 +8,11 @@ from typing import Any
 import keras
 from keras import initializers, ops
 
+from ..ops.affine import linear
 from ..ops.arguments import positive_int
-from ..ops.broadcasting import broadcast_batch, common_batch
+from ..ops.broadcasting import broadcast_batch, broadcast_rows, common_batch
 from ..ops.masks import combine_masks, masked_softmax
-from .base import Attention, Memory, broadcast_rows, linear
+from .base import Attention, Memory, memory_shape
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -147,8 +148,10 @@ class MultiHopAttention(Attention):
         Returns:
             `(episode, weights)`: `(B, T, D)` and `(B, H, T, S)`.
         """
-        query = memory.keys + self.project_query(self._as_input("query", query))
+        query = self._as_input("query", query)
+        self._check_attention_mask(query.shape, memory_shape(memory), attention_mask)
         mask = combine_masks(memory_mask=memory.mask, attention_mask=attention_mask)
+        query = memory.keys + self.project_query(query)
         values = memory.values
         masks = [] if mask is None else [mask]
         query = broadcast_batch(query, common_batch(query, values, *masks))

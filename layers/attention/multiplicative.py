@@ -3,9 +3,10 @@
 import keras
 from keras import initializers, ops
 
+from ..ops.affine import linear
 from ..ops.arguments import positive_int
 from .additive import additive_score
-from .base import Attention, linear
+from .base import Attention
 
 SCORES = ("dot", "general", "concat")
 

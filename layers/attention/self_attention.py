@@ -5,7 +5,8 @@ import math
 import keras
 from keras import ops
 
-from ..ops.masks import combine_masks, position_ids
+from ..ops.broadcasting import free_batch
+from ..ops.masks import check_mask, combine_masks, position_ids
 from .base import Memory, check_shapes
 from .dot_product import QKVAttention
 from .heads import split_heads
@@ -102,6 +103,7 @@ class SelfAttention(QKVAttention):
         return_attention_scores=False,
         training=None,
     ):
+        self._check_sequence_masks(inputs.shape, mask, inputs_mask, attention_mask)
         mask = inputs_mask if mask is None else mask
         query, memory = self._project_all(inputs, mask)
         attention_mask = combine_masks(mask, attention_mask=attention_mask)
@@ -160,6 +162,7 @@ class SelfAttention(QKVAttention):
         Raises:
             ValueError: if the cache is known to be too short for the step.
         """
+        self._check_sequence_masks(inputs.shape, mask)
         if index is None:
             start = ops.shape(cache.keys)[2]
             query, new = self._project_all(inputs, mask, start)
@@ -208,10 +211,16 @@ class SelfAttention(QKVAttention):
         return_attention_scores=False,
         training=None,
     ):
+        self._check_sequence_masks(inputs.shape, mask, inputs_mask, attention_mask)
         return self._output_spec(inputs.shape, inputs.shape, None, return_attention_scores)
 
     def get_config(self):
         return {**super().get_config(), "causal": self.causal}
+
+    def _check_sequence_masks(self, shape, mask, inputs_mask=None, attention_mask=None):
+        check_mask(self.name, "mask", mask, free_batch(shape)[:2])
+        check_mask(self.name, "inputs_mask", inputs_mask, free_batch(shape)[:2])
+        self._check_attention_mask(shape, shape, attention_mask)
 
     def _widths(self):
         """Returns widths of query, key and value, in their order in the common kernel."""

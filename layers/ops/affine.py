@@ -1,4 +1,4 @@
-"""An affine map whose weights are read once for many products."""
+"""Affine maps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from keras import ops
 
 
 class Affine(NamedTuple):
-    """A matrix product with a bias added to it.
+    """A matrix product with a bias added to it, whose weights are read once for many products.
 
     Attributes:
         kernel: (D, D').
@@ -54,3 +54,26 @@ class Affine(NamedTuple):
 def as_type_of(like, *variables):
     """Converts variables to tensors of the type of another tensor."""
     return tuple(ops.cast(variable, like.dtype) for variable in variables)
+
+
+def linear(inputs, kernel, bias=None):
+    """Computes `inputs @ kernel + bias` over the last axis, as one matrix product.
+
+    Flattening the leading axes matters: the gradient of a batched product with a matrix would
+    make one matrix for every row of the batch before it adds them up.
+
+    Args:
+        inputs: `(..., D)`.
+        kernel: `(D, D')`.
+        bias: `(D',)` or `None`.
+
+    Returns:
+        `(..., D')`.
+    """
+    width = kernel.shape[-1]
+    outputs = ops.matmul(ops.reshape(inputs, (-1, kernel.shape[0])), kernel)
+    if bias is not None:
+        outputs = ops.add(outputs, bias)
+    if len(inputs.shape) == 2:
+        return outputs
+    return ops.reshape(outputs, (*ops.shape(inputs)[:-1], width))

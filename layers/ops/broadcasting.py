@@ -1,4 +1,4 @@
-"""Batches of size 1 beside larger ones, in calculations that have a gradient of their own."""
+"""Batches of size 1 beside larger ones: their shapes, and the gradients of broadcasting."""
 
 from keras import ops
 
@@ -34,3 +34,14 @@ def sum_to_batch(gradient, tensor):
     size, (rows, *rest) = ops.shape(tensor)[0], ops.shape(gradient)
     copies = rows // ops.maximum(size, 1)
     return ops.sum(ops.reshape(gradient, (size, copies, *rest)), axis=1)
+
+
+def broadcast_rows(query_shape, value_shape):
+    """Returns batch and length of the result; a batch of 1 goes with every row of the other."""
+    batch = value_shape[0] if query_shape[0] == 1 else query_shape[0]
+    return batch, query_shape[1]
+
+
+def free_batch(shape):
+    """The shape without a batch of 1, which goes with any other."""
+    return (None if shape[0] == 1 else shape[0], *shape[1:])

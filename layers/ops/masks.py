@@ -4,6 +4,7 @@ Shapes: B batch, T query length, S key length, H heads. Every mask here can be b
 scores of shape `(B, T, S)` or, with heads, `(B, H, T, S)`.
 """
 
+import keras
 from keras import ops
 from keras.backend import standardize_dtype
 
@@ -71,16 +72,19 @@ def combine_masks(query_mask=None, memory_mask=None, attention_mask=None, causal
     Returns:
         Boolean tensor of rank 3, of rank 4 if `attention_mask` has heads, or `None` if every
         argument is `None`.
+
+    Raises:
+        ValueError: for masks of floats.
     """
     masks = []
     if query_mask is not None:
-        masks.append(ops.expand_dims(as_mask(query_mask), -1))  # (B, T, 1)
+        masks.append(ops.expand_dims(as_mask(query_mask, "query_mask"), -1))  # (B, T, 1)
     if memory_mask is not None:
-        masks.append(ops.expand_dims(as_mask(memory_mask), -2))  # (B, 1, S)
+        masks.append(ops.expand_dims(as_mask(memory_mask, "memory_mask"), -2))  # (B, 1, S)
     if causal is not None:
-        masks.append(as_mask(causal))
+        masks.append(as_mask(causal, "causal"))
     if attention_mask is not None:
-        attention_mask = as_mask(attention_mask)
+        attention_mask = as_mask(attention_mask, "attention_mask")
         masks.append(attention_mask[None] if len(attention_mask.shape) == 2 else attention_mask)
     if not masks:
         return None
@@ -143,9 +147,63 @@ def softmax_dtype(dtype):
     return "float64" if standardize_dtype(dtype) == "float64" else "float32"
 
 
-def as_mask(mask):
-    """Converts any mask to a boolean tensor, NumPy arrays and 0/1 integers too."""
-    return ops.cast(ops.convert_to_tensor(mask), "bool")
+def as_mask(mask, name="mask"):
+    """Converts a mask to a boolean tensor, NumPy arrays and 0/1 integers too.
+
+    Args:
+        mask: of any shape.
+        name: of the argument, for the error.
+
+    Raises:
+        ValueError: for a mask of floats, which elsewhere is often added to the scores, with 0 for
+            *attend*.
+    """
+    mask = ops.convert_to_tensor(mask)
+    _refuse_floats(mask, name)
+    return ops.cast(mask, "bool")
+
+
+def check_mask(layer, name, mask, *shapes):
+    """Refuses a mask that is no mask of these shapes.
+
+    Args:
+        layer: name of the layer, for the error.
+        name: of the argument, for the error.
+        mask: a tensor, an array, a `KerasTensor`, or `None`, which is always accepted.
+        *shapes: those that fit; sizes that are not known are `None`. A dimension of 1 fits any.
+
+    Raises:
+        ValueError: for another shape than these, and for floats.
+    """
+    if mask is None:
+        return
+    if not isinstance(mask, keras.KerasTensor):
+        mask = ops.convert_to_tensor(mask)
+    _refuse_floats(mask, f"{layer}: {name}")
+    actual = tuple(mask.shape)
+    for shape in shapes:
+        sizes = zip(actual, shape, strict=False)
+        if len(shape) == len(actual) and all(_fits(*pair) for pair in sizes):
+            return
+    expected = " or ".join(str(shape) for shape in shapes)
+    raise ValueError(
+        f"{layer}: {name} must have the shape {expected}, where a dimension may be 1. "
+        f"Received: {name}.shape={actual}"
+    )
+
+
+def _fits(size, expected):
+    known = isinstance(size, int) and isinstance(expected, int)
+    return not known or size in (1, expected)
+
+
+def _refuse_floats(mask, name):
+    dtype = standardize_dtype(mask.dtype)
+    if "float" in dtype:
+        raise ValueError(
+            f"{name} must be boolean, True for *attend*. Of a mask that is added to the scores, 0 "
+            f"for *attend*, pass `mask == 0`. Received: a mask of type {dtype}"
+        )
 
 
 def _with_rank(mask, rank):

@@ -14,7 +14,6 @@ from attention_zoo.layers import (
     coverage_loss,
 )
 from attention_zoo.layers.attention.coverage import coverage_before
-from attention_zoo.layers.attention_gru_cell import WIRINGS
 from attention_zoo.layers.testing import check_attention
 
 RANDOM = np.random.default_rng(0)
@@ -155,9 +154,18 @@ def test_loss_is_the_attention_to_what_was_attended_to():
 
 
 @pytest.mark.parametrize("location_window", [0, 1])
-@pytest.mark.parametrize("wiring", WIRINGS)
-def test_cell_hands_the_coverage_on(wiring, location_window):
-    cell = AttentionGRUCell(6, 8, CoverageAttention(7, location_window), wiring=wiring)
+@pytest.mark.parametrize(
+    ("attention_query", "input_feeding"),
+    [("previous_state", False), ("current_state", False), ("current_state", True)],
+)
+def test_cell_passes_the_coverage_on(attention_query, input_feeding, location_window):
+    cell = AttentionGRUCell(
+        6,
+        8,
+        CoverageAttention(7, location_window),
+        attention_query=attention_query,
+        input_feeding=input_feeding,
+    )
     cell.build()
     memory = cell.attention.project(VALUE, mask=MASK)
     states = cell.initial_states(ops.convert_to_tensor(QUERY[:, :2]), memory)

@@ -93,7 +93,7 @@ def test_a_mask_of_each_hop():
 
 def test_in_a_cell_the_weights_are_the_mean_of_the_hops():
     layer, _ = built(hops=2)
-    cell = AttentionGRUCell(6, 8, layer, wiring="after")
+    cell = AttentionGRUCell(6, 8, layer, attention_query="current_state")
     cell.build()
     memory = layer.project(VALUE, mask=MASK)
     inputs = RANDOM.normal(size=(3, 1, 18)).astype("float32")

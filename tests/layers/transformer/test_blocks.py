@@ -248,7 +248,7 @@ def test_an_encoder_decoder_of_blocks_is_the_same_from_a_file(dtype, tolerance, 
 
 def test_a_mask_beside_a_projected_source_is_refused():
     block = built(TransformerDecoderBlock)
-    with pytest.raises(ValueError, match="give the mask to `project`"):
+    with pytest.raises(ValueError, match="pass the mask to `project`"):
         block(TARGET, block.project(SOURCE), memory_mask=MASK)
 
 
