@@ -131,7 +131,9 @@ class AttentionGRUCell(keras.layers.Layer):
         self.context_dim = context_dim
         self.attention = attention
         self.has_coverage = isinstance(attention, CoverageAttention)
-        self.has_location = getattr(attention, "location_window", 0) > 0
+        self.has_location = (
+            isinstance(attention, CoverageAttention) and attention.location_window > 0
+        )
         self.attention_query = attention_query
         self.input_feeding = input_feeding
         self.output_dim = output_dim

@@ -82,6 +82,12 @@ class Attention(keras.layers.Layer):
         The context `(B, T, Dv)` in the compute type; with `return_attention_scores` also the
         weights before dropout, `(B, T, S)` or, with heads, `(B, H, T, S)`, in float32.
 
+    Attributes:
+        takes_one_sequence: whether the layer is called with one sequence, `layer(inputs)`, as
+            `SelfAttention` is. Layers around this one rely on it.
+        queries_are_independent: whether the weights of a query depend on no other query. Else it
+            cannot be used step by step by a Transformer block.
+
     Example: attention by distance in a dozen lines.
 
     ```python
@@ -91,6 +97,9 @@ class Attention(keras.layers.Layer):
             return -ops.sum(ops.square(difference), axis=-1)
     ```
     """
+
+    takes_one_sequence = False
+    queries_are_independent = True
 
     def __init__(self, dropout: float = 0.0, seed: int | None = None, **kwargs):
         super().__init__(**kwargs)
@@ -175,6 +184,22 @@ class Attention(keras.layers.Layer):
         scores = self.score(self.project_query(query), memory.keys)
         return self._weigh(scores, mask, memory.values, training)
 
+    def step(self, inputs, cache: Memory, training=None):
+        """Goes on by one position with a sequence that attends to itself.
+
+        It attends to the positions of the cache and to itself, so it is causal by construction.
+
+        Args:
+            inputs: `(B, 1, D)`, the position after those of the cache.
+            cache: that of the step before; at first the result of `project` of `(B, 0, D)`.
+            training: whether dropout is on.
+
+        Returns:
+            `(context, weights, cache)`: those of `attend`, and the cache for the next step.
+        """
+        cache = self._appended(cache, self.project(inputs))
+        return *self.attend(inputs, cache, training=training), cache
+
     def call(
         self,
         query,
@@ -241,16 +266,10 @@ class Attention(keras.layers.Layer):
             return
         scores_shape = self.compute_scores_shape(query_shape, value_shape)
         batch, *heads, queries, keys = free_batch(scores_shape)
-        # Without an axis of heads a mask that has one is refused where it meets the scores.
-        heads = heads or (None,)
-        check_mask(
-            self.name,
-            "attention_mask",
-            mask,
-            (queries, keys),
-            (batch, queries, keys),
-            (batch, *heads, queries, keys),
-        )
+        shapes = [(queries, keys), (batch, queries, keys)]
+        if heads:
+            shapes.append((batch, *heads, queries, keys))
+        check_mask(self.name, "attention_mask", mask, *shapes)
 
     def _attend_to_all(self, query, memory, mask, causal, training, weights_needed):
         """Attends with a whole sequence; a layer that can do without weights does it here."""
@@ -258,6 +277,11 @@ class Attention(keras.layers.Layer):
             lengths = ops.shape(query)[1], ops.shape(memory.values)[-2]
             mask = combine_masks(attention_mask=mask, causal=causal_mask(*lengths))
         return self.attend(query, memory, attention_mask=mask, training=training)
+
+    def _appended(self, cache, new):
+        """Appends projected positions to a cache, along the axis before the last."""
+        keys = ops.concatenate([cache.keys, new.keys], axis=-2)
+        return Memory(keys, ops.concatenate([cache.values, new.values], axis=-2))
 
     def _weigh(self, scores, mask, values, training):
         """Turns scores into context and weights."""

@@ -54,6 +54,8 @@ class CoverageAttention(BahdanauAttention):
     Recognition", Chorowski et al., 2015, https://arxiv.org/abs/1506.07503, section 2.1
     """
 
+    queries_are_independent = False
+
     def __init__(self, units: int, location_window: int = 0, **kwargs):
         super().__init__(units, **kwargs)
         # XLA under TensorFlow has no gradient of a loop of Keras.

@@ -171,6 +171,14 @@ class QKVAttention(Attention):
         spec = self._mask_spec(query, memory, attention_mask, query_positions=query_positions)
         return self._attend_with(query, memory, spec, training)
 
+    def step(self, inputs, cache: Memory, training=None):
+        inputs = self._as_input("inputs", inputs)
+        here = position_ids(1, ops.shape(cache.keys)[2])
+        keys, values = (self._project_to(name, inputs) for name in ("key", "value"))
+        cache = self._appended(cache, self._memory(keys, values, None, here))
+        context, weights = self.attend(inputs, cache, training=training, query_positions=here)
+        return context, weights, cache
+
     def _attend_to_all(self, query, memory, mask, causal, training, weights_needed):
         query = self.project_query(self._as_input("query", query))
         spec = self._mask_spec(query, memory, mask, causal)

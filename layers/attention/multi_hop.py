@@ -170,6 +170,9 @@ class MultiHopAttention(Attention):
             all_weights.append(of_hop)
         return episode, ops.stack(all_weights, axis=1)
 
+    def _appended(self, cache, new):
+        return super()._appended(cache, new)._replace(keys=cache.keys)  # of the question
+
     def compute_scores_shape(self, query_shape, value_shape):
         batch, length = broadcast_rows(query_shape, value_shape)
         return (batch, self.hops, length, value_shape[1])

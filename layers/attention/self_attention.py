@@ -61,6 +61,8 @@ class SelfAttention(QKVAttention):
     Reference: "Attention Is All You Need", Vaswani et al., 2017, https://arxiv.org/abs/1706.03762
     """
 
+    takes_one_sequence = True
+
     def __init__(
         self,
         num_heads: int,

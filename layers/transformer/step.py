@@ -47,6 +47,16 @@ class StepWeights(NamedTuple):
     zero_mean: bool
 
 
+class GenericStepWeights(NamedTuple):
+    """The weights of a block with attention layers of another kind: none is read beforehand.
+
+    Attributes:
+        zero_mean: whether the states have mean 0 before and after the block.
+    """
+
+    zero_mean: bool
+
+
 def step_weights(block, zero_mean=False) -> StepWeights:
     """Reads the weights of a `TransformerDecoderBlock`; see its `step_weights`."""
     attention, cross = block.self_attention, block.cross_attention
@@ -117,6 +127,21 @@ def step(block, weights: StepWeights, inputs, cache: Memory, memory: Memory):
     middle = block.expand.activation(weights.expand(before(x)))
     x = after(x + weights.contract(middle), 2)
     return ops.reshape(x, (-1, hypotheses, width)), over_source, Memory(keys, values)
+
+
+def generic_step(block, weights: GenericStepWeights, inputs, cache: Memory, memory: Memory):
+    """Makes one step with attention layers of any kind; see `TransformerDecoderBlock.step`."""
+    hypotheses, width = ops.shape(inputs)[1], inputs.shape[-1]
+
+    def attend_to_itself(x):
+        return block.self_attention.step(x, cache, training=False)
+
+    x = ops.reshape(inputs, (-1, 1, width))
+    x, _, cache = block.residual(x, block.attention_norm, attend_to_itself, training=False)
+    x, over_source = block.attend_and_feed(
+        ops.reshape(x, (-1, hypotheses, width)), memory, training=False
+    )
+    return subtract_mean(x) if weights.zero_mean else x, over_source, cache
 
 
 def _attend(query, keys, values, mask=None, bias=None):
