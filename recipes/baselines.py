@@ -36,7 +36,8 @@ def best_lead(corpus: PairCorpus) -> int:
     mean = float(np.mean([len(words(target)) for (target,) in references]))
 
     def value(count: int) -> float:
-        return rouge_scores([lead(text, count) for text in texts], references).values["rougeL"]
+        scores = rouge_scores([lead(text, count) for text in texts], references)
+        return scores.values["rougeL"] or 0.0
 
     # At most some ten lengths are tried, as each is a scoring of all rows.
     counts = np.unique(np.linspace(max(1, mean / 2), max(2, 2 * mean), 10).round().astype(int))

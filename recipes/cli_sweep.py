@@ -68,12 +68,15 @@ def _print_table(rows, names: list[str], metric: str) -> None:
     """The runs, the best first."""
     from rich.table import Table
 
+    from .metrics import shown
+
+    metric = next((row.metric_name for row in rows if row.metric_name), metric)
     table = Table(*names, metric, "perplexity", "best at step", "minutes", box=None)
     for row in rows:
         values = [row.settings[name] for name in names]
         if row.error:
             table.add_row(*values, "failed", "", "", "")
         else:
-            numbers = f"{row.metric:.2f}", f"{row.perplexity:.2f}", f"{row.best_step:,}"
+            numbers = shown(row.metric), shown(row.perplexity), f"{row.best_step:,}"
             table.add_row(*values, *numbers, f"{row.minutes:.1f}")
     console_for_tables().print(table)

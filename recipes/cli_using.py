@@ -92,7 +92,11 @@ def evaluate(
     scores = evaluator.full()
     baselines = _baselines(config, corpus, model)
     if as_json:
-        values = {**scores.values, "rows": len(corpus), "signatures": scores.signatures}
+        values: dict[str, Any] = {
+            **scores.values,
+            "rows": len(corpus),
+            "signatures": scores.signatures,
+        }
         values |= {"cut": num_cut} if num_cut else {}
         values |= {"unscored": unscored} if unscored else {}
         if baselines:

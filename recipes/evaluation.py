@@ -24,7 +24,7 @@ PINNED = 4
 class Evaluation:
     """What an evaluation during training shows."""
 
-    metrics: dict[str, float]
+    metrics: dict[str, float | None]
     samples: list[tuple[str, str, str]]  # source, reference, output
     explanations: list[Explanation]
     health: dict[str, float]  # of the attention in these
@@ -65,17 +65,14 @@ class Evaluator:
         pinned.sort(key=lambda source: len(to_text(source)))
         explanations = self._greedy.explain(pinned)
         return Evaluation(
-            scores.values,
+            dict(scores.values),
             samples[::every][:SAMPLES],
             explanations,
             attention_health(self._greedy, explanations),
         )
 
     def full(self) -> Scores:
-        """Scores of the whole corpus with the model's own search.
-
-        There is no perplexity if no target is short enough for it.
-        """
+        """Scores of the whole corpus with the model's own search."""
         outputs = [p.text for p in self.text_to_text.predict(self.corpus.sources)]
         return self._scores(self.corpus.sources, self.corpus.references(), outputs)
 
@@ -95,17 +92,15 @@ class Evaluator:
         scores = chosen.score(outputs, references, self.config)
         targets = [row[0] for row in references]
         log_p, tokens = score_targets(self.text_to_text, sources, targets)
-        if not tokens.any():
-            return scores
         total, count = float(log_p.sum()), int(tokens.sum())
         values = {
             **scores.values,
-            "cross_entropy": -total / count,  # of a subword, in nats
-            "perplexity": perplexity(total, count),
+            "cross_entropy": -total / count if count else None,  # of a subword, in nats
+            "perplexity": perplexity(total, count) if count else None,
         }
         if "word_perplexity" in chosen.metrics:
             scored = [target for target, count in zip(targets, tokens, strict=True) if count]
-            values["word_perplexity"] = word_perplexity(total, scored)
+            values["word_perplexity"] = word_perplexity(total, scored) if scored else None
         return Scores(values, scores.signatures)
 
 

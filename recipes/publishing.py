@@ -8,6 +8,7 @@ from typing import Any
 from ..zoo.source_format import Source
 from .config import ConfigError
 from .corpus import DataError, PairCorpus
+from .metrics import shown
 from .run import Run
 from .tasks import read_validation, task
 
@@ -47,14 +48,18 @@ class RunNotes:
         return [ordered[i * (len(ordered) - 1) // max(1, count - 1)] for i in range(count)]
 
     def quality(self, pipeline: Any) -> dict[str, float]:
-        """Scores of a pipeline on rows spread over the dev set; none without it."""
+        """Scores of a pipeline on rows spread over the dev set; none without it.
+
+        Metrics that have no value there are left out.
+        """
         if self._dev is None:
             return {}
         every = max(1, len(self._dev) // self._num_rows)
         sources = self._dev.sources[::every][: self._num_rows]
         references = self._dev.references()[::every][: self._num_rows]
         outputs = [prediction.text for prediction in pipeline.predict(sources)]
-        return task(self._config.task).score(outputs, references, self._config).values
+        scores = task(self._config.task).score(outputs, references, self._config).values
+        return {name: value for name, value in scores.items() if value is not None}
 
     def text(self) -> str:
         """Data and scores in Markdown, for the card."""
@@ -77,7 +82,7 @@ class RunNotes:
         parts = ["## Data and training", "\n".join(lines)]
         scores = metrics.get("valid") or {}
         if scores:
-            rows = [f"| {name} | {value:.2f} |" for name, value in scores.items()]
+            rows = [f"| {name} | {shown(value)} |" for name, value in scores.items()]
             parts += ["## Scores on the validation data"]
             parts += ["\n".join(["| score | value |", "|---|---|", *rows])]
             signatures = metrics.get("signatures") or {}

@@ -26,12 +26,13 @@ class SweepRow:
     Attributes:
         settings: its values by name, as they were given.
         folder: of its run.
-        metric: the metric that decides, on the whole validation corpus with the run's own search;
-            `None` where the training failed.
+        metric: the metric of the config, on the whole validation corpus with the run's own search;
+            where it has no value there, the one that decided. `None` where the training failed.
         perplexity: on the same.
         best_step: of how many steps the best weights are.
         minutes: of training.
         error: why it failed.
+        metric_name: of `metric`.
     """
 
     settings: dict[str, str]
@@ -41,6 +42,7 @@ class SweepRow:
     best_step: int | None = None
     minutes: float | None = None
     error: str | None = None
+    metric_name: str | None = None
 
 
 def parse_grid(specs: Iterable[str]) -> Grid:
@@ -174,6 +176,8 @@ def _row(settings: dict[str, str], folder: Path, metric: str) -> SweepRow:
 
     values = Run(folder).read_metrics()
     scores = values["valid"]
+    if scores[metric] is None:
+        metric = values["metric"]
     return SweepRow(
         settings,
         str(folder),
@@ -181,6 +185,7 @@ def _row(settings: dict[str, str], folder: Path, metric: str) -> SweepRow:
         scores["perplexity"],
         values["best_step"],
         values["minutes"],
+        metric_name=metric,
     )
 
 

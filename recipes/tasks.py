@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..zoo.catalog import MODELS, entry
 from ..zoo.source_format import PLAIN, Source, SourceFormat
-from .config import ConfigError, RunConfig
-from .corpus import NOT_JSON, DataError, PairCorpus, Rows
+from .config import LOWER_IS_BETTER, ConfigError, RunConfig
+from .corpus import NOT_JSON, DataError, PairCorpus, Rows, spread_rows
 from .pair_files import read_rows
 from .prepared import BAKED, PreparedCorpus, is_prepared
 
@@ -193,6 +193,23 @@ def check_metric(config: RunConfig) -> None:
         raise ConfigError(
             f"metric of {config.task} is one of {', '.join(metrics)}. Received: {config.metric}"
         )
+
+
+def deciding_metric(config: RunConfig, corpus: PairCorpus) -> str:
+    """The metric that decides which weights are best, on the rows that evaluations look at.
+
+    That of the config, unless the references, scored as outputs, show that it has no value there:
+    then the first of the task's metrics that has one. Where no target has four words it is chrF in
+    place of BLEU.
+    """
+    references = corpus.part(spread_rows(len(corpus), config.evaluate_rows)).references()
+    chosen = task(config.task)
+    own = chosen.score([row[0] for row in references], references, config).values
+    # A perplexity, which is not among these, has a value wherever a target can be scored.
+    for name in (config.metric, *chosen.metrics):
+        if name in LOWER_IS_BETTER or own.get(name) is not None:
+            return name
+    return config.metric
 
 
 def check_direction(task_name: str, reverse: bool) -> None:

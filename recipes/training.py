@@ -27,7 +27,7 @@ from .run import Run, build_model, source_format
 from .run_tokenizer import pack, run_tokenizer, unpack
 from .starting import load_start
 from .strategies import Placement
-from .tasks import task, texts
+from .tasks import deciding_metric, task, texts
 from .training_loop import TrainingLoop
 
 
@@ -89,6 +89,11 @@ def train(
     )
     if unscored := check_targets(config, tokenizer, valid_corpus):
         report(f"validation: {unscored}")
+    if (metric := deciding_metric(config, valid_corpus)) != config.metric:
+        report(
+            f"validation: {config.metric} has no value on these references, which would score 0 "
+            f"themselves; {metric} decides which weights are best"
+        )
     if place.is_chief:
         run.open(config)
         if not run.tokenizer_path.exists():
@@ -98,7 +103,7 @@ def train(
         train_corpus.origins, lambda step: batches.rows_of_step(step, accumulate), run.folder
     )
     loop = TrainingLoop(
-        config, run, model, tokenizer, valid_corpus, budget, nonfinite, report, place
+        config, run, model, tokenizer, valid_corpus, metric, budget, nonfinite, report, place
     )
     loop.restore()
     profilers = []
@@ -120,7 +125,7 @@ def train(
         loop.logger.log_final(loop.progress.step, scores.values)
     log_embedding(run, best)
     ended = loop.progress.ended_by(config.patience)
-    write_metrics(run, loop.progress, best, scores, baselines, ended, report)
+    write_metrics(run, loop.progress, best, scores, baselines, metric, ended, report)
     if loop.progress.step < config.warmup_steps:
         report(
             f"the learning rate was still rising, to its peak at step {config.warmup_steps:,}: "

@@ -10,7 +10,9 @@ from attention_zoo.recipes import target_scores
 from attention_zoo.recipes.config import RunConfig
 from attention_zoo.recipes.corpus import DataError, PairCorpus
 from attention_zoo.recipes.evaluation import Evaluator, check_targets
+from attention_zoo.recipes.progress import is_better
 from attention_zoo.recipes.target_scores import score_targets
+from attention_zoo.recipes.tasks import deciding_metric
 from attention_zoo.zoo.text_to_text import Prediction
 
 LENGTHS = [3, 70, 1, 9, 16, 2, 40, 5, 10, 11]  # of the targets, in words
@@ -82,6 +84,35 @@ def test_where_no_target_is_short_enough_there_is_no_perplexity_and_no_training(
         check_targets(config, FakeModel(3).tokenizer, CORPUS)
     long = CORPUS.part([1, 6])
     values = Evaluator(FakeModel(3), long, config).full().values
-    assert values["f1"] == 100 and "perplexity" not in values
+    assert values["f1"] == 100
+    for name in ("perplexity", "word_perplexity", "cross_entropy"):
+        assert values[name] is None
     short = RunConfig("dialogue", max_target_length=128)
     assert check_targets(short, FakeModel(128).tokenizer, CORPUS) is None
+
+
+@pytest.mark.parametrize(
+    ("task_name", "asked", "targets", "decides"),
+    [
+        ("translation", "bleu", ["Anna Berg", "Omar"], "chrf"),
+        ("translation", "bleu", ["Anna Berg", "a b c d"], "bleu"),
+        ("translation", "perplexity", ["Anna Berg", "Omar"], "perplexity"),
+        ("summarization", "rouge2", ["one", "two"], "rouge1"),
+        ("summarization", "rougeL", ["👍", "!"], "perplexity"),
+        ("question-answering", "f1", ["a", "b"], "f1"),
+        ("dialogue", "distinct_2", ["yes", "no"], "word_perplexity"),
+        ("dialogue", "distinct_2", ["yes", "no no"], "distinct_2"),
+    ],
+)
+def test_a_metric_without_a_value_does_not_decide(task_name, asked, targets, decides):
+    config = RunConfig(task_name, metric=asked)
+    corpus = PairCorpus(["s1", "s2"], targets, "valid.tsv")
+    assert deciding_metric(config, corpus) == decides
+    # Those that evaluations look at are what counts.
+    assert deciding_metric(RunConfig(metric="bleu", evaluate_rows=1), corpus) != "bleu"
+
+
+def test_no_value_is_never_better():
+    assert not is_better("bleu", None, 0.0) and not is_better("perplexity", None, 9.0)
+    assert is_better("bleu", 0.0, None) and not is_better("bleu", None, None)
+    assert is_better("perplexity", 9.0, None) and is_better("perplexity", 8.0, 9.0)

@@ -13,6 +13,7 @@ from attention_zoo.recipes.config import Budget, ConfigError, RunConfig
 from attention_zoo.recipes.run import Run
 from attention_zoo.recipes.sweep import (
     SweepRow,
+    _row,
     combinations,
     folder_name,
     is_done,
@@ -212,3 +213,19 @@ def test_the_best_is_the_lowest_perplexity_where_that_decides(tmp_path, monkeypa
 
     rows = run_sweep(make, {"seed": ["5", "3", "4"]}, tmp_path, Budget(), lambda line: None)
     assert [row.settings["seed"] for row in rows] == ["3", "4", "5"]
+
+
+def test_where_the_metric_has_no_value_runs_are_ranked_by_the_one_that_decided(tmp_path, capsys):
+    found = {"steps": 3, "minutes": 0.1, "best_step": 3, "history": []}
+    rows = []
+    for name, bleu, metric in (("short", None, "chrf"), ("long", 12.0, "bleu")):
+        values = {"bleu": bleu, "chrf": 55.0, "perplexity": 2.0}
+        Run(tmp_path / name).open(RunConfig())
+        (tmp_path / name / "metrics.json").write_text(
+            json.dumps({**found, "valid": values, "metric": metric})
+        )
+        rows.append(_row({"x": name}, tmp_path / name, "bleu"))
+    assert [(row.metric_name, row.metric) for row in rows] == [("chrf", 55.0), ("bleu", 12.0)]
+    _print_table(rows[:1], ["x"], "bleu")
+    head, line = capsys.readouterr().out.splitlines()
+    assert head.split()[:2] == ["x", "chrf"] and line.split()[:3] == ["short", "55.00", "2.00"]
