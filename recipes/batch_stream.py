@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from ..zoo.tokenizer import PAD_ID
+from ..zoo.tokenizer import PAD_ID, UNKNOWN_ID
 from .corpus import DataError
 
 Batch = tuple[dict[str, np.ndarray], np.ndarray]  # source and target, labels
@@ -40,6 +40,21 @@ class Share:
 
 
 WHOLE = Share()
+
+
+def without_unknown(batch: Batch, copied: bool) -> Batch:
+    """A batch whose labels have padding, which counts for nothing, for what no search writes.
+
+    Args:
+        batch: source and target, labels (B, T).
+        copied: whether the unknown subword may be written for one of the source: then it is a
+            label in rows whose source has one.
+    """
+    inputs, labels = batch
+    unknown = labels == UNKNOWN_ID
+    if copied:
+        unknown &= ~(inputs["source"] == UNKNOWN_ID).any(axis=1, keepdims=True)
+    return inputs, np.where(unknown, PAD_ID, labels).astype(np.int32)
 
 
 class BatchStream(ABC):

@@ -14,7 +14,7 @@ from ..zoo.bpe_dropout import BpeDropout
 from ..zoo.composing import encode_sources
 from ..zoo.source_format import PLAIN, Source, SourceFormat
 from ..zoo.tokenizer import END_ID, PAD_ID, START_ID, SubwordTokenizer
-from .batch_stream import Batch, BatchStream
+from .batch_stream import Batch, BatchStream, without_unknown
 from .corpus import DataError
 
 
@@ -148,6 +148,8 @@ class TokenBatches(BatchStream):
         seed: seed of the order, and of the subwords.
         bucket_count: number of bounds for each of source and target.
         dropout: BPE-dropout of sources and of targets; the same subwords each time if `None`.
+        copy_unknown: whether unknown subwords are labels where the source has one too; no labels
+            at all if not.
 
     Example:
 
@@ -162,11 +164,13 @@ class TokenBatches(BatchStream):
         seed: int = 0,
         bucket_count: int = 12,
         dropout: tuple[BpeDropout, BpeDropout] | None = None,
+        copy_unknown: bool = False,
     ):
         self.pairs = pairs
         self.tokens = tokens
         self.seed = seed
         self.dropout = dropout
+        self.copy_unknown = copy_unknown
         self.num_pairs, self.too_long, self.cut = len(pairs), pairs.too_long, pairs.cut
         # The stream reads ahead, so the epoch before may be asked for once more.
         self._epoch = functools.lru_cache(maxsize=2)(self._read_epoch)
@@ -204,7 +208,7 @@ class TokenBatches(BatchStream):
 
     def batch(self, rows: np.ndarray, epoch: int = 0) -> Batch:
         """Model inputs and labels of some rows, as an epoch reads them."""
-        return self._epoch(epoch).batch(rows)
+        return without_unknown(self._epoch(epoch).batch(rows), self.copy_unknown)
 
     def _place(self, number: int) -> tuple[np.ndarray, int]:
         """The rows of a batch, and its epoch."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,6 +73,7 @@ def evaluate(
     load_tensorflow()
     from .evaluation import Evaluator, unscored_line
     from .run import Run
+    from .target_scores import unknown_line
     from .tasks import check_scores, read_validation, task, with_tokenization
 
     opened = Run(run)
@@ -88,6 +90,7 @@ def evaluate(
     model = opened.load(truncate=True, **options)
     evaluator = Evaluator(model, corpus, config)
     num_cut, unscored = evaluator.num_cut(), evaluator.num_unscored()
+    unknown = evaluator.unknown()
     check_cut(model, num_cut, truncate)
     scores = evaluator.full()
     baselines = _baselines(config, corpus, model)
@@ -99,6 +102,8 @@ def evaluate(
         }
         values |= {"cut": num_cut} if num_cut else {}
         values |= {"unscored": unscored} if unscored else {}
+        unknown_counts = {name: asdict(side) for name, side in unknown.items() if side.count}
+        values |= {"unknown": unknown_counts} if unknown_counts else {}
         if baselines:
             values["baselines"] = {name: found.values for name, found in baselines.items()}
         print(json.dumps(values, indent=2))
@@ -108,6 +113,8 @@ def evaluate(
         print(cut_line(model, num_cut))
     if unscored:
         print(unscored_line(unscored, config))
+    if line := unknown_line(**unknown, copied=model.generation.replace_unknown):
+        print(line)
     for name, found in baselines.items():
         print(f"baseline, {name}: {found.one_line()}")
 

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from ..zoo.composing import encode_sources
 from ..zoo.explanation import Explanation
 from ..zoo.source_format import Source
 from ..zoo.text_to_text import TextToText
 from ..zoo.tokenizer import SubwordTokenizer
 from .attention_health import attention_health
-from .baselines import word_perplexity
 from .config import RunConfig
 from .corpus import DataError, PairCorpus, spread_rows
 from .metrics import Scores, exact_match, perplexity
-from .target_scores import score_targets, target_lengths
+from .target_scores import (
+    UnknownSubwords,
+    counted_words,
+    score_targets,
+    target_lengths,
+)
 from .tasks import task
 
 SAMPLES = 8
@@ -85,6 +92,15 @@ class Evaluator:
         lengths = target_lengths(self.text_to_text.tokenizer, self.corpus.targets)
         return int((lengths > self.config.max_target_length).sum())
 
+    def unknown(self) -> dict[str, UnknownSubwords]:
+        """Unknown subwords in the sources and the targets of the corpus."""
+        model, corpus = self.text_to_text, self.corpus
+        sources, _ = encode_sources(
+            model.tokenizer.source, model.source_format, corpus.sources, model.max_source_length
+        )
+        targets = model.tokenizer.encode(corpus.targets)
+        return {"sources": UnknownSubwords.of(sources), "targets": UnknownSubwords.of(targets)}
+
     def _scores(
         self, sources: list[Source], references: list[tuple[str, ...]], outputs: list[str]
     ) -> Scores:
@@ -99,8 +115,9 @@ class Evaluator:
             "perplexity": perplexity(total, count) if count else None,
         }
         if "word_perplexity" in chosen.metrics:
-            scored = [target for target, count in zip(targets, tokens, strict=True) if count]
-            values["word_perplexity"] = word_perplexity(total, scored) if scored else None
+            unknown = target_lengths(self.text_to_text.tokenizer, targets) - tokens
+            of_words = sum(counted_words(targets[i], unknown[i]) for i in np.flatnonzero(tokens))
+            values["word_perplexity"] = perplexity(total, of_words) if of_words else None
         return Scores(values, scores.signatures)
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..zoo.tokenizer import END_ID, PAD_ID, START_ID
-from .batch_stream import Batch, BatchStream
+from .batch_stream import Batch, BatchStream, without_unknown
 from .batching import (
     batch_sizes,
     bounds_of_counts,
@@ -59,6 +59,7 @@ class PreparedBatches(BatchStream):
         bucket_count: number of bounds for each of source and target.
         pool_rows: most rows of a pool, about.
         pool_subwords: most subwords of a pool, about.
+        copy_unknown: as for `TokenBatches`.
 
     Raises:
         DataError: the longest row has no room in a batch.
@@ -72,10 +73,12 @@ class PreparedBatches(BatchStream):
         bucket_count: int = 12,
         pool_rows: int = POOL_ROWS,
         pool_subwords: int = POOL_SUBWORDS,
+        copy_unknown: bool = False,
     ):
         self.corpus = corpus
         self.tokens = tokens
         self.seed = seed
+        self.copy_unknown = copy_unknown
         self.num_pairs = len(corpus)
         self.too_long = sum(part.too_long for part in corpus.parts)
         self.cut = sum(part.cut for part in corpus.parts)
@@ -247,7 +250,7 @@ class PreparedBatches(BatchStream):
         begun = np.full_like(written, PAD_ID)
         begun[:, 0] = START_ID
         begun[:, 1:] = np.where(written[:, :-1] == END_ID, PAD_ID, written[:, :-1])
-        return {"source": read, "target": begun}, written
+        return without_unknown(({"source": read, "target": begun}, written), self.copy_unknown)
 
 
 def _padded(side: Ragged, rows: np.ndarray, bounds: np.ndarray) -> np.ndarray:

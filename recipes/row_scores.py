@@ -14,8 +14,8 @@ import sacrebleu
 from .bootstrap import RowScore
 from .config import ConfigError
 from .metrics import bleu_of, countable, equal_rows, perplexity
-from .target_scores import score_targets
-from .text_metrics import answer_rows, rouge_countable, rouge_rows, rouge_signature, words
+from .target_scores import counted_words, score_targets, target_lengths
+from .text_metrics import answer_rows, rouge_countable, rouge_rows, rouge_signature
 
 if TYPE_CHECKING:
     from ..zoo.source_format import Source
@@ -65,8 +65,10 @@ def perplexity_rows(
     None of them is longer than the model writes.
     """
     log_p, tokens = score_targets(model, sources, targets)
-    # The end of a text counts as a word.
-    counts = [len(words(text)) + 1 for text in targets] if metric == "word_perplexity" else tokens
+    counts = tokens
+    if metric == "word_perplexity":
+        unknown = target_lengths(model.tokenizer, targets) - tokens
+        counts = np.array([counted_words(*row) for row in zip(targets, unknown, strict=True)])
     rows = np.stack([log_p.astype(np.float64), np.asarray(counts, np.float64)], axis=1)
     return RowScore(rows, lambda sums: perplexity(sums[0], sums[1]))
 

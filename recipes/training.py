@@ -27,8 +27,13 @@ from .run import Run, build_model, source_format
 from .run_tokenizer import pack, run_tokenizer, unpack
 from .starting import load_start
 from .strategies import Placement
+from .target_scores import UnknownSubwords, unknown_line
 from .tasks import deciding_metric, task, texts
 from .training_loop import TrainingLoop
+
+# Share of unknown subwords in targets above which nothing can be learnt from them. A text in a
+# script without pieces has from a third on: white space and punctuation are known.
+MOST_UNKNOWN = 0.25
 
 
 def train(
@@ -74,6 +79,7 @@ def train(
         unpack,
     )
     batches = make_batches(config, train_corpus, tokenizer)
+    unknown = check_unknown(config, tokenizer, train_corpus, batches)
     place.check_same("training rows", batches.checksum() if place.workers else None)
     with place.scope(), computing_in(config.precision):
         model = build_model(config, tokenizer)
@@ -87,6 +93,8 @@ def train(
         f"{batches.num_pairs:,} training pairs ({batches.too_long:,} too long{cut}), "
         f"{batches.batches_in_epoch():,} batches an epoch"
     )
+    if unknown is not None:
+        report(f"training: {unknown}")
     if unscored := check_targets(config, tokenizer, valid_corpus):
         report(f"validation: {unscored}")
     if (metric := deciding_metric(config, valid_corpus)) != config.metric:
@@ -152,20 +160,66 @@ def make_batches(
                 "subword_dropout=0, or train on the text itself. "
                 f"Received: subword_dropout={config.subword_dropout}"
             )
-        return PreparedBatches(corpus, config.batch_tokens, config.seed, **buckets)
-    prepared = task(config.task).prepare(corpus, config.seed)
-    pairs = TokenizedPairs.encode(
-        prepared.sources,
-        prepared.targets,
-        tokenizer,
-        config.max_source_length,
-        config.max_target_length,
-        source_format(config),
-    )
+        return PreparedBatches(
+            corpus,
+            config.batch_tokens,
+            config.seed,
+            copy_unknown=config.replace_unknown,
+            **buckets,
+        )
+    pairs = _tokenized(config, task(config.task).prepare(corpus, config.seed), tokenizer)
     dropout = None
     if config.subword_dropout:
         source, target = (
             BpeDropout(side, config.subword_dropout) for side in (tokenizer.source, tokenizer)
         )
         dropout = source, target
-    return TokenBatches(pairs, config.batch_tokens, config.seed, dropout=dropout, **buckets)
+    return TokenBatches(
+        pairs,
+        config.batch_tokens,
+        config.seed,
+        dropout=dropout,
+        copy_unknown=config.replace_unknown,
+        **buckets,
+    )
+
+
+def _tokenized(
+    config: RunConfig, corpus: PairCorpus, tokenizer: SubwordTokenizer
+) -> TokenizedPairs:
+    return TokenizedPairs.encode(
+        corpus.sources,
+        corpus.targets,
+        tokenizer,
+        config.max_source_length,
+        config.max_target_length,
+        source_format(config),
+    )
+
+
+def check_unknown(
+    config: RunConfig,
+    tokenizer: SubwordTokenizer,
+    corpus: PairCorpus | PreparedCorpus,
+    batches: BatchStream,
+) -> str | None:
+    """What there is to say of unknown subwords in a training corpus, if any.
+
+    Of a prepared corpus they are those of its sample.
+
+    Raises:
+        ConfigError: the subwords are those of another run, and hardly a target can be written in
+            them.
+    """
+    if isinstance(batches, TokenBatches):
+        pairs = batches.pairs
+    else:
+        pairs = _tokenized(config, texts(corpus), tokenizer)
+    sources, targets = UnknownSubwords.of(pairs.sources), UnknownSubwords.of(pairs.targets)
+    if config.start_from and not config.replace_unknown and targets.share > MOST_UNKNOWN:
+        raise ConfigError(
+            f"{targets.share:.0%} of the subwords of the targets are unknown to {config.start_from}"
+            f", {targets}: it has none for their characters, and what starts from it could not "
+            "write them. Train without --start-from."
+        )
+    return unknown_line(sources, targets, config.replace_unknown)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,14 +13,13 @@ import tensorflow as tf
 from .composing import compose, encode_sources
 from .explanation import Explanation
 from .generation import IMPOSSIBLE, GenerationOptions
+from .graph_functions import TARGET, graph_function
 from .model import Seq2SeqModel
 from .search import generate
 from .side_by_side import batches_by_length, batches_side_by_side, run_side_by_side
-from .source_format import PLAIN, Source, SourceFormat, SourceInput
+from .source_format import PLAIN, Source, SourceFormat
 from .tokenizer import PAD_ID, START_ID, SubwordTokenizer, with_end
-from .unknown import SurfaceReader, decode_tensor, known_ids, pieces_tensor
-
-TARGET = tf.TensorSpec((None,), tf.string, name="target")
+from .unknown import SurfaceReader, decode_tensor, known_ids, may_be_written, pieces_tensor
 
 
 @dataclass(frozen=True)
@@ -97,6 +95,7 @@ class TextToText:
         self.truncate = not self.source_format.leave_out_long if truncate is None else truncate
         model.check_lengths(max_source_length, self.generation.max_length)
         self._functions: dict[str, Callable] | None = None
+        self._score_written: Callable | None = None
 
     def with_generation(self, **changes) -> TextToText:
         """The same model with other options of generation."""
@@ -116,14 +115,14 @@ class TextToText:
         if (functions := self._functions) is None:
             required = self.source_format.required
             functions = {
-                "serving_default": _graph_function(self._best, required),
-                "n_best": _graph_function(self._n_best, required),
-                "explain": _graph_function(self._explain, required),
-                "score": _graph_function(self._score, required, TARGET),
+                "serving_default": graph_function(self._best, required),
+                "n_best": graph_function(self._n_best, required),
+                "explain": graph_function(self._explain, required),
+                "score": graph_function(self._score, required, TARGET),
             }
             for item in self.source_format.optional:
                 inputs = tuple(x for x in self.source_format.inputs if not x.optional or x is item)
-                functions[f"with_{item.name}"] = _graph_function(self._best, inputs)
+                functions[f"with_{item.name}"] = graph_function(self._best, inputs)
             self._functions = functions  # whole, as other threads may ask meanwhile
         return functions
 
@@ -200,16 +199,28 @@ class TextToText:
         return explanations
 
     def score(
-        self, texts: Sequence[Source], targets: Sequence[str], batch_size: int = 64
+        self,
+        texts: Sequence[Source],
+        targets: Sequence[str],
+        batch_size: int = 64,
+        written_only: bool = False,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Log probability of each given target, and its number of subwords, end included."""
+        """Log probability of each given target, and its number of subwords, end included.
+
+        Args:
+            texts: sources.
+            targets: one for each.
+            batch_size: texts of a batch.
+            written_only: leave out the unknown subwords that no search may write, as training does.
+        """
         if len(texts) != len(targets):
             raise ValueError(
                 "Each text needs one target. "
                 f"Received: {len(texts)} texts and {len(targets)} targets"
             )
         columns = {**self._required_columns(texts), "target": list(targets)}
-        rows = list(self._rows("score", batch_size, columns))
+        signature = "score_written" if written_only else "score"
+        rows = list(self._rows(signature, batch_size, columns))
         scores = np.array([row["score"] for row in rows], np.float32)
         return scores, np.array([row["tokens"] for row in rows], np.int32)
 
@@ -220,7 +231,7 @@ class TextToText:
 
         Columns that the signature does not take are left out.
         """
-        taken = [columns[spec.name] for spec in self.signatures()[signature].input_signature]
+        taken = [columns[spec.name] for spec in self._function(signature).input_signature]
         texts = [column for column in taken if column and isinstance(column[0], str)]
         lengths = [sum(map(len, row)) for row in zip(*texts, strict=True)]
         rows: list[dict[str, Any]] = [{}] * len(lengths)
@@ -239,13 +250,23 @@ class TextToText:
 
     def _run(self, signature: str, arguments: list[tf.Tensor]) -> dict[str, tf.Tensor]:
         try:
-            return self.signatures()[signature](*arguments)
+            return self._function(signature)(*arguments)
         except tf.errors.NotFoundError:
             # TensorFlow drops the SentencePiece resource of a tokenizer whenever its caches of
             # kernels are cleared, as `keras.utils.set_random_seed` does. A new one is the same.
             self.tokenizer = self.tokenizer.renewed()
-            self._functions = None
-            return self.signatures()[signature](*arguments)
+            self._functions = self._score_written = None
+            return self._function(signature)(*arguments)
+
+    def _function(self, name: str) -> tf.types.experimental.PolymorphicFunction:
+        """A signature by its name, or the one function that is none."""
+        if name != "score_written":
+            return self.signatures()[name]
+        if (function := self._score_written) is None:
+            method = functools.partial(self._score, written_only=True)
+            function = graph_function(method, self.source_format.required, TARGET)
+            self._score_written = function
+        return function
 
     def _best(self, **columns):
         source, surfaces = self._named_source(columns)
@@ -288,7 +309,7 @@ class TextToText:
             outputs["p_gen"] = tf.where(ids != PAD_ID, self.model.p_gen(inputs), 0.0)
         return outputs
 
-    def _score(self, target, **columns):
+    def _score(self, target, written_only=False, **columns):
         # The scopes are for people who look at the graph, as TensorBoard shows this one.
         with tf.name_scope("source_subwords"):
             source = self._source(columns)
@@ -301,7 +322,10 @@ class TextToText:
             log_p = -tf.nn.sparse_softmax_cross_entropy_with_logits(
                 labels, tf.cast(logits, tf.float32)
             )
-            counts = tf.cast(labels != PAD_ID, tf.int32)
+            counted = labels != PAD_ID
+            if written_only:
+                counted &= may_be_written(labels, source, self.generation)
+            counts = tf.cast(counted, tf.int32)
             return {
                 "score": tf.reduce_sum(log_p * tf.cast(counts, tf.float32), axis=1),
                 "tokens": tf.reduce_sum(counts, axis=1),
@@ -324,25 +348,3 @@ class TextToText:
     @property
     def _copies(self) -> bool:
         return getattr(self.model, "pointer", None) is not None
-
-
-def _graph_function(
-    method: Callable, inputs: Sequence[SourceInput], *more: tf.TensorSpec
-) -> tf.types.experimental.PolymorphicFunction:
-    """A graph function whose parameters are named as the inputs, which is what clients see."""
-    types = {"length": tf.int32}
-    specs = [
-        *(tf.TensorSpec((None,), types.get(item.kind, tf.string), item.name) for item in inputs),
-        *more,
-    ]
-    names = [spec.name for spec in specs]
-
-    @functools.wraps(method)
-    def function(*columns):
-        return method(**dict(zip(names, columns, strict=True)))
-
-    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
-    )
-    # The loops are explicit, so there is nothing for autograph to convert.
-    return tf.function(function, input_signature=specs, autograph=False)

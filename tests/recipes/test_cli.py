@@ -219,6 +219,17 @@ def test_evaluate_as_json(run, trained, reverse_files, capsys):
     assert values == pytest.approx(metrics["valid"], rel=1e-5)
 
 
+def test_unknown_subwords_of_a_file_are_told(run, tmp_path, capsys):
+    (tmp_path / "unknown.tsv").write_text("ab\tba\nad☃\td☃☃a\n")
+    assert run_command(app, ["evaluate", run, "--data", "unknown.tsv", "--json"]) == 0
+    unknown = json.loads(capsys.readouterr().out)["unknown"]
+    assert [unknown[side]["count"] for side in ("sources", "targets")] == [1, 1]
+    assert unknown["targets"]["rows"] == 1
+    assert run_command(app, ["evaluate", run, "--data", "unknown.tsv"]) == 0
+    line = f"unknown subwords: 1 of {unknown['targets']['total']} ("
+    assert line in capsys.readouterr().out
+
+
 def test_explain_in_the_terminal_and_as_a_picture(run, model, tmp_path, capsys):
     explanation = model.explain(["abc"])[0]
     assert run_command(app, ["explain", run, "abc"]) == 0

@@ -11,7 +11,7 @@ from attention_zoo.recipes.config import RunConfig
 from attention_zoo.recipes.corpus import DataError, PairCorpus
 from attention_zoo.recipes.evaluation import Evaluator, check_targets
 from attention_zoo.recipes.progress import is_better
-from attention_zoo.recipes.target_scores import score_targets
+from attention_zoo.recipes.target_scores import UnknownSubwords, score_targets, unknown_line
 from attention_zoo.recipes.tasks import deciding_metric
 from attention_zoo.zoo.text_to_text import Prediction
 
@@ -23,11 +23,16 @@ CORPUS = PairCorpus(
 )
 
 
+def encode(texts):
+    """The words of each text as ids."""
+    return [np.full(len(text.split()), 7) for text in texts]
+
+
 class FakeModel:
     """A word is a subword, and its log probability minus one over the length of its text."""
 
     def __init__(self, longest):
-        self.tokenizer = SimpleNamespace(encode=lambda texts: [text.split() for text in texts])
+        self.tokenizer = SimpleNamespace(encode=encode)
         self.generation = SimpleNamespace(max_length=longest)
         self.source_format = SimpleNamespace(to_text=str)
         self.batches = []
@@ -41,7 +46,8 @@ class FakeModel:
     def explain(self, sources):
         return []
 
-    def score(self, sources, targets, batch_size):
+    def score(self, sources, targets, batch_size, written_only):
+        assert written_only
         assert [CORPUS.targets[int(source[1:])] for source in sources] == targets
         tokens = np.array([len(target.split()) + 1 for target in targets])
         for start in range(0, len(tokens), batch_size):
@@ -116,3 +122,18 @@ def test_no_value_is_never_better():
     assert not is_better("bleu", None, 0.0) and not is_better("perplexity", None, 9.0)
     assert is_better("bleu", 0.0, None) and not is_better("bleu", None, None)
     assert is_better("perplexity", 9.0, None) and is_better("perplexity", 8.0, 9.0)
+
+
+def test_unknown_subwords_are_counted_and_told():
+    rows = [np.array(row, np.int32) for row in ([5, 1, 1], [], [6], [1], [7, 7, 7])]
+    targets, none = UnknownSubwords.of(rows), UnknownSubwords.of(rows[1:3])
+    assert (targets, none) == (UnknownSubwords(3, 8, 2), UnknownSubwords(0, 1, 0))
+    assert UnknownSubwords.of([]).share == none.share == 0
+    assert unknown_line(none, none, copied=False) is None
+    sides = "unknown subwords: 3 of 8 (37.50%, in 2 rows) in "
+    assert unknown_line(targets, none, copied=False) == f"{sides}sources"
+    told = unknown_line(none, targets, copied=False)
+    assert told.startswith(f"{sides}targets; no output has them, loss and perplexity leave out")
+    assert (
+        unknown_line(none, targets, copied=True) == f"{told} but where the source has one to copy"
+    )
