@@ -80,6 +80,10 @@ class BatchStream(ABC):
         """The batches from a number on."""
 
     @abstractmethod
+    def lengths(self) -> Iterator[np.ndarray]:
+        """Subwords of source and target of all pairs, their ends included, (rows, 2) in parts."""
+
+    @abstractmethod
     def rows_of_batch(self, number: int) -> np.ndarray:
         """Rows of the corpus that a batch is made of, by its number in the stream."""
 

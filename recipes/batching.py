@@ -216,6 +216,10 @@ class TokenBatches(BatchStream):
         plan = self._epoch(epoch).plan
         return plan[place % len(plan)], epoch
 
+    def lengths(self) -> Iterator[np.ndarray]:
+        """Subwords of source and target of all pairs, their ends included, (rows, 2) in parts."""
+        yield np.stack([_lengths(self.pairs.sources), _lengths(self.pairs.targets)], axis=1)
+
     def rows_of_batch(self, number: int) -> np.ndarray:
         """Rows of the corpus that a batch is made of."""
         pairs, _ = self._place(number)

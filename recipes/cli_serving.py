@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from .cli_app import RunFolder, app
+from .cli_app import (
+    BeamSize,
+    LengthPenalty,
+    MaxLength,
+    MaxLengthRatio,
+    RunFolder,
+    app,
+    search_options,
+)
 from .runtime import load_tensorflow
 
 DEV_ROWS = 200  # scored to see what a variant loses
@@ -32,10 +40,16 @@ def export(
             help="How weights are stored; the card says what the smaller ones lose.",
         ),
     ] = "float32",
+    beam_size: BeamSize = None,
+    length_penalty: LengthPenalty = None,
+    max_length: MaxLength = None,
+    max_length_ratio: MaxLengthRatio = None,
 ) -> None:
     """Publish a run as a SavedModel for TensorFlow Serving, if it passes every check.
 
     Example: `attention-zoo export runs/en-de models` writes models/en-de/1
+
+    The search is part of what is published: a server has that of the run, or the one given here.
     """
     from ..serving.variants import check_variant
 
@@ -45,9 +59,10 @@ def export(
     from .publishing import RunNotes
     from .run import Run
 
-    notes = RunNotes(Run(run), DEV_SAMPLES, DEV_ROWS)
+    options = search_options(beam_size, length_penalty, max_length, max_length_ratio)
+    notes = RunNotes(Run(run), DEV_SAMPLES, DEV_ROWS, options)
     path = publish(
-        Run(run).load(truncate=True),
+        Run(run).load(truncate=True, **options),
         directory,
         version,
         name=name,

@@ -14,6 +14,7 @@ from ..zoo.tokenizer import SubwordTokenizer
 from .attention_health import attention_health
 from .config import RunConfig
 from .corpus import DataError, PairCorpus, spread_rows
+from .length_limits import beyond_limit
 from .metrics import Scores, exact_match, perplexity
 from .target_scores import (
     UnknownSubwords,
@@ -91,6 +92,20 @@ class Evaluator:
         """How many targets of the corpus are too long to count for the perplexity."""
         lengths = target_lengths(self.text_to_text.tokenizer, self.corpus.targets)
         return int((lengths > self.config.max_target_length).sum())
+
+    def num_beyond(self) -> int:
+        """How many targets of the corpus are longer than what the search writes for their source.
+
+        Those that are longer than any target is are counted by `num_unscored` alone.
+        """
+        model, corpus = self.text_to_text, self.corpus
+        _, sources = encode_sources(
+            model.tokenizer.source, model.source_format, corpus.sources, model.max_source_length
+        )
+        sources = np.minimum(sources + 1, model.max_source_length)
+        lengths = np.stack([sources, target_lengths(model.tokenizer, corpus.targets)], axis=1)
+        beyond = beyond_limit(lengths, model.generation)
+        return int((beyond & (lengths[:, 1] <= model.generation.max_length)).sum())
 
     def unknown(self) -> dict[str, UnknownSubwords]:
         """Unknown subwords in the sources and the targets of the corpus."""

@@ -187,6 +187,12 @@ class PreparedBatches(BatchStream):
         """How many batches the first epoch has."""
         return sum(map(self._batches_in_pool, range(self._pools_in_epoch)))
 
+    def lengths(self) -> Iterator[np.ndarray]:
+        """Subwords of source and target of all pairs, their ends included, (rows, 2) in parts."""
+        for part in self.corpus.parts:
+            for shard in part.shards:
+                yield read_lengths(self.corpus.folder, shard) + 1
+
     def rows_of_batch(self, number: int) -> np.ndarray:
         """Rows that a batch is made of, as `PreparedCorpus.origins` numbers them."""
         pool, place = self._find(number)

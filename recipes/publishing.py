@@ -20,9 +20,11 @@ class RunNotes:
         run: the run.
         samples: sources of the dev set to try the export with.
         rows: rows of the dev set that are scored to see what a variant of the weights loses.
+        generation: options of generation that are published and are not those of the run.
     """
 
-    def __init__(self, run: Run, samples: int, rows: int):
+    def __init__(self, run: Run, samples: int, rows: int, generation: dict[str, Any] | None = None):
+        self._generation = generation or {}
         self._run = run
         self._config = run.read_config()
         self._num_samples = samples
@@ -75,6 +77,9 @@ class RunNotes:
         ]
         if config.valid is not None:
             lines.append(f"- validated on: `{config.valid}`")
+        changed = ", ".join(f"{name}={value}" for name, value in self._generation.items())
+        if changed:
+            lines.append(f"- published with {changed}; the scores below are without")
         metrics = self._metrics()
         for name in ("parameters", "steps", "best_step", "beam_size", "length_penalty"):
             if name in metrics:

@@ -50,10 +50,14 @@ class Run:
         self.tensorboard_path = self.folder / "tensorboard"
         self.checkpoints = Checkpoints(self.folder / "checkpoints")
 
-    def open(self, config: RunConfig) -> bool:
+    def open(self, config: RunConfig, **generation: Any) -> bool:
         """Claims the folder for a config; returns whether the run was begun before.
 
         What a kill has left of files that were being written is removed.
+
+        Args:
+            config: of the run.
+            **generation: fields of `GenerationOptions` that follow from the training corpus.
 
         Raises:
             ConfigError: as `check`.
@@ -65,6 +69,7 @@ class Run:
             return True
         self.folder.mkdir(parents=True, exist_ok=True)
         values = {**config.to_dict(), "model_defaults": _model_defaults(config.model)}
+        values |= {"generation": generation} if generation else {}
         write_json(self.config_path, {"attention_zoo": __version__, **values})
         return False
 
@@ -108,6 +113,10 @@ class Run:
         """The settings of the run."""
         return self._read_config()[0]
 
+    def generation(self) -> dict[str, Any]:
+        """The fields of `GenerationOptions` that follow from the training corpus."""
+        return self._read_values().get("generation", {})
+
     def read_metrics(self) -> dict[str, Any]:
         """`metrics.json` of the run; nothing if it has not ended."""
         try:
@@ -132,18 +141,9 @@ class Run:
 
     def _read_config(self) -> tuple[RunConfig, dict[str, Any]]:
         """The settings of the run, and the defaults of its model when it was begun."""
-        if not self.config_path.is_file():
-            raise ConfigError(
-                f"{self.folder} is no run: it has no config.json. Give the folder that "
-                "`attention-zoo train` was told with --output."
-            )
-        try:
-            values = json.loads(self.config_path.read_text(encoding="utf-8"))
-        except NOT_JSON as error:
-            raise ConfigError(f"{self.config_path} is not readable JSON: {error}") from error
-        if not isinstance(values, dict):
-            raise ConfigError(f"{self.config_path} is not the config of a run; expected an object.")
+        values = self._read_values()
         values.pop("attention_zoo", None)
+        values.pop("generation", None)
         defaults = values.pop("model_defaults", None)
         if not isinstance(defaults, dict | None):
             raise ConfigError(f"{self.config_path}: model_defaults is no object: {defaults!r}")
@@ -155,6 +155,23 @@ class Run:
             return config, _model_defaults(config.model) if defaults is None else defaults
         except ConfigError as error:
             raise ConfigError(f"{self.config_path}: {error}") from error
+
+    def _read_values(self) -> dict[str, Any]:
+        """What is in `config.json`."""
+        if not self.config_path.is_file():
+            raise ConfigError(
+                f"{self.folder} is no run: it has no config.json. Give the folder that "
+                "`attention-zoo train` was told with --output."
+            )
+        try:
+            values = json.loads(self.config_path.read_text(encoding="utf-8"))
+        except NOT_JSON as error:
+            raise ConfigError(f"{self.config_path} is not readable JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise ConfigError(f"{self.config_path} is not the config of a run; expected an object.")
+        if not isinstance(values.get("generation", {}), dict):
+            raise ConfigError(f"{self.config_path}: generation is no object.")
+        return values
 
     def save_model(self, model: Seq2SeqModel) -> None:
         with written_atomically(self.model_path) as aside:
@@ -198,8 +215,9 @@ class Run:
         config = self.read_config()
         model, tokenizer = self.read_model(), self.read_tokenizer()
         name = self.folder.resolve().name
+        options = {**self.generation(), **generation}
         try:
-            return text_to_text(model, tokenizer, config, name, truncate, **generation)
+            return text_to_text(model, tokenizer, config, name, truncate, **options)
         except ValueError as error:
             raise ConfigError(f"{self.folder}, {config.task}: {error}") from error
 
@@ -251,11 +269,14 @@ def text_to_text(
     inputs = source_format(config)
     for symbol in inputs.symbols:
         tokenizer.source.id_of(symbol)
+    # Where nobody said how long targets are, the training corpus says it, or the options do.
+    ratio = config.max_length_ratio
+    limit = {} if ratio is None else {"max_length_ratio": ratio or None}
     options = {
+        **limit,
         "beam_size": config.beam_size,
         "length_penalty": config.length_penalty,
         "max_length": config.max_target_length,
-        "max_length_ratio": config.max_length_ratio or None,
         "coverage_penalty": config.coverage_penalty,
         "no_repeat_ngram": config.no_repeat_ngram,
         "replace_unknown": config.replace_unknown,

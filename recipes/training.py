@@ -16,6 +16,7 @@ from .config import Budget, ConfigError, RunConfig
 from .corpus import PairCorpus
 from .evaluation import check_targets
 from .interruption import Interrupted, StopNow, StopRequest
+from .length_limits import limit_of_corpus
 from .model_pictures import log_embedding
 from .nonfinite import NonfiniteSteps
 from .precision import COMPILED_BUCKETS, check_precision, computing_in
@@ -93,6 +94,7 @@ def train(
         f"{batches.num_pairs:,} training pairs ({batches.too_long:,} too long{cut}), "
         f"{batches.batches_in_epoch():,} batches an epoch"
     )
+    generation = limit_of_corpus(config, batches, report)
     if unknown is not None:
         report(f"training: {unknown}")
     if unscored := check_targets(config, tokenizer, valid_corpus):
@@ -103,7 +105,8 @@ def train(
             f"themselves; {metric} decides which weights are best"
         )
     if place.is_chief:
-        run.open(config)
+        if run.open(config, **generation):
+            generation = run.generation()
         if not run.tokenizer_path.exists():
             run.save_tokenizer(tokenizer)
     accumulate = config.accumulate_steps
@@ -111,7 +114,17 @@ def train(
         train_corpus.origins, lambda step: batches.rows_of_step(step, accumulate), run.folder
     )
     loop = TrainingLoop(
-        config, run, model, tokenizer, valid_corpus, metric, budget, nonfinite, report, place
+        config,
+        run,
+        model,
+        tokenizer,
+        valid_corpus,
+        metric,
+        budget,
+        nonfinite,
+        report,
+        place,
+        generation,
     )
     loop.restore()
     profilers = []

@@ -55,6 +55,7 @@ class TrainingLoop(keras.callbacks.Callback):
         nonfinite: NonfiniteSteps,
         report: Callable[[str], None],
         place: Placement,
+        generation: dict[str, Any],
     ):
         super().__init__()
         self.place, self.metric = place, metric
@@ -86,9 +87,8 @@ class TrainingLoop(keras.callbacks.Callback):
         alike = place.strategy is None and config.precision == "float32"
         copied = place.is_chief and not alike
         self.served = build_model(config, tokenizer) if copied else model
-        self.text_to_text = text_to_text(
-            self.served, tokenizer, config, run.folder.resolve().name, truncate=True
-        )
+        name = run.folder.resolve().name
+        self.text_to_text = text_to_text(self.served, tokenizer, config, name, True, **generation)
         self.evaluator = Evaluator(self.text_to_text, valid_corpus, config)
         self.stop_request = StopRequest()
 

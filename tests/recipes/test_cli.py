@@ -230,6 +230,15 @@ def test_unknown_subwords_of_a_file_are_told(run, tmp_path, capsys):
     assert line in capsys.readouterr().out
 
 
+def test_the_limit_of_a_search_can_be_told(run, model, capsys):
+    expected = model.with_generation(max_length=2).predict(["abcd"])[0].text
+    assert expected != model.predict(["abcd"])[0].text
+    assert run_command(app, ["predict", run, "abcd", "--max-length", "2"]) == 0
+    assert capsys.readouterr().out == f"{expected}\n"
+    assert run_command(app, ["explain", run, "abcd", "--max-length", "2", "--output", "e.txt"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == expected
+
+
 def test_explain_in_the_terminal_and_as_a_picture(run, model, tmp_path, capsys):
     explanation = model.explain(["abc"])[0]
     assert run_command(app, ["explain", run, "abc"]) == 0

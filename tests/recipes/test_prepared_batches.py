@@ -239,3 +239,13 @@ def test_unknown_subwords_are_labels_where_they_can_be_copied(single, copied):
     assert inputs["target"][:, :3].tolist() == [[START_ID, 5, UNKNOWN_ID], [START_ID, 6, 7]]
     expected = [[5, UNKNOWN_ID if copied else PAD_ID, END_ID], [6, 7, END_ID]]
     assert labels[:, :3].tolist() == expected
+
+
+def test_lengths_are_those_of_the_pairs(single):
+    batches = make(single)
+    found = Counter(map(tuple, np.concatenate(list(batches.lengths())).tolist()))
+    rows = Counter()
+    for inputs, labels in take(batches, batches.batches_in_epoch()):
+        sides = inputs["source"] != PAD_ID, labels != PAD_ID
+        rows.update(zip(*(side.sum(axis=1).tolist() for side in sides), strict=True))
+    assert found == rows
