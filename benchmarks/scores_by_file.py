@@ -58,8 +58,11 @@ def main() -> None:
     print(f"| file | rows | {config.metric} |\n|---|---|---|")
     for path, rows in zip(arguments.files, rows_by_file, strict=True):
         found = recipe.score([outputs[i] for i in rows], [references[i] for i in rows], config)
-        scores.append(found.values[config.metric])
-        print(f"| {Path(path).name} | {len(rows):,} | {scores[-1]:.1f} |")
+        value = found.values[config.metric]
+        if value is None:
+            parser.error(f"{config.metric} has no value on {path}")
+        scores.append(value)
+        print(f"| {Path(path).name} | {len(rows):,} | {value:.1f} |")
     print(f"| mean of the files | {len(valid):,} | {sum(scores) / len(scores):.1f} |")
 
 

@@ -52,7 +52,9 @@ class Run:
         self.tensorboard_path = self.folder / "tensorboard"
         self.checkpoints = Checkpoints(self.folder / "checkpoints")
 
-    def open(self, config: RunConfig, texts: Mapping[str, int] | None = None) -> bool:
+    def open(
+        self, config: RunConfig, texts: Mapping[str, int] | None = None, **generation: Any
+    ) -> bool:
         """Claims the folder for a config; returns whether the run was begun before.
 
         What a kill has left of files that were being written is removed.
@@ -61,6 +63,7 @@ class Run:
             config: of the run.
             texts: checksums of the texts that are learnt from, `"train"`, and validated with,
                 `"valid"`, which a run remembers from when it is begun.
+            **generation: fields of `GenerationOptions` that follow from the training corpus.
 
         Raises:
             ConfigError: as `check`.
@@ -73,6 +76,7 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         values = {**config.to_dict(), "model_defaults": _model_defaults(config.model)}
         values |= {"texts": dict(texts)} if texts else {}
+        values |= {"generation": generation} if generation else {}
         write_json(self.config_path, {"attention_zoo": __version__, **values})
         return False
 
@@ -141,6 +145,10 @@ class Run:
             raise ConfigError(f"{self.config_path}: texts is no object: {known!r}")
         return [name for name, found in texts.items() if known.get(name, found) != found]
 
+    def generation(self) -> dict[str, Any]:
+        """The fields of `GenerationOptions` that follow from the training corpus."""
+        return self._read_values().get("generation", {})
+
     def read_metrics(self) -> dict[str, Any]:
         """`metrics.json` of the run; nothing if it has not ended."""
         try:
@@ -176,6 +184,8 @@ class Run:
             raise ConfigError(f"{self.config_path} is not readable JSON: {error}") from error
         if not isinstance(values, dict):
             raise ConfigError(f"{self.config_path} is not the config of a run; expected an object.")
+        if not isinstance(values.get("generation", {}), dict):
+            raise ConfigError(f"{self.config_path}: generation is no object.")
         return values
 
     def _read_config(self) -> tuple[RunConfig, dict[str, Any]]:
@@ -183,6 +193,7 @@ class Run:
         values = self._read_values()
         values.pop("attention_zoo", None)
         values.pop("texts", None)
+        values.pop("generation", None)
         defaults = values.pop("model_defaults", None)
         if not isinstance(defaults, dict | None):
             raise ConfigError(f"{self.config_path}: model_defaults is no object: {defaults!r}")
@@ -237,8 +248,9 @@ class Run:
         config = self.read_config()
         model, tokenizer = self.read_model(), self.read_tokenizer()
         name = self.folder.resolve().name
+        options = {**self.generation(), **generation}
         try:
-            return text_to_text(model, tokenizer, config, name, truncate, **generation)
+            return text_to_text(model, tokenizer, config, name, truncate, **options)
         except ValueError as error:
             raise ConfigError(f"{self.folder}, {config.task}: {error}") from error
 
@@ -290,11 +302,14 @@ def text_to_text(
     inputs = source_format(config)
     for symbol in inputs.symbols:
         tokenizer.source.id_of(symbol)
+    # Where nobody said how long targets are, the training corpus says it, or the options do.
+    ratio = config.max_length_ratio
+    limit = {} if ratio is None else {"max_length_ratio": ratio or None}
     options = {
+        **limit,
         "beam_size": config.beam_size,
         "length_penalty": config.length_penalty,
         "max_length": config.max_target_length,
-        "max_length_ratio": config.max_length_ratio or None,
         "coverage_penalty": config.coverage_penalty,
         "no_repeat_ngram": config.no_repeat_ngram,
         "replace_unknown": config.replace_unknown,

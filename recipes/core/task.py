@@ -12,10 +12,10 @@ from ...zoo.catalog import MODELS, entry
 from ...zoo.errors import ConfigError, DataError
 from ...zoo.text.source_format import PLAIN, Source, SourceFormat
 from ..data.conversation_files import join_turns
-from ..data.corpus import NOT_JSON, PairCorpus, Rows, flaw
+from ..data.corpus import NOT_JSON, PairCorpus, Rows, flaw, spread_rows
 from ..data.pair_files import parse_text, read_rows
 from ..data.prepared import BAKED, PreparedCorpus, is_prepared
-from .config import RunConfig
+from .config import LOWER_IS_BETTER, RunConfig
 
 if TYPE_CHECKING:
     from ...zoo.pipeline.text_to_text import TextToText
@@ -197,6 +197,23 @@ def check_metric(config: RunConfig) -> None:
         raise ConfigError(
             f"metric of {config.task} is one of {', '.join(metrics)}. Received: {config.metric}"
         )
+
+
+def deciding_metric(config: RunConfig, corpus: PairCorpus) -> str:
+    """The metric that decides which weights are best, on the rows that evaluations look at.
+
+    That of the config, unless the references, scored as outputs, show that it has no value there:
+    then the first of the task's metrics that has one. Where no target has four words it is chrF in
+    place of BLEU.
+    """
+    references = corpus.part(spread_rows(len(corpus), config.evaluate_rows)).references()
+    chosen = task(config.task)
+    own = chosen.score([row[0] for row in references], references, config).values
+    # A perplexity, which is not among these, has a value wherever a target can be scored.
+    for name in (config.metric, *chosen.metrics):
+        if name in LOWER_IS_BETTER or own.get(name) is not None:
+            return name
+    return config.metric
 
 
 def check_direction(task_name: str, reverse: bool) -> None:

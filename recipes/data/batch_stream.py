@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from ...zoo.errors import DataError
-from ...zoo.text.tokenizer import END_ID, PAD_ID, START_ID
+from ...zoo.text.tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID
 
 Batch = tuple[dict[str, np.ndarray], np.ndarray]  # source and target, labels
 
@@ -42,6 +42,21 @@ class Share:
 WHOLE = Share()
 
 
+def without_unknown(batch: Batch, copied: bool) -> Batch:
+    """A batch whose labels have padding, which counts for nothing, for what no search writes.
+
+    Args:
+        batch: source and target, labels (B, T).
+        copied: whether the unknown subword may be written for one of the source: then it is a
+            label in rows whose source has one.
+    """
+    inputs, labels = batch
+    unknown = labels == UNKNOWN_ID
+    if copied:
+        unknown &= ~(inputs["source"] == UNKNOWN_ID).any(axis=1, keepdims=True)
+    return inputs, np.where(unknown, PAD_ID, labels).astype(np.int32)
+
+
 class BatchStream(ABC):
     """An endless stream of batches that depends on a seed alone, and can start anywhere.
 
@@ -63,6 +78,10 @@ class BatchStream(ABC):
     @abstractmethod
     def stream(self, start_batch: int = 0) -> Iterator[Batch]:
         """The batches from a number on."""
+
+    @abstractmethod
+    def lengths(self) -> Iterator[np.ndarray]:
+        """Subwords of source and target of all pairs, their ends included, (rows, 2) in parts."""
 
     @abstractmethod
     def rows_of_batch(self, number: int) -> np.ndarray:
