@@ -212,9 +212,10 @@ def test_padding_neighbors_and_later_positions_change_nothing():
 def test_gradients_reach_every_weight_of_both_attentions():
     block = decoder(BahdanauAttention(4), LuongAttention("general"))
     weights = [array(weight) for weight in block.trainable_weights]
+    inputs = [ops.convert_to_tensor(tensor) for tensor in (TARGETS[:, 0], SOURCE)]
 
     def loss(*tensors):
-        (outputs, _), _ = block.stateless_call(tensors, [], TARGETS[:, 0], SOURCE)
+        (outputs, _), _ = block.stateless_call(tensors, [], *inputs)
         return ops.sum(ops.square(outputs))
 
     for weight, gradient in zip(block.trainable_weights, gradients_of(loss, weights), strict=True):
