@@ -72,7 +72,7 @@ def known_ids(ids: tf.Tensor) -> tf.Tensor:
 
 
 def has_unknown(source: tf.Tensor) -> tf.Tensor:
-    """Whether a source (B, S) has a piece that may be written for the unknown subword: (B,)."""
+    """Mask (B,) of the sources (B, S) with a piece that can be copied for the unknown token."""
     return tf.reduce_any(source < 0, axis=1)
 
 
