@@ -10,10 +10,14 @@ Shapes: B batch, S source length, T target length, N hypotheses, K unknown piece
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import tensorflow as tf
 
-from ..decoding.options import GenerationOptions
 from .tokenizer import END_ID, UNKNOWN_ID, WHITE_SPACE_MARK, SubwordTokenizer
+
+if TYPE_CHECKING:
+    from ..decoding.options import GenerationOptions
 
 _SPACE = r"[\s\v\x{85}\p{Z}]+"
 
