@@ -1,12 +1,13 @@
-"""What runs need to have in common to be compared, looked at before any long work."""
+"""Checks that runs can be compared, before any long work."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ...zoo.errors import ConfigError
 from ..core.config import RunConfig
-from ..core.task import task_of
+from ..core.task import metric_of
 from ..metrics.row_scores import NOT_OF_ROWS
 
 # What helps, in the options of `compare`.
@@ -43,7 +44,7 @@ def check_comparable(
             raise ConfigError(
                 f"Runs with different {what} cannot be compared: {told}.{advice.get(what, '')}"
             )
-    chosen = task_of(first).metric(metric)
+    chosen = metric_of(replace(first, metric=metric))
     if metric in NOT_OF_ROWS or (chosen.function is not None and not chosen.mean_of_rows):
         raise ConfigError(
             f"{metric} is not a score of rows, so there is no interval for it; {advice['metric']}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +15,9 @@ import numpy as np
 
 from ...zoo.errors import ConfigError, DataError
 from ..core.config import RunConfig
-from ..core.corpora import read_validation
+from ..core.corpora import OTHER_TEXTS, read_validation
 from ..core.make_config import check_scores, with_tokenization
-from ..core.task import task_of
+from ..core.task import deciding_metric, metric_of, task_of
 from ..data.corpus import PairCorpus, spread_rows
 from ..metrics.bootstrap import RESAMPLES, SEED, Interval, RowScore, p_value, resample
 from ..metrics.metric import PERPLEXITIES
@@ -59,7 +59,7 @@ class ComparedRun:
 
     name: str
     model: str
-    scores: dict[str, float]
+    scores: dict[str, float | None]
     score: Interval
     by_length: list[Interval]
     parameters: int
@@ -71,7 +71,7 @@ class ComparedRun:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found; it becomes a page, pictures and tables by `comparison_report`.
+    """Result of `compare`; `comparison_report` makes a page, pictures and tables of it.
 
     Attributes:
         task: name of the task of all runs.
@@ -86,6 +86,9 @@ class Comparison:
         resamples: how many corpora were drawn.
         seed: of the draws.
         fall: how far each score falls from short sources to long ones, if that was asked for.
+        skipped: rows of the file that could not be used.
+        skipped_rows: the first of them, each with its line and the reason.
+        unscored: rows left out of a perplexity, as a model does not write such long targets.
         lower_is_better: of the compared score.
     """
 
@@ -101,6 +104,9 @@ class Comparison:
     resamples: int
     seed: int
     fall: LengthFall | None = None
+    skipped: int = 0
+    skipped_rows: list[str] = field(default_factory=list)
+    unscored: int = 0
     lower_is_better: bool = False
 
     def to_dict(self) -> dict[str, Any]:
@@ -125,8 +131,9 @@ def compare(
     Args:
         folders: of the runs, two at least; or the runs themselves.
         data: sources and references; what all runs were validated with if left out.
-        metric: the score that is compared; that of the first run if left out. For a perplexity
-            rows are left out whose target is longer than one of the models writes.
+        metric: the score that is compared; that of the first run if left out, or where that has no
+            value on these rows, the first of the task's metrics that has one. For a perplexity rows
+            are left out whose target is longer than one of the models writes.
         tokenize: sacreBLEU's tokenization; that of the runs if left out.
         lengths: longest source of each bucket but the last, in words, or in characters where there
             are no spaces between words; about equally many rows in each if left out.
@@ -142,7 +149,8 @@ def compare(
         The comparison. The same seed gives the same, but for the latency.
 
     Raises:
-        ConfigError: the runs cannot be compared, or one cannot be used.
+        ConfigError: the runs cannot be compared, or one cannot be used; or the metric has no value
+            on these rows.
         DataError: the file cannot be used.
 
     Example:
@@ -152,7 +160,7 @@ def compare(
     """
     runs = _open(folders)
     configs = [with_tokenization(run.read_config(), tokenize) for run in runs.values()]
-    metric = metric or configs[0].metric
+    asked, metric = metric, metric or configs[0].metric
     check_comparable(dict(zip(runs, configs, strict=True)), metric, data)
     for run in runs.values():
         run.check_model_file()
@@ -162,10 +170,16 @@ def compare(
             "beside that of another; choose another --metric."
         )
     check_scores(configs[0])
-    corpus = _read(configs[0], data)
-    lower = not task_of(configs[0]).metric(metric).higher_is_better
+    corpus = whole = _read(configs[0], data)
+    whole.tell_skipped(report)
+    if data is None:
+        for name, run in runs.items():
+            if run.changed_texts({"valid": whole.checksum}):
+                report(f"{name}: {OTHER_TEXTS}")
+    metric = _with_value(metric, asked, configs[0], corpus, report)
+    lower = not metric_of(replace(configs[0], metric=metric)).higher_is_better
     if metric in PERPLEXITIES:
-        corpus = _scored_by_all(runs, configs, corpus, report)
+        corpus = _scored_by_all(runs, configs, whole, report)
     unit, places = source_lengths(corpus, configs[0])
     buckets, numbers = sort_by_length(places, lengths)
     if fall:
@@ -198,6 +212,9 @@ def compare(
         resamples=resamples,
         seed=seed,
         fall=fall and length_fall(row_scores, places, fall, resamples, seed, lower),
+        skipped=whole.num_skipped,
+        skipped_rows=[str(row) for row in whole.skipped],
+        unscored=len(whole) - len(corpus),
         lower_is_better=lower,
     )
 
@@ -222,6 +239,29 @@ def _read(config: RunConfig, data: str | None) -> PairCorpus:
     if data is None:
         return read_validation(config)
     return task_of(config).read_file(data, config.reverse, min_pairs=1)
+
+
+def _with_value(
+    metric: str,
+    asked: str | None,
+    config: RunConfig,
+    corpus: PairCorpus,
+    report: Callable[[str], None],
+) -> str:
+    """The metric if it has a value on the rows of a corpus, or else another, if none was asked for.
+
+    Raises:
+        ConfigError: it has none, and it was asked for.
+    """
+    looked_at = replace(config, metric=metric, evaluate_rows=len(corpus))
+    found = deciding_metric(looked_at, corpus).name
+    if found == metric:
+        return metric
+    none = f"{metric} has no value on {corpus.name}, whose references would score 0 themselves"
+    if asked is not None or found in PERPLEXITIES:
+        raise ConfigError(f"{none}; choose another --metric.")
+    report(f"{none}: {found} is compared")
+    return found
 
 
 def _scored_by_all(
@@ -255,7 +295,7 @@ def _measure(
     report: Callable[[str], None],
 ) -> tuple[ComparedRun, RowScore]:
     """All that is known of one run, its interval apart, and the compared score by rows."""
-    from ..metrics.row_scores import mean_rows, perplexity_rows, row_score
+    from ..metrics.row_scores import own_metric_rows, perplexity_rows, row_score
 
     model = run.load(truncate=True, **options)
     if long := len(model.too_long(corpus.sources)):
@@ -263,12 +303,11 @@ def _measure(
         report(f"{long:,} sources longer than {model.max_source_length} subwords: the {kept} read")
     outputs = [prediction.text for prediction in model.predict(corpus.sources)]
     references = corpus.references()
-    chosen = task_of(config).metric(metric)
+    chosen = metric_of(replace(config, metric=metric))
     if metric in PERPLEXITIES:
         rows = perplexity_rows(model, metric, corpus.sources, corpus.targets)
     elif chosen.function is not None:
-        pairs = zip(outputs, references, strict=True)
-        rows = mean_rows([chosen.value([text], [right]) / 100 for text, right in pairs])
+        rows = own_metric_rows(chosen, outputs, references)
     else:
         rows = row_score(config.task, metric, outputs, references, config.bleu_tokenize)
     known = run.read_metrics()
@@ -277,7 +316,7 @@ def _measure(
         name=name,
         model=config.model,
         scores={metric: rows.value(), **scores},
-        score=Interval(rows.value(), rows.value(), rows.value()),
+        score=Interval(None, None, None),
         by_length=[],
         parameters=model.model.count_params(),
         minutes=known.get("minutes"),
@@ -286,7 +325,7 @@ def _measure(
         history=[
             (entry["minutes"], entry[metric])
             for entry in known.get("history", [])
-            if metric in entry
+            if entry.get(metric) is not None
         ],
     )
     return compared, rows
@@ -317,11 +356,10 @@ def _intervals(scores: list[RowScore], resamples: int, seed: int) -> list[Interv
 
 def _p_values(scores: list[RowScore], drawn: np.ndarray) -> list[list[float | None]]:
     count = len(scores)
+    values = [score.value() or 0.0 for score in scores]  # all of them have one
     return [
         [
-            None
-            if one == other
-            else p_value(scores[one].value(), scores[other].value(), drawn[one], drawn[other])
+            None if one == other else p_value(values[one], values[other], drawn[one], drawn[other])
             for other in range(count)
         ]
         for one in range(count)

@@ -17,7 +17,7 @@ from ..core.corpora import read_corpora
 from ..core.make_config import make_config
 from ..core.run import Run
 from ..core.task import Task, task, task_of
-from ..training.launch import check_runs, run_task
+from ..training.launch import check_folders, check_runs, run_task
 from .comparable import check_comparable
 from .comparison import Comparison, compare
 from .comparison_report import to_markdown, write_report
@@ -33,14 +33,20 @@ ADVICE = {
 
 @dataclass(frozen=True)
 class Files:
-    """What is learnt from, validated with and compared on; `None` for the embedded default."""
+    """Corpora to train, validate and compare on; `None` for the embedded default."""
 
     train: str | None = None
     valid: str | None = None
     test: str | None = None
 
     def joined(
-        self, task_spec: str | Task, longest: int, seed: int, folder: Path, reverse: bool
+        self,
+        task_spec: str | Task,
+        longest: int,
+        seed: int,
+        folder: Path,
+        reverse: bool,
+        report: Callable[[str], None] = print,
     ) -> Files:
         """Files of consecutive pairs joined, see `join_pairs`, written into a folder.
 
@@ -50,6 +56,7 @@ class Files:
             seed: of the lengths.
             folder: for the files.
             reverse: whether source and target are swapped, as lengths are those of the source.
+            report: is told of rows that cannot be used.
         """
         chosen = task(task_spec)
         inputs = [item.name for item in chosen.source_format.required]
@@ -65,6 +72,7 @@ class Files:
             spec = getattr(self, name)
             if spec is not None:
                 corpus = chosen.read_file(spec, reverse, min_pairs=1)
+                corpus.tell_skipped(report)
                 joined = join_pairs(corpus, longest, seed)
                 joined = joined.reversed() if reverse else joined
                 paths[name] = str(write_joined(joined, folder, f"{name}-{longest}"))
@@ -157,10 +165,9 @@ def run_experiment(
         Interrupted: SIGINT or SIGTERM came.
     """
     check_models(configs, budget, test)
-    fall = _check_lengths(next(iter(configs.values())), test, lengths, fall)
+    fall = _check_lengths(next(iter(configs.values())), test, lengths, fall, report)
     folders = {model: output / model for model in configs}
-    for model, config in configs.items():
-        Run(folders[model]).check(config)
+    check_folders({folders[model]: config for model, config in configs.items()})
     for number, (model, config) in enumerate(configs.items(), start=1):
         if is_done(folders[model], budget):
             report(f"model {number} of {len(configs)}: {model} is there")
@@ -183,12 +190,14 @@ def _check_lengths(
     test: str | None,
     lengths: Sequence[int] | None,
     fall: tuple[int, int] | None,
+    report: Callable[[str], None],
 ) -> tuple[int, int] | None:
     """The limits of short and long sources; refuses what the comparison would, before training."""
     if test is None:
         corpus = read_corpora(config)[1]
     else:
         corpus = task_of(config).read_file(test, config.reverse, min_pairs=1)
+        corpus.tell_skipped(report)
     _, found = source_lengths(corpus, config)
     sort_by_length(found, lengths)
     if fall is None:
@@ -205,7 +214,7 @@ def thirds(lengths: np.ndarray) -> tuple[int, int]:
 
 
 def is_done(folder: Path, budget: Budget) -> bool:
-    """Whether the run in a folder would not be trained on with this budget.
+    """True where the run in a folder has nothing left to train within this budget.
 
     It would not if it got no better for as long as its patience, or had no less of a budget.
     """

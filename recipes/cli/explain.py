@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.tensorflow_setup import load_tensorflow
-from .app import ModelFile, Refused, RunFolder, TaskFile, Truncate, app
+from .app import (
+    BeamSize,
+    LengthPenalty,
+    MaxLength,
+    MaxLengthRatio,
+    ModelFile,
+    Refused,
+    RunFolder,
+    TaskFile,
+    Truncate,
+    app,
+    search_options,
+)
 from .sources import check_file, given, open_run, say_cut, sources_of
 
 if TYPE_CHECKING:
@@ -35,6 +47,10 @@ def explain(
     head: Annotated[
         str | None, typer.Option(metavar="N|mean|rollout", help="Of the layer, counted from 1.")
     ] = None,
+    beam_size: BeamSize = None,
+    length_penalty: LengthPenalty = None,
+    max_length: MaxLength = None,
+    max_length_ratio: MaxLengthRatio = None,
     truncate: Truncate = False,
     task: TaskFile = None,
     model: ModelFile = None,
@@ -58,7 +74,8 @@ def explain(
 
     opened = open_run(run, task, model)
     (source,) = sources_of(opened.read_config(), [text])
-    loaded = opened.load(truncate=True)
+    options = search_options(beam_size, length_penalty, max_length, max_length_ratio)
+    loaded = opened.load(truncate=True, **options)
     say_cut(loaded, [source], truncate)
     number = int(head) if head is not None and head.isdecimal() else head
     chosen = given(kind=kind, layer=layer, head=number)

@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from ..core.tensorflow_setup import load_tensorflow
-from .app import ModelFile, RunFolder, TaskFile, app
+from .app import (
+    BeamSize,
+    LengthPenalty,
+    MaxLength,
+    MaxLengthRatio,
+    ModelFile,
+    RunFolder,
+    TaskFile,
+    app,
+    search_options,
+)
 from .sources import open_run
 
 DEV_ROWS = 200  # scored to see what a variant loses
@@ -33,12 +43,18 @@ def export(
             help="How weights are stored; the card says what the smaller ones lose.",
         ),
     ] = "float32",
+    beam_size: BeamSize = None,
+    length_penalty: LengthPenalty = None,
+    max_length: MaxLength = None,
+    max_length_ratio: MaxLengthRatio = None,
     task: TaskFile = None,
     model: ModelFile = None,
 ) -> None:
     """Publish a run as a SavedModel for TensorFlow Serving, if it passes every check.
 
     Example: `attention-zoo export runs/en-de models` writes models/en-de/1
+
+    The search is part of what is published: a server has that of the run, or the one given here.
     """
     from ...serving.export.variants import check_variant
 
@@ -48,9 +64,10 @@ def export(
     from ..core.publishing import RunNotes
 
     opened = open_run(run, task, model)
-    notes = RunNotes(opened, DEV_SAMPLES, DEV_ROWS)
+    options = search_options(beam_size, length_penalty, max_length, max_length_ratio)
+    notes = RunNotes(opened, DEV_SAMPLES, DEV_ROWS, options)
     path = publish(
-        opened.load(truncate=True),
+        opened.load(truncate=True, **options),
         directory,
         version,
         name=name,

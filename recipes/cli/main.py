@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -127,8 +127,18 @@ def _to_be_mended(error: Exception) -> str | None:
         )
     # What the parser refuses; its classes are click's, which typer has or brings itself.
     if hasattr(error, "format_message"):
-        return error.format_message()
+        return f"{error.format_message()}{_hint(error)}"
     return None
+
+
+def _hint(error: Any) -> str:
+    """How to give a text that was taken for an option, to a command that takes texts."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ != "NoSuchOption" or context is None:
+        return ""
+    if not {"text", "texts"} & {parameter.name for parameter in context.command.params}:
+        return ""
+    return f' Options end at --, as in: {context.command_path} ... -- "-5 degrees"'
 
 
 def _open_closed_streams() -> None:

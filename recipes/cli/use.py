@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,9 @@ from ..core.config import LARGEST_BEAM
 from ..core.tensorflow_setup import load_tensorflow, share_threads
 from .app import (
     BeamSize,
+    LengthPenalty,
+    MaxLength,
+    MaxLengthRatio,
     ModelFile,
     Refused,
     RunFolder,
@@ -26,15 +30,14 @@ from .app import (
     TopP,
     Truncate,
     app,
-    finite,
     refuse_draws,
     sampling,
+    search_options,
 )
 from .sources import (
     check_cut,
     check_file,
     cut_line,
-    given,
     open_run,
     read_lines,
     say_cut,
@@ -62,9 +65,9 @@ def evaluate(
     task: TaskFile = None,
     model: ModelFile = None,
     beam_size: BeamSize = None,
-    length_penalty: Annotated[
-        float | None, typer.Option(min=0, callback=finite, help="0 for none.")
-    ] = None,
+    length_penalty: LengthPenalty = None,
+    max_length: MaxLength = None,
+    max_length_ratio: MaxLengthRatio = None,
     tokenize: Annotated[
         str | None, typer.Option(help="sacreBLEU's tokenization: 13a, zh, none, ...")
     ] = None,
@@ -83,9 +86,11 @@ def evaluate(
     if not sample:
         refuse_draws(context, NO_DRAWS)
     load_tensorflow()
-    from ..core.corpora import read_validation
+    from ..core.corpora import OTHER_TEXTS, read_validation
+    from ..core.length_limits import beyond_line
     from ..core.make_config import check_scores, with_tokenization
     from ..core.task import metric_of, task_of
+    from ..metrics.target_scores import unknown_line
     from ..training.evaluation import Evaluator, unscored_line
 
     opened = open_run(run, task, model)
@@ -94,31 +99,49 @@ def evaluate(
     check_scores(config)
     if data is None:
         corpus = read_validation(config)
+        if opened.changed_texts({"valid": corpus.checksum}):
+            print(OTHER_TEXTS, file=sys.stderr)
     else:
         corpus = task_of(config).read_file(data, config.reverse, min_pairs=1)
-    options = given(beam_size=beam_size, length_penalty=length_penalty)
+    options = search_options(beam_size, length_penalty, max_length, max_length_ratio)
     share_threads(len(corpus))
     if sample:
         options = {"beam_size": 1, **options, **sampling(temperature, top_k, top_p, seed)}
     loaded = opened.load(truncate=True, **options)
     evaluator = Evaluator(loaded, corpus, config)
     num_cut, unscored = evaluator.num_cut(), evaluator.num_unscored()
+    unknown, beyond = evaluator.unknown(), evaluator.num_beyond()
     check_cut(loaded, num_cut, truncate)
     scores = evaluator.full()
     baselines = _baselines(config, corpus, loaded)
     if as_json:
-        values = {**scores.values, "rows": len(corpus), "signatures": scores.signatures}
+        values: dict[str, Any] = {
+            **scores.values,
+            "rows": len(corpus),
+            "signatures": scores.signatures,
+        }
         values |= {"cut": num_cut} if num_cut else {}
         values |= {"unscored": unscored} if unscored else {}
+        if corpus.num_skipped:
+            values["skipped"] = corpus.num_skipped
+            values["skipped_rows"] = [str(row) for row in corpus.skipped]
+        values |= {"beyond_limit": beyond} if beyond else {}
+        unknown_counts = {name: asdict(side) for name, side in unknown.items() if side.count}
+        values |= {"unknown": unknown_counts} if unknown_counts else {}
         if baselines:
             values["baselines"] = {name: found.values for name, found in baselines.items()}
         print(json.dumps(values, indent=2))
         return
     print(f"{scores}\nrows: {len(corpus):,}")
+    corpus.tell_skipped(print)
     if num_cut:
         print(cut_line(loaded, num_cut))
     if unscored:
         print(unscored_line(unscored, config))
+    if beyond:
+        print(beyond_line(beyond, loaded.generation.max_length_ratio))
+    if line := unknown_line(**unknown, copied=loaded.generation.replace_unknown):
+        print(line)
     for name, found in baselines.items():
         print(f"baseline, {name}: {found.one_line()}")
 
@@ -137,6 +160,9 @@ def predict(
         typer.Option(min=1, max=LARGEST_BEAM, help="Results for each text, the best first."),
     ] = None,
     beam_size: BeamSize = None,
+    length_penalty: LengthPenalty = None,
+    max_length: MaxLength = None,
+    max_length_ratio: MaxLengthRatio = None,
     length: Annotated[
         int | None, typer.Option(min=1, help="Wished length in words; for summarization.")
     ] = None,
@@ -156,7 +182,7 @@ def predict(
     With --n-best each line has the number of the text, a score and a result, with tabs between. A
     text of question answering is a context that ends with its question, or the two with a tab
     between; of dialogue the turns with tabs between. A source of several inputs may also be a JSON
-    object, such as `{"context": "...", "question": "..."}`.
+    object, such as `{"context": "...", "question": "..."}`. Texts that begin with - stand after --.
     """
     if texts and input:
         raise Refused("Give texts or --input, not both.")
@@ -177,7 +203,8 @@ def predict(
     if n_best and any(not isinstance(source, str) and source.get("length") for source in sources):
         raise Refused("A length is a wish for one result; leave out --n-best.")
     share_threads(len(sources))
-    loaded = opened.load(truncate=True)
+    options = search_options(beam_size, length_penalty, max_length, max_length_ratio)
+    loaded = opened.load(truncate=True, **options)
     say_cut(loaded, sources, truncate)
     beams = beam_size or max(1 if sample else loaded.generation.beam_size, n_best or 1)
     drawn = sampling(temperature, top_k, top_p, seed) if sample else {}
@@ -201,7 +228,9 @@ def _baselines(config: RunConfig, corpus: PairCorpus, model: TextToText) -> dict
     if chosen.baselines is None:
         return {}
     try:
-        return chosen.baseline_scores(read_training_texts(config), corpus, model)
+        learnt = read_training_texts(config)
+        learnt.tell_skipped(lambda line: print(f"baselines: {line}", file=sys.stderr))
+        return chosen.baseline_scores(learnt, corpus, model)
     except (ConfigError, DataError) as error:
         print(f"no baselines: {error}", file=sys.stderr)
         return {}

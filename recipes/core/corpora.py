@@ -7,6 +7,8 @@ from ..data.prepared import PreparedCorpus, is_prepared
 from .config import RunConfig
 from .task import task_of
 
+OTHER_TEXTS = "the validation texts are not those that the run was begun with"
+
 
 def read_corpora(config: RunConfig) -> tuple[PairCorpus | PreparedCorpus, PairCorpus]:
     """The training and validation corpora of a config.

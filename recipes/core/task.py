@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from ...zoo.errors import ConfigError, DataError
 from ...zoo.registry import Registry
 from ...zoo.text.source_format import PLAIN, Source, SourceFormat
-from ..data.corpus import NOT_JSON, PairCorpus, Rows
-from ..data.pair_files import read_rows
+from ..data.conversation_files import join_turns
+from ..data.corpus import NOT_JSON, PairCorpus, Rows, flaw, spread_rows
+from ..data.pair_files import parse_text, read_rows
 from ..data.prepared import is_prepared
 from ..metrics.metric import METRICS, PERPLEXITIES, Metric, as_metric
 from .config import RunConfig
@@ -69,7 +70,7 @@ class Task:
     corpora: str = "source TAB target, JSON lines, or two parallel files"
     source_format: SourceFormat = PLAIN
     read_rows: Callable[[str, Rows], None] = read_rows
-    parse: Callable[[str], Source] = str
+    parse: Callable[[str], Source] = parse_text
     prepare: Callable[[PairCorpus, int], PairCorpus] = lambda corpus, seed: corpus
     metrics: tuple[str | Metric | Callable, ...] = ("bleu", "chrf", "exact_match", "perplexity")
     scores: str | Callable[..., Scores] = "attention_zoo.recipes.metrics.scores:translation_scores"
@@ -156,13 +157,13 @@ class Task:
 
         Raises:
             DataError: the object has other inputs than the task, or not the one that it must have;
-                or the line is not UTF-8.
+                or the line is no text, or has more columns than a source.
         """
         return parse_source(line, self.source_format, self.parse)
 
 
 def parse_source(
-    line: str, source_format: SourceFormat, parse: Callable[[str], Source] = str
+    line: str, source_format: SourceFormat, parse: Callable[[str], Source] = parse_text
 ) -> Source:
     """The source in a line: a JSON object with the inputs by name, or a text.
 
@@ -175,18 +176,20 @@ def parse_source(
         DataError: As `Task.parse_source`.
     """
     _check_text(line)
-    if not line.startswith("{") or len(source_format.inputs) < 2:
-        return parse(line)
+    kinds = {item.name: item.kind for item in source_format.inputs}
     try:
-        values = json.loads(line)
+        values = json.loads(line) if line.startswith("{") and len(kinds) > 1 else None
     except NOT_JSON:
+        values = None
+    # Where a single text is enough, that may be an object itself.
+    enough = len(source_format.required) == 1
+    if values is None or (enough and not kinds.keys() & values):
         return parse(line)
-    turns = {item.name for item in source_format.inputs if item.kind == "turns"}
-    for name in turns & set(values):
-        if isinstance(values[name], list):
-            values[name] = "\n".join(" ".join(str(turn).split()) for turn in values[name])
+    for name, kind in kinds.items():
+        if kind == "turns" and isinstance(values.get(name), list):
+            values[name] = join_turns(values[name])
     main = source_format.main
-    if main not in values:
+    if values.get(main) is None:
         raise DataError(f'A source needs "{main}". Received: {", ".join(values) or "nothing"}')
     _check_text(*(value for value in values.values() if isinstance(value, str)))
     try:
@@ -197,12 +200,10 @@ def parse_source(
 
 
 def _check_text(*texts: str) -> None:
-    """Refuses halves of surrogate pairs: JSON can say them, and bytes of a terminal become them."""
+    """Refuses null characters and halves of surrogate pairs, which JSON and a terminal can say."""
     for text in texts:
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise DataError(f"A text is not UTF-8. Received: {text[:60]!a}") from None
+        if (reason := flaw(text)) is not None:
+            raise DataError(f"A text cannot be read: {reason}. Received: {text[:60]!a}")
 
 
 def _function(value: str | Callable[..., Any]) -> Callable[..., Any]:
@@ -264,12 +265,30 @@ def metric_of(config: RunConfig) -> Metric:
     Raises:
         ConfigError: It is in a file that this process has not been given.
     """
-    if config.parts.metric is not None:
-        return config.parts.metric
+    own = config.parts.metric
+    if own is not None and own.name == config.metric:
+        return own
     origin, chosen = config.parts.origins.get("metric"), task_of(config)
     if origin and config.metric not in chosen.metric_names():
         find_part("metric", config.metric, origin, "--task")  # which registers it
     return chosen.metric(config.metric)
+
+
+def deciding_metric(config: RunConfig, corpus: PairCorpus) -> Metric:
+    """The metric that decides which weights are best, on the rows that evaluations look at.
+
+    That of the config, unless the references, scored as outputs, show that it has no value there:
+    then the first of the task's metrics that has one. Where no target has four words it is chrF in
+    place of BLEU.
+    """
+    references = corpus.part(spread_rows(len(corpus), config.evaluate_rows)).references()
+    chosen, usual = task_of(config), metric_of(config)
+    own = chosen.score([row[0] for row in references], references, config).values
+    # A perplexity, which is not among these, has a value wherever a target can be scored.
+    for metric in (usual, *map(as_metric, chosen.metrics)):
+        if metric.name in PERPLEXITIES or own.get(metric.name) is not None:
+            return metric
+    return usual
 
 
 def parse_of(config: RunConfig) -> Callable[[str], Source]:
@@ -281,5 +300,5 @@ def parse_of(config: RunConfig) -> Callable[[str], Source]:
     origins = config.parts.origins
     if config.parts.task is None and "task" in origins:
         origin = origins.get("parse")
-        return find_part("parser", "of lines", origin, "--task") if origin else str
+        return find_part("parser", "of lines", origin, "--task") if origin else parse_text
     return task_of(config).parse

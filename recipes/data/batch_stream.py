@@ -13,14 +13,14 @@ import numpy as np
 import tensorflow as tf
 
 from ...zoo.errors import DataError
-from ...zoo.text.tokenizer import END_ID, PAD_ID, START_ID
+from ...zoo.text.tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID
 
 Batch = tuple[dict[str, np.ndarray], np.ndarray]  # source and target, labels
 
 
 @dataclass(frozen=True)
 class Share:
-    """Which part of each batch a process reads.
+    """Share of each batch that a process reads.
 
     A batch is dealt out over the replicas of a model row by row. Rows of padding, which count for
     nothing, fill it up, so that all replicas have as many rows.
@@ -40,6 +40,21 @@ class Share:
 
 
 WHOLE = Share()
+
+
+def without_unknown(batch: Batch, copied: bool) -> Batch:
+    """A batch whose labels have padding, which counts for nothing, for what no search writes.
+
+    Args:
+        batch: source and target, labels (B, T).
+        copied: whether the unknown subword may be written for one of the source: then it is a
+            label in rows whose source has one.
+    """
+    inputs, labels = batch
+    unknown = labels == UNKNOWN_ID
+    if copied:
+        unknown &= ~(inputs["source"] == UNKNOWN_ID).any(axis=1, keepdims=True)
+    return inputs, np.where(unknown, PAD_ID, labels).astype(np.int32)
 
 
 class BatchStream(ABC):
@@ -65,12 +80,16 @@ class BatchStream(ABC):
         """The batches from a number on."""
 
     @abstractmethod
+    def lengths(self) -> Iterator[np.ndarray]:
+        """Subwords of source and target of all pairs, their ends included, (rows, 2) in parts."""
+
+    @abstractmethod
     def rows_of_batch(self, number: int) -> np.ndarray:
         """Rows of the corpus that a batch is made of, by its number in the stream."""
 
     @abstractmethod
     def batches_in_epoch(self) -> int:
-        """How many batches the first epoch has."""
+        """Number of batches in the first epoch."""
 
     @abstractmethod
     def checksum(self) -> int:

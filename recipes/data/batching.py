@@ -15,7 +15,7 @@ from ...zoo.text.bpe_dropout import BpeDropout
 from ...zoo.text.composing import encode_sources
 from ...zoo.text.source_format import PLAIN, Source, SourceFormat
 from ...zoo.text.tokenizer import SubwordTokenizer
-from .batch_stream import Batch, BatchStream, padded, teacher_forced
+from .batch_stream import Batch, BatchStream, padded, teacher_forced, without_unknown
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,8 @@ class TokenBatches(BatchStream):
         seed: seed of the order, and of the subwords.
         bucket_count: number of bounds for each of source and target.
         dropout: BPE-dropout of sources and of targets; the same subwords each time if `None`.
+        copy_unknown: whether unknown subwords are labels where the source has one too; no labels
+            at all if not.
 
     Example:
 
@@ -162,11 +164,13 @@ class TokenBatches(BatchStream):
         seed: int = 0,
         bucket_count: int = 12,
         dropout: tuple[BpeDropout, BpeDropout] | None = None,
+        copy_unknown: bool = False,
     ):
         self.pairs = pairs
         self.tokens = tokens
         self.seed = seed
         self.dropout = dropout
+        self.copy_unknown = copy_unknown
         self.num_pairs, self.too_long, self.cut = len(pairs), pairs.too_long, pairs.cut
         # The stream reads ahead, so the epoch before may be asked for once more.
         self._epoch = functools.lru_cache(maxsize=2)(self._read_epoch)
@@ -204,7 +208,7 @@ class TokenBatches(BatchStream):
 
     def batch(self, rows: np.ndarray, epoch: int = 0) -> Batch:
         """Model inputs and labels of some rows, as an epoch reads them."""
-        return self._epoch(epoch).batch(rows)
+        return without_unknown(self._epoch(epoch).batch(rows), self.copy_unknown)
 
     def _place(self, number: int) -> tuple[np.ndarray, int]:
         """The rows of a batch, and its epoch."""
@@ -212,13 +216,17 @@ class TokenBatches(BatchStream):
         plan = self._epoch(epoch).plan
         return plan[place % len(plan)], epoch
 
+    def lengths(self) -> Iterator[np.ndarray]:
+        """Subwords of source and target of all pairs, their ends included, (rows, 2) in parts."""
+        yield np.stack([_lengths(self.pairs.sources), _lengths(self.pairs.targets)], axis=1)
+
     def rows_of_batch(self, number: int) -> np.ndarray:
         """Rows of the corpus that a batch is made of."""
         pairs, _ = self._place(number)
         return pairs if self.pairs.rows is None else self.pairs.rows[pairs]
 
     def batches_in_epoch(self) -> int:
-        """How many batches each epoch has."""
+        """Number of batches in an epoch."""
         return self._batches
 
     def checksum(self) -> int:

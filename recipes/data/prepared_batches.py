@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .batch_stream import Batch, BatchStream, padded, teacher_forced
+from .batch_stream import Batch, BatchStream, padded, teacher_forced, without_unknown
 from .batching import (
     batch_sizes,
     bounds_of_counts,
@@ -58,6 +58,7 @@ class PreparedBatches(BatchStream):
         bucket_count: number of bounds for each of source and target.
         pool_rows: most rows of a pool, about.
         pool_subwords: most subwords of a pool, about.
+        copy_unknown: as for `TokenBatches`.
 
     Raises:
         DataError: the longest row has no room in a batch.
@@ -71,10 +72,12 @@ class PreparedBatches(BatchStream):
         bucket_count: int = 12,
         pool_rows: int = POOL_ROWS,
         pool_subwords: int = POOL_SUBWORDS,
+        copy_unknown: bool = False,
     ):
         self.corpus = corpus
         self.tokens = tokens
         self.seed = seed
+        self.copy_unknown = copy_unknown
         self.num_pairs = len(corpus)
         self.too_long = sum(part.too_long for part in corpus.parts)
         self.cut = sum(part.cut for part in corpus.parts)
@@ -97,7 +100,7 @@ class PreparedBatches(BatchStream):
     # What is in a pool
 
     def pieces(self, pool: int) -> list[Piece]:
-        """What a pool is made of."""
+        """The pieces of shards that make up a pool."""
         found: list[Piece] = []
         for part, rows in enumerate(self._rows_in_pool):
             start, stop = math.floor(pool * rows), math.floor((pool + 1) * rows)
@@ -152,14 +155,14 @@ class PreparedBatches(BatchStream):
         return self._shapes(self._lengths(Piece(part, shard, 0, rows)))
 
     def _shapes(self, lengths: np.ndarray) -> np.ndarray:
-        """How many rows have each pair of bounds, those of the target changing slowest."""
+        """Number of rows with each pair of bounds; those of the target change slowest."""
         source = np.searchsorted(self.source_bounds, lengths[:, 0] + 1)
         target = np.searchsorted(self.target_bounds, lengths[:, 1] + 1)
         width = len(self.source_bounds)
         return np.bincount(target * width + source, minlength=width * len(self.target_bounds))
 
     def _batches_in_pool(self, pool: int) -> int:
-        """How many batches a pool has, without a look at its rows."""
+        """Number of batches in a pool, from the lengths of its rows alone."""
         while len(self._counts) <= pool:
             shapes = np.zeros(len(self.source_bounds) * len(self.target_bounds), np.int64)
             for piece in self.pieces(len(self._counts)):
@@ -180,8 +183,14 @@ class PreparedBatches(BatchStream):
         raise AssertionError
 
     def batches_in_epoch(self) -> int:
-        """How many batches the first epoch has."""
+        """Number of batches in the first epoch."""
         return sum(map(self._batches_in_pool, range(self._pools_in_epoch)))
+
+    def lengths(self) -> Iterator[np.ndarray]:
+        """Subwords of source and target of all pairs, their ends included, (rows, 2) in parts."""
+        for part in self.corpus.parts:
+            for shard in part.shards:
+                yield read_lengths(self.corpus.folder, shard) + 1
 
     def rows_of_batch(self, number: int) -> np.ndarray:
         """Rows that a batch is made of, as `PreparedCorpus.origins` numbers them."""
@@ -215,7 +224,7 @@ class PreparedBatches(BatchStream):
         reading: dict[Shard, Future[tuple[Ragged, Ragged]]] = {}
 
         def begin(pool: int) -> dict[Shard, Future[tuple[Ragged, Ragged]]]:
-            """What a pool needs; of that, what is read for the one before is not read again."""
+            """Starts reading the shards of a pool, but for those that are being read."""
             return {
                 shard: reading.get(shard)
                 or readers.submit(read_shard, self.corpus.folder, shard, self.corpus.compressed)
@@ -241,9 +250,10 @@ class PreparedBatches(BatchStream):
 
     def _batch(self, source: Ragged, target: Ragged, rows: np.ndarray) -> Batch:
         """Model inputs and labels of some rows of a pool."""
-        return teacher_forced(
+        batch = teacher_forced(
             _padded(source, rows, self.source_bounds), _padded(target, rows, self.target_bounds)
         )
+        return without_unknown(batch, self.copy_unknown)
 
 
 def _padded(side: Ragged, rows: np.ndarray, bounds: np.ndarray) -> np.ndarray:

@@ -19,9 +19,9 @@ class Metric:
 
     Args:
         name: The name it is chosen, reported and saved by.
-        function: `function(predictions, references)` returns a number; `references` has for each
-            prediction a tuple of the texts that are right. `None` where the scores of the task
-            have the metric already.
+        function: `function(predictions, references)` returns a number, or `None` where there is
+            no value; `references` has for each prediction a tuple of the texts that are right. The
+            function is left out where the scores of the task have the metric already.
         higher_is_better: The direction.
         tasks: Names of the tasks that can choose it; all tasks if empty.
         mean_of_rows: The value of several rows is the mean of the values of each of them, so that
@@ -36,23 +36,27 @@ class Metric:
     """
 
     name: str
-    function: Callable[[Sequence[str], References], float] | None = None
+    function: Callable[[Sequence[str], References], float | None] | None = None
     higher_is_better: bool = True
     tasks: tuple[str, ...] = ()
     mean_of_rows: bool = False
 
-    def is_better(self, value: float, than: float) -> bool:
-        """Compares two values of the metric."""
+    def is_better(self, value: float | None, than: float | None) -> bool:
+        """Compares two values of the metric; one that there is not is never better."""
+        if value is None or than is None:
+            return value is not None
         return value > than if self.higher_is_better else value < than
 
-    def value(self, predictions: Sequence[str], references: References) -> float:
-        """The value of the metric's own function.
+    def value(self, predictions: Sequence[str], references: References) -> float | None:
+        """The value of the metric's own function, or `None` where it has none.
 
         Raises:
-            ConfigError: The function returns something else than a finite number.
+            ConfigError: The function returns something else than a finite number or `None`.
         """
         assert self.function is not None
         found: Any = self.function(predictions, references)
+        if found is None:
+            return None
         try:
             number = float(found)
         except (TypeError, ValueError):

@@ -21,11 +21,11 @@ from ..core.config import Budget, RunConfig
 from ..core.interruption import StopNow, StopRequest
 from ..core.model import build_model
 from ..core.run import Run, text_to_text
-from ..core.task import metric_of
 from ..data.batch_stream import BatchStream
 from ..data.corpus import PairCorpus
 from ..distribute.strategies import Placement
-from ..metrics.scores import Scores
+from ..metrics.metric import Metric
+from ..metrics.scores import Scores, shown
 from ..tensorboard.model_pictures import model_graph
 from ..tensorboard.run_logger import RunLogger
 from .averaging import make_average
@@ -52,16 +52,18 @@ class TrainingLoop(keras.callbacks.Callback):
         model: Seq2SeqModel,
         tokenizer: SubwordTokenizer,
         valid_corpus: PairCorpus,
+        metric: Metric,
         budget: Budget,
         nonfinite: NonfiniteSteps,
         report: Callable[[str], None],
         place: Placement,
+        generation: dict[str, Any],
     ):
         super().__init__()
-        self.place = place
+        self.place, self.metric = place, metric
         self.config, self.run, self.budget, self.report = config, run, budget, report
         self.nonfinite = nonfinite
-        self.progress, self.metric = Progress(), metric_of(config)
+        self.progress = Progress()
         self.trained = model
         with place.scope():
             self.schedule = make_schedule(config)
@@ -87,9 +89,8 @@ class TrainingLoop(keras.callbacks.Callback):
         alike = place.strategy is None and config.precision == "float32"
         copied = place.is_chief and not alike
         self.served = build_model(config, tokenizer) if copied else model
-        self.text_to_text = text_to_text(
-            self.served, tokenizer, config, run.folder.resolve().name, truncate=True
-        )
+        name = run.folder.resolve().name
+        self.text_to_text = text_to_text(self.served, tokenizer, config, name, True, **generation)
         self.evaluator = Evaluator(self.text_to_text, valid_corpus, config)
         self.stop_request = StopRequest()
 
@@ -152,7 +153,7 @@ class TrainingLoop(keras.callbacks.Callback):
         """Makes the evaluation of the last step, if a signal broke it off or it left no model."""
         progress = self.progress
         last = progress.history[-1]["step"] if progress.history else 0
-        made = progress.step == last and progress.best_value is not None
+        made = progress.step == last and progress.best_step > 0
         due = self.is_over() or progress.step % self.config.evaluate_every == 0
         if made or not due or not progress.step:
             return
@@ -272,7 +273,7 @@ class TrainingLoop(keras.callbacks.Callback):
             value, before = last_scores.values[metric], scores.values[metric]
             if not self.metric.is_better(value, before) or not self._keep(last[metric]):
                 return best, scores
-        told = f"{metric} {value:.2f}, not {before:.2f}"
+        told = f"{metric} {shown(value)}, not {shown(before)}"
         self.report(f"step {progress.step:>7,}  better in full: {told}")
         self.checkpoint()
         return self.run.load(truncate=True), last_scores
@@ -294,12 +295,12 @@ class TrainingLoop(keras.callbacks.Callback):
 
     def _evaluate(self) -> None:
         """Decodes validation rows with the averaged weights and keeps them if they are best."""
-        progress, config = self.progress, self.config
+        progress = self.progress
         with self._averaged():
             better = self._compare()
         progress.evaluations_since_best = 0 if better else progress.evaluations_since_best + 1
         kept = better and progress.best_step == progress.step
-        self.report(evaluation_line(progress, config.metric, kept))
+        self.report(evaluation_line(progress, self.metric.name, kept))
         self._clock_evaluation()
 
     @contextlib.contextmanager
@@ -323,13 +324,13 @@ class TrainingLoop(keras.callbacks.Callback):
         self.logger.log_evaluation(
             progress.step, values, evaluation.samples, evaluation.explanations
         )
-        best, value = progress.best_value, evaluation.metrics[self.metric.name]
-        better = best is None or self.metric.is_better(value, best)
+        value = evaluation.metrics[self.metric.name]
+        better = not progress.best_step or self.metric.is_better(value, progress.best_value)
         if better:
             self._keep(value)
         return better
 
-    def _keep(self, value: float) -> bool:
+    def _keep(self, value: float | None) -> bool:
         """Writes the best model, if it can; where that fails, the one before stays the best."""
         progress = self.progress
         try:

@@ -12,11 +12,11 @@ import keras
 import tensorflow as tf
 
 from ...layers import PointerGenerator, coverage_loss
-from ...layers.ops.product import Product
+from ...layers.ops.affine import Affine
 from ...layers.pointer_generator import (
     copied_attention,
     copy_gains,
-    first_places,
+    first_positions,
     log_mixture,
     log_or_nothing,
     log_shares,
@@ -130,10 +130,10 @@ class CopyingSeq2Seq(Seq2SeqModel):
         kernel = self.embedding.embeddings if tied else self.vocabulary_kernel
         return tf.convert_to_tensor(kernel), tf.convert_to_tensor(self.vocabulary_bias)
 
-    def vocabulary_product(self) -> Product:
+    def vocabulary_product(self) -> Affine:
         """The product that makes logits, in the type of computation."""
         kernel, bias = (tf.cast(x, self.compute_dtype) for x in self.vocabulary_weights())
-        return Product(tf.transpose(kernel), bias)
+        return Affine(tf.transpose(kernel), bias)
 
     def decoded(self, inputs: dict[str, tf.Tensor], training: bool = False) -> Decoded:
         raise NotImplementedError
@@ -157,7 +157,7 @@ class CopyingSeq2Seq(Seq2SeqModel):
         """What `mixed` needs of the source, once for all steps."""
         if self.pointer is None:
             return ()
-        return CopySource(source, first_places(source), is_copyable(source))
+        return CopySource(source, first_positions(source), is_copyable(source))
 
     def mixed(
         self, logits: tf.Tensor, features: tf.Tensor, attention: tf.Tensor, copies: Any
@@ -283,7 +283,7 @@ def mixture_losses(
     of_source = tf.einsum("btd,bsd->bts", decoded.hidden, tf.gather(kernel, source))
     of_source = tf.cast(of_source + tf.gather(bias, source)[:, None], tf.float32)
     before = of_source + (log_written - kept.places(log_total))[..., None]
-    gains = copy_gains(before, log_copied, pool_attention(attention, first_places(source)))
+    gains = copy_gains(before, log_copied, pool_attention(attention, first_positions(source)))
     mean_gain = tf.reduce_sum(gains, axis=-1) / kernel.shape[0]
     mean_log_p = mean - log_total + kept.rows(log_written + mean_gain)
     return (1 - loss.smoothing) * plain - loss.smoothing * mean_log_p, plain

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from ...layers.attention_gru_cell import AttentionGRUCell, StepWeights
+from ...layers.attention_gru_cell import AttentionGRUCell, StepWeights, query_options
+from ...layers.ops.affine import Affine
 from ...layers.ops.dropout import Dropout
 from ...layers.ops.masks import softmax_dtype
-from ...layers.ops.product import Product
 from .base import Nest, check_arguments, check_source_vocabulary
 from .copying import CopyingSeq2Seq, Decoded
 from .embedding import ScaledEmbedding
@@ -47,9 +47,9 @@ class RecurrentWeights(NamedTuple):
     """
 
     cell: StepWeights
-    inputs: Product
+    inputs: Affine
     readout: Any
-    vocabulary: Product
+    vocabulary: Affine
 
 
 class RecurrentDecoderSeq2Seq(CopyingSeq2Seq):
@@ -122,13 +122,13 @@ class RecurrentDecoderSeq2Seq(CopyingSeq2Seq):
             config["decoder_units"],
             context_dim=context_dim,
             attention=attention,
-            wiring=wiring,
+            **query_options(wiring),
             output_dim=config["readout_units"] if wiring == "input_feeding" else None,
             name="decoder",
             dtype=dtype,
         )
         # Luong's attentional vector is a readout already.
-        if wiring != "input_feeding":
+        if not self.cell.input_feeding:
             self.readout = keras.layers.Dense(
                 config["readout_units"], readout_activation, name="readout", dtype=dtype
             )
@@ -163,23 +163,23 @@ class RecurrentDecoderSeq2Seq(CopyingSeq2Seq):
     def step_weights(self):
         return RecurrentWeights(
             self.cell.step_weights(),
-            Product.of(self.cell.input_projection),
-            () if self.readout is None else Product.of(self.readout),
+            Affine.from_layer(self.cell.input_projection),
+            () if self.readout is None else Affine.from_layer(self.readout),
             self.vocabulary_product(),
         )
 
     def step(self, token_ids, state, memory, weights=None):
         weights = weights or self.step_weights()
         embedded = self.embedding(token_ids)
-        given = weights.inputs.of_rows(embedded)
+        given = weights.inputs(embedded)
         output, state, scores = self.cell(given, state, memory.attended, weights.cell)
         if scores is None:
             scores = tf.zeros((*tf.unstack(tf.shape(token_ids)), tf.shape(memory.mask)[1]))
         features = tf.concat([output, embedded], axis=-1)
         hidden = output
         if self.readout is not None:
-            hidden = self.readout.activation(weights.readout.of_rows(features))
-        logits = weights.vocabulary.of_rows(hidden)
+            hidden = self.readout.activation(weights.readout(features))
+        logits = weights.vocabulary(hidden)
         return self.mixed(logits, features, scores, memory.copies), state, scores
 
     def decoded(self, inputs, training=False):
@@ -236,9 +236,8 @@ class RecurrentDecoderSeq2Seq(CopyingSeq2Seq):
         )
         outputs, hidden = outputs.stack(), hidden.stack()  # (T, B, output width), (T, B, D)
         before = tf.concat([tf.transpose(states[0], (1, 0, 2)), hidden[:-1]], axis=0)
-        wiring = self.cell.wiring
-        fed = outputs if wiring == "input_feeding" else outputs[..., self.cell.units :]
-        if wiring != "before":  # at the step after
+        fed = outputs if self.cell.input_feeding else outputs[..., self.cell.units :]
+        if self.cell.attention_query == "current_state":  # at the step after
             fed = tf.concat([tf.zeros_like(fed[:1]), fed[:-1]], axis=0)
         inputs.tell(before, fed)
         outputs = tf.ensure_shape(

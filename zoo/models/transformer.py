@@ -8,11 +8,11 @@ import keras
 import tensorflow as tf
 
 from ...layers.attention.base import Memory
+from ...layers.ops.affine import Affine
 from ...layers.ops.dropout import Dropout
 from ...layers.ops.normalization import LayerNormalization
-from ...layers.ops.product import Product
 from ...layers.transformer.blocks import TransformerDecoderBlock, TransformerEncoderBlock
-from ...layers.transformer.step import StepWeights, centred
+from ...layers.transformer.step import StepWeights, subtract_mean
 from ..text.tokenizer import PAD_ID
 from .attention_maps import AttentionMaps
 from .base import Nest, check_arguments, check_source_vocabulary
@@ -59,7 +59,7 @@ class TransformerWeights(NamedTuple):
     """
 
     blocks: tuple[StepWeights, ...]
-    vocabulary: Product
+    vocabulary: Affine
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -248,7 +248,7 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
         embedded = self.embedding(token_ids)
         if self._adds_positions:
             embedded += state.positions[state.index]
-        x, caches = centred(embedded) if self.config["norm_first"] else embedded, []
+        x, caches = subtract_mean(embedded) if self.config["norm_first"] else embedded, []
         for block, cache, source, block_weights in zip(
             self.decoder_blocks, state.caches, memory.blocks, weights.blocks, strict=True
         ):
@@ -256,7 +256,7 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
             caches.append(cache[:2])
         hidden = self._normalized(x, 1)
         attention = self._one_attention(scores)
-        logits = weights.vocabulary.of_rows(hidden)
+        logits = weights.vocabulary(hidden)
         if self.pointer is not None:
             features = tf.concat([hidden, embedded], axis=-1)
             logits = self.mixed(logits, features, attention, memory.copies)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +16,7 @@ from ..models.base import Seq2SeqModel
 from ..text.composing import compose, graph_function, rows_too_long
 from ..text.source_format import PLAIN, Source, SourceFormat
 from ..text.tokenizer import PAD_ID, START_ID, SubwordTokenizer, with_end
-from ..text.unknown import SurfaceReader, decode_tensor, known_ids, pieces_tensor
+from ..text.unknown import SurfaceReader, decode_tensor, known_ids, may_be_written, pieces_tensor
 from ..visualization.explanation import Explanation
 from .parallel import batches_by_length, batches_side_by_side, run_side_by_side
 
@@ -24,7 +25,7 @@ TARGET = tf.TensorSpec((None,), tf.string, name="target")
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model wrote for one text, and its score: log probability over length penalty."""
+    """Output of a model for one text, and its score: log probability over length penalty."""
 
     text: str
     score: float
@@ -102,6 +103,7 @@ class TextToText:
         self.truncate = not self.source_format.leave_out_long if truncate is None else truncate
         model.check_lengths(max_source_length, self.generation.max_length)
         self._functions: dict[str, Callable] | None = None
+        self._score_written: Callable | None = None
 
     def with_generation(self, **changes) -> TextToText:
         """The same model with other options of generation."""
@@ -146,7 +148,7 @@ class TextToText:
         return [tokenizer.graph_tokenizer for tokenizer in both]
 
     def too_long(self, texts: Sequence[Source]) -> list[int]:
-        """Which texts are longer than `max_source_length`, by their numbers from 0 on."""
+        """Indices of the texts that are longer than `max_source_length`."""
         tokenizer, limit = self.tokenizer.source, self.max_source_length
         return rows_too_long(tokenizer, self.source_format, texts, limit)
 
@@ -202,9 +204,19 @@ class TextToText:
         return explanations
 
     def score(
-        self, texts: Sequence[Source], targets: Sequence[str], batch_size: int = 64
+        self,
+        texts: Sequence[Source],
+        targets: Sequence[str],
+        batch_size: int = 64,
+        written_only: bool = False,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Log probability of each given target, and its number of subwords, end included.
+
+        Args:
+            texts: sources.
+            targets: one for each.
+            batch_size: texts of a batch.
+            written_only: leave out the unknown subwords that no search may write, as training does.
 
         Raises:
             ValueError: there is not one target for each text, or one of either is too long, unless
@@ -224,7 +236,8 @@ class TextToText:
                 "the model writes: raise max_length, or with truncate=True the start of each is "
                 f"scored. Received, among them: target {long[0]}"
             )
-        rows = list(self._rows("score", batch_size, columns))
+        signature = "score_written" if written_only else "score"
+        rows = list(self._rows(signature, batch_size, columns))
         scores = np.array([row["score"] for row in rows], np.float32)
         return scores, np.array([row["tokens"] for row in rows], np.int32)
 
@@ -235,7 +248,7 @@ class TextToText:
 
         Columns that the signature does not take are left out.
         """
-        taken = [columns[spec.name] for spec in self.signatures()[signature].input_signature]
+        taken = [columns[spec.name] for spec in self._function(signature).input_signature]
         texts = [column for column in taken if column and isinstance(column[0], str)]
         lengths = [sum(map(len, row)) for row in zip(*texts, strict=True)]
         rows: list[dict[str, Any]] = [{}] * len(lengths)
@@ -254,13 +267,23 @@ class TextToText:
 
     def _run(self, signature: str, arguments: list[tf.Tensor]) -> dict[str, tf.Tensor]:
         try:
-            return self.signatures()[signature](*arguments)
+            return self._function(signature)(*arguments)
         except tf.errors.NotFoundError:
             # TensorFlow drops the SentencePiece resource of a tokenizer whenever its caches of
             # kernels are cleared, as `keras.utils.set_random_seed` does. A new one is the same.
             self.tokenizer = self.tokenizer.renewed()
-            self._functions = None
-            return self.signatures()[signature](*arguments)
+            self._functions = self._score_written = None
+            return self._function(signature)(*arguments)
+
+    def _function(self, name: str) -> tf.types.experimental.PolymorphicFunction:
+        """A signature by its name, or the one function that is none."""
+        if name != "score_written":
+            return self.signatures()[name]
+        if (function := self._score_written) is None:
+            method = functools.partial(self._score, written_only=True)
+            function = graph_function(method, self.source_format.required, TARGET)
+            self._score_written = function
+        return function
 
     def _best(self, **columns):
         found, _, surfaces = self._write(columns)
@@ -301,7 +324,7 @@ class TextToText:
             outputs["p_gen"] = tf.where(ids != PAD_ID, self.model.p_gen(inputs), 0.0)
         return outputs
 
-    def _score(self, target, **columns):
+    def _score(self, target, written_only=False, **columns):
         # The scopes are for people who look at the graph, as TensorBoard shows this one.
         with tf.name_scope("source_subwords"):
             source, blank = self._source(columns)
@@ -315,7 +338,10 @@ class TextToText:
             log_p = -tf.nn.sparse_softmax_cross_entropy_with_logits(
                 labels, tf.cast(logits, tf.float32)
             )
-            counts = tf.cast((labels != PAD_ID) & ~blank[:, None], tf.int32)
+            counted = (labels != PAD_ID) & ~blank[:, None]
+            if written_only:
+                counted &= may_be_written(labels, source, self.generation)
+            counts = tf.cast(counted, tf.int32)
             return {
                 "score": tf.reduce_sum(log_p * tf.cast(counts, tf.float32), axis=1),
                 "tokens": tf.reduce_sum(counts, axis=1),

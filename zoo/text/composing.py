@@ -135,9 +135,10 @@ def graph_function(
     ]
     names = [spec.name for spec in specs]
 
-    @functools.wraps(method)
     def function(*columns):
         return method(**dict(zip(names, columns, strict=True)))
+
+    functools.update_wrapper(function, getattr(method, "func", method))
 
     function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]

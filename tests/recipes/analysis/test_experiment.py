@@ -144,6 +144,23 @@ def test_other_rows_to_compare_on_are_joined_too(pairs, tmp_path, capsys, stubs)
     assert data == str(joined) and len(read_pairs(data)) < 50
 
 
+def test_rows_that_cannot_be_used_are_told_before_anything_is_trained(
+    pairs, tmp_path, capsys, stubs
+):
+    for name in ("train", "valid", "test"):
+        rows = (write_pairs(pairs / f"{name}.tsv", 150, seed=3)).read_text()
+        (pairs / f"{name}.tsv").write_text(f"{rows}bad\n")
+    data = ["--data", str(pairs / "test.tsv")]
+    assert run_command(app, command(pairs, tmp_path / "out", *data)) == 0
+    told = capsys.readouterr().out.split("model 1 of 2")[0]
+    for name in ("train", "valid", "test"):
+        assert f"1 row skipped: {pairs}/{name}.tsv:151: no tab" in told
+    files = ["--train", str(pairs / "train.tsv"), "--valid", str(pairs / "valid.tsv"), *data]
+    options = ["--models", "rnn,rnn-luong", "--max-steps", "2", "--output", str(tmp_path / "two")]
+    assert run_command(app, ["experiment", *options, *files]) == 0
+    assert f"{pairs}/test.tsv:151: no tab" in capsys.readouterr().out.split("model 1 of 2")[0]
+
+
 @pytest.mark.slow
 def test_an_experiment_from_end_to_end(pairs, tmp_path):
     output = tmp_path / "out"

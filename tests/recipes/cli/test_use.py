@@ -2,6 +2,7 @@
 
 import errno
 import io
+import json
 import sys
 from pathlib import Path
 
@@ -14,16 +15,66 @@ from attention_zoo.recipes.cli.main import app, run_command
 from attention_zoo.recipes.cli.sources import read_lines
 from attention_zoo.recipes.core import config, corpora
 from attention_zoo.recipes.core.config import RunConfig
+from attention_zoo.recipes.core.task import Task
+from attention_zoo.recipes.data.corpus import PairCorpus, SkippedRow
 from attention_zoo.zoo.errors import ConfigError
 from attention_zoo.zoo.pipeline import parallel as side_by_side
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_line(monkeypatch):
+def test_a_byte_order_mark_is_no_part_of_a_line(monkeypatch):
     text = '\ufeff{"text": "a"}\r\n\ufeffb\n'.encode()
     Path("in.txt").write_bytes(text)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
     for path in (Path("in.txt"), None):
-        assert read_lines(path) == ['{"text": "a"}', "\ufeffb"]
+        assert read_lines(path) == ['{"text": "a"}', "b"]
+
+
+def test_a_pair_file_is_no_file_of_sources(trained, reverse_files, refused):
+    path = str(reverse_files / "valid.tsv")
+    assert "text 1: A tab parts" in refused(
+        run_command(app, ["predict", str(trained[0]), "--input", path])
+    )
+
+
+def test_a_file_in_utf_16_without_a_mark_is_refused(trained, refused):
+    Path("in.txt").write_bytes("abc\nab\n".encode("utf-16-le"))
+    command = ["predict", str(trained[0]), "--input", "in.txt"]
+    assert "text 1: A text cannot be read: a null character" in refused(run_command(app, command))
+
+
+def test_evaluate_says_which_rows_were_left_out(trained, reverse_files, capsys):
+    rows = (reverse_files / "valid.tsv").read_text().splitlines() * 25
+    rows[10], rows[20] = "ab\t", "ab"
+    Path("bad.tsv").write_text("\n".join(rows))
+    named = [
+        "bad.tsv:11: the target is empty",
+        "bad.tsv:21: no tab between source and target",
+    ]
+    command = ["evaluate", str(trained[0]), "--data", "bad.tsv"]
+    assert run_command(app, command) == 0
+    printed = capsys.readouterr().out
+    assert f"rows: 198\n2 rows skipped: {'; '.join(named)}\n" in printed
+    assert run_command(app, [*command, "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert (values["rows"], values["skipped"], values["skipped_rows"]) == (198, 2, named)
+
+
+def test_baselines_tell_of_rows_that_they_cannot_learn_from(monkeypatch, capsys):
+    corpus = PairCorpus([], [], "a.tsv", 1, [SkippedRow("a.tsv", 7, "not UTF-8")])
+    monkeypatch.setattr(corpora, "read_training_texts", lambda config: corpus)
+    monkeypatch.setattr(Task, "baseline_scores", lambda *_: {})
+    assert cli_using._baselines(RunConfig("dialogue"), None, None) == {}
+    assert capsys.readouterr().err == "baselines: 1 row skipped: a.tsv:7: not UTF-8\n"
+
+
+def test_texts_that_begin_as_options_do(trained, refused, capsys):
+    run = str(trained[0])
+    for command in ("predict", "explain"):
+        line = refused(run_command(app, [command, run, "-5 March"]))
+        assert "No such option: -5" in line and f'{command} ... -- "-5 degrees"' in line
+        assert run_command(app, [command, run, "--", "-ab"]) == 0
+        assert capsys.readouterr().out
+    assert "--" not in refused(run_command(app, ["list", "-5"]))
 
 
 def test_a_tokenization_that_cannot_be_made_is_found_at_once(

@@ -213,7 +213,10 @@ def test_each_further_layer_of_the_encoder_adds_to_the_one_below():
     ("options", "received"),
     [
         ({"attention": "self"}, "attention='self'"),
-        ({"attention": "none", "wiring": "after"}, "attention=None, wiring='after'"),
+        (
+            {"attention": "none", "wiring": "after"},
+            "attention=None, attention_query='current_state'",
+        ),
         ({"wiring": "cho"}, "wiring='cho'"),
         ({"readout_units": 9}, "readout_units=9, embedding_dim=6"),
         ({"vocab_size": 0}, "vocab_size=0"),

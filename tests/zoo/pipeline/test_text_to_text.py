@@ -12,7 +12,7 @@ from attention_zoo.zoo.decoding.options import IMPOSSIBLE, GenerationOptions
 from attention_zoo.zoo.decoding.search import generate
 from attention_zoo.zoo.pipeline.text_to_text import Prediction, TextToText
 from attention_zoo.zoo.text.source_format import SourceFormat, SourceInput
-from attention_zoo.zoo.text.tokenizer import END_ID, START_ID, SubwordTokenizer
+from attention_zoo.zoo.text.tokenizer import END_ID, START_ID, UNKNOWN_ID, SubwordTokenizer
 
 TEXTS = ["a red house", "two dogs", "一 座 房 子", "x", "a red dog and two red houses", "两 只 狗"]
 OPTIONS = GenerationOptions(beam_size=3, max_length=7)
@@ -160,6 +160,25 @@ def test_scores_sum_the_log_probabilities_of_the_target(attentive, tokenizer):
             scores[i], log_p[np.arange(len(labels)), labels].sum(), atol=1e-4
         )
         assert tokens[i] == len(labels)
+    # Of the last target one subword is unknown, which no search writes.
+    assert labels.count(UNKNOWN_ID) == 1
+    known = np.array(labels) != UNKNOWN_ID
+    for written_by, kept in (
+        (attentive, known),
+        (attentive.with_generation(forbid_unknown=False), known | True),
+        (attentive.with_generation(replace_unknown=True), known),  # the source has none
+    ):
+        some, counts = written_by.score(TEXTS, targets, written_only=True)
+        np.testing.assert_allclose(some[:-1], scores[:-1], atol=1e-4)
+        expected = log_p[np.arange(len(labels)), labels][kept].sum()
+        np.testing.assert_allclose(some[-1], expected, atol=1e-4)
+        assert counts.tolist() == [*tokens[:-1], kept.sum()]
+    copying = attentive.with_generation(replace_unknown=True)
+    sources = [*TEXTS[:-1], "ж"]
+    every, all_counts = copying.score(sources, targets)
+    some, counts = copying.score(sources, targets, written_only=True)
+    np.testing.assert_allclose(some, every, atol=1e-5)
+    assert counts.tolist() == all_counts.tolist()
 
 
 def test_long_targets_are_cut_before_they_take_memory(tokenizer):
