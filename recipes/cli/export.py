@@ -61,7 +61,7 @@ def export(
     check_variant(variant)
     load_tensorflow()
     from ...serving.export.export import export as publish
-    from ..core.publishing import RunNotes
+    from .model_card_notes import RunNotes
 
     opened = open_run(run, task, model)
     options = search_options(beam_size, length_penalty, max_length, max_length_ratio)

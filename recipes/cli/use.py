@@ -87,11 +87,11 @@ def evaluate(
         refuse_draws(context, NO_DRAWS)
     load_tensorflow()
     from ..core.corpora import OTHER_TEXTS, read_validation
-    from ..core.length_limits import beyond_line
     from ..core.make_config import check_scores, with_tokenization
     from ..core.task import metric_of, task_of
     from ..metrics.target_scores import unknown_line
     from ..training.evaluation import Evaluator, unscored_line
+    from ..training.length_limits import beyond_line
 
     opened = open_run(run, task, model)
     config = with_tokenization(opened.read_config(), tokenize)

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ... import __version__
-from ...zoo.catalog import CatalogEntry
-from ...zoo.decoding.options import GenerationOptions
 from ...zoo.errors import ConfigError
 from ...zoo.files import file_above, partial_file, write_json, written_atomically
 from ...zoo.models.base import Seq2SeqModel
@@ -17,13 +15,12 @@ from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.text.source_format import SourceFormat
 from ...zoo.text.tokenizer import SubwordTokenizer
 from ..data.corpus import NOT_JSON
-from ..data.pair_files import parse_text
 from .checkpoint import Checkpoints
 from .config import RunConfig
 from .model import entry_of, family_of
-from .parts import Parts, origin_of
-from .saved_model import classes_in, read_model
-from .task import metric_of, source_format, task_of
+from .parts import Parts
+from .saved_model import origins_of, read_model, text_to_text
+from .task import source_format, task_of
 
 if TYPE_CHECKING:
     from .task import Task
@@ -97,7 +94,7 @@ class Run:
             **config.to_dict(),
             "model_defaults": entry_of(config).defaults(),
             "source_format": source_format(config).to_dict(),
-            "parts": _origins(config, model),
+            "parts": origins_of(config, model),
             **({"texts": dict(texts)} if texts else {}),
             **({"generation": generation} if generation else {}),
         }
@@ -306,59 +303,6 @@ class Run:
         if "model" not in config.parts.origins:
             family_of(entry_of(config))  # which lets Keras load a file of it
         return read_model(self.model_path, config.parts.origins, self.custom_objects)
-
-
-def text_to_text(
-    model: Seq2SeqModel,
-    tokenizer: SubwordTokenizer,
-    config: RunConfig,
-    name: str = "model",
-    truncate: bool | None = None,
-    **generation: Any,
-) -> TextToText:
-    """The model with the search of its config.
-
-    Raises:
-        ValueError: the subwords are not those of the task, or options are impossible.
-    """
-    inputs = source_format(config)
-    for symbol in inputs.symbols:
-        tokenizer.source.id_of(symbol)
-    # Where nobody said how long targets are, the training corpus says it, or the options do.
-    ratio = config.max_length_ratio
-    limit = {} if ratio is None else {"max_length_ratio": ratio or None}
-    options = {
-        **limit,
-        "beam_size": config.beam_size,
-        "length_penalty": config.length_penalty,
-        "max_length": config.max_target_length,
-        "coverage_penalty": config.coverage_penalty,
-        "no_repeat_ngram": config.no_repeat_ngram,
-        "replace_unknown": config.replace_unknown,
-        **generation,
-    }
-    return TextToText(
-        model,
-        tokenizer,
-        GenerationOptions(**options),
-        config.max_source_length,
-        name,
-        inputs,
-        truncate,
-    )
-
-
-def _origins(config: RunConfig, model: Seq2SeqModel | None) -> dict[str, str]:
-    """Where the parts of a config come from that are not the package's."""
-    chosen, entry = task_of(config), entry_of(config)
-    own_entry = entry if isinstance(config.parts.model, CatalogEntry) else family_of(entry)
-    parts = {"metric": metric_of(config).function, "task": chosen, "model": own_entry}
-    found = {name: origin_of(part) for name, part in parts.items() if part is not None}
-    if found["task"] and chosen.parse is not parse_text:
-        parse = chosen.parse
-        found["parse"] = origin_of(parse) or f"{parse.__module__}:{parse.__qualname__}"
-    classes = {} if model is None else classes_in(model)
-    return {**classes, **{name: origin for name, origin in found.items() if origin is not None}}
 
 
 def _settings(config: RunConfig, model_defaults: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The file of a run's model, and the Keras classes in it that users bring."""
+"""The model of a run: its file, the parts of it that users bring, and its text in and text out."""
 
 from __future__ import annotations
 
@@ -14,15 +14,23 @@ from typing import Any
 import keras
 
 from ... import __version__
+from ...zoo.catalog import CatalogEntry
+from ...zoo.decoding.options import GenerationOptions
 from ...zoo.errors import ConfigError
 from ...zoo.models.base import Seq2SeqModel
+from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.registry import PACKAGE
+from ...zoo.text.tokenizer import SubwordTokenizer
+from ..data.pair_files import parse_text
+from .config import RunConfig
+from .model import entry_of, family_of
 from .parts import find_part, origin_of
+from .task import metric_of, source_format, task_of
 
 Class = tuple[str, str, str]  # registered name, module, name
 
 
-def classes_in(model: Seq2SeqModel) -> dict[str, str]:
+def _classes_of(model: Seq2SeqModel) -> dict[str, str]:
     """Origins of the classes that a model is made of and that are not the package's, by name.
 
     Raises:
@@ -42,6 +50,19 @@ def classes_in(model: Seq2SeqModel) -> dict[str, str]:
         if origin is not None:
             origins[registered] = origin
     return origins
+
+
+def origins_of(config: RunConfig, model: Seq2SeqModel | None) -> dict[str, str]:
+    """Where the parts of a config come from that are not the package's."""
+    chosen, entry = task_of(config), entry_of(config)
+    own_entry = entry if isinstance(config.parts.model, CatalogEntry) else family_of(entry)
+    parts = {"metric": metric_of(config).function, "task": chosen, "model": own_entry}
+    found = {name: origin_of(part) for name, part in parts.items() if part is not None}
+    if found["task"] and chosen.parse is not parse_text:
+        parse = chosen.parse
+        found["parse"] = origin_of(parse) or f"{parse.__module__}:{parse.__qualname__}"
+    classes = {} if model is None else _classes_of(model)
+    return {**classes, **{name: origin for name, origin in found.items() if origin is not None}}
 
 
 def read_model(
@@ -79,6 +100,46 @@ def read_model(
     if not isinstance(model, Seq2SeqModel):
         raise ConfigError(f"{path} is no model of this package.")
     return model
+
+
+def text_to_text(
+    model: Seq2SeqModel,
+    tokenizer: SubwordTokenizer,
+    config: RunConfig,
+    name: str = "model",
+    truncate: bool | None = None,
+    **generation: Any,
+) -> TextToText:
+    """The model with the search of its config.
+
+    Raises:
+        ValueError: the subwords are not those of the task, or options are impossible.
+    """
+    inputs = source_format(config)
+    for symbol in inputs.symbols:
+        tokenizer.source.id_of(symbol)
+    # Where nobody said how long targets are, the training corpus says it, or the options do.
+    ratio = config.max_length_ratio
+    limit = {} if ratio is None else {"max_length_ratio": ratio or None}
+    options = {
+        **limit,
+        "beam_size": config.beam_size,
+        "length_penalty": config.length_penalty,
+        "max_length": config.max_target_length,
+        "coverage_penalty": config.coverage_penalty,
+        "no_repeat_ngram": config.no_repeat_ngram,
+        "replace_unknown": config.replace_unknown,
+        **generation,
+    }
+    return TextToText(
+        model,
+        tokenizer,
+        GenerationOptions(**options),
+        config.max_source_length,
+        name,
+        inputs,
+        truncate,
+    )
 
 
 def _classes_in_file(path: Path) -> list[Class]:

@@ -13,7 +13,6 @@ from ...zoo.text.source_format import Source
 from ...zoo.text.tokenizer import SubwordTokenizer
 from ...zoo.visualization.explanation import Explanation
 from ..core.config import RunConfig
-from ..core.length_limits import beyond_limit
 from ..core.task import task_of
 from ..data.corpus import PairCorpus, spread_rows
 from ..metrics.scores import Scores, exact_match, perplexity
@@ -24,6 +23,7 @@ from ..metrics.target_scores import (
     target_lengths,
 )
 from ..tensorboard.attention_health import attention_health
+from .length_limits import beyond_limit
 
 SAMPLES = 8
 PINNED = 4

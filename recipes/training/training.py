@@ -14,7 +14,6 @@ from ...zoo.text.tokenizer import SubwordTokenizer
 from ..core.config import Budget, RunConfig
 from ..core.corpora import texts
 from ..core.interruption import Interrupted, StopNow, StopRequest
-from ..core.length_limits import limit_of_corpus
 from ..core.model import build_model
 from ..core.run import Run
 from ..core.run_tokenizer import pack, run_tokenizer, unpack
@@ -30,6 +29,7 @@ from ..metrics.target_scores import UnknownSubwords, unknown_line
 from ..tensorboard.model_pictures import log_embedding
 from ..tensorboard.profiling import StepProfiler
 from .evaluation import check_targets
+from .length_limits import limit_of_corpus
 from .nonfinite import NonfiniteSteps
 from .precision import COMPILED_BUCKETS, check_precision, computing_in
 from .progress import write_metrics

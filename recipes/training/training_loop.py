@@ -20,7 +20,8 @@ from ..core.checkpoint import pack, unpack
 from ..core.config import Budget, RunConfig
 from ..core.interruption import StopNow, StopRequest
 from ..core.model import build_model
-from ..core.run import Run, text_to_text
+from ..core.run import Run
+from ..core.saved_model import text_to_text
 from ..data.batch_stream import BatchStream
 from ..data.corpus import PairCorpus
 from ..distribute.strategies import Placement

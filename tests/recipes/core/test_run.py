@@ -10,7 +10,8 @@ import pytest
 
 from attention_zoo.recipes.core.config import RunConfig
 from attention_zoo.recipes.core.make_config import make_config
-from attention_zoo.recipes.core.run import Run, load, text_to_text
+from attention_zoo.recipes.core.run import Run, load
+from attention_zoo.recipes.core.saved_model import text_to_text
 from attention_zoo.zoo.catalog import MODELS
 from attention_zoo.zoo.decoding.options import GenerationOptions
 from attention_zoo.zoo.errors import ConfigError

@@ -1,4 +1,4 @@
-"""What a run tells of itself at export: its data, its scores, texts to try it with."""
+"""Notes of a run for the card of its export: data, scores, and texts to try it with."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 from ...zoo.errors import ConfigError, DataError
 from ...zoo.text.source_format import Source
+from ..core.corpora import read_validation
+from ..core.run import Run
+from ..core.task import source_format, task_of
 from ..data.corpus import PairCorpus
 from ..metrics.scores import shown
-from .corpora import read_validation
-from .run import Run
-from .task import source_format, task_of
 
 
 class RunNotes:
