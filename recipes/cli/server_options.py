@@ -203,7 +203,8 @@ MaxBodyMb = Annotated[
     int, _limit(min=1, max=LARGEST, help="Largest request that is read, in megabytes.")
 ]
 MaxBodiesMb = Annotated[
-    int, _limit(min=1, max=LARGEST, help="Of all requests over REST under way, in megabytes.")
+    int,
+    _limit(min=1, max=LARGEST, help="Memory of all requests over REST under way, in megabytes."),
 ]
 MaxPending = Annotated[
     int, _limit(min=1, max=LARGEST, help="Requests under way or waiting at most.")

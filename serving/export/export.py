@@ -209,7 +209,7 @@ def _write(text_to_text: TextToText, path: Path) -> dict[str, Any]:
             )
     # As signatures alone: with Keras's ExportArchive they are attributes of what is saved as well,
     # for which TensorFlow traces each of them again and writes it twice.
-    traced = {name: function.get_concrete_function() for name, function in functions.items()}
+    traced = {name: _with_checked_shapes(function) for name, function in functions.items()}
     used = {id(v): v for function in traced.values() for v in function.graph.variables}
     saved = tf.Module()
     # TensorFlow's variables, not the model with Keras's: those are written as copies, and a server
@@ -226,6 +226,21 @@ def _write(text_to_text: TextToText, path: Path) -> dict[str, Any]:
         reason = reason.rpartition("; ")[2]  # without the name of a file that has no name yet
         raise ExportError(f"TensorFlow cannot write to {path.parent}: {reason}") from error
     return functions
+
+
+def _with_checked_shapes(function: Any) -> Any:
+    """The concrete function of a signature, which refuses inputs of other shapes.
+
+    A server feeds whatever it is sent, and many operations take any number of dimensions.
+    """
+    import tensorflow as tf
+
+    specs = {spec.name: spec for spec in function.input_signature}
+
+    def call(**inputs):
+        return function(**{n: tf.ensure_shape(x, specs[n].shape) for n, x in inputs.items()})
+
+    return tf.function(call, autograph=False).get_concrete_function(**specs)
 
 
 def _write_extras(

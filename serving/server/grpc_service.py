@@ -132,13 +132,13 @@ class PredictionService(_Answers):
             check_inputs(signature, request.inputs)
             # A message may be short and declare a large tensor.
             size = request.ByteSize() + sum(map(declared_bytes, request.inputs.values()))
-            inputs = await self._core.aside(size, lambda: self._read_inputs(request))
+            inputs = await self._core.aside(size, lambda: self._read_inputs(request), deadline)
             wanted = _check_filter(signature, list(request.output_filter))
             outputs = await self._core.predict(handle, signature, inputs, wanted, deadline)
             response = protos.PredictResponse()
             _fill_spec(response.model_spec, handle.name, handle.version, name)
         size = sum(array.nbytes for array in outputs.values())
-        await self._core.aside(size, lambda: _fill_outputs(response, outputs))
+        await self._core.aside(size, lambda: _fill_outputs(response, outputs), deadline)
         return response
 
     def _read_inputs(self, request: Any) -> dict[str, np.ndarray]:

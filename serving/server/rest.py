@@ -14,15 +14,14 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from ..rest_json.json_examples import check_examples
-from ..rest_json.json_parser import parse
+from ..rest_json.json_parser import encode, parse
 from ..rest_json.json_tensor import read_signature_name
-from ..rest_json.json_writer import PrettyWriter, quote
 from ..runtime.config_files import METRICS_PATH
 from ..runtime.errors import Code, ServingError, invalid_argument
 from ..runtime.session import Signature, TensorSpec
 from ..runtime.versions import MAX_VERSION
 from .bodies import Bodies
-from .inference import DEFAULT_SIGNATURE, InferenceCore, ModelSpec
+from .inference import DEFAULT_SIGNATURE, InferenceCore, ModelSpec, deadline_after
 from .model_state import VersionStatus
 from .page_files import DemoPage
 from .slow_clients import HeadTimeout, TimedReply
@@ -53,7 +52,7 @@ class RestApi:
         core: runs the requests.
         timeout: seconds after which a prediction is given up.
         max_body_bytes: the largest body, unpacked, that is read.
-        max_bodies_bytes: of the bodies of all requests that are under way.
+        max_bodies_bytes: in memory of all requests that are under way.
         metrics_path: where the page for Prometheus is; `None` shows none.
         cors: whether pages from elsewhere may read the answers.
         page: whether the demo page is at `/`.
@@ -125,9 +124,8 @@ class RestApi:
             return self._reply(200, await self._answer(request, path)), Code.OK
         except ServingError as error:
             return self._reply(error.code.http_status, _error_body(error.message)), error.code
-        except web.HTTPRequestEntityTooLarge:
-            message = f"The body of the request is larger than {self._bodies.largest} bytes"
-            return self._reply(413, _error_body(message)), Code.INVALID_ARGUMENT
+        except web.HTTPRequestEntityTooLarge as error:
+            return self._reply(413, _error_body(error.text or error.reason)), Code.INVALID_ARGUMENT
         except asyncio.TimeoutError:
             return self._reply(408, _error_body(self._too_slow)), Code.DEADLINE_EXCEEDED
         except ConnectionResetError:
@@ -170,7 +168,8 @@ class RestApi:
 
     async def _refuse_examples(self, verb: str, spec: ModelSpec, body: bytes) -> NoReturn:
         """Answers a request for a method that models from text to text do not have."""
-        name = await self._core.aside(len(body), lambda: _signature_of_examples(body))
+        deadline = deadline_after(self._timeout)
+        name = await self._core.aside(len(body), lambda: _signature_of_examples(body), deadline)
         with self._core.use(spec) as handle:
             signature = handle.session.signatures.get(name)
         if signature is None:
@@ -228,12 +227,7 @@ def _spec_of(name: str | None, version: str | None, label: str | None) -> ModelS
 
 
 def _error_body(message: str) -> bytes:
-    writer = PrettyWriter()
-    writer.start(is_array=False)
-    writer.name("error")
-    writer.raw(quote(message))
-    writer.end()
-    return writer.text().encode("utf-8", "surrogateescape")
+    return encode(json.dumps({"error": message}, indent=4, ensure_ascii=False))
 
 
 def _version_status(status: VersionStatus) -> dict[str, Any]:

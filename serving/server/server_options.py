@@ -26,7 +26,7 @@ class ServerOptions:
         receive_timeout: seconds that a client may take to send the head of its first request, and
             the body of any, and to take a reply; 0 for ever.
         max_body_bytes: the largest body or message that is read.
-        max_bodies_bytes: of the bodies of all requests over REST that are under way; further ones
+        max_bodies_bytes: in memory of all requests over REST that are under way; further ones
             are refused.
         max_pending: requests that may be under way or wait; beyond them they are refused.
         enable_batching: whether requests are put together, where a version says how or
