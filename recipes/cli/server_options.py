@@ -131,7 +131,7 @@ WarmUp = Annotated[
     ),
 ]
 TryFirst = Annotated[
-    bool, _version(help="Load a version without an export's seal in a process of its own first.")
+    bool, _version(help="Load a version without a manifest in a process of its own first.")
 ]
 RequireAll = Annotated[bool, _version(help="Do not start unless every model can be served.")]
 ReloadFrom = Annotated[

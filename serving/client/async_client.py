@@ -14,9 +14,9 @@ import yarl
 from ...zoo.text.source_format import Source
 from ...zoo.visualization.explanation import Explanation
 from ..runtime.errors import ServingError
-from . import questions
+from . import requests
 from .client import DEFAULT_TIMEOUT, check_settings
-from .questions import ClientError, Prediction, Question, Score, Translation
+from .requests import ClientError, Prediction, Request, Score, Translation
 from .retry import Retry
 from .transports import (
     ServerAddress,
@@ -137,7 +137,7 @@ class AsyncClient:
 
     async def predict(self, texts: Sequence[Source]) -> list[Prediction]:
         """The best output for each text."""
-        return await self._ask(questions.predict(texts))
+        return await self._send(requests.predict(texts))
 
     async def translate(self, texts: Sequence[Source]) -> list[Translation]:
         """`predict` under the name of what a translator does."""
@@ -145,30 +145,30 @@ class AsyncClient:
 
     async def n_best(self, texts: Sequence[Source]) -> list[list[Prediction]]:
         """The best outputs for each text, the best one first."""
-        return await self._ask(questions.n_best(texts))
+        return await self._send(requests.n_best(texts))
 
     async def explain(self, texts: Sequence[Source]) -> list[Explanation]:
         """The best output for each text with the attention paid to its subwords."""
-        return await self._ask(questions.explain(texts))
+        return await self._send(requests.explain(texts))
 
     async def score(self, texts: Sequence[Source], targets: Sequence[str]) -> list[Score]:
         """How likely the model finds each target given its text."""
-        return await self._ask(questions.score(texts, targets))
+        return await self._send(requests.score(texts, targets))
 
-    async def _ask(self, question: Question[Result]) -> list[Result]:
+    async def _send(self, request: Request[Result]) -> list[Result]:
         deadline = time.monotonic() + self._timeout
         results: list[Result] = []
-        for part in question.split(self._batch_size):
-            results += await self._ask_once(part, deadline)
+        for part in request.split(self._batch_size):
+            results += await self._send_once(part, deadline)
         return results
 
-    async def _ask_once(self, question: Question[Result], deadline: float) -> list[Result]:
+    async def _send_once(self, request: Request[Result], deadline: float) -> list[Result]:
         attempt = 1
         while True:
             timeout = max(0.001, deadline - time.monotonic())
             try:
-                outputs = await self._transport.call(question.signature, question.inputs, timeout)
-                return question.answer(outputs)
+                outputs = await self._transport.call(request.signature, request.inputs, timeout)
+                return request.parse(outputs)
             except ServingError as error:
                 wait = self._retry.wait_after(error, attempt, deadline)
                 if wait is None:

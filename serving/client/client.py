@@ -14,8 +14,8 @@ from typing import TypeVar
 from ...zoo.text.source_format import Source
 from ...zoo.visualization.explanation import Explanation
 from ..runtime.errors import ServingError
-from . import questions
-from .questions import ClientError, Prediction, Question, Score, Translation
+from . import requests
+from .requests import ClientError, Prediction, Request, Score, Translation
 from .retry import Retry
 from .transports import RestTransport, Target, Transport, read_url
 
@@ -90,7 +90,7 @@ class Client:
 
     def predict(self, texts: Sequence[Source]) -> list[Prediction]:
         """The best output for each text."""
-        return self._ask(questions.predict(texts))
+        return self._send(requests.predict(texts))
 
     def translate(self, texts: Sequence[Source]) -> list[Translation]:
         """`predict` under the name of what a translator does."""
@@ -98,30 +98,30 @@ class Client:
 
     def n_best(self, texts: Sequence[Source]) -> list[list[Prediction]]:
         """The best outputs for each text, the best one first."""
-        return self._ask(questions.n_best(texts))
+        return self._send(requests.n_best(texts))
 
     def explain(self, texts: Sequence[Source]) -> list[Explanation]:
         """The best output for each text with the attention paid to its subwords."""
-        return self._ask(questions.explain(texts))
+        return self._send(requests.explain(texts))
 
     def score(self, texts: Sequence[Source], targets: Sequence[str]) -> list[Score]:
         """How likely the model finds each target given its text."""
-        return self._ask(questions.score(texts, targets))
+        return self._send(requests.score(texts, targets))
 
-    def _ask(self, question: Question[Result]) -> list[Result]:
+    def _send(self, request: Request[Result]) -> list[Result]:
         deadline = time.monotonic() + self._timeout
         results: list[Result] = []
-        for part in question.split(self._batch_size):
-            results += self._ask_once(part, deadline)
+        for part in request.split(self._batch_size):
+            results += self._send_once(part, deadline)
         return results
 
-    def _ask_once(self, question: Question[Result], deadline: float) -> list[Result]:
+    def _send_once(self, request: Request[Result], deadline: float) -> list[Result]:
         attempt = 1
         while True:
             timeout = max(0.001, deadline - time.monotonic())
             try:
-                outputs = self._transport.call(question.signature, question.inputs, timeout)
-                return question.answer(outputs)
+                outputs = self._transport.call(request.signature, request.inputs, timeout)
+                return request.parse(outputs)
             except ServingError as error:
                 wait = self._retry.wait_after(error, attempt, deadline)
                 if wait is None:

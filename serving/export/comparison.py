@@ -1,8 +1,10 @@
-"""When two results count as the same."""
+"""Comparison of results: text and integers exactly, floats to a tolerance."""
 
 from __future__ import annotations
 
 import numpy as np
+
+from .check_report import Arrays, CheckResult
 
 TOLERANCE = 1e-4
 
@@ -50,3 +52,42 @@ def shorten(array: np.ndarray) -> str:
     ]
     more = ", …" if np.asarray(array).size > 3 else ""
     return f"[{', '.join(shown)}{more}]"
+
+
+def compare_replies(
+    check: str, replies: dict[str, Arrays], expected: dict[str, Arrays], here: str, there: str
+) -> CheckResult:
+    """Compares the replies of two runtimes to the same requests.
+
+    Args:
+        check: Name of the check.
+        replies: Outputs by name, by signature.
+        expected: The same from another runtime.
+        here: Where the replies come from, for messages.
+        there: Where the expected ones come from.
+    """
+    errors = []
+    values = 0
+    largest = 0.0
+    for name, outputs in expected.items():
+        got = replies.get(name, {})
+        if sorted(got) != sorted(outputs):
+            errors.append(f"'{name}' answers {sorted(got)} {here} and {sorted(outputs)} {there}")
+            continue
+        for alias, array in outputs.items():
+            values += array.size
+            equal, difference = same_values(got[alias], array)
+            largest = max(largest, difference)
+            if not equal:
+                errors.append(
+                    f"'{alias}' of '{name}' is {shorten(got[alias])} {here} and {shorten(array)} "
+                    f"{there} (largest difference {difference:.3g})"
+                )
+    if not values and not errors:
+        errors.append(f"nothing was answered {there}")
+    found = "; ".join(errors[:3]) or (
+        f"{values} values of {len(expected)} signatures equal {here} and {there}, numbers to "
+        f"{largest:.2g}"
+    )
+    numbers = {"values": values, "differences": len(errors), "largest difference": largest}
+    return CheckResult(check, not errors, found, numbers)

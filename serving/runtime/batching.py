@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...zoo.processors import processors
+from .batch_concatenation import Arrays, check_output, join, merge, num_rows, split
 from .batching_parameters import BatchingParameters
 from .dtypes import from_numpy
 from .errors import Code, ServingError, invalid_argument
-from .merging import Arrays, check_output, join, merge, num_rows, split
 from .session import SavedModelSession, Signature
 
 Key = tuple

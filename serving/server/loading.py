@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...zoo.processors import processors
-from ..export.seal import check_seal
-from ..export.trial import try_in_process
+from ..export.isolated_load import load_isolated
+from ..export.manifest import check_manifest
 from ..export.warmup import WarmupResult, warm_up
 from ..runtime.batching import BatchingSession
 from ..runtime.batching_parameters import BatchingParameters
@@ -37,7 +37,7 @@ class Loader:
             processors, at least one, if `None`.
         inter_op_threads: operations at a time; 0 leaves it to TensorFlow.
         metrics: is told of warm-ups and batches.
-        try_first: whether a version that is not sealed is loaded in a process of its own first,
+        try_first: whether a version without a manifest is loaded in a process of its own first,
             which may die of it.
         warm_up: whether the warm-up requests of a version are made.
         per_model_batching: whether a version's own batching file is read.
@@ -59,10 +59,10 @@ class Loader:
             ServingError: if it cannot be loaded, or a warm-up request fails.
         """
         parameters = self._parameters(path)  # first: it is quick, and may be wrong
-        sealed = check_seal(path)
+        published = check_manifest(path)
         check_registered(path)
-        if self.try_first and not sealed:
-            try_in_process(path)
+        if self.try_first and not published:
+            load_isolated(path)
         threads = self.intra_op_threads
         if threads is None:
             threads = max(1, processors() // 4)

@@ -20,10 +20,10 @@ from ..runtime.config_files import METRICS_PATH
 from ..runtime.errors import Code, ServingError, invalid_argument
 from ..runtime.session import Signature, TensorSpec
 from ..runtime.versions import MAX_VERSION
-from .bodies import Bodies
 from .inference import DEFAULT_SIGNATURE, InferenceCore, ModelSpec, deadline_after
-from .model_state import VersionStatus
+from .model_state import Version
 from .page_files import DemoPage
+from .request_bodies import RequestBodies
 from .slow_clients import HeadTimeout, TimedReply
 
 _LOG = logging.getLogger("attention_zoo.serving")
@@ -78,7 +78,7 @@ class RestApi:
         self._core = core
         self._metrics_path = metrics_path
         self._timeout = timeout
-        self._bodies = Bodies(max_body_bytes, max_bodies_bytes, receive_timeout)
+        self._bodies = RequestBodies(max_body_bytes, max_bodies_bytes, receive_timeout)
         self._page = DemoPage(core.manager) if page else None
 
     def application(self) -> web.Application:
@@ -230,10 +230,10 @@ def _error_body(message: str) -> bytes:
     return encode(json.dumps({"error": message}, indent=4, ensure_ascii=False))
 
 
-def _version_status(status: VersionStatus) -> dict[str, Any]:
+def _version_status(status: Version) -> dict[str, Any]:
     error = status.error
     return {
-        "version": str(status.version),
+        "version": str(status.number),
         "state": status.state.name,
         "status": {
             "error_code": error.code.name if error else Code.OK.name,

@@ -23,10 +23,10 @@ from ..runtime.model_config import ModelConfig, folders_of
 from .inference import InferenceCore, in_daemon_thread
 from .loading import Loader
 from .models import ModelManager
-from .ports import listen, port_error
+from .poller import ChangedFile
 from .rest import RestApi
-from .server_options import LOOPBACK, Address, ServerOptions
-from .sources import ChangedFile, find_configs
+from .server_options import LOOPBACK, Address, ServerOptions, listen, port_error
+from .sources import find_configs
 
 _LOG = logging.getLogger("attention_zoo.serving")
 _IDLE_SECONDS = 75.0  # after which a connection without a request is closed

@@ -17,7 +17,7 @@ import rest_cases
 from fake_versions import wait_for
 
 from attention_zoo.serving.server import inference, rest
-from attention_zoo.serving.server.bodies import Bodies
+from attention_zoo.serving.server.request_bodies import RequestBodies
 from attention_zoo.serving.server.server import ServerOptions, ServerThread
 
 
@@ -353,7 +353,9 @@ def test_a_server_with_enough_to_do_refuses_what_it_has_not_even_read(wire_folde
 
 def test_bodies_of_all_requests_have_one_room(wire_folder, monkeypatch):
     made = []
-    monkeypatch.setattr(rest, "Bodies", lambda *limits: made.append(Bodies(*limits)) or made[-1])
+    monkeypatch.setattr(
+        rest, "RequestBodies", lambda *limits: made.append(RequestBodies(*limits)) or made[-1]
+    )
     options = ServerOptions(
         rest_port=0, grpc_port=None, max_body_bytes=10_000, max_bodies_bytes=15_000
     )

@@ -198,7 +198,7 @@ def test_a_new_version_is_picked_up_and_no_request_is_lost(tmp_path, ask_calc):
         assert set(seen) == {1.0, 2.0}
         assert seen == sorted(seen) or seen.count(2.0) > 0
         assert ask_calc(url, 0.0) == 2.0
-        states = {s.version: s.state.name for s in running.server.manager.status("calc")}
+        states = {s.number: s.state.name for s in running.server.manager.status("calc")}
         assert states[3] == "END" and states[2] == "AVAILABLE"
 
 

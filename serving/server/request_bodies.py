@@ -28,7 +28,7 @@ class _Held:
     size: int = 0
 
 
-class Bodies:
+class RequestBodies:
     """Reads the bodies of requests, no more at a time than there is room for.
 
     A body counts from its first bytes until its request is answered: with its size, and, when all
