@@ -136,23 +136,61 @@ class AsyncClient:
         self._transport = _make_transport(url, Target(model, version, label))
 
     async def predict(self, texts: Sequence[Source]) -> list[Prediction]:
-        """The best output for each text."""
+        """Writes the best output for each text.
+
+        Args:
+            texts: Texts, or for a task with several inputs mappings from their names to texts. A
+                mapping may also hold a number such as `"length": 6` where the model takes it.
+
+        Returns:
+            A prediction for each text.
+        """
         return await self._send(requests.predict(texts))
 
     async def translate(self, texts: Sequence[Source]) -> list[Translation]:
-        """`predict` under the name of what a translator does."""
+        """Calls `predict`, under the name of what a translator does.
+
+        Args:
+            texts: As for `predict`.
+
+        Returns:
+            A prediction for each text.
+        """
         return await self.predict(texts)
 
     async def n_best(self, texts: Sequence[Source]) -> list[list[Prediction]]:
-        """The best outputs for each text, the best one first."""
+        """Writes the best outputs for each text.
+
+        Args:
+            texts: As for `predict`, without numbers.
+
+        Returns:
+            A list of predictions for each text, the best one first.
+        """
         return await self._send(requests.n_best(texts))
 
     async def explain(self, texts: Sequence[Source]) -> list[Explanation]:
-        """The best output for each text with the attention paid to its subwords."""
+        """Writes the best output for each text and explains it.
+
+        Args:
+            texts: As for `predict`, without numbers.
+
+        Returns:
+            For each text its output, the tokens of both, and the attention of the latter to the
+            former, `(T, S)`.
+        """
         return await self._send(requests.explain(texts))
 
     async def score(self, texts: Sequence[Source], targets: Sequence[str]) -> list[Score]:
-        """How likely the model finds each target given its text."""
+        """Scores each target given its text.
+
+        Args:
+            texts: As for `predict`, without numbers.
+            targets: As many outputs as texts, such as a person or another model wrote.
+
+        Returns:
+            For each target its log-probability and the number of tokens over which it was summed.
+        """
         return await self._send(requests.score(texts, targets))
 
     async def _send(self, request: Request[Result]) -> list[Result]:

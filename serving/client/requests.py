@@ -1,4 +1,4 @@
-"""What can be asked of a served model, and how its answers are read, whatever the transport."""
+"""Requests to a served model and the reading of its replies, whatever the transport."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NO_HYPOTHESIS = -1e6
 
 
 class ClientError(ServingError):
-    """What a server answered in place of a result, or why it could not be asked.
+    """Error of a call: the server's answer in place of a result, or why it could not be reached.
 
     Attributes:
         code: the canonical status code, such as `Code.NOT_FOUND`.
@@ -45,11 +45,11 @@ Translation = Prediction  # what a translator writes is no other thing
 
 @dataclass(frozen=True)
 class Score:
-    """How likely a model finds a given target.
+    """Score of a given target.
 
     Attributes:
         score: log-probability of the target given the text.
-        tokens: the number of subwords over which it was summed.
+        tokens: the number of tokens over which it was summed.
     """
 
     score: float

@@ -10,7 +10,7 @@ TOLERANCE = 1e-4
 
 
 def same_values(a: np.ndarray, b: np.ndarray, padded: bool = False) -> tuple[bool, float]:
-    """Whether two arrays agree: text and integers exactly, floats to `TOLERANCE`.
+    """Compares two arrays: text and integers exactly, floats to `TOLERANCE`.
 
     Args:
         a: an array.
@@ -18,7 +18,7 @@ def same_values(a: np.ndarray, b: np.ndarray, padded: bool = False) -> tuple[boo
         padded: whether one may go on with empty strings or zeros where the other ends.
 
     Returns:
-        Whether they agree, and the largest difference between numbers.
+        `True` if they agree, and the largest difference between numbers.
     """
     a, b = np.asarray(a), np.asarray(b)
     if a.dtype.kind != b.dtype.kind or a.ndim != b.ndim:

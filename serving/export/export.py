@@ -48,7 +48,7 @@ class ExportError(ServingError):
 
 
 class TextToText(Protocol):
-    """What `export` asks of a pipeline from text to text."""
+    """Pipeline from text to text, as `export` uses it."""
 
     model: Any
 
@@ -284,7 +284,7 @@ def _check(
 
 
 def _expected(text_to_text: TextToText, report: CheckReport) -> dict[str, Arrays]:
-    """What the pipeline itself answers to the requests of the checks."""
+    """Asks the pipeline itself what the checks asked of the export."""
     import tensorflow as tf
 
     def call(name: str) -> Arrays:

@@ -20,7 +20,7 @@ _CHUNK = 2**20
 
 
 def _listed_files(folder: Path) -> dict[str, Path]:
-    """What a server loads; the card, the warm-up and the batching of a version may be changed."""
+    """Files that a server loads; card, warm-up and batching of a version may be changed."""
     files = [folder / "saved_model.pb"]
     for part in ("variables", "assets"):
         files += sorted((folder / part).rglob("*"))

@@ -42,7 +42,7 @@ _DEFAULT_SIGNATURE = "serving_default"
 
 @dataclass(frozen=True)
 class WarmupResult:
-    """What warming up took.
+    """Cost of warming up.
 
     Attributes:
         records: the number of calls.

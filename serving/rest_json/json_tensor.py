@@ -94,7 +94,7 @@ def read_inputs(document: dict, specs: Mapping[str, TensorSpec], signature: str)
 
 
 def is_base64(value: Any) -> bool:
-    """Whether a parsed value stands for bytes: `{"b64": "..."}` and nothing else."""
+    """Tells if a parsed value stands for bytes: `{"b64": "..."}` and nothing else."""
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get(BASE64), str)
 
 

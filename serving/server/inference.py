@@ -1,4 +1,4 @@
-"""What happens between a request and its reply, whatever the transport."""
+"""Processing of a request up to its reply, whatever the transport."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Which model a request asks for.
+    """Model that a request asks for.
 
     Attributes:
         name: of the model.
@@ -184,7 +184,7 @@ class InferenceCore:
 
 
 async def in_daemon_thread(function: Callable[[], Result]) -> Result:
-    """What a function returns that may take long, and must not keep the process from ending."""
+    """Calls a function that may take long, and must not keep the process from ending."""
     done: Future[Result] = Future()
     done.set_running_or_notify_cancel()
 

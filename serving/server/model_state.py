@@ -42,7 +42,7 @@ class Version:
     failed_at: float = 0.0
 
     def may_be_loaded(self) -> bool:
-        """Whether it was freed, or could not be loaded and may be tried again by now."""
+        """Tells if it was freed, or could not be loaded and may be tried again by now."""
         if self.state != State.END:
             return False
         waited = time.monotonic() - self.failed_at >= RETRY_SECONDS
@@ -100,7 +100,7 @@ def model_fault(config: ModelConfig, versions: Versions) -> str | None:
 
 
 def label_faults(configs: Iterable[ModelConfig], versions: Versions) -> list[str]:
-    """What is wrong with the labels of some models: those of versions that are not served."""
+    """Faults of the labels of some models: those that name versions which are not served."""
     return [
         f"Request to assign label to version {number} of model {config.name}, which is not "
         "currently available for inference"

@@ -1,4 +1,4 @@
-"""Which models and versions a server holds: found on disk, loaded, used, replaced, freed.
+"""Models and versions of a server: found on disk, loaded, used, replaced, freed.
 
 A model is a base path with a folder for each version. The manager looks there again and again,
 loads what its policy wants, and frees a version only when another one can take its place and the

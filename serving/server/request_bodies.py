@@ -23,7 +23,7 @@ _UNFOLDED_ANYWAY = 2**20
 
 @dataclass
 class _Held:
-    """What one request holds in memory."""
+    """Memory that one request holds."""
 
     size: int = 0
 

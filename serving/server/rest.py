@@ -16,7 +16,6 @@ from aiohttp import web
 from ..rest_json.json_examples import check_examples
 from ..rest_json.json_parser import encode, parse
 from ..rest_json.json_tensor import read_signature_name
-from ..runtime.config_files import METRICS_PATH
 from ..runtime.errors import Code, ServingError, invalid_argument
 from ..runtime.session import Signature, TensorSpec
 from ..runtime.versions import MAX_VERSION
@@ -24,6 +23,7 @@ from .inference import DEFAULT_SIGNATURE, InferenceCore, ModelSpec, deadline_aft
 from .model_state import Version
 from .page_files import DemoPage
 from .request_bodies import RequestBodies
+from .server_options import ServerOptions
 from .slow_clients import HeadTimeout, TimedReply
 
 _LOG = logging.getLogger("attention_zoo.serving")
@@ -49,37 +49,20 @@ class RestApi:
     """Answers HTTP requests from an `InferenceCore`.
 
     Args:
-        core: runs the requests.
-        timeout: seconds after which a prediction is given up.
-        max_body_bytes: the largest body, unpacked, that is read.
-        max_bodies_bytes: in memory of all requests that are under way.
-        metrics_path: where the page for Prometheus is; `None` shows none.
-        cors: whether pages from elsewhere may read the answers.
-        page: whether the demo page is at `/`.
-        receive_timeout: seconds that a client may take to send a request, and to take the reply; 0
-            for ever.
+        core: Runs the requests.
+        options: Options of the server.
     """
 
-    def __init__(
-        self,
-        core: InferenceCore,
-        timeout: float = 30.0,
-        max_body_bytes: int = 16 * 2**20,
-        max_bodies_bytes: int = 256 * 2**20,
-        metrics_path: str | None = METRICS_PATH,
-        cors: bool = False,
-        page: bool = True,
-        receive_timeout: float = 60.0,
-    ):
-        self._receive_timeout = receive_timeout
-        self._too_slow = f"The request was not sent within {receive_timeout:g} seconds"
-        self._connections: HeadTimeout | None = None
-        self._headers = _CORS_HEADERS if cors else {}
+    def __init__(self, core: InferenceCore, options: ServerOptions):
         self._core = core
-        self._metrics_path = metrics_path
-        self._timeout = timeout
-        self._bodies = RequestBodies(max_body_bytes, max_bodies_bytes, receive_timeout)
-        self._page = DemoPage(core.manager) if page else None
+        self._options = options
+        self._too_slow = f"The request was not sent within {options.receive_timeout:g} seconds"
+        self._connections: HeadTimeout | None = None
+        self._headers = _CORS_HEADERS if options.cors else {}
+        self._bodies = RequestBodies(
+            options.max_body_bytes, options.max_bodies_bytes, options.receive_timeout
+        )
+        self._page = DemoPage(core.manager) if options.page else None
 
     def application(self) -> web.Application:
         """The aiohttp application that answers every address."""
@@ -88,9 +71,9 @@ class RestApi:
         return app
 
     def protocols(self, make: Callable[[], web.RequestHandler]) -> HeadTimeout:
-        """What makes the protocol of each connection: `make`, with a limit on slow clients."""
+        """Makes the protocol of each connection: `make`, with a limit on slow clients."""
         body = _error_body(self._too_slow)
-        self._connections = HeadTimeout(make, self._receive_timeout, body)
+        self._connections = HeadTimeout(make, self._options.receive_timeout, body)
         return self._connections
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -98,7 +81,7 @@ class RestApi:
         if self._connections is not None:
             self._connections.heard(request.protocol)
         path = _path_of(request)
-        if path == self._metrics_path and request.method == "GET":
+        if path == self._options.metrics_path and request.method == "GET":
             return web.Response(text=self._core.metrics.page(), content_type="text/plain")
         if not _API.fullmatch(path):
             page = self._page.answer(request.method, path) if self._page is not None else None
@@ -142,7 +125,7 @@ class RestApi:
             return self._reply(500, _error_body(message)), Code.INTERNAL
 
     def _reply(self, status: int, body: bytes) -> web.Response:
-        seconds = self._receive_timeout
+        seconds = self._options.receive_timeout
         return TimedReply(seconds, status=status, body=body, content_type=_JSON)
 
     async def _answer(self, request: web.Request, path: str) -> bytes:
@@ -163,12 +146,12 @@ class RestApi:
 
     async def _call(self, verb: str, spec: ModelSpec, body: bytes) -> bytes:
         if verb == "predict":
-            return await self._core.predict_json(spec, body, self._timeout)
+            return await self._core.predict_json(spec, body, self._options.timeout)
         return await self._refuse_examples(verb, spec, body)
 
     async def _refuse_examples(self, verb: str, spec: ModelSpec, body: bytes) -> NoReturn:
         """Answers a request for a method that models from text to text do not have."""
-        deadline = deadline_after(self._timeout)
+        deadline = deadline_after(self._options.timeout)
         name = await self._core.aside(len(body), lambda: _signature_of_examples(body), deadline)
         with self._core.use(spec) as handle:
             signature = handle.session.signatures.get(name)

@@ -52,19 +52,9 @@ class ModelServer:
         self.options = options or ServerOptions()
         self.metrics = Metrics()
         self._folders = [*folders_of(configs), *self.options.reload_from]
-        loader = Loader(
-            batching=self.options.batching,
-            enable_batching=self.options.enable_batching,
-            intra_op_threads=self.options.intra_op_threads,
-            inter_op_threads=self.options.inter_op_threads,
-            metrics=self.metrics,
-            try_first=self.options.try_first,
-            warm_up=self.options.warm_up,
-            per_model_batching=self.options.per_model_batching,
-        )
         self.manager = ModelManager(
             configs,
-            loader,
+            Loader(self.options, self.metrics),
             self.options.poll_seconds,
             reread,
             self.options.reread_seconds or 0.0,
@@ -102,16 +92,7 @@ class ModelServer:
         options = self.options
         if options.rest_port is None:
             return None
-        api = RestApi(
-            self.core,
-            options.timeout,
-            options.max_body_bytes,
-            options.max_bodies_bytes,
-            options.metrics_path,
-            cors=options.cors,
-            page=options.page,
-            receive_timeout=options.receive_timeout,
-        )
+        api = RestApi(self.core, options)
         self._runner = web.AppRunner(
             api.application(),
             access_log=None,
@@ -293,7 +274,7 @@ class ServerThread:
 
     @property
     def address(self) -> Address:
-        """Where it listens."""
+        """Address of the running server."""
         if self._address is None:
             raise RuntimeError("The server is not running; use it as `with ServerThread(...)`.")
         return self._address

@@ -1,4 +1,4 @@
-"""How a server listens and what it takes, and where it can be reached once it runs."""
+"""Options of a server, its ports, and its address once it runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """How a server listens and what it takes.
+    """Options of a server.
 
     Args:
         host: address to listen on; the default can be reached from this machine alone.
@@ -83,7 +83,7 @@ class ServerOptions:
 
 @dataclass(frozen=True)
 class Address:
-    """Where a running server listens, and what it serves.
+    """Address of a running server, and the models that it serves.
 
     Attributes:
         host: the address.
@@ -99,12 +99,12 @@ class Address:
 
     @property
     def rest_url(self) -> str:
-        """Where clients of REST connect to."""
+        """Address for clients of REST."""
         return f"http://{self._authority(self.rest_port)}"
 
     @property
     def grpc_url(self) -> str:
-        """Where clients of gRPC connect to."""
+        """Address for clients of gRPC."""
         return f"grpc://{self._authority(self.grpc_port)}"
 
     def _authority(self, port: int | None) -> str:

@@ -106,7 +106,7 @@ def test_what_has_no_manifest_is_tried_in_a_process_of_its_own(wire_folder, tmp_
     (path / "assets.extra").mkdir()
     (path / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"no records")
     with pytest.raises(ServingError, match=r"Cannot read warm-up requests: .* is damaged") as error:
-        Loader(try_first=True)(path)
+        Loader(ServerOptions(try_first=True))(path)
     assert error.value.code == Code.DATA_LOSS
 
 
@@ -118,7 +118,7 @@ def test_a_trial_that_kills_its_process_is_an_error(monkeypatch, wire_folder, tm
         isolated_load, "run_module", functools.partial(clean_process.run_module, python=str(python))
     )
     with pytest.raises(ServingError, match=r"ended with SIGABRT: .*check failed") as error:
-        Loader(try_first=True)(wire_folder / "1")
+        Loader(ServerOptions(try_first=True))(wire_folder / "1")
     assert error.value.code == Code.DATA_LOSS
 
 
