@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..runtime.batch_concatenation import pad_to
 from .check_report import Arrays, CheckResult
 
 TOLERANCE = 1e-4
@@ -25,7 +26,7 @@ def same_values(a: np.ndarray, b: np.ndarray, padded: bool = False) -> tuple[boo
         return False, 0.0
     if padded and a.shape != b.shape:
         shape = np.maximum(a.shape, b.shape)
-        a, b = _pad(a, shape), _pad(b, shape)
+        a, b = pad_to(a, shape), pad_to(b, shape)
     if a.shape != b.shape:
         return False, 0.0
     if a.dtype.kind == "f":
@@ -35,12 +36,6 @@ def same_values(a: np.ndarray, b: np.ndarray, padded: bool = False) -> tuple[boo
         limit = TOLERANCE * np.maximum(1.0, np.abs(np.where(np.isfinite(b), b, 1.0)))
         return bool((difference <= limit).all()), float(difference.max(initial=0.0))
     return bool((a == b).all()), 0.0
-
-
-def _pad(array: np.ndarray, shape: np.ndarray) -> np.ndarray:
-    fill = b"" if array.dtype.kind == "O" else array.dtype.type(0)
-    width = [(0, int(size) - have) for size, have in zip(shape, array.shape, strict=True)]
-    return np.pad(array, width, constant_values=fill)
 
 
 def shorten(array: np.ndarray) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...zoo.processors import processors
-from .batch_concatenation import Arrays, check_output, join, merge, num_rows, split
+from .batch_concatenation import Arrays, check_output, concatenate, join, num_rows, split
 from .batching_parameters import BatchingParameters
 from .dtypes import from_numpy
 from .errors import Code, ServingError, invalid_argument
@@ -286,7 +286,7 @@ class BatchingSession:
         rows = sum(task.rows for task in tasks)
         size = self._parameters.padded_size(rows) if rows else 0
         merged = {
-            name: merge([task.inputs[name] for task in tasks], size - rows)
+            name: concatenate([task.inputs[name] for task in tasks], size - rows)
             for name in tasks[0].inputs
         }
         self._observer.processed(size, size - rows)
