@@ -72,7 +72,7 @@ def test_attention_is_that_of_a_forced_pass(model, source, beam_size):
     hypotheses = generate(model, tf.constant(source), options, return_attention=True)
     ids = hypotheses.ids.numpy()  # (B, N, T)
     memory = model.encode(tf.constant(source))
-    state = model.start(memory, beam_size, ids.shape[2])
+    state = model.initial_state(memory, beam_size, ids.shape[2])
     written = np.pad(ids, [(0, 0), (0, 0), (1, 0)], constant_values=START_ID)
     assert hypotheses.attention.shape == (*ids.shape, source.shape[1])
     for t in range(ids.shape[2]):
