@@ -32,7 +32,7 @@ _PUBLIC = {
     "GenerationOptions": ".zoo.decoding.options",
     "SubwordTokenizer": ".zoo.text.tokenizer",
     "generate": ".zoo.decoding.search",
-    "explain": ".zoo.visualization.layered_explanation",
+    "explain": ".zoo.pipeline.explain",
     "export": ".serving.export.export",
     "Client": ".serving.client.client",
 }

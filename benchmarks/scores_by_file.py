@@ -10,6 +10,7 @@ score, and the mean of the files.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,6 +45,8 @@ def main() -> None:
         )
     except (ConfigError, DataError) as error:
         parser.error(str(error))
+    for corpus in (valid, *files):
+        corpus.tell_skipped(lambda line: print(line, file=sys.stderr))
     rows_by_file = rows_of_files(valid, files)
     for path, rows in zip(arguments.files, rows_by_file, strict=True):
         if not rows:
@@ -55,8 +58,11 @@ def main() -> None:
     print(f"| file | rows | {config.metric} |\n|---|---|---|")
     for path, rows in zip(arguments.files, rows_by_file, strict=True):
         found = recipe.score([outputs[i] for i in rows], [references[i] for i in rows], config)
-        scores.append(found.values[config.metric])
-        print(f"| {Path(path).name} | {len(rows):,} | {scores[-1]:.1f} |")
+        value = found.values[config.metric]
+        if value is None:
+            parser.error(f"{config.metric} has no value on {path}")
+        scores.append(value)
+        print(f"| {Path(path).name} | {len(rows):,} | {value:.1f} |")
     print(f"| mean of the files | {len(valid):,} | {sum(scores) / len(scores):.1f} |")
 
 

@@ -1,11 +1,11 @@
 """Attention layers for Keras 3, on every Keras backend.
 
 `BahdanauAttention`, `LuongAttention` and `QKVAttention` compare queries with a memory of keys and
-values; `SelfAttention` compares a sequence with itself, and `MultiHopAttention` looks several
-times, each time with what it found. They share one base, `Attention`.
-`AttentionGRUCell` and the Transformer blocks are what models are made of with them.
-`PointerGenerator` copies words of the source by their attention, and `CoverageAttention` knows
-what it looked at before.
+values; `SelfAttention` compares a sequence with itself, and `MultiHopAttention` attends several
+times, each time with what it read before. They share one base, `Attention`.
+`AttentionGRUCell` and the Transformer blocks are parts of models with attention.
+`PointerGenerator` copies words of the source by their attention, and `CoverageAttention` takes
+into account the keys that were attended to before.
 """
 
 from .attention.additive import BahdanauAttention

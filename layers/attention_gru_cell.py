@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from .attention.base import Attention, Memory, linear
+from .attention.base import Attention, Memory
 from .attention.coverage import CoverageAttention
+from .ops.affine import linear
 from .ops.masks import softmax_dtype
 
-WIRINGS = ("before", "after", "input_feeding")
+ATTENTION_QUERIES = ("previous_state", "current_state")
 
 
 class StepWeights(NamedTuple):
@@ -33,41 +34,47 @@ class AttentionGRUCell(keras.layers.Layer):
     """A gated recurrent unit that gets a context of its own at every step.
 
     Without attention the context is the same at every step: one fixed vector of the source
-    (Cho et al. 2014). With attention there are three ways of wiring it:
+    (Cho et al. 2014). With attention the query is one of two states:
 
-    - `"before"`, Bahdanau et al. 2015: the state *before* the step is the query,
+    - `"previous_state"`, Bahdanau et al. 2015: the state *before* the step,
       `c_i = attend(s_{i-1})`, `s_i = GRU([x_i; c_i], s_{i-1})`; the output is `[s_i; c_i]`.
-    - `"after"`, See et al. 2017: the state *after* the step is the query, so it knows the word that
+    - `"current_state"`, See et al. 2017: the state *after* the step, so it knows the word that
       was written last, `s_i = GRU([x_i; c_{i-1}], s_{i-1})`, `c_i = attend(s_i)`; the output is
-      `[s_i; c_i]`, and its context is fed to the next step.
-    - `"input_feeding"`, Luong et al. 2015: the same with `a_i = tanh(W [s_i; attend(s_i)])`, which
-      is both the output and what is fed to the next step, `s_i = GRU([x_i; a_{i-1}], s_{i-1})`.
+      `[s_i; c_i]`, and its context is fed to the next step. With `input_feeding`, Luong et al.
+      2015, `a_i = tanh(W [s_i; attend(s_i)])` is both the output and what is fed to the next
+      step, `s_i = GRU([x_i; a_{i-1}], s_{i-1})`.
 
-    With a `CoverageAttention` the attention paid so far is one more state, the last. With a
+    With a `CoverageAttention` the attention so far is one more state, the last. With a
     location window the weights of the step before are another, before it.
 
     The part of the gates that depends on the inputs alone is computed for all steps at once by
-    the sublayer `input_projection`; the cell works on what it returned. The gates are those of
+    the sublayer `input_projection`; the cell takes its result. The gates are those of
     `keras.layers.GRU` with `reset_after=True`.
 
     Args:
         units: width D of the state.
-        context_dim: width of the context that comes out of the memory.
+        context_dim: width of the context.
         attention: an attention layer of this package, or `None` for one fixed context.
-        wiring: `"before"`, `"after"` or `"input_feeding"`.
-        output_dim: width of Luong's attentional vector; `units` if `None`. Only with
-            `wiring="input_feeding"`.
+        attention_query: `"previous_state"` or `"current_state"`.
+        input_feeding: whether Luong's attentional vector is the output and is fed to the next
+            step; only with the current state as query.
+        output_dim: width of that vector; `units` if `None`. Only with `input_feeding`.
+        **kwargs: as for every Keras layer.
 
     Call arguments:
-        projected_inputs: what `input_projection` returned, shape (B, N, 3 D); the N rows of a
-            sentence share one memory, so that the beams of a search need no copies of it.
-        states: what the cell returned at the step before, or `initial_states(...)`.
-        memory: `attention.project(...)`, or the fixed context of shape (B, 1, context_dim).
-        weights: what `step_weights()` returned, to read it once for many steps.
+        projected_inputs: the result of `input_projection`, (B, N, 3 D); the N rows of a sentence
+            share one memory, so that the beams of a search need no copies of it.
+        states: those that the step before returned, or `initial_states(...)`.
+        memory: `attention.project(...)`, or the fixed context (B, 1, context_dim).
+        weights: the result of `step_weights()`, read here if `None`.
 
     Returns:
         output (B, N, output width), new states, attention weights (B, N, S) or, without
         attention, `None`; the weights of several heads are averaged.
+
+    Raises:
+        ValueError: for widths that are not positive, another `attention_query` than the two, and
+            options that need an attention without one.
 
     Example:
 
@@ -87,7 +94,8 @@ class AttentionGRUCell(keras.layers.Layer):
         units: int,
         context_dim: int,
         attention: Attention | None = None,
-        wiring: str = "before",
+        attention_query: str = "previous_state",
+        input_feeding: bool = False,
         output_dim: int | None = None,
         **kwargs,
     ):
@@ -98,28 +106,39 @@ class AttentionGRUCell(keras.layers.Layer):
                 "units and context_dim must be positive. "
                 f"Received: units={units}, context_dim={context_dim}"
             )
-        if wiring not in WIRINGS:
-            raise ValueError(f"wiring is one of {', '.join(WIRINGS)}. Received: wiring={wiring!r}")
-        if attention is None and wiring != "before":
+        if attention_query not in ATTENTION_QUERIES:
+            raise ValueError(
+                f"attention_query is one of {', '.join(ATTENTION_QUERIES)}. "
+                f"Received: attention_query={attention_query!r}"
+            )
+        if attention is None and attention_query != "previous_state":
             raise ValueError(
                 "What was attended to is fed to the next step, so it needs an attention layer. "
-                f"Received: attention=None, wiring={wiring!r}"
+                f"Received: attention=None, attention_query={attention_query!r}"
             )
-        if output_dim is not None and wiring != "input_feeding":
+        if input_feeding and attention_query != "current_state":
+            raise ValueError(
+                "What is fed to the next step is made of the current state and its context: "
+                "input_feeding needs attention_query='current_state'. "
+                f"Received: input_feeding=True, attention_query={attention_query!r}"
+            )
+        if output_dim is not None and not input_feeding:
             raise ValueError(
                 "output_dim is the width of the attentional vector, which only "
-                "wiring='input_feeding' has. "
-                f"Received: output_dim={output_dim}, wiring={wiring!r}"
+                f"input_feeding=True has. Received: output_dim={output_dim}, input_feeding=False"
             )
         self.units = units
         self.context_dim = context_dim
         self.attention = attention
         self.has_coverage = isinstance(attention, CoverageAttention)
-        self.has_location = getattr(attention, "location_window", 0) > 0
-        self.wiring = wiring
+        self.has_location = (
+            isinstance(attention, CoverageAttention) and attention.location_window > 0
+        )
+        self.attention_query = attention_query
+        self.input_feeding = input_feeding
         self.output_dim = output_dim
-        self.fed_dim = (output_dim or units) if wiring == "input_feeding" else context_dim
-        self.output_width = self.fed_dim if wiring == "input_feeding" else units + context_dim
+        self.fed_dim = (output_dim or units) if input_feeding else context_dim
+        self.output_width = self.fed_dim if input_feeding else units + context_dim
         self.input_projection = keras.layers.Dense(
             3 * units, name="input_projection", dtype=self.dtype_policy
         )
@@ -135,7 +154,7 @@ class AttentionGRUCell(keras.layers.Layer):
         self.candidate_bias = self.add_weight((self.units,), "zeros", name="candidate_bias")
         if self.attention is not None and not self.attention.built:
             self.attention.build((None, None, self.units), (None, None, self.context_dim))
-        if self.wiring == "input_feeding":
+        if self.input_feeding:
             self.combine_kernel = self.add_weight(
                 (self.units + self.context_dim, self.fed_dim),
                 "glorot_uniform",
@@ -143,12 +162,17 @@ class AttentionGRUCell(keras.layers.Layer):
             )
 
     def initial_states(self, start, memory=None):
-        """States before the first step, from the start state (B, N, D).
+        """Returns the states before the first step.
 
-        With coverage the memory that will be attended to is needed too, for its length.
+        Args:
+            start: the first state, (B, N, D).
+            memory: the memory to attend to; needed with coverage alone, for its length.
+
+        Returns:
+            Tuple of tensors, (B, N, ...) each.
         """
         states = [start]
-        if self.wiring != "before":
+        if self.attention_query == "current_state":
             shape = (*ops.shape(start)[:-1], self.fed_dim)
             states.append(ops.zeros(shape, dtype=start.dtype))
         if self.has_coverage:
@@ -158,7 +182,7 @@ class AttentionGRUCell(keras.layers.Layer):
         return tuple(states)
 
     def step_weights(self) -> StepWeights:
-        """The weights of a step, to be read once outside of a loop."""
+        """Reads the weights of a step, to be used for all steps of a loop."""
         return StepWeights(
             ops.cast(self.context_kernel, self.compute_dtype),
             ops.cast(self.recurrent_kernel, self.compute_dtype),
@@ -174,7 +198,7 @@ class AttentionGRUCell(keras.layers.Layer):
             paid["last"] = states[-2]
         projected_inputs = ops.cast(projected_inputs, self.compute_dtype)
         hidden = ops.cast(states[0], self.compute_dtype)
-        if self.wiring == "before":
+        if self.attention_query == "previous_state":
             context, scores = self._context(hidden, memory, paid)
             hidden = self._gated_update(projected_inputs, context, hidden, weights)
             states = (hidden,)
@@ -184,7 +208,7 @@ class AttentionGRUCell(keras.layers.Layer):
             context, scores = self._context(hidden, memory, paid)
             states = (hidden, context)
         output = ops.concatenate([hidden, context], axis=-1)
-        if self.wiring == "input_feeding":
+        if self.input_feeding:
             output = ops.tanh(ops.matmul(output, ops.cast(self.combine_kernel, output.dtype)))
             states = (hidden, output)
         if self.has_location:
@@ -213,24 +237,53 @@ class AttentionGRUCell(keras.layers.Layer):
             "units": self.units,
             "context_dim": self.context_dim,
             "attention": keras.saving.serialize_keras_object(self.attention),
-            "wiring": self.wiring,
+            "attention_query": self.attention_query,
+            "input_feeding": self.input_feeding,
             "output_dim": self.output_dim,
         }
 
     @classmethod
     def from_config(cls, config):
         attention = keras.saving.deserialize_keras_object(config["attention"])
-        return cls(**{**config, "attention": attention})
+        config = {**config, "attention": attention}
+        if "wiring" in config:  # as saved before the option had two names
+            config |= query_options(config.pop("wiring"))
+        return cls(**config)
+
+
+def query_options(name: str) -> dict[str, Any]:
+    """The options of `AttentionGRUCell` that earlier versions had as one, named "wiring".
+
+    Args:
+        name: `"before"`, `"after"` or `"input_feeding"`.
+
+    Returns:
+        `attention_query` and `input_feeding`.
+
+    Raises:
+        ValueError: for any other name.
+    """
+    names = {
+        "before": {"attention_query": "previous_state", "input_feeding": False},
+        "after": {"attention_query": "current_state", "input_feeding": False},
+        "input_feeding": {"attention_query": "current_state", "input_feeding": True},
+    }
+    if name not in names:
+        raise ValueError(f"wiring is one of {', '.join(names)}. Received: wiring={name!r}")
+    return names[name]
 
 
 def gated_update(given, recurrent, candidate_bias, state):
-    """The next state of a gated recurrent unit.
+    """Computes the next state of a gated recurrent unit.
 
     Args:
         given: the part of the gates from inputs, (..., 3 D): update, reset, candidate.
         recurrent: the part from the state, (..., 3 D).
         candidate_bias: added to the state's part of the candidate, (..., D).
         state: (..., D).
+
+    Returns:
+        (..., D).
     """
     given_update, given_reset, given_candidate = ops.split(given, 3, axis=-1)
     update, reset, candidate = ops.split(recurrent, 3, axis=-1)

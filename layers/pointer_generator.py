@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from .ops.masks import softmax_dtype
+from .ops.masks import check_mask, softmax_dtype
 
 # The logarithm of nothing: finite, so that no gradient is NaN.
 LOG_OF_NOTHING = -1e9
@@ -16,17 +16,17 @@ LOG_OF_NOTHING = -1e9
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
 class PointerGenerator(keras.layers.Layer):
-    """Writes a word of the vocabulary or copies one of the source, and learns when to do which.
+    """Mixes a vocabulary with copying from the source, by a gate that is learned.
 
     The probability of word `w` at a step is
 
-        p(w) = p_gen softmax(logits)(w) + (1 - p_gen) (sum of attention over the places of w)
+        p(w) = p_gen softmax(logits)(w) + (1 - p_gen) (sum of attention over the positions of w)
 
-    where `p_gen = sigmoid(v . features + b)` is what is left to the vocabulary. A word may stand
-    in the source at several places; the attention to all of them counts. Places that are not to be
-    copied, such as the end of the source, leave their share to the vocabulary, and so do words that
-    the vocabulary has not, whose numbers are below 0 or from V on. So does a source of which no
-    place has any attention.
+    where `p_gen = sigmoid(v . features + b)` is the share of the vocabulary. A word may stand in
+    the source at several positions; the attention to all of them counts. Positions that are not
+    copied, such as the end of the source, leave their share to the vocabulary, and so do words
+    outside of the vocabulary, with ids below 0 or from V on. So does a source of which no position
+    has any attention.
 
     The result is log p, which can be used wherever logits are expected. It is calculated with
     logarithms throughout, in float32 whatever the compute type, so that neither share can vanish.
@@ -40,11 +40,11 @@ class PointerGenerator(keras.layers.Layer):
     Call arguments:
         logits: `(B, T, V)`, of the vocabulary.
         attention: `(B, T, S)`, weights that sum to 1 or to 0; zero for padding.
-        source: whole numbers `(B, S)`, the words of the source by their places in the vocabulary;
+        source: whole numbers `(B, S)`, the words of the source by their ids in the vocabulary;
             others are not copied.
-        features: `(B, T, F)`, what the choice is made from: state, context and input of the
-            decoder side by side.
-        copyable: boolean `(B, S)`, False for places that are not copied; all are if `None`.
+        features: `(B, T, F)`, inputs of the gate: state, context and input of the decoder side by
+            side.
+        copyable: boolean `(B, S)`, False for positions that are not copied; all are if `None`.
         return_p_gen: whether `p_gen` is returned too.
 
     Returns:
@@ -60,7 +60,10 @@ class PointerGenerator(keras.layers.Layer):
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(labels, log_p)
     ```
 
-    Paper: "Get To The Point: Summarization with Pointer-Generator Networks", See, Liu, Manning,
+    Raises:
+        ValueError: if the attention has heads.
+
+    Reference: "Get To The Point: Summarization with Pointer-Generator Networks", See, Liu, Manning,
     2017, https://arxiv.org/abs/1704.04368
     """
 
@@ -81,12 +84,23 @@ class PointerGenerator(keras.layers.Layer):
         self.built = True
 
     def build_gate(self, width: int) -> None:
-        """Makes the weights for features of this width; for a layer used without being called."""
+        """Makes the weights, for a layer that is used without being called.
+
+        Args:
+            width: F, that of the features.
+        """
         self.kernel = self.add_weight((width, 1), self.kernel_initializer, name="kernel")
         self.bias = self.add_weight((1,), "zeros", name="bias")
 
     def gate(self, features):
-        """The logit of `p_gen`: `(B, T, F)` to `(B, T)`, in float32."""
+        """Computes the logit of `p_gen`.
+
+        Args:
+            features: `(B, T, F)`.
+
+        Returns:
+            `(B, T)`, in float32.
+        """
         features = ops.convert_to_tensor(features, dtype=self.compute_dtype)
         width = features.shape[-1]
         flat = ops.matmul(ops.reshape(features, (-1, width)), ops.cast(self.kernel, features.dtype))
@@ -95,6 +109,7 @@ class PointerGenerator(keras.layers.Layer):
         return ops.cast(gate, dtype) + ops.cast(self.bias, dtype)
 
     def call(self, logits, attention, source, features, copyable: Any = None, return_p_gen=False):
+        check_mask(self.name, "copyable", copyable, tuple(source.shape))
         gate = self.gate(features)
         log_p = log_mixture(logits, gate, attention, source, copyable=copyable)
         return (log_p, ops.sigmoid(gate)) if return_p_gen else log_p
@@ -105,64 +120,64 @@ class PointerGenerator(keras.layers.Layer):
 
 
 def log_mixture(logits, gate, attention, source, first: Any = None, copyable: Any = None):
-    """Log p `(B, T, V)` of writing and copying; see `PointerGenerator`.
+    """Computes log p of generating and copying; see `PointerGenerator`.
 
     Args:
         logits: `(B, T, V)`.
         gate: `(B, T)`, the logit of `p_gen`.
         attention: `(B, T, S)`.
         source: whole numbers `(B, S)`.
-        first: `first_places(source)`, to compute it once for many steps.
-        copyable: boolean `(B, S)`, or `None` for all places.
+        first: `first_positions(source)`, to compute it once for many steps.
+        copyable: boolean `(B, S)`, or `None` for all positions.
     """
     dtype = softmax_dtype(logits.dtype)
     attention = ops.cast(attention, dtype)
-    first = first_places(source) if first is None else first
+    first = first_positions(source) if first is None else first
     source, copyable = _in_vocabulary(source, ops.shape(logits)[-1], copyable)
     log_written, log_copied = log_shares(ops.cast(gate, dtype), attention, copyable)
     attention = copied_attention(attention, copyable)
     log_p = ops.log_softmax(ops.cast(logits, dtype), axis=-1) + ops.expand_dims(log_written, -1)
     pooled = pool_attention(attention, first)
-    places = _places_in(log_p, source, ops.shape(attention)[2])
+    indices = _flat_indices(log_p, source, ops.shape(attention)[2])
     flat = ops.reshape(log_p, (-1,))
-    before = ops.reshape(ops.take(flat, places), ops.shape(attention))
+    before = ops.reshape(ops.take(flat, indices), ops.shape(attention))
     gains = ops.reshape(copy_gains(before, log_copied, pooled), (-1,))
-    # Each word has its gain at its first place, and gains of 0 at all others.
-    gains = ops.segment_sum(gains, places, num_segments=ops.size(flat))
+    # Each word has its gain at its first position, and gains of 0 at all others.
+    gains = ops.segment_sum(gains, indices, num_segments=ops.size(flat))
     return log_p + ops.reshape(gains, ops.shape(log_p))
 
 
-def first_places(source):
-    """For each place the first place of the same word: `(B, S)` to int32 `(B, S)`."""
+def first_positions(source):
+    """Finds the first position of the word at each position: `(B, S)` to int32 `(B, S)`."""
     source = ops.convert_to_tensor(source)
     same = ops.equal(ops.expand_dims(source, 1), ops.expand_dims(source, 2))  # (B, S, S)
     return ops.cast(ops.argmax(ops.cast(same, "uint8"), axis=-1), "int32")
 
 
 def pool_attention(attention, first):
-    """The attention to all places of a word, at the first of them; 0 at the others.
+    """Sums the attention to all positions of a word at the first of them; 0 at the others.
 
     Args:
         attention: `(B, T, S)`.
-        first: `first_places(source)`, `(B, S)`.
+        first: `first_positions(source)`, `(B, S)`.
     """
     batch, steps, length = ops.shape(attention)
     rows = ops.reshape(ops.arange(batch * steps, dtype="int32"), (batch, steps, 1)) * length
-    places = ops.reshape(rows + ops.expand_dims(first, 1), (-1,))
+    indices = ops.reshape(rows + ops.expand_dims(first, 1), (-1,))
     flat = ops.reshape(attention, (-1,))
-    pooled = ops.segment_sum(flat, places, num_segments=batch * steps * length)
+    pooled = ops.segment_sum(flat, indices, num_segments=batch * steps * length)
     return ops.reshape(pooled, (batch, steps, length))
 
 
 def log_shares(gate, attention, copyable: Any = None):
-    """Logarithms of what is left to the vocabulary and of 1 - p_gen, `(B, T)` each.
+    """Computes logarithms of the shares of vocabulary and copying, `(B, T)` each.
 
-    The vocabulary has p_gen, and of 1 - p_gen what is attention to places that are not copied.
+    The vocabulary has p_gen, and of 1 - p_gen the attention to positions that are not copied.
 
     Args:
         gate: `(B, T)`, the logit of `p_gen`.
         attention: `(B, T, S)`.
-        copyable: boolean `(B, S)`, or `None` for all places.
+        copyable: boolean `(B, S)`, or `None` for all positions.
     """
     log_written, log_copied = ops.log_sigmoid(gate), ops.log_sigmoid(-gate)
     if copyable is not None:
@@ -174,14 +189,14 @@ def log_shares(gate, attention, copyable: Any = None):
 
 
 def copied_attention(attention, copyable: Any = None):
-    """The attention `(B, T, S)` to places `(B, S)` that may be copied; 0 at the others."""
+    """Keeps the attention `(B, T, S)` to positions `(B, S)` that may be copied; 0 elsewhere."""
     if copyable is None:
         return attention
     return ops.where(ops.expand_dims(ops.cast(copyable, "bool"), 1), attention, 0.0)
 
 
 def copy_gains(log_written, log_copied, pooled):
-    """What copying adds to the log p of words.
+    """Computes what copying adds to the log p of words.
 
     Args:
         log_written: `(B, T, S)`, log p of the words of the source by writing alone.
@@ -196,13 +211,13 @@ def copy_gains(log_written, log_copied, pooled):
 
 
 def log_or_nothing(shares):
-    """Logarithms of numbers from 0 on; that of 0 is a large negative number without gradient."""
+    """Logarithms of numbers from 0; that of 0 is a large negative number without gradient."""
     positive = shares > 0
     return ops.where(positive, ops.log(ops.where(positive, shares, 1.0)), LOG_OF_NOTHING)
 
 
 def _in_vocabulary(source, size, copyable):
-    """The source with ids of the vocabulary alone, and which places are copied, without others."""
+    """Clips the source to ids of the vocabulary; also returns the positions that are copied."""
     source = ops.cast(source, "int32")  # narrower numbers cannot be compared with the size
     known = ops.logical_and(source >= 0, source < size)
     if copyable is not None:
@@ -210,9 +225,9 @@ def _in_vocabulary(source, size, copyable):
     return ops.clip(source, 0, size - 1), known
 
 
-def _places_in(tensor, source, length):
-    """Where each word of the source `(B, S)` stands in a flat tensor `(B, T, V)`: `(B*T*S,)`."""
+def _flat_indices(tensor, source, length):
+    """Indices of the words of a source `(B, S)` in a flat tensor `(B, T, V)`: `(B*T*S,)`."""
     batch, steps, vocab_size = ops.shape(tensor)
     rows = ops.reshape(ops.arange(batch * steps, dtype="int32"), (batch, steps, 1)) * vocab_size
-    places = rows + ops.reshape(ops.cast(source, "int32"), (batch, 1, length))
-    return ops.reshape(places, (-1,))
+    indices = rows + ops.reshape(ops.cast(source, "int32"), (batch, 1, length))
+    return ops.reshape(indices, (-1,))

@@ -10,7 +10,7 @@ from typing import Any
 
 __all__ = ["explain"]
 
-_PUBLIC = {"explain": ".visualization.layered_explanation"}
+_PUBLIC = {"explain": ".pipeline.explain"}
 
 
 def __getattr__(name: str) -> Any:

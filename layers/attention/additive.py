@@ -6,9 +6,11 @@ from typing import Any
 import keras
 from keras import initializers, ops
 
+from ..ops.affine import linear
 from ..ops.arguments import positive_int
-from ..ops.parts import after, join, split
-from .base import Attention, linear
+from ..ops.broadcasting import broadcast_batch, common_batch, sum_to_batch
+from ..ops.partition import concat, depends_on, partition
+from .base import Attention
 
 # How the batch is divided, see `additive_score`; measured on processors with 16 to 32 MB of cache.
 PARTS = 8
@@ -48,7 +50,7 @@ class BahdanauAttention(Attention):
     )  # (B, T, 1024), (B, T, S)
     ```
 
-    Paper: "Neural Machine Translation by Jointly Learning to Align and Translate", Bahdanau,
+    Reference: "Neural Machine Translation by Jointly Learning to Align and Translate", Bahdanau,
     Cho, Bengio, 2015, https://arxiv.org/abs/1409.0473
     """
 
@@ -97,17 +99,30 @@ class BahdanauAttention(Attention):
 
 @ops.custom_gradient
 def additive_score(query, keys, scale):
-    """`scale . tanh(query + key)` for every pair; `(B, T, U)`, `(B, S, U)`, `(U,)` to `(B, T, S)`.
+    """Computes `scale . tanh(query + key)` for every pair.
+
 
     The tensor over all pairs and units, `(B, T, S, U)`, is by far the largest here. It is never
     made as a whole: the batch is taken in parts that stay in the processor's cache, and the
     gradient computes them anew rather than keep them. That is several times faster than writing
     and reading the whole, and needs a fraction of the memory.
+
+    Args:
+        query: `(B, T, U)`, or `(1, T, U)` for all rows.
+        keys: `(B, S, U)`, or `(1, S, U)` for all rows.
+        scale: `(U,)`.
+
+    Returns:
+        `(B, T, S)`.
     """
     parts = _parts(query, keys)
+    rows = (query, keys)
+    if parts > 1:  # of one row there are no parts
+        batch = common_batch(query, keys)
+        rows = (broadcast_batch(query, batch), broadcast_batch(keys, batch))
     scores: list[Any] = []
-    for query_part, keys_part in zip(split(query, parts), split(keys, parts), strict=True):
-        query_part = after(scores[-1] if scores else None, query_part)
+    for query_part, keys_part in zip(*(partition(tensor, parts) for tensor in rows), strict=True):
+        query_part = depends_on(scores[-1] if scores else None, query_part)
         hidden = _hidden(query_part, keys_part)
         flat = ops.matmul(ops.reshape(hidden, (-1, scale.shape[0])), ops.expand_dims(scale, -1))
         scores.append(ops.reshape(flat, ops.shape(hidden)[:3]))
@@ -118,17 +133,18 @@ def additive_score(query, keys, scale):
         to_query: list[Any] = []
         to_keys: list[Any] = []
         to_scale: list[Any] = []
-        tensors = (query, keys, upstream)
-        for part in zip(*(split(tensor, parts) for tensor in tensors), strict=True):
-            query_part = after(to_keys[-1] if to_keys else None, part[0])
+        for part in zip(*(partition(tensor, parts) for tensor in (*rows, upstream)), strict=True):
+            query_part = depends_on(to_keys[-1] if to_keys else None, part[0])
             gradients = _part_gradients(query_part, *part[1:])
             for collected, gradient_part in zip(
                 (to_query, to_keys, to_scale), gradients, strict=True
             ):
                 collected.append(gradient_part)
-        return join(to_query) * scale, join(to_keys) * scale, sum(to_scale)
+        query_gradient = sum_to_batch(concat(to_query), query) * scale
+        keys_gradient = sum_to_batch(concat(to_keys), keys) * scale
+        return query_gradient, keys_gradient, sum(to_scale)
 
-    return join(scores), gradient
+    return concat(scores), gradient
 
 
 def _hidden(query, keys):
@@ -148,11 +164,14 @@ def _part_gradients(query, keys, upstream):
 
 
 def _parts(query, keys):
-    """In how many parts the batch is taken."""
-    length = query.shape[1]
-    if length is not None and length <= FEW_QUERIES:
+    """Returns the number of parts in which the batch is taken."""
+    batch = keys.shape[0] if query.shape[0] == 1 else query.shape[0]
+    shape = (batch, *query.shape[1:], keys.shape[1])
+    if not isinstance(batch, (int, type(None))):
+        return 1  # a symbol, of which JAX makes no parts
+    length = shape[1]
+    if isinstance(length, int) and length <= FEW_QUERIES:
         return 1  # a step of a decoder: small, and the number of operations counts
-    shape = (*query.shape, keys.shape[1])
-    if None not in shape and math.prod(shape) <= SMALL:
+    if all(isinstance(size, int) for size in shape) and math.prod(shape) <= SMALL:
         return 1
-    return PARTS if shape[0] is None else min(PARTS, shape[0])
+    return PARTS if batch is None else min(PARTS, batch)

@@ -8,10 +8,12 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from ..ops.broadcasting import broadcast_rows, free_batch
 from ..ops.dropout import Dropout
 from ..ops.masks import (
     as_mask,
     causal_mask,
+    check_mask,
     combine_masks,
     masked_softmax,
     merge_memory_masks,
@@ -20,11 +22,11 @@ from ..ops.masks import (
 
 
 class Memory(NamedTuple):
-    """What is attended to, projected once and used at every step.
+    """Keys and values to attend to, projected once and used at every step.
 
     Attributes:
-        keys: what queries are compared with, in the layout of the layer that made it.
-        values: what is summed with the weights.
+        keys: compared with queries; in the layout of the layer that made them.
+        values: summed with the weights; in the same layout.
         mask: boolean `(B, S)`, True for keys that may be attended to, or `None` for all of them.
     """
 
@@ -55,7 +57,7 @@ class Attention(keras.layers.Layer):
     ```
 
     Args:
-        dropout: share of the weights set to zero while training, from 0 up to but without 1.
+        dropout: share of the weights set to zero while training, at least 0 and below 1.
         seed: seed of the dropout.
         **kwargs: `name`, `dtype` and `trainable`, as for every Keras layer.
 
@@ -67,17 +69,24 @@ class Attention(keras.layers.Layer):
         value_mask: boolean `(B, S)`, False for padding.
         key_mask: boolean `(B, S)`, False for padding.
         attention_mask: boolean `(T, S)` or `(B, T, S)`, with heads also `(B, H, T, S)`.
-        use_causal_mask: whether query `i` sees only the keys `0` to `i`.
+        use_causal_mask: whether query `i` attends to the keys `0` to `i` alone.
         return_attention_scores: whether the weights are returned too.
         training: whether dropout is on; Keras fills it in.
 
     Masks say True for *attend* and may be combined freely. Masks that Keras attaches to its
     tensors (`Embedding(mask_zero=True)`) are used without being passed. A query with nothing to
-    attend to has zero weights and a zero weighted sum.
+    attend to has zero weights and a zero weighted sum. A batch of 1 on either side goes with every
+    row of the other: one learned query for all rows, or one memory for all queries.
 
     Returns:
         The context `(B, T, Dv)` in the compute type; with `return_attention_scores` also the
         weights before dropout, `(B, T, S)` or, with heads, `(B, H, T, S)`, in float32.
+
+    Attributes:
+        takes_one_sequence: whether the layer is called with one sequence, `layer(inputs)`, as
+            `SelfAttention` is. Layers around this one rely on it.
+        queries_are_independent: whether the weights of a query depend on no other query. Else it
+            cannot be used step by step by a Transformer block.
 
     Example: attention by distance in a dozen lines.
 
@@ -88,6 +97,9 @@ class Attention(keras.layers.Layer):
             return -ops.sum(ops.square(difference), axis=-1)
     ```
     """
+
+    takes_one_sequence = False
+    queries_are_independent = True
 
     def __init__(self, dropout: float = 0.0, seed: int | None = None, **kwargs):
         super().__init__(**kwargs)
@@ -113,25 +125,45 @@ class Attention(keras.layers.Layer):
             value: `(B, S, Dv)`.
             key: `(B, S, Dk)`, `value` if it is left out.
             mask: boolean `(B, S)`, False for padding.
+
+        Returns:
+            A `Memory`, for any number of calls of `attend`.
         """
         value = self._as_input("value", value)
         key = value if key is None else self._as_input("key", key)
+        check_mask(self.name, "mask", mask, free_batch(value.shape)[:2])
         return Memory(self.project_keys(key), value, None if mask is None else as_mask(mask))
 
     def project_keys(self, key):
-        """What `score` gets as keys: here the key itself."""
+        """Projects keys `(B, S, Dk)` to those that `score` takes: here themselves."""
         return key
 
     def project_query(self, query):
-        """What `score` gets as queries: here the query itself."""
+        """Projects queries `(B, T, Dq)` to those that `score` takes: here themselves."""
         return query
 
     def score(self, query, keys):
-        """Compares projected queries with projected keys: `(B, T, S)` or `(B, H, T, S)`."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how to `score` a key.")
+        """Compares queries with keys.
+
+        Args:
+            query: what `project_query` returned.
+            keys: what `project_keys` returned.
+
+        Returns:
+            Scores `(B, T, S)` or, with heads, `(B, H, T, S)`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no `score` function.")
 
     def read(self, weights, values):
-        """Sums the values `(B, S, Dv)` with the weights `(B, T, S)`."""
+        """Sums the values with the weights.
+
+        Args:
+            weights: `(B, T, S)`, in the compute type.
+            values: `(B, S, Dv)`.
+
+        Returns:
+            `(B, T, Dv)`.
+        """
         return ops.matmul(weights, values)  # (B, T, Dv)
 
     def attend(self, query, memory: Memory, attention_mask=None, training=None):
@@ -146,9 +178,27 @@ class Attention(keras.layers.Layer):
         Returns:
             `(context, weights)`, always both: `(B, T, Dv)` and `(B, T, S)` or `(B, H, T, S)`.
         """
-        query = self.project_query(self._as_input("query", query))
+        query = self._as_input("query", query)
+        self._check_attention_mask(query.shape, memory_shape(memory), attention_mask)
         mask = combine_masks(memory_mask=memory.mask, attention_mask=attention_mask)
-        return self._weigh(self.score(query, memory.keys), mask, memory.values, training)
+        scores = self.score(self.project_query(query), memory.keys)
+        return self._weigh(scores, mask, memory.values, training)
+
+    def step(self, inputs, cache: Memory, training=None):
+        """Goes on by one position with a sequence that attends to itself.
+
+        It attends to the positions of the cache and to itself, so it is causal by construction.
+
+        Args:
+            inputs: `(B, 1, D)`, the position after those of the cache.
+            cache: that of the step before; at first the result of `project` of `(B, 0, D)`.
+            training: whether dropout is on.
+
+        Returns:
+            `(context, weights, cache)`: those of `attend`, and the cache for the next step.
+        """
+        cache = self._appended(cache, self.project(inputs))
+        return *self.attend(inputs, cache, training=training), cache
 
     def call(
         self,
@@ -163,6 +213,9 @@ class Attention(keras.layers.Layer):
         return_attention_scores=False,
         training=None,
     ):
+        self._check_masks(
+            query.shape, value.shape, query_mask, value_mask, key_mask, attention_mask
+        )
         memory = self.project(value, key, mask=merge_memory_masks(value_mask, key_mask))
         mask = combine_masks(query_mask, attention_mask=attention_mask)
         context, weights = self._attend_to_all(
@@ -171,11 +224,11 @@ class Attention(keras.layers.Layer):
         return (context, weights) if return_attention_scores else context
 
     def compute_output_shape(self, query_shape, value_shape, key_shape=None):
-        return (*query_shape[:-1], value_shape[-1])
+        return (*broadcast_rows(query_shape, value_shape), value_shape[-1])
 
     def compute_scores_shape(self, query_shape, value_shape):
-        """Shape of the weights that go with `compute_output_shape`."""
-        return (query_shape[0], query_shape[1], value_shape[1])
+        """Returns the shape of the weights: `(B, T, S)` or, with heads, `(B, H, T, S)`."""
+        return (*broadcast_rows(query_shape, value_shape), value_shape[1])
 
     def compute_output_spec(
         self,
@@ -190,26 +243,53 @@ class Attention(keras.layers.Layer):
         return_attention_scores=False,
         training=None,
     ):
+        self._check_masks(
+            query.shape, value.shape, query_mask, value_mask, key_mask, attention_mask
+        )
         key_shape = None if key is None else key.shape
         return self._output_spec(query.shape, value.shape, key_shape, return_attention_scores)
 
     def get_config(self):
         return {**super().get_config(), "dropout": self.dropout, "seed": self.seed}
 
+    def _check_masks(
+        self, query_shape, value_shape, query_mask, value_mask, key_mask, attention_mask
+    ):
+        check_mask(self.name, "query_mask", query_mask, free_batch(query_shape)[:2])
+        check_mask(self.name, "value_mask", value_mask, free_batch(value_shape)[:2])
+        check_mask(self.name, "key_mask", key_mask, free_batch(value_shape)[:2])
+        self._check_attention_mask(query_shape, value_shape, attention_mask)
+
+    def _check_attention_mask(self, query_shape, value_shape, mask):
+        """Refuses a mask that does not fit the scores of such queries and values."""
+        if mask is None:
+            return
+        scores_shape = self.compute_scores_shape(query_shape, value_shape)
+        batch, *heads, queries, keys = free_batch(scores_shape)
+        shapes = [(queries, keys), (batch, queries, keys)]
+        if heads:
+            shapes.append((batch, *heads, queries, keys))
+        check_mask(self.name, "attention_mask", mask, *shapes)
+
     def _attend_to_all(self, query, memory, mask, causal, training, weights_needed):
-        """`attend` with a whole sequence; a layer that can do without weights does it here."""
+        """Attends with a whole sequence; a layer that can do without weights does it here."""
         if causal:
             lengths = ops.shape(query)[1], ops.shape(memory.values)[-2]
             mask = combine_masks(attention_mask=mask, causal=causal_mask(*lengths))
         return self.attend(query, memory, attention_mask=mask, training=training)
 
+    def _appended(self, cache, new):
+        """Appends projected positions to a cache, along the axis before the last."""
+        keys = ops.concatenate([cache.keys, new.keys], axis=-2)
+        return Memory(keys, ops.concatenate([cache.values, new.values], axis=-2))
+
     def _weigh(self, scores, mask, values, training):
-        """From scores to context and weights."""
+        """Turns scores into context and weights."""
         weights = masked_softmax(scores, mask)
         return self._sum(weights, values, training), weights
 
     def _sum(self, weights, values, training):
-        """The values summed with the weights, of which dropout leaves out some."""
+        """Sums the values with the weights, of which dropout leaves out some."""
         kept = ops.cast(weights, self.compute_dtype)
         if self._dropout_layer is not None:
             # Keras takes `training=None` for an answer; left out, the layer around this one says.
@@ -232,6 +312,12 @@ class Attention(keras.layers.Layer):
                 f"{self.name} has no weights yet: call it once, or "
                 f"`build(query_shape, value_shape)` it, before `project` and `attend`."
             )
+        if isinstance(tensor, keras.KerasTensor):
+            raise ValueError(
+                f"{self.name}: `project` and `attend` are for the `call` of a layer of your own; "
+                "in a functional model their weights would be no part of it. Received: a symbolic "
+                f"{name} of shape {tuple(tensor.shape)}"
+            )
         tensor = ops.convert_to_tensor(tensor, dtype=self.compute_dtype)
         if len(tensor.shape) != 3:
             raise ValueError(
@@ -241,27 +327,21 @@ class Attention(keras.layers.Layer):
         return tensor
 
     def _cast(self, variable):
-        """A weight in the compute type, also outside of `__call__`."""
+        """Returns a weight in the compute type, outside of `__call__` too."""
         return ops.cast(variable, self.compute_dtype)
 
 
-def linear(inputs, kernel, bias=None):
-    """`inputs @ kernel + bias` over the last axis, as one matrix product.
-
-    Flattening the leading axes matters: the gradient of a batched product with a matrix would
-    make one matrix for every row of the batch before it adds them up.
-    """
-    width = kernel.shape[-1]
-    outputs = ops.matmul(ops.reshape(inputs, (-1, kernel.shape[0])), kernel)
-    if bias is not None:
-        outputs = ops.add(outputs, bias)
-    if len(inputs.shape) == 2:
-        return outputs
-    return ops.reshape(outputs, (*ops.shape(inputs)[:-1], width))
+def memory_shape(memory):
+    """Batch and length of a memory, in the layout of any layer."""
+    return memory.values.shape[0], memory.values.shape[-2]
 
 
 def check_shapes(name, query_shape, value_shape, key_shape=None):
-    """Refuses what no attention can be built on: wrong ranks, unknown widths, unequal lengths."""
+    """Refuses shapes that no attention can be built on.
+
+    Raises:
+        ValueError: for wrong ranks, unknown widths and unequal lengths.
+    """
     shapes = {"query": query_shape, "value": value_shape, "key": key_shape or value_shape}
     for argument, shape in shapes.items():
         if len(shape) != 3 or shape[-1] is None:

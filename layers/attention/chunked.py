@@ -8,8 +8,9 @@ from typing import Any
 
 from keras import ops
 
-from ..ops.masks import combine_masks, masked_softmax, places_mask, softmax_dtype
-from ..ops.parts import after, ranges
+from ..ops.broadcasting import sum_to_batch
+from ..ops.masks import combine_masks, masked_softmax, position_mask, softmax_dtype
+from ..ops.partition import depends_on, partition_slices
 from .heads import compare_heads, sum_queries, sum_values
 
 # Of a sequence whose length is not known when the graph is made.
@@ -17,46 +18,52 @@ PARTS = 16
 
 
 @dataclasses.dataclass
-class Sight:
-    """What queries see of the keys, and how their places change the scores.
+class MaskSpec:
+    """Masks of the scores, and biases that positions add to them.
 
     Attributes:
-        query_places: whole numbers `(T,)`.
-        key_places: whole numbers `(S,)`.
+        query_positions: whole numbers `(T,)`.
+        key_positions: whole numbers `(S,)`.
         mask: boolean of rank 3 or 4, any dimension may be 1, or `None`.
-        causal: whether keys after the query are hidden.
-        sliding_window: whether keys so far away or further are hidden, or `None`.
+        causal: whether keys after the query are masked.
+        sliding_window: distance from which on keys are masked, or `None`.
         positions: whose bias is added to the scores, or `None`.
-        same_places: whether keys and queries have the same places, 0 to T - 1.
+        same_positions: whether keys and queries have the same positions, 0 to T - 1.
     """
 
-    query_places: Any
-    key_places: Any
+    query_positions: Any
+    key_positions: Any
     mask: Any = None
     causal: bool = False
     sliding_window: int | None = None
     positions: Any = None
-    same_places: bool = False
+    same_positions: bool = False
 
     def table(self):
-        """Of the positions, or a zero that stands for it."""
+        """Returns the table of the positions, or a zero that stands for it."""
         table = None if self.positions is None else self.positions.table
         return ops.zeros(()) if table is None else table * 1  # a tensor, not the variable
 
     def arrays(self):
-        """The places and the mask, if there is one."""
-        places = (ops.convert_to_tensor(self.query_places), ops.convert_to_tensor(self.key_places))
-        return places if self.mask is None else (*places, ops.convert_to_tensor(self.mask))
+        """Returns the positions and the mask, if there is one."""
+        positions = (
+            ops.convert_to_tensor(self.query_positions),
+            ops.convert_to_tensor(self.key_positions),
+        )
+        return positions if self.mask is None else (*positions, ops.convert_to_tensor(self.mask))
 
     def with_arrays(self, arrays):
-        """The same with other `arrays()`."""
-        query_places, key_places, *mask = arrays
+        """Returns a copy with other `arrays()`."""
+        query_positions, key_positions, *mask = arrays
         return dataclasses.replace(
-            self, query_places=query_places, key_places=key_places, mask=mask[0] if mask else None
+            self,
+            query_positions=query_positions,
+            key_positions=key_positions,
+            mask=mask[0] if mask else None,
         )
 
     def with_known_sizes(self, queries, keys):
-        """The same with a mask whose dimensions are 1 only where that is known beforehand."""
+        """Returns a copy whose mask has dimensions of 1 only where that is known beforehand."""
         if self.mask is None or None not in self.mask.shape[-2:]:
             return self
         lengths = zip(self.mask.shape[-2:], (queries, keys), strict=True)
@@ -65,14 +72,14 @@ class Sight:
         return dataclasses.replace(self, mask=mask)
 
     def apply(self, scores, rows=slice(None), columns=slice(None), table=None):
-        """Adds the bias to scores `(B, H, T, S)`; returns them and the mask, of these places."""
-        query_places, key_places = self.query_places[rows], self.key_places[columns]
+        """Adds the bias to scores `(B, H, T, S)`; returns them and the mask, of these positions."""
+        query_positions, key_positions = self.query_positions[rows], self.key_positions[columns]
         if self.positions is not None:
-            bias = self.positions.bias(query_places, key_places, table)
+            bias = self.positions.bias(query_positions, key_positions, table)
             if bias is not None:
                 dtype = softmax_dtype(scores.dtype)
                 scores = ops.cast(scores, dtype) + ops.cast(bias, dtype)
-        causal = places_mask(query_places, key_places, self.causal, self.sliding_window)
+        causal = position_mask(query_positions, key_positions, self.causal, self.sliding_window)
         mask = self.mask
         if mask is not None:
             mask = mask if mask.shape[-2] == 1 else mask[..., rows, :]
@@ -80,36 +87,36 @@ class Sight:
         return scores, combine_masks(attention_mask=mask, causal=causal)
 
 
-def attend_in_chunks(query, keys, values, sight, chunk_size):
-    """`softmax(query . keys) . values` for `chunk_size` queries at a time.
+def attend_in_chunks(query, keys, values, spec, chunk_size):
+    """Computes `softmax(query . keys) . values` for `chunk_size` queries at a time.
 
     Scores and weights exist for one chunk at a time; the gradient computes them anew. Chunks that
-    a causal mask or a window hides as a whole are left out, if keys and queries have the same
-    places.
+    a causal mask or a window masks as a whole are left out, if keys and queries have the same
+    positions.
 
     Args:
         query: `(B, H, T, K)`, already scaled.
         keys: `(B, G, S, K)`.
         values: `(B, G, S, V)`.
-        sight: a `Sight`.
+        spec: a `MaskSpec`.
         chunk_size: number of queries at a time. A length that is not known when the graph is made
             is divided into 16 chunks instead.
 
     Returns:
         `(B, H, T, V)`.
     """
-    sight = sight.with_known_sizes(ops.shape(query)[2], ops.shape(keys)[2])
-    chunks = _chunks(ops.shape(query)[2], chunk_size, sight)
-    arrays = sight.arrays()
+    spec = spec.with_known_sizes(ops.shape(query)[2], ops.shape(keys)[2])
+    chunks = _chunks(ops.shape(query)[2], chunk_size, spec)
+    arrays = spec.arrays()
 
     # All arrays are arguments: JAX refuses a gradient that closes over one of a function around it.
     @ops.custom_gradient
     def attend(query, keys, values, table, *arrays):
-        sight_here = sight.with_arrays(arrays)
+        local_spec = spec.with_arrays(arrays)
         outputs: list[Any] = []
         for rows, columns in chunks:
-            query_part = after(_corner(outputs[-1] if outputs else None), query[:, :, rows])
-            weights = _weights(query_part, keys[:, :, columns], sight_here, rows, columns, table)
+            query_part = depends_on(_corner(outputs[-1] if outputs else None), query[:, :, rows])
+            weights = _weights(query_part, keys[:, :, columns], local_spec, rows, columns, table)
             weights = ops.cast(weights, values.dtype)
             outputs.append(sum_values(weights, values[:, :, columns]))
         output = ops.concatenate(outputs, axis=2)
@@ -117,58 +124,64 @@ def attend_in_chunks(query, keys, values, sight, chunk_size):
         def gradient(*arguments, upstream=None):
             # Backends differ in how they hand in the gradient of the output, (B, H, T, V).
             upstream = arguments[0] if upstream is None else upstream
-            gradients = _gradients(query, keys, values, table, output, upstream, sight_here, chunks)
+            gradients = _gradients(query, keys, values, table, output, upstream, local_spec, chunks)
             return *gradients, *(None for _ in arrays)
 
         return output, gradient
 
-    return attend(query, keys, values, sight.table(), *arrays)
+    return attend(query, keys, values, spec.table(), *arrays)
 
 
-def _gradients(query, keys, values, table, output, upstream, sight, chunks):
+def _gradients(query, keys, values, table, output, upstream, spec, chunks):
     query_gradients, table_gradient = [], ops.zeros_like(table)
     to_keys, to_values = _Overlapping(), _Overlapping()
     groups = keys.shape[1]
     for rows, columns in reversed(chunks):
         earlier = _corner(to_keys.open, to_values.open)
-        query_part = after(earlier, query[:, :, rows])
-        upstream_part = after(earlier, upstream[:, :, rows])
-        seen = keys[:, :, columns]
-        weights = _weights(query_part, seen, sight, rows, columns, table)  # (B, H, T, S)
+        query_part = depends_on(earlier, query[:, :, rows])
+        upstream_part = depends_on(earlier, upstream[:, :, rows])
+        visible_keys = keys[:, :, columns]
+        weights = _weights(query_part, visible_keys, spec, rows, columns, table)  # (B, H, T, S)
         to_values.add(columns, sum_queries(ops.cast(weights, values.dtype), upstream_part, groups))
         # Through the softmax: what a weight contributes beyond the weighted mean of the row.
         mean = ops.sum(upstream_part * output[:, :, rows], axis=-1, keepdims=True)
         change = compare_heads(upstream_part, values[:, :, columns]) - mean
         change = weights * ops.cast(change, weights.dtype)
-        if sight.positions is not None and sight.positions.table is not None:
-            places = sight.query_places[rows], sight.key_places[columns]
+        if spec.positions is not None and spec.positions.table is not None:
+            positions = spec.query_positions[rows], spec.key_positions[columns]
             summed = ops.sum(change, axis=0)  # (H, T, S)
-            added = sight.positions.table_gradient(summed, *places)
+            added = spec.positions.table_gradient(summed, *positions)
             table_gradient = table_gradient + ops.cast(added, table.dtype)
         change = ops.cast(change, query.dtype)
-        query_gradients.append(sum_values(change, seen))
+        query_gradients.append(sum_values(change, visible_keys))
         to_keys.add(columns, sum_queries(change, query_part, groups))
     query_gradient = ops.concatenate(query_gradients[::-1], axis=2)
-    return query_gradient, to_keys.total(), to_values.total(), table_gradient
+    # A batch of 1 goes with every row of the others.
+    return (
+        sum_to_batch(query_gradient, query),
+        sum_to_batch(to_keys.total(), keys),
+        sum_to_batch(to_values.total(), values),
+        table_gradient,
+    )
 
 
-def _weights(query, keys, sight, rows, columns, table):
-    return masked_softmax(*sight.apply(compare_heads(query, keys), rows, columns, table))
+def _weights(query, keys, spec, rows, columns, table):
+    return masked_softmax(*spec.apply(compare_heads(query, keys), rows, columns, table))
 
 
-def _chunks(length, chunk_size, sight):
-    """For each chunk of queries its rows and the columns that it may see, as slices."""
+def _chunks(length, chunk_size, spec):
+    """Returns, for each chunk of queries, its rows and the columns visible to it, as slices."""
     count = max(1, -(-length // chunk_size)) if isinstance(length, int) else PARTS
-    all_rows = ranges(length, count)
-    everything = not sight.causal and sight.sliding_window is None
-    if everything or not sight.same_places:
+    all_rows = partition_slices(length, count)
+    everything = not spec.causal and spec.sliding_window is None
+    if everything or not spec.same_positions:
         return [(rows, slice(None)) for rows in all_rows]
-    before = None if sight.sliding_window is None else sight.sliding_window - 1
+    before = None if spec.sliding_window is None else spec.sliding_window - 1
     chunks = []
     for rows in all_rows:
         start = 0 if before is None else _extreme(max, rows.start - before, 0)
         stop = rows.stop
-        if not sight.causal:
+        if not spec.causal:
             stop = length if before is None else _extreme(min, rows.stop + before, length)
         chunks.append((rows, slice(start, stop)))
     return chunks
@@ -181,7 +194,7 @@ def _extreme(choose, one, other):
 
 
 def _corner(*tensors):
-    """A number out of each, to wait for."""
+    """Takes a number out of each, to wait for."""
     corners = [tensor[:1, :1, :1, :1] for tensor in tensors if tensor is not None]
     return sum(corners) if corners else None
 

@@ -8,9 +8,10 @@ from typing import Any
 import keras
 from keras import ops
 
+from ..ops.broadcasting import broadcast_batch, common_batch, sum_to_batch
 from ..ops.masks import combine_masks, masked_softmax, softmax_dtype
 from .additive import BahdanauAttention
-from .base import Memory
+from .base import Memory, memory_shape
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -19,10 +20,10 @@ class CoverageAttention(BahdanauAttention):
 
     The coverage of a key is the sum of the weights that it got at the steps before. The score of
     query `q` and key `k` with coverage `c` is `v . tanh(W_q q + W_k k + w_c c)`. So the layer can
-    learn not to look at the same place again, or to go on from where it looked.
+    learn not to attend to the same key again, or to go on from the last one.
 
-    The queries of a sequence are taken one after the other, each with what those before it have
-    paid. A decoder that makes one step at a time hands the coverage in, and adds the weights to it
+    The queries of a sequence are taken one after the other, each with the coverage of those before
+    it. A decoder that makes one step at a time passes the coverage, and adds the weights to it
     itself:
 
     ```python
@@ -32,24 +33,28 @@ class CoverageAttention(BahdanauAttention):
     coverage = coverage + weights
     ```
 
-    With a `location_window` of w the score depends as well on where the query before looked: on its
-    weights of the key itself and of the w keys before and after, by a kernel of shape (2 w + 1, U).
-    To go on with the next key, as when a word is copied piece by piece, is then a matter of one
-    weight. At the first query those weights are 0. They are handed in as `last`.
+    With a `location_window` of w the score depends on the weights of the query before as well: on
+    those of the key itself and of the w keys before and after, by a kernel of shape (2 w + 1, U).
+    To go on with the next key, as when a word is copied token by token, is then a matter of one
+    weight. At the first query those weights are 0. They are passed as `last`.
 
     Args:
-        units: as for `BahdanauAttention`, as are all that follow `location_window`.
-        location_window: how many keys before and after are seen; 0 for coverage alone.
+        units: U, the width in which queries and keys are compared.
+        location_window: the number of keys before and after whose last weights the score depends
+            on; 0 for coverage alone.
+        **kwargs: those of `BahdanauAttention`.
 
     Call arguments, masks, weights: see `Attention`.
 
     Raises:
         ValueError: if `location_window` is not a whole number from 0 on.
 
-    Papers: "Get To The Point: Summarization with Pointer-Generator Networks", See, Liu, Manning,
-    2017, https://arxiv.org/abs/1704.04368, section 2.3; on locations "Attention-Based Models for
-    Speech Recognition", Chorowski et al. 2015, https://arxiv.org/abs/1506.07503, section 2.1
+    References: "Get To The Point: Summarization with Pointer-Generator Networks", See et al., 2017,
+    https://arxiv.org/abs/1704.04368, section 2.3; on locations "Attention-Based Models for Speech
+    Recognition", Chorowski et al., 2015, https://arxiv.org/abs/1506.07503, section 2.1
     """
+
+    queries_are_independent = False
 
     def __init__(self, units: int, location_window: int = 0, **kwargs):
         super().__init__(units, **kwargs)
@@ -59,7 +64,7 @@ class CoverageAttention(BahdanauAttention):
             isinstance(location_window, int) and location_window >= 0
         ):
             raise ValueError(
-                "location_window is a whole number from 0 on. "
+                "location_window must be a whole number, at least 0. "
                 f"Received: location_window={location_window!r}"
             )
         self.location_window = location_window
@@ -89,16 +94,23 @@ class CoverageAttention(BahdanauAttention):
             memory: what `project` returned.
             attention_mask: boolean, any rank that `call` takes.
             training: whether dropout is on.
-            coverage: `(B, T, S)`, what each query finds paid: the queries are independent of one
-                another, such as the beams of one step. If `None`, they are a sequence.
+            coverage: `(B, T, S)`, the sum of the weights before each query: the queries are then
+                independent of one another, such as the beams of one step. If `None`, they are a
+                sequence.
             last: `(B, T, S)`, the weights of the query before each; only with a coverage and a
                 location window.
 
         Returns:
             `(context, weights)`: `(B, T, Dv)` and `(B, T, S)`.
+
+        Raises:
+            ValueError: for a coverage without the last weights that a location window needs, or
+                last weights that nothing needs.
         """
-        query = self.project_query(self._as_input("query", query))
+        query = self._as_input("query", query)
+        self._check_attention_mask(query.shape, memory_shape(memory), attention_mask)
         mask = combine_masks(memory_mask=memory.mask, attention_mask=attention_mask)
+        query = self.project_query(query)
         if (last is not None) != (coverage is not None and self.location_window > 0):
             raise ValueError(
                 "With a location window a coverage needs the last weights too; else it has none. "
@@ -115,17 +127,19 @@ class CoverageAttention(BahdanauAttention):
         features = ops.expand_dims(ops.cast(coverage, self.compute_dtype), -1)
         kernel = ops.expand_dims(self._cast(self.coverage_kernel), 0)
         if self.location_window:
-            around = neighbours(ops.cast(last, self.compute_dtype), self.location_window)
+            around = neighbors(ops.cast(last, self.compute_dtype), self.location_window)
             features = ops.concatenate([features, around], axis=-1)
             kernel = ops.concatenate([kernel, self._cast(self.location_kernel)], axis=0)
+        if features.shape[0] == 1:  # the same for every row
+            features = broadcast_batch(features, common_batch(query, keys))
         score = additive_score_with_features(query, keys, features, self._cast(self.scale), kernel)
         return masked_softmax(score, mask)
 
     def _weights_in_turn(self, query, keys, mask):
-        """Weights `(B, T, S)` of projected queries, each covered by those before it."""
-        batch, steps, _ = ops.shape(query)
-        length = ops.shape(keys)[1]
-        sequence = query
+        """Computes weights `(B, T, S)` of projected queries, each covered by those before it."""
+        batch = common_batch(query, keys, *([] if mask is None else [mask]))
+        steps, length = ops.shape(query)[1], ops.shape(keys)[1]
+        sequence = query = broadcast_batch(query, batch)
         if mask is not None:
             mask = ops.broadcast_to(mask, (batch, steps, length))
             # One sequence: TensorFlow's scan takes no second one if T is known only later.
@@ -133,10 +147,10 @@ class CoverageAttention(BahdanauAttention):
 
         def attend_once(carry, step):
             step = ops.expand_dims(step, 1)  # (B, 1, U + S)
-            query, seen = step[..., : self.units], step[..., self.units :]
-            seen = None if mask is None else seen > 0
+            query, visible = step[..., : self.units], step[..., self.units :]
+            visible = None if mask is None else visible > 0
             coverage, last = (ops.expand_dims(tensor, 1) for tensor in carry)
-            weights = self._weights(query, keys, seen, coverage, last)[:, 0]
+            weights = self._weights(query, keys, visible, coverage, last)[:, 0]
             # TensorFlow wants what is collected to look like what is carried.
             return (carry[0] + weights, weights), (carry[0], weights)
 
@@ -149,10 +163,16 @@ class CoverageAttention(BahdanauAttention):
         return {**super().get_config(), "location_window": self.location_window}
 
 
-def neighbours(weights, window: int):
-    """The weights of each key and of those around it, 0 outside: `(B, T, S)` to `(B, T, S, F)`.
+def neighbors(weights, window: int):
+    """Puts the weights of the keys around each key side by side, 0 outside of the source.
 
-    F is 2 `window` + 1, from the key `window` places before to the one `window` places after.
+    Args:
+        weights: `(B, T, S)`.
+        window: the number of keys before and after.
+
+    Returns:
+        `(B, T, S, F)`; F is 2 `window` + 1, from the key `window` positions before to the one
+        `window` positions after.
     """
     length = ops.shape(weights)[-1]
     padded = ops.pad(weights, [[0, 0], [0, 0], [window, window]])
@@ -160,24 +180,25 @@ def neighbours(weights, window: int):
 
 
 def coverage_before(attention):
-    """What was paid before each step: the weights `(B, T, S)` summed over the steps before."""
+    """Sums the weights `(B, T, S)` over the steps before each step: `(B, T, S)`."""
     return ops.cumsum(ops.pad(attention[:, :-1], [[0, 0], [1, 0], [0, 0]]), axis=1)
 
 
 def coverage_loss(attention, coverage: Any = None):
-    """How much each step looks where others looked before it.
+    """Penalizes attention to keys that were attended to before.
 
-    The sum over the source of min(attention, coverage): 0 if all attention is to new places, 1 if
+    The sum over the source of min(attention, coverage): 0 if all attention is to new keys, 1 if
     none of it is.
 
     Args:
         attention: `(B, T, S)`, the weights of all steps.
-        coverage: `(B, T, S)`, what was paid before; taken from `attention` if `None`.
+        coverage: `(B, T, S)`, the sum of the weights before each step; taken from `attention` if
+            `None`.
 
     Returns:
         `(B, T)`, from 0 to 1.
 
-    Paper: See, Liu, Manning, 2017, https://arxiv.org/abs/1704.04368, equation 12
+    Reference: See, Liu, Manning, 2017, https://arxiv.org/abs/1704.04368, equation 12
     """
     coverage = coverage_before(attention) if coverage is None else coverage
     return ops.sum(ops.minimum(attention, coverage), axis=-1)
@@ -185,28 +206,32 @@ def coverage_loss(attention, coverage: Any = None):
 
 @ops.custom_gradient
 def additive_score_with_features(query, keys, features, scale, kernel):
-    """`scale . tanh(query + key + features kernel)` for every pair, `(B, T, S)`.
+    """Computes `scale . tanh(query + key + features kernel)` for every pair.
 
     Like `additive_score`, it keeps nothing of shape `(B, T, S, U)` for the gradient, which a loop
     over steps would keep for each of them.
 
     Args:
-        query: `(B, T, U)`; a few, as at a step of a decoder.
-        keys: `(B, S, U)`.
+        query: `(B, T, U)`, or `(1, T, U)` for all rows; a few, as at a step of a decoder.
+        keys: `(B, S, U)`, or `(1, S, U)` for all rows.
         features: `(B, T, S, F)`.
         scale: `(U,)`.
         kernel: `(F, U)`.
+
+    Returns:
+        `(B, T, S)`.
     """
     units, count = scale.shape[0], kernel.shape[0]
     flat_features = ops.reshape(features, (-1, count))
-    hidden = _hidden(query, keys, flat_features, kernel)
+    pairs = (*ops.shape(features)[:3], units)
+    hidden = _hidden(query, keys, ops.reshape(ops.matmul(flat_features, kernel), pairs))
     flat = ops.matmul(ops.reshape(hidden, (-1, units)), ops.expand_dims(scale, -1))
-    scores = ops.reshape(flat, ops.shape(hidden)[:3])
+    scores = ops.reshape(flat, pairs[:3])
 
     def gradient(*arguments, upstream=None):
         # Backends differ in how they hand in the gradient of the scores, (B, T, S).
         upstream = arguments[0] if upstream is None else upstream
-        hidden = _hidden(query, keys, flat_features, kernel)
+        hidden = _hidden(query, keys, ops.reshape(ops.matmul(flat_features, kernel), pairs))
         to_scale = ops.matmul(ops.reshape(upstream, (1, -1)), ops.reshape(hidden, (-1, units)))
         # For the argument of tanh, still without the factor `scale`: (B, T, S, U).
         inner = (1 - ops.square(hidden)) * ops.expand_dims(upstream, -1)
@@ -214,9 +239,9 @@ def additive_score_with_features(query, keys, features, scale, kernel):
         to_features = ops.matmul(flat, ops.transpose(scale * kernel))
         to_kernel = ops.matmul(ops.transpose(flat_features), flat)
         return (
-            ops.sum(inner, axis=2) * scale,
-            ops.sum(inner, axis=1) * scale,
-            ops.reshape(to_features, (*ops.shape(upstream), count)),
+            sum_to_batch(ops.sum(inner, axis=2), query) * scale,
+            sum_to_batch(ops.sum(inner, axis=1), keys) * scale,
+            ops.reshape(to_features, (*pairs[:3], count)),
             ops.reshape(to_scale, (units,)),
             to_kernel * scale,
         )
@@ -224,6 +249,5 @@ def additive_score_with_features(query, keys, features, scale, kernel):
     return scores, gradient
 
 
-def _hidden(query, keys, flat_features, kernel):
-    pairs = ops.expand_dims(query, 2) + ops.expand_dims(keys, 1)
-    return ops.tanh(pairs + ops.reshape(ops.matmul(flat_features, kernel), ops.shape(pairs)))
+def _hidden(query, keys, from_features):
+    return ops.tanh(ops.expand_dims(query, 2) + ops.expand_dims(keys, 1) + from_features)

@@ -5,12 +5,14 @@ import math
 import keras
 from keras import initializers, ops
 
+from ..ops.affine import linear
 from ..ops.arguments import optional_positive_int, positive_int
+from ..ops.broadcasting import broadcast_rows, free_batch
 from ..ops.fused import attend_fused, can_fuse
-from ..ops.masks import as_mask, combine_masks, places
+from ..ops.masks import as_mask, check_mask, combine_masks, position_ids
 from ..ops.positions import Positions, check_positions
-from .base import Attention, Memory, linear
-from .chunked import Sight, attend_in_chunks
+from .base import Attention, Memory, memory_shape
+from .chunked import MaskSpec, attend_in_chunks
 from .heads import compare_heads, merge_heads, split_heads, sum_values
 
 
@@ -23,14 +25,14 @@ class QKVAttention(Attention):
     3. Mask, softmax and weighted sum as in `Attention`, for each head apart.
     4. The heads are put side by side and projected to `output_dim`.
 
-    With fewer heads for keys and values than for queries, neighbouring query heads share them
+    With fewer heads for keys and values than for queries, neighboring query heads share them
     (grouped-query attention; one for all is multi-query attention): the memory gets smaller by
     that factor, and it is never repeated in memory.
 
     Where PyTorch is the backend its fused kernel computes what needs neither the weights nor
     dropout, positions that add to the scores, or shared heads: the scores are never in memory.
 
-    Places are counted from 0 on, for queries and for keys.
+    Positions count from 0, for queries and for keys.
 
     Args:
         num_heads: H, the number of query heads.
@@ -41,9 +43,9 @@ class QKVAttention(Attention):
         dropout: share of the weights set to zero while training.
         use_bias: whether the four projections have a bias.
         output_dim: width of the output, that of the query if `None`.
-        positions: what is known of places, such as `RotaryPositions()`, `AlibiPositions()` or
-            `RelativePositions()`; nothing if `None`.
-        sliding_window: queries see only keys less than so many places away, on either side.
+        positions: `RotaryPositions()`, `AlibiPositions()`, `RelativePositions()` or a kind of
+            your own; `None` for scores that do not depend on positions.
+        sliding_window: distance from which on keys are masked, on either side; none if `None`.
         chunk_size: number of queries for which scores exist at a time, wherever the weights are
             not asked for. Memory then grows with the length of the sequence rather than its
             square, at the price of computing the scores again in the backward pass. All at once
@@ -58,7 +60,7 @@ class QKVAttention(Attention):
 
     Raises:
         ValueError: for numbers that are not positive, a `num_kv_heads` that does not divide
-            `num_heads`, `positions` that are none or not for this `key_dim`, or `chunk_size`
+            `num_heads`, `positions` of another type or not for this `key_dim`, or `chunk_size`
             together with `dropout`.
 
     Example:
@@ -69,7 +71,7 @@ class QKVAttention(Attention):
     context, weights = attention.attend(query, memory)  # (B, T, D), (B, 8, T, S)
     ```
 
-    Papers: "Attention Is All You Need", Vaswani et al., 2017, https://arxiv.org/abs/1706.03762;
+    References: "Attention Is All You Need", Vaswani et al., 2017, https://arxiv.org/abs/1706.03762;
     "GQA", Ainslie et al., 2023, https://arxiv.org/abs/2305.13245
     """
 
@@ -130,12 +132,13 @@ class QKVAttention(Attention):
     def project(self, value, key=None, mask=None) -> Memory:
         value = self._as_input("value", value)
         key = value if key is None else self._as_input("key", key)
+        check_mask(self.name, "mask", mask, free_batch(value.shape)[:2])
         keys = self._project_to("key", key)
         values = self._project_to("value", value)
-        return self._memory(keys, values, mask, places(ops.shape(keys)[1]))
+        return self._memory(keys, values, mask, position_ids(ops.shape(keys)[1]))
 
     def project_query(self, query):
-        """`(B, T, Dq)` to `(B, H, T, K)`, scaled."""
+        """Projects queries `(B, T, Dq)` to heads `(B, H, T, K)`, scaled."""
         query = split_heads(self._project_to("query", query), self.num_heads)
         # Scaled before the product, which then stays in the range of float16.
         return ops.multiply(query, 1 / math.sqrt(self.key_dim))
@@ -146,7 +149,9 @@ class QKVAttention(Attention):
     def read(self, weights, values):
         return self._project_to("output", merge_heads(sum_values(weights, values)))
 
-    def attend(self, query, memory: Memory, attention_mask=None, training=None, query_places=None):
+    def attend(
+        self, query, memory: Memory, attention_mask=None, training=None, query_positions=None
+    ):
         """Attends to a projected memory, with any number of queries; see `Attention.attend`.
 
         Args:
@@ -154,45 +159,60 @@ class QKVAttention(Attention):
             memory: what `project` returned.
             attention_mask: boolean, any rank that `call` takes.
             training: whether dropout is on.
-            query_places: `(T,)`, the place of each query, 0 to T - 1 if `None`. Only for a layer
-                with `positions` or `sliding_window`.
+            query_positions: whole numbers `(T,)`, 0 to T - 1 if `None`. Only for a layer with
+                `positions` or `sliding_window`.
+
+        Returns:
+            `(context, weights)`: `(B, T, output_dim)` and `(B, H, T, S)`.
         """
-        query = self.project_query(self._as_input("query", query))
-        sight = self._sight(query, memory, attention_mask, query_places=query_places)
-        return self._attend_with(query, memory, sight, training)
+        query = self._as_input("query", query)
+        self._check_attention_mask(query.shape, memory_shape(memory), attention_mask)
+        query = self.project_query(query)
+        spec = self._mask_spec(query, memory, attention_mask, query_positions=query_positions)
+        return self._attend_with(query, memory, spec, training)
+
+    def step(self, inputs, cache: Memory, training=None):
+        inputs = self._as_input("inputs", inputs)
+        here = position_ids(1, ops.shape(cache.keys)[2])
+        keys, values = (self._project_to(name, inputs) for name in ("key", "value"))
+        cache = self._appended(cache, self._memory(keys, values, None, here))
+        context, weights = self.attend(inputs, cache, training=training, query_positions=here)
+        return context, weights, cache
 
     def _attend_to_all(self, query, memory, mask, causal, training, weights_needed):
         query = self.project_query(self._as_input("query", query))
-        sight = self._sight(query, memory, mask, causal)
-        return self._attend_with(query, memory, sight, training, weights_needed)
+        spec = self._mask_spec(query, memory, mask, causal)
+        return self._attend_with(query, memory, spec, training, weights_needed)
 
-    def _attend_with(self, query, memory, sight, training, weights_needed=True):
-        """Projected queries `(B, H, T, K)` attend to what is in sight."""
+    def _attend_with(self, query, memory, spec, training, weights_needed=True):
+        """Attends with projected queries `(B, H, T, K)` to what is visible."""
         if self.positions is not None:
-            query = self.positions.rotate(query, sight.query_places)
+            query = self.positions.rotate(query, spec.query_positions)
         if self.chunk_size is not None and not weights_needed:
-            heads = attend_in_chunks(query, memory.keys, memory.values, sight, self.chunk_size)
+            heads = attend_in_chunks(query, memory.keys, memory.values, spec, self.chunk_size)
             return self._project_to("output", merge_heads(heads)), None
-        if not weights_needed and self._can_fuse(query, memory, sight, training):
-            heads = attend_fused(query, memory.keys, memory.values, sight)
+        if not weights_needed and self._can_fuse(query, memory, spec, training):
+            heads = attend_fused(query, memory.keys, memory.values, spec)
             return self._project_to("output", merge_heads(heads)), None
-        scores, mask = sight.apply(self.score(query, memory.keys))
+        scores, mask = spec.apply(self.score(query, memory.keys))
         return self._weigh(scores, mask, memory.values, training)
 
-    def _can_fuse(self, query, memory, sight, training):
+    def _can_fuse(self, query, memory, spec, training):
         # A subclass may compare or weigh in a way of its own.
         own = type(self).score, type(self)._weigh
         drops = self.dropout and training is not False
         return (
             own == (QKVAttention.score, QKVAttention._weigh)
             and not drops
-            and can_fuse(query, memory.keys, sight)
+            and can_fuse(query, memory.keys, spec)
         )
 
-    def _sight(self, query, memory, mask, causal=False, query_places=None, **options):
-        return Sight(
-            query_places=places(ops.shape(query)[2]) if query_places is None else query_places,
-            key_places=places(ops.shape(memory.keys)[2]),
+    def _mask_spec(self, query, memory, mask, causal=False, query_positions=None, **options):
+        return MaskSpec(
+            query_positions=position_ids(ops.shape(query)[2])
+            if query_positions is None
+            else query_positions,
+            key_positions=position_ids(ops.shape(memory.keys)[2]),
             mask=combine_masks(memory_mask=memory.mask, attention_mask=mask),
             causal=causal,
             sliding_window=self.sliding_window,
@@ -200,19 +220,20 @@ class QKVAttention(Attention):
             **options,
         )
 
-    def _memory(self, keys, values, mask, key_places):
-        """Keys `(B, S, G*K)` and values `(B, S, G*V)` as they are attended to."""
+    def _memory(self, keys, values, mask, key_positions):
+        """Makes the memory of keys `(B, S, G*K)` and values `(B, S, G*V)`."""
         keys = split_heads(keys, self.num_kv_heads)  # (B, G, S, K)
         if self.positions is not None:
-            keys = self.positions.rotate(keys, key_places)
+            keys = self.positions.rotate(keys, key_positions)
         values = split_heads(values, self.num_kv_heads)  # (B, G, S, V)
         return Memory(keys, values, None if mask is None else as_mask(mask))
 
     def compute_output_shape(self, query_shape, value_shape, key_shape=None):
-        return (*query_shape[:-1], self.output_dim or query_shape[-1])
+        return (*broadcast_rows(query_shape, value_shape), self.output_dim or query_shape[-1])
 
     def compute_scores_shape(self, query_shape, value_shape):
-        return (query_shape[0], self.num_heads, query_shape[1], value_shape[1])
+        batch, length = broadcast_rows(query_shape, value_shape)
+        return (batch, self.num_heads, length, value_shape[1])
 
     def get_config(self):
         return {
@@ -243,7 +264,7 @@ class QKVAttention(Attention):
     def _add_projection(self, name, width, *parts):
         """Adds `NAME_kernel` and `NAME_bias`, which `_project_to(NAME, ...)` applies.
 
-        With several parts, widths that lie side by side in the kernel, each is initialised apart.
+        With several parts, widths that lie side by side in the kernel, each is initialized apart.
         """
         units = sum(parts)
 

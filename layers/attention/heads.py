@@ -10,19 +10,19 @@ from keras import ops
 
 
 def split_heads(tensor, heads):
-    """`(B, T, H*X)` to `(B, H, T, X)`."""
+    """Splits the width into heads: `(B, T, H*X)` to `(B, H, T, X)`."""
     (batch, length), width = ops.shape(tensor)[:2], tensor.shape[-1] // heads
     return ops.transpose(ops.reshape(tensor, (batch, length, heads, width)), (0, 2, 1, 3))
 
 
 def merge_heads(tensor):
-    """`(B, H, T, X)` to `(B, T, H*X)`."""
+    """Puts heads side by side: `(B, H, T, X)` to `(B, T, H*X)`."""
     batch, heads, length, width = ops.shape(tensor)
     return ops.reshape(ops.transpose(tensor, (0, 2, 1, 3)), (batch, length, heads * width))
 
 
 def compare_heads(query, keys):
-    """Every query with every key: `(B, H, T, X)` and `(B, G, S, X)` to `(B, H, T, S)`."""
+    """Compares queries with keys: `(B, H, T, X)` and `(B, G, S, X)` to `(B, H, T, S)`."""
     return _ungroup(ops.matmul(_group(query, keys), ops.swapaxes(keys, -1, -2)), query)
 
 
@@ -37,12 +37,12 @@ def sum_queries(weights, query, num_groups):
         batch, heads, steps, length = ops.shape(weights)
         rows = heads // num_groups * steps
         weights = ops.reshape(weights, (batch, num_groups, rows, length))
-        query = ops.reshape(query, (batch, num_groups, rows, query.shape[3]))
+        query = ops.reshape(query, (ops.shape(query)[0], num_groups, rows, query.shape[3]))
     return ops.matmul(ops.swapaxes(weights, -1, -2), query)
 
 
 def _group(tensor, shared):
-    """`(B, H, T, X)` to `(B, G, H/G*T, X)`, G as `shared` has it."""
+    """Makes rows of the heads that share: `(B, H, T, X)` to `(B, G, H/G*T, X)`."""
     heads, groups = tensor.shape[1], shared.shape[1]
     if heads == groups:
         return tensor
@@ -51,9 +51,9 @@ def _group(tensor, shared):
 
 
 def _ungroup(tensor, like):
-    """`(B, G, H/G*T, X)` to `(B, H, T, X)`, H and T as `like` has them."""
+    """Reverts `_group`: `(B, G, H/G*T, X)` to `(B, H, T, X)`, H and T as `like` has them."""
     heads = like.shape[1]
     if tensor.shape[1] == heads:
         return tensor
-    batch, _, length, _ = ops.shape(like)
-    return ops.reshape(tensor, (batch, heads, length, ops.shape(tensor)[-1]))
+    batch, _, _, width = ops.shape(tensor)
+    return ops.reshape(tensor, (batch, heads, ops.shape(like)[2], width))

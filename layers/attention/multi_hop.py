@@ -1,4 +1,4 @@
-"""Attention in several hops: what one look finds says where the next one goes.
+"""Attention in several hops, of which each depends on what the last one read.
 
 Shapes: B batch, T target length, S source length, D width of the values, U units, H hops.
 """
@@ -8,35 +8,37 @@ from typing import Any
 import keras
 from keras import initializers, ops
 
+from ..ops.affine import linear
 from ..ops.arguments import positive_int
+from ..ops.broadcasting import broadcast_batch, broadcast_rows, common_batch
 from ..ops.masks import combine_masks, masked_softmax
-from .base import Attention, Memory, linear
+from .base import Attention, Memory, memory_shape
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
 class MultiHopAttention(Attention):
-    """Several looks at one memory, each with what was found so far (Xiong et al. 2016).
+    """Attention to one memory in several hops (Xiong et al. 2016).
 
-    One look cannot find what it takes two facts to know: "Where is the ball?" needs "Mary has the
+    One hop cannot find what it takes two facts to know: "Where is the ball?" needs "Mary has the
     ball" to know that "Mary is in the hall" is the answer. So the query, made as wide as a value,
-    `q = P query`, is the first *episode* `m`, and each hop looks again and writes it anew:
+    `q = P query`, is the first *episode* `m`, and each hop attends again and writes it anew:
 
         score = w . tanh(W [v * q; |v - q|] + U [v * m; |v - m|] + b)    for each value v
         c = the sum of the values with the softmax of the scores
         m = relu(V [m; c; q] + a)
 
     `W` is one for all hops, the other weights are those of the hop; the first has no `U`, as its
-    episode is the query. The result is the last episode, not a weighted sum, so that also a query
-    with nothing to attend to has one: it has zero weights and is told by the query alone. Keys and
-    values are the same.
+    episode is the query. The result is the last episode, not a weighted sum: that of a query with
+    nothing to attend to has zero weights and depends on the query alone. Keys and values are the
+    same.
 
-    Where all queries ask about one thing that was read as the values were, as a question is that is
-    one more sentence, `project` takes it, and `q = question + P query`: what is like it can be
-    told from the first step of the training on.
+    Where all queries ask about one thing that was encoded as the values were, such as a question
+    that is one more sentence, `project` takes it, and `q = question + P query`: values similar to
+    it can be found from the first training step on.
 
     Args:
         units: U, the width in which values are compared with query and episode.
-        hops: H, how often it looks.
+        hops: H, the number of hops.
         dropout: share of the weights set to zero while training.
         kernel_initializer: initializer of the kernels but `P`.
         query_initializer: initializer of `P`; zeros let a question stand alone at first.
@@ -60,7 +62,7 @@ class MultiHopAttention(Attention):
     )  # (B, 1, 128), (B, 3, 1, S)
     ```
 
-    Papers: "End-To-End Memory Networks", Sukhbaatar et al. 2015, https://arxiv.org/abs/1503.08895;
+    References: "End-To-End Memory Networks", Sukhbaatar et al. 2015, https://arxiv.org/abs/1503.08895;
     "Dynamic Memory Networks for Visual and Textual Question Answering", Xiong, Merity, Socher,
     2016, https://arxiv.org/abs/1603.01417, equations 8 to 13
     """
@@ -111,9 +113,15 @@ class MultiHopAttention(Attention):
 
         Args:
             value: `(B, S, D)`.
-            key: nothing, as values are their own keys.
+            key: `None`, as values are their own keys.
             mask: boolean `(B, S)`, False for padding.
-            question: `(B, D)`, what all queries ask about, if there is such a thing.
+            question: `(B, D)`, the subject of all queries, or `None`.
+
+        Returns:
+            A `Memory`.
+
+        Raises:
+            ValueError: if keys are given.
         """
         if key is not None:
             raise ValueError(
@@ -129,31 +137,45 @@ class MultiHopAttention(Attention):
         return linear(query, self._cast(self.query_kernel))  # (B, T, D)
 
     def attend(self, query, memory: Memory, attention_mask=None, training=None):
-        """Attends hop by hop; arguments as those of `Attention.attend`.
+        """Attends hop by hop.
+
+        Args:
+            query: `(B, T, Dq)`.
+            memory: what `project` returned.
+            attention_mask: boolean, any rank that `call` takes, or `(B, H, T, S)` for each hop.
+            training: whether dropout is on.
 
         Returns:
             `(episode, weights)`: `(B, T, D)` and `(B, H, T, S)`.
         """
-        query = memory.keys + self.project_query(self._as_input("query", query))
+        query = self._as_input("query", query)
+        self._check_attention_mask(query.shape, memory_shape(memory), attention_mask)
         mask = combine_masks(memory_mask=memory.mask, attention_mask=attention_mask)
+        query = memory.keys + self.project_query(query)
         values = memory.values
+        masks = [] if mask is None else [mask]
+        query = broadcast_batch(query, common_batch(query, values, *masks))
         with_query = _compared(values, query, self._cast(self.compare_kernel))
-        episode, looks = query, []
+        episode, all_weights = query, []
         for hop, weights in enumerate(self.hop_weights):
             weights = {name: self._cast(weight) for name, weight in weights.items()}
             compared = with_query + weights["bias"]
             if hop > 0:
                 compared += _compared(values, episode, weights["compare_kernel"])
             scores = ops.squeeze(ops.matmul(ops.tanh(compared), weights["scale"]), -1)
-            look = masked_softmax(scores, _of_hop(mask, hop))
-            found = self._sum(look, values, training)
-            told = ops.concatenate([episode, found, query], axis=-1)
-            episode = ops.relu(linear(told, weights["episode_kernel"], weights["episode_bias"]))
-            looks.append(look)
-        return episode, ops.stack(looks, axis=1)
+            of_hop = masked_softmax(scores, _of_hop(mask, hop))
+            context = self._sum(of_hop, values, training)
+            inputs = ops.concatenate([episode, context, query], axis=-1)
+            episode = ops.relu(linear(inputs, weights["episode_kernel"], weights["episode_bias"]))
+            all_weights.append(of_hop)
+        return episode, ops.stack(all_weights, axis=1)
+
+    def _appended(self, cache, new):
+        return super()._appended(cache, new)._replace(keys=cache.keys)  # of the question
 
     def compute_scores_shape(self, query_shape, value_shape):
-        return (query_shape[0], self.hops, query_shape[1], value_shape[1])
+        batch, length = broadcast_rows(query_shape, value_shape)
+        return (batch, self.hops, length, value_shape[1])
 
     def get_config(self):
         return {
@@ -166,14 +188,14 @@ class MultiHopAttention(Attention):
 
 
 def _compared(values: Any, episode: Any, kernel: Any) -> Any:
-    """What a kernel says of the products and distances of values and episodes, `(B, T, S, U)`."""
+    """Applies a kernel to products and distances of values and episodes: `(B, T, S, U)`."""
     values, episode = ops.expand_dims(values, 1), ops.expand_dims(episode, 2)
     both = ops.concatenate([values * episode, ops.abs(values - episode)], axis=-1)
     return linear(both, kernel)
 
 
 def _of_hop(mask: Any, hop: int) -> Any:
-    """The mask of a hop: one for all of them, or `(B, H, T, S)`."""
+    """Returns the mask of a hop, from one for all hops or from `(B, H, T, S)`."""
     if mask is None or len(mask.shape) < 4:
         return mask
     return mask[:, hop if mask.shape[1] != 1 else 0]

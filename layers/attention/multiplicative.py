@@ -3,9 +3,10 @@
 import keras
 from keras import initializers, ops
 
+from ..ops.affine import linear
 from ..ops.arguments import positive_int
 from .additive import additive_score
-from .base import Attention, linear
+from .base import Attention
 
 SCORES = ("dot", "general", "concat")
 
@@ -46,7 +47,7 @@ class LuongAttention(Attention):
     context, weights = attention.attend(decoder_state[:, None], memory)  # each step
     ```
 
-    Paper: "Effective Approaches to Attention-based Neural Machine Translation", Luong, Pham,
+    Reference: "Effective Approaches to Attention-based Neural Machine Translation", Luong, Pham,
     Manning, 2015, https://arxiv.org/abs/1508.04025
     """
 

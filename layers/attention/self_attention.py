@@ -5,7 +5,8 @@ import math
 import keras
 from keras import ops
 
-from ..ops.masks import combine_masks, places
+from ..ops.broadcasting import free_batch
+from ..ops.masks import check_mask, combine_masks, position_ids
 from .base import Memory, check_shapes
 from .dot_product import QKVAttention
 from .heads import split_heads
@@ -34,7 +35,7 @@ class SelfAttention(QKVAttention):
         dropout: share of the weights set to zero while training.
         use_bias: whether the projections have a bias.
         output_dim: width of the output, that of the input if `None`.
-        causal: whether a position sees only itself and what comes before it.
+        causal: whether a position attends only to itself and to those before it.
         **kwargs: `positions`, `sliding_window`, `chunk_size`, `kernel_initializer` and `seed` as
             in `QKVAttention`, and those of every Keras layer.
 
@@ -57,8 +58,10 @@ class SelfAttention(QKVAttention):
     outputs, weights = attention(inputs, return_attention_scores=True)
     ```
 
-    Paper: "Attention Is All You Need", Vaswani et al., 2017, https://arxiv.org/abs/1706.03762
+    Reference: "Attention Is All You Need", Vaswani et al., 2017, https://arxiv.org/abs/1706.03762
     """
+
+    takes_one_sequence = True
 
     def __init__(
         self,
@@ -102,25 +105,32 @@ class SelfAttention(QKVAttention):
         return_attention_scores=False,
         training=None,
     ):
+        self._check_sequence_masks(inputs.shape, mask, inputs_mask, attention_mask)
         mask = inputs_mask if mask is None else mask
         query, memory = self._project_all(inputs, mask)
         attention_mask = combine_masks(mask, attention_mask=attention_mask)
-        sight = self._sight(query, memory, attention_mask, self.causal, same_places=True)
+        spec = self._mask_spec(query, memory, attention_mask, self.causal, same_positions=True)
         context, weights = self._attend_with(
-            query, memory, sight, training, weights_needed=return_attention_scores
+            query, memory, spec, training, weights_needed=return_attention_scores
         )
         return (context, weights) if return_attention_scores else context
 
     def initial_cache(self, batch_size, max_length=None) -> Memory:
-        """A cache without any step: keys `(B, Hkv, S, K)`, values `(B, Hkv, S, V)`.
+        """Returns a cache without any step.
 
         Every part has the batch first, so that beams are reordered by a gather along axis 0.
 
         Args:
-            batch_size: how many sequences B.
-            max_length: S, the most steps there will be, where all shapes have to stay the same, as
+            batch_size: B, the number of sequences.
+            max_length: S, the largest number of steps, where all shapes have to stay the same, as
                 under XLA. If `None` the cache begins empty and grows with the steps: no step
-                reads or moves places that are empty yet.
+                reads or moves positions that are empty yet.
+
+        Returns:
+            A `Memory` with keys `(B, Hkv, S, K)` and values `(B, Hkv, S, V)`.
+
+        Raises:
+            ValueError: if the layer is not causal.
         """
         if not self.causal:
             raise ValueError(
@@ -141,16 +151,20 @@ class SelfAttention(QKVAttention):
         Args:
             inputs: `(B, T, D)`, the positions `index` to `index + T - 1`.
             cache: what `initial_cache` or the step before returned.
-            index: how many positions came before, a number or a scalar tensor. It is the caller
-                who sees to it that `index + T` stays within the `max_length` of the cache. `None`
-                for a cache that grows, which knows it.
+            index: the number of positions before, an integer or a scalar tensor. The caller keeps
+                `index + T` within the `max_length` of the cache. `None` for a cache that grows,
+                which knows it.
             mask: boolean `(B, T)`, False for padding.
             training: whether dropout is on.
 
         Returns:
             `(outputs, weights, cache)`: `(B, T, output_dim)`, `(B, H, T, S)` with S the positions
             of the cache, and the cache for the next step.
+
+        Raises:
+            ValueError: if the cache is known to be too short for the step.
         """
+        self._check_sequence_masks(inputs.shape, mask)
         if index is None:
             start = ops.shape(cache.keys)[2]
             query, new = self._project_all(inputs, mask, start)
@@ -160,19 +174,19 @@ class SelfAttention(QKVAttention):
             query, new = self._project_all(inputs, mask, start)
             cache = self._written(cache, new, index)
         length = ops.shape(query)[2]
-        sight = self._sight(
+        spec = self._mask_spec(
             query,
             cache,
             combine_masks(mask),
             # One position needs no causal mask: the cache holds nothing that comes after it.
             causal=not _is_one(length),
-            query_places=places(length, start),
+            query_positions=position_ids(length, start),
         )
-        context, weights = self._attend_with(query, cache, sight, training)
+        context, weights = self._attend_with(query, cache, spec, training)
         return context, weights, cache
 
     def _written(self, cache, new, index):
-        """The cache of fixed length with new positions in their places."""
+        """Writes new positions into a cache of fixed length."""
         length, max_length = ops.shape(new.keys)[2], ops.shape(cache.keys)[2]
         if isinstance(index, int) and isinstance(length, int) and index + length > max_length:
             raise ValueError(
@@ -199,13 +213,19 @@ class SelfAttention(QKVAttention):
         return_attention_scores=False,
         training=None,
     ):
+        self._check_sequence_masks(inputs.shape, mask, inputs_mask, attention_mask)
         return self._output_spec(inputs.shape, inputs.shape, None, return_attention_scores)
 
     def get_config(self):
         return {**super().get_config(), "causal": self.causal}
 
+    def _check_sequence_masks(self, shape, mask, inputs_mask=None, attention_mask=None):
+        check_mask(self.name, "mask", mask, free_batch(shape)[:2])
+        check_mask(self.name, "inputs_mask", inputs_mask, free_batch(shape)[:2])
+        self._check_attention_mask(shape, shape, attention_mask)
+
     def _widths(self):
-        """Of query, key and value, in the order in which they lie in the common kernel."""
+        """Returns widths of query, key and value, in their order in the common kernel."""
         return (
             self.num_heads * self.key_dim,
             self.num_kv_heads * self.key_dim,
@@ -213,33 +233,33 @@ class SelfAttention(QKVAttention):
         )
 
     def _project_all(self, inputs, mask, start=0):
-        """Scaled query `(B, H, T, K)` and memory of one sequence, by one product."""
+        """Makes scaled query `(B, H, T, K)` and memory of one sequence by one product."""
         inputs = self._as_input("inputs", inputs)
         query_width, key_width, _ = self._widths()
         query, keys, values = ops.split(
             self._project_to("qkv", inputs), [query_width, query_width + key_width], axis=-1
         )
         query = split_heads(query, self.num_heads) * (1 / math.sqrt(self.key_dim))
-        return query, self._memory(keys, values, mask, places(ops.shape(inputs)[1], start))
+        return query, self._memory(keys, values, mask, position_ids(ops.shape(inputs)[1], start))
 
     def _projection(self, name):
-        """`project` and `attend`, on a sequence apart, use their columns of the common kernel."""
+        """Takes columns of the common kernel, for `project` and `attend` on a sequence apart."""
         if name not in ("query", "key", "value"):
             return super()._projection(name)
-        place = ("query", "key", "value").index(name)
-        start = sum(self._widths()[:place])
-        columns = slice(start, start + self._widths()[place])
+        order = ("query", "key", "value").index(name)
+        start = sum(self._widths()[:order])
+        columns = slice(start, start + self._widths()[order])
         kernel, bias = super()._projection("qkv")
         return kernel[:, columns], None if bias is None else bias[columns]
 
 
 def _is_one(length):
-    """Whether a length is known to be 1 when the graph is made."""
+    """Returns True for a length that is known to be 1 when the graph is made."""
     return isinstance(length, int) and length == 1
 
 
 def _grown(cache, new):
-    """The cache with new positions behind those that it has; without a mask all are valid."""
+    """Appends new positions to those of the cache; without a mask all are valid."""
     mask = None
     if cache.mask is not None or new.mask is not None:
         masks = [
@@ -254,7 +274,7 @@ def _grown(cache, new):
 
 
 def _write(cache, new, index, axis):
-    """`cache` with `new` in the places from `index` on along `axis`.
+    """Writes `new` into `cache` from position `index` on along `axis`.
 
     Selected rather than scattered: every server has the operation, and it reads no more than the
     attention to the cache does.
@@ -262,8 +282,8 @@ def _write(cache, new, index, axis):
     length = ops.shape(new)[axis]
     shape = [1] * len(cache.shape)
     shape[axis] = -1
-    places = ops.arange(ops.shape(cache)[axis], dtype="int32") - ops.cast(index, "int32")
-    written = ops.reshape(ops.logical_and(places >= 0, places < length), shape)
+    positions = ops.arange(ops.shape(cache)[axis], dtype="int32") - ops.cast(index, "int32")
+    written = ops.reshape(ops.logical_and(positions >= 0, positions < length), shape)
     if not _is_one(length):
-        new = ops.take(new, ops.clip(places, 0, length - 1), axis=axis)
+        new = ops.take(new, ops.clip(positions, 0, length - 1), axis=axis)
     return ops.where(written, new, cache)

@@ -18,7 +18,7 @@ class Dropout(keras.layers.Dropout):
     that the mean of what comes out is what went in.
 
     Args:
-        rate: share that is set to zero, from 0 to 1; with 1 there is nothing left.
+        rate: share that is set to zero, from 0 to 1; with 1 all of it.
         noise_shape: as in Keras, which then makes the random numbers.
         seed: seed of the random numbers.
         **kwargs: as for every Keras layer.
@@ -43,7 +43,7 @@ class Dropout(keras.layers.Dropout):
 
 
 def random_bytes(shape, seed):
-    """Bytes of a shape whose sizes need not be known yet."""
+    """Returns random bytes of a shape whose sizes need not be known yet."""
     size = 1
     for length in shape:
         size = size * length

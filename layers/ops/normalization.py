@@ -1,4 +1,4 @@
-"""Layer normalisation whose gradient is computed in few passes."""
+"""Layer normalization whose gradient is computed in few passes."""
 
 import keras
 from keras import ops
@@ -36,14 +36,14 @@ class LayerNormalization(keras.layers.LayerNormalization):
 
 
 def normalize(inputs, scale, shift, epsilon):
-    """Inputs (..., D) with mean 0 and variance 1, times a scale (D,), plus a shift (D,)."""
+    """Normalizes inputs (..., D) to mean 0 and variance 1, times a scale, plus a shift (D,)."""
 
     @ops.custom_gradient
     def standardize(inputs, scale, shift):
-        centred = inputs - ops.mean(inputs, axis=-1, keepdims=True)
-        variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)
+        centered = inputs - ops.mean(inputs, axis=-1, keepdims=True)
+        variance = ops.mean(ops.square(centered), axis=-1, keepdims=True)
         factor = ops.rsqrt(variance + epsilon)
-        standard = centred * factor
+        standard = centered * factor
 
         def gradient(*arguments, upstream=None):
             upstream = arguments[0] if upstream is None else upstream

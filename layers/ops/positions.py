@@ -1,6 +1,6 @@
-"""What attention knows of places: rotary positions, ALiBi, learned relative positions.
+"""Positions in attention scores: rotary positions, ALiBi, learned relative positions.
 
-Shapes: B batch, H heads, K head width, T queries, S keys. Places are whole numbers, one for each
+Shapes: B batch, H heads, K head width, T queries, S keys. Positions are whole numbers, one for each
 query or key, the same for every row of the batch.
 """
 
@@ -16,29 +16,32 @@ from .masks import distances_between
 
 
 class Positions(keras.layers.Layer):
-    """How the places of query and key change their score.
+    """Base of the ways in which the positions of query and key change their score.
 
-    A kind of positions says one of two things: `rotate`, which turns queries and keys before they
-    are compared, or `bias`, which is added to the scores. It is given to an attention layer,
-    which builds it, and knows both places at every step of decoding too:
+    A subclass defines `rotate`, which turns queries and keys before they are compared, or `bias`,
+    which is added to the scores. An object is passed to an attention layer, which builds it and
+    knows both positions at every step of decoding too:
 
     ```python
     SelfAttention(8, 64, causal=True, positions=RotaryPositions())
     ```
 
-    `build` gets the shape of the projected queries, `(B, H, T, K)`. Kinds with weights have them
-    in `table`. What `build` makes of it is of that layer, so each layer needs positions of its own,
-    but for `RotaryPositions`, which have nothing of the kind.
+    `build` gets the shape of the projected queries, `(B, H, T, K)`. Weights, if there are any, are
+    in `table`. What was built belongs to one layer, so each layer needs an object of its own, but
+    for `RotaryPositions`, of which nothing is built.
     """
 
     table: Any = None
     _layer: Any = None
 
     def belong_to(self, layer):
-        """Says which layer these positions are of.
+        """Registers the layer that these positions belong to.
+
+        Args:
+            layer: an attention layer.
 
         Raises:
-            ValueError: they are another layer's already.
+            ValueError: if they belong to another layer already.
         """
         owner = self._layer and self._layer()
         if owner is not None and owner is not layer:
@@ -49,42 +52,69 @@ class Positions(keras.layers.Layer):
         self._layer = weakref.ref(layer)
 
     def check_width(self, key_dim):
-        """Refuses heads of a width that this kind cannot do with."""
-
-    def rotate(self, heads, places):
-        """Queries or keys `(B, H, T, K)` as they are to be compared; `places` is `(T,)`."""
-        return heads
-
-    def bias(self, query_places, key_places, table=None):
-        """What is added to the scores, `(H, T, S)`, or `None`.
+        """Refuses heads of an unsuitable width.
 
         Args:
-            query_places: `(T,)`.
-            key_places: `(S,)`.
-            table: taken in place of the layer's own.
+            key_dim: K.
+
+        Raises:
+            ValueError: if these positions cannot be applied to heads of this width.
         """
 
-    def table_gradient(self, gradient, query_places, key_places):
-        """The gradient of `table` for a gradient `(H, T, S)` of `bias`."""
+    def rotate(self, heads, positions):
+        """Turns queries or keys before they are compared.
+
+        Args:
+            heads: `(B, H, T, K)`.
+            positions: `(T,)`.
+
+        Returns:
+            `(B, H, T, K)`.
+        """
+        return heads
+
+    def bias(self, query_positions, key_positions, table=None):
+        """Computes what is added to the scores.
+
+        Args:
+            query_positions: `(T,)`.
+            key_positions: `(S,)`.
+            table: taken in place of the layer's own.
+
+        Returns:
+            `(H, T, S)`, or `None` for nothing.
+        """
+
+    def table_gradient(self, gradient, query_positions, key_positions):
+        """Computes the gradient of `table`.
+
+        Args:
+            gradient: that of `bias`, `(H, T, S)`.
+            query_positions: `(T,)`.
+            key_positions: `(S,)`.
+
+        Returns:
+            A tensor of the shape of `table`.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no table.")
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
 class RotaryPositions(Positions):
-    """Turns queries and keys by angles that grow with their places.
+    """Rotary positions: queries and keys are turned by angles that grow with their positions.
 
-    The first and the second half of a head are the two coordinates of `K / 2` points; at place
+    The first and the second half of a head are the two coordinates of `K / 2` points; at position
     `p` point `i` is turned by `p / max_wavelength^(2i / K)`. The product of a query and a key then
-    depends on the distance of their places alone. There are no weights.
+    depends on the distance of their positions alone. There are no weights.
 
     Args:
-        max_wavelength: the slowest point turns once in about so many places times 2 pi.
+        max_wavelength: the slowest point turns once in about that many positions times 2 pi.
         **kwargs: as for every Keras layer.
 
     Raises:
         ValueError: if `max_wavelength` is not positive or the head width is odd.
 
-    Paper: "RoFormer", Su et al., 2021, https://arxiv.org/abs/2104.09864
+    Reference: "RoFormer", Su et al., 2021, https://arxiv.org/abs/2104.09864
     """
 
     def __init__(self, max_wavelength: float = 10_000, **kwargs):
@@ -103,17 +133,17 @@ class RotaryPositions(Positions):
             )
 
     def belong_to(self, layer):
-        """They may be of several layers."""
+        """Accepts any number of layers, as nothing is built."""
 
     def build(self, heads_shape):
         self.check_width(heads_shape[-1])
         self.built = True
 
-    def rotate(self, heads, places):
+    def rotate(self, heads, positions):
         half = heads.shape[-1] // 2
         # In float32, since float16 has no number between 2048 and 2050.
         speeds = self.max_wavelength ** (-ops.arange(half, dtype="float32") / half)
-        angles = ops.expand_dims(ops.cast(places, "float32"), -1) * speeds  # (T, K/2)
+        angles = ops.expand_dims(ops.cast(positions, "float32"), -1) * speeds  # (T, K/2)
         cosine, sine = (ops.cast(f(angles), heads.dtype) for f in (ops.cos, ops.sin))
         first, second = heads[..., :half], heads[..., half:]
         turned = (first * cosine - second * sine, second * cosine + first * sine)
@@ -127,19 +157,23 @@ class RotaryPositions(Positions):
 class AlibiPositions(Positions):
     """Attention with linear biases: the further away, the lower the score.
 
-    The bias of head `h` is `-slope_h * |query place - key place|`. The slopes are the geometric
-    sequence `2^(-8/H), 2^(-16/H), ...`, if the number of heads is no power of two completed as in
-    the authors' code. There are no weights, and sequences may be longer than in training.
+    The bias of head `h` is `-slope_h * |query position - key position|`. The slopes are the
+    geometric sequence `2^(-8/H), 2^(-16/H), ...`, completed as in the authors' code if the number
+    of heads is not a power of two. There are no weights, and sequences may be longer than in
+    training.
 
-    Paper: "Train Short, Test Long", Press et al., 2022, https://arxiv.org/abs/2108.12409
+    Args:
+        **kwargs: as for every Keras layer.
+
+    Reference: "Train Short, Test Long", Press et al., 2022, https://arxiv.org/abs/2108.12409
     """
 
     def build(self, heads_shape):
         self.slopes = _alibi_slopes(heads_shape[1])
         self.built = True
 
-    def bias(self, query_places, key_places, table=None):
-        distances = ops.abs(distances_between(query_places, key_places))  # (T, S)
+    def bias(self, query_positions, key_positions, table=None):
+        distances = ops.abs(distances_between(query_positions, key_positions))  # (T, S)
         slopes = ops.convert_to_tensor(self.slopes, dtype="float32")
         return -ops.reshape(slopes, (-1, 1, 1)) * ops.cast(distances, "float32")
 
@@ -152,17 +186,17 @@ class RelativePositions(Positions):
     buckets whose width grows logarithmically, and from `max_distance` on all share the last.
 
     Args:
-        num_buckets: number of classes of distances.
-        max_distance: distance from which on they are all the same.
-        bidirectional: whether keys after the query have classes of their own (half of all); in
-            causal attention there are none, and `False` leaves all classes to those before.
+        num_buckets: the number of classes of distances.
+        max_distance: distance from which on all share one class.
+        bidirectional: whether keys after the query have classes of their own (half of all); causal
+            attention has no such keys, and `False` leaves all classes to those before.
         kernel_initializer: initializer of the biases.
         **kwargs: as for every Keras layer.
 
     Raises:
         ValueError: if there are too few buckets for `max_distance`, or too many.
 
-    Paper: "Exploring the Limits of Transfer Learning", Raffel et al., 2020,
+    Reference: "Exploring the Limits of Transfer Learning", Raffel et al., 2020,
     https://arxiv.org/abs/1910.10683
     """
 
@@ -199,29 +233,29 @@ class RelativePositions(Positions):
         )
         self.built = True
 
-    def bias(self, query_places, key_places, table=None):
-        # The places are arguments: JAX refuses a gradient that closes over a function's arrays.
+    def bias(self, query_positions, key_positions, table=None):
+        # The positions are arguments: JAX refuses a gradient that closes over a function's arrays.
         @ops.custom_gradient
-        def look_up(table, query_places, key_places):
+        def look_up(table, query_positions, key_positions):
             def gradient(*arguments, upstream=None):
-                # A dense gradient: that of a look-up would be one row for each pair of places.
+                # A dense gradient: that of a look-up would be one row for each pair of positions.
                 upstream = arguments[0] if upstream is None else upstream
-                return self.table_gradient(upstream, query_places, key_places), None, None
+                return self.table_gradient(upstream, query_positions, key_positions), None, None
 
-            buckets = self.buckets(query_places, key_places)  # (T, S)
+            buckets = self.buckets(query_positions, key_positions)  # (T, S)
             return ops.transpose(ops.take(table, buckets, axis=0), (2, 0, 1)), gradient
 
-        places = (ops.convert_to_tensor(query_places), ops.convert_to_tensor(key_places))
-        return look_up(self.table * 1 if table is None else table, *places)  # (H, T, S)
+        positions = (ops.convert_to_tensor(query_positions), ops.convert_to_tensor(key_positions))
+        return look_up(self.table * 1 if table is None else table, *positions)  # (H, T, S)
 
-    def table_gradient(self, gradient, query_places, key_places):
-        buckets = ops.reshape(self.buckets(query_places, key_places), (-1,))
+    def table_gradient(self, gradient, query_positions, key_positions):
+        buckets = ops.reshape(self.buckets(query_positions, key_positions), (-1,))
         rows = ops.reshape(ops.transpose(gradient, (1, 2, 0)), (-1, gradient.shape[0]))
         return ops.segment_sum(rows, buckets, num_segments=self.num_buckets)
 
-    def buckets(self, query_places, key_places):
-        """The class of each distance, whole numbers `(T, S)`."""
-        distances = ops.cast(distances_between(query_places, key_places), "int32")
+    def buckets(self, query_positions, key_positions):
+        """Returns the class of each distance, whole numbers `(T, S)`."""
+        distances = ops.cast(distances_between(query_positions, key_positions), "int32")
         after = ops.cast(distances < 0, "int32") * (self.num_buckets // 2)
         distances = ops.abs(distances) if self.bidirectional else ops.maximum(distances, 0)
         bucket_of = ops.convert_to_tensor(self._bucket_of, dtype="int32")
@@ -239,7 +273,7 @@ class RelativePositions(Positions):
 
 
 def check_positions(positions, key_dim=None):
-    """Refuses what are no positions, or none for heads of this width; `None` for nothing."""
+    """Refuses objects of another type than `Positions`, and those not for heads of this width."""
     if positions is None:
         return
     if not isinstance(positions, Positions):
@@ -252,7 +286,7 @@ def check_positions(positions, key_dim=None):
 
 
 def _buckets(count, exact, max_distance):
-    """The bucket of each distance up to `max_distance`; in Python, to be the same everywhere."""
+    """Lists the bucket of each distance up to `max_distance`, computed in Python on any backend."""
     shared = (count - exact) / math.log(max_distance / exact)
     return [
         distance

@@ -1,30 +1,30 @@
-"""The laws of attention layers, to be checked on any of them: `check_attention(layer)`."""
+"""Checks of the invariants of attention layers: `check_attention(layer)`."""
 
 import contextlib
 from collections.abc import Sequence
 
 import keras
 
-from .law_subject import LawSubject
-from .laws import LAWS, DoesNotApply
+from .checks import CHECKS, NotApplicable
+from .layer_under_test import LayerUnderTest
 
 
 def check_attention(
     layer: keras.layers.Layer,
     query_width: int = 8,
     value_width: int | None = None,
-    laws: Sequence[str] | None = None,
+    checks: Sequence[str] | None = None,
     skip: Sequence[str] = (),
     tolerance: float = 1e-5,
 ) -> tuple[str, ...]:
-    """Checks the laws that an attention layer must keep.
+    """Checks the invariants of an attention layer.
 
     Works on the layers of this package, on Keras's own, and on any layer that is called like
     `keras.layers.MultiHeadAttention`, `layer(query, value, ...)`, or on one sequence,
     `layer(inputs, mask=...)`. The layer itself is left alone: everything is tried on copies with
     random weights.
 
-    The laws:
+    The checks:
 
     - `config`: the copy made from `get_config` has the same configuration and the same values;
     - `save and load`: so has the layer in a model read back from a `.keras` file;
@@ -45,17 +45,17 @@ def check_attention(
         layer: the layer, built or not.
         query_width: width of the query, or of the one sequence.
         value_width: width of value and key, that of the query if `None`.
-        laws: names of the laws to check, all of them if `None`.
-        skip: names of laws not to check.
+        checks: names of the checks to make, all of them if `None`.
+        skip: names of checks not to make.
         tolerance: largest difference in float32, relative to the largest number that is compared.
 
     Returns:
-        The names of the laws that were checked; those that say nothing about this layer (such as
+        The names of the checks that were made; those that say nothing about this layer (such as
         `step by step` without a cache) are left out.
 
     Raises:
-        AssertionError: naming the law that is broken, and how.
-        ValueError: for the name of a law that does not exist.
+        AssertionError: naming the check that the layer fails, and the difference.
+        ValueError: for the name of a check that does not exist.
 
     Example:
 
@@ -64,15 +64,17 @@ def check_attention(
         check_attention(MyAttention(units=4), query_width=8, value_width=6)
     ```
     """
-    unknown = [name for name in (*(laws or ()), *skip) if name not in LAWS]
+    unknown = [name for name in (*(checks or ()), *skip) if name not in CHECKS]
     if unknown:
-        raise ValueError(f"There are these laws: {', '.join(LAWS)}. Received: {', '.join(unknown)}")
-    chosen = [name for name in LAWS if (laws is None or name in laws) and name not in skip]
-    subject = LawSubject(layer, query_width, value_width or query_width, tolerance)
-    checked = []
+        raise ValueError(
+            f"There are these checks: {', '.join(CHECKS)}. Received: {', '.join(unknown)}"
+        )
+    chosen = [name for name in CHECKS if (checks is None or name in checks) and name not in skip]
+    tested = LayerUnderTest(layer, query_width, value_width or query_width, tolerance)
+    made = []
     for name in chosen:
-        subject.law = name
-        with contextlib.suppress(DoesNotApply):
-            LAWS[name](subject)
-            checked.append(name)
-    return tuple(checked)
+        tested.check = name
+        with contextlib.suppress(NotApplicable):
+            CHECKS[name](tested)
+            made.append(name)
+    return tuple(made)

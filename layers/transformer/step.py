@@ -1,11 +1,10 @@
-"""A step of a Transformer's decoder, as few and large operations as it takes.
+"""A step of a Transformer's decoder in few and large operations.
 
-While targets are written, a step has one position of each hypothesis. That is little to compute, so
-what counts is how many operations there are, and that nothing is computed again that stays the
-same: the weights are read once for all steps, with the scale of the queries in their projection and
-the scale and shift of a normalisation in the product after it; where all that is added to the
-states has mean 0, normalisations need not take the mean away; and each hypothesis looks at the
-source by itself, so that no heads have to be brought into another order.
+A step of decoding has one position of each hypothesis. That is little to compute, so its time is
+that of starting operations: the weights are read once for all steps, with the scale of the queries
+in their projection and the scale and shift of a normalization in the product after it; where all
+that is added to the states has mean 0, normalizations need not subtract the mean; and each
+hypothesis attends to the source by itself, so that no heads have to be brought into another order.
 
 Shapes: B sources, N hypotheses of each, R = B N rows, S source length, D width, H heads, K head
 width, t positions before this one.
@@ -19,9 +18,9 @@ from typing import NamedTuple
 from keras import ops
 
 from ..attention.base import Memory
-from ..ops.masks import places, softmax_dtype
-from ..ops.product import Product, as_type_of
-from ..ops.small import small_products, small_softmax
+from ..ops.affine import Affine, as_type_of
+from ..ops.low_latency import low_latency_matmul, low_latency_softmax
+from ..ops.masks import position_ids, softmax_dtype
 
 
 class StepWeights(NamedTuple):
@@ -34,41 +33,50 @@ class StepWeights(NamedTuple):
         cross_output: of the attention to the source, (D, D).
         expand: into the middle of the feed-forward layer.
         contract: out of it.
-        norms: scale and shift (D,) after each of the three sublayers; empty if the inputs of the
-            sublayers are normalised.
+        norms: scale and shift (D,) after each of the three sublayers; empty for a pre-norm block.
         zero_mean: whether the states have mean 0 before and after the block.
     """
 
-    qkv: Product
-    attention_output: Product
-    query: Product
-    cross_output: Product
-    expand: Product
-    contract: Product
+    qkv: Affine
+    attention_output: Affine
+    query: Affine
+    cross_output: Affine
+    expand: Affine
+    contract: Affine
     norms: tuple
     zero_mean: bool
 
 
+class GenericStepWeights(NamedTuple):
+    """The weights of a block with attention layers of another kind: none is read beforehand.
+
+    Attributes:
+        zero_mean: whether the states have mean 0 before and after the block.
+    """
+
+    zero_mean: bool
+
+
 def step_weights(block, zero_mean=False) -> StepWeights:
-    """The weights of a `TransformerDecoderBlock`; see its `step_weights`."""
+    """Reads the weights of a `TransformerDecoderBlock`; see its `step_weights`."""
     attention, cross = block.self_attention, block.cross_attention
     dtype = block.compute_dtype
     width = attention.qkv_bias.shape[0] // 3
     scale = 1 / math.sqrt(attention.key_dim)
     columns = [ops.full((width,), scale, dtype), ops.ones((2 * width,), dtype)]
     inputs = [
-        Product.of(attention, "qkv_").scaled(ops.concatenate(columns)),
-        Product.of(cross, "query_").scaled(ops.cast(scale, dtype)),
-        Product.of(block.expand),
+        Affine.from_layer(attention, "qkv_").scaled(ops.concatenate(columns)),
+        Affine.from_layer(cross, "query_").scaled(ops.cast(scale, dtype)),
+        Affine.from_layer(block.expand),
     ]
-    outputs = [Product.of(attention, "output_"), Product.of(cross, "output_")]
-    outputs += [Product.of(block.contract)]
+    outputs = [Affine.from_layer(attention, "output_"), Affine.from_layer(cross, "output_")]
+    outputs += [Affine.from_layer(block.contract)]
     norms = [block.attention_norm, block.cross_attention_norm, block.feed_forward_norm]
     if block.norm_first:
-        inputs = [p.after(norm) for p, norm in zip(inputs, norms, strict=True)]
+        inputs = [p.fold_norm(norm) for p, norm in zip(inputs, norms, strict=True)]
         norms = []
     if zero_mean:
-        outputs = [p.centred() for p in outputs]
+        outputs = [p.zero_mean() for p in outputs]
     qkv, query, expand = inputs
     attention_output, cross_output, contract = outputs
     scales = tuple(as_type_of(qkv.kernel, norm.gamma, norm.beta) for norm in norms)
@@ -78,13 +86,13 @@ def step_weights(block, zero_mean=False) -> StepWeights:
 
 
 def step(block, weights: StepWeights, inputs, cache: Memory, memory: Memory):
-    """One step; see `TransformerDecoderBlock.step`."""
+    """Makes one step; see `TransformerDecoderBlock.step`."""
     heads, hypotheses, width = block.num_heads, ops.shape(inputs)[1], inputs.shape[-1]
     size = width // heads
     epsilon = block.attention_norm.epsilon
 
     def standardized(rows):
-        return scaled(rows if weights.zero_mean else centred(rows), epsilon)
+        return unit_variance(rows if weights.zero_mean else subtract_mean(rows), epsilon)
 
     def before(rows):
         return standardized(rows) if block.norm_first else rows
@@ -101,9 +109,9 @@ def step(block, weights: StepWeights, inputs, cache: Memory, memory: Memory):
     positions, bias = block.positions, None
     if positions is not None:
         written = ops.shape(cache.keys)[2]
-        here = places(1, written)
+        here = position_ids(1, written)
         query, key = positions.rotate(query, here), positions.rotate(key, here)
-        bias = positions.bias(here, places(written + 1))  # (H, 1, t + 1)
+        bias = positions.bias(here, position_ids(written + 1))  # (H, 1, t + 1)
     keys = ops.concatenate([cache.keys, key], axis=2)  # (R, H, t + 1, K)
     values = ops.concatenate([cache.values, value], axis=2)
     attended, _ = _attend(query, keys, values, bias=bias)
@@ -121,20 +129,35 @@ def step(block, weights: StepWeights, inputs, cache: Memory, memory: Memory):
     return ops.reshape(x, (-1, hypotheses, width)), over_source, Memory(keys, values)
 
 
+def generic_step(block, weights: GenericStepWeights, inputs, cache: Memory, memory: Memory):
+    """Makes one step with attention layers of any kind; see `TransformerDecoderBlock.step`."""
+    hypotheses, width = ops.shape(inputs)[1], inputs.shape[-1]
+
+    def attend_to_itself(x):
+        return block.self_attention.step(x, cache, training=False)
+
+    x = ops.reshape(inputs, (-1, 1, width))
+    x, _, cache = block.residual(x, block.attention_norm, attend_to_itself, training=False)
+    x, over_source = block.attend_and_feed(
+        ops.reshape(x, (-1, hypotheses, width)), memory, training=False
+    )
+    return subtract_mean(x) if weights.zero_mean else x, over_source, cache
+
+
 def _attend(query, keys, values, mask=None, bias=None):
-    """What scaled queries (.., 1, K) found, (.., 1, K), and where they looked, (.., 1, S)."""
-    weights = small_softmax(small_products(query, keys, transposed=True), mask, bias)
-    return small_products(ops.cast(weights, values.dtype), values), weights
+    """Returns contexts (.., 1, K) and weights (.., 1, S) of scaled queries (.., 1, K)."""
+    weights = low_latency_softmax(low_latency_matmul(query, keys, transposed=True), mask, bias)
+    return low_latency_matmul(ops.cast(weights, values.dtype), values), weights
 
 
-def centred(rows):
-    """Rows (.., D) without their mean."""
+def subtract_mean(rows):
+    """Subtracts the mean of each row (.., D)."""
     exact = ops.cast(rows, softmax_dtype(rows.dtype))
     return ops.cast(exact - ops.mean(exact, axis=-1, keepdims=True), rows.dtype)
 
 
-def scaled(rows, epsilon):
-    """Rows (R, D) of mean 0 with variance 1: a normalisation without its scale and shift."""
+def unit_variance(rows, epsilon):
+    """Scales rows (R, D) of mean 0 to variance 1: a normalization without scale and shift."""
     exact = ops.cast(rows, softmax_dtype(rows.dtype))
     variance = ops.mean(ops.square(exact), axis=-1, keepdims=True)
     return ops.cast(ops.multiply(exact, ops.rsqrt(variance + epsilon)), rows.dtype)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,14 @@ import numpy as np
 
 from ...zoo.errors import ConfigError, DataError
 from ..core.config import LOWER_IS_BETTER, RunConfig
-from ..core.task import check_scores, read_validation, task, with_tokenization
+from ..core.task import (
+    OTHER_TEXTS,
+    check_scores,
+    deciding_metric,
+    read_validation,
+    task,
+    with_tokenization,
+)
 from ..data.corpus import PairCorpus, spread_rows
 from ..metrics.bootstrap import RESAMPLES, SEED, Interval, RowScore, p_value, resample
 from ..metrics.target_scores import target_lengths
@@ -56,7 +63,7 @@ class ComparedRun:
 
     name: str
     model: str
-    scores: dict[str, float]
+    scores: dict[str, float | None]
     score: Interval
     by_length: list[Interval]
     parameters: int
@@ -83,6 +90,9 @@ class Comparison:
         resamples: how many corpora were drawn.
         seed: of the draws.
         fall: how far each score falls from short sources to long ones, if that was asked for.
+        skipped: rows of the file that could not be used.
+        skipped_rows: the first of them, each with its line and the reason.
+        unscored: rows left out of a perplexity, as a model does not write such long targets.
     """
 
     task: str
@@ -97,6 +107,9 @@ class Comparison:
     resamples: int
     seed: int
     fall: LengthFall | None = None
+    skipped: int = 0
+    skipped_rows: list[str] = field(default_factory=list)
+    unscored: int = 0
 
     @property
     def lower_is_better(self) -> bool:
@@ -124,8 +137,9 @@ def compare(
     Args:
         folders: of the runs, two at least.
         data: sources and references; what all runs were validated with if left out.
-        metric: the score that is compared; that of the first run if left out. For a perplexity
-            rows are left out whose target is longer than one of the models writes.
+        metric: the score that is compared; that of the first run if left out, or where that has no
+            value on these rows, the first of the task's metrics that has one. For a perplexity rows
+            are left out whose target is longer than one of the models writes.
         tokenize: sacreBLEU's tokenization; that of the runs if left out.
         lengths: longest source of each bucket but the last, in words, or in characters where there
             are no spaces between words; about equally many rows in each if left out.
@@ -141,7 +155,8 @@ def compare(
         The comparison. The same seed gives the same, but for the latency.
 
     Raises:
-        ConfigError: the runs cannot be compared, or one cannot be used.
+        ConfigError: the runs cannot be compared, or one cannot be used; or the metric has no value
+            on these rows.
         DataError: the file cannot be used.
 
     Example:
@@ -151,7 +166,7 @@ def compare(
     """
     runs = _open(folders)
     configs = [with_tokenization(run.read_config(), tokenize) for run in runs.values()]
-    metric = metric or configs[0].metric
+    asked, metric = metric, metric or configs[0].metric
     check_comparable(dict(zip(runs, configs, strict=True)), metric, data)
     for run in runs.values():
         run.check_model_file()
@@ -161,9 +176,15 @@ def compare(
             "beside that of another; choose another --metric."
         )
     check_scores(configs[0])
-    corpus = _read(configs[0], data)
+    corpus = whole = _read(configs[0], data)
+    whole.tell_skipped(report)
+    if data is None:
+        for name, run in runs.items():
+            if run.changed_texts({"valid": whole.checksum}):
+                report(f"{name}: {OTHER_TEXTS}")
+    metric = _with_value(metric, asked, configs[0], corpus, report)
     if metric in LOWER_IS_BETTER:
-        corpus = _scored_by_all(runs, configs, corpus, report)
+        corpus = _scored_by_all(runs, configs, whole, report)
     unit, places = source_lengths(corpus, configs[0])
     buckets, numbers = sort_by_length(places, lengths)
     if fall:
@@ -197,6 +218,9 @@ def compare(
         seed=seed,
         fall=fall
         and length_fall(row_scores, places, fall, resamples, seed, metric in LOWER_IS_BETTER),
+        skipped=whole.num_skipped,
+        skipped_rows=[str(row) for row in whole.skipped],
+        unscored=len(whole) - len(corpus),
     )
 
 
@@ -219,6 +243,28 @@ def _read(config: RunConfig, data: str | None) -> PairCorpus:
     if data is None:
         return read_validation(config)
     return task(config.task).read_file(data, config.reverse, min_pairs=1)
+
+
+def _with_value(
+    metric: str,
+    asked: str | None,
+    config: RunConfig,
+    corpus: PairCorpus,
+    report: Callable[[str], None],
+) -> str:
+    """The metric if it has a value on the rows of a corpus, or else another, if none was asked for.
+
+    Raises:
+        ConfigError: it has none, and it was asked for.
+    """
+    found = deciding_metric(replace(config, metric=metric, evaluate_rows=len(corpus)), corpus)
+    if found == metric:
+        return metric
+    none = f"{metric} has no value on {corpus.name}, whose references would score 0 themselves"
+    if asked is not None or found in LOWER_IS_BETTER:
+        raise ConfigError(f"{none}; choose another --metric.")
+    report(f"{none}: {found} is compared")
+    return found
 
 
 def _scored_by_all(
@@ -270,7 +316,7 @@ def _measure(
         name=name,
         model=config.model,
         scores={metric: rows.value(), **scores},
-        score=Interval(rows.value(), rows.value(), rows.value()),
+        score=Interval(None, None, None),
         by_length=[],
         parameters=model.model.count_params(),
         minutes=known.get("minutes"),
@@ -279,7 +325,7 @@ def _measure(
         history=[
             (entry["minutes"], entry[metric])
             for entry in known.get("history", [])
-            if metric in entry
+            if entry.get(metric) is not None
         ],
     )
     return compared, rows
@@ -310,11 +356,10 @@ def _intervals(scores: list[RowScore], resamples: int, seed: int) -> list[Interv
 
 def _p_values(scores: list[RowScore], drawn: np.ndarray) -> list[list[float | None]]:
     count = len(scores)
+    values = [score.value() or 0.0 for score in scores]  # all of them have one
     return [
         [
-            None
-            if one == other
-            else p_value(scores[one].value(), scores[other].value(), drawn[one], drawn[other])
+            None if one == other else p_value(values[one], values[other], drawn[one], drawn[other])
             for other in range(count)
         ]
         for one in range(count)

@@ -59,7 +59,8 @@ def plot_quality_by_length(comparison: Comparison, theme: Theme = LIGHT) -> Figu
     step = min(STEP, SPREAD / max(len(comparison.runs) - 1, 1))
     offsets = step * (np.arange(len(comparison.runs)) - (len(comparison.runs) - 1) / 2)
     for number, run in enumerate(comparison.runs):
-        values = np.array([[x.value, x.low, x.high] for x in run.by_length]).T
+        # What has no value is not a number here, and is not drawn.
+        values = np.array([[x.value, x.low, x.high] for x in run.by_length], float).T
         # A value may lie outside of where 95% of its resamples do.
         below, above = np.maximum(values[0] - values[1], 0), np.maximum(values[2] - values[0], 0)
         axes.errorbar(

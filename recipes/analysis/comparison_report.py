@@ -132,9 +132,9 @@ def _overview(comparison: Comparison) -> Table:
         [
             run.name,
             run.model,
-            f"{run.score.value:.2f}",
+            _number(run.score.value, ".2f"),
             _range(run.score),
-            *(f"{run.scores[name]:.2f}" for name in others),
+            *(_number(run.scores[name], ".2f") for name in others),
             f"{run.parameters:,}",
             _number(run.minutes, ".1f"),
             _number(run.tokens_per_second, ",.0f"),
@@ -155,15 +155,14 @@ def _by_length(comparison: Comparison) -> Table:
         [
             bucket.label,
             f"{bucket.rows:,}",
-            *(
-                f"{run.by_length[place].value:.2f} ({_range(run.by_length[place])})"
-                for run in comparison.runs
-            ),
+            *(_with_range(run.by_length[place], "–") for run in comparison.runs),
         ]
         for place, bucket in enumerate(comparison.buckets)
     ]
     title = f"{comparison.metric} by length of the source, with 95% intervals"
-    return Table(title, "", heads, rows)
+    missing = any(score.value is None for run in comparison.runs for score in run.by_length)
+    note = f"{NONE}: there is nothing in these rows that {comparison.metric} counts." * missing
+    return Table(title, note, heads, rows)
 
 
 def _fall(comparison: Comparison, fall: LengthFall) -> Table:
@@ -175,7 +174,7 @@ def _fall(comparison: Comparison, fall: LengthFall) -> Table:
             run.name,
             _with_range(found.short),
             _with_range(found.long),
-            _with_range(found.percent, 1),
+            _with_range(found.percent, digits=1),
             NONE if found.share is None else _with_range(found.share),
         ]
         for run, found in zip(comparison.runs, fall.runs, strict=True)
@@ -291,19 +290,31 @@ def _title(comparison: Comparison) -> str:
 
 def _about(comparison: Comparison) -> str:
     signature = f" {comparison.metric}: {comparison.signature}." if comparison.signature else ""
+    left_out = ""
+    if comparison.skipped:
+        left_out += (
+            f" Rows skipped: {comparison.skipped:,}, the first {comparison.skipped_rows[0]}."
+        )
+    if comparison.unscored:
+        left_out += (
+            f" Rows left out, whose targets are too long for a model: {comparison.unscored:,}."
+        )
     return clean_text(
         f"{comparison.rows:,} rows of {comparison.data}; {comparison.resamples:,} resamples, "
-        f"seed {comparison.seed}.{signature}"
+        f"seed {comparison.seed}.{left_out}{signature}"
     )
 
 
-def _range(interval: Interval) -> str:
-    return f"{interval.low:.2f}–{interval.high:.2f}"
+def _range(interval: Interval, between: str = "–", digits: int = 2) -> str:
+    if interval.value is None:
+        return NONE
+    return f"{interval.low:.{digits}f}{between}{interval.high:.{digits}f}"
 
 
-def _with_range(interval: Interval, digits: int = 2) -> str:
-    value, low, high = (f"{x:.{digits}f}" for x in (interval.value, interval.low, interval.high))
-    return f"{value} ({low} to {high})"  # no dash: what is lost may be negative
+def _with_range(interval: Interval, between: str = " to ", digits: int = 2) -> str:
+    # What is lost may be negative, so there is no dash between by default.
+    value = _number(interval.value, f".{digits}f")
+    return value if value == NONE else f"{value} ({_range(interval, between, digits)})"
 
 
 def _number(value: float | None, form: str) -> str:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from ...zoo.errors import ConfigError
 from ..core.config import Budget, RunConfig
 from ..core.run import Run
 from ..core.task import make_config, read_corpora, task
-from ..training.task_runs import check_runs, run_task
+from ..training.task_runs import check_folders, check_runs, run_task
 from .comparable import check_comparable
 from .comparison import Comparison, compare
 from .comparison_report import to_markdown, write_report
 from .joining import join_pairs, write_joined
 from .source_lengths import length_sides, sort_by_length, source_lengths
-from .sweep import forget, is_done
 
 ADVICE = {
     "bleu_tokenize": " Give --set bleu_tokenize=... to all models.",
@@ -36,7 +37,15 @@ class Files:
     valid: str | None = None
     test: str | None = None
 
-    def joined(self, task_name: str, longest: int, seed: int, folder: Path, reverse: bool) -> Files:
+    def joined(
+        self,
+        task_name: str,
+        longest: int,
+        seed: int,
+        folder: Path,
+        reverse: bool,
+        report: Callable[[str], None] = print,
+    ) -> Files:
         """Files of consecutive pairs joined, see `join_pairs`, written into a folder.
 
         Args:
@@ -45,6 +54,7 @@ class Files:
             seed: of the lengths.
             folder: for the files.
             reverse: whether source and target are swapped, as lengths are those of the source.
+            report: is told of rows that cannot be used.
         """
         inputs = [item.name for item in task(task_name).source_format.required]
         if len(inputs) > 1:
@@ -59,6 +69,7 @@ class Files:
             spec = getattr(self, name)
             if spec is not None:
                 corpus = task(task_name).read_file(spec, reverse, min_pairs=1)
+                corpus.tell_skipped(report)
                 joined = join_pairs(corpus, longest, seed)
                 joined = joined.reversed() if reverse else joined
                 paths[name] = str(write_joined(joined, folder, f"{name}-{longest}"))
@@ -147,10 +158,9 @@ def run_experiment(
         Interrupted: SIGINT or SIGTERM came.
     """
     check_models(configs, budget, test)
-    fall = _check_lengths(next(iter(configs.values())), test, lengths, fall)
+    fall = _check_lengths(next(iter(configs.values())), test, lengths, fall, report)
     folders = {model: output / model for model in configs}
-    for model, config in configs.items():
-        Run(folders[model]).check(config)
+    check_folders({folders[model]: config for model, config in configs.items()})
     for number, (model, config) in enumerate(configs.items(), start=1):
         if is_done(folders[model], budget):
             report(f"model {number} of {len(configs)}: {model} is there")
@@ -173,12 +183,14 @@ def _check_lengths(
     test: str | None,
     lengths: Sequence[int] | None,
     fall: tuple[int, int] | None,
+    report: Callable[[str], None],
 ) -> tuple[int, int] | None:
     """The limits of short and long sources; refuses what the comparison would, before training."""
     if test is None:
         corpus = read_corpora(config)[1]
     else:
         corpus = task(config.task).read_file(test, config.reverse, min_pairs=1)
+        corpus.tell_skipped(report)
     _, found = source_lengths(corpus, config)
     sort_by_length(found, lengths)
     if fall is None:
@@ -192,3 +204,26 @@ def thirds(lengths: np.ndarray) -> tuple[int, int]:
     """The longest of about a third of the sources, the shortest of about another third."""
     short = int(np.quantile(lengths, 1 / 3, method="lower"))
     return short, max(int(np.quantile(lengths, 2 / 3, method="higher")), short + 1)
+
+
+def is_done(folder: Path, budget: Budget) -> bool:
+    """Whether the run in a folder would not be trained on with this budget.
+
+    It would not if it got no better for as long as its patience, or had no less of a budget.
+    """
+    run = Run(folder)
+    values = run.read_metrics()
+    if not values:
+        return False
+    ended = values.get("ended")
+    if ended is None:  # written by a version that did not say so
+        later = [entry for entry in values["history"] if entry["step"] > values["best_step"]]
+        ended = "patience" if len(later) >= run.read_config().patience else "budget"
+    # The minutes are rounded to a hundredth.
+    return ended == "patience" or budget.is_spent(values["steps"], 60 * values["minutes"] + 0.5)
+
+
+def forget() -> None:
+    """Frees the memory of a run."""
+    keras.backend.clear_session()
+    gc.collect()

@@ -167,7 +167,8 @@ def length_fall(
     """
     sides = length_sides(lengths, limits)
     chosen = [[score.of(side) for score in scores] for side in sides]
-    values = [np.array([score.value() for score in side]) for side in chosen]
+    # What has no value is not a number from here on, and `None` in an interval.
+    values = [np.array([score.value() for score in side], float) for side in chosen]
     # Each side with a seed of its own: the rows of one are drawn independently of the other's.
     drawn = [resample(side, resamples, seed + number) for number, side in enumerate(chosen)]
     sign = -1.0 if lower_is_better else 1.0
@@ -187,13 +188,13 @@ def length_fall(
 def _percent_lost(short: np.ndarray, long: np.ndarray, sign: float) -> np.ndarray:
     """What is lost of the score on short sources, in percent; 0 where there is none to lose."""
     lost = sign * (short - long)
-    return 100 * np.divide(lost, short, out=np.zeros_like(lost), where=short > 0)
+    return 100 * np.divide(lost, short, out=np.zeros_like(lost), where=~(short <= 0))
 
 
 def _share(
     lost: float, first: float, drawn: np.ndarray, first_drawn: np.ndarray
 ) -> Interval | None:
     """A loss as a share of another one; `None` unless that is a loss in every resample."""
-    if first <= 0 or (first_drawn <= 0).any():
+    if not first > 0 or not (first_drawn > 0).all():
         return None
     return Interval.of(float(lost / first), drawn / first_drawn)

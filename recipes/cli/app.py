@@ -39,6 +39,27 @@ BeamSize = Annotated[
         help="Hypotheses kept by the search; that of the run if left out.",
     ),
 ]
+LengthPenalty = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        callback=finite,
+        help="Log p is divided by ((5 + length) / 6) to this power; that of the run if left out.",
+    ),
+]
+MaxLength = Annotated[
+    int | None,
+    typer.Option(min=1, help="Most subwords that are written; those of the run if left out."),
+]
+MaxLengthRatio = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        callback=finite,
+        help="Most subwords for one of the source, plus ten; 0 for no limit. That of the run if "
+        "left out.",
+    ),
+]
 
 Truncate = Annotated[
     bool,
@@ -68,6 +89,25 @@ TopP = Annotated[
 Seed = Annotated[
     int | None, typer.Option(min=0, help="Of the draws; a new one each time if left out.")
 ]
+
+
+def search_options(
+    beam_size: int | None,
+    length_penalty: float | None,
+    max_length: int | None,
+    max_length_ratio: float | None,
+) -> dict[str, Any]:
+    """The options of generation that were given; the others are those of the run."""
+    options: dict[str, Any] = {
+        "beam_size": beam_size,
+        "length_penalty": length_penalty,
+        "max_length": max_length,
+        "max_length_ratio": max_length_ratio,
+    }
+    options = {name: value for name, value in options.items() if value is not None}
+    if max_length_ratio == 0:
+        options["max_length_ratio"] = None
+    return options
 
 
 def sampling(temperature: float, top_k: int, top_p: float, seed: int | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.tensorflow_setup import load_tensorflow
+from ..data.corpus import NOT_UTF8, flaw
 from .app import (
     Refused,
     RunFolder,
@@ -72,13 +73,15 @@ def talk(model: TextToText) -> None:
     while True:
         try:
             text = " ".join(input("> " if sys.stdin.isatty() else "").split())
-            text.encode()
+            reason = flaw(text)
         except EOFError:
             if sys.stdin.isatty():
                 print()  # what the shell says next begins a line
             return
         except UnicodeError:
-            raise Refused("What was said is not UTF-8; set the terminal to it.") from None
+            reason = NOT_UTF8
+        if reason is not None:
+            raise Refused(f"What was said cannot be read: {reason}; set the terminal to UTF-8.")
         if text == QUIT:
             return
         if text == FORGET:

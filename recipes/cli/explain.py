@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.tensorflow_setup import load_tensorflow
-from .app import Refused, RunFolder, Truncate, app
+from .app import (
+    BeamSize,
+    LengthPenalty,
+    MaxLength,
+    MaxLengthRatio,
+    Refused,
+    RunFolder,
+    Truncate,
+    app,
+    search_options,
+)
 from .sources import check_file, given, say_cut, sources_of
 
 if TYPE_CHECKING:
@@ -35,6 +45,10 @@ def explain(
     head: Annotated[
         str | None, typer.Option(metavar="N|mean|rollout", help="Of the layer, counted from 1.")
     ] = None,
+    beam_size: BeamSize = None,
+    length_penalty: LengthPenalty = None,
+    max_length: MaxLength = None,
+    max_length_ratio: MaxLengthRatio = None,
     truncate: Truncate = False,
 ) -> None:
     """Show which words of a text the model looked at for each word that it wrote.
@@ -52,12 +66,13 @@ def explain(
     if output is not None:
         _check_output(output)
     load_tensorflow()
-    from ...zoo.visualization.layered_explanation import explain as explain_layers
+    from ...zoo.pipeline.explain import explain as explain_layers
     from ..core.run import Run
 
     opened = Run(run)
     (source,) = sources_of(opened.read_config(), [text])
-    model = opened.load(truncate=True)
+    options = search_options(beam_size, length_penalty, max_length, max_length_ratio)
+    model = opened.load(truncate=True, **options)
     say_cut(model, [source], truncate)
     number = int(head) if head is not None and head.isdecimal() else head
     chosen = given(kind=kind, layer=layer, head=number)

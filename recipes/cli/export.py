@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 
 from ..core.tensorflow_setup import load_tensorflow
-from .app import RunFolder, app
+from .app import (
+    BeamSize,
+    LengthPenalty,
+    MaxLength,
+    MaxLengthRatio,
+    RunFolder,
+    app,
+    search_options,
+)
 
 DEV_ROWS = 200  # scored to see what a variant loses
 DEV_SAMPLES = 8  # sent by the checks, and with which a server warms up
@@ -32,10 +40,16 @@ def export(
             help="How weights are stored; the card says what the smaller ones lose.",
         ),
     ] = "float32",
+    beam_size: BeamSize = None,
+    length_penalty: LengthPenalty = None,
+    max_length: MaxLength = None,
+    max_length_ratio: MaxLengthRatio = None,
 ) -> None:
     """Publish a run as a SavedModel for TensorFlow Serving, if it passes every check.
 
     Example: `attention-zoo export runs/en-de models` writes models/en-de/1
+
+    The search is part of what is published: a server has that of the run, or the one given here.
     """
     from ...serving.export.variants import check_variant
 
@@ -45,9 +59,10 @@ def export(
     from ..core.publishing import RunNotes
     from ..core.run import Run
 
-    notes = RunNotes(Run(run), DEV_SAMPLES, DEV_ROWS)
+    options = search_options(beam_size, length_penalty, max_length, max_length_ratio)
+    notes = RunNotes(Run(run), DEV_SAMPLES, DEV_ROWS, options)
     path = publish(
-        Run(run).load(truncate=True),
+        Run(run).load(truncate=True, **options),
         directory,
         version,
         name=name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 import typer
 
@@ -12,9 +13,6 @@ from . import train as cli_training  # noqa: F401
 
 # isort: split
 from . import prepare as cli_prepare  # noqa: F401
-
-# isort: split
-from . import sweep as cli_sweep  # noqa: F401
 
 # isort: split
 from . import experiment as cli_experiment  # noqa: F401
@@ -117,8 +115,18 @@ def _to_be_mended(error: Exception) -> str | None:
         )
     # What the parser refuses; its classes are click's, which typer has or brings itself.
     if hasattr(error, "format_message"):
-        return error.format_message()
+        return f"{error.format_message()}{_hint(error)}"
     return None
+
+
+def _hint(error: Any) -> str:
+    """How to give a text that was taken for an option, to a command that takes texts."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ != "NoSuchOption" or context is None:
+        return ""
+    if not {"text", "texts"} & {parameter.name for parameter in context.command.params}:
+        return ""
+    return f' Options end at --, as in: {context.command_path} ... -- "-5 degrees"'
 
 
 def _open_closed_streams() -> None:

@@ -20,18 +20,20 @@ def read_lines(path: Path | None) -> list[str]:
     """The lines of a file, or of stdin."""
     try:
         data = path.read_bytes() if path else sys.stdin.buffer.read()
-        lines = data.decode("utf-8-sig").split("\n")
+        lines = data.decode().split("\n")
     except OSError as error:
         raise Refused(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise Refused(
             f"{path or 'stdin'} is not UTF-8 (byte {error.start}); convert it first."
         ) from error
-    if lines and not lines[-1]:
+    # Files that were put together have a byte order mark wherever another began.
+    lines = [line.removeprefix("\ufeff").removesuffix("\r") for line in lines]
+    if not lines[-1]:
         lines.pop()
     if not lines:
         raise Refused(f"{path or 'stdin'} has no lines; give one text a line.")
-    return [line.removesuffix("\r") for line in lines]
+    return lines
 
 
 def sources_of(config: RunConfig, lines: list[str], length: int | None = None) -> list[Source]:

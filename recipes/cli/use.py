@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,9 @@ from ..core.config import LARGEST_BEAM
 from ..core.tensorflow_setup import load_tensorflow, share_threads
 from .app import (
     BeamSize,
+    LengthPenalty,
+    MaxLength,
+    MaxLengthRatio,
     Refused,
     RunFolder,
     Sample,
@@ -24,11 +28,11 @@ from .app import (
     TopP,
     Truncate,
     app,
-    finite,
     refuse_draws,
     sampling,
+    search_options,
 )
-from .sources import check_cut, check_file, cut_line, given, read_lines, say_cut, sources_of
+from .sources import check_cut, check_file, cut_line, read_lines, say_cut, sources_of
 
 if TYPE_CHECKING:
     from ...zoo.pipeline.text_to_text import TextToText
@@ -49,9 +53,9 @@ def evaluate(
         typer.Option(help="Sources and references; the run's own to validate with if left out."),
     ] = None,
     beam_size: BeamSize = None,
-    length_penalty: Annotated[
-        float | None, typer.Option(min=0, callback=finite, help="0 for none.")
-    ] = None,
+    length_penalty: LengthPenalty = None,
+    max_length: MaxLength = None,
+    max_length_ratio: MaxLengthRatio = None,
     tokenize: Annotated[
         str | None, typer.Option(help="sacreBLEU's tokenization: 13a, zh, none, ...")
     ] = None,
@@ -70,8 +74,10 @@ def evaluate(
     if not sample:
         refuse_draws(context, NO_DRAWS)
     load_tensorflow()
+    from ..core.length_limits import beyond_line
     from ..core.run import Run
-    from ..core.task import check_scores, read_validation, task, with_tokenization
+    from ..core.task import OTHER_TEXTS, check_scores, read_validation, task, with_tokenization
+    from ..metrics.target_scores import unknown_line
     from ..training.evaluation import Evaluator, unscored_line
 
     opened = Run(run)
@@ -79,31 +85,49 @@ def evaluate(
     check_scores(config)
     if data is None:
         corpus = read_validation(config)
+        if opened.changed_texts({"valid": corpus.checksum}):
+            print(OTHER_TEXTS, file=sys.stderr)
     else:
         corpus = task(config.task).read_file(data, config.reverse, min_pairs=1)
-    options = given(beam_size=beam_size, length_penalty=length_penalty)
+    options = search_options(beam_size, length_penalty, max_length, max_length_ratio)
     share_threads(len(corpus))
     if sample:
         options = {"beam_size": 1, **options, **sampling(temperature, top_k, top_p, seed)}
     model = opened.load(truncate=True, **options)
     evaluator = Evaluator(model, corpus, config)
     num_cut, unscored = evaluator.num_cut(), evaluator.num_unscored()
+    unknown, beyond = evaluator.unknown(), evaluator.num_beyond()
     check_cut(model, num_cut, truncate)
     scores = evaluator.full()
     baselines = _baselines(config, corpus, model)
     if as_json:
-        values = {**scores.values, "rows": len(corpus), "signatures": scores.signatures}
+        values: dict[str, Any] = {
+            **scores.values,
+            "rows": len(corpus),
+            "signatures": scores.signatures,
+        }
         values |= {"cut": num_cut} if num_cut else {}
         values |= {"unscored": unscored} if unscored else {}
+        if corpus.num_skipped:
+            values["skipped"] = corpus.num_skipped
+            values["skipped_rows"] = [str(row) for row in corpus.skipped]
+        values |= {"beyond_limit": beyond} if beyond else {}
+        unknown_counts = {name: asdict(side) for name, side in unknown.items() if side.count}
+        values |= {"unknown": unknown_counts} if unknown_counts else {}
         if baselines:
             values["baselines"] = {name: found.values for name, found in baselines.items()}
         print(json.dumps(values, indent=2))
         return
     print(f"{scores}\nrows: {len(corpus):,}")
+    corpus.tell_skipped(print)
     if num_cut:
         print(cut_line(model, num_cut))
     if unscored:
         print(unscored_line(unscored, config))
+    if beyond:
+        print(beyond_line(beyond, model.generation.max_length_ratio))
+    if line := unknown_line(**unknown, copied=model.generation.replace_unknown):
+        print(line)
     for name, found in baselines.items():
         print(f"baseline, {name}: {found.one_line()}")
 
@@ -122,6 +146,9 @@ def predict(
         typer.Option(min=1, max=LARGEST_BEAM, help="Results for each text, the best first."),
     ] = None,
     beam_size: BeamSize = None,
+    length_penalty: LengthPenalty = None,
+    max_length: MaxLength = None,
+    max_length_ratio: MaxLengthRatio = None,
     length: Annotated[
         int | None, typer.Option(min=1, help="Wished length in words; for summarization.")
     ] = None,
@@ -139,7 +166,7 @@ def predict(
     With --n-best each line has the number of the text, a score and a result, with tabs between. A
     text of question answering is a context that ends with its question, or the two with a tab
     between; of dialogue the turns with tabs between. A source of several inputs may also be a JSON
-    object, such as `{"context": "...", "question": "..."}`.
+    object, such as `{"context": "...", "question": "..."}`. Texts that begin with - stand after --.
     """
     if texts and input:
         raise Refused("Give texts or --input, not both.")
@@ -161,7 +188,8 @@ def predict(
     if n_best and any(not isinstance(source, str) and source.get("length") for source in sources):
         raise Refused("A length is a wish for one result; leave out --n-best.")
     share_threads(len(sources))
-    model = opened.load(truncate=True)
+    options = search_options(beam_size, length_penalty, max_length, max_length_ratio)
+    model = opened.load(truncate=True, **options)
     say_cut(model, sources, truncate)
     beams = beam_size or max(1 if sample else model.generation.beam_size, n_best or 1)
     drawn = sampling(temperature, top_k, top_p, seed) if sample else {}
@@ -184,7 +212,9 @@ def _baselines(config: RunConfig, corpus: PairCorpus, model: TextToText) -> dict
     if chosen.baselines is None:
         return {}
     try:
-        return chosen.baseline_scores(read_training_texts(config), corpus, model)
+        learnt = read_training_texts(config)
+        learnt.tell_skipped(lambda line: print(f"baselines: {line}", file=sys.stderr))
+        return chosen.baseline_scores(learnt, corpus, model)
     except (ConfigError, DataError) as error:
         print(f"no baselines: {error}", file=sys.stderr)
         return {}

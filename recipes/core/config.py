@@ -174,8 +174,10 @@ class RunConfig:
     replace_unknown: bool = setting(
         False, "unknown characters are copied from the source, by the attention", YES_NO
     )
-    max_length_ratio: float = setting(
-        2.0, "most subwords for one of the source, plus ten; 0 for no limit", NOT_NEGATIVE
+    max_length_ratio: float | None = setting(
+        None,
+        "most subwords for one of the source, plus ten; 0 for no limit; none: as training needs",
+        Rule(lambda value: value is None or 0 <= value < math.inf, "must not be negative"),
     )
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 from ...zoo.errors import ConfigError, DataError
 from ...zoo.text.source_format import Source
 from ..data.corpus import PairCorpus
+from ..metrics.scores import shown
 from .run import Run
 from .task import read_validation, task
 
@@ -19,9 +20,11 @@ class RunNotes:
         run: the run.
         samples: sources of the dev set to try the export with.
         rows: rows of the dev set that are scored to see what a variant of the weights loses.
+        generation: options of generation that are published and are not those of the run.
     """
 
-    def __init__(self, run: Run, samples: int, rows: int):
+    def __init__(self, run: Run, samples: int, rows: int, generation: dict[str, Any] | None = None):
+        self._generation = generation or {}
         self._run = run
         self._config = run.read_config()
         self._num_samples = samples
@@ -47,14 +50,18 @@ class RunNotes:
         return [ordered[i * (len(ordered) - 1) // max(1, count - 1)] for i in range(count)]
 
     def quality(self, pipeline: Any) -> dict[str, float]:
-        """Scores of a pipeline on rows spread over the dev set; none without it."""
+        """Scores of a pipeline on rows spread over the dev set; none without it.
+
+        Metrics that have no value there are left out.
+        """
         if self._dev is None:
             return {}
         every = max(1, len(self._dev) // self._num_rows)
         sources = self._dev.sources[::every][: self._num_rows]
         references = self._dev.references()[::every][: self._num_rows]
         outputs = [prediction.text for prediction in pipeline.predict(sources)]
-        return task(self._config.task).score(outputs, references, self._config).values
+        scores = task(self._config.task).score(outputs, references, self._config).values
+        return {name: value for name, value in scores.items() if value is not None}
 
     def text(self) -> str:
         """Data and scores in Markdown, for the card."""
@@ -70,6 +77,9 @@ class RunNotes:
         ]
         if config.valid is not None:
             lines.append(f"- validated on: `{config.valid}`")
+        changed = ", ".join(f"{name}={value}" for name, value in self._generation.items())
+        if changed:
+            lines.append(f"- published with {changed}; the scores below are without")
         metrics = self._metrics()
         for name in ("parameters", "steps", "best_step", "beam_size", "length_penalty"):
             if name in metrics:
@@ -77,7 +87,7 @@ class RunNotes:
         parts = ["## Data and training", "\n".join(lines)]
         scores = metrics.get("valid") or {}
         if scores:
-            rows = [f"| {name} | {value:.2f} |" for name, value in scores.items()]
+            rows = [f"| {name} | {shown(value)} |" for name, value in scores.items()]
             parts += ["## Scores on the validation data"]
             parts += ["\n".join(["| score | value |", "|---|---|", *rows])]
             signatures = metrics.get("signatures") or {}

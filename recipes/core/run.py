@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ class Run:
 
     | file | what |
     |---|---|
-    | `config.json` | every setting, and the version that wrote it |
+    | `config.json` | every setting, the version that wrote it, checksums of the texts |
     | `tokenizer.model` | the SentencePiece model |
     | `source_tokenizer.model` | that of the source, if it has a vocabulary of its own |
     | `checkpoints/` | the state of training, to go on from |
@@ -50,29 +51,44 @@ class Run:
         self.tensorboard_path = self.folder / "tensorboard"
         self.checkpoints = Checkpoints(self.folder / "checkpoints")
 
-    def open(self, config: RunConfig) -> bool:
+    def open(
+        self, config: RunConfig, texts: Mapping[str, int] | None = None, **generation: Any
+    ) -> bool:
         """Claims the folder for a config; returns whether the run was begun before.
 
         What a kill has left of files that were being written is removed.
 
+        Args:
+            config: of the run.
+            texts: checksums of the texts that are learnt from, `"train"`, and validated with,
+                `"valid"`, which a run remembers from when it is begun.
+            **generation: fields of `GenerationOptions` that follow from the training corpus.
+
         Raises:
             ConfigError: as `check`.
         """
-        begun = self.check(config)
+        begun = self.check(config, texts)
         for path in (*self._partial_files(), *self.checkpoints.partial_files()):
             path.unlink(missing_ok=True)
         if begun:
             return True
         self.folder.mkdir(parents=True, exist_ok=True)
         values = {**config.to_dict(), "model_defaults": _model_defaults(config.model)}
+        values |= {"texts": dict(texts)} if texts else {}
+        values |= {"generation": generation} if generation else {}
         write_json(self.config_path, {"attention_zoo": __version__, **values})
         return False
 
-    def check(self, config: RunConfig) -> bool:
+    def check(self, config: RunConfig, texts: Mapping[str, int] | None = None) -> bool:
         """Whether the run of a config was begun here; nothing is written.
 
+        Args:
+            config: of the run.
+            texts: checksums as of `open`; not looked at if left out.
+
         Raises:
-            ConfigError: the folder holds another run, or files that are no run.
+            ConfigError: the folder holds another run, or one of other texts, or files that are no
+                run.
         """
         if self.config_path.exists():
             ours = _settings(config, _model_defaults(config.model))
@@ -86,6 +102,15 @@ class Run:
                 raise ConfigError(
                     f"{self.folder} holds another run: {differences}. Give another --output, or "
                     "the same settings to go on with that run."
+                )
+            changed = self.changed_texts(texts or {})
+            if changed:
+                kinds = {"train": "training", "valid": "validation"}
+                files = {getattr(config, name) or "the embedded default" for name in changed}
+                raise ConfigError(
+                    f"{self.folder} was begun with other {' and '.join(kinds[n] for n in changed)} "
+                    f"texts than {' and '.join(sorted(files))} has now. Go on with those texts, or "
+                    f"learn on from that run with --start-from {self.folder} and another --output."
                 )
             return True
         if self.folder.exists() and (
@@ -107,6 +132,21 @@ class Run:
     def read_config(self) -> RunConfig:
         """The settings of the run."""
         return self._read_config()[0]
+
+    def changed_texts(self, texts: Mapping[str, int]) -> list[str]:
+        """Names of the texts with other checksums than when the run was begun.
+
+        Args:
+            texts: checksums as of `open`. Those that an older run does not know have not changed.
+        """
+        known = self._read_values().get("texts", {})
+        if not isinstance(known, dict):
+            raise ConfigError(f"{self.config_path}: texts is no object: {known!r}")
+        return [name for name, found in texts.items() if known.get(name, found) != found]
+
+    def generation(self) -> dict[str, Any]:
+        """The fields of `GenerationOptions` that follow from the training corpus."""
+        return self._read_values().get("generation", {})
 
     def read_metrics(self) -> dict[str, Any]:
         """`metrics.json` of the run; nothing if it has not ended."""
@@ -130,8 +170,8 @@ class Run:
             name: defaults[name] for name in now.keys() & defaults if defaults[name] != now[name]
         }
 
-    def _read_config(self) -> tuple[RunConfig, dict[str, Any]]:
-        """The settings of the run, and the defaults of its model when it was begun."""
+    def _read_values(self) -> dict[str, Any]:
+        """What `config.json` says."""
         if not self.config_path.is_file():
             raise ConfigError(
                 f"{self.folder} is no run: it has no config.json. Give the folder that "
@@ -143,7 +183,16 @@ class Run:
             raise ConfigError(f"{self.config_path} is not readable JSON: {error}") from error
         if not isinstance(values, dict):
             raise ConfigError(f"{self.config_path} is not the config of a run; expected an object.")
+        if not isinstance(values.get("generation", {}), dict):
+            raise ConfigError(f"{self.config_path}: generation is no object.")
+        return values
+
+    def _read_config(self) -> tuple[RunConfig, dict[str, Any]]:
+        """The settings of the run, and the defaults of its model when it was begun."""
+        values = self._read_values()
         values.pop("attention_zoo", None)
+        values.pop("texts", None)
+        values.pop("generation", None)
         defaults = values.pop("model_defaults", None)
         if not isinstance(defaults, dict | None):
             raise ConfigError(f"{self.config_path}: model_defaults is no object: {defaults!r}")
@@ -198,8 +247,9 @@ class Run:
         config = self.read_config()
         model, tokenizer = self.read_model(), self.read_tokenizer()
         name = self.folder.resolve().name
+        options = {**self.generation(), **generation}
         try:
-            return text_to_text(model, tokenizer, config, name, truncate, **generation)
+            return text_to_text(model, tokenizer, config, name, truncate, **options)
         except ValueError as error:
             raise ConfigError(f"{self.folder}, {config.task}: {error}") from error
 
@@ -252,11 +302,14 @@ def text_to_text(
     inputs = source_format(config)
     for symbol in inputs.symbols:
         tokenizer.source.id_of(symbol)
+    # Where nobody said how long targets are, the training corpus says it, or the options do.
+    ratio = config.max_length_ratio
+    limit = {} if ratio is None else {"max_length_ratio": ratio or None}
     options = {
+        **limit,
         "beam_size": config.beam_size,
         "length_penalty": config.length_penalty,
         "max_length": config.max_target_length,
-        "max_length_ratio": config.max_length_ratio or None,
         "coverage_penalty": config.coverage_penalty,
         "no_repeat_ngram": config.no_repeat_ngram,
         "replace_unknown": config.replace_unknown,

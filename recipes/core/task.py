@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from ...zoo.catalog import MODELS
 from ...zoo.errors import ConfigError, DataError
 from ...zoo.text.source_format import PLAIN, Source, SourceFormat
-from ..data.corpus import NOT_JSON, PairCorpus, Rows
-from ..data.pair_files import read_rows
+from ..data.conversation_files import join_turns
+from ..data.corpus import NOT_JSON, PairCorpus, Rows, flaw, spread_rows
+from ..data.pair_files import parse_text, read_rows
 from ..data.prepared import BAKED, PreparedCorpus, is_prepared
-from .config import RunConfig
+from .config import LOWER_IS_BETTER, RunConfig
 
 if TYPE_CHECKING:
     from ...zoo.pipeline.text_to_text import TextToText
@@ -27,6 +28,8 @@ TASKS = {
     "question-answering": "question_answering",
     "dialogue": "dialogue",
 }
+
+OTHER_TEXTS = "the validation texts are not those that the run was begun with"
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Task:
     corpora: str = "source TAB target, JSON lines, or two parallel files"
     source_format: SourceFormat = PLAIN
     read_rows: Callable[[str, Rows], None] = read_rows
-    parse: Callable[[str], Source] = str
+    parse: Callable[[str], Source] = parse_text
     prepare: Callable[[PairCorpus, int], PairCorpus] = lambda corpus, seed: corpus
     metrics: tuple[str, ...] = ("bleu", "chrf", "exact_match", "perplexity")
     scores: str = "scores:translation_scores"
@@ -99,21 +102,23 @@ class Task:
 
         Raises:
             DataError: the object has other inputs than the task, or not the one that it must have;
-                or the line is not UTF-8.
+                or the line is no text, or has more columns than a source.
         """
         _check_text(line)
-        if not line.startswith("{") or len(self.source_format.inputs) < 2:
-            return self.parse(line)
+        kinds = {item.name: item.kind for item in self.source_format.inputs}
         try:
-            values = json.loads(line)
+            values = json.loads(line) if line.startswith("{") and len(kinds) > 1 else None
         except NOT_JSON:
+            values = None
+        # Where a single text is enough, that may be an object itself.
+        enough = len(self.source_format.required) == 1
+        if values is None or (enough and not kinds.keys() & values):
             return self.parse(line)
-        turns = {item.name for item in self.source_format.inputs if item.kind == "turns"}
-        for name in turns & set(values):
-            if isinstance(values[name], list):
-                values[name] = "\n".join(" ".join(str(turn).split()) for turn in values[name])
+        for name, kind in kinds.items():
+            if kind == "turns" and isinstance(values.get(name), list):
+                values[name] = join_turns(values[name])
         main = self.source_format.main
-        if main not in values:
+        if values.get(main) is None:
             raise DataError(f'A source needs "{main}". Received: {", ".join(values) or "nothing"}')
         _check_text(*(value for value in values.values() if isinstance(value, str)))
         try:
@@ -124,12 +129,10 @@ class Task:
 
 
 def _check_text(*texts: str) -> None:
-    """Refuses halves of surrogate pairs: JSON can say them, and bytes of a terminal become them."""
+    """Refuses null characters and halves of surrogate pairs, which JSON and a terminal can say."""
     for text in texts:
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise DataError(f"A text is not UTF-8. Received: {text[:60]!a}") from None
+        if (reason := flaw(text)) is not None:
+            raise DataError(f"A text cannot be read: {reason}. Received: {text[:60]!a}")
 
 
 def _function(name: str) -> Callable[..., Any]:
@@ -194,6 +197,23 @@ def check_metric(config: RunConfig) -> None:
         raise ConfigError(
             f"metric of {config.task} is one of {', '.join(metrics)}. Received: {config.metric}"
         )
+
+
+def deciding_metric(config: RunConfig, corpus: PairCorpus) -> str:
+    """The metric that decides which weights are best, on the rows that evaluations look at.
+
+    That of the config, unless the references, scored as outputs, show that it has no value there:
+    then the first of the task's metrics that has one. Where no target has four words it is chrF in
+    place of BLEU.
+    """
+    references = corpus.part(spread_rows(len(corpus), config.evaluate_rows)).references()
+    chosen = task(config.task)
+    own = chosen.score([row[0] for row in references], references, config).values
+    # A perplexity, which is not among these, has a value wherever a target can be scored.
+    for name in (config.metric, *chosen.metrics):
+        if name in LOWER_IS_BETTER or own.get(name) is not None:
+            return name
+    return config.metric
 
 
 def check_direction(task_name: str, reverse: bool) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from ...zoo.errors import DataError
-from ...zoo.text.tokenizer import PAD_ID
+from ...zoo.text.tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID
 
 Batch = tuple[dict[str, np.ndarray], np.ndarray]  # source and target, labels
 
@@ -42,6 +42,21 @@ class Share:
 WHOLE = Share()
 
 
+def without_unknown(batch: Batch, copied: bool) -> Batch:
+    """A batch whose labels have padding, which counts for nothing, for what no search writes.
+
+    Args:
+        batch: source and target, labels (B, T).
+        copied: whether the unknown subword may be written for one of the source: then it is a
+            label in rows whose source has one.
+    """
+    inputs, labels = batch
+    unknown = labels == UNKNOWN_ID
+    if copied:
+        unknown &= ~(inputs["source"] == UNKNOWN_ID).any(axis=1, keepdims=True)
+    return inputs, np.where(unknown, PAD_ID, labels).astype(np.int32)
+
+
 class BatchStream(ABC):
     """An endless stream of batches that depends on a seed alone, and can start anywhere.
 
@@ -63,6 +78,10 @@ class BatchStream(ABC):
     @abstractmethod
     def stream(self, start_batch: int = 0) -> Iterator[Batch]:
         """The batches from a number on."""
+
+    @abstractmethod
+    def lengths(self) -> Iterator[np.ndarray]:
+        """Subwords of source and target of all pairs, their ends included, (rows, 2) in parts."""
 
     @abstractmethod
     def rows_of_batch(self, number: int) -> np.ndarray:
@@ -149,3 +168,33 @@ class BatchStream(ABC):
             ({name: part(ids, i) for name, ids in inputs.items()}, part(labels, i))
             for i in range(share.first, share.first + share.count)
         ]
+
+
+def padded(values: np.ndarray, lengths: np.ndarray, width: int) -> np.ndarray:
+    """Rows of token ids, each with its end, padded to one width.
+
+    Args:
+        values: The ids of all rows, one row after the other.
+        lengths: The number of ids of each row (R,), the end not counted.
+        width: The width W, larger than any length.
+
+    Returns:
+        int32 (R, W).
+    """
+    ids = np.full((len(lengths), width), PAD_ID, np.int32)
+    ids[np.arange(width) < lengths[:, None]] = values
+    ids[np.arange(len(lengths)), lengths] = END_ID
+    return ids
+
+
+def teacher_forced(source: np.ndarray, labels: np.ndarray) -> Batch:
+    """The inputs of a model and its labels: each token of a target is read at the step after.
+
+    Args:
+        source: Ids of the sources (R, S), each with its end.
+        labels: Ids of the targets (R, T), each with its end.
+    """
+    target = np.full_like(labels, PAD_ID)
+    target[:, 0] = START_ID
+    target[:, 1:] = np.where(labels[:, :-1] == END_ID, PAD_ID, labels[:, :-1])
+    return {"source": source, "target": target}, labels

@@ -14,8 +14,8 @@ from ...zoo.errors import DataError
 from ...zoo.text.bpe_dropout import BpeDropout
 from ...zoo.text.composing import encode_sources
 from ...zoo.text.source_format import PLAIN, Source, SourceFormat
-from ...zoo.text.tokenizer import END_ID, PAD_ID, START_ID, SubwordTokenizer
-from .batch_stream import Batch, BatchStream
+from ...zoo.text.tokenizer import SubwordTokenizer
+from .batch_stream import Batch, BatchStream, padded, teacher_forced, without_unknown
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,8 @@ class TokenBatches(BatchStream):
         seed: seed of the order, and of the subwords.
         bucket_count: number of bounds for each of source and target.
         dropout: BPE-dropout of sources and of targets; the same subwords each time if `None`.
+        copy_unknown: whether unknown subwords are labels where the source has one too; no labels
+            at all if not.
 
     Example:
 
@@ -162,11 +164,13 @@ class TokenBatches(BatchStream):
         seed: int = 0,
         bucket_count: int = 12,
         dropout: tuple[BpeDropout, BpeDropout] | None = None,
+        copy_unknown: bool = False,
     ):
         self.pairs = pairs
         self.tokens = tokens
         self.seed = seed
         self.dropout = dropout
+        self.copy_unknown = copy_unknown
         self.num_pairs, self.too_long, self.cut = len(pairs), pairs.too_long, pairs.cut
         # The stream reads ahead, so the epoch before may be asked for once more.
         self._epoch = functools.lru_cache(maxsize=2)(self._read_epoch)
@@ -204,13 +208,17 @@ class TokenBatches(BatchStream):
 
     def batch(self, rows: np.ndarray, epoch: int = 0) -> Batch:
         """Model inputs and labels of some rows, as an epoch reads them."""
-        return self._epoch(epoch).batch(rows)
+        return without_unknown(self._epoch(epoch).batch(rows), self.copy_unknown)
 
     def _place(self, number: int) -> tuple[np.ndarray, int]:
         """The rows of a batch, and its epoch."""
         epoch, place = divmod(number, self._batches)
         plan = self._epoch(epoch).plan
         return plan[place % len(plan)], epoch
+
+    def lengths(self) -> Iterator[np.ndarray]:
+        """Subwords of source and target of all pairs, their ends included, (rows, 2) in parts."""
+        yield np.stack([_lengths(self.pairs.sources), _lengths(self.pairs.targets)], axis=1)
 
     def rows_of_batch(self, number: int) -> np.ndarray:
         """Rows of the corpus that a batch is made of."""
@@ -237,16 +245,14 @@ class _Epoch:
 
     def batch(self, rows: np.ndarray) -> Batch:
         """Model inputs and labels of some rows."""
-        source = np.full((len(rows), self.padded_source[rows].max()), PAD_ID, np.int32)
-        target = np.full((len(rows), self.padded_target[rows].max()), PAD_ID, np.int32)
-        labels = np.full_like(target, PAD_ID)
-        target[:, 0] = START_ID
-        for i, row in enumerate(rows):
-            ids, written = self.pairs.sources[row], self.pairs.targets[row]
-            source[i, : len(ids)], source[i, len(ids)] = ids, END_ID
-            target[i, 1 : len(written) + 1] = written
-            labels[i, : len(written)], labels[i, len(written)] = written, END_ID
-        return {"source": source, "target": target}, labels
+        source, labels = (
+            padded(np.concatenate(ids), np.array([len(row) for row in ids]), widths[rows].max())
+            for ids, widths in (
+                ([self.pairs.sources[row] for row in rows], self.padded_source),
+                ([self.pairs.targets[row] for row in rows], self.padded_target),
+            )
+        )
+        return teacher_forced(source, labels)
 
 
 def _lengths(rows: list[np.ndarray]) -> np.ndarray:

@@ -14,9 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from ...zoo.errors import DataError
 from ...zoo.text.source_format import Source
-from .corpus import PairCorpus, Rows
-from .pair_files import NOT_UTF8, read_json_lines, read_rows
+from .corpus import PairCorpus, Rows, flaw, is_blank
+from .pair_files import read_json_lines, read_rows
 
 # More of a history than any setting reads is not kept with every reply.
 MAX_TURNS = 16
@@ -91,8 +92,22 @@ class JoinedPairs(Rows):
 
 def parse_turns(line: str) -> Source:
     """The source in a line: turns with tabs between them, of which the last is to be answered."""
-    turns = [turn.strip() for turn in line.split("\t")]
-    return {"history": "\n".join(turn for turn in turns[:-1] if turn), "text": turns[-1]}
+    turns = [turn.strip() for turn in line.split("\t") if not is_blank(turn)] or [""]
+    return {"history": "\n".join(turns[:-1]), "text": turns[-1]}
+
+
+def join_turns(turns: Sequence[Any]) -> str:
+    """Turns as the lines of one text.
+
+    Raises:
+        DataError: one of them is no text.
+    """
+    for number, turn in enumerate(turns, start=1):
+        if not isinstance(turn, str):
+            raise DataError(
+                f"A history is a list of texts. Received as turn {number}: {turn!r:.60}"
+            )
+    return "\n".join(" ".join(turn.split()) for turn in turns if not is_blank(turn))
 
 
 def _add_record(rows: Rows, file: str, number: int, record: Any) -> None:
@@ -105,13 +120,9 @@ def _add_record(rows: Rows, file: str, number: int, record: Any) -> None:
     if len(turns) < 2:
         rows.skip(file, number, f"a conversation has two turns at least, this one {len(turns)}")
         return
-    if not all(turns):
-        rows.skip(file, number, "a turn is empty")
-        return
-    try:
-        "".join(turns).encode()
-    except UnicodeEncodeError:
-        rows.skip(file, number, NOT_UTF8)
+    reason = flaw(*turns) or ("a turn is empty" if any(map(is_blank, turns)) else None)
+    if reason is not None:
+        rows.skip(file, number, reason)
         return
     for source, reply in replies(turns):
         rows.add_clean(number, source, reply)

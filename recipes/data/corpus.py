@@ -6,6 +6,8 @@ few of them; a file with many is not the file its owner thinks it is, so reading
 
 from __future__ import annotations
 
+import unicodedata
+import zlib
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,11 +20,14 @@ from ...zoo.text.source_format import Source
 
 MAX_BAD_SHARE = 0.01  # by default one row in a hundred may be unusable; in a small file none may
 SKIPPED_ROWS_KEPT = 20  # a report is for reading: the first rows are told, the others counted
+SKIPPED_ROWS_NAMED = 3  # in a single line
 
 # What `json.loads` raises; the second where values are nested too deeply.
 NOT_JSON = (ValueError, RecursionError)
 
 NO_TAB = "no tab between source and target"
+NOT_UTF8 = "not UTF-8"
+NULL = "a null character, as files in UTF-16 and UTF-32 have; convert it to UTF-8"
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,15 @@ class PairCorpus:
             lines=array("q", [self.lines[row] for row in rows] if self.lines else []),
         )
 
+    @property
+    def checksum(self) -> int:
+        """A number that other texts, or the same in another order, would not have."""
+        value = 0
+        for source, targets in zip(self.sources, self.references(), strict=True):
+            row = source if isinstance(source, str) else sorted(source.items())
+            value = zlib.crc32(repr((row, targets)).encode(), value)
+        return value
+
     def references(self) -> list[tuple[str, ...]]:
         """Of each row, all targets that count as right."""
         others = self.alternatives or [()] * len(self)
@@ -115,6 +129,32 @@ class PairCorpus:
                 lines.append(f"  and {self.num_skipped - len(self.skipped):,} more")
         return "\n".join(lines)
 
+    def tell_skipped(self, report: Callable[[str], None]) -> None:
+        """Tells in one line how many rows were skipped, and names the first, if there are any."""
+        if not self.num_skipped:
+            return
+        named = [str(row) for row in self.skipped[:SKIPPED_ROWS_NAMED]]
+        named += ["..."] if self.num_skipped > len(named) else []
+        rows = "1 row" if self.num_skipped == 1 else f"{self.num_skipped:,} rows"
+        report(f"{rows} skipped: {'; '.join(named)}")
+
+
+def flaw(*texts: str) -> str | None:
+    """The reason why texts cannot be used, whatever they say; `None` if there is none."""
+    joined = "".join(texts)
+    if "\0" in joined:
+        return NULL
+    try:
+        joined.encode()  # JSON can say half a surrogate pair, which UTF-8 cannot hold
+    except UnicodeEncodeError:
+        return NOT_UTF8
+    return None
+
+
+def is_blank(text: str) -> bool:
+    """Says if there is nothing to be read: only white space, controls, and marks without width."""
+    return all(sign.isspace() or unicodedata.category(sign) in ("Cc", "Cf") for sign in text)
+
 
 def spread_rows(total: int, count: int) -> list[int]:
     """Numbers of so many rows, or of all there are, spread evenly from the first to the last."""
@@ -133,8 +173,11 @@ class Rows:
 
     def add(self, file: str, line: int, source: str, target: str) -> None:
         source, target = source.strip(), target.strip()
-        if not source or not target:
-            self.skip(file, line, f"the {'target' if source else 'source'} is empty")
+        reason = flaw(source, target)
+        if reason is None and (is_blank(source) or is_blank(target)):
+            reason = f"the {'source' if is_blank(source) else 'target'} is empty"
+        if reason is not None:
+            self.skip(file, line, reason)
             return
         self.add_clean(line, source, target)
 

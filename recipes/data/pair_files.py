@@ -10,9 +10,10 @@ A corpus is named by one string, the same on the command line and in Python:
 | `hf:NAME[:CONFIG][@SPLIT][#SOURCE,TARGET]` | a Hugging Face dataset (extra `[data]`) |
 | `tfds:NAME[/CONFIG][@SPLIT][#SOURCE,TARGET]` | a TensorFlow dataset (extra `[data]`) |
 
-Files are UTF-8, may start with a byte order mark, may end their lines in CR LF, and may be
-compressed with gzip. A line ends at a line feed and nowhere else: texts from the web are full of
-characters such as U+2028 and U+0085, which `str.splitlines` takes for line ends.
+Files are UTF-8, may have a byte order mark before any line, may end their lines in CR LF, may end
+with blank lines, and may be compressed with gzip. A line ends at a line feed and nowhere else:
+texts from the web are full of characters such as U+2028 and U+0085, which `str.splitlines` takes
+for line ends.
 
 Rows that cannot be used are skipped as long as they are few; see `corpus.Rows`. Nothing is ever
 written to the files.
@@ -25,13 +26,22 @@ import itertools
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 from ...zoo.errors import DataError
-from .corpus import NO_TAB, NOT_JSON, PairCorpus, Rows
+from .corpus import NO_TAB, NOT_JSON, NOT_UTF8, NULL, PairCorpus, Rows, is_blank
 
-NOT_UTF8 = "not UTF-8"
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# In this order: the mark of UTF-32 begins with that of UTF-16.
+_OTHER_MARKS = {
+    b"\xff\xfe\0\0": "UTF-32",
+    b"\0\0\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
+
+Item = TypeVar("Item")
 
 
 def read_pairs(
@@ -51,7 +61,7 @@ def read_pairs(
 
     Raises:
         DataError: The corpus is missing, empty, too small, of unequal sides, or has too many
-            unusable rows (no tab, an empty side, not UTF-8).
+            unusable rows (no tab, an empty side, not UTF-8, a null character).
     """
     rows = Rows(spec, max_bad_rows)
     read_rows(spec, rows)
@@ -80,7 +90,7 @@ def read_rows(spec: str, rows: Rows) -> None:
 
 
 def read_lines(path: str) -> Iterator[bytes]:
-    """The lines of a file as bytes, without byte order mark; gzip is unpacked.
+    """The lines of a file as bytes, without byte order marks; gzip is unpacked.
 
     A CR before the line feed stays: it is white space at the end of a text, which is removed there.
     """
@@ -90,12 +100,11 @@ def read_lines(path: str) -> Iterator[bytes]:
             stream: Iterable[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw
             for number, line in enumerate(stream):
                 if number == 0:
-                    if line.startswith((b"\xff\xfe", b"\xfe\xff")):
-                        raise DataError(f"{path} is in UTF-16. Convert it to UTF-8 first.")
-                    line = line.removeprefix(b"\xef\xbb\xbf")
-                    if not line:
-                        return
-                yield line.removesuffix(b"\n")
+                    _check_encoding(path, line)
+                # Files that were put together have one wherever another began.
+                text = line.removeprefix(BYTE_ORDER_MARK)
+                if text:
+                    yield text.removesuffix(b"\n")
     except FileNotFoundError:
         raise DataError(
             f"{path or repr(path)} does not exist. Give the path of a text file."
@@ -108,18 +117,58 @@ def read_lines(path: str) -> Iterator[bytes]:
         raise DataError(f"{path} cannot be read: {error.strerror}.") from None
 
 
+def _check_encoding(path: str, start: bytes) -> None:
+    for mark, encoding in _OTHER_MARKS.items():
+        if start.startswith(mark):
+            raise DataError(f"{path} is in {encoding}. Convert it to UTF-8 first.")
+
+
+def read_texts(path: str, rows: Rows) -> Iterator[tuple[int, str]]:
+    """The lines of a file as texts with their numbers, but for blank ones at its end.
+
+    Args:
+        path: Of the file.
+        rows: What the lines that are no text are told to.
+    """
+    lines = enumerate(read_lines(path), start=1)
+    for number, line in _without_blank_end(lines, lambda item: not item[1].strip()):
+        text, reason = decode(line)
+        if reason is None:
+            yield number, text
+        else:
+            rows.skip(path, number, reason)
+
+
+def decode(line: bytes) -> tuple[str, str | None]:
+    """The text of a line, and the reason why it is none, or `None`."""
+    if b"\0" in line:
+        return "", NULL
+    try:
+        return line.decode(), None
+    except UnicodeDecodeError:
+        return "", NOT_UTF8
+
+
+def _without_blank_end(items: Iterable[Item], blank: Callable[[Item], bool]) -> Iterator[Item]:
+    """The items but for the blank ones after the last that is not blank."""
+    held: list[Item] = []
+    for item in items:
+        held.append(item)
+        if not blank(item):
+            yield from held
+            held.clear()
+
+
 def read_json_lines(path: str, rows: Rows) -> Iterator[tuple[int, Any]]:
     """What each line of a file says in JSON, with its number; lines that say nothing are skipped.
 
     Args:
         path: Of the file, of one JSON value a line.
-        rows: What the lines that are not UTF-8 or not JSON are told to.
+        rows: What the lines that are no text or not JSON are told to.
     """
-    for number, line in enumerate(read_lines(path), start=1):
+    for number, line in read_texts(path, rows):
         try:
-            value = json.loads(line.decode())
-        except UnicodeDecodeError:
-            rows.skip(path, number, NOT_UTF8)
+            value = json.loads(line)
         except NOT_JSON:
             rows.skip(path, number, "not JSON")
         else:
@@ -127,16 +176,26 @@ def read_json_lines(path: str, rows: Rows) -> Iterator[tuple[int, Any]]:
 
 
 def _read_tsv(path: str, rows: Rows) -> None:
-    for number, line in enumerate(read_lines(path), start=1):
-        try:
-            columns = line.decode().split("\t", 2)
-        except UnicodeDecodeError:
-            rows.skip(path, number, NOT_UTF8)
-            continue
+    for number, line in read_texts(path, rows):
+        columns = line.split("\t", 2)
         if len(columns) < 2:
             rows.skip(path, number, NO_TAB)
         else:
             rows.add(path, number, columns[0], columns[1])
+
+
+def parse_text(line: str) -> str:
+    """The source in a line: all of it.
+
+    Raises:
+        DataError: it has columns, as rows of a pair file have.
+    """
+    if "\t" in line.strip():
+        raise DataError(
+            "A tab parts a source from its target, which is not to be read: give the sources alone "
+            f"(cut -f1), or spaces for tabs. Received: {line[:60]!r}"
+        )
+    return line
 
 
 def add_record(
@@ -149,11 +208,6 @@ def add_record(
     if not isinstance(source, str) or not isinstance(target, str):
         rows.skip(file, number, f'expected texts under "{source_key}" and "{target_key}"')
         return
-    try:
-        (source + target).encode()  # JSON can say half a surrogate pair, which UTF-8 cannot hold
-    except UnicodeEncodeError:
-        rows.skip(file, number, NOT_UTF8)
-        return
     rows.add(file, number, source, target)
 
 
@@ -164,20 +218,23 @@ def _read_parallel(spec: str, rows: Rows) -> None:
     source_path, target_path = (path.strip() for path in paths)
     counts = [0, 0]
     both = itertools.zip_longest(read_lines(source_path), read_lines(target_path))
-    for number, (source, target) in enumerate(both, start=1):
+    filled = _without_blank_end(
+        both, lambda sides: not any(side and side.strip() for side in sides)
+    )
+    for number, (source, target) in enumerate(filled, start=1):
         counts[0] += source is not None
         counts[1] += target is not None
         if source is None or target is None:
             continue
         texts = []
         for path, line in ((source_path, source), (target_path, target)):
-            try:
-                texts.append(line.decode())
-            except UnicodeDecodeError:
-                rows.skip(path, number, NOT_UTF8)
+            text, reason = decode(line)
+            if reason is not None:
+                rows.skip(path, number, reason)
                 break
+            texts.append(text)
         if len(texts) == 2:
-            rows.add(source_path if not texts[0].strip() else target_path, number, *texts)
+            rows.add(source_path if is_blank(texts[0]) else target_path, number, *texts)
     if counts[0] != counts[1]:
         raise DataError(
             f"{source_path} has {counts[0]:,} lines and {target_path} has {counts[1]:,}. "

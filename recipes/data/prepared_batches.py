@@ -17,8 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...zoo.text.tokenizer import END_ID, PAD_ID, START_ID
-from .batch_stream import Batch, BatchStream
+from .batch_stream import Batch, BatchStream, padded, teacher_forced, without_unknown
 from .batching import (
     batch_sizes,
     bounds_of_counts,
@@ -59,6 +58,7 @@ class PreparedBatches(BatchStream):
         bucket_count: number of bounds for each of source and target.
         pool_rows: most rows of a pool, about.
         pool_subwords: most subwords of a pool, about.
+        copy_unknown: as for `TokenBatches`.
 
     Raises:
         DataError: the longest row has no room in a batch.
@@ -72,10 +72,12 @@ class PreparedBatches(BatchStream):
         bucket_count: int = 12,
         pool_rows: int = POOL_ROWS,
         pool_subwords: int = POOL_SUBWORDS,
+        copy_unknown: bool = False,
     ):
         self.corpus = corpus
         self.tokens = tokens
         self.seed = seed
+        self.copy_unknown = copy_unknown
         self.num_pairs = len(corpus)
         self.too_long = sum(part.too_long for part in corpus.parts)
         self.cut = sum(part.cut for part in corpus.parts)
@@ -184,6 +186,12 @@ class PreparedBatches(BatchStream):
         """How many batches the first epoch has."""
         return sum(map(self._batches_in_pool, range(self._pools_in_epoch)))
 
+    def lengths(self) -> Iterator[np.ndarray]:
+        """Subwords of source and target of all pairs, their ends included, (rows, 2) in parts."""
+        for part in self.corpus.parts:
+            for shard in part.shards:
+                yield read_lengths(self.corpus.folder, shard) + 1
+
     def rows_of_batch(self, number: int) -> np.ndarray:
         """Rows that a batch is made of, as `PreparedCorpus.origins` numbers them."""
         pool, place = self._find(number)
@@ -242,23 +250,18 @@ class PreparedBatches(BatchStream):
 
     def _batch(self, source: Ragged, target: Ragged, rows: np.ndarray) -> Batch:
         """Model inputs and labels of some rows of a pool."""
-        read = _padded(source, rows, self.source_bounds)
-        written = _padded(target, rows, self.target_bounds)
-        begun = np.full_like(written, PAD_ID)
-        begun[:, 0] = START_ID
-        begun[:, 1:] = np.where(written[:, :-1] == END_ID, PAD_ID, written[:, :-1])
-        return {"source": read, "target": begun}, written
+        batch = teacher_forced(
+            _padded(source, rows, self.source_bounds), _padded(target, rows, self.target_bounds)
+        )
+        return without_unknown(batch, self.copy_unknown)
 
 
 def _padded(side: Ragged, rows: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     """Some rows, each ended and padded to the first bound that holds all of them."""
     starts, lengths = side.splits[rows], side.splits[rows + 1] - side.splits[rows]
     width = int(round_up(lengths.max(keepdims=True) + 1, bounds)[0])
-    ids = np.full((len(rows), width), PAD_ID, np.int32)
     places = np.arange(lengths.sum()) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
-    ids[np.arange(width) < lengths[:, None]] = side.values[places]
-    ids[np.arange(len(rows)), lengths] = END_ID
-    return ids
+    return padded(side.values[places], lengths, width)
 
 
 def _bounds(counts: list[list[int]], bucket_count: int) -> np.ndarray:

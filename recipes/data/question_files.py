@@ -20,8 +20,8 @@ from typing import Any
 
 from ...zoo.errors import DataError
 from ...zoo.text.source_format import Source
-from .corpus import NOT_JSON, PairCorpus, Rows
-from .pair_files import NOT_UTF8, read_json_lines, read_lines
+from .corpus import NOT_JSON, NULL, PairCorpus, Rows, flaw, is_blank
+from .pair_files import read_json_lines, read_lines, read_texts
 
 COLUMNS = ("context", "question", "answer")
 # What a context is called elsewhere; a file that has these would be learnt without its contexts.
@@ -63,21 +63,31 @@ def split_question(text: str) -> dict[str, str]:
 
 
 def parse_question(line: str) -> Source:
-    """The source in a line: context TAB question, or a text that ends with its question."""
-    if "\t" not in line:
+    """The source in a line: context TAB question, or a text that ends with its question.
+
+    Raises:
+        DataError: there are more columns, or a context has no question.
+    """
+    columns = [column.strip() for column in line.split("\t")]
+    while len(columns) > 2 and not columns[-1]:
+        columns.pop()
+    if len(columns) > 2:
+        raise DataError(
+            "A source is context TAB question; the answer is not to be read: leave it out "
+            f"(cut -f1,2). Received: {len(columns)} columns, {line[:60]!r}"
+        )
+    if len(columns) < 2:
         return split_question(line)
-    context, question = line.split("\t", 1)
-    return {"context": context.strip(), "question": question.strip()}
+    context, question = columns
+    if is_blank(question) and not is_blank(context):
+        raise DataError(f"The question after the tab is empty. Received: {line[:60]!r}")
+    return {"context": context, "question": question}
 
 
 def _read_tsv(path: str, rows: Rows) -> None:
     names: tuple[str, ...] = ()
-    for number, line in enumerate(read_lines(path), start=1):
-        try:
-            columns = [column.strip() for column in line.decode().split("\t")]
-        except UnicodeDecodeError:
-            rows.skip(path, number, NOT_UTF8)
-            continue
+    for number, line in read_texts(path, rows):
+        columns = [column.strip() for column in line.split("\t")]
         if not names:
             names = _names(path, columns)
             if names == tuple(columns):
@@ -117,14 +127,12 @@ def _add(rows: Rows, file: str, number: int, row: dict[str, Any], answers: list[
     if not isinstance(question, str) or not isinstance(context, str):
         rows.skip(file, number, f'expected texts under "{COLUMNS[0]}" and "{COLUMNS[1]}"')
         return
-    texts = [str(answer).strip() for answer in answers if str(answer).strip()]
-    if not question.strip() or not texts:
-        rows.skip(file, number, f"the {'answer' if question.strip() else 'question'} is empty")
-        return
-    try:
-        "".join((context, question, *texts)).encode()
-    except UnicodeEncodeError:
-        rows.skip(file, number, NOT_UTF8)
+    texts = [str(answer).strip() for answer in answers if not is_blank(str(answer))]
+    reason = flaw(context, question, *map(str, answers))
+    if reason is None and (is_blank(question) or not texts):
+        reason = f"the {'question' if is_blank(question) else 'answer'} is empty"
+    if reason is not None:
+        rows.skip(file, number, reason)
         return
     source = {"context": context.strip(), "question": question.strip()}
     rows.add_clean(number, source, texts[0], tuple(dict.fromkeys(texts[1:])))
@@ -149,8 +157,11 @@ def _read_jsonl(path: str, rows: Rows) -> None:
 
 
 def _read_squad(path: str, rows: Rows) -> None:
+    text = b"\n".join(read_lines(path))
+    if b"\0" in text:
+        raise DataError(f"{path}: {NULL}.")
     try:
-        content = json.loads(b"\n".join(read_lines(path)).decode())
+        content = json.loads(text.decode())
         paragraphs = [part for article in content["data"] for part in article["paragraphs"]]
         questions = [(part["context"], qa) for part in paragraphs for qa in part["qas"]]
         found = [(context, qa["question"], qa["answers"]) for context, qa in questions]

@@ -11,9 +11,11 @@ import numpy as np
 
 from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.text.source_format import Source
+from ...zoo.text.tokenizer import UNKNOWN_ID
 from ..data.corpus import PairCorpus, spread_rows
 from .ngrams import NgramModel
 from .scores import Scores, perplexity
+from .target_scores import counted_words
 from .text_scores import WORD, answer_scores, reply_scores, rouge_scores, words
 
 LEAD_ROWS = 200  # rows on which the number of first words is chosen
@@ -36,7 +38,8 @@ def best_lead(corpus: PairCorpus) -> int:
     mean = float(np.mean([len(words(target)) for (target,) in references]))
 
     def value(count: int) -> float:
-        return rouge_scores([lead(text, count) for text in texts], references).values["rougeL"]
+        scores = rouge_scores([lead(text, count) for text in texts], references)
+        return scores.values["rougeL"] or 0.0
 
     # At most some ten lengths are tried, as each is a scoring of all rows.
     counts = np.unique(np.linspace(max(1, mean / 2), max(2, 2 * mean), 10).round().astype(int))
@@ -76,11 +79,15 @@ def reply_baselines(train: PairCorpus, valid: PairCorpus, model: TextToText) -> 
     longest = model.generation.max_length
     rows = list(zip(valid.targets, tokenizer.encode(valid.targets), strict=True))
     scored = [(text, ids) for text, ids in rows if len(ids) < longest]
+    # Of unknown subwords as the perplexity of the model.
+    copied = model.generation.replace_unknown
+    unknown = [0 if copied else int(np.count_nonzero(ids == UNKNOWN_ID)) for _, ids in scored]
+    texts = [text for text, _ in scored]
+    of_words = sum(map(counted_words, texts, unknown))
     found = {}
     for order, name in ((1, "unigram"), (2, "bigram")) if scored else ():
-        log_p = sum(ngrams.log_probability(ids, order) for _, ids in scored)
-        value = word_perplexity(log_p, [text for text, _ in scored])
-        found[name] = Scores({"word_perplexity": value})
+        log_p = sum(ngrams.log_probability(ids, order, copied) for _, ids in scored)
+        found[name] = Scores({"word_perplexity": perplexity(log_p, of_words)})
     part = valid.part(spread_rows(len(valid), max(1, COMPARED // len(train))))
     nearest = NearestSource([text_of(source) for source in train.sources])
     outputs = [train.targets[nearest.find(text_of(source))] for source in part.sources]
@@ -89,11 +96,6 @@ def reply_baselines(train: PairCorpus, valid: PairCorpus, model: TextToText) -> 
         values = {"f1": values["f1"]}
     found["reply to the nearest text"] = Scores(values)
     return found
-
-
-def word_perplexity(log_probability: float, texts: Sequence[str]) -> float:
-    """Perplexity of a word, where the end of a text counts as a word."""
-    return perplexity(log_probability, sum(len(words(text)) + 1 for text in texts))
 
 
 def text_of(source: Source) -> str:

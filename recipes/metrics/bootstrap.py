@@ -25,6 +25,8 @@ class RowScore:
         rows: statistics of each row, float64 (N, K).
         score: the score of summed statistics (K,).
         signature: how it is counted, in the words of the tool that counts; may be empty.
+        counted: boolean (N,), rows in which there is something that the score counts. Rows among
+            which there is none have no value. All are, if left out.
 
     Example: the mean of values is `RowScore(np.stack([values, ones], 1), lambda s: s[0] / s[1])`.
     """
@@ -32,31 +34,45 @@ class RowScore:
     rows: np.ndarray
     score: Callable[[np.ndarray], float]
     signature: str = ""
+    counted: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def value(self) -> float:
+    def value(self) -> float | None:
         """The score of all rows."""
-        return float(self.score(self.rows.sum(axis=0)))
+        found = self.drawn(np.ones(len(self)))
+        return None if np.isnan(found) else found
+
+    def drawn(self, times: np.ndarray) -> float:
+        """The score of the rows, each so many times (N,); not a number if it has no value."""
+        if self.counted is not None and not times @ self.counted:
+            return np.nan
+        return float(self.score(times @ self.rows))
 
     def of(self, chosen: np.ndarray) -> RowScore:
         """The same score of some of the rows, by number or by truth value."""
-        return RowScore(self.rows[chosen], self.score, self.signature)
+        counted = None if self.counted is None else self.counted[chosen]
+        return RowScore(self.rows[chosen], self.score, self.signature, counted)
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A score, and where 95% of its resamples lie."""
+    """A score, and where 95% of its resamples lie; `None` for a score that has no value."""
 
-    value: float
-    low: float
-    high: float
+    value: float | None
+    low: float | None
+    high: float | None
 
     @classmethod
-    def of(cls, value: float, resamples: np.ndarray) -> Interval:
-        """The interval without a fortieth of the resamples (R,) on either side, as sacreBLEU's."""
-        ordered = np.sort(resamples)
+    def of(cls, value: float | None, resamples: np.ndarray) -> Interval:
+        """The interval without a fortieth of the resamples (R,) on either side, as sacreBLEU's.
+
+        Resamples that have no value are left out.
+        """
+        ordered = np.sort(resamples[~np.isnan(resamples)])
+        if value is None or np.isnan(value) or not len(ordered):
+            return cls(None, None, None)
         out = len(ordered) // 40
         return cls(value, float(ordered[out]), float(ordered[len(ordered) - out - 1]))
 
@@ -72,7 +88,7 @@ def resample(scores: list[RowScore], resamples: int = RESAMPLES, seed: int = SEE
         seed: of the draws. The same seed gives the same draws, whatever the systems.
 
     Returns:
-        float64 (M, R).
+        float64 (M, R); not a number for a corpus on which the score has no value.
 
     Raises:
         ValueError: there is no row, or the systems have different numbers of rows.
@@ -89,7 +105,7 @@ def resample(scores: list[RowScore], resamples: int = RESAMPLES, seed: int = SEE
     found = np.empty((len(scores), resamples))
     for number, times in enumerate(_draws(count, resamples, seed)):
         for system, score in enumerate(scores):
-            found[system, number] = score.score(times @ score.rows)
+            found[system, number] = score.drawn(times)
     return found
 
 
@@ -122,6 +138,7 @@ def p_value(
     if value == other:
         return 1.0  # the count below would call two equal systems different
     differences = np.abs(resamples - other_resamples)
+    differences = differences[~np.isnan(differences)]
     larger = differences - differences.mean() > abs(value - other)
     # The real one counts too, so that no p value is zero.
     return float((larger.sum() + 1) / (len(differences) + 1))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...zoo.text.tokenizer import END_ID, START_ID
+from ...zoo.text.tokenizer import END_ID, START_ID, UNKNOWN_ID
 
 
 class NgramModel:
@@ -43,19 +43,22 @@ class NgramModel:
             self._totals[before] += count
             self._kinds[before] += 1
 
-    def log_probability(self, row: np.ndarray, order: int) -> float:
+    def log_probability(self, row: np.ndarray, order: int, count_unknown: bool = True) -> float:
         """Natural log of the probability of a text, its end included.
 
         Args:
             row: its subwords, without start and end.
             order: 1 for the unigram model, 2 for the bigram model.
+            count_unknown: whether unknown subwords count, or only what comes after them.
         """
         ids = np.append(row, END_ID)
+        counted = (ids != UNKNOWN_ID) | count_unknown
         unigram = self.unigram[ids]
         if order == 1:
-            return float(np.log(unigram).sum())
+            return float(np.log(unigram[counted]).sum())
         before = np.append(START_ID, row).astype(int)
         seen = [self._pairs[pair] for pair in zip(before.tolist(), ids.tolist(), strict=True)]
         totals, kinds = self._totals[before], self._kinds[before]
         below = np.where(totals > 0, kinds, 1.0)  # after what was never seen: the unigram alone
-        return float(np.log((np.array(seen) + below * unigram) / (totals + below)).sum())
+        found = (np.array(seen) + below * unigram) / (totals + below)
+        return float(np.log(found[counted]).sum())

@@ -13,9 +13,9 @@ import sacrebleu
 
 from ...zoo.errors import ConfigError
 from .bootstrap import RowScore
-from .scores import bleu_of, equal_rows, perplexity
-from .target_scores import score_targets
-from .text_scores import answer_rows, rouge_rows, rouge_signature, words
+from .scores import bleu_of, countable, equal_rows, perplexity
+from .target_scores import counted_words, score_targets, target_lengths
+from .text_scores import answer_rows, rouge_countable, rouge_rows, rouge_signature
 
 if TYPE_CHECKING:
     from ...zoo.pipeline.text_to_text import TextToText
@@ -48,7 +48,8 @@ def row_score(
         return sacrebleu_rows(sacrebleu.CHRF(), predictions, firsts)
     if metric.startswith("rouge"):
         rows = rouge_rows(predictions, references)[metric]
-        return mean_rows(rows, rouge_signature(references))
+        counted = np.array([*rouge_countable(metric, references)])
+        return mean_rows(rows, rouge_signature(references), counted)
     if metric == "f1" or (metric == "exact_match" and task_name != "translation"):
         return mean_rows(answer_rows(predictions, references)[metric])
     if metric == "exact_match":
@@ -64,8 +65,10 @@ def perplexity_rows(
     None of them is longer than the model writes.
     """
     log_p, tokens = score_targets(model, sources, targets)
-    # The end of a text counts as a word.
-    counts = [len(words(text)) + 1 for text in targets] if metric == "word_perplexity" else tokens
+    counts = tokens
+    if metric == "word_perplexity":
+        unknown = target_lengths(model.tokenizer, targets) - tokens
+        counts = np.array([counted_words(*row) for row in zip(targets, unknown, strict=True)])
     rows = np.stack([log_p.astype(np.float64), np.asarray(counts, np.float64)], axis=1)
     return RowScore(rows, lambda sums: perplexity(sums[0], sums[1]))
 
@@ -83,10 +86,13 @@ def sacrebleu_rows(
     def score(sums: np.ndarray) -> float:
         return metric._compute_score_from_stats(sums.tolist()).score
 
-    return RowScore(np.array(rows, np.float64), score, str(metric.get_signature()))
+    counted = np.array([*countable(metric, references)])
+    return RowScore(np.array(rows, np.float64), score, str(metric.get_signature()), counted)
 
 
-def mean_rows(values: Sequence[float], signature: str = "") -> RowScore:
+def mean_rows(
+    values: Sequence[float], signature: str = "", counted: np.ndarray | None = None
+) -> RowScore:
     """The mean of values from 0 to 1, in percent."""
     rows = np.stack([np.asarray(values, np.float64), np.ones(len(values))], axis=1)
-    return RowScore(rows, lambda sums: 100 * sums[0] / sums[1], signature)
+    return RowScore(rows, lambda sums: 100 * sums[0] / sums[1], signature, counted)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import sacrebleu
@@ -26,20 +26,28 @@ class Scores:
     """Values by the name of their metric, and the signatures that say how they are counted.
 
     Perplexity and cross entropy are of a subword, word perplexity of a word; all others are
-    percentages.
+    percentages. `None` where a metric has no value: there is nothing in these rows that it counts,
+    so that outputs equal to their references would score 0 too.
     """
 
-    values: dict[str, float]
+    values: Mapping[str, float | None]
     signatures: dict[str, str] = field(default_factory=dict)
 
     def one_line(self) -> str:
         """The values alone."""
-        return "  ".join(f"{name} {value:.2f}" for name, value in self.values.items())
+        return "  ".join(f"{name} {shown(value)}" for name, value in self.values.items())
 
     def __str__(self) -> str:
-        lines = [f"{name:<16}{value:7.2f}" for name, value in self.values.items()]
+        lines = [f"{name:<16}{shown(value):>7}" for name, value in self.values.items()]
+        if None in self.values.values():
+            lines.append("none: there is nothing in these rows that this metric counts")
         lines += [f"{name}: {signature}" for name, signature in self.signatures.items()]
         return "\n".join(lines)
+
+
+def shown(value: float | None) -> str:
+    """A score with two decimals, or `none` where it has no value."""
+    return "none" if value is None else f"{value:.2f}"
 
 
 def translation_scores(
@@ -48,6 +56,9 @@ def translation_scores(
     tokenize: str = "auto",
 ) -> Scores:
     """BLEU and chrF by sacreBLEU, and the share of exact matches.
+
+    BLEU counts runs of up to four tokens. Where no reference has four of them it is 0 for outputs
+    that are right, and above that for longer ones that are wrong: it has no value there.
 
     Args:
         predictions: texts of the model.
@@ -65,11 +76,11 @@ def translation_scores(
     check_rows(predictions, references)
     firsts = [row if isinstance(row, str) else row[0] for row in references]
     bleu, chrf = bleu_of(firsts, tokenize), sacrebleu.CHRF()
-    values = {
-        "bleu": bleu.corpus_score(list(predictions), [firsts]).score,
-        "chrf": chrf.corpus_score(list(predictions), [firsts]).score,
-        "exact_match": exact_match(predictions, firsts),
-    }
+    values: dict[str, float | None] = {}
+    for name, metric in (("bleu", bleu), ("chrf", chrf)):
+        score = metric.corpus_score(list(predictions), [firsts]).score
+        values[name] = score if any(countable(metric, firsts)) else None
+    values["exact_match"] = exact_match(predictions, firsts)
     signatures = {"bleu": str(bleu.get_signature()), "chrf": str(chrf.get_signature())}
     return Scores(values, signatures)
 
@@ -93,6 +104,11 @@ def bleu_of(references: Sequence[str], tokenize: str = "auto") -> sacrebleu.BLEU
             f"sacreBLEU cannot tokenize by {tokenize} here. Choose another: --set bleu_tokenize of "
             f"a training, --tokenize of evaluate and compare. {str(error).strip() or repr(error)}"
         ) from error
+
+
+def countable(metric: sacrebleu.BLEU | sacrebleu.CHRF, references: Sequence[str]) -> Iterator[bool]:
+    """Whether each reference has what a metric counts: it scores above 0 as its own output."""
+    return (metric.corpus_score([text], [[text]]).score > 0 for text in references)
 
 
 def perplexity(log_probability: float, count: int) -> float:

@@ -6,9 +6,12 @@ Shapes: N rows, B batch, T target length, V vocabulary.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from ...zoo.text.tokenizer import UNKNOWN_ID
 
 if TYPE_CHECKING:
     from ...zoo.pipeline.text_to_text import TextToText
@@ -31,8 +34,9 @@ def score_targets(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Log probability of each target and its number of subwords, end included, (N,) each.
 
-    Targets that are longer than the model writes, `max_length` of its generation, are not scored:
-    it has not learnt any of this length, and one of them may need more memory than there is.
+    Unknown subwords that no search of the model writes are left out of both. Targets that are
+    longer than the model writes, `max_length` of its generation, are not scored: it has not learnt
+    any of this length, and one of them may need more memory than there is.
 
     Args:
         model: the model.
@@ -53,6 +57,62 @@ def score_targets(
                 [sources[int(row)] for row in rows],
                 [targets[int(row)] for row in rows],
                 batch_size=max(1, SCORED_TOKENS // limit),
+                written_only=True,
             )
         above, limit = limit, 2 * limit
     return log_p, tokens
+
+
+def counted_words(text: str, unknown: int) -> int:
+    """Words that the log probability of a target is of, the end of the text among them.
+
+    Args:
+        text: the target.
+        unknown: how many unknown subwords were left out, each of which is taken for a word.
+    """
+    from .text_scores import words
+
+    return max(1, len(words(text)) + 1 - unknown)
+
+
+@dataclass(frozen=True)
+class UnknownSubwords:
+    """Unknown subwords on one side of a corpus: how many, of how many, and in how many rows."""
+
+    count: int
+    total: int
+    rows: int
+
+    @classmethod
+    def of(cls, side: Sequence[np.ndarray]) -> UnknownSubwords:
+        """Counts those in the subwords of each row, without ends."""
+        ends = np.cumsum([len(row) for row in side])
+        places = np.flatnonzero(np.concatenate([*side, []]) == UNKNOWN_ID)
+        rows = np.unique(np.searchsorted(ends, places, side="right"))
+        return cls(len(places), int(ends[-1]) if len(ends) else 0, len(rows))
+
+    @property
+    def share(self) -> float:
+        return self.count / max(1, self.total)
+
+    def __str__(self) -> str:
+        return f"{self.count:,} of {self.total:,} ({self.share:.2%}, in {self.rows:,} rows)"
+
+
+def unknown_line(sources: UnknownSubwords, targets: UnknownSubwords, copied: bool) -> str | None:
+    """What there is to say of unknown subwords in a corpus, if any.
+
+    Args:
+        sources: those of the sources.
+        targets: those of the targets.
+        copied: whether a search may write them for those of the source.
+    """
+    sides = {"targets": targets, "sources": sources}
+    found = [f"{side} in {name}" for name, side in sides.items() if side.count]
+    if not found:
+        return None
+    told = f"unknown subwords: {', '.join(found)}"
+    if not targets.count:
+        return told
+    but = " but where the source has one to copy" if copied else ""
+    return f"{told}; no output has them, loss and perplexity leave out those of targets{but}"

@@ -7,7 +7,7 @@ import re
 import string
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rouge_score import rouge_scorer
 
@@ -55,7 +55,8 @@ def rouge_scores(predictions: Sequence[str], references: References) -> Scores:
 
     Of several references the best counts. That package's own words are of ASCII letters and digits
     alone, so where most references have other letters, words of any script are compared; and where
-    most are in a script without spaces between words, characters.
+    most are in a script without spaces between words, characters. ROUGE-2 has no value where no
+    reference has two words, and all three have none where no reference has a word.
 
     Args:
         predictions: texts of the model.
@@ -63,7 +64,10 @@ def rouge_scores(predictions: Sequence[str], references: References) -> Scores:
 
     Reference: Lin 2004, https://aclanthology.org/W04-1013
     """
-    values = {name: _percent(rows) for name, rows in rouge_rows(predictions, references).items()}
+    values = {
+        name: _percent(rows) if any(rouge_countable(name, references)) else None
+        for name, rows in rouge_rows(predictions, references).items()
+    }
     return Scores(values, {"rouge": rouge_signature(references)})
 
 
@@ -77,14 +81,23 @@ def rouge_signature(references: References) -> str:
 def rouge_rows(predictions: Sequence[str], references: References) -> dict[str, list[float]]:
     """ROUGE of each row, from 0 to 1; their means are `rouge_scores`."""
     check_rows(predictions, references)
-    _, tokenizer = _compared(references)
-    scorer = rouge_scorer.RougeScorer(list(ROUGE), tokenizer=tokenizer)
+    scorer = _rouge_scorer(references)
     found: dict[str, list[float]] = {name: [] for name in ROUGE}
     for prediction, row in zip(predictions, references, strict=True):
         scores = [scorer.score(reference, prediction) for reference in row]
         for name, values in found.items():
             values.append(max(score[name].fmeasure for score in scores))
     return found
+
+
+def rouge_countable(name: str, references: References) -> Iterator[bool]:
+    """Whether a reference of each row has what ROUGE of this name counts: words, or pairs."""
+    scorer = _rouge_scorer(references)
+    return (any(scorer.score(text, text)[name].fmeasure > 0 for text in row) for row in references)
+
+
+def _rouge_scorer(references: References) -> rouge_scorer.RougeScorer:
+    return rouge_scorer.RougeScorer(list(ROUGE), tokenizer=_compared(references)[1])
 
 
 def _compared(references: References) -> tuple[str, CharacterTokenizer | WordTokenizer | None]:
@@ -148,8 +161,9 @@ def reply_scores(predictions: Sequence[str], references: References) -> Scores:
     """How different replies are from one another, and how like the reference.
 
     `distinct_1` and `distinct_2` are different words and pairs of words, for all that were
-    written; `most_repeated` is the share of rows that get the most frequent reply; `f1` is the
-    mean overlap of words with the reference, counted as in `answer_scores`.
+    written, and have no value where none were; `most_repeated` is the share of rows that get the
+    most frequent reply; `f1` is the mean overlap of words with the reference, counted as in
+    `answer_scores`.
 
     Args:
         predictions: texts of the model.
@@ -168,14 +182,14 @@ def reply_scores(predictions: Sequence[str], references: References) -> Scores:
     return Scores(values)
 
 
-def distinct(texts: Sequence[str], size: int) -> float:
-    """Different runs of `size` words for a hundred that were written; 0 if there are none."""
+def distinct(texts: Sequence[str], size: int) -> float | None:
+    """Different runs of `size` words for a hundred that were written; `None` if there are none."""
     runs = Counter(
         tuple(row[start : start + size])
         for row in (words(text.lower()) for text in texts)
         for start in range(len(row) - size + 1)
     )
-    return 100 * len(runs) / max(1, runs.total())
+    return 100 * len(runs) / runs.total() if runs else None
 
 
 def _is_same(prediction: str, reference: str) -> bool:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from ...zoo.pipeline.explain import reading_inputs
 from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.visualization import attention_statistics as statistics
 from ...zoo.visualization.explanation import Explanation
-from ...zoo.visualization.layered_explanation import reading_inputs
 
 
 def attention_health(model: TextToText, explanations: Sequence[Explanation]) -> dict[str, float]:

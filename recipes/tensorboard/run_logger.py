@@ -115,7 +115,7 @@ class RunLogger:
     def log_evaluation(
         self,
         step: int,
-        metrics: Mapping[str, float],
+        metrics: Mapping[str, float | None],
         samples: Sequence[tuple[str, str, str]] = (),
         explanations: Iterable[Explanation] = (),
     ) -> None:
@@ -123,13 +123,15 @@ class RunLogger:
 
         Args:
             step: Optimizer steps made so far.
-            metrics: Names and values: the validation loss, BLEU, chrF and so on.
+            metrics: Names and values: the validation loss, BLEU, chrF and so on; `None` is left
+                out.
             samples: Source, reference and output of some sentences, shown as a table.
             explanations: Attention of pinned sentences, the same ones in the same order at every
                 evaluation, each shown as a heat map; a model without attention has none to show.
         """
         for name, value in metrics.items():
-            self._add(self._valid, step, scalar_pb(name, float(value)))
+            if value is not None:
+                self._add(self._valid, step, scalar_pb(name, float(value)))
         if samples:
             self._add(self._valid, step, text_pb("samples", _markdown_table(samples)))
         for number, explanation in enumerate(explanations, start=1):
@@ -138,15 +140,17 @@ class RunLogger:
             self._add(self._valid, step, _heat_map_pb(f"attention/{number:02d}", explanation))
         self.flush()
 
-    def log_final(self, step: int, metrics: Mapping[str, float]) -> None:
+    def log_final(self, step: int, metrics: Mapping[str, float | None]) -> None:
         """Logs the scores of the best model, which the HParams tab shows beside the settings.
 
         Args:
             step: Optimizer steps made in all.
-            metrics: Names and values; they are logged as `final/NAME`, each one value.
+            metrics: Names and values; they are logged as `final/NAME`, each one value. `None` is
+                left out.
         """
         for name, value in metrics.items():
-            self._add(self._final, step, scalar_pb(f"final/{name}", float(value)))
+            if value is not None:
+                self._add(self._final, step, scalar_pb(f"final/{name}", float(value)))
         self.flush()
 
     def flush(self) -> None:

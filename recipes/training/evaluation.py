@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from ...zoo.errors import DataError
 from ...zoo.pipeline.text_to_text import TextToText
+from ...zoo.text.composing import encode_sources
 from ...zoo.text.source_format import Source
 from ...zoo.text.tokenizer import SubwordTokenizer
 from ...zoo.visualization.explanation import Explanation
 from ..core.config import RunConfig
+from ..core.length_limits import beyond_limit
 from ..core.task import task
 from ..data.corpus import PairCorpus, spread_rows
-from ..metrics.baselines import word_perplexity
 from ..metrics.scores import Scores, exact_match, perplexity
-from ..metrics.target_scores import score_targets, target_lengths
+from ..metrics.target_scores import (
+    UnknownSubwords,
+    counted_words,
+    score_targets,
+    target_lengths,
+)
 from ..tensorboard.attention_health import attention_health
 
 SAMPLES = 8
@@ -25,7 +33,7 @@ PINNED = 4
 class Evaluation:
     """What an evaluation during training shows."""
 
-    metrics: dict[str, float]
+    metrics: dict[str, float | None]
     samples: list[tuple[str, str, str]]  # source, reference, output
     explanations: list[Explanation]
     health: dict[str, float]  # of the attention in these
@@ -66,17 +74,14 @@ class Evaluator:
         pinned.sort(key=lambda source: len(to_text(source)))
         explanations = self._greedy.explain(pinned)
         return Evaluation(
-            scores.values,
+            dict(scores.values),
             samples[::every][:SAMPLES],
             explanations,
             attention_health(self._greedy, explanations),
         )
 
     def full(self) -> Scores:
-        """Scores of the whole corpus with the model's own search.
-
-        There is no perplexity if no target is short enough for it.
-        """
+        """Scores of the whole corpus with the model's own search."""
         outputs = [p.text for p in self.text_to_text.predict(self.corpus.sources)]
         return self._scores(self.corpus.sources, self.corpus.references(), outputs)
 
@@ -89,6 +94,29 @@ class Evaluator:
         lengths = target_lengths(self.text_to_text.tokenizer, self.corpus.targets)
         return int((lengths > self.config.max_target_length).sum())
 
+    def num_beyond(self) -> int:
+        """How many targets of the corpus are longer than what the search writes for their source.
+
+        Those that are longer than any target is are counted by `num_unscored` alone.
+        """
+        model, corpus = self.text_to_text, self.corpus
+        _, sources = encode_sources(
+            model.tokenizer.source, model.source_format, corpus.sources, model.max_source_length
+        )
+        sources = np.minimum(sources + 1, model.max_source_length)
+        lengths = np.stack([sources, target_lengths(model.tokenizer, corpus.targets)], axis=1)
+        beyond = beyond_limit(lengths, model.generation)
+        return int((beyond & (lengths[:, 1] <= model.generation.max_length)).sum())
+
+    def unknown(self) -> dict[str, UnknownSubwords]:
+        """Unknown subwords in the sources and the targets of the corpus."""
+        model, corpus = self.text_to_text, self.corpus
+        sources, _ = encode_sources(
+            model.tokenizer.source, model.source_format, corpus.sources, model.max_source_length
+        )
+        targets = model.tokenizer.encode(corpus.targets)
+        return {"sources": UnknownSubwords.of(sources), "targets": UnknownSubwords.of(targets)}
+
     def _scores(
         self, sources: list[Source], references: list[tuple[str, ...]], outputs: list[str]
     ) -> Scores:
@@ -96,17 +124,16 @@ class Evaluator:
         scores = chosen.score(outputs, references, self.config)
         targets = [row[0] for row in references]
         log_p, tokens = score_targets(self.text_to_text, sources, targets)
-        if not tokens.any():
-            return scores
         total, count = float(log_p.sum()), int(tokens.sum())
         values = {
             **scores.values,
-            "cross_entropy": -total / count,  # of a subword, in nats
-            "perplexity": perplexity(total, count),
+            "cross_entropy": -total / count if count else None,  # of a subword, in nats
+            "perplexity": perplexity(total, count) if count else None,
         }
         if "word_perplexity" in chosen.metrics:
-            scored = [target for target, count in zip(targets, tokens, strict=True) if count]
-            values["word_perplexity"] = word_perplexity(total, scored)
+            unknown = target_lengths(self.text_to_text.tokenizer, targets) - tokens
+            of_words = sum(counted_words(targets[i], unknown[i]) for i in np.flatnonzero(tokens))
+            values["word_perplexity"] = perplexity(total, of_words) if of_words else None
         return Scores(values, scores.signatures)
 
 

@@ -10,7 +10,7 @@ from ...zoo.files import write_json
 from ...zoo.pipeline.text_to_text import TextToText
 from ..core.config import LOWER_IS_BETTER
 from ..core.run import Run
-from ..metrics.scores import Scores
+from ..metrics.scores import Scores, shown
 
 
 @dataclass
@@ -25,15 +25,17 @@ class Progress:
     best_step: int = 0
     best_value: float | None = None
     evaluations_since_best: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[dict[str, float | None]] = field(default_factory=list)
 
     def ended_by(self, patience: int) -> str:
         """What ends the run here: `"patience"`, or else its `"budget"`."""
         return "patience" if self.evaluations_since_best >= patience else "budget"
 
 
-def is_better(metric: str, value: float, than: float) -> bool:
-    """Whether a value of a metric is better than another."""
+def is_better(metric: str, value: float | None, than: float | None) -> bool:
+    """Whether a value of a metric is better than another; one that there is not never is."""
+    if value is None or than is None:
+        return value is not None
     return value < than if metric in LOWER_IS_BETTER else value > than
 
 
@@ -74,8 +76,8 @@ def evaluation_line(progress: Progress, metric: str, better: bool) -> str:
     """What is reported of the last evaluation, in one line."""
     latest = progress.history[-1]
     return (
-        f"step {progress.step:>7,}  validation: {metric} {latest[metric]:.2f}  "
-        f"perplexity {latest['perplexity']:.2f}" + ("  (best so far)" if better else "")
+        f"step {progress.step:>7,}  validation: {metric} {shown(latest[metric])}  "
+        f"perplexity {shown(latest['perplexity'])}" + ("  (best so far)" if better else "")
     )
 
 
@@ -85,6 +87,7 @@ def write_metrics(
     best: TextToText,
     scores: Scores,
     baselines: dict[str, Scores],
+    metric: str,
     ended: str,
     report: Callable[[str], None],
 ) -> None:
@@ -99,6 +102,7 @@ def write_metrics(
             "tokens_per_second": round(progress.tokens / max(progress.token_seconds, 1e-9), 1),
             **({"skipped_steps": progress.skipped} if progress.skipped else {}),
             "parameters": best.model.count_params(),
+            "metric": metric,
             "best_step": progress.best_step,
             "valid": scores.values,
             "signatures": scores.signatures,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ...zoo.errors import DataError
 from ...zoo.files import claimed
 from ..core.config import Budget, RunConfig, check_budget
 from ..core.task import check_model_options, check_scores, read_corpora, read_prepared
@@ -45,6 +46,33 @@ def check_runs(configs: Iterable[RunConfig], budget: Budget) -> None:
         read_prepared(config)
         check_model_options(config)
         check_precision(config, placement)
+
+
+def check_folders(configs: Mapping[Path, RunConfig]) -> None:
+    """Refuses folders that `run_task` would refuse, before the first of several runs begins.
+
+    Runs that have ended are looked at too, as they are compared with those that have not.
+
+    Args:
+        configs: of the runs, by their folders.
+
+    Raises:
+        ConfigError: a folder holds another run, or one of other texts.
+    """
+    from ..core.run import Run
+
+    read: dict[tuple, dict[str, int]] = {}
+    for folder, config in configs.items():
+        if not Run(folder).check(config):
+            continue
+        which = config.train, config.valid, config.reverse, config.seed
+        if which not in read:
+            try:
+                train, valid = read_corpora(config)
+            except (DataError, OSError):
+                continue  # what is not there any more cannot be learnt from
+            read[which] = {"train": train.checksum, "valid": valid.checksum}
+        Run(folder).check(config, read[which])
 
 
 def run_task(

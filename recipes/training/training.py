@@ -13,16 +13,18 @@ from ...zoo.text.bpe_dropout import BpeDropout
 from ...zoo.text.tokenizer import SubwordTokenizer
 from ..core.config import Budget, RunConfig
 from ..core.interruption import Interrupted, StopNow, StopRequest
+from ..core.length_limits import limit_of_corpus
 from ..core.run import Run, build_model, source_format
 from ..core.run_tokenizer import pack, run_tokenizer, unpack
 from ..core.starting import load_start
-from ..core.task import task, texts
+from ..core.task import deciding_metric, task, texts
 from ..data.batch_stream import BatchStream
 from ..data.batching import TokenBatches, TokenizedPairs
 from ..data.corpus import PairCorpus
 from ..data.prepared import PreparedCorpus
 from ..data.prepared_batches import PreparedBatches
 from ..distribute.strategies import Placement
+from ..metrics.target_scores import UnknownSubwords, unknown_line
 from ..tensorboard.model_pictures import log_embedding
 from ..tensorboard.profiling import StepProfiler
 from .evaluation import check_targets
@@ -30,6 +32,10 @@ from .nonfinite import NonfiniteSteps
 from .precision import COMPILED_BUCKETS, check_precision, computing_in
 from .progress import write_metrics
 from .training_loop import TrainingLoop
+
+# Share of unknown subwords in targets above which nothing can be learnt from them. A text in a
+# script without pieces has from a third on: white space and punctuation are known.
+MOST_UNKNOWN = 0.25
 
 
 def train(
@@ -59,7 +65,8 @@ def train(
         which has no run folder, the model as it was last.
 
     Raises:
-        ConfigError: the text and the settings do not go together, or the folder is another run's.
+        ConfigError: the text and the settings do not go together, or the folder is another run's,
+            or was begun with other texts.
         DataError: no row is short enough, to learn from or to evaluate, or one is longer than a
             batch.
         Interrupted: SIGINT or SIGTERM came; the run is saved.
@@ -68,6 +75,9 @@ def train(
     check_precision(config, place)
     keras.utils.set_random_seed(config.seed)
     chosen = task(config.task)
+    checksums = {"train": train_corpus.checksum, "valid": valid_corpus.checksum}
+    if place.is_chief:
+        run.check(config, checksums)
     # One for all workers: only the chief is sure to see the folder of the run.
     tokenizer = place.from_chief(
         lambda: run_tokenizer(config, run, train_corpus),
@@ -75,6 +85,7 @@ def train(
         unpack,
     )
     batches = make_batches(config, train_corpus, tokenizer)
+    unknown = check_unknown(config, tokenizer, train_corpus, batches)
     place.check_same("training rows", batches.checksum() if place.workers else None)
     with place.scope(), computing_in(config.precision):
         model = build_model(config, tokenizer)
@@ -88,10 +99,19 @@ def train(
         f"{batches.num_pairs:,} training pairs ({batches.too_long:,} too long{cut}), "
         f"{batches.batches_in_epoch():,} batches an epoch"
     )
+    generation = limit_of_corpus(config, batches, report)
+    if unknown is not None:
+        report(f"training: {unknown}")
     if unscored := check_targets(config, tokenizer, valid_corpus):
         report(f"validation: {unscored}")
+    if (metric := deciding_metric(config, valid_corpus)) != config.metric:
+        report(
+            f"validation: {config.metric} has no value on these references, which would score 0 "
+            f"themselves; {metric} decides which weights are best"
+        )
     if place.is_chief:
-        run.open(config)
+        if run.open(config, checksums, **generation):
+            generation = run.generation()
         if not run.tokenizer_path.exists():
             run.save_tokenizer(tokenizer)
     accumulate = config.accumulate_steps
@@ -99,7 +119,17 @@ def train(
         train_corpus.origins, lambda step: batches.rows_of_step(step, accumulate), run.folder
     )
     loop = TrainingLoop(
-        config, run, model, tokenizer, valid_corpus, budget, nonfinite, report, place
+        config,
+        run,
+        model,
+        tokenizer,
+        valid_corpus,
+        metric,
+        budget,
+        nonfinite,
+        report,
+        place,
+        generation,
     )
     loop.restore()
     profilers = []
@@ -121,7 +151,7 @@ def train(
         loop.logger.log_final(loop.progress.step, scores.values)
     log_embedding(run, best)
     ended = loop.progress.ended_by(config.patience)
-    write_metrics(run, loop.progress, best, scores, baselines, ended, report)
+    write_metrics(run, loop.progress, best, scores, baselines, metric, ended, report)
     if loop.progress.step < config.warmup_steps:
         report(
             f"the learning rate was still rising, to its peak at step {config.warmup_steps:,}: "
@@ -148,20 +178,66 @@ def make_batches(
                 "subword_dropout=0, or train on the text itself. "
                 f"Received: subword_dropout={config.subword_dropout}"
             )
-        return PreparedBatches(corpus, config.batch_tokens, config.seed, **buckets)
-    prepared = task(config.task).prepare(corpus, config.seed)
-    pairs = TokenizedPairs.encode(
-        prepared.sources,
-        prepared.targets,
-        tokenizer,
-        config.max_source_length,
-        config.max_target_length,
-        source_format(config),
-    )
+        return PreparedBatches(
+            corpus,
+            config.batch_tokens,
+            config.seed,
+            copy_unknown=config.replace_unknown,
+            **buckets,
+        )
+    pairs = _tokenized(config, task(config.task).prepare(corpus, config.seed), tokenizer)
     dropout = None
     if config.subword_dropout:
         source, target = (
             BpeDropout(side, config.subword_dropout) for side in (tokenizer.source, tokenizer)
         )
         dropout = source, target
-    return TokenBatches(pairs, config.batch_tokens, config.seed, dropout=dropout, **buckets)
+    return TokenBatches(
+        pairs,
+        config.batch_tokens,
+        config.seed,
+        dropout=dropout,
+        copy_unknown=config.replace_unknown,
+        **buckets,
+    )
+
+
+def _tokenized(
+    config: RunConfig, corpus: PairCorpus, tokenizer: SubwordTokenizer
+) -> TokenizedPairs:
+    return TokenizedPairs.encode(
+        corpus.sources,
+        corpus.targets,
+        tokenizer,
+        config.max_source_length,
+        config.max_target_length,
+        source_format(config),
+    )
+
+
+def check_unknown(
+    config: RunConfig,
+    tokenizer: SubwordTokenizer,
+    corpus: PairCorpus | PreparedCorpus,
+    batches: BatchStream,
+) -> str | None:
+    """What there is to say of unknown subwords in a training corpus, if any.
+
+    Of a prepared corpus they are those of its sample.
+
+    Raises:
+        ConfigError: the subwords are those of another run, and hardly a target can be written in
+            them.
+    """
+    if isinstance(batches, TokenBatches):
+        pairs = batches.pairs
+    else:
+        pairs = _tokenized(config, texts(corpus), tokenizer)
+    sources, targets = UnknownSubwords.of(pairs.sources), UnknownSubwords.of(pairs.targets)
+    if config.start_from and not config.replace_unknown and targets.share > MOST_UNKNOWN:
+        raise ConfigError(
+            f"{targets.share:.0%} of the subwords of the targets are unknown to {config.start_from}"
+            f", {targets}: it has none for their characters, and what starts from it could not "
+            "write them. Train without --start-from."
+        )
+    return unknown_line(sources, targets, config.replace_unknown)

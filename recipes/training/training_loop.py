@@ -23,7 +23,7 @@ from ..core.run import Run, build_model, text_to_text
 from ..data.batch_stream import BatchStream
 from ..data.corpus import PairCorpus
 from ..distribute.strategies import Placement
-from ..metrics.scores import Scores
+from ..metrics.scores import Scores, shown
 from ..tensorboard.model_pictures import model_graph
 from ..tensorboard.run_logger import RunLogger
 from .averaging import make_average
@@ -50,13 +50,15 @@ class TrainingLoop(keras.callbacks.Callback):
         model: EncoderDecoder,
         tokenizer: SubwordTokenizer,
         valid_corpus: PairCorpus,
+        metric: str,
         budget: Budget,
         nonfinite: NonfiniteSteps,
         report: Callable[[str], None],
         place: Placement,
+        generation: dict[str, Any],
     ):
         super().__init__()
-        self.place = place
+        self.place, self.metric = place, metric
         self.config, self.run, self.budget, self.report = config, run, budget, report
         self.nonfinite = nonfinite
         self.progress = Progress()
@@ -85,9 +87,8 @@ class TrainingLoop(keras.callbacks.Callback):
         alike = place.strategy is None and config.precision == "float32"
         copied = place.is_chief and not alike
         self.served = build_model(config, tokenizer) if copied else model
-        self.text_to_text = text_to_text(
-            self.served, tokenizer, config, run.folder.resolve().name, truncate=True
-        )
+        name = run.folder.resolve().name
+        self.text_to_text = text_to_text(self.served, tokenizer, config, name, True, **generation)
         self.evaluator = Evaluator(self.text_to_text, valid_corpus, config)
         self.stop_request = StopRequest()
 
@@ -150,7 +151,7 @@ class TrainingLoop(keras.callbacks.Callback):
         """Makes the evaluation of the last step, if a signal broke it off or it left no model."""
         progress = self.progress
         last = progress.history[-1]["step"] if progress.history else 0
-        made = progress.step == last and progress.best_value is not None
+        made = progress.step == last and progress.best_step > 0
         due = self.is_over() or progress.step % self.config.evaluate_every == 0
         if made or not due or not progress.step:
             return
@@ -262,7 +263,7 @@ class TrainingLoop(keras.callbacks.Callback):
         """
         best = self.run.load(truncate=True)
         scores = Evaluator(best, self.evaluator.corpus, self.config).full()
-        progress, metric, last = self.progress, self.config.metric, self.progress.history[-1]
+        progress, metric, last = self.progress, self.metric, self.progress.history[-1]
         if progress.step == progress.best_step or progress.step != last["step"]:
             return best, scores
         with self._averaged():
@@ -270,7 +271,7 @@ class TrainingLoop(keras.callbacks.Callback):
             value, before = last_scores.values[metric], scores.values[metric]
             if not is_better(metric, value, before) or not self._keep(last[metric]):
                 return best, scores
-        told = f"{metric} {value:.2f}, not {before:.2f}"
+        told = f"{metric} {shown(value)}, not {shown(before)}"
         self.report(f"step {progress.step:>7,}  better in full: {told}")
         self.checkpoint()
         return self.run.load(truncate=True), last_scores
@@ -292,12 +293,12 @@ class TrainingLoop(keras.callbacks.Callback):
 
     def _evaluate(self) -> None:
         """Decodes validation rows with the averaged weights and keeps them if they are best."""
-        progress, config = self.progress, self.config
+        progress = self.progress
         with self._averaged():
             better = self._compare()
         progress.evaluations_since_best = 0 if better else progress.evaluations_since_best + 1
         kept = better and progress.best_step == progress.step
-        self.report(evaluation_line(progress, config.metric, kept))
+        self.report(evaluation_line(progress, self.metric, kept))
         self._clock_evaluation()
 
     @contextlib.contextmanager
@@ -321,14 +322,13 @@ class TrainingLoop(keras.callbacks.Callback):
         self.logger.log_evaluation(
             progress.step, values, evaluation.samples, evaluation.explanations
         )
-        metric, best = self.config.metric, progress.best_value
-        value = evaluation.metrics[metric]
-        better = best is None or is_better(metric, value, best)
+        value = evaluation.metrics[self.metric]
+        better = not progress.best_step or is_better(self.metric, value, progress.best_value)
         if better:
             self._keep(value)
         return better
 
-    def _keep(self, value: float) -> bool:
+    def _keep(self, value: float | None) -> bool:
         """Writes the best model, if it can; where that fails, the one before stays the best."""
         progress = self.progress
         try:

@@ -1,6 +1,6 @@
 /** The outputs of a signature, each shown as what it is. */
 
-import { element } from "./elements.js";
+import { element } from "./viewer.js";
 
 // Below this no hypothesis was found: a model with fewer of them than beams fills up the rest.
 const NO_HYPOTHESIS = -1e6;

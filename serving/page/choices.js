@@ -1,6 +1,6 @@
 /** Which model, version and signature: what the server has, and what is chosen of it. */
 
-import { byId, element, fillSelect } from "./elements.js";
+import { byId, element, fillSelect } from "./viewer.js";
 import { describeSignature, readSignatures } from "./fields.js";
 import { ServerError } from "./server.js";
 

@@ -1,6 +1,6 @@
 /** Signatures and their inputs: which there are, how they are asked for, and what is sent. */
 
-import { element } from "./elements.js";
+import { element } from "./viewer.js";
 
 /**
  * @typedef {Object} Field

@@ -2,7 +2,7 @@
 
 import { firstRow } from "./answer.js";
 import { Choices } from "./choices.js";
-import { byId } from "./elements.js";
+import { byId } from "./viewer.js";
 import { drawFields, rowOf } from "./fields.js";
 import { Server, ServerError } from "./server.js";
 import { readState, writeState } from "./state.js";

@@ -1,9 +1,8 @@
 /** What comes back: an answer with its attention, an error, or nothing yet. */
 
-import { Alignment } from "./alignment.js";
 import { drawAnswer } from "./answer.js";
 import { chooseWeights, readAttention } from "./attention.js";
-import { byId, element, fillSelect } from "./elements.js";
+import { Alignment, byId, element, fillSelect } from "./viewer.js";
 import { joinShares, joinTokens, joinWeights } from "./words.js";
 
 const numbered = (list) =>

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
+from importlib.resources import files
 from pathlib import Path
 
 from aiohttp import web
 
+from ...zoo import visualization
 from .models import ModelManager
 
 FOLDER = Path(__file__).parents[1] / "page"
+# What draws attention is that of the pages of explanations.
+VIEWER = [Path(str(files(visualization) / name)) for name in ("viewer.js", "viewer.css")]
 _INDEX = "index.html"
 _TYPES = {
     ".html": "text/html",
@@ -39,9 +43,20 @@ def page_files() -> dict[str, tuple[str, bytes]]:
     """Type and content of each file by its address; the page itself is at `/`."""
     return {
         f"/{'' if path.name == _INDEX else path.name}": (_TYPES[path.suffix], path.read_bytes())
-        for path in sorted(FOLDER.iterdir())
+        for path in sorted([*FOLDER.iterdir(), *VIEWER])
         if path.suffix in _TYPES
     }
+
+
+def write_page(folder: str | Path) -> None:
+    """Writes the files of the page into a folder, for any web server to serve.
+
+    Args:
+        folder: The folder, which is made.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for path in [*FOLDER.iterdir(), *VIEWER]:
+        (Path(folder) / path.name).write_bytes(path.read_bytes())
 
 
 class DemoPage:

@@ -6,10 +6,11 @@ import pytest
 from keras import ops
 
 from attention_zoo.layers import BahdanauAttention, LuongAttention, QKVAttention
-from attention_zoo.layers.attention_gru_cell import WIRINGS, AttentionGRUCell, gated_update
+from attention_zoo.layers.attention_gru_cell import AttentionGRUCell, gated_update
 
 B, N, S, T = 2, 3, 5, 4
 INPUT, UNITS, SOURCE = 7, 6, 10
+INPUT_FEEDING = {"attention_query": "current_state", "input_feeding": True}
 
 
 def sigmoid(x):
@@ -94,13 +95,21 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("wiring", WIRINGS)
+@pytest.mark.parametrize(
+    ("attention_query", "input_feeding"),
+    [("previous_state", False), ("current_state", False), ("current_state", True)],
+)
 @pytest.mark.parametrize("kind", KINDS)
-def test_steps_equal_the_formulas(random, kind, wiring):
+def test_steps_equal_the_formulas(random, kind, attention_query, input_feeding):
     make_attention, reference = KINDS[kind]
-    width = {"input_feeding": 9, "after": SOURCE}.get(wiring)
-    options = {"output_dim": width} if wiring == "input_feeding" else {}
-    cell = make_cell(random, make_attention(), wiring=wiring, **options)
+    width = 9 if input_feeding else SOURCE
+    cell = make_cell(
+        random,
+        make_attention(),
+        attention_query=attention_query,
+        input_feeding=input_feeding,
+        output_dim=9 if input_feeding else None,
+    )
     inputs = random.normal(size=(T, B, N, INPUT))
     source = random.normal(size=(B, S, SOURCE))
     mask = np.arange(S) < np.array([[S], [3]])
@@ -108,14 +117,14 @@ def test_steps_equal_the_formulas(random, kind, wiring):
 
     memory = cell.attention.project(ops.convert_to_tensor(source, "float32"), mask=mask)
     states = cell.initial_states(ops.convert_to_tensor(state, "float32"))
-    fed = np.zeros((B, N, width or 1))
+    fed = np.zeros((B, N, width))
     for x in inputs:
         output, states, weights = cell(cell.input_projection(x), states, memory)
-        if wiring != "before":
+        if attention_query == "current_state":
             state = gru_step(cell, x, fed, state)
             context, expected_weights = reference(cell.attention, state, source, mask)
             expected, fed = np.concatenate([state, context], -1), context
-            if wiring == "input_feeding":
+            if input_feeding:
                 expected = fed = np.tanh(expected @ array(cell.combine_kernel))
             np.testing.assert_allclose(array(states[1]), fed, atol=2e-5)
         else:
@@ -175,7 +184,7 @@ def test_attention_that_sees_one_source_state_equals_the_fixed_context(random):
 
 
 def test_weights_read_once_give_the_same_step(random):
-    cell = make_cell(random, LuongAttention("general"), wiring="input_feeding")
+    cell = make_cell(random, LuongAttention("general"), **INPUT_FEEDING)
     source = ops.convert_to_tensor(random.normal(size=(B, S, SOURCE)), "float32")
     memory = cell.attention.project(source)
     states = cell.initial_states(ops.ones((B, N, UNITS)))
@@ -220,8 +229,12 @@ def test_gated_update_keeps_the_state_where_its_gate_is_open_and_replaces_it_whe
     [
         ({"units": 0, "context_dim": 4}, "units=0, context_dim=4"),
         ({"units": 4, "context_dim": -1}, "units=4, context_dim=-1"),
-        ({"units": 4, "context_dim": 4, "wiring": "after"}, "attention=None, wiring='after'"),
-        ({"units": 4, "context_dim": 4, "wiring": "vinyals"}, "wiring='vinyals'"),
+        (
+            {"units": 4, "context_dim": 4, "attention_query": "current_state"},
+            "attention=None, attention_query='current_state'",
+        ),
+        ({"units": 4, "context_dim": 4, "attention_query": "next"}, "attention_query='next'"),
+        ({"units": 4, "context_dim": 4, "input_feeding": True}, "input_feeding=True"),
         ({"units": 4, "context_dim": 4, "output_dim": 5}, "output_dim=5"),
     ],
 )
@@ -233,7 +246,7 @@ def test_impossible_arguments_are_refused(options, received):
 @pytest.mark.parametrize("kind", [*KINDS, "none"])
 def test_config_round_trip(random, kind):
     attention = None if kind == "none" else KINDS[kind][0]()
-    options = {} if attention is None else {"wiring": "input_feeding", "output_dim": 9}
+    options = {} if attention is None else {**INPUT_FEEDING, "output_dim": 9}
     cell = make_cell(random, attention, **options)
     config = cell.get_config()
     copies = [AttentionGRUCell.from_config(config) for _ in range(2)]  # the config stays whole
@@ -251,3 +264,19 @@ def test_config_round_trip(random, kind):
         memory = source if one.attention is None else one.attention.project(source)
         outputs.append(array(one(given, one.initial_states(ops.ones((B, N, UNITS))), memory)[0]))
     np.testing.assert_array_equal(*outputs)
+
+
+@pytest.mark.parametrize(
+    ("earlier", "options"),
+    [
+        ("before", {"attention_query": "previous_state", "input_feeding": False}),
+        ("after", {"attention_query": "current_state", "input_feeding": False}),
+        ("input_feeding", INPUT_FEEDING),
+    ],
+)
+def test_configurations_of_earlier_versions(random, earlier, options):
+    config = make_cell(random, BahdanauAttention(8), **options).get_config()
+    saved = {name: value for name, value in config.items() if name not in options}
+    assert AttentionGRUCell.from_config({**saved, "wiring": earlier}).get_config() == config
+    with pytest.raises(ValueError, match="Received: wiring='cho'"):
+        AttentionGRUCell.from_config({**saved, "wiring": "cho"})

@@ -7,13 +7,13 @@ from keras import ops
 from numeric import array, check_gradients, gradients_of, random_weights
 
 from attention_zoo.layers import BahdanauAttention, PointerGenerator
-from attention_zoo.layers.pointer_generator import first_places, log_mixture, pool_attention
+from attention_zoo.layers.pointer_generator import first_positions, log_mixture, pool_attention
 
 B, T, S, V, F = 3, 4, 6, 9, 5
 RANDOM = np.random.default_rng(0)
 LOGITS = RANDOM.normal(0, 2, (B, T, V)).astype("float32")
 FEATURES = RANDOM.normal(size=(B, T, F)).astype("float32")
-# A word at three places, a word at two, and padding.
+# A word at three positions, a word at two, and padding.
 SOURCE = np.array([[4, 5, 4, 7, 4, 3], [8, 3, 0, 0, 0, 0], [5, 5, 6, 7, 3, 0]], "int32")
 
 
@@ -60,7 +60,7 @@ def test_values_follow_the_formula():
 
 def test_places_that_are_not_copied_leave_their_share_to_the_vocabulary():
     layer, _ = built()
-    copyable = SOURCE > 4  # not the word at three places, nor 3 at the end
+    copyable = SOURCE > 4  # not the word at three positions, nor 3 at the end
     copyable[1] = False
     log_p, p_gen = layer(LOGITS, ATTENTION, SOURCE, FEATURES, copyable, return_p_gen=True)
     expected = reference(LOGITS, array(p_gen), ATTENTION, SOURCE, copyable)
@@ -77,7 +77,7 @@ def test_places_that_are_not_copied_leave_their_share_to_the_vocabulary():
 
 
 def test_places_of_a_word_are_pooled_at_the_first():
-    first = array(first_places(SOURCE))
+    first = array(first_positions(SOURCE))
     np.testing.assert_array_equal(first[0], [0, 1, 0, 3, 0, 5])
     np.testing.assert_array_equal(first[2], [0, 0, 2, 3, 4, 5])
     pooled = array(pool_attention(ops.convert_to_tensor(ATTENTION), first))
@@ -130,7 +130,7 @@ def test_a_source_without_anything_to_copy_leaves_the_vocabulary():
     )
 
 
-def test_padding_and_neighbours_change_nothing():
+def test_padding_and_neighbors_change_nothing():
     gates = RANDOM.normal(size=(B, T)).astype("float32")
     expected = array(log_mixture(LOGITS, gates, ATTENTION, SOURCE))
     padded = np.pad(SOURCE, [(0, 0), (0, 3)]), np.pad(ATTENTION, [(0, 0), (0, 0), (0, 3)])

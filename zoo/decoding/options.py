@@ -16,6 +16,8 @@ from ..text.tokenizer import PAD_ID
 # A log probability that no hypothesis can come back from; finite, so that it can be added to.
 IMPOSSIBLE = -1e9
 
+MORE_SUBWORDS = 10  # of a target, beside what `max_length_ratio` allows
+
 # The least that each option may be.
 _LOWEST = {
     "beam_size": 1,
@@ -150,7 +152,7 @@ class GenerationOptions:
         """
         if self.max_length_ratio is None:
             return tf.fill(tf.shape(source)[:1], self.max_length)
-        allowed = self._share_of(source, self.max_length_ratio) + 10
+        allowed = self._share_of(source, self.max_length_ratio) + MORE_SUBWORDS
         return tf.clip_by_value(allowed, self.min_length + 1, self.max_length)
 
     def fewest(self, source: tf.Tensor) -> tf.Tensor:

@@ -11,13 +11,13 @@ import keras
 from keras import ops
 
 from ...layers import PointerGenerator
+from ...layers.ops.affine import Affine
 from ...layers.ops.arguments import positive_int
 from ...layers.ops.dropout import Dropout
-from ...layers.ops.product import Product
 from ...layers.pointer_generator import (
     copied_attention,
     copy_gains,
-    first_places,
+    first_positions,
     log_mixture,
     log_or_nothing,
     log_shares,
@@ -41,7 +41,7 @@ class OutputWeights(NamedTuple):
     """
 
     readout: Any
-    vocabulary: Product
+    vocabulary: Affine
 
 
 class CopySource(NamedTuple):
@@ -140,8 +140,8 @@ class VocabularyOutput(Output):
 
     def step_weights(self):
         kernel, bias = self.vocabulary_weights()
-        readout = () if self.readout is None else Product.of(self.readout)
-        return OutputWeights(readout, Product(ops.transpose(kernel), bias))
+        readout = () if self.readout is None else Affine.from_layer(self.readout)
+        return OutputWeights(readout, Affine(ops.transpose(kernel), bias))
 
     def read_out(self, hidden, training: bool = False):
         """What the vocabulary is read from: (B, T, D) to (B, T, D')."""
@@ -158,8 +158,8 @@ class VocabularyOutput(Output):
             logits = ops.matmul(rows, ops.transpose(kernel)) + bias
             return ops.reshape(logits, (*ops.shape(hidden)[:-1], self.vocab_size))
         if self.readout is not None:
-            hidden = self.readout.activation(weights.readout.of_rows(hidden))
-        return weights.vocabulary.of_rows(hidden)
+            hidden = self.readout.activation(weights.readout(hidden))
+        return weights.vocabulary(hidden)
 
     def call(self, hidden, attention=None, source=(), weights=None, training=False):
         return self.vocabulary_logits(hidden, weights, training)
@@ -219,7 +219,7 @@ class PointerGeneratorOutput(VocabularyOutput):
         self.pointer.build_gate(hidden_shape[-1])
 
     def prepare_source(self, ids):
-        return CopySource(ids, first_places(ids), is_copyable(ids))
+        return CopySource(ids, first_positions(ids), is_copyable(ids))
 
     def call(self, hidden, attention=None, source=(), weights=None, training=False):
         logits = self.vocabulary_logits(hidden, weights, training)

@@ -12,17 +12,14 @@ import tensorflow as tf
 from keras import ops
 
 from ...layers import Attention, MultiHopAttention
-from ...layers.attention_gru_cell import AttentionGRUCell
-from ...layers.attention_gru_cell import StepWeights as CellWeights
+from ...layers.attention_gru_cell import ATTENTION_QUERIES, AttentionGRUCell, StepWeights
+from ...layers.ops.affine import Affine
 from ...layers.ops.arguments import positive_int
 from ...layers.ops.dropout import Dropout
 from ...layers.ops.masks import softmax_dtype
-from ...layers.ops.product import Product
 from .attention_registry import copy_of
 from .parts import Decoder, Encoded, Nest, check_rate
 from .unroll import StepInputs
-
-QUERIES = {"previous_state": "before", "current_state": "after"}
 
 
 class RecurrentMemory(NamedTuple):
@@ -47,8 +44,8 @@ class RecurrentWeights(NamedTuple):
         inputs: From an embedding to what the cell is given.
     """
 
-    cell: CellWeights
-    inputs: Product
+    cell: StepWeights
+    inputs: Affine
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -90,9 +87,9 @@ class RecurrentDecoder(Decoder):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if attention_query not in QUERIES:
+        if attention_query not in ATTENTION_QUERIES:
             raise ValueError(
-                f"attention_query is one of {', '.join(QUERIES)}. "
+                f"attention_query is one of {', '.join(ATTENTION_QUERIES)}. "
                 f"Received: attention_query={attention_query!r}"
             )
         if input_feeding and (attention is None or attention_query == "previous_state"):
@@ -112,12 +109,12 @@ class RecurrentDecoder(Decoder):
 
     def build(self, target_shape, states_shape, summary_shape):
         without = self.attention is None
-        wiring = "input_feeding" if self.input_feeding else QUERIES[self.attention_query]
         self.cell = AttentionGRUCell(
             self.units,
             context_dim=(summary_shape if without else states_shape)[-1],
             attention=self.attention,
-            wiring="before" if without else wiring,
+            attention_query="previous_state" if without else self.attention_query,
+            input_feeding=self.input_feeding,
             output_dim=self.attentional_units if self.input_feeding else None,
             name="cell",
             dtype=self.dtype_policy,
@@ -144,10 +141,12 @@ class RecurrentDecoder(Decoder):
         return self.cell.initial_states(start, memory.attended)
 
     def step_weights(self):
-        return RecurrentWeights(self.cell.step_weights(), Product.of(self.cell.input_projection))
+        return RecurrentWeights(
+            self.cell.step_weights(), Affine.from_layer(self.cell.input_projection)
+        )
 
     def step(self, embedded, state, memory, weights):
-        given = weights.inputs.of_rows(embedded)
+        given = weights.inputs(embedded)
         output, state, scores = self.cell(given, state, memory.attended, weights.cell)
         if scores is None:
             scores = ops.zeros((*ops.shape(embedded)[:2], ops.shape(memory.mask)[1]))
@@ -213,7 +212,7 @@ class RecurrentDecoder(Decoder):
         outputs, hidden = outputs.stack(), hidden.stack()  # (T, B, output width), (T, B, D)
         before = tf.concat([tf.transpose(states[0], (1, 0, 2)), hidden[:-1]], axis=0)
         fed = outputs if self.input_feeding else outputs[..., self.units :]
-        if self.cell.wiring != "before":  # at the step after
+        if self.cell.attention_query == "current_state":  # at the step after
             fed = tf.concat([tf.zeros_like(fed[:1]), fed[:-1]], axis=0)
         inputs.tell(before, fed)
         outputs = tf.ensure_shape(

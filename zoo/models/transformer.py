@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...layers import Attention
+from .attention_registry import make_attention
 from .coverage import CoverageLoss
 from .embedding import make_embeddings
 from .encoder_decoder import EncoderDecoder
@@ -31,6 +33,8 @@ def transformer(
     coverage: bool = False,
     coverage_weight: float = 1.0,
     coverage_start: float = 0,
+    self_attention: str | Attention | None = None,
+    cross_attention: str | Attention | None = None,
     name: str | None = None,
     dtype: Any = None,
 ) -> EncoderDecoder:
@@ -61,6 +65,9 @@ def transformer(
         coverage_weight: Factor of the coverage loss.
         coverage_start: Step of the training from which the coverage loss counts; below 1, the
             share of its budget that is spent by then, see `CoverageLoss`.
+        self_attention: A name of `register_attention` or an `Attention` layer, for the attention of
+            source and target to themselves; scaled dot products if `None`.
+        cross_attention: The same for the attention of the target to the source.
         name: Name of the model.
         dtype: Policy of all layers; Keras's if `None`.
 
@@ -111,11 +118,24 @@ def transformer(
         "max_length": max_length,
         "dtype": dtype,
     }
+    attentions = {
+        name: None if attention is None else make_attention(attention, width, num_heads, width)
+        for name, attention in (
+            ("self_attention", self_attention),
+            ("cross_attention", cross_attention),
+        )
+    }
     output = PointerGeneratorOutput if copying else VocabularyOutput
     return EncoderDecoder(
-        TransformerEncoder(encoder_layers, **shared, name="encoder"),
+        TransformerEncoder(
+            encoder_layers, **shared, self_attention=attentions["self_attention"], name="encoder"
+        ),
         TransformerDecoder(
-            decoder_layers, **shared, attention_head=0 if copying else None, name="decoder"
+            decoder_layers,
+            **shared,
+            **attentions,
+            attention_head=0 if copying else None,
+            name="decoder",
         ),
         output(vocab_size, tied=tie_embeddings, name="output", dtype=dtype),
         target_embedding,

@@ -12,7 +12,7 @@ from ...layers.ops.arguments import positive_int
 from ...layers.ops.dropout import Dropout
 from ...layers.ops.normalization import LayerNormalization
 from ...layers.transformer.blocks import TransformerDecoderBlock, TransformerEncoderBlock
-from ...layers.transformer.step import StepWeights, centred
+from ...layers.transformer.step import StepWeights, subtract_mean
 from .backend import take_rows
 from .parts import Decoder, Encoded, Encoder, Nest, check_rate, masked_mean
 from .transformer_positions import AddedPositions, attention_positions
@@ -46,22 +46,7 @@ class TransformerState(NamedTuple):
 
 
 class _Stack:
-    """What encoder and decoder of self-attention share: a stack of blocks, and positions.
-
-    Args:
-        num_layers: Blocks.
-        num_heads: Heads H of each attention; divides the width.
-        feedforward_dim: Width of the middle of each feed-forward layer.
-        dropout: Rate on embeddings and on what each sublayer adds.
-        attention_dropout: Rate on attention weights.
-        activation_dropout: Rate in the middle of the feed-forward layers.
-        norm_first: Pre-norm if true, post-norm as first published if not.
-        positions: `"sinusoidal"`, or `"learned"` and then of at most `max_length`, are added to the
-            embeddings. `"rotary"`, `"relative"` and `"alibi"` are known to all self-attention in
-            their place, each block with its own, see `RotaryPositions`, `RelativePositions` and
-            `AlibiPositions`. All but the learned ones are of any length.
-        max_length: Longest source or target with learned positions.
-    """
+    """What encoder and decoder of self-attention share: a stack of blocks, and positions."""
 
     block_class: type
 
@@ -78,6 +63,7 @@ class _Stack:
         max_length: int = 512,
         **kwargs,
     ):
+        attentions = {name: kwargs.pop(name, None) for name in self.block_class.attention_names}
         super().__init__(**kwargs)
         rates = {
             "dropout": dropout,
@@ -94,12 +80,17 @@ class _Stack:
             "norm_first": norm_first,
             "positions": positions,
             "max_length": max_length,
+            **{name: keras.saving.serialize_keras_object(x) for name, x in attentions.items()},
         }
         self.norm_first = norm_first
         dtype = self.dtype_policy
         self.positions = AddedPositions(positions, max_length, name="positions", dtype=dtype)
         self.max_positions = self.positions.max_positions
         looks_ahead = self.block_class is TransformerEncoderBlock
+        own = attentions["self_attention"]
+        if own is not None and own.takes_one_sequence:
+            causal = {**own.get_config(), "causal": not looks_ahead}
+            attentions["self_attention"] = type(own).from_config(causal)
         self.blocks = [
             self.block_class(
                 num_heads,
@@ -111,6 +102,7 @@ class _Stack:
                 positions=attention_positions(positions, looks_ahead, dtype),
                 name=f"block_{i}",
                 dtype=dtype,
+                **attentions,
             )
             for i in range(num_layers)
         ]
@@ -138,12 +130,36 @@ class _Stack:
     def get_config(self):
         return {**super().get_config(), **self._config}
 
+    @classmethod
+    def from_config(cls, config):
+        names = cls.block_class.attention_names
+        layers = {name: keras.saving.deserialize_keras_object(config[name]) for name in names}
+        return cls(**{**config, **layers})
+
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
 class TransformerEncoder(_Stack, Encoder):
     """Reads the source with self-attention; its summary is the mean of the states.
 
-    Args: those of the constructor, see `TransformerDecoder`.
+    Args:
+        num_layers: Blocks.
+        num_heads: Heads H of each attention; divides the width.
+        feedforward_dim: Width of the middle of each feed-forward layer.
+        dropout: Rate on embeddings and on what each sublayer adds.
+        attention_dropout: Rate on attention weights.
+        activation_dropout: Rate in the middle of the feed-forward layers.
+        norm_first: Pre-norm if true, post-norm as first published if not.
+        positions: `"sinusoidal"`, or `"learned"` and then of at most `max_length`, are added to the
+            embeddings. `"rotary"`, `"relative"` and `"alibi"` are known to all self-attention in
+            their place, each block with its own, see `RotaryPositions`, `RelativePositions` and
+            `AlibiPositions`. All but the learned ones are of any length.
+        max_length: Longest source or target with learned positions.
+        self_attention: An `Attention` layer of any kind, of which each block takes a copy, in
+            place of scaled dot products with `num_heads`. It knows of positions what is added to
+            the embeddings, and what it has itself.
+
+    Raises:
+        ValueError: An argument is impossible.
 
     Reference: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762
     """
@@ -178,9 +194,16 @@ class TransformerDecoder(_Stack, Decoder):
     The attention of a step is that of the last block.
 
     Args:
-        attention_head: The head whose attention that is, their mean if `None`.
+        num_layers: Blocks.
+        num_heads: Heads H of each attention; divides the width.
+        feedforward_dim: Width of the middle of each feed-forward layer.
+        cross_attention: An `Attention` layer of any kind for the attention to the source, of which
+            each block takes a copy.
+        attention_head: The head whose attention that of a step is, their mean if `None`.
+        **kwargs: The others of `TransformerEncoder`.
 
-    The others are
+    Raises:
+        ValueError: An argument is impossible.
 
     Reference: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; on pre-norm Xiong et al.
     2020, https://arxiv.org/abs/2002.04745; on rotary positions Su et al. 2021,
@@ -214,7 +237,7 @@ class TransformerDecoder(_Stack, Decoder):
     def step(self, embedded, state, memory, weights):
         if self.positions.is_added:
             embedded += take_rows(state.positions, state.index)
-        x, caches = centred(embedded) if self.norm_first else embedded, []
+        x, caches = subtract_mean(embedded) if self.norm_first else embedded, []
         for block, cache, source, block_weights in zip(
             self.blocks, state.caches, memory.blocks, weights, strict=True
         ):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,13 +10,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ..decoding.options import IMPOSSIBLE, GenerationOptions
+from ..decoding.options import IMPOSSIBLE, GenerationOptions, Hypotheses
 from ..decoding.search import generate
 from ..models.encoder_decoder import EncoderDecoder
-from ..text.composing import compose, encode_sources
-from ..text.source_format import PLAIN, Source, SourceFormat, SourceInput
+from ..text.composing import compose, graph_function, rows_too_long
+from ..text.source_format import PLAIN, Source, SourceFormat
 from ..text.tokenizer import PAD_ID, START_ID, SubwordTokenizer, with_end
-from ..text.unknown import SurfaceReader, decode_tensor, known_ids, pieces_tensor
+from ..text.unknown import SurfaceReader, decode_tensor, known_ids, may_be_written, pieces_tensor
 from ..visualization.explanation import Explanation
 from .parallel import batches_by_length, batches_side_by_side, run_side_by_side
 
@@ -51,7 +50,13 @@ class TextToText:
     `score` of the first three is what hypotheses are ranked by, log p over the length penalty; the
     signature `score` gives log p of the target itself and the number of its subwords, end
     included. Padding is "" and 0. The signatures cut texts that are longer than `max_source_length`
-    subwords; in Python they are refused unless `truncate` says that they are to be cut.
+    subwords, and targets that are longer than the `max_length` of `generation`: their score is that
+    of what is left, and an end. In Python both are refused unless `truncate` says that they are to
+    be cut.
+
+    A blank text, nothing but white space and control characters, has an empty output: score 0, no
+    tokens, attention 0; `n_best` gives it once. Of several inputs that is the main one, the text or
+    the question.
 
     In place of `text` they take the inputs of a task by their names, as its `source_format` says:
     `context` and `question`, or `history` and `text`. What a task can do without, such as the
@@ -66,7 +71,8 @@ class TextToText:
         name: name under which the model is exported and served.
         source_format: the inputs, and how they become one source; one text if left out.
         truncate: whether a part of sources that are too long is read, the one that the format
-            keeps. If `None`, where the format has a rule for them, which one text has not.
+            keeps, and the start of targets. If `None`, where the format has a rule for them, which
+            one text has not.
 
     Raises:
         ValueError: the model cannot read or write as much as the limits allow.
@@ -97,6 +103,7 @@ class TextToText:
         self.truncate = not self.source_format.leave_out_long if truncate is None else truncate
         model.check_lengths(max_source_length, self.generation.max_length)
         self._functions: dict[str, Callable] | None = None
+        self._score_written: Callable | None = None
 
     def with_generation(self, **changes) -> TextToText:
         """The same model with other options of generation."""
@@ -116,14 +123,14 @@ class TextToText:
         if (functions := self._functions) is None:
             required = self.source_format.required
             functions = {
-                "serving_default": _graph_function(self._best, required),
-                "n_best": _graph_function(self._n_best, required),
-                "explain": _graph_function(self._explain, required),
-                "score": _graph_function(self._score, required, TARGET),
+                "serving_default": graph_function(self._best, required),
+                "n_best": graph_function(self._n_best, required),
+                "explain": graph_function(self._explain, required),
+                "score": graph_function(self._score, required, TARGET),
             }
             for item in self.source_format.optional:
                 inputs = tuple(x for x in self.source_format.inputs if not x.optional or x is item)
-                functions[f"with_{item.name}"] = _graph_function(self._best, inputs)
+                functions[f"with_{item.name}"] = graph_function(self._best, inputs)
             self._functions = functions  # whole, as other threads may ask meanwhile
         return functions
 
@@ -142,11 +149,8 @@ class TextToText:
 
     def too_long(self, texts: Sequence[Source]) -> list[int]:
         """Which texts are longer than `max_source_length`, by their numbers from 0 on."""
-        if not texts:
-            return []
         tokenizer, limit = self.tokenizer.source, self.max_source_length
-        _, lengths = encode_sources(tokenizer, self.source_format, texts, limit)
-        return [int(row) for row in np.flatnonzero(lengths >= limit)]
+        return rows_too_long(tokenizer, self.source_format, texts, limit)
 
     def _columns(self, texts: Sequence[Source]) -> dict[str, list]:
         """A list for each input; refuses texts that are too long, unless they are to be cut."""
@@ -200,16 +204,40 @@ class TextToText:
         return explanations
 
     def score(
-        self, texts: Sequence[Source], targets: Sequence[str], batch_size: int = 64
+        self,
+        texts: Sequence[Source],
+        targets: Sequence[str],
+        batch_size: int = 64,
+        written_only: bool = False,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Log probability of each given target, and its number of subwords, end included."""
+        """Log probability of each given target, and its number of subwords, end included.
+
+        Args:
+            texts: sources.
+            targets: one for each.
+            batch_size: texts of a batch.
+            written_only: leave out the unknown subwords that no search may write, as training does.
+
+        Raises:
+            ValueError: there is not one target for each text, or one of either is too long, unless
+                it is to be cut.
+        """
         if len(texts) != len(targets):
             raise ValueError(
                 "Each text needs one target. "
                 f"Received: {len(texts)} texts and {len(targets)} targets"
             )
         columns = {**self._required_columns(texts), "target": list(targets)}
-        rows = list(self._rows("score", batch_size, columns))
+        limit = self.generation.max_length
+        long = [] if self.truncate else rows_too_long(self.tokenizer, PLAIN, targets, limit)
+        if long:
+            raise ValueError(
+                f"{len(long)} of {len(targets)} targets have more than the {limit} subwords that "
+                "the model writes: raise max_length, or with truncate=True the start of each is "
+                f"scored. Received, among them: target {long[0]}"
+            )
+        signature = "score_written" if written_only else "score"
+        rows = list(self._rows(signature, batch_size, columns))
         scores = np.array([row["score"] for row in rows], np.float32)
         return scores, np.array([row["tokens"] for row in rows], np.int32)
 
@@ -220,7 +248,7 @@ class TextToText:
 
         Columns that the signature does not take are left out.
         """
-        taken = [columns[spec.name] for spec in self.signatures()[signature].input_signature]
+        taken = [columns[spec.name] for spec in self._function(signature).input_signature]
         texts = [column for column in taken if column and isinstance(column[0], str)]
         lengths = [sum(map(len, row)) for row in zip(*texts, strict=True)]
         rows: list[dict[str, Any]] = [{}] * len(lengths)
@@ -239,41 +267,49 @@ class TextToText:
 
     def _run(self, signature: str, arguments: list[tf.Tensor]) -> dict[str, tf.Tensor]:
         try:
-            return self.signatures()[signature](*arguments)
+            return self._function(signature)(*arguments)
         except tf.errors.NotFoundError:
             # TensorFlow drops the SentencePiece resource of a tokenizer whenever its caches of
             # kernels are cleared, as `keras.utils.set_random_seed` does. A new one is the same.
             self.tokenizer = self.tokenizer.renewed()
-            self._functions = None
-            return self.signatures()[signature](*arguments)
+            self._functions = self._score_written = None
+            return self._function(signature)(*arguments)
+
+    def _function(self, name: str) -> tf.types.experimental.PolymorphicFunction:
+        """A signature by its name, or the one function that is none."""
+        if name != "score_written":
+            return self.signatures()[name]
+        if (function := self._score_written) is None:
+            method = functools.partial(self._score, written_only=True)
+            function = graph_function(method, self.source_format.required, TARGET)
+            self._score_written = function
+        return function
 
     def _best(self, **columns):
-        source, surfaces = self._named_source(columns)
-        hypotheses = generate(self.model, source, self.generation)
+        found, _, surfaces = self._write(columns)
         return {
-            "text": decode_tensor(self.tokenizer, hypotheses.ids[:, 0], surfaces),
-            "score": hypotheses.scores[:, 0],
+            "text": decode_tensor(self.tokenizer, found.ids[:, 0], surfaces),
+            "score": found.scores[:, 0],
         }
 
     def _n_best(self, **columns):
-        source, surfaces = self._named_source(columns)
-        hypotheses = generate(self.model, source, self.generation)
-        ids = tf.reshape(hypotheses.ids, (-1, tf.shape(hypotheses.ids)[2]))  # (B*N, T)
+        found, _, surfaces = self._write(columns)
+        ids = tf.reshape(found.ids, (-1, tf.shape(found.ids)[2]))  # (B*N, T)
         texts = decode_tensor(self.tokenizer, ids, surfaces)
         texts = tf.reshape(texts, (-1, self.generation.beam_size))
-        found = hypotheses.scores > IMPOSSIBLE / 2
-        return {"text": tf.where(found, texts, ""), "score": hypotheses.scores}
+        texts = tf.where(found.scores > IMPOSSIBLE / 2, texts, "")
+        return {"text": texts, "score": found.scores}
 
     def _explain(self, **columns):
-        source, surfaces = self._named_source(columns)
-        hypotheses = generate(self.model, source, self.generation, return_attention=True)
-        ids = hypotheses.ids[:, 0]
+        found, source, surfaces = self._write(columns, return_attention=True)
+        ids = found.ids[:, 0]
+        read = tf.where(ids[:, :1] == PAD_ID, PAD_ID, source)  # nothing of a blank text
         outputs = {
             "text": decode_tensor(self.tokenizer, ids, surfaces),
-            "score": hypotheses.scores[:, 0],
-            "source_tokens": pieces_tensor(self.tokenizer.source, source, surfaces),
+            "score": found.scores[:, 0],
+            "source_tokens": pieces_tensor(self.tokenizer.source, read, surfaces),
             "target_tokens": pieces_tensor(self.tokenizer, ids, surfaces),
-            "attention": hypotheses.attention[:, 0],
+            "attention": found.attention[:, 0],
         }
         start = tf.fill([tf.shape(ids)[0], 1], START_ID)
         inputs = {
@@ -288,12 +324,13 @@ class TextToText:
             outputs["p_gen"] = tf.where(ids != PAD_ID, self.model.p_gen(inputs), 0.0)
         return outputs
 
-    def _score(self, target, **columns):
+    def _score(self, target, written_only=False, **columns):
         # The scopes are for people who look at the graph, as TensorBoard shows this one.
         with tf.name_scope("source_subwords"):
-            source = self._source(columns)
+            source, blank = self._source(columns)
         with tf.name_scope("target_subwords"):
-            labels = self.tokenizer.encode_tensor(target)
+            limit = self.generation.max_length
+            labels = with_end(compose(self.tokenizer, PLAIN, {"text": target}, limit).ids)
             start = tf.fill([tf.shape(labels)[0], 1], START_ID)
             written = tf.concat([start, labels[:, :-1]], axis=1)
         logits = self.model({"source": source, "target": written}, training=False)
@@ -301,44 +338,32 @@ class TextToText:
             log_p = -tf.nn.sparse_softmax_cross_entropy_with_logits(
                 labels, tf.cast(logits, tf.float32)
             )
-            counts = tf.cast(labels != PAD_ID, tf.int32)
+            counted = (labels != PAD_ID) & ~blank[:, None]
+            if written_only:
+                counted &= may_be_written(labels, source, self.generation)
+            counts = tf.cast(counted, tf.int32)
             return {
                 "score": tf.reduce_sum(log_p * tf.cast(counts, tf.float32), axis=1),
                 "tokens": tf.reduce_sum(counts, axis=1),
             }
 
-    def _source(self, columns):
-        tokenizer = self.tokenizer.source
-        composed = compose(tokenizer, self.source_format, columns, self.max_source_length)
-        return with_end(composed.ids)
+    def _write(self, columns, return_attention: bool = False):
+        """Hypotheses, their source ids (B, S), and the texts of unknown pieces or `None`.
 
-    def _named_source(self, columns):
-        """Source ids and the texts of unknown pieces, or `None` where these are not written."""
-        if not self.generation.replace_unknown:
-            return self._source(columns), None
-        tokenizer = self.tokenizer.source
-        reader = SurfaceReader(tokenizer)
-        composed = compose(tokenizer, self.source_format, columns, self.max_source_length, reader)
-        return with_end(composed.ids), reader.surfaces()
+        Of a blank text there is one hypothesis without a subword, even an end.
+        """
+        reader = SurfaceReader(self.tokenizer.source) if self.generation.replace_unknown else None
+        source, blank = self._source(columns, reader)
+        ids, scores, attention = generate(self.model, source, self.generation, return_attention)
+        ids = tf.where(blank[:, None, None], PAD_ID, ids)
+        one = tf.one_hot(0, self.generation.beam_size, on_value=0.0, off_value=IMPOSSIBLE)
+        scores = tf.where(blank[:, None], one, scores)
+        if return_attention:
+            attention = tf.where(blank[:, None, None, None], 0.0, attention)
+        return Hypotheses(ids, scores, attention), source, reader and reader.surfaces()
 
-
-def _graph_function(
-    method: Callable, inputs: Sequence[SourceInput], *more: tf.TensorSpec
-) -> tf.types.experimental.PolymorphicFunction:
-    """A graph function whose parameters are named as the inputs, which is what clients see."""
-    types = {"length": tf.int32}
-    specs = [
-        *(tf.TensorSpec((None,), types.get(item.kind, tf.string), item.name) for item in inputs),
-        *more,
-    ]
-    names = [spec.name for spec in specs]
-
-    @functools.wraps(method)
-    def function(*columns):
-        return method(**dict(zip(names, columns, strict=True)))
-
-    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
-    )
-    # The loops are explicit, so there is nothing for autograph to convert.
-    return tf.function(function, input_signature=specs, autograph=False)
+    def _source(self, columns, reader: SurfaceReader | None = None):
+        """Source ids (B, S), and which are of a text that is blank (B,)."""
+        tokenizer, limit = self.tokenizer.source, self.max_source_length
+        composed = compose(tokenizer, self.source_format, columns, limit, reader)
+        return with_end(composed.ids), composed.blank

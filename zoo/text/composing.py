@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from .source_format import LENGTHS, SEPARATOR, Source, SourceFormat, length_symbol
-from .tokenizer import SubwordTokenizer
+from .source_format import LENGTHS, SEPARATOR, Source, SourceFormat, SourceInput, length_symbol
+from .tokenizer import BLANK, SubwordTokenizer
 from .unknown import SurfaceReader
 
 _CHUNK = 2048
@@ -20,11 +22,14 @@ class Composed(NamedTuple):
 
     Attributes:
         ids: ragged int32 (B, None), cut to the limit, without the end id.
-        lengths: int64 (B,), subwords before they were cut.
+        lengths: int64 (B,), subwords before they were cut; the limit or more where characters were
+            cut before there were subwords.
+        blank: boolean (B,), whether the main text has no subword: there is nothing to answer.
     """
 
     ids: tf.RaggedTensor
     lengths: tf.Tensor
+    blank: tf.Tensor
 
 
 def compose(
@@ -36,6 +41,9 @@ def compose(
 ) -> Composed:
     """Tokenizes the inputs of a format and puts them together.
 
+    Each is bounded by the limit before it is tokenized, see `SubwordTokenizer.clip`: what a text
+    costs grows with its length, and no text is too long for memory.
+
     Args:
         tokenizer: has the symbols of the format.
         source_format: says what stands where, and what is cut.
@@ -44,30 +52,40 @@ def compose(
         max_length: most subwords, the end id that is added later included.
         reader: gives unknown pieces ids of their own, if they are to keep their text.
     """
-    tokenize = (reader or tokenizer.graph_tokenizer).tokenize
+
+    def tokenize(texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
+        texts, cut = tokenizer.clip(texts, max_length, source_format.keep)
+        return (reader or tokenizer.graph_tokenizer).tokenize(texts), cut
+
     parts: list[tf.RaggedTensor] = []
     front: list[tf.RaggedTensor] = []
+    clipped: list[tf.Tensor] = []
     for item in source_format.inputs:
         column = columns.get(item.name)
         if column is None:
             continue
         if item.kind == "length":
             front.append(_length_ids(tokenizer, column))
-        elif item.kind == "turns":
-            parts.append(_turn_ids(tokenizer, tokenize, column, source_format.max_turns))
+            continue
+        if item.kind == "turns":
+            ids, cut = _turn_ids(tokenizer, tokenize, column, source_format.max_turns)
         else:
-            ids = tokenize(column)
-            last = item.name == source_format.main
-            parts.append(ids if last else _separated(tokenizer, ids))
+            ids, cut = tokenize(column)
+            if item.name != source_format.main:
+                ids = _separated(tokenizer, ids)
+        parts.append(ids)
+        clipped.append(cut)
     text = tf.concat(parts, axis=1)
+    blank = parts[-1].row_lengths() == 0
     if source_format.main_first:
         front.append(_announced(_separated(tokenizer, parts[-1]), text, max_length))
     heads = tf.concat(front, axis=1) if front else None
     taken = heads.row_lengths() if heads is not None else 0
     lengths = text.row_lengths() + taken
+    lengths = tf.where(tf.reduce_any(clipped, axis=0), tf.maximum(lengths, max_length), lengths)
     room = tf.maximum(tf.cast(max_length - 1, tf.int64) - taken, 0)
     text = _keep(text, room, source_format.keep)
-    return Composed(text if heads is None else tf.concat([heads, text], axis=1), lengths)
+    return Composed(text if heads is None else tf.concat([heads, text], axis=1), lengths, blank)
 
 
 def encode_sources(
@@ -93,6 +111,42 @@ def encode_sources(
     return rows, np.concatenate(lengths)
 
 
+def rows_too_long(
+    tokenizer: SubwordTokenizer,
+    source_format: SourceFormat,
+    sources: Sequence[Source],
+    max_length: int,
+) -> list[int]:
+    """The sources of which a part would be cut, by their numbers from 0 on."""
+    if not sources:
+        return []
+    _, lengths = encode_sources(tokenizer, source_format, sources, max_length)
+    return [int(row) for row in np.flatnonzero(lengths >= max_length)]
+
+
+def graph_function(
+    method: Callable, inputs: Sequence[SourceInput], *more: tf.TensorSpec
+) -> tf.types.experimental.PolymorphicFunction:
+    """A graph function whose parameters are named as the inputs, which is what clients see."""
+    types = {"length": tf.int32}
+    specs = [
+        *(tf.TensorSpec((None,), types.get(item.kind, tf.string), item.name) for item in inputs),
+        *more,
+    ]
+    names = [spec.name for spec in specs]
+
+    def function(*columns):
+        return method(**dict(zip(names, columns, strict=True)))
+
+    functools.update_wrapper(function, getattr(method, "func", method))
+
+    function.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names]
+    )
+    # The loops are explicit, so there is nothing for autograph to convert.
+    return tf.function(function, input_signature=specs, autograph=False)
+
+
 def _length_ids(tokenizer: SubwordTokenizer, lengths: tf.Tensor) -> tf.RaggedTensor:
     """The symbol of each wish (B, 1); none (B, 0) where it is 0."""
     symbols = tf.constant([tokenizer.id_of(length_symbol(length)) for length in LENGTHS])
@@ -104,14 +158,17 @@ def _length_ids(tokenizer: SubwordTokenizer, lengths: tf.Tensor) -> tf.RaggedTen
 
 def _turn_ids(
     tokenizer: SubwordTokenizer, tokenize: Callable, history: tf.Tensor, max_turns: int
-) -> tf.RaggedTensor:
-    """The newest turns of each history (B,), a separator after each."""
+) -> tuple[tf.RaggedTensor, tf.Tensor]:
+    """The newest turns of each history (B,), a separator after each, and whether one was cut."""
     lines = tf.strings.split(history, "\n")  # (B, turns)
-    lines = tf.ragged.boolean_mask(lines, tf.strings.length(tf.strings.strip(lines)) > 0)
+    is_blank = lines.with_values(tf.strings.regex_full_match(lines.values, BLANK))
+    lines = tf.ragged.boolean_mask(lines, ~is_blank)
     lines = lines[:, -max_turns:] if max_turns else lines[:, :0]
-    turns = _separated(tokenizer, tokenize(lines.values))
+    ids, cut = tokenize(lines.values)
+    turns = _separated(tokenizer, ids)
     splits = tf.gather(turns.row_splits, lines.row_splits)
-    return tf.RaggedTensor.from_row_splits(turns.values, splits, validate=False)
+    ids = tf.RaggedTensor.from_row_splits(turns.values, splits, validate=False)
+    return ids, tf.reduce_any(lines.with_values(cut), axis=1)
 
 
 def _separated(tokenizer: SubwordTokenizer, ids: tf.RaggedTensor) -> tf.RaggedTensor:

@@ -18,6 +18,13 @@ from ..processors import processors
 PAD_ID, UNKNOWN_ID, START_ID, END_ID = 0, 1, 2, 3
 WHITE_SPACE_MARK = "\u2581"
 KINDS = ("bpe", "unigram", "word", "char")
+# NFC makes one character of up to four: a Greek letter with three marks.
+_MOST_DECOMPOSED = 4
+# Of whole words: a longer one is a number or an address, and no text is made of them alone.
+_LONGEST_PIECE = 128
+# A regular expression: white space, and characters that only control what others look like.
+BLANK = r"[\s\v\p{Z}\p{Cc}\p{Cf}]*"
+_MOST_CHARACTERS = 2**28  # lengths in bytes, four times that at most, are int32
 
 
 class SubwordTokenizer:
@@ -67,6 +74,10 @@ class SubwordTokenizer:
         # One resource for the life of the tokenizer: an export must track exactly this object.
         with tf.init_scope():
             self.graph_tokenizer = tensorflow_text.SentencepieceTokenizer(model=model)
+        longest = max(map(len, self.pieces(range(self.vocab_size))))
+        self._most_characters = _MOST_DECOMPOSED * min(longest, _LONGEST_PIECE)
+        one, two = self._processor.encode(["a b", "a  b"])
+        self._joins_spaces = one == two
 
     @classmethod
     def train(
@@ -225,10 +236,38 @@ class SubwordTokenizer:
         Returns:
             int32 ids of shape (B, S); every row ends with the end id, then padding.
         """
-        ids = self.graph_tokenizer.tokenize(texts)  # ragged (B, None)
-        if max_length is not None:
-            ids = ids[:, : max_length - 1]
-        return with_end(ids)
+        if max_length is None:
+            return with_end(self.graph_tokenizer.tokenize(texts))
+        texts, _ = self.clip(texts, max_length)
+        return with_end(self.graph_tokenizer.tokenize(texts)[:, : max_length - 1])
+
+    def clip(
+        self, texts: tf.Tensor, max_length: int, keep: str = "start"
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Cuts texts in the graph to what can become `max_length` subwords, before they do.
+
+        Tokenization takes the square of the time for a run of characters without a piece, so a
+        text is bounded before it. `max_length` subwords are at most so many times four times the
+        characters of the longest piece, since letters may come decomposed: no subword that would
+        be kept is lost. Only of what is one unknown subword however long it is, or none, such as
+        other white space than spaces, no more than these characters are read.
+
+        Args:
+            texts: strings (B,). Nothing is left of a blank one: of white space, and characters that
+                only control others, which are unknown subwords or none.
+            max_length: the number of subwords.
+            keep: which part stays, the `"start"` or the `"end"`.
+
+        Returns:
+            The texts (B,), several spaces in a row as one, and whether each was cut, boolean (B,).
+        """
+        if self._joins_spaces:
+            texts = tf.strings.regex_replace(texts, "  +", " ")
+        most = min(max_length * self._most_characters, _MOST_CHARACTERS)
+        # By bytes first: what is not UTF-8 can have any number of bytes that begin no character.
+        texts, cut = _part(texts, 4 * most, keep, "BYTE")
+        texts, cut_too = _part(texts, most, keep, "UTF8_CHAR")
+        return tf.where(tf.strings.regex_full_match(texts, BLANK), "", texts), cut | cut_too
 
     def decode_tensor(self, ids: tf.Tensor) -> tf.Tensor:
         """Strings of a batch of ids (B, T) in the graph; all from the end id on is left out."""
@@ -240,6 +279,17 @@ class SubwordTokenizer:
         """The piece of each id in the graph, of the shape of `ids`; padding gives ""."""
         pieces = self.graph_tokenizer.id_to_string(ids)
         return tf.where(tf.equal(ids, PAD_ID), tf.zeros_like(pieces), pieces)
+
+
+def _part(texts: tf.Tensor, most: int, keep: str, unit: str) -> tuple[tf.Tensor, tf.Tensor]:
+    """The first or last units of texts (B,), so many at most, and whether there are more."""
+    lengths = tf.strings.length(texts, unit=unit)
+    start, count = tf.zeros_like(lengths), most
+    if keep == "end":
+        # The rest of a character that stands in front is counted by `substr` alone.
+        start, count = tf.maximum(lengths - most, 0), most + 1
+    part = tf.strings.substr(texts, start, tf.fill(tf.shape(start), count), unit=unit)
+    return part, lengths > most
 
 
 def _is_folded_mark(piece: str) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from ..decoding.options import GenerationOptions
 from .tokenizer import END_ID, UNKNOWN_ID, WHITE_SPACE_MARK, SubwordTokenizer
 
 _SPACE = r"[\s\v\x{85}\p{Z}]+"
@@ -73,6 +74,19 @@ def known_ids(ids: tf.Tensor) -> tf.Tensor:
 def has_unknown(source: tf.Tensor) -> tf.Tensor:
     """Whether a source (B, S) has a piece that may be written for the unknown subword: (B,)."""
     return tf.reduce_any(source < 0, axis=1)
+
+
+def may_be_written(labels: tf.Tensor, source: tf.Tensor, options: GenerationOptions) -> tf.Tensor:
+    """Which labels (B, T) a search with these options may write for sources (B, S): boolean.
+
+    Every one but the unknown subword, which is allowed, or copied where a source has one too.
+    """
+    known = labels != UNKNOWN_ID
+    if not options.forbid_unknown:
+        return tf.ones_like(known)
+    if options.replace_unknown:
+        known |= tf.reduce_any((source == UNKNOWN_ID) | (source < 0), axis=1, keepdims=True)
+    return known
 
 
 def name_unknown(tokens: tf.Tensor, attention: tf.Tensor, source: tf.Tensor) -> tf.Tensor:

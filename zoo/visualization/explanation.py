@@ -136,9 +136,7 @@ class Explanation:
 
     def to_html(self, path: str | PathLike[str]) -> None:
         """Writes an interactive page in one file, which asks nothing from any server."""
-        from .explanation_html import render_page
-
-        Path(path).write_text(render_page(self), encoding="utf-8")
+        Path(path).write_text(self._page(), encoding="utf-8")
 
     def to_terminal(self, width: int | None = None, color: bool = True) -> str:
         """The heat map as lines of text.
@@ -178,6 +176,15 @@ class Explanation:
         return heat_map_bytes(self)
 
     def _repr_html_(self) -> str:
-        from .explanation_html import render_frame
+        from .html import render_frame
 
-        return render_frame(self)
+        return render_frame(self._page(), len(self.target_tokens))
+
+    def _page(self) -> str:
+        """The page, with the one map as that of a single layer and head."""
+        from .html import Maps, render_page
+
+        maps = self.attention[None]
+        return render_page(
+            self, {"cross": Maps(self.target_tokens, self.source_tokens, maps[None], maps)}
+        )

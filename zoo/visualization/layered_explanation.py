@@ -5,24 +5,16 @@ Shapes: L layers, H heads, S source tokens, T target tokens.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-import tensorflow as tf
 
-from ..text.tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID, SubwordTokenizer
 from . import attention_statistics as statistics
 from .explanation import Explanation
 
-if TYPE_CHECKING:
-    from ..pipeline.text_to_text import TextToText
-    from ..text.source_format import Source
-
-__all__ = ["KINDS", "HeadStatistics", "LayeredExplanation", "explain"]
+__all__ = ["KINDS", "HeadStatistics", "LayeredExplanation"]
 
 KINDS = ("cross", "encoder", "decoder")
 MEAN, ROLLOUT = "mean", "rollout"
@@ -161,9 +153,7 @@ class LayeredExplanation:
 
     def to_html(self, path: str | PathLike[str]) -> None:
         """Writes a page in one file on which attention, layer and head can be switched."""
-        from .layered_html import render_page
-
-        Path(path).write_text(render_page(self), encoding="utf-8")
+        Path(path).write_text(self._page(), encoding="utf-8")
 
     def to_terminal(self, width: int | None = None, color: bool = True) -> str:
         """The served attention as lines of text; see `Explanation.to_terminal`."""
@@ -209,90 +199,19 @@ class LayeredExplanation:
         return self.explanation._repr_png_()
 
     def _repr_html_(self) -> str:
-        from .layered_html import render_frame
+        from .html import render_frame
 
-        return render_frame(self)
+        return render_frame(self._page(), len(self.explanation.target_tokens))
 
+    def _page(self) -> str:
+        from .html import Maps, render_page
 
-def explain(
-    model: TextToText, texts: Sequence[Source], batch_size: int = 16
-) -> list[LayeredExplanation]:
-    """The best target of each text, with the attention of every layer and head to all tokens.
-
-    The target is written by the model's own search and then read once more as a whole, which gives
-    all weights at once. A recurrent model has one map: one layer with one head.
-
-    Args:
-        model: a trained model, such as `attention_zoo.load("runs/en-de")`.
-        texts: sources.
-        batch_size: how many are read at once.
-
-    Returns:
-        A record for each text.
-
-    Example:
-
-    >>> attention_zoo.explain(translator, ["a house"])[0]     # draws itself in a notebook
-
-    References: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; on rollout Abnar and Zuidema
-    2020, https://arxiv.org/abs/2005.00928
-    """
-    found = []
-    explanations = model.explain(texts, batch_size)
-    for start in range(0, len(explanations), batch_size):
-        found += _explain_batch(model, explanations[start : start + batch_size])
-    return found
-
-
-def _explain_batch(model: TextToText, explanations: list[Explanation]) -> list[LayeredExplanation]:
-    maps = model.model.attention_maps(reading_inputs(model.tokenizer, explanations))
-    arrays = {
-        kind: tf.cast(values, "float32").numpy()
-        for kind, values in maps._asdict().items()
-        if values is not None
-    }
-    found = []
-    for row, explanation in enumerate(explanations):
-        s, t = len(explanation.source_tokens), len(explanation.target_tokens)
-        sizes = {"cross": (t, s), "encoder": (s, s), "decoder": (t, t)}
-        own = {
-            kind: array[row, :, :, : sizes[kind][0], : sizes[kind][1]]
-            for kind, array in arrays.items()
-        }
-        found.append(LayeredExplanation(explanation, **own))
-    return found
-
-
-def reading_inputs(
-    tokenizer: SubwordTokenizer, explanations: Sequence[Explanation], padding: int = 0
-) -> dict[str, tf.Tensor]:
-    """What a model reads when it goes over its own outputs once more.
-
-    Args:
-        tokenizer: that of the model.
-        explanations: the outputs, with their tokens.
-        padding: places of padding after the longest source and the longest target.
-
-    Returns:
-        `source` (B, S), and `target` (B, T), whose row t is what was read when token t was written.
-    """
-    sources = [_ids(tokenizer.source, e.source_tokens) for e in explanations]
-    targets = [[START_ID, *_ids(tokenizer, e.target_tokens)][:-1] for e in explanations]
-    return {"source": _padded(sources, padding), "target": _padded(targets, padding)}
-
-
-def _ids(tokenizer: SubwordTokenizer, tokens: list[str]) -> list[int]:
-    """Ids of tokens; what a text merely calls by the name of a mark is unknown to the model."""
-    ids = tokenizer.ids(tokens)
-    return [
-        UNKNOWN_ID if i in (PAD_ID, START_ID) or (i == END_ID and place < len(ids) - 1) else i
-        for place, i in enumerate(ids)
-    ]
-
-
-def _padded(rows: list[list[int]], padding: int) -> tf.Tensor:
-    length = max(map(len, rows), default=0) + padding
-    return tf.constant([row + [PAD_ID] * (length - len(row)) for row in rows], tf.int32)
+        kinds = {}
+        for kind in self.kinds:
+            weights = self.weights(kind)
+            rollouts = [self._rollout(kind, layer + 1) for layer in range(len(weights))]
+            kinds[kind] = Maps(*self.tokens(kind), weights, np.array(rollouts))
+        return render_page(self.explanation, kinds, self.statistics())
 
 
 def _check(name: str, value: int | str | None, count: int, others: tuple) -> None:

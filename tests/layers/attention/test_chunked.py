@@ -136,8 +136,8 @@ def test_weights_that_are_asked_for_are_whole():
     np.testing.assert_array_equal(array(weights), array(expected_weights))
 
 
-def test_the_laws_hold_in_chunks():
-    # Asking for weights would go round the chunks, so the law-giver is not told of them.
+def test_the_checks_pass_in_chunks():
+    # Asking for weights would go round the chunks, so the checks do not ask for them.
     class WithoutWeights(SelfAttention):
         def call(self, inputs, mask=None, inputs_mask=None, training=None):
             return super().call(inputs, mask=mask, inputs_mask=inputs_mask, training=training)

@@ -14,7 +14,6 @@ from attention_zoo.layers import (
     coverage_loss,
 )
 from attention_zoo.layers.attention.coverage import coverage_before
-from attention_zoo.layers.attention_gru_cell import WIRINGS
 from attention_zoo.layers.testing import check_attention
 
 RANDOM = np.random.default_rng(0)
@@ -45,7 +44,7 @@ def reference(weights, query, key, mask):
 
 
 def located(last, kernel):
-    """For each key, what the attention of the step before to it and to its neighbours adds."""
+    """For each key, what the attention of the step before to it and to its neighbors adds."""
     added, window = np.zeros((len(last), kernel.shape[1])), len(kernel) // 2
     for key in range(len(last)):
         for distance in range(-window, window + 1):
@@ -122,11 +121,11 @@ def test_a_coverage_and_the_last_weights_come_together():
 
 
 @pytest.mark.parametrize("location_window", [0, 1])
-def test_keeps_the_laws_of_attention(location_window):
-    # JAX compiles the loop over the queries again at every call: there, fewer laws.
-    laws = ("padding", "no future", "project and attend") if backend() == "jax" else None
+def test_the_checks_pass(location_window):
+    # JAX compiles the loop over the queries again at every call: there, fewer checks.
+    checks = ("padding", "no future", "project and attend") if backend() == "jax" else None
     layer = CoverageAttention(6, location_window)
-    checked = check_attention(layer, query_width=5, value_width=4, laws=laws)
+    checked = check_attention(layer, query_width=5, value_width=4, checks=checks)
     assert {"padding", "no future", "project and attend"} <= set(checked)
 
 
@@ -155,9 +154,18 @@ def test_loss_is_the_attention_to_what_was_attended_to():
 
 
 @pytest.mark.parametrize("location_window", [0, 1])
-@pytest.mark.parametrize("wiring", WIRINGS)
-def test_cell_hands_the_coverage_on(wiring, location_window):
-    cell = AttentionGRUCell(6, 8, CoverageAttention(7, location_window), wiring=wiring)
+@pytest.mark.parametrize(
+    ("attention_query", "input_feeding"),
+    [("previous_state", False), ("current_state", False), ("current_state", True)],
+)
+def test_cell_passes_the_coverage_on(attention_query, input_feeding, location_window):
+    cell = AttentionGRUCell(
+        6,
+        8,
+        CoverageAttention(7, location_window),
+        attention_query=attention_query,
+        input_feeding=input_feeding,
+    )
     cell.build()
     memory = cell.attention.project(VALUE, mask=MASK)
     states = cell.initial_states(ops.convert_to_tensor(QUERY[:, :2]), memory)

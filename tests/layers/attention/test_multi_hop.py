@@ -78,7 +78,7 @@ def test_gradients_are_those_of_finite_differences():
     check_gradients(MultiHopAttention(5, hops=2), QUERY, VALUE)
 
 
-def test_it_keeps_the_laws_of_attention():
+def test_the_checks_pass():
     checked = check_attention(MultiHopAttention(6, hops=2), query_width=5, value_width=4)
     assert {"padding", "batch", "empty rows", "precision", "project and attend"} <= set(checked)
 
@@ -93,7 +93,7 @@ def test_a_mask_of_each_hop():
 
 def test_in_a_cell_the_weights_are_the_mean_of_the_hops():
     layer, _ = built(hops=2)
-    cell = AttentionGRUCell(6, 8, layer, wiring="after")
+    cell = AttentionGRUCell(6, 8, layer, attention_query="current_state")
     cell.build()
     memory = layer.project(VALUE, mask=MASK)
     inputs = RANDOM.normal(size=(3, 1, 18)).astype("float32")

@@ -1,4 +1,4 @@
-"""Layer normalisation: values and gradients are those of Keras's own layer."""
+"""Layer normalization: values and gradients are those of Keras's own layer."""
 
 import keras
 import numpy as np

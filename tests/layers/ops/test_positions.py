@@ -153,7 +153,7 @@ def test_a_window_is_that_of_keras():
         np.testing.assert_allclose(array(one), array(other), atol=1e-5)
 
 
-def test_the_laws_hold_with_places(positions):
+def test_the_checks_pass_with_positions(positions):
     layer = SelfAttention(4, 4, num_kv_heads=2, causal=True, positions=positions, sliding_window=3)
     assert "step by step" in check_attention(layer)
 
@@ -166,7 +166,7 @@ def test_queries_say_where_they_are(positions):
     _, expected = layer.attend(INPUTS, memory)
     for place in range(7):
         _, weights = layer.attend(
-            INPUTS[:, place : place + 1], memory, query_places=ops.convert_to_tensor([place])
+            INPUTS[:, place : place + 1], memory, query_positions=ops.convert_to_tensor([place])
         )
         np.testing.assert_allclose(array(weights)[:, :, 0], array(expected)[:, :, place], atol=1e-6)
 

@@ -1,4 +1,4 @@
-"""`check_attention` passes what keeps the laws and names the law that a layer breaks."""
+"""`check_attention` passes what keeps the invariants and names the check that a layer fails."""
 
 import functools
 
@@ -14,31 +14,31 @@ from attention_zoo.layers import (
     SelfAttention,
 )
 from attention_zoo.layers.testing import check_attention
-from attention_zoo.layers.testing.laws import LAWS
+from attention_zoo.layers.testing.checks import CHECKS
 
-WITHOUT_CACHE = set(LAWS) - {"step by step"}
+WITHOUT_CACHE = set(CHECKS) - {"step by step"}
 
 
 @pytest.mark.parametrize(
-    ("layer", "widths", "laws"),
+    ("layer", "widths", "checks"),
     [
         (BahdanauAttention(5, dropout=0.2), (8, 6), WITHOUT_CACHE),
         (LuongAttention("dot"), (8, 8), WITHOUT_CACHE),
         (LuongAttention("general"), (8, 6), WITHOUT_CACHE),
         (LuongAttention("concat", units=5), (8, 6), WITHOUT_CACHE),
         (QKVAttention(4, 3, value_dim=5, num_kv_heads=2), (8, 6), WITHOUT_CACHE),
-        (SelfAttention(4, 3, num_kv_heads=2, causal=True), (8, 8), set(LAWS)),
+        (SelfAttention(4, 3, num_kv_heads=2, causal=True), (8, 8), set(CHECKS)),
         (SelfAttention(2, 3, output_dim=5), (8, 8), WITHOUT_CACHE - {"no future"}),
     ],
     ids=lambda item: getattr(item, "name", ""),
 )
 @pytest.mark.filterwarnings("ignore:The model does not have any trainable weights")
-def test_ours_keep_the_laws(layer, widths, laws):
-    assert set(check_attention(layer, *widths)) == laws
+def test_ours_pass_the_checks(layer, widths, checks):
+    assert set(check_attention(layer, *widths)) == checks
     assert not layer.built
 
 
-def test_keras_multi_head_attention_breaks_one_law():
+def test_keras_multi_head_attention_fails_one_check():
     layer = keras.layers.MultiHeadAttention(2, 3)
     layer.build((None, None, 8), (None, None, 6))
     before = layer.get_weights()
@@ -47,7 +47,7 @@ def test_keras_multi_head_attention_breaks_one_law():
     for one, other in zip(before, layer.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
     with pytest.raises(AssertionError, match=r"'symbolic shapes'.*\(3, 2, 4, 6\).*4, 4\)"):
-        check_attention(layer, 8, 6, laws=("symbolic shapes",))
+        check_attention(layer, 8, 6, checks=("symbolic shapes",))
 
 
 class Forgetful(QKVAttention):
@@ -71,7 +71,7 @@ class WrongType(QKVAttention):
         return context, keras.KerasTensor(weights.shape, dtype="float16")
 
 
-class Unnormalised(QKVAttention):
+class Unnormalized(QKVAttention):
     def _weigh(self, *arguments):
         context, weights = super()._weigh(*arguments)
         return context, 2 * weights
@@ -152,7 +152,7 @@ BROKEN = [
     ("save and load", Unsaved(2, 3)),
     ("symbolic shapes", WrongShape(2, 3)),
     ("symbolic shapes", WrongType(2, 3)),
-    ("weights", Unnormalised(2, 3)),
+    ("weights", Unnormalized(2, 3)),
     ("padding", Unmasked(2, 3)),
     ("implicit masks", OnlyExplicitMasks(2, 3)),
     ("batch", Crowded(2, 3)),
@@ -167,16 +167,16 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize(("law", "layer"), BROKEN, ids=[type(b[1]).__name__ for b in BROKEN])
-def test_a_broken_layer_is_caught_by_the_law_it_breaks(law, layer):
-    with pytest.raises(AssertionError, match=f"{layer.name} breaks the law '{law}'"):
-        check_attention(layer, laws=(law,))
+@pytest.mark.parametrize(("check", "layer"), BROKEN, ids=[type(b[1]).__name__ for b in BROKEN])
+def test_a_broken_layer_is_caught_by_its_check(check, layer):
+    with pytest.raises(AssertionError, match=f"{layer.name} fails the check '{check}'"):
+        check_attention(layer, checks=(check,))
 
 
-def test_every_law_has_a_layer_that_breaks_it():
-    assert {law for law, _ in BROKEN} == set(LAWS)
+def test_every_check_has_a_layer_that_fails_it():
+    assert {check for check, _ in BROKEN} == set(CHECKS)
 
 
-def test_unknown_laws():
+def test_unknown_checks():
     with pytest.raises(ValueError, match=r"empty rows.* Received: gravity"):
-        check_attention(QKVAttention(2, 3), laws=("gravity",))
+        check_attention(QKVAttention(2, 3), checks=("gravity",))

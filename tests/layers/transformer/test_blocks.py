@@ -44,9 +44,9 @@ def product(layer, x, name=""):
 
 
 def normalized(norm, x):
-    centred = x - x.mean(-1, keepdims=True)
-    scale = 1 / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-6)
-    return centred * scale * array(norm.gamma) + array(norm.beta)
+    centered = x - x.mean(-1, keepdims=True)
+    scale = 1 / np.sqrt((centered**2).mean(-1, keepdims=True) + 1e-6)
+    return centered * scale * array(norm.gamma) + array(norm.beta)
 
 
 def turned(x):
@@ -248,7 +248,7 @@ def test_an_encoder_decoder_of_blocks_is_the_same_from_a_file(dtype, tolerance, 
 
 def test_a_mask_beside_a_projected_source_is_refused():
     block = built(TransformerDecoderBlock)
-    with pytest.raises(ValueError, match="give the mask to `project`"):
+    with pytest.raises(ValueError, match="pass the mask to `project`"):
         block(TARGET, block.project(SOURCE), memory_mask=MASK)
 
 

@@ -26,6 +26,7 @@ from attention_zoo.recipes.analysis.source_lengths import (
     Bucket,
     LengthFall,
     RunFall,
+    length_fall,
     sort_by_length,
     source_lengths,
 )
@@ -34,6 +35,7 @@ from attention_zoo.recipes.core.config import RunConfig
 from attention_zoo.recipes.core.run import Run
 from attention_zoo.recipes.data.corpus import PairCorpus
 from attention_zoo.recipes.metrics.bootstrap import Interval
+from attention_zoo.recipes.metrics.row_scores import row_score
 from attention_zoo.recipes.metrics.scores import translation_scores
 from attention_zoo.zoo.errors import ConfigError, DataError
 from attention_zoo.zoo.text.tokenizer import SubwordTokenizer
@@ -180,6 +182,37 @@ def test_lengths_of_sources(task, sources, unit, lengths):
     assert (found[0], found[1].tolist()) == (unit, lengths)
 
 
+def test_a_score_without_a_value_is_a_dash_in_every_form(comparison, tmp_path):
+    none = Interval(None, None, None)
+    run = replace(comparison.runs[0], by_length=[none, comparison.runs[0].score])
+    run = replace(run, scores={**run.scores, "chrf": None})
+    nothing = RunFall(none, run.score, none, None)
+    comparison = replace(
+        comparison,
+        runs=[run, comparison.runs[1]],
+        fall=replace(comparison.fall, runs=[nothing, comparison.fall.runs[1]]),
+    )
+    write_report(comparison, tmp_path)
+    lines = (tmp_path / "comparison.md").read_text().splitlines()
+    (row,) = (line for line in lines if line.startswith("| 1–5 "))
+    assert [cell.strip() for cell in row.split("|")][3:5] == ["–", "23.00 (21.00–25.00)"]
+    assert "–: there is nothing in these rows that bleu counts." in lines
+    assert "| rnn | – | 20.00 (18.00 to 22.00) | – | – |" in "\n".join(
+        re.sub(" +", " ", line) for line in lines
+    )
+    numbers = json.loads((tmp_path / "comparison.json").read_text())
+    assert numbers["runs"][0]["by_length"][0] == {"value": None, "low": None, "high": None}
+    assert numbers["runs"][0]["scores"]["chrf"] is None
+
+
+def test_a_fall_from_or_to_nothing_that_is_counted_has_no_value():
+    texts = ["a", "b", "a b c d", "e f g h i"]
+    score = row_score("translation", "bleu", texts, [(text,) for text in texts], "none")
+    lengths = np.array([1, 1, 4, 5])
+    (found,) = length_fall([score], lengths, (2, 3), 50, 1).runs
+    assert found.short.value is found.percent.value is None and found.long.value > 99
+
+
 # Runs
 
 
@@ -234,17 +267,33 @@ def test_no_more_texts_are_timed_than_there_are(trained):
 
 def test_rows_that_one_of_the_models_does_not_write_have_no_perplexity(runs, reverse_files):
     rows = (reverse_files / "valid.tsv").read_text().splitlines()
-    Path("long.tsv").write_text("\n".join([*rows[:3], f"ab\t{'ba' * 20}", *rows[3:]]))
+    rows = [*rows[:3], f"ab\t{'ba' * 20}", *rows[3:]]
+    Path("long.tsv").write_text("\n".join(rows))
     told = []
     options = {"metric": "perplexity", "resamples": 100, "timed_rows": 0, "lengths": [1]}
     found = compare(runs, "long.tsv", report=told.append, **options)
     assert "rows left out, as a model does not write such long targets: 1" in told
     metrics = json.loads((runs[0] / "metrics.json").read_text())
     assert (found.rows, found.buckets) == (8, [Bucket(1, 1, 8)])
+    assert (found.unscored, found.skipped, found.skipped_rows) == (1, 0, [])
+    assert "Rows left out, whose targets are too long for a model: 1." in to_markdown(found)
     assert found.runs[0].score.value == pytest.approx(metrics["valid"]["perplexity"], rel=1e-5)
     Path("long.tsv").write_text(f"ab\t{'ba' * 20}\n")
     with pytest.raises(DataError, match=r"All 1 targets of long.tsv are longer"):
         compare(runs, "long.tsv", **options)
+
+
+def test_rows_that_cannot_be_read_are_told(runs, reverse_files):
+    rows = (reverse_files / "valid.tsv").read_text().splitlines()
+    Path("bad.tsv").write_text("\n".join([*rows * 20, "ab"]))
+    told = []
+    options = {"resamples": 100, "timed_rows": 0, "lengths": [1]}
+    found = compare(runs, "bad.tsv", report=told.append, **options)
+    bad = "bad.tsv:161: no tab between source and target"
+    assert f"1 row skipped: {bad}" in told
+    assert (found.rows, found.skipped, found.skipped_rows) == (160, 1, [bad])
+    assert f"Rows skipped: 1, the first {bad}." in to_markdown(found)
+    assert json.loads(json.dumps(found.to_dict()))["skipped_rows"] == [bad]
 
 
 def test_perplexities_of_different_subwords_are_not_compared(runs, tmp_path, monkeypatch):
@@ -307,3 +356,18 @@ def test_what_cannot_be_compared(runs, tmp_path, capsys, monkeypatch):
     ):
         assert run_command(app, ["compare", *map(str, folders)]) == 2
         assert expected in capsys.readouterr().err
+
+
+def test_what_has_no_value_on_the_rows_is_not_compared(runs, reverse_files, monkeypatch):
+    data = str(reverse_files / "valid.tsv")  # words alone, so that BLEU counts nothing
+    options = {"resamples": 100, "lengths": [1], "timed_rows": 0}
+    with pytest.raises(ConfigError, match=r"bleu has no value on .*valid.tsv.* another --metric"):
+        compare(runs, data, metric="bleu", **options)
+    config = replace(Run(runs[0]).read_config(), metric="bleu")
+    monkeypatch.setattr(Run, "read_config", lambda run: config)
+    told = []
+    found = compare(runs, data, report=told.append, **options)
+    assert found.metric == "chrf" and found.runs[0].scores["bleu"] is None
+    assert f"bleu has no value on {data}, whose references would score 0 themselves: chrf is" in (
+        "\n".join(told)
+    )

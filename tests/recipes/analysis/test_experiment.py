@@ -9,9 +9,9 @@ from reverse_task import SETTINGS, write_pairs
 from test_comparison import make_comparison
 
 from attention_zoo.recipes.analysis import experiment
-from attention_zoo.recipes.analysis.experiment import Files, make_configs, thirds
+from attention_zoo.recipes.analysis.experiment import Files, is_done, make_configs, thirds
 from attention_zoo.recipes.cli.main import app, run_command
-from attention_zoo.recipes.core.config import Budget
+from attention_zoo.recipes.core.config import Budget, RunConfig
 from attention_zoo.recipes.core.run import Run
 from attention_zoo.recipes.data.pair_files import read_pairs
 from attention_zoo.zoo.errors import ConfigError
@@ -144,6 +144,23 @@ def test_other_rows_to_compare_on_are_joined_too(pairs, tmp_path, capsys, stubs)
     assert data == str(joined) and len(read_pairs(data)) < 50
 
 
+def test_rows_that_cannot_be_used_are_told_before_anything_is_trained(
+    pairs, tmp_path, capsys, stubs
+):
+    for name in ("train", "valid", "test"):
+        rows = (write_pairs(pairs / f"{name}.tsv", 150, seed=3)).read_text()
+        (pairs / f"{name}.tsv").write_text(f"{rows}bad\n")
+    data = ["--data", str(pairs / "test.tsv")]
+    assert run_command(app, command(pairs, tmp_path / "out", *data)) == 0
+    told = capsys.readouterr().out.split("model 1 of 2")[0]
+    for name in ("train", "valid", "test"):
+        assert f"1 row skipped: {pairs}/{name}.tsv:151: no tab" in told
+    files = ["--train", str(pairs / "train.tsv"), "--valid", str(pairs / "valid.tsv"), *data]
+    options = ["--models", "rnn,rnn-luong", "--max-steps", "2", "--output", str(tmp_path / "two")]
+    assert run_command(app, ["experiment", *options, *files]) == 0
+    assert f"{pairs}/test.tsv:151: no tab" in capsys.readouterr().out.split("model 1 of 2")[0]
+
+
 @pytest.mark.slow
 def test_an_experiment_from_end_to_end(pairs, tmp_path):
     output = tmp_path / "out"
@@ -197,3 +214,29 @@ def test_without_long_sources_there_is_no_fall_unless_it_is_asked_for(tmp_path, 
     assert "no source with a length of 4 and more" in capsys.readouterr().err
     assert run_command(app, command) == 0
     assert stubs[1][0][2]["fall"] is None
+
+
+@pytest.mark.parametrize(
+    ("budget", "done"),
+    [
+        (Budget(), False),
+        (Budget(max_steps=20), True),
+        (Budget(max_steps=21), False),
+        (Budget(max_minutes=1.5), True),
+        (Budget(max_minutes=1.6), False),
+    ],
+)
+def test_a_run_is_done_when_it_has_had_its_budget_or_got_no_better(tmp_path, budget, done):
+    assert not is_done(tmp_path, budget)
+    Run(tmp_path).open(RunConfig(patience=2))
+    history = [{"step": step} for step in (5, 10, 15, 20)]
+    for best, ended, expected in (
+        (10, "budget", done),
+        (10, "patience", True),
+        (10, None, True),  # of before that was told: two evaluations after the best
+        (15, None, done),
+    ):
+        values = {"steps": 20, "minutes": 1.5, "best_step": best, "history": history}
+        values |= {"ended": ended} if ended else {}
+        (tmp_path / "metrics.json").write_text(json.dumps(values))
+        assert is_done(tmp_path, budget) is expected

@@ -216,7 +216,29 @@ def test_evaluate_as_json(run, trained, reverse_files, capsys):
     metrics = json.loads((trained[0] / "metrics.json").read_text())
     assert values.pop("rows") == 8
     assert values.pop("signatures") == metrics["signatures"]
+    # Of targets of one word BLEU has no value, which is null in both.
+    assert values.pop("bleu") is None and metrics["valid"].pop("bleu") is None
     assert values == pytest.approx(metrics["valid"], rel=1e-5)
+
+
+def test_unknown_subwords_of_a_file_are_told(run, tmp_path, capsys):
+    (tmp_path / "unknown.tsv").write_text("ab\tba\nad☃\td☃☃a\n")
+    assert run_command(app, ["evaluate", run, "--data", "unknown.tsv", "--json"]) == 0
+    unknown = json.loads(capsys.readouterr().out)["unknown"]
+    assert [unknown[side]["count"] for side in ("sources", "targets")] == [1, 1]
+    assert unknown["targets"]["rows"] == 1
+    assert run_command(app, ["evaluate", run, "--data", "unknown.tsv"]) == 0
+    line = f"unknown subwords: 1 of {unknown['targets']['total']} ("
+    assert line in capsys.readouterr().out
+
+
+def test_the_limit_of_a_search_can_be_told(run, model, capsys):
+    expected = model.with_generation(max_length=2).predict(["abcd"])[0].text
+    assert expected != model.predict(["abcd"])[0].text
+    assert run_command(app, ["predict", run, "abcd", "--max-length", "2"]) == 0
+    assert capsys.readouterr().out == f"{expected}\n"
+    assert run_command(app, ["explain", run, "abcd", "--max-length", "2", "--output", "e.txt"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == expected
 
 
 def test_explain_in_the_terminal_and_as_a_picture(run, model, tmp_path, capsys):

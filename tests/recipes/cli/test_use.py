@@ -2,6 +2,7 @@
 
 import errno
 import io
+import json
 import sys
 from pathlib import Path
 
@@ -15,16 +16,65 @@ from attention_zoo.recipes.cli.sources import read_lines
 from attention_zoo.recipes.core import config
 from attention_zoo.recipes.core import task as tasks
 from attention_zoo.recipes.core.config import RunConfig
+from attention_zoo.recipes.data.corpus import PairCorpus, SkippedRow
 from attention_zoo.zoo.errors import ConfigError
 from attention_zoo.zoo.pipeline import parallel as side_by_side
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_line(monkeypatch):
+def test_a_byte_order_mark_is_no_part_of_a_line(monkeypatch):
     text = '\ufeff{"text": "a"}\r\n\ufeffb\n'.encode()
     Path("in.txt").write_bytes(text)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
     for path in (Path("in.txt"), None):
-        assert read_lines(path) == ['{"text": "a"}', "\ufeffb"]
+        assert read_lines(path) == ['{"text": "a"}', "b"]
+
+
+def test_a_pair_file_is_no_file_of_sources(trained, reverse_files, refused):
+    path = str(reverse_files / "valid.tsv")
+    assert "text 1: A tab parts" in refused(
+        run_command(app, ["predict", str(trained[0]), "--input", path])
+    )
+
+
+def test_a_file_in_utf_16_without_a_mark_is_refused(trained, refused):
+    Path("in.txt").write_bytes("abc\nab\n".encode("utf-16-le"))
+    command = ["predict", str(trained[0]), "--input", "in.txt"]
+    assert "text 1: A text cannot be read: a null character" in refused(run_command(app, command))
+
+
+def test_evaluate_says_which_rows_were_left_out(trained, reverse_files, capsys):
+    rows = (reverse_files / "valid.tsv").read_text().splitlines() * 25
+    rows[10], rows[20] = "ab\t", "ab"
+    Path("bad.tsv").write_text("\n".join(rows))
+    named = [
+        "bad.tsv:11: the target is empty",
+        "bad.tsv:21: no tab between source and target",
+    ]
+    command = ["evaluate", str(trained[0]), "--data", "bad.tsv"]
+    assert run_command(app, command) == 0
+    printed = capsys.readouterr().out
+    assert f"rows: 198\n2 rows skipped: {'; '.join(named)}\n" in printed
+    assert run_command(app, [*command, "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert (values["rows"], values["skipped"], values["skipped_rows"]) == (198, 2, named)
+
+
+def test_baselines_tell_of_rows_that_they_cannot_learn_from(monkeypatch, capsys):
+    corpus = PairCorpus([], [], "a.tsv", 1, [SkippedRow("a.tsv", 7, "not UTF-8")])
+    monkeypatch.setattr(tasks, "read_training_texts", lambda config: corpus)
+    monkeypatch.setattr(tasks.Task, "baseline_scores", lambda *_: {})
+    assert cli_using._baselines(RunConfig("dialogue"), None, None) == {}
+    assert capsys.readouterr().err == "baselines: 1 row skipped: a.tsv:7: not UTF-8\n"
+
+
+def test_texts_that_begin_as_options_do(trained, refused, capsys):
+    run = str(trained[0])
+    for command in ("predict", "explain"):
+        line = refused(run_command(app, [command, run, "-5 March"]))
+        assert "No such option: -5" in line and f'{command} ... -- "-5 degrees"' in line
+        assert run_command(app, [command, run, "--", "-ab"]) == 0
+        assert capsys.readouterr().out
+    assert "--" not in refused(run_command(app, ["list", "-5"]))
 
 
 def test_a_tokenization_that_cannot_be_made_is_found_at_once(
@@ -34,12 +84,11 @@ def test_a_tokenization_that_cannot_be_made_is_found_at_once(
         raise RuntimeError("\nInstall it.\n")
 
     monkeypatch.setattr(bleu, "_get_tokenizer", fail)
-    for name in ("evaluation.Evaluator", "task_runs.read_corpora", "sweep.run_task"):
+    for name in ("training.evaluation.Evaluator", "training.task_runs.read_corpora"):
         monkeypatch.setattr(f"attention_zoo.recipes.{name}", lambda *_: pytest.fail("late"))
     command = arguments(reverse_files, "other", settings=["bleu_tokenize=ja-mecab"])
     for options in (
         command,
-        ["sweep", *command[1:], "--grid", "seed=1,2"],
         ["evaluate", str(trained[0]), "--tokenize", "ja-mecab"],
     ):
         assert "cannot tokenize by ja-mecab here" in refused(run_command(app, options))
@@ -60,6 +109,19 @@ def test_a_full_disk_is_one_line_whatever_was_written(refused, monkeypatch):
 
     monkeypatch.setattr(config, "describe_settings", write)
     assert refused(run_command(app, ["settings"])) == "error: No space left on device\n"
+
+
+def test_blank_lines_stay_blank(trained, capsys):
+    run = str(trained[0])
+    Path("in.txt").write_text("abc\n\n   \n\u200b\u3000\ncba\n")
+    assert run_command(app, ["predict", run, "--input", "in.txt"]) == 0
+    first, *blank, last = capsys.readouterr().out.split("\n")[:-1]
+    assert blank == [""] * 3 and first and last
+    assert run_command(app, ["predict", run, ""]) == 0
+    assert capsys.readouterr().out == "\n"
+    for more in ([], ["--layer", "1"], ["--output", "empty.html"], ["--output", "empty.png"]):
+        assert run_command(app, ["explain", run, "\u00a0", *more]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_batches_get_their_own_threads_where_there_are_several(trained, monkeypatch, capsys):

@@ -100,6 +100,33 @@ def test_a_run_that_has_no_defaults_of_its_model_is_gone_on_with(tmp_path, confi
     assert "model_defaults is no object: [1]" in refusal(run.open, config)
 
 
+def test_a_run_remembers_its_texts(tmp_path, config):
+    run, texts = Run(tmp_path / "run"), {"train": 3, "valid": 4}
+    assert run.open(config, texts) is False and run.read_config() == config
+    before = run.config_path.read_bytes()
+    assert run.open(config, texts) is True and run.check(config) is True
+    for changed, expected in (
+        ({"train": 5}, "other training texts than a.tsv has now"),
+        ({"valid": 5}, "other validation texts than b.tsv has now"),
+        ({"train": 4, "valid": 3}, "other training and validation texts than a.tsv and b.tsv has"),
+    ):
+        message = refusal(run.open, config, {**texts, **changed})
+        assert expected in message
+        assert f"learn on from that run with --start-from {run.folder}" in message
+    assert run.config_path.read_bytes() == before
+
+
+def test_a_run_that_knows_no_texts_is_gone_on_with(tmp_path, config):
+    run, texts = Run(tmp_path / "run"), {"train": 3, "valid": 4}
+    run.open(config)
+    before = run.config_path.read_bytes()
+    assert run.open(config, texts) is True and run.changed_texts(texts) == []
+    assert run.config_path.read_bytes() == before
+    values = json.loads(before)
+    run.config_path.write_text(json.dumps({**values, "texts": [1]}))
+    assert "texts is no object: [1]" in refusal(run.open, config, texts)
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path, config):
     (tmp_path / "photo.jpg").write_bytes(b"")
     assert "is no run of attention-zoo" in refusal(Run(tmp_path).open, config)

@@ -47,7 +47,9 @@ def test_it_begins_with_the_best_weights_and_the_subwords_of_the_other_run(
     before = {path: path.read_bytes() for path in parent.rglob("*") if path.is_file()}
     still = "--set", "learning_rate=1e-20", "--set", "average_decay=0"
     assert start(parent, tmp_path / "child", *law, *still) == 0
-    assert f"starts with the weights of {parent}\n" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"starts with the weights of {parent}\n" in told
+    assert "training: unknown subwords: " in told and "in sources; no output has them" in told
     for ours, theirs in zip(weights(tmp_path / "child"), weights(parent), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
     subwords = [folder / "tokenizer.model" for folder in (tmp_path / "child", parent)]
@@ -233,3 +235,15 @@ def test_damaged_subwords_are_refused_before_a_text_is_read(trained, tmp_path, r
     (parent / "tokenizer.model").write_bytes(b"damaged")
     more = ["--start-from", str(parent)]
     assert "cannot be read" in refused(prepare(tmp_path / "law", "no.tsv", settings=(), more=more))
+
+
+def test_targets_that_the_subwords_of_the_other_run_cannot_write_are_refused(
+    trained, tmp_path, refused, capsys
+):
+    for name in ("law", "law-dev"):
+        path = write_pairs(tmp_path / f"{name}.tsv", 8, seed=7)
+        path.write_text(path.read_text().translate(str.maketrans("abcd", "ёжик")))
+    files = "--train", tmp_path / "law.tsv", "--valid", tmp_path / "law-dev.tsv"
+    told = refused(start(trained[0], tmp_path / "child", *files))
+    assert "50% of the subwords of the targets are unknown to" in told
+    assert "Train without --start-from" in told and not (tmp_path / "child").exists()

@@ -17,7 +17,7 @@ from attention_zoo.recipes.data.batching import (
 from attention_zoo.zoo.errors import DataError
 from attention_zoo.zoo.text.composing import encode_sources
 from attention_zoo.zoo.text.source_format import PLAIN
-from attention_zoo.zoo.text.tokenizer import END_ID, PAD_ID, START_ID, SubwordTokenizer
+from attention_zoo.zoo.text.tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID, SubwordTokenizer
 
 ROWS, TOKENS = 300, 200
 
@@ -334,3 +334,22 @@ def test_bounds_of_counted_lengths_are_those_of_the_lengths():
             expected = np.unique(np.quantile(lengths, quantiles, method="higher"))
             assert bounds_of_counts(*counted, count).tolist() == expected.tolist()
             assert length_bounds(lengths, count).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ("copied", "labels"),
+    [
+        (False, [[7, PAD_ID, END_ID], [PAD_ID, 8, END_ID]]),
+        # What a search may copy from the source is learnt, where there is something to copy.
+        (True, [[7, PAD_ID, END_ID], [UNKNOWN_ID, 8, END_ID]]),
+    ],
+)
+def test_unknown_subwords_are_no_labels(copied, labels):
+    sources = [np.array(row, np.int32) for row in ([5, 6], [5, UNKNOWN_ID])]
+    targets = [np.array(row, np.int32) for row in ([7, UNKNOWN_ID], [UNKNOWN_ID, 8])]
+    batches = TokenBatches(TokenizedPairs(sources, targets), tokens=12, copy_unknown=copied)
+    inputs, found = batches.batch(np.array([0, 1]))
+    assert found.tolist() == labels and found.dtype == np.int32
+    # They are read all the same.
+    assert inputs["source"].tolist() == [[5, 6, END_ID], [5, UNKNOWN_ID, END_ID]]
+    assert inputs["target"].tolist() == [[START_ID, 7, UNKNOWN_ID], [START_ID, UNKNOWN_ID, 8]]

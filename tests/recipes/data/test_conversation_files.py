@@ -89,6 +89,8 @@ def test_turns_of_a_line():
         (["a", " ", "b"], ["a turn is empty"]),
         ({"messages": ["a", "b"]}, ['under "turns"', "found messages"]),
         (["a", 3], ['under "turns"']),
+        (["a", "\u200b", "b"], ["a turn is empty"]),
+        (["a", "\0", "b"], ["a null character"]),
         ("a", ['under "turns"']),
     ],
 )

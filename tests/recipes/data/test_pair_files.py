@@ -205,11 +205,7 @@ def test_empty_file(write, name, content):
 
 
 def test_file_of_blank_lines(write):
-    assert "3 of the 3 rows" in refusal(write("a.tsv", "\n\n\n"))
-
-
-def test_utf16(write):
-    assert "UTF-16" in refusal(write("a.tsv", "one\teins\ntwo\tzwei\n".encode("utf-16")))
+    assert "is empty" in refusal(write("a.tsv", "\n\n\n"))
 
 
 def test_damaged_gzip(write):

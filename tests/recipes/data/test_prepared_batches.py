@@ -14,9 +14,9 @@ from attention_zoo.recipes.data.batching import TokenBatches, TokenizedPairs
 from attention_zoo.recipes.data.pair_files import read_pairs
 from attention_zoo.recipes.data.prepared import PreparedCorpus
 from attention_zoo.recipes.data.prepared_batches import PreparedBatches
-from attention_zoo.recipes.data.shards import read_shard
+from attention_zoo.recipes.data.shards import Ragged, read_shard
 from attention_zoo.zoo.errors import DataError
-from attention_zoo.zoo.text.tokenizer import END_ID, PAD_ID, START_ID
+from attention_zoo.zoo.text.tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID
 
 ROWS, TOKENS, POOL = 250, 80, 60
 
@@ -229,3 +229,23 @@ def test_a_shard_that_is_damaged_ends_the_stream_with_its_name(single, tmp_path)
     with pytest.raises(Exception, match="damaged"):
         list(batches.dataset().take(batches.batches_in_epoch()))
     assert isinstance(batches.error, DataError) and path.name in str(batches.error)
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_unknown_subwords_are_labels_where_they_can_be_copied(single, copied):
+    side = [Ragged(np.array([5, UNKNOWN_ID, 6, 7], np.int32), np.array([0, 2, 4])) for _ in "st"]
+    batches = make(single, copy_unknown=copied)
+    inputs, labels = batches._batch(*side, np.array([0, 1]))
+    assert inputs["target"][:, :3].tolist() == [[START_ID, 5, UNKNOWN_ID], [START_ID, 6, 7]]
+    expected = [[5, UNKNOWN_ID if copied else PAD_ID, END_ID], [6, 7, END_ID]]
+    assert labels[:, :3].tolist() == expected
+
+
+def test_lengths_are_those_of_the_pairs(single):
+    batches = make(single)
+    found = Counter(map(tuple, np.concatenate(list(batches.lengths())).tolist()))
+    rows = Counter()
+    for inputs, labels in take(batches, batches.batches_in_epoch()):
+        sides = inputs["source"] != PAD_ID, labels != PAD_ID
+        rows.update(zip(*(side.sum(axis=1).tolist() for side in sides), strict=True))
+    assert found == rows

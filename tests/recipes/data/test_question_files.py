@@ -100,6 +100,11 @@ def test_the_last_sentence_is_the_question():
         ("a.json", '{"rows": []}', ["a.json is no SQuAD file", "'data'"]),
         ("a.json", json.dumps(squad([{"question": "q", "answers": []}])), ["answer is empty"]),
         ("a.tsv", "", ["a.tsv is empty"]),
+        ("a.tsv", "c\tq\t\u200b\n", ["a.tsv:1", "the answer is empty"]),
+        ("a.tsv", "c\0\tq\ta\n", ["a.tsv:1", "a null character", "UTF-8"]),
+        ("a.jsonl", '{"question": "q\\u0000", "answer": "a"}\n', ["a.jsonl:1", "a null character"]),
+        ("a.jsonl", '{"question": "\u2060", "answer": "a"}\n', ["the question is empty"]),
+        ("a.json", "\0{\0}", ["a.json: a null character", "UTF-8"]),
     ],
 )
 def test_what_is_refused(name, text, words, tmp_path):
@@ -108,6 +113,15 @@ def test_what_is_refused(name, text, words, tmp_path):
     message = str(caught.value)
     assert "\n" not in message
     assert all(word in message for word in words), message
+
+
+def test_a_missing_file_is_told_as_missing(tmp_path):
+    with pytest.raises(DataError, match=r"^no\.json does not exist"):
+        read_questions("no.json")
+
+
+def test_a_blank_line_at_the_end_is_no_row(tmp_path):
+    assert len(read_questions(write(tmp_path / "a.tsv", "c\tq\ta\nc\tq\tb\n\n"))) == 2
 
 
 def test_a_few_bad_rows_are_counted_and_left_out(tmp_path):

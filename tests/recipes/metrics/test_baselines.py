@@ -16,9 +16,9 @@ from attention_zoo.recipes.metrics.baselines import (
     best_lead,
     lead,
     summary_baselines,
-    word_perplexity,
 )
 from attention_zoo.recipes.metrics.ngrams import NgramModel
+from attention_zoo.recipes.metrics.target_scores import counted_words
 from attention_zoo.recipes.metrics.text_scores import reply_scores
 from attention_zoo.zoo.text.tokenizer import END_ID, START_ID
 
@@ -61,8 +61,9 @@ def test_probabilities_of_the_next_subword_add_up_to_one():
 
 def test_perplexity_of_a_word_counts_the_end():
     # Three words and one end, then one word and one end.
-    assert word_perplexity(-6 * math.log(7), ["a b c", "d"]) == pytest.approx(7)
-    assert word_perplexity(-3 * math.log(5), ["你好"]) == pytest.approx(5)
+    assert [counted_words(text, 0) for text in ("a b c", "d", "你好", "")] == [4, 2, 3, 1]
+    # What was left out counts for a word, the end always.
+    assert [counted_words("a b c", left) for left in (1, 3, 9)] == [3, 1, 1]
 
 
 def test_the_nearest_text_has_the_largest_cosine():
@@ -101,7 +102,7 @@ def test_replies_of_the_nearest_text_are_to_as_many_rows_as_the_model(compared, 
             encode=lambda texts: [np.array(ids[text], np.int32) for text in texts],
             vocab_size=VOCABULARY,
         ),
-        generation=SimpleNamespace(max_length=9),
+        generation=SimpleNamespace(max_length=9, replace_unknown=False),
     )
     found = baselines.reply_baselines(train, valid, model)
     # What follows "hi" does not depend on how often it stands there.

@@ -122,3 +122,21 @@ def test_systems_of_different_rows_are_refused():
         resample([mean_rows([0, 1]), mean_rows([0, 1, 1])])
     with pytest.raises(ValueError, match="one at least"):
         resample([mean_rows([])])
+
+
+@pytest.mark.parametrize(
+    ("task_name", "metric", "long"),
+    [("translation", "bleu", "a b c d e"), ("summarization", "rouge2", "a b")],
+)
+def test_rows_that_a_score_does_not_count_have_no_value(task_name, metric, long):
+    texts = [long, "a", "b", "c"]
+    score = row_score(task_name, metric, texts, [(text,) for text in texts], "none")
+    assert score.value() > 0
+    short = score.of(np.array([1, 2, 3]))
+    assert short.value() is None
+    assert Interval.of(short.value(), resample([short], 50)[0]) == Interval(None, None, None)
+    # Corpora are drawn without the first row, too: they have no value, and are left out.
+    drawn = resample([score], 200)
+    assert 0 < np.isnan(drawn).sum() < 200
+    assert Interval.of(score.value(), drawn[0]).low > 0
+    assert p_value(1.0, 2.0, drawn[0], drawn[0]) == 1 / ((~np.isnan(drawn)).sum() + 1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import sacrebleu
 
-from attention_zoo.recipes.metrics.scores import exact_match, translation_scores
+from attention_zoo.recipes.metrics.scores import Scores, exact_match, translation_scores
 from attention_zoo.zoo.errors import ConfigError
 
 PREDICTIONS = ["the cat sat on the mat.", "it is a small house", "he runs"]
@@ -89,3 +89,25 @@ def test_scores_print_every_value_with_its_signature():
     text = str(translation_scores(PREDICTIONS, REFERENCES))
     for name in ("bleu ", "chrf ", "exact_match ", "bleu: nrefs:1", "chrf: nrefs:1"):
         assert name in text
+
+
+def test_bleu_has_no_value_where_no_reference_has_four_tokens():
+    names = ["Anna Berg", "Lena Novak", "Omar Silva Costa"]
+    longer = ["Anna Anna Berg Berg", "Lena Novak Lena Novak", "Omar Silva Costa Omar"]
+    for outputs in (names, longer):
+        scores = translation_scores(outputs, names)
+        assert scores.values["bleu"] is None and scores.values["chrf"] > 0
+    # What sacreBLEU says of them would choose the wrong ones.
+    assert sacrebleu.corpus_bleu(names, [names]).score == 0
+    assert sacrebleu.corpus_bleu(longer, [names]).score > 0
+    # One name of four tokens is enough, and in another tokenization each of them.
+    with_four = [*names, "a b c d"]
+    assert translation_scores(with_four, with_four).values["bleu"] == pytest.approx(100)
+    assert translation_scores(names, names, "char").values["bleu"] == pytest.approx(100)
+
+
+def test_no_value_and_a_score_of_zero_are_told_apart():
+    text = str(Scores({"bleu": None, "chrf": 0.0}))
+    assert "bleu               none\nchrf               0.00\nnone: there is nothing" in text
+    assert Scores({"bleu": None, "chrf": 0.0}).one_line() == "bleu none  chrf 0.00"
+    assert "nothing" not in str(Scores({"bleu": 0.0}))

@@ -149,7 +149,7 @@ def test_distinct_and_repeated_by_hand():
     # 9 words of which i, see, do, not, no differ; 5 pairs of which 4 do.
     assert distinct(replies, 1) == pytest.approx(100 * 5 / 9)
     assert distinct(replies, 2) == pytest.approx(100 * 4 / 5)
-    assert distinct(["no"], 2) == 0
+    assert distinct(["no"], 2) is None  # nothing was written that could differ
     scores = reply_scores(replies, rows(["I see", "no", "no", "no"])).values
     assert scores["most_repeated"] == 50
     assert scores["f1"] == pytest.approx(100 * 2 / 4)
@@ -161,3 +161,18 @@ def test_rows_without_a_partner_are_refused(score):
         score(["a", "b"], [("a",)])
     with pytest.raises(ValueError, match="Received: 0 predictions"):
         score([], [])
+
+
+@pytest.mark.parametrize(
+    ("references", "without_value"),
+    [
+        ([("yes",), ("no", "never")], {"rouge2"}),
+        ([("yes",), ("no", "not now")], set()),  # one pair of words can be written
+        ([("👍",), ("!?",)], {"rouge1", "rouge2", "rougeL"}),
+    ],
+)
+def test_rouge_has_no_value_where_no_reference_has_what_it_counts(references, without_value):
+    outputs = [row[-1] for row in references]
+    values = rouge_scores(outputs, references).values
+    assert {name for name, value in values.items() if value is None} == without_value
+    assert all(value > 0 for value in values.values() if value is not None)

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from attention_zoo.recipes.core.config import RunConfig
+from attention_zoo.recipes.core.task import deciding_metric
 from attention_zoo.recipes.data.corpus import PairCorpus
 from attention_zoo.recipes.metrics import target_scores
-from attention_zoo.recipes.metrics.target_scores import score_targets
+from attention_zoo.recipes.metrics.target_scores import UnknownSubwords, score_targets, unknown_line
 from attention_zoo.recipes.training.evaluation import Evaluator, check_targets
+from attention_zoo.recipes.training.progress import is_better
 from attention_zoo.zoo.errors import DataError
 from attention_zoo.zoo.pipeline.text_to_text import Prediction
 
@@ -22,11 +24,16 @@ CORPUS = PairCorpus(
 )
 
 
+def encode(texts):
+    """The words of each text as ids."""
+    return [np.full(len(text.split()), 7) for text in texts]
+
+
 class FakeModel:
     """A word is a subword, and its log probability minus one over the length of its text."""
 
     def __init__(self, longest):
-        self.tokenizer = SimpleNamespace(encode=lambda texts: [text.split() for text in texts])
+        self.tokenizer = SimpleNamespace(encode=encode)
         self.generation = SimpleNamespace(max_length=longest)
         self.source_format = SimpleNamespace(to_text=str)
         self.batches = []
@@ -40,7 +47,8 @@ class FakeModel:
     def explain(self, sources):
         return []
 
-    def score(self, sources, targets, batch_size):
+    def score(self, sources, targets, batch_size, written_only):
+        assert written_only
         assert [CORPUS.targets[int(source[1:])] for source in sources] == targets
         tokens = np.array([len(target.split()) + 1 for target in targets])
         for start in range(0, len(tokens), batch_size):
@@ -83,6 +91,50 @@ def test_where_no_target_is_short_enough_there_is_no_perplexity_and_no_training(
         check_targets(config, FakeModel(3).tokenizer, CORPUS)
     long = CORPUS.part([1, 6])
     values = Evaluator(FakeModel(3), long, config).full().values
-    assert values["f1"] == 100 and "perplexity" not in values
+    assert values["f1"] == 100
+    for name in ("perplexity", "word_perplexity", "cross_entropy"):
+        assert values[name] is None
     short = RunConfig("dialogue", max_target_length=128)
     assert check_targets(short, FakeModel(128).tokenizer, CORPUS) is None
+
+
+@pytest.mark.parametrize(
+    ("task_name", "asked", "targets", "decides"),
+    [
+        ("translation", "bleu", ["Anna Berg", "Omar"], "chrf"),
+        ("translation", "bleu", ["Anna Berg", "a b c d"], "bleu"),
+        ("translation", "perplexity", ["Anna Berg", "Omar"], "perplexity"),
+        ("summarization", "rouge2", ["one", "two"], "rouge1"),
+        ("summarization", "rougeL", ["👍", "!"], "perplexity"),
+        ("question-answering", "f1", ["a", "b"], "f1"),
+        ("dialogue", "distinct_2", ["yes", "no"], "word_perplexity"),
+        ("dialogue", "distinct_2", ["yes", "no no"], "distinct_2"),
+    ],
+)
+def test_a_metric_without_a_value_does_not_decide(task_name, asked, targets, decides):
+    config = RunConfig(task_name, metric=asked)
+    corpus = PairCorpus(["s1", "s2"], targets, "valid.tsv")
+    assert deciding_metric(config, corpus) == decides
+    # Those that evaluations look at are what counts.
+    assert deciding_metric(RunConfig(metric="bleu", evaluate_rows=1), corpus) != "bleu"
+
+
+def test_no_value_is_never_better():
+    assert not is_better("bleu", None, 0.0) and not is_better("perplexity", None, 9.0)
+    assert is_better("bleu", 0.0, None) and not is_better("bleu", None, None)
+    assert is_better("perplexity", 9.0, None) and is_better("perplexity", 8.0, 9.0)
+
+
+def test_unknown_subwords_are_counted_and_told():
+    rows = [np.array(row, np.int32) for row in ([5, 1, 1], [], [6], [1], [7, 7, 7])]
+    targets, none = UnknownSubwords.of(rows), UnknownSubwords.of(rows[1:3])
+    assert (targets, none) == (UnknownSubwords(3, 8, 2), UnknownSubwords(0, 1, 0))
+    assert UnknownSubwords.of([]).share == none.share == 0
+    assert unknown_line(none, none, copied=False) is None
+    sides = "unknown subwords: 3 of 8 (37.50%, in 2 rows) in "
+    assert unknown_line(targets, none, copied=False) == f"{sides}sources"
+    told = unknown_line(none, targets, copied=False)
+    assert told.startswith(f"{sides}targets; no output has them, loss and perplexity leave out")
+    assert (
+        unknown_line(none, targets, copied=True) == f"{told} but where the source has one to copy"
+    )

@@ -21,7 +21,7 @@ from attention_zoo.serving.client.client import Client
 from attention_zoo.serving.runtime.session import SavedModelSession
 from attention_zoo.serving.server.server import ServerOptions, ServerThread
 from attention_zoo.serving.server.sources import find_configs
-from attention_zoo.zoo.errors import ConfigError, DataError
+from attention_zoo.zoo.errors import ConfigError
 from attention_zoo.zoo.pipeline.text_to_text import Prediction
 
 SMALL = [
@@ -257,28 +257,9 @@ def test_chat_refuses_what_is_not_utf8(monkeypatch):
         monkeypatch.setattr(sys, "stdin", lines)
         with pytest.raises(Refused, match="not UTF-8"):
             talk(Model())
-
-
-@pytest.mark.parametrize(
-    ("name", "line", "words"),
-    [
-        ("question-answering", '{"context": "a"}', 'needs "question". Received: context'),
-        ("question-answering", "{}", 'needs "question". Received: nothing'),
-        ("dialogue", '{"history": ["a"]}', 'needs "text"'),
-        ("summarization", '{"length": 3}', 'needs "text"'),
-        ("summarization", '{"text": "a", "length": "3"}', "length is a number of words"),
-        ("dialogue", '{"history": ["\\ud800"], "text": "a"}', "not UTF-8"),
-        ("translation", "a \udcff", "not UTF-8"),
-    ],
-)
-def test_lines_that_are_no_sources(name, line, words):
-    with pytest.raises(DataError, match=re.escape(words)):
-        task(name).parse_source(line)
-
-
-def test_turns_of_an_object_are_a_line_each():
-    found = task("dialogue").parse_source('{"history": ["a\\nb", " c "], "text": "d"}')
-    assert found == {"history": "a b\nc", "text": "d"}
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a\0\n"))
+    with pytest.raises(Refused, match="a null character"):
+        talk(Model())
 
 
 @pytest.mark.parametrize("name", WRITERS)

@@ -50,7 +50,8 @@ def test_metrics_tell_the_course_of_the_run(trained):
     assert [entry["step"] for entry in metrics["history"]] == [10, 20]
     assert metrics["best_step"] in (10, 20)
     assert metrics["beam_size"] == 2
-    for name in ("bleu", "chrf", "exact_match", "cross_entropy", "perplexity"):
+    assert metrics["valid"]["bleu"] is None and metrics["metric"] == "chrf"  # each is one word
+    for name in ("chrf", "exact_match", "cross_entropy", "perplexity"):
         assert np.isfinite(metrics["valid"][name])
     assert "tok:" in metrics["signatures"]["bleu"] and metrics["signatures"]["bleu"] in printed
     assert metrics["parameters"] == attention_zoo.load(output).model.count_params()
@@ -273,6 +274,17 @@ def test_training_stops_when_it_gets_no_better_and_keeps_the_best(
     # Given the same command again it has nothing to do.
     assert train(reverse_files, output, model="rnn", steps=100, settings=settings) == 0
     assert json.loads((output / "metrics.json").read_text())["steps"] == 8
+
+
+def test_where_bleu_has_no_value_chrf_decides(reverse_files, tmp_path, fake_evaluator, capsys):
+    output = tmp_path / "run"
+    fake_evaluator.values = (40.0, 50.0, 60.0)
+    settings = ("metric=bleu", "evaluate_every=2", "patience=2")
+    assert train(reverse_files, output, model="rnn", steps=6, settings=settings) == 0
+    told = "validation: bleu has no value on these references, which would score 0 themselves; chrf"
+    assert told in capsys.readouterr().out
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert (metrics["metric"], metrics["best_step"], metrics["ended"]) == ("chrf", 6, "budget")
 
 
 @pytest.mark.parametrize("last_is_better", [True, False])

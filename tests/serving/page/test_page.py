@@ -21,7 +21,7 @@ from page_visits import (
     word,
 )
 
-from attention_zoo.serving.server.page_files import FOLDER
+from attention_zoo.serving.server.page_files import write_page
 from attention_zoo.serving.server.server import ServerThread
 from attention_zoo.serving.server.server_options import ServerOptions
 
@@ -322,9 +322,11 @@ def test_nothing_stands_in_the_way_of_anyone(visit, scheme):
 
 
 @pytest.fixture(scope="module")
-def static():
+def static(tmp_path_factory):
     """The address of the files of the page on some web server that knows nothing of models."""
-    handler = functools.partial(QuietHandler, directory=FOLDER)
+    folder = tmp_path_factory.mktemp("static")
+    write_page(folder)
+    handler = functools.partial(QuietHandler, directory=folder)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as files:
         thread = threading.Thread(target=files.serve_forever, daemon=True)
         thread.start()

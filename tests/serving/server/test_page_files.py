@@ -10,11 +10,12 @@ import pytest
 import wire_models
 
 from attention_zoo.serving.runtime.model_config import ModelConfig, VersionPolicy
-from attention_zoo.serving.server.page_files import FOLDER, page_files
+from attention_zoo.serving.server.page_files import FOLDER, VIEWER, page_files
 from attention_zoo.serving.server.server import ServerThread
 from attention_zoo.serving.server.server_options import ServerOptions
 
-SCRIPTS = sorted(path.name for path in FOLDER.glob("*.js"))
+FILES = {path.name: path for path in [*FOLDER.iterdir(), *VIEWER]}
+SCRIPTS = sorted(name for name in FILES if name.endswith(".js"))
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,7 @@ def request(server, path, method="GET"):
         ("/", "index.html", "text/html; charset=utf-8"),
         ("/?server=x#y", "index.html", "text/html; charset=utf-8"),
         ("/page.css", "page.css", "text/css; charset=utf-8"),
+        ("/viewer.css", "viewer.css", "text/css; charset=utf-8"),
         ("/icon.svg", "icon.svg", "image/svg+xml"),
         *((f"/{name}", name, "text/javascript; charset=utf-8") for name in SCRIPTS),
     ],
@@ -56,7 +58,7 @@ def request(server, path, method="GET"):
 def test_each_file_has_an_address(ask, path, file, content_type):
     status, headers, body = ask(path)
     assert (status, headers["Content-Type"]) == (200, content_type)
-    assert body == (FOLDER / file).read_bytes()
+    assert body == FILES[file].read_bytes()
     assert ask(path, "HEAD")[::2] == (200, b"")
 
 
@@ -92,11 +94,11 @@ def test_a_server_can_do_without(calc):
 def test_every_script_is_asked_for_at_once():
     page = (FOLDER / "index.html").read_text(encoding="utf-8")
     assert sorted(re.findall(r'(?:src|href)="(\w+\.js)"', page)) == SCRIPTS
-    assert {f"/{path.name}" for path in FOLDER.iterdir()} - set(page_files()) == {"/index.html"}
+    assert {f"/{name}" for name in FILES} - set(page_files()) == {"/index.html"}
 
 
 def test_no_file_names_an_address_elsewhere():
-    for path in FOLDER.iterdir():
+    for path in FILES.values():
         text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
         assert not re.findall(r"(?:https?:)?//[a-z0-9-]+\.[a-z]", text), path.name
         assert "innerHTML" not in text

@@ -6,12 +6,13 @@ import pytest
 import tensorflow as tf
 from tiny_models import TableModel, tiny_model
 
+from attention_zoo.serving.export.comparison import same_values
 from attention_zoo.zoo import explain
 from attention_zoo.zoo.decoding.options import IMPOSSIBLE, GenerationOptions
 from attention_zoo.zoo.decoding.search import generate
-from attention_zoo.zoo.pipeline.text_to_text import TextToText
+from attention_zoo.zoo.pipeline.text_to_text import Prediction, TextToText
 from attention_zoo.zoo.text.source_format import SourceFormat, SourceInput
-from attention_zoo.zoo.text.tokenizer import END_ID, START_ID, SubwordTokenizer
+from attention_zoo.zoo.text.tokenizer import END_ID, START_ID, UNKNOWN_ID, SubwordTokenizer
 
 TEXTS = ["a red house", "two dogs", "一 座 房 子", "x", "a red dog and two red houses", "两 只 狗"]
 OPTIONS = GenerationOptions(beam_size=3, max_length=7)
@@ -144,7 +145,8 @@ def test_explanations_without_attention_are_zero(plain):
 
 def test_scores_sum_the_log_probabilities_of_the_target(attentive, tokenizer):
     targets = ["two red dogs", "x", "房 子", "", "a", "unseen ж"]
-    scores, tokens = attentive.score(TEXTS, targets, batch_size=2)
+    longer = attentive.with_generation(max_length=20)
+    scores, tokens = longer.score(TEXTS, targets, batch_size=2)
     sources = tokenizer.encode(TEXTS)
     for i, ids in enumerate(tokenizer.encode(targets)):
         labels = [*ids, END_ID]
@@ -158,6 +160,100 @@ def test_scores_sum_the_log_probabilities_of_the_target(attentive, tokenizer):
             scores[i], log_p[np.arange(len(labels)), labels].sum(), atol=1e-4
         )
         assert tokens[i] == len(labels)
+    # Of the last target one subword is unknown, which no search writes.
+    assert labels.count(UNKNOWN_ID) == 1
+    known = np.array(labels) != UNKNOWN_ID
+    for written_by, kept in (
+        (attentive, known),
+        (attentive.with_generation(forbid_unknown=False), known | True),
+        (attentive.with_generation(replace_unknown=True), known),  # the source has none
+    ):
+        some, counts = written_by.score(TEXTS, targets, written_only=True)
+        np.testing.assert_allclose(some[:-1], scores[:-1], atol=1e-4)
+        expected = log_p[np.arange(len(labels)), labels][kept].sum()
+        np.testing.assert_allclose(some[-1], expected, atol=1e-4)
+        assert counts.tolist() == [*tokens[:-1], kept.sum()]
+    copying = attentive.with_generation(replace_unknown=True)
+    sources = [*TEXTS[:-1], "ж"]
+    every, all_counts = copying.score(sources, targets)
+    some, counts = copying.score(sources, targets, written_only=True)
+    np.testing.assert_allclose(some, every, atol=1e-5)
+    assert counts.tolist() == all_counts.tolist()
+
+
+def test_long_targets_are_cut_before_they_take_memory(tokenizer):
+    model = tiny_model("learned", tokenizer.vocab_size, seed=1)  # 16 positions
+    pipeline = TextToText(model, tokenizer, OPTIONS, 16, truncate=True)
+    long = "两 只 狗 " * 5000
+    scores, tokens = pipeline.score(["two dogs"] * 3, [long, long + "x", "x"])
+    assert tokens.tolist() == [7, 7, len(tokenizer.encode(["x"])[0]) + 1]
+    # Of what is left and an end.
+    labels = [*tokenizer.encode([long])[0][:6], END_ID]
+    source = [*tokenizer.encode(["two dogs"])[0], END_ID]
+    inputs = {"source": np.array([source]), "target": np.array([[START_ID, *labels[:-1]]])}
+    log_p = tf.nn.log_softmax(model(inputs)[0]).numpy()[np.arange(7), labels].sum()
+    np.testing.assert_allclose(scores[:2], [log_p] * 2, atol=1e-4)
+    exact = TextToText(model, tokenizer, OPTIONS, 16)
+    with pytest.raises(ValueError, match=r"1 of 2 targets.* 7 subwords.*truncate=True.*: target 1"):
+        exact.score(["x", "x"], ["x", long])
+
+
+BLANKS = [
+    "",
+    "   ",
+    "\t\n",
+    "\u200b",
+    "\u3000\u00a0",
+    "\ufeff",
+    "\u2060",
+    "\u0085",
+    "\x00",
+    "\ufffd",
+]
+
+
+@pytest.mark.parametrize("kind", ["pointer", "transformer", "memory"])
+def test_a_blank_text_has_an_empty_output_and_changes_no_other(kind, tokenizer):
+    model = tiny_model(kind, tokenizer.vocab_size, seed=1)
+    options = GenerationOptions(beam_size=2, max_length=7, min_length=2, replace_unknown=True)
+    pipeline = TextToText(model, tokenizer, options)
+    functions = pipeline.signatures()
+    rows, blank = tf.constant(["two ж dogs", *BLANKS, "x"]), slice(1, -1)
+    served = {
+        name: {key: value.numpy() for key, value in function(rows, *more).items()}
+        for name, function in functions.items()
+        for more in [[rows[::-1]] if name == "score" else []]
+    }
+    texts = [b""] * len(BLANKS)
+    assert served["serving_default"]["text"][blank].tolist() == texts
+    assert served["explain"]["text"][blank].tolist() == texts
+    assert served["n_best"]["text"][blank].tolist() == [[b"", b""]] * len(BLANKS)
+    assert served["n_best"]["score"][blank].tolist() == [[0, IMPOSSIBLE]] * len(BLANKS)
+    for name, outputs in served.items():
+        for key, values in outputs.items():
+            if (name, key) != ("n_best", "score"):
+                assert not np.any(values[blank].astype(bool)), (name, key)
+            for row in (0, -1):
+                more = [rows[::-1][row][None]] if name == "score" else []
+                alone = functions[name](rows[row][None], *more)[key][0].numpy()
+                assert same_values(values[row], alone, padded=True)[0], (name, key)
+    assert served["serving_default"]["text"][0] and served["explain"]["attention"][[0, -1]].any()
+
+    all_blank = [prediction.text for prediction in pipeline.predict(BLANKS)]
+    assert all_blank == [""] * len(BLANKS)
+    assert [[p.score for p in row] for row in pipeline.n_best(["", "\u200b"])] == [[0.0], [0.0]]
+    assert pipeline.score([" "], ["two dogs"])[1].tolist() == [0]
+    for texts in (["", "two dogs"], [" "]):
+        found = explain(pipeline, texts)[0]
+        assert found.target == "" and found.cross.shape[2:] == (0, 0)
+        assert found.explanation.source_tokens == found.explanation.target_tokens == []
+        assert found.to_terminal(80, color=False) and found._repr_html_()
+
+
+@pytest.mark.parametrize("options", [{"beam_size": 1}, {"beam_size": 2, "do_sample": True}])
+def test_a_blank_text_is_empty_by_any_search(options, attentive):
+    found = attentive.with_generation(**options).n_best(["\u3000", "two dogs"])
+    assert found[0] == [Prediction("", 0.0)] and len(found[1]) == options["beam_size"]
 
 
 def test_one_target_for_each_text(attentive):

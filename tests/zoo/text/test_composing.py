@@ -8,7 +8,7 @@ import tensorflow as tf
 from tiny_models import tiny_model
 
 from attention_zoo.zoo.decoding.options import GenerationOptions
-from attention_zoo.zoo.pipeline.text_to_text import TextToText
+from attention_zoo.zoo.pipeline.text_to_text import Prediction, TextToText
 from attention_zoo.zoo.text.composing import compose, encode_sources
 from attention_zoo.zoo.text.source_format import (
     LENGTHS,
@@ -79,7 +79,7 @@ def test_a_main_input_alone_is_not_said_twice(tokenizer):
 
 
 def test_the_newest_turns_of_a_history(tokenizer):
-    history = "\n".join([TEXTS[0], TEXTS[1], " ", TEXTS[2]])
+    history = "\n".join([TEXTS[0], TEXTS[1], " ", TEXTS[2], "\u3000\u200b"])
     expected = ids_of(tokenizer, TEXTS[1], "<sep>", TEXTS[2], "<sep>", TEXTS[3])
     source = {"history": history, "text": TEXTS[3]}
     assert encoded(tokenizer, CHAT, source)[0] == expected
@@ -108,6 +108,46 @@ def test_rows_do_not_touch_each_other(main_first, tokenizer):
     rows, lengths = encode_sources(tokenizer, questions, sources, 9)
     for source, row, length in zip(sources, rows, lengths, strict=True):
         assert (row.tolist(), int(length)) == encoded(tokenizer, questions, source, 9)
+
+
+@pytest.mark.parametrize("keep", ["start", "end"])
+def test_long_inputs_are_bounded_before_they_are_tokenized(keep, tokenizer):
+    parts = {
+        "history": "no\n" + "two dogs ran " * 5000,
+        "text": "☃" * 50_000,
+        "more": "a red" * 9999,
+    }
+    inputs = (
+        SourceInput("history", "turns"),
+        SourceInput("more"),
+        SourceInput("text"),
+    )
+    told = []
+
+    class Reader:
+        def tokenize(self, texts):
+            told.extend(map(len, texts.numpy().tolist()))
+            return tokenizer.graph_tokenizer.tokenize(texts)
+
+    columns = {name: tf.constant([part, "no"]) for name, part in parts.items()}
+    source_format = SourceFormat(inputs, keep=keep)
+    composed = compose(tokenizer, source_format, columns, 9, Reader())
+    assert len(told) == 7 and max(told) < 5000
+    short = ids_of(tokenizer, "no", "<sep>", "no", "<sep>", "no")
+    assert composed.lengths[0] >= 9 and composed.lengths[1] == len(short)
+    # As if all were read, but for the run of unknown characters, which is one subword.
+    whole = ids_of(tokenizer, "no", "<sep>", parts["history"][3:], "<sep>", parts["more"], "<sep>")
+    whole += ids_of(tokenizer, "☃")
+    expected = whole[-8:] if keep == "end" else whole[:8]
+    assert composed.ids[0].numpy().tolist() == expected
+
+
+def test_characters_that_are_cut_are_told_though_the_subwords_are_few(tokenizer):
+    rows, lengths = encode_sources(tokenizer, CHAT, ["☃" * 50_000, "☃"], 9)
+    assert rows[0].tolist() == rows[1].tolist()
+    assert lengths.tolist() == [9, len(rows[1])]
+    history = {"history": "no\n" + "☃" * 50_000, "text": "no"}
+    assert encode_sources(tokenizer, CHAT, [history], 20)[1] >= 20
 
 
 def test_no_text_can_write_a_symbol(tokenizer):
@@ -189,6 +229,48 @@ def test_signatures_take_the_inputs_by_name(answering):
     np.testing.assert_allclose(answering.score(sources, ["no", "a"])[0], scored["score"], atol=1e-5)
     other = answering.score([{**sources[0], "context": "no"}, sources[1]], ["no", "a"])[0]
     assert other[0] != pytest.approx(float(scored["score"][0]), abs=1e-4)  # the context is read
+
+
+def unbounded_inputs(function):
+    """Names of the texts that reach a tokenization in a graph function without being cut."""
+    found = set()
+    for operation in function.get_concrete_function().graph.get_operations():
+        if not (operation.type.startswith("Sentencepiece") and "Tokenize" in operation.type):
+            continue
+        ahead = [x.op for x in operation.inputs if x.dtype == tf.string]
+        assert ahead
+        while ahead:
+            before = ahead.pop()
+            if before.type == "Placeholder":
+                found.add(before.name)
+            if before.type != "Substr":
+                ahead += [x.op for x in before.inputs]
+    return found
+
+
+def test_every_signature_cuts_every_text_before_it_is_tokenized(tokenizer):
+    inputs = (
+        SourceInput("length", "length", optional=True),
+        SourceInput("history", "turns"),
+        SourceInput("hint", optional=True),
+        SourceInput("text"),
+    )
+    model = tiny_model("bahdanau", tokenizer.vocab_size, seed=1)
+    options = GenerationOptions(beam_size=1, max_length=6, replace_unknown=True)
+    pipeline = TextToText(model, tokenizer, options, 40, source_format=SourceFormat(inputs))
+    found = {name: unbounded_inputs(function) for name, function in pipeline.signatures().items()}
+    assert {"score", "with_hint"} < set(found) and not any(found.values()), found
+
+
+def test_without_a_question_there_is_no_answer(answering):
+    sources = [
+        {"context": TEXTS[0], "question": "\u00a0"},
+        {"context": "\u200b", "question": TEXTS[3]},
+        {"context": TEXTS[0]},
+    ]
+    blank, answered, missing = answering.predict(sources)
+    assert blank == missing == Prediction("", 0.0)
+    assert answered.score == pytest.approx(answering.predict([TEXTS[3]])[0].score) != 0
 
 
 def test_an_explanation_shows_the_separator(answering):

@@ -1,7 +1,11 @@
 """Subwords: the same in Python and in the graph, and back to the text."""
 
+import io
+import unicodedata
+
 import numpy as np
 import pytest
+import sentencepiece
 import tensorflow as tf
 
 from attention_zoo.zoo.text.tokenizer import (
@@ -105,6 +109,87 @@ def test_cutting_keeps_the_end(tokenizer):
     assert cut[1].tolist() == [*whole[1], END_ID, *[PAD_ID] * (3 - len(whole[1]))]
 
 
+LONG_TEXTS = [
+    " ".join(TEXTS) * 40,
+    "星期一三月五日下午三点半" * 200,
+    "quarterback " * 300,  # of nothing but the longest piece
+    unicodedata.normalize("NFD", "ᾧ Ǖ ế 한글 " * 200),
+    "x" + " " * 10_000 + "x",
+    " \t \u3000 a dog\n\n" * 300,
+    "🐕" * 500,
+    "☃ x " * 500,
+    "short",
+    "",
+]
+
+
+@pytest.mark.parametrize("keep", ["start", "end"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_subword_is_lost_by_cutting_characters(kind, keep):
+    corpus = [*TEXTS * 20, *["quarterback"] * 40, *["ᾧ Ǖ ế 한글"] * 40]
+    trained = SubwordTokenizer.train(corpus, 220, kind, character_coverage=1.0)
+    for limit in (2, 7, 30):
+        texts, cut = trained.clip(tf.constant(LONG_TEXTS), limit, keep)
+        kept = trained.graph_tokenizer.tokenize(texts).to_list()
+        for text, ids, was_cut in zip(LONG_TEXTS, kept, cut.numpy(), strict=True):
+            whole = trained.encode([text])[0].tolist()
+            part = slice(limit) if keep == "start" else slice(-limit, None)
+            assert ids[part] == whole[part]
+            assert was_cut or ids == whole
+    assert cut.numpy()[:3].all() and not cut.numpy()[[4, -2, -1]].any()
+
+
+UNREADABLE = {
+    "unknown": "☃".encode() * 100_000,
+    "bytes": b"\x80" * 100_000,
+    "mixed": b"\xff\x80\xe2" * 50_000,
+    "wide spaces": "\u3000".encode() * 100_000,
+    "text": b"two dogs " * 50_000,
+}
+
+
+@pytest.mark.parametrize("keep", ["start", "end"])
+@pytest.mark.parametrize("text", UNREADABLE.values(), ids=UNREADABLE)
+def test_any_text_is_bounded_before_it_is_tokenized(text, keep, tokenizer):
+    longest = max(map(len, tokenizer.pieces(range(tokenizer.vocab_size))))
+    for limit in (1, 10, 100):
+        texts, cut = tokenizer.clip(tf.constant([text, b"x"]), limit, keep)
+        assert len(texts.numpy()[0]) <= 4 * 4 * longest * limit
+        assert texts.numpy()[1] == b"x" and cut.numpy().tolist() == [True, False]
+        row = tokenizer.encode_tensor(tf.constant([text]), limit)
+        assert 1 <= row.shape[1] <= limit and row.numpy()[0, -1] == END_ID
+
+
+def test_a_bound_has_no_bound(tokenizer):
+    texts, cut = tokenizer.clip(tf.constant(["two  dogs"]), 2**40)
+    assert texts.numpy().tolist() == [b"two dogs"] and not cut.numpy().any()
+
+
+def test_pieces_without_end_do_not_lift_the_bound():
+    trained = SubwordTokenizer.train(["y" * 3000, *TEXTS] * 5, 60, "word")
+    assert max(map(len, trained.pieces(range(trained.vocab_size)))) > 3000
+    texts, _ = trained.clip(tf.constant(["x " * 100_000]), 10)
+    assert len(texts.numpy()[0]) == 4 * 128 * 10
+
+
+def test_spaces_that_are_subwords_are_kept():
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["a  b", "a b", "b    a"] * 9),
+        model_writer=model,
+        vocab_size=14,
+        hard_vocab_limit=False,
+        remove_extra_whitespaces=False,
+        pad_id=0,
+        unk_id=1,
+        bos_id=2,
+        eos_id=3,
+        minloglevel=2,
+    )
+    spaced = SubwordTokenizer(model.getvalue())
+    assert spaced.clip(tf.constant(["a   b"]), 9)[0].numpy().tolist() == [b"a   b"]
+
+
 def test_decoding_stops_at_the_end_and_skips_special_ids(tokenizer):
     ids = tokenizer.encode(["two", "x"])
     row = [START_ID, *ids[0], PAD_ID, END_ID, *ids[1]]
@@ -169,10 +254,6 @@ def test_unknown_kind_is_refused():
 
 
 def test_a_model_with_other_special_ids_is_refused():
-    import io
-
-    import sentencepiece
-
     buffer = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(TEXTS * 5),

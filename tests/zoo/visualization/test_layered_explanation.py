@@ -8,10 +8,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from attention_zoo.zoo.pipeline.explain import reading_inputs
 from attention_zoo.zoo.text.tokenizer import END_ID, START_ID, UNKNOWN_ID, SubwordTokenizer
 from attention_zoo.zoo.visualization import attention_statistics as statistics
 from attention_zoo.zoo.visualization.explanation import Explanation
-from attention_zoo.zoo.visualization.layered_explanation import LayeredExplanation, reading_inputs
+from attention_zoo.zoo.visualization.layered_explanation import LayeredExplanation
 
 HOSTILE = '</script><script>alert(1)</script> "it\'s" &lt; שלום\u202e ' + "x" * 10_000
 SOURCE = ["▁</script>", "▁<script>alert(1)</script>", '▁"onclick="x', "▁שלום", "▁&amp;", "</s>"]
@@ -151,7 +152,7 @@ def page(layered, tmp_path_factory):
 
 def test_the_page_runs_its_own_script_and_loads_nothing(page):
     scripts = [attributes for tag, attributes in page.elements if tag == "script"]
-    assert scripts == [{"type": "application/json", "id": "data"}, {}]
+    assert scripts == [{"type": "application/json", "id": "data"}, {"type": "module"}]
     for _, attributes in page.elements:
         assert not {"src", "href", "onclick", "onerror"} & set(attributes)
     policy = next(a["content"] for _, a in page.elements if "http-equiv" in a)
@@ -161,7 +162,7 @@ def test_the_page_runs_its_own_script_and_loads_nothing(page):
 
 def test_the_data_of_the_page_are_the_weights(page, layered):
     places = [attributes.get("id") for _, attributes in page.elements]
-    data = json.loads(page.texts[places.index("data")])
+    data = json.loads(page.texts[places.index("data")])["kinds"]
     assert list(data) == ["cross", "encoder", "decoder"]
     for kind, found in data.items():
         weights = layered.weights(kind)

@@ -6,8 +6,8 @@ import pytest
 from keras import ops
 from numeric import array
 
+from attention_zoo.layers.ops.low_latency import low_latency_matmul, low_latency_softmax
 from attention_zoo.layers.ops.masks import masked_softmax
-from attention_zoo.layers.ops.small import small_products, small_softmax
 
 RANDOM = np.random.default_rng(0)
 
@@ -21,7 +21,7 @@ def test_products_are_those_of_numpy(dtype, transposed):
     query, keys = RANDOM.normal(size=(3, 5, 2, 1, 4)), RANDOM.normal(size=(3, 1, 2, 4, 6))
     given = np.swapaxes(keys, -1, -2) if transposed else keys
     query_tensor, keys_tensor = (ops.convert_to_tensor(x, dtype=dtype) for x in (query, given))
-    found = small_products(query_tensor, keys_tensor, transposed)
+    found = low_latency_matmul(query_tensor, keys_tensor, transposed)
     assert keras.backend.standardize_dtype(found.dtype) == dtype
     tolerance = {"bfloat16": 0.1, "float16": 0.02}.get(dtype, 1e-6)
     found = array(ops.cast(found, "float32"))
@@ -39,7 +39,7 @@ def test_the_softmax_is_that_of_all_steps(dtype, masked, with_bias):
         mask = np.array([[1, 1, 0, 1, 0, 0], [0, 0, 0, 0, 0, 0], [1] * 6], bool)[:, None, None]
     whole = ops.cast(scores, "float32")
     expected = masked_softmax(whole if bias is None else whole + bias, mask)
-    found = small_softmax(scores, mask, bias)
+    found = low_latency_softmax(scores, mask, bias)
     np.testing.assert_allclose(array(found), array(expected), atol=1e-6)
     if masked:
         assert not array(found)[1].any()  # where all is hidden
@@ -52,8 +52,8 @@ def test_nothing_in_a_step_takes_long_to_begin():
 
     @tf.function(autograph=False)
     def attend(query, keys, mask):
-        weights = small_softmax(small_products(query, keys, transposed=True), mask)
-        return small_products(weights, keys)
+        weights = low_latency_softmax(low_latency_matmul(query, keys, transposed=True), mask)
+        return low_latency_matmul(weights, keys)
 
     shape, keys = tf.TensorSpec((None, 2, 1, 4)), tf.TensorSpec((None, 2, 6, 4))
     graph = attend.get_concrete_function(shape, keys, tf.TensorSpec((None, 1, 1, 6), tf.bool)).graph

@@ -1,10 +1,49 @@
-/** Words that were read and written; pointing at one shows what it looked at, or who looked at it. */
+/**
+ * The viewer of attention: words that were read and written, with the weights between them.
+ * Pointing at a word shows what it looked at, or who looked at it. No text is ever read as markup.
+ */
 
-import { element } from "./elements.js";
+/** The element of the page with this id. */
+export const byId = (id) => document.getElementById(id);
+
+/**
+ * A new element.
+ *
+ * @param {string} tag
+ * @param {Object} properties set on it, such as `className`; names with a dash are attributes
+ * @param {...(Node|string)} children a string becomes text
+ */
+export function element(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name.includes("-") || !(name in made)) made.setAttribute(name, value);
+    else made[name] = value;
+  }
+  made.append(...children);
+  return made;
+}
+
+/**
+ * Fills a list of choices.
+ *
+ * @param {HTMLSelectElement} select
+ * @param {{value: string, text: string}[]} options
+ * @param {string} chosen the value to choose; the first option if there is none of that value
+ * @returns {string} the value that is chosen now
+ */
+export function fillSelect(select, options, chosen) {
+  select.replaceChildren(...options.map(({ value, text }) => element("option", { value }, text)));
+  const found = options.some(({ value }) => value === chosen);
+  select.value = found ? chosen : (options[0]?.value ?? "");
+  select.disabled = options.length < 2;
+  return select.value;
+}
 
 const INVITATION = "Point at a word, or reach one with Tab and the arrow keys, to see its weights.";
 const SHOWN = 0.05; // of smaller shares only the largest is named
 const NAMED = 3; // shares said in words
+// Written downwards; all other words are turned, to be read from bottom to top.
+const WIDE = /^[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]+$/;
 
 // Directions of writing do not mix with those of the sentence around a word.
 const isolated = (text) => `\u2068${text}\u2069`;
@@ -138,14 +177,18 @@ export class Alignment {
     const { map } = this.places;
     const place = map.querySelector(".map");
     if (!map.open || !this.words) return place.replaceChildren();
-    const heads = this.words.s.map(({ text }) => element("th", { scope: "col" }, element("bdi", {}, text)));
+    const heads = this.words.s.map(({ text }) =>
+      element("th", { scope: "col", className: WIDE.test(text) ? "" : "turned" }, element("bdi", {}, text)),
+    );
     const rows = this.words.t.map(({ text }, t) => {
       const cells = this.weights[t].map((share) => {
         const cell = element("td", {}, share >= 0.005 ? String(Math.round(100 * share)) : "");
         cell.style.setProperty("--weight", share.toFixed(3));
         return cell;
       });
-      return element("tr", {}, element("th", { scope: "row" }, element("bdi", {}, text)), ...cells);
+      const share = this.copied ? [element("small", {}, ` copied ${percent(this.copied[t])}`)] : [];
+      const head = element("th", { scope: "row" }, element("bdi", {}, text), ...share);
+      return element("tr", {}, head, ...cells);
     });
     return place.replaceChildren(
       element(
@@ -153,7 +196,19 @@ export class Alignment {
         {},
         element("thead", {}, element("tr", {}, element("td"), ...heads)),
         element("tbody", {}, ...rows),
+        ...(this.copied ? [this.#drawCoverage()] : []),
       ),
     );
+  }
+
+  /** The attention that each source word got in all; of a model that copies. */
+  #drawCoverage() {
+    const cells = this.words.s.map((_, s) => {
+      const sum = this.weights.reduce((total, row) => total + row[s], 0);
+      const cell = element("td", {}, String(Math.round(100 * sum)));
+      cell.style.setProperty("--weight", Math.min(sum, 1).toFixed(3));
+      return cell;
+    });
+    return element("tfoot", {}, element("tr", {}, element("th", { scope: "row" }, "coverage"), ...cells));
   }
 }

@@ -1,4 +1,4 @@
-"""An attention layer on trial: copies of it, inputs for it, and one way of calling it."""
+"""An attention layer under test: copies of it, inputs for it, and one way of calling it."""
 
 import inspect
 
@@ -9,11 +9,18 @@ from keras import ops
 BATCH, QUERY_LENGTH, KEY_LENGTH = 3, 4, 6
 
 
-class LawSubject:
-    """A copy of the layer, with one way of calling it for layers of one and of two sequences."""
+class LayerUnderTest:
+    """A copy of an attention layer, called in one way whether it takes one or two sequences.
+
+    Args:
+        layer: the layer, which is left alone.
+        query_width: width of the query, or of the one sequence.
+        value_width: width of value and key.
+        tolerance: largest relative difference in float32.
+    """
 
     def __init__(self, layer, query_width, value_width, tolerance):
-        self.law = ""
+        self.check = ""
         self.tolerance = tolerance
         self.parameters = inspect.signature(layer.call).parameters
         self.one_sequence = "value" not in self.parameters
@@ -76,7 +83,7 @@ class LawSubject:
 
     def require(self, condition, message):
         if not condition:
-            raise AssertionError(f"{self.original.name} breaks the law '{self.law}': {message}")
+            raise AssertionError(f"{self.original.name} fails the check '{self.check}': {message}")
 
     def require_close(self, actual, expected, message, tolerance=None):
         """Compares arrays or tuples of them, of which any may be `None`."""

@@ -1,8 +1,8 @@
-"""Attention of one position at a time, where what counts is how soon an operation begins.
+"""Attention of one position at a time, by operations of low latency.
 
 TensorFlow's usual kernels for a softmax and for products of many matrices are those of oneDNN,
 which take some forty microseconds to begin on two threads. That is nothing in training, but several
-times what a step of a decoder has to compute. The kernels that are used here begin at once.
+times the computation of a step of a decoder. The kernels that are used here begin at once.
 """
 
 import keras
@@ -12,14 +12,13 @@ from keras.backend import standardize_dtype
 from .masks import LOWEST, softmax_dtype
 
 
-def small_products(first, second, transposed=False):
-    """Many products of small matrices.
+def low_latency_matmul(first, second, transposed=False):
+    """Multiplies many small matrices.
 
     Args:
         first: (..., T, K).
-        second: (..., K, S), or (..., S, K) if it is to be transposed. The dimensions before are
-            broadcast.
-        transposed: whether it is.
+        second: (..., K, S), or (..., S, K) if `transposed`. The dimensions before are broadcast.
+        transposed: whether `second` is transposed first.
 
     Returns:
         (..., T, S).
@@ -33,13 +32,13 @@ def small_products(first, second, transposed=False):
     return tf.raw_ops.BatchMatMulV3(x=first, y=second, Tout=first.dtype, adj_y=transposed)
 
 
-def small_softmax(scores, mask=None, bias=None):
-    """The weights of `masked_softmax` for few scores.
+def low_latency_softmax(scores, mask=None, bias=None):
+    """Computes the weights of `masked_softmax` for few scores.
 
     Args:
         scores: (..., S).
         mask: boolean, False where the weight is zero.
-        bias: is added to the scores.
+        bias: added to the scores.
 
     Returns:
         Weights of the shape of `scores`, float32 or float64.
@@ -51,7 +50,7 @@ def small_softmax(scores, mask=None, bias=None):
     if mask is None:
         return ops.exp(ops.log_softmax(scores))
     # Sums and products take a fraction of the time of a choice between two tensors.
-    seen = ops.cast(mask, dtype)
-    hidden = ops.multiply(ops.subtract(1.0, seen), LOWEST[dtype])
+    visible = ops.cast(mask, dtype)
+    penalty = ops.multiply(ops.subtract(1.0, visible), LOWEST[dtype])
     # Not `ops.add`, which takes what is added to no rows at all for a bias of one dimension.
-    return ops.multiply(seen, ops.exp(ops.log_softmax(scores + hidden)))
+    return ops.multiply(visible, ops.exp(ops.log_softmax(scores + penalty)))

@@ -1,0 +1,81 @@
+"""How long targets are allowed to become: whether a corpus can be written within the limit.
+
+Shapes: N rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from ...zoo.decoding.options import MORE_SUBWORDS, GenerationOptions
+from ..data.batch_stream import BatchStream
+from .config import RunConfig
+
+
+def beyond_limit(lengths: np.ndarray, options: GenerationOptions) -> np.ndarray:
+    """Which targets no search with these options can write to the end, boolean (N,).
+
+    Args:
+        lengths: subwords of source and target, their ends included, (N, 2).
+        options: of the search.
+    """
+    source, target = lengths.T
+    limits = np.full(len(lengths), options.max_length)
+    if options.max_length_ratio is not None:
+        share = (np.float32(options.max_length_ratio) * source.astype(np.float32)).astype(int)
+        limits = np.clip(share + MORE_SUBWORDS, options.min_length + 1, options.max_length)
+    return target > limits
+
+
+def fitting_ratio(parts: Iterable[np.ndarray], least: float) -> float:
+    """The smallest `max_length_ratio`, in tenths and not below `least`, that all targets fit in.
+
+    Args:
+        parts: subwords of source and target, their ends included, (rows, 2) each.
+        least: what is taken where that is enough.
+    """
+    needed = max(
+        (((part[:, 1] - MORE_SUBWORDS) / part[:, 0]).max() for part in parts if len(part)),
+        default=0.0,
+    )
+    # A little more than needed, as the search rounds down to whole subwords in float32.
+    return least if needed <= least else math.ceil(10 * needed + 1e-3) / 10
+
+
+def limit_of_corpus(
+    config: RunConfig, batches: BatchStream, report: Callable[[str], None]
+) -> dict[str, Any]:
+    """The options of generation that follow from a training corpus; tells what they are.
+
+    Where the config says how long targets may be, it stays so, and what cannot be written is told.
+    """
+    options = GenerationOptions(max_length=max(config.max_target_length, 1))
+    if config.max_length_ratio is not None:
+        ratio = config.max_length_ratio or None
+        options = GenerationOptions(max_length=options.max_length, max_length_ratio=ratio)
+        count = sum(int(beyond_limit(part, options).sum()) for part in batches.lengths())
+        if count:
+            report(f"training: {beyond_line(count, ratio)}")
+        return {}
+    usual = options.max_length_ratio or 0.0
+    ratio = fitting_ratio(batches.lengths(), usual)
+    if ratio > usual:
+        report(
+            f"training: max_length_ratio={ratio:g}, as with {usual:g} not all targets could be "
+            "written to the end"
+        )
+    return {"max_length_ratio": ratio}
+
+
+def beyond_line(count: int, ratio: float | None) -> str:
+    """That a search ends before some targets do."""
+    targets = "target is" if count == 1 else "targets are"
+    return (
+        f"{count:,} {targets} longer than what is written for their sources; raise "
+        f"max_length_ratio, which is {'none' if ratio is None else format(ratio, 'g')}, or "
+        "max_target_length"
+    )

@@ -1,0 +1,75 @@
+"""What a file of texts may be encoded in and end with, and what in it is no text."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+from test_pair_files import refusal
+
+from attention_zoo.recipes.data.pair_files import read_pairs
+
+
+def write(name, content):
+    """Writes a file in the folder of the test, and returns its name."""
+    Path(name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    return name
+
+
+def test_blank_lines_at_the_end_are_no_rows_and_others_are():
+    row = '{"source": "one", "target": "eins"}\n'
+    pairs = [("one", "eins")] * 2
+    assert list(read_pairs(write("a.tsv", "one\teins\n" * 2 + "\n \r\n"))) == pairs
+    assert list(read_pairs(write("a.jsonl", row * 2 + "\n"))) == pairs
+    source, target = write("a.en", "one\none\n\n"), write("a.de", "eins\neins\n\n\n")
+    assert list(read_pairs(f"{source},{target}")) == pairs
+    assert "a.tsv:2: no tab" in refusal(write("a.tsv", "one\teins\n\none\teins\n"))
+    # A line that is blank on one side only has a partner.
+    target = write("a.de", "eins\neins\nzwei\n")
+    assert "a.en:3: the source is empty" in refusal(f"{source},{target}")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [
+        ("utf-16", "is in UTF-16. Convert it to UTF-8"),
+        ("utf-32", "is in UTF-32. Convert it to UTF-8"),
+        *((f"utf-{bits}-{order}", "convert it to UTF-8") for bits in (16, 32) for order in "bl"),
+    ],
+)
+def test_other_encodings_with_a_mark_and_without(encoding, words):
+    encoding = encoding + "e" if encoding.count("-") > 1 else encoding
+    pairs = "".join(f"the house {number}\tdas Haus Tür {number}\n" for number in range(300))
+    rows = json.dumps({"source": "one", "target": "eins"}) + "\n"
+    for name, content in (("a.tsv", pairs), ("a.jsonl", rows * 2), ("a.tsv.gz", pairs)):
+        packed = content.encode(encoding)
+        path = write(name, gzip.compress(packed) if name.endswith(".gz") else packed)
+        assert words in refusal(path)
+    sides = (
+        write("a.en", "one\n" * 9) + "," + write("a.de", ("eins\n" * 8 + "eins").encode(encoding))
+    )
+    assert words in refusal(sides) and "a.de" in refusal(sides)
+
+
+def test_a_null_character_in_json_is_no_text():
+    rows = [{"source": "one", "target": "eins"}, {"source": "o\0", "target": "eins"}]
+    path = write("a.jsonl", "\n".join(map(json.dumps, rows)))
+    assert refusal(path).startswith(f"{path}:2: a null character")
+
+
+def test_a_byte_order_mark_of_a_file_that_was_appended_is_no_text():
+    parts = [f"\ufeff{word}\tx\n".encode() for word in ("one", "two")]
+    assert read_pairs(write("a.tsv", b"".join(parts))).sources == ["one", "two"]
+    packed = write("a.tsv.gz", b"".join(map(gzip.compress, parts)))
+    assert read_pairs(packed).sources == ["one", "two"]
+
+
+@pytest.mark.parametrize("text", ["\u200b", "\ufeff", "\u2060\u200b", " \u200e\x07", "\xad"])
+def test_a_side_of_marks_that_cannot_be_seen_is_empty(text):
+    for row, side in ((f"one\t{text}", "target"), (f"a\tb\n{text}\teins", "source")):
+        path = write("a.tsv", f"{row}\none\teins\n")
+        assert f"the {side} is empty" in refusal(path)
+        row = {"source": "one", "target": "eins", side: f"{text}\n"}
+        assert f"the {side} is empty" in refusal(write("a.jsonl", json.dumps(row) + "\n{}"))
+    seen = read_pairs(write("a.tsv", "a\u200bb\tx\u2060y\none\teins\n"))
+    assert next(iter(seen)) == ("a\u200bb", "x\u2060y")
