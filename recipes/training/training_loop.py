@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from ...zoo.models.base import Seq2SeqModel
+from ...zoo.models.encoder_decoder import EncoderDecoder
 from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.text.tokenizer import SubwordTokenizer
 from ...zoo.training.loss import SmoothedCrossEntropy
@@ -47,7 +47,7 @@ class TrainingLoop(keras.callbacks.Callback):
         self,
         config: RunConfig,
         run: Run,
-        model: Seq2SeqModel,
+        model: EncoderDecoder,
         tokenizer: SubwordTokenizer,
         valid_corpus: PairCorpus,
         metric: str,
@@ -181,7 +181,7 @@ class TrainingLoop(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch, logs=None):
         spent = self.budget.share(self.progress.step, self.progress.seconds)
-        self.trained.set_spent(spent)
+        self.trained.set_progress(spent)
         if isinstance(self.schedule, BudgetSchedule):
             self.schedule.set_spent(spent)
 

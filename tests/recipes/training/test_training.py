@@ -345,7 +345,7 @@ def test_a_model_is_told_how_much_of_its_budget_is_spent():
     loop = SimpleNamespace(
         budget=Budget(max_steps=10, max_minutes=2.0),
         progress=SimpleNamespace(step=3, seconds=90.0),
-        trained=SimpleNamespace(set_spent=told.append),
+        trained=SimpleNamespace(set_progress=told.append),
         schedule=None,
     )
     TrainingLoop.on_train_batch_begin(loop, 0)
