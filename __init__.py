@@ -22,6 +22,12 @@ _PUBLIC = {
     "load": ".recipes.core.run",
     "train": ".recipes.training.launch",
     "build": ".zoo.catalog",
+    "register_model": ".zoo.catalog",
+    "register_attention": ".zoo.models.attention_registry",
+    "EncoderDecoder": ".zoo.models.encoder_decoder",
+    "Encoder": ".zoo.models.parts",
+    "Decoder": ".zoo.models.parts",
+    "Output": ".zoo.models.parts",
     "MODELS": ".zoo.catalog",
     "TextToText": ".zoo.pipeline.text_to_text",
     "GenerationOptions": ".zoo.decoding.options",
@@ -32,6 +38,7 @@ _PUBLIC = {
     "Client": ".serving.client.client",
     "register_task": ".recipes.core.task",
     "register_metric": ".recipes.metrics.metric",
+    "register_schedule": ".zoo.training",
 }
 
 __all__ = [*_PUBLIC, "__version__"]

@@ -182,7 +182,9 @@ def test_layers_load_no_tensorflow_on_another_backend():
 PUBLIC = {
     *("load", "train", "build", "generate", "explain", "export", "Client", "MODELS"),
     *("TextToText", "GenerationOptions", "SubwordTokenizer"),
-    *("register_task", "register_metric"),
+    *("EncoderDecoder", "Encoder", "Decoder", "Output"),
+    *("register_model", "register_task", "register_attention"),
+    *("register_metric", "register_schedule"),
 }
 
 

@@ -79,7 +79,7 @@ def explain(
     say_cut(loaded, [source], truncate)
     number = int(head) if head is not None and head.isdecimal() else head
     chosen = given(kind=kind, layer=layer, head=number)
-    several = hasattr(loaded.model, "attention_maps")
+    several = loaded.model.has_attention_maps
     every = several and output is not None and output.suffix.lower() == ".html"
     found: Explanation | LayeredExplanation
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 import types
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...zoo.errors import ConfigError
-from .parts import Parts
+from .parts import Parts, plain
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ class RunConfig:
     schedule: str = setting(
         "inverse_sqrt",
         "of the rate after the warm-up: inverse_sqrt, cosine or cooldown",
-        one_of("inverse_sqrt", "cosine", "cooldown"),
+        Rule(bool, "is the name of a schedule"),  # registered ones are known when they are used
     )
     cooldown_share: float = setting(
         0.2, "of --max-steps or --max-minutes, the last, in which a cooldown goes to zero", SHARE
@@ -206,9 +205,10 @@ class RunConfig:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings by name."""
+        """The settings by name, as JSON has them."""
         names = [f.name for f in dataclasses.fields(self) if f.name != "parts"]
-        return {name: copy.copy(getattr(self, name)) for name in names}
+        options = {name: plain(value) for name, value in self.model_options.items()}
+        return {**{name: getattr(self, name) for name in names}, "model_options": options}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], parts: Parts | None = None) -> RunConfig:
@@ -279,7 +279,7 @@ def check_budget(config: RunConfig, budget: Budget) -> None:
     Raises:
         ConfigError: neither limit is given.
     """
-    if config.schedule != "inverse_sqrt" and budget == Budget():
+    if config.schedule in ("cosine", "cooldown") and budget == Budget():
         raise ConfigError(
             f"schedule={config.schedule} reaches zero when the training ends, so it must know "
             "when that is: give --max-steps or --max-minutes."

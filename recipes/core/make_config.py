@@ -9,9 +9,9 @@ from typing import Any
 from ...zoo.catalog import MODELS, CatalogEntry
 from ...zoo.errors import ConfigError
 from ..data.prepared import BAKED, PreparedCorpus, is_prepared
-from ..metrics.metric import Metric, as_metric
+from ..metrics.metric import as_metric
 from .config import RunConfig
-from .model import entry_of, model_of
+from .model import entry_of, model_of, options_of, schedule_of
 from .parts import Parts, load_object
 from .task import Task, metric_of, task, task_of
 
@@ -45,23 +45,36 @@ def make_config(
         values["model_options"] = chosen.model_options(name)
     values |= (own or MODELS[name]).training
     values |= settings_of_corpus(train, reverse)
-    settings, metric = own_metric(settings)
-    parts = Parts(task=chosen, model=own, metric=metric)
+    settings, objects = named(settings)
+    parts = Parts(task=chosen, model=own, **objects)
     config = RunConfig(chosen.name, name, train=train, valid=valid, parts=parts, **values)
     config = config.with_settings(settings)
-    metric_of(config)  # which the task must have
+    check_names(config)
     check_direction(chosen, reverse)
     return config
 
 
-def own_metric(
+def named(
     settings: Sequence[str] | Mapping[str, Any],
-) -> tuple[Sequence[str] | Mapping[str, Any], Metric | None]:
-    """Settings with the name of their metric, and the metric where it is an object."""
-    if not isinstance(settings, Mapping) or isinstance(settings.get("metric", ""), str):
-        return settings, None
-    own = as_metric(settings["metric"])
-    return {**settings, "metric": own.name}, own
+) -> tuple[Sequence[str] | Mapping[str, Any], dict[str, Any]]:
+    """Settings with names in place of a metric and a schedule that are objects, and these."""
+    own: dict[str, Any] = {}
+    if not isinstance(settings, Mapping):
+        return settings, own
+    names = dict(settings)
+    if not isinstance(names.get("metric", ""), str):
+        own["metric"] = as_metric(names["metric"])
+        names["metric"] = own["metric"].name
+    if not isinstance(names.get("schedule", ""), str):
+        own["schedule"] = names["schedule"]
+        names["schedule"] = own["schedule"].__name__
+    return names, own
+
+
+def check_names(config: RunConfig) -> None:
+    """Refuses a metric that the task of a config has not, and an unknown schedule."""
+    metric_of(config)
+    schedule_of(config)
 
 
 def settings_of_corpus(train: str | None, reverse: bool) -> dict[str, Any]:
@@ -127,7 +140,7 @@ def _has_tokenization(config: RunConfig) -> bool:
 
 def check_model_options(config: RunConfig) -> None:
     """Refuses what the model of a config cannot be made of, before anything is read or written."""
-    options = dict(config.model_options)
+    options = options_of(config)
     if "source_vocab_size" in options:
         raise ConfigError(
             "source_vocab_size follows from the text: set shared_vocabulary=false for a "

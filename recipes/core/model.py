@@ -8,55 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 from ...zoo.catalog import MODELS, CatalogEntry
 from ...zoo.errors import ConfigError
+from ...zoo.training import SCHEDULES
 from .config import RunConfig
-from .parts import find_part, is_file_spec, load_object
+from .parts import find_part, is_file_spec, live, load_object, plain
 
 if TYPE_CHECKING:
-    from ...zoo.models.base import Seq2SeqModel
+    from ...zoo.models.encoder_decoder import EncoderDecoder
     from ...zoo.text.tokenizer import SubwordTokenizer
 
 
-class OwnModel:
-    """A model of the user, with what an entry of the catalog has.
-
-    Args:
-        builder: A model class or function: `builder(vocab_size=..., **options)` returns an
-            untrained model.
-    """
-
-    def __init__(self, builder: Callable[..., Any]):
-        self.builder = builder
-        self.options: dict[str, Any] = {}
-        self.training: dict[str, Any] = {}
-        self.paper = ""
-        self.description = (getattr(builder, "__doc__", None) or "").strip().partition("\n")[0]
-
-    def model_class(self) -> Callable[..., Any]:
-        """Returns the class or function that makes the model."""
-        return self.builder
-
-    def defaults(self) -> dict[str, Any]:
-        """The options that the model is made with where nobody gives others."""
-        parameters = inspect.signature(self.builder).parameters.values()
-        return {p.name: p.default for p in parameters if p.default is not p.empty}
-
-    def kwargs_from_tokenizer(self, tokenizer: SubwordTokenizer) -> dict[str, Any]:
-        """Options that follow from the tokens of a corpus."""
-        options_of = getattr(self.builder, "options_of", None)
-        return {} if options_of is None else options_of(tokenizer)
-
-    def instance(self, vocab_size: int, **options: Any) -> Any:
-        """Makes an untrained model whose weights are not made yet."""
-        return self.builder(vocab_size=vocab_size, **options)
-
-    def build(self, vocab_size: int, **options: Any) -> Any:
-        """Makes an untrained model with all its weights."""
-        model = self.instance(vocab_size, **options)
-        model.build_from_ids()
-        return model
-
-
-def model_of(spec: str | CatalogEntry | Callable) -> tuple[str, CatalogEntry | OwnModel | None]:
+def model_of(spec: str | CatalogEntry | Callable) -> tuple[str, CatalogEntry | None]:
     """The model that a user means.
 
     Args:
@@ -78,13 +39,13 @@ def model_of(spec: str | CatalogEntry | Callable) -> tuple[str, CatalogEntry | O
         found = load_object(spec)
         if name in MODELS:
             return name, None
-        return name, found if isinstance(found, CatalogEntry) else OwnModel(found)
+        return name, as_entry(found)
     if isinstance(spec, CatalogEntry):
         return next((name for name in MODELS if MODELS[name] is spec), "model"), spec
-    return spec.__name__.strip("<>"), OwnModel(spec)
+    return spec.__name__.strip("<>"), as_entry(spec)
 
 
-def entry_of(config: RunConfig) -> CatalogEntry | OwnModel:
+def entry_of(config: RunConfig) -> CatalogEntry:
     """The catalog entry of a config's model.
 
     Raises:
@@ -96,19 +57,46 @@ def entry_of(config: RunConfig) -> CatalogEntry | OwnModel:
     if origin and config.model not in MODELS:
         found = find_part("model", config.model, origin, "--model")
         if config.model not in MODELS:  # where its module has not registered it
-            return found if isinstance(found, CatalogEntry) else OwnModel(found)
+            return as_entry(found)
     return MODELS[model_of(config.model)[0]]
 
 
-def build_model(config: RunConfig, tokenizer: SubwordTokenizer) -> Seq2SeqModel:
+def schedule_of(config: RunConfig) -> Callable[..., Any]:
+    """The class or function that makes the schedule of a config from peak and warm-up steps.
+
+    Raises:
+        ConfigError: There is none of its name, or it is in a file that this process has not been
+            given.
+    """
+    if config.parts.schedule is not None:
+        return config.parts.schedule
+    origin = config.parts.origins.get("schedule")
+    if origin and config.schedule not in SCHEDULES:
+        return find_part("schedule", config.schedule, origin, "--task")
+    return SCHEDULES[config.schedule]
+
+
+def defaults_of(config: RunConfig) -> dict[str, Any]:
+    """The options of a config's model where nobody gives others, as JSON has them."""
+    return {name: plain(value) for name, value in entry_of(config).defaults().items()}
+
+
+def options_of(config: RunConfig) -> dict[str, Any]:
+    """Arguments of a config's model; layers among them also where the config was in a file."""
+    return {name: live(value) for name, value in config.model_options.items()}
+
+
+def build_model(config: RunConfig, tokenizer: SubwordTokenizer) -> EncoderDecoder:
     """The untrained model of a config, for the tokens of a tokenizer."""
     entry = entry_of(config)
-    options = {**entry.kwargs_from_tokenizer(tokenizer), **config.model_options}
+    options = {**entry.kwargs_from_tokenizer(tokenizer), **options_of(config)}
     if not tokenizer.shares_vocabulary:
         options["source_vocab_size"] = tokenizer.source.vocab_size
     return entry.build(tokenizer.vocab_size, **options)
 
 
-def family_of(entry: CatalogEntry | OwnModel) -> Callable[..., Any]:
-    """The class or function that makes the models of an entry, imported."""
-    return entry.model_class()
+def as_entry(value: CatalogEntry | Callable[..., EncoderDecoder]) -> CatalogEntry:
+    """The entry of a class or function that makes a model."""
+    if isinstance(value, CatalogEntry):
+        return value
+    return CatalogEntry((inspect.getdoc(value) or "").partition("\n")[0], "", value)

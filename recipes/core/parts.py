@@ -11,7 +11,7 @@ import importlib.util
 import sys
 import sysconfig
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from ...zoo.catalog import CatalogEntry
     from ...zoo.text.source_format import SourceFormat
     from ..metrics.metric import Metric
-    from .model import OwnModel
     from .task import Task
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -42,16 +41,46 @@ class Parts:
         task: The task, if it was given as an object.
         model: The catalog entry of the model, if it was given as an object.
         metric: The metric that decides, if it was given as an object.
+        schedule: The schedule of the learning rate, if it was given as an object.
         source_format: The format of the sources as the run has saved it.
-        origins: Where parts of the run come from that are not the package's own, by
-            `"task"`, `"parse"`, `"metric"`, `"model"` and the names of Keras classes.
+        origins: Where parts of the run come from that are not the package's own, by `"task"`,
+            `"parse"`, `"metric"`, `"schedule"`, `"model"` and the names of Keras classes.
     """
 
     task: Task | None = None
-    model: CatalogEntry | OwnModel | None = None
+    model: CatalogEntry | None = None
     metric: Metric | None = None
+    schedule: Callable[..., Any] | None = None
     source_format: SourceFormat | None = None
     origins: Mapping[str, str] = field(default_factory=dict)
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: of a Keras object, such as a layer, its config.
+
+    Raises:
+        ConfigError: It is neither.
+    """
+    if isinstance(value, (str, int, float, list, tuple, dict, type(None))):
+        return value
+    import keras
+
+    try:
+        return keras.saving.serialize_keras_object(value)
+    except Exception as error:
+        raise ConfigError(
+            f"{value!r} cannot be written into a run; give a layer that has a get_config, or a "
+            "registered name."
+        ) from error
+
+
+def live(value: Any) -> Any:
+    """The value that `plain` was made of."""
+    if not isinstance(value, dict) or "class_name" not in value:
+        return value
+    import keras
+
+    return keras.saving.deserialize_keras_object(value)
 
 
 def is_file_spec(spec: str) -> bool:

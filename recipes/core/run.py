@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from ... import __version__
 from ...zoo.errors import ConfigError
 from ...zoo.files import file_above, partial_file, write_json, written_atomically
-from ...zoo.models.base import Seq2SeqModel
+from ...zoo.models.encoder_decoder import EncoderDecoder
 from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.text.source_format import SourceFormat
 from ...zoo.text.tokenizer import SubwordTokenizer
 from ..data.corpus import NOT_JSON
 from .checkpoint import Checkpoints
 from .config import RunConfig
-from .model import entry_of, family_of
+from .model import defaults_of, entry_of
 from .parts import Parts
 from .saved_model import origins_of, read_model, text_to_text
 from .task import source_format, task_of
@@ -66,7 +66,7 @@ class Run:
         self,
         config: RunConfig,
         texts: Mapping[str, int] | None = None,
-        model: Seq2SeqModel | None = None,
+        model: EncoderDecoder | None = None,
         **generation: Any,
     ) -> bool:
         """Claims the folder for a config; returns whether the run was begun before.
@@ -92,7 +92,7 @@ class Run:
         values = {
             "attention_zoo": __version__,
             **config.to_dict(),
-            "model_defaults": entry_of(config).defaults(),
+            "model_defaults": defaults_of(config),
             "source_format": source_format(config).to_dict(),
             "parts": origins_of(config, model),
             **({"texts": dict(texts)} if texts else {}),
@@ -113,7 +113,7 @@ class Run:
                 run.
         """
         if self.config_path.exists():
-            ours = _settings(config, entry_of(config).defaults())
+            ours = _settings(config, defaults_of(config))
             theirs = _settings(*self._read_config())
             differences = ", ".join(
                 f"{name} is {theirs.get(name)!r} there and {ours.get(name)!r} here"
@@ -187,7 +187,7 @@ class Run:
     def former_defaults(self) -> dict[str, Any]:
         """The arguments of its model whose default is another now than when the run was begun."""
         config, defaults = self._read_config()
-        now = entry_of(config).defaults()
+        now = defaults_of(config)
         return {
             name: defaults[name] for name in now.keys() & defaults if defaults[name] != now[name]
         }
@@ -232,11 +232,11 @@ class Run:
             if "model" not in config.parts.origins:
                 entry_of(config)
             # Runs of version 0.1.0 may have none: those of today are taken for theirs.
-            return config, entry_of(config).defaults() if defaults is None else defaults
+            return config, defaults_of(config) if defaults is None else defaults
         except ValueError as error:
             raise ConfigError(f"{self.config_path}: {error}") from error
 
-    def save_model(self, model: Seq2SeqModel) -> None:
+    def save_model(self, model: EncoderDecoder) -> None:
         with written_atomically(self.model_path) as aside:
             model.save(aside)
 
@@ -292,7 +292,7 @@ class Run:
                 "evaluation, or could not write it. Go on with `attention-zoo train`."
             )
 
-    def read_model(self) -> Seq2SeqModel:
+    def read_model(self) -> EncoderDecoder:
         """The best model of the run.
 
         Raises:
@@ -300,8 +300,6 @@ class Run:
         """
         config = self.read_config()
         self.check_model_file()
-        if "model" not in config.parts.origins:
-            family_of(entry_of(config))  # which lets Keras load a file of it
         return read_model(self.model_path, config.parts.origins, self.custom_objects)
 
 

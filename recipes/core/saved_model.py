@@ -14,23 +14,22 @@ from typing import Any
 import keras
 
 from ... import __version__
-from ...zoo.catalog import CatalogEntry
 from ...zoo.decoding.options import GenerationOptions
 from ...zoo.errors import ConfigError
-from ...zoo.models.base import Seq2SeqModel
+from ...zoo.models.encoder_decoder import EncoderDecoder
 from ...zoo.pipeline.text_to_text import TextToText
-from ...zoo.registry import PACKAGE
+from ...zoo.registry import PACKAGE, load_entry
 from ...zoo.text.tokenizer import SubwordTokenizer
 from ..data.pair_files import parse_text
 from .config import RunConfig
-from .model import entry_of, family_of
+from .model import entry_of, schedule_of
 from .parts import find_part, origin_of
 from .task import metric_of, source_format, task_of
 
 Class = tuple[str, str, str]  # registered name, module, name
 
 
-def _classes_of(model: Seq2SeqModel) -> dict[str, str]:
+def _classes_of(model: EncoderDecoder) -> dict[str, str]:
     """Origins of the classes that a model is made of and that are not the package's, by name.
 
     Raises:
@@ -52,11 +51,15 @@ def _classes_of(model: Seq2SeqModel) -> dict[str, str]:
     return origins
 
 
-def origins_of(config: RunConfig, model: Seq2SeqModel | None) -> dict[str, str]:
+def origins_of(config: RunConfig, model: EncoderDecoder | None) -> dict[str, str]:
     """Where the parts of a config come from that are not the package's."""
-    chosen, entry = task_of(config), entry_of(config)
-    own_entry = entry if isinstance(config.parts.model, CatalogEntry) else family_of(entry)
-    parts = {"metric": metric_of(config).function, "task": chosen, "model": own_entry}
+    chosen = task_of(config)
+    parts = {
+        "task": chosen,
+        "metric": metric_of(config).function,
+        "schedule": schedule_of(config),
+        "model": load_entry(entry_of(config).family),
+    }
     found = {name: origin_of(part) for name, part in parts.items() if part is not None}
     if found["task"] and chosen.parse is not parse_text:
         parse = chosen.parse
@@ -67,7 +70,7 @@ def origins_of(config: RunConfig, model: Seq2SeqModel | None) -> dict[str, str]:
 
 def read_model(
     path: Path, origins: Mapping[str, str], custom_objects: Mapping[str, Any]
-) -> Seq2SeqModel:
+) -> EncoderDecoder:
     """Reads the model in a file.
 
     Args:
@@ -88,6 +91,8 @@ def read_model(
             found[registered] = find_part("class", name, origin, "--model")
     try:
         model = keras.models.load_model(path, custom_objects=found, compile=False)
+    except ConfigError:
+        raise
     except Exception as error:  # there are as many kinds of errors as ways of being damaged
         if isinstance(error, OSError) and error.errno is not None:
             raise  # it is there, and may not be read
@@ -97,13 +102,13 @@ def read_model(
             "another version wrote it. Copy the run again, or train it anew. "
             f"Keras says: {reason[:300]}"
         ) from error
-    if not isinstance(model, Seq2SeqModel):
+    if not isinstance(model, EncoderDecoder):
         raise ConfigError(f"{path} is no model of this package.")
     return model
 
 
 def text_to_text(
-    model: Seq2SeqModel,
+    model: EncoderDecoder,
     tokenizer: SubwordTokenizer,
     config: RunConfig,
     name: str = "model",

@@ -11,14 +11,14 @@ from typing import Any
 
 from ...zoo.catalog import CatalogEntry
 from ...zoo.errors import ConfigError
-from ...zoo.models.base import Seq2SeqModel
+from ...zoo.models.encoder_decoder import EncoderDecoder
 from ..data.prepared import BAKED
 from .config import RunConfig
-from .make_config import check_baked, check_direction, own_metric, settings_of_corpus
+from .make_config import check_baked, check_direction, check_names, named, settings_of_corpus
 from .model import model_of
 from .parts import Parts
 from .run import Run
-from .task import Task, metric_of
+from .task import Task
 from .task import task as task_meant
 
 # What the subwords follow from: they are those of the run that is started from.
@@ -63,10 +63,10 @@ def start_config(
         values["reverse"] = theirs.reverse != reverse
     else:
         values |= {"train": train, "valid": valid, **settings_of_corpus(train, reverse)}
-    settings, metric = own_metric(settings)
-    values["parts"] = replace(theirs.parts, metric=metric)
+    settings, objects = named(settings)
+    values["parts"] = replace(theirs.parts, **objects)
     config = replace(theirs, **values).with_settings(settings)
-    metric_of(config)  # which the task must have
+    check_names(config)
     _check_subwords(config, theirs)
     return config
 
@@ -107,7 +107,7 @@ def start_preparation(
     return config
 
 
-def load_start(config: RunConfig, model: Seq2SeqModel) -> None:
+def load_start(config: RunConfig, model: EncoderDecoder) -> None:
     """Gives a model the best weights of the run that its own starts from.
 
     Raises:
@@ -152,7 +152,7 @@ def _check_subwords(config: RunConfig, theirs: RunConfig) -> None:
             )
 
 
-def _difference(model: Seq2SeqModel, found: Seq2SeqModel) -> str:
+def _difference(model: EncoderDecoder, found: EncoderDecoder) -> str:
     """The first weight that two models do not have alike."""
     for ours, theirs in zip(model.weights, found.weights, strict=False):
         if tuple(ours.shape) != tuple(theirs.shape):

@@ -86,7 +86,9 @@ def test_long_targets_are_decoded_and_left_out_of_the_perplexity():
 
 
 def test_where_no_target_is_short_enough_there_is_no_perplexity_and_no_training():
-    config = RunConfig("dialogue", max_target_length=3, evaluate_rows=2)  # the first and the last
+    config = RunConfig(
+        "dialogue", metric="f1", max_target_length=3, evaluate_rows=2
+    )  # the first and the last
     with pytest.raises(DataError, match=r"All 2 targets of valid.tsv .* longer than 3 subwords"):
         check_targets(config, FakeModel(3).tokenizer, CORPUS)
     long = CORPUS.part([1, 6])
@@ -94,7 +96,7 @@ def test_where_no_target_is_short_enough_there_is_no_perplexity_and_no_training(
     assert values["f1"] == 100
     for name in ("perplexity", "word_perplexity", "cross_entropy"):
         assert values[name] is None
-    short = RunConfig("dialogue", max_target_length=128)
+    short = RunConfig("dialogue", metric="f1", max_target_length=128)
     assert check_targets(short, FakeModel(128).tokenizer, CORPUS) is None
 
 
