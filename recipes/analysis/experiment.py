@@ -15,7 +15,7 @@ from ...zoo.errors import ConfigError
 from ..core.config import Budget, RunConfig
 from ..core.run import Run
 from ..core.task import make_config, read_corpora, task
-from ..training.task_runs import check_folders, check_runs, run_task
+from ..training.launch import check_folders, check_runs, run_task
 from .comparable import check_comparable
 from .comparison import Comparison, compare
 from .comparison_report import to_markdown, write_report

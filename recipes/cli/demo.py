@@ -17,7 +17,7 @@ from ..core.config import Budget
 from ..core.task import make_config, read_validation
 from ..data.corpus import PairCorpus
 from ..training.evaluation import scores_by_length
-from ..training.task_runs import run_task
+from ..training.launch import run_task
 
 MODELS = {"rnn": "one fixed context", "rnn-bahdanau": "attention"}
 STEPS = 1500

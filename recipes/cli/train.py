@@ -109,7 +109,7 @@ def train(
     from ..core.config import Budget, parse_profile
     from ..core.task import make_config
     from ..distribute.strategies import StrategyOptions
-    from ..training.task_runs import run_task
+    from ..training.launch import run_task
 
     chosen = [f"precision={precision}"] if precision else []
     chosen += ["jit=true"] if jit else []

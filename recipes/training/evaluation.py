@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ...zoo.errors import DataError
@@ -11,7 +9,6 @@ from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.text.composing import encode_sources
 from ...zoo.text.source_format import Source
 from ...zoo.text.tokenizer import SubwordTokenizer
-from ...zoo.visualization.explanation import Explanation
 from ..core.config import RunConfig
 from ..core.length_limits import beyond_limit
 from ..core.task import task
@@ -23,20 +20,11 @@ from ..metrics.target_scores import (
     score_targets,
     target_lengths,
 )
-from ..tensorboard.attention_health import attention_health
+from ..tensorboard.attention_metrics import attention_metrics
+from .periodic_evaluation import Evaluation
 
 SAMPLES = 8
 PINNED = 4
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What an evaluation during training shows."""
-
-    metrics: dict[str, float | None]
-    samples: list[tuple[str, str, str]]  # source, reference, output
-    explanations: list[Explanation]
-    health: dict[str, float]  # of the attention in these
 
 
 class Evaluator:
@@ -77,7 +65,7 @@ class Evaluator:
             dict(scores.values),
             samples[::every][:SAMPLES],
             explanations,
-            attention_health(self._greedy, explanations),
+            attention_metrics(self._greedy, explanations),
         )
 
     def full(self) -> Scores:

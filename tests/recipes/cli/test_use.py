@@ -84,7 +84,7 @@ def test_a_tokenization_that_cannot_be_made_is_found_at_once(
         raise RuntimeError("\nInstall it.\n")
 
     monkeypatch.setattr(bleu, "_get_tokenizer", fail)
-    for name in ("training.evaluation.Evaluator", "training.task_runs.read_corpora"):
+    for name in ("training.evaluation.Evaluator", "training.launch.read_corpora"):
         monkeypatch.setattr(f"attention_zoo.recipes.{name}", lambda *_: pytest.fail("late"))
     command = arguments(reverse_files, "other", settings=["bleu_tokenize=ja-mecab"])
     for options in (

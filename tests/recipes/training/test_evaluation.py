@@ -12,7 +12,6 @@ from attention_zoo.recipes.data.corpus import PairCorpus
 from attention_zoo.recipes.metrics import target_scores
 from attention_zoo.recipes.metrics.target_scores import UnknownSubwords, score_targets, unknown_line
 from attention_zoo.recipes.training.evaluation import Evaluator, check_targets
-from attention_zoo.recipes.training.progress import is_better
 from attention_zoo.zoo.errors import DataError
 from attention_zoo.zoo.pipeline.text_to_text import Prediction
 
@@ -117,12 +116,6 @@ def test_a_metric_without_a_value_does_not_decide(task_name, asked, targets, dec
     assert deciding_metric(config, corpus) == decides
     # Those that evaluations look at are what counts.
     assert deciding_metric(RunConfig(metric="bleu", evaluate_rows=1), corpus) != "bleu"
-
-
-def test_no_value_is_never_better():
-    assert not is_better("bleu", None, 0.0) and not is_better("perplexity", None, 9.0)
-    assert is_better("bleu", 0.0, None) and not is_better("bleu", None, None)
-    assert is_better("perplexity", 9.0, None) and is_better("perplexity", 8.0, 9.0)
 
 
 def test_unknown_subwords_are_counted_and_told():

@@ -16,7 +16,7 @@ from attention_zoo.recipes.core.config import Budget
 from attention_zoo.recipes.core.run import Run, source_format
 from attention_zoo.recipes.core.task import TASKS, make_config, read_corpora, task
 from attention_zoo.recipes.data.stories import story_pairs
-from attention_zoo.recipes.training.task_runs import run_task
+from attention_zoo.recipes.training.launch import run_task
 from attention_zoo.serving.client.client import Client
 from attention_zoo.serving.runtime.session import SavedModelSession
 from attention_zoo.serving.server.server import ServerOptions, ServerThread
