@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 
 from ...layers.ops.arguments import positive_int
+from ...layers.ops.dense import add_bias
 from ..text.tokenizer import END_ID, SubwordTokenizer
 from ..training.loss import SmoothedCrossEntropy
 from ..training.training_step import (
@@ -148,7 +149,7 @@ class Seq2SeqModel(keras.Model):
         kernel, bias = (tf.cast(x, hidden.dtype) for x in self.vocabulary_weights())
         # One product of all rows: a batched one would go through the kernel for each sentence.
         rows = tf.reshape(hidden, (-1, hidden.shape[-1]))
-        logits = tf.matmul(rows, kernel, transpose_b=True) + bias
+        logits = add_bias(tf.matmul(rows, kernel, transpose_b=True), bias)
         return tf.reshape(logits, tf.concat([tf.shape(hidden)[:-1], kernel.shape[:1]], axis=0))
 
     def call(self, inputs, training=False):

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from ...layers import PointerGenerator, coverage_loss
 from ...layers.ops.affine import Affine
+from ...layers.ops.dense import add_bias
 from ...layers.pointer_generator import (
     copied_attention,
     copy_gains,
@@ -23,7 +24,7 @@ from ...layers.pointer_generator import (
     pool_attention,
 )
 from ..text.tokenizer import END_ID, UNKNOWN_ID
-from ..training.loss import SmoothedCrossEntropy, target_and_mean_logits
+from ..training.loss import SmoothedCrossEntropy, rows_of, target_and_mean_logits
 from .base import Seq2SeqModel
 from .embedding import ScaledEmbedding
 
@@ -268,7 +269,8 @@ def mixture_losses(
     log_written, log_copied = log_shares(tf.cast(decoded.gate, tf.float32), attention, copyable)
     attention = copied_attention(attention, copyable)
     rows, classes = kept.rows(decoded.hidden), kept.rows(labels)
-    logits = tf.cast(tf.matmul(rows, kernel, transpose_b=True) + bias, tf.float32)
+    logits = add_bias(tf.matmul(rows, kernel, transpose_b=True), bias)
+    logits = tf.cast(logits, tf.float32)
     # log (sum of e to each logit) - logit of the label
     cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(classes, logits)
     paid = tf.where(labels[..., None] == source[:, None], attention, 0.0)
@@ -280,8 +282,8 @@ def mixture_losses(
         return plain, plain
     target, mean = target_and_mean_logits(classes, rows, kernel, bias)
     log_total = cross_entropy + target
-    of_source = tf.einsum("btd,bsd->bts", decoded.hidden, tf.gather(kernel, source))
-    of_source = tf.cast(of_source + tf.gather(bias, source)[:, None], tf.float32)
+    of_source = tf.einsum("btd,bsd->bts", decoded.hidden, rows_of(kernel, source))
+    of_source = tf.cast(of_source + rows_of(bias, source)[:, None], tf.float32)
     before = of_source + (log_written - kept.places(log_total))[..., None]
     gains = copy_gains(before, log_copied, pool_attention(attention, first_positions(source)))
     mean_gain = tf.reduce_sum(gains, axis=-1) / kernel.shape[0]

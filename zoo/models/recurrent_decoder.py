@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from ...layers.attention_gru_cell import AttentionGRUCell, StepWeights, query_options
 from ...layers.ops.affine import Affine
+from ...layers.ops.dense import Dense
 from ...layers.ops.dropout import Dropout
 from ...layers.ops.masks import softmax_dtype
 from .base import Nest, check_arguments, check_source_vocabulary
@@ -115,9 +116,7 @@ class RecurrentDecoderSeq2Seq(CopyingSeq2Seq):
             readout_activation: of the layer from which the vocabulary is read.
         """
         config, dtype = self.config, self.dtype_policy
-        self.bridge = keras.layers.Dense(
-            config["decoder_units"], "tanh", name="bridge", dtype=dtype
-        )
+        self.bridge = Dense(config["decoder_units"], "tanh", name="bridge", dtype=dtype)
         self.cell = AttentionGRUCell(
             config["decoder_units"],
             context_dim=context_dim,
@@ -129,7 +128,7 @@ class RecurrentDecoderSeq2Seq(CopyingSeq2Seq):
         )
         # Luong's attentional vector is a readout already.
         if not self.cell.input_feeding:
-            self.readout = keras.layers.Dense(
+            self.readout = Dense(
                 config["readout_units"], readout_activation, name="readout", dtype=dtype
             )
         self.dropout = Dropout(config["dropout"], name="dropout", dtype=dtype)

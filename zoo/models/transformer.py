@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from ...layers.attention.base import Memory
 from ...layers.ops.affine import Affine
+from ...layers.ops.dense import add_bias
 from ...layers.ops.dropout import Dropout
 from ...layers.ops.normalization import LayerNormalization
 from ...layers.transformer.blocks import TransformerDecoderBlock, TransformerEncoderBlock
@@ -315,7 +316,7 @@ class TransformerSeq2Seq(CopyingSeq2Seq):
         """What the first block reads of (B, T) ids."""
         embedded = (embedding or self.embedding)(ids)
         if self._adds_positions:
-            embedded += self._positions(tf.shape(ids)[1])
+            embedded = add_bias(embedded, self._positions(tf.shape(ids)[1]))
         return self.dropout(embedded, training=training)
 
     @property

@@ -7,6 +7,7 @@ import math
 import keras
 import tensorflow as tf
 
+from ...layers.ops.dense import add_bias
 from ..text.tokenizer import PAD_ID
 from .replicas import sum_over_replicas
 
@@ -133,7 +134,7 @@ class SmoothedCrossEntropy(keras.losses.Loss):
             The mean of both smoothed losses with `r_drop` / 2 times the divergence, and the mean of
             both negative log likelihoods, of each row, float32 (N,).
         """
-        logits = tf.matmul(hidden, kernel, transpose_b=True) + bias
+        logits = add_bias(tf.matmul(hidden, kernel, transpose_b=True), bias)
         twice = tf.tile(y_true, [2])
         plain = tf.nn.sparse_softmax_cross_entropy_with_logits(twice, tf.cast(logits, tf.float32))
         smoothed = plain
@@ -180,10 +181,13 @@ def total_and_target_logits(
         to_hidden += of_target * tf.cast(tf.gather(kernel, y_true), tf.float32)
         to_kernel = tf.matmul(kept, tf.cast(factor * rows, dtype), transpose_a=True)
         to_bias = tf.linalg.matvec(kept, tf.cast(factor[:, 0], dtype), transpose_a=True)
+        # A frequent target has a term in thousands of rows: a sum of so many equal terms stops
+        # growing in half precision, at 256 times the term in bfloat16.
+        to_kernel, to_bias = (tf.cast(x, tf.float32) for x in (to_kernel, to_bias))
         places = tf.expand_dims(y_true, 1)
-        to_kernel = tf.tensor_scatter_nd_add(to_kernel, places, tf.cast(of_target * rows, dtype))
-        to_bias = tf.tensor_scatter_nd_add(to_bias, places, tf.cast(of_target[:, 0], dtype))
-        return None, tf.cast(to_hidden, dtype), to_kernel, to_bias
+        to_kernel = tf.tensor_scatter_nd_add(to_kernel, places, of_target * rows)
+        to_bias = tf.tensor_scatter_nd_add(to_bias, places, of_target[:, 0])
+        return None, *(tf.cast(x, dtype) for x in (to_hidden, to_kernel, to_bias))
 
     return (largest[:, 0] + tf.math.log(sums), target), gradient
 
@@ -192,8 +196,20 @@ def target_and_mean_logits(
     y_true: tf.Tensor, hidden: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The logit of each target, by a thin product, and the mean logit: float32 (N,)."""
-    target = tf.reduce_sum(hidden * tf.gather(kernel, y_true), -1) + tf.gather(bias, y_true)
+    target = tf.reduce_sum(hidden * rows_of(kernel, y_true), -1) + rows_of(bias, y_true)
     return tf.cast(target, tf.float32), mean_logits(hidden, kernel, bias)
+
+
+@tf.custom_gradient
+def rows_of(table: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+    """Rows (..., D) of a table (V, D), whose gradient adds up those of a frequent id in float32."""
+
+    def gradient(upstream):
+        terms = tf.cast(upstream, tf.float32)
+        sums = tf.math.unsorted_segment_sum(terms, ids, table.shape[0])
+        return tf.cast(sums, table.dtype), None
+
+    return tf.gather(table, ids), gradient
 
 
 def mean_logits(hidden: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
