@@ -1,17 +1,16 @@
 """Training of a run from its settings, and the callbacks that it is made of, for any Keras `fit`.
 
-Callbacks that are given the same `Progress` count together. Their order in the list is that in
-which they act after each step:
+The callbacks of a model share its counters, `progress_of(model)`, and act after each step in the
+order of their list:
 
->>> progress = Progress()
->>> checkpoint = TrainingCheckpoint("run/checkpoints", progress=progress)
+>>> checkpoint = TrainingCheckpoint("run/checkpoints")
 >>> steps = checkpoint.restore(model)
 >>> callbacks = [
-...     NanGuard(progress=progress),
-...     ProgressReport(progress=progress),
-...     StopAtBudget(Budget(max_steps=10_000), progress),
-...     PeriodicEvaluation(scores, keep=save, every=500, patience=5, progress=progress),
-...     StopOnSignal(progress=progress),
+...     NanGuard(),
+...     ProgressReport(),
+...     StopAtBudget(Budget(max_steps=10_000)),
+...     PeriodicEvaluation(scores, keep=save, every=500, patience=5),
+...     StopOnSignal(),
 ...     checkpoint,
 ... ]
 >>> model.fit(dataset.skip(steps), callbacks=callbacks)
@@ -22,25 +21,19 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_PUBLIC = {
-    "Budget": "..core.config",
-    "ChiefCallbacks": ".callbacks",
-    "Evaluation": ".periodic_evaluation",
-    "FollowBudget": ".callbacks",
-    "NanGuard": ".nan_guard",
-    "PeriodicEvaluation": ".periodic_evaluation",
-    "Progress": ".progress",
-    "ProgressReport": ".progress",
-    "RunLogger": "..tensorboard.run_logger",
-    "StepCallback": ".progress",
-    "StepProfiler": "..tensorboard.profiling",
-    "StopAtBudget": ".callbacks",
-    "StopOnSignal": ".callbacks",
-    "TensorBoardLog": ".tensorboard_log",
-    "TrainingCheckpoint": ".training_checkpoint",
-    "WeightAveraging": ".callbacks",
+_MODULES = {
+    "..core.config": ["Budget"],
+    "..core.interruption": ["StopRequest"],
+    "..tensorboard.profiling": ["StepProfiler"],
+    "..tensorboard.run_logger": ["RunLogger"],
+    ".callbacks": ["ChiefCallbacks", "FollowBudget", "StopAtBudget", "StopOnSignal"]
+    + ["TensorBoardLog", "WeightAveraging"],
+    ".nan_guard": ["NanGuard"],
+    ".periodic_evaluation": ["Evaluation", "PeriodicEvaluation"],
+    ".progress": ["Progress", "ProgressReport", "StepCallback", "progress_of"],
+    ".training_checkpoint": ["TrainingCheckpoint"],
 }
-
+_PUBLIC = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = list(_PUBLIC)
 
 

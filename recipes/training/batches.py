@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ...zoo.errors import ConfigError
 from ...zoo.text.bpe_dropout import BpeDropout
 from ...zoo.text.tokenizer import SubwordTokenizer
@@ -75,8 +77,9 @@ def check_unknown(
     tokenizer: SubwordTokenizer,
     corpus: PairCorpus | PreparedCorpus,
     batches: BatchStream,
-) -> str | None:
-    """What there is to say of unknown subwords in a training corpus, if any.
+    report: Callable[[str], None],
+) -> None:
+    """Reports unknown subwords in a training corpus, if there are any.
 
     Of a prepared corpus they are those of its sample.
 
@@ -95,4 +98,5 @@ def check_unknown(
             f", {targets}: it has none for their characters, and what starts from it could not "
             "write them. Train without --start-from."
         )
-    return unknown_line(sources, targets, config.replace_unknown)
+    if (line := unknown_line(sources, targets, config.replace_unknown)) is not None:
+        report(f"training: {line}")

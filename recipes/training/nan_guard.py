@@ -10,7 +10,7 @@ from pathlib import Path
 from ...zoo.errors import ConfigError
 from ...zoo.files import write_json
 from ..data.corpus import NOT_JSON, PairOrigin
-from .progress import Progress, StepCallback
+from .progress import StepCallback
 
 LINES_TOLD = 10  # all of them are in a file
 
@@ -30,8 +30,6 @@ class NanGuard(StepCallback):
             and Keras's `LossScaleOptimizer` do.
         rows: Gives file, line and texts of the rows that a step reads, by its number from 1.
         path: The file; none is written if left out.
-        progress: As of `StepCallback`.
-        report: Takes a line of each step that is left out.
 
     Raises:
         TrainingError: From `fit`, if `skip` is false: the loss is not finite.
@@ -44,13 +42,11 @@ class NanGuard(StepCallback):
     def __init__(
         self,
         skip: bool = False,
-        rows: Callable[[int], Sequence[PairOrigin]] | None = None,
+        rows: Callable[[int], Sequence[PairOrigin]] = lambda step: (),
         path: Path | None = None,
-        progress: Progress | None = None,
-        report: Callable[[str], None] = print,
     ):
-        super().__init__(progress)
-        self.skip, self.rows, self.path, self.report = skip, rows, path, report
+        super().__init__()
+        self.skip, self.rows, self.path = skip, rows, path
 
     def after_step(self, logs):
         progress, loss = self.progress, float(logs["loss"])
@@ -74,7 +70,7 @@ class NanGuard(StepCallback):
 
     def note(self, step: int, learning_rate: float, loss: float) -> str:
         """Writes down the step of this number, from 1; returns a line that names it."""
-        rows = [] if self.rows is None else self.rows(step)
+        rows = self.rows(step)
         this = {
             "step": step,
             "learning_rate": learning_rate,

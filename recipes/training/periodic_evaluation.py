@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..core.interruption import StopNow, StopRequest
 from ..metrics.scores import shown
-from .progress import Progress, StepCallback
+from .progress import StepCallback
 
 if TYPE_CHECKING:
     from ...zoo.visualization.explanation import Explanation
@@ -51,8 +51,6 @@ class PeriodicEvaluation(StepCallback):
             as `average.applied`.
         request: Notes signals, of which one breaks an evaluation off; it is made when the training
             is resumed.
-        progress: As of `StepCallback`.
-        report: Takes a line of each evaluation.
 
     Example:
 
@@ -75,13 +73,11 @@ class PeriodicEvaluation(StepCallback):
         patience: int | None = None,
         weights: Callable[[], AbstractContextManager] = nullcontext,
         request: StopRequest | None = None,
-        progress: Progress | None = None,
-        report: Callable[[str], None] = print,
     ):
-        super().__init__(progress)
+        super().__init__()
         self.evaluate, self._keep, self.every = evaluate, keep, every
         self.metric, self._is_better, self.patience = metric, is_better, patience
-        self.weights, self.request, self.report = weights, request, report
+        self.weights, self.request = weights, request
         self.latest: Evaluation | None = None
 
     def is_better(self, value: float | None, than: float | None) -> bool:

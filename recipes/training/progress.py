@@ -15,10 +15,9 @@ REPORT_SECONDS = 10.0
 
 @dataclass
 class Progress:
-    """Counters of a training, as its checkpoints keep them.
+    """Counters of a model's training over all calls of `fit`, as its checkpoints keep them.
 
-    Callbacks that are given the same `Progress` share it, otherwise each has one of its own. A step
-    of `fit` is counted by the first of them that it reaches.
+    The callbacks of a model share them; a step is counted by the first of them that it reaches.
 
     Attributes:
         step: Steps made.
@@ -88,18 +87,27 @@ class Progress:
         return "patience" if ended else "budget"
 
 
+def progress_of(model: keras.Model) -> Progress:
+    """Returns the counters of a model's training."""
+    if not hasattr(model, "training_progress"):
+        model.training_progress = Progress()
+    return model.training_progress
+
+
 class StepCallback(keras.callbacks.Callback):
     """Base of callbacks that count the steps of a training over all calls of `fit`.
 
     A subclass does its work in `after_step`, and in `resume` what a stop has left undone.
 
-    Args:
-        progress: Counters that several callbacks share; counters of its own if left out.
+    Attributes:
+        report: Takes each line that a callback tells; `print` unless it is set.
     """
 
-    def __init__(self, progress: Progress | None = None):
-        super().__init__()
-        self.progress = Progress() if progress is None else progress
+    report: Callable[[str], None] = staticmethod(print)
+
+    @property
+    def progress(self) -> Progress:
+        return progress_of(self.model)
 
     def on_train_begin(self, logs=None):
         self.progress.start_clock()
@@ -113,6 +121,7 @@ class StepCallback(keras.callbacks.Callback):
 
     def after_step(self, logs: Mapping[str, Any]) -> None:
         """Does what there is to do after a step, which `progress` counts already."""
+        self.resume()
 
     def resume(self) -> None:
         """Does what there is to do between the counters of a checkpoint and the next step."""
@@ -126,11 +135,10 @@ class StepMeans(StepCallback):
 
     Args:
         seconds: Time of the steps that one mean is over.
-        progress: As of `StepCallback`.
     """
 
-    def __init__(self, seconds: float = REPORT_SECONDS, progress: Progress | None = None):
-        super().__init__(progress)
+    def __init__(self, seconds: float = REPORT_SECONDS):
+        super().__init__()
         self.seconds = seconds
         self._clear()
 
@@ -163,23 +171,12 @@ class ProgressReport(StepMeans):
     """Reports a line every few seconds: loss, learning rate, tokens or steps a second, minutes.
 
     Args:
-        report: Takes each line.
         seconds: Time of the steps between two lines.
-        progress: As of `StepCallback`.
 
     Example:
 
     >>> model.fit(x, y, verbose=0, callbacks=[ProgressReport()])
     """
-
-    def __init__(
-        self,
-        report: Callable[[str], None] = print,
-        seconds: float = REPORT_SECONDS,
-        progress: Progress | None = None,
-    ):
-        super().__init__(seconds, progress)
-        self.report = report
 
     def show(self, values: dict[str, float]) -> None:
         rate = values.pop("learning_rate")

@@ -1,4 +1,4 @@
-"""What is told of a training beside its steps: its data and model, and how good it became."""
+"""Reports of a training beside its steps: its data and model, and the scores at its end."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from ..core.run import Run, source_format
 from ..data.batch_stream import BatchStream
 from ..metrics.scores import Scores
 from .progress import Progress
-
-Report = Callable[[str], None]
 
 
 def sizes_line(
@@ -34,21 +32,6 @@ def sizes_line(
     )
 
 
-def warn(
-    config: RunConfig, unknown: str | None, unscored: str | None, metric: str, report: Report
-) -> None:
-    """Reports what of the texts cannot be learnt, scored or decided by."""
-    if unknown is not None:
-        report(f"training: {unknown}")
-    if unscored is not None:
-        report(f"validation: {unscored}")
-    if metric != config.metric:
-        report(
-            f"validation: {config.metric} has no value on these references, which would score 0 "
-            f"themselves; {metric} decides which weights are best"
-        )
-
-
 def write_metrics(
     run: Run,
     config: RunConfig,
@@ -57,7 +40,7 @@ def write_metrics(
     scores: Scores,
     baselines: dict[str, Scores],
     metric: str,
-    report: Report,
+    report: Callable[[str], None],
 ) -> None:
     """Writes and reports the scores of the best model, and what it has to be better than."""
     compared = {name: found.values for name, found in baselines.items()}

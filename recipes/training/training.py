@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import operator
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import keras
@@ -30,18 +30,24 @@ from ..metrics.scores import Scores, shown
 from ..tensorboard.model_pictures import log_embedding, model_graph
 from ..tensorboard.profiling import StepProfiler
 from ..tensorboard.run_logger import RunLogger
-from .averaging import Average, make_average
+from .averaging import make_average
 from .batches import check_unknown, make_batches
-from .callbacks import ChiefCallbacks, FollowBudget, StopAtBudget, StopOnSignal, WeightAveraging
+from .callbacks import (
+    ChiefCallbacks,
+    FollowBudget,
+    StopAtBudget,
+    StopOnSignal,
+    TensorBoardLog,
+    WeightAveraging,
+)
 from .evaluation import Evaluator, check_targets
 from .nan_guard import NanGuard
 from .optimizers import FusedAdam
 from .periodic_evaluation import PeriodicEvaluation
 from .precision import computing_in
-from .progress import Progress, ProgressReport
-from .reporting import Report, sizes_line, warn, write_metrics
-from .schedules import BudgetSchedule, make_schedule
-from .tensorboard_log import TensorBoardLog
+from .progress import Progress, ProgressReport, progress_of
+from .reporting import sizes_line, write_metrics
+from .schedules import make_schedule
 from .training_checkpoint import TrainingCheckpoint
 
 
@@ -49,7 +55,7 @@ def train(
     config: RunConfig,
     run: Run,
     budget: Budget,
-    report: Report = print,
+    report: Callable[[str], None] = print,
     place: Placement | None = None,
     profile: tuple[int, int] | None = None,
 ) -> TextToText:
@@ -75,7 +81,7 @@ def train(
             than a batch.
         Interrupted: SIGINT or SIGTERM came; the run is saved.
     """
-    place, progress = place or Placement(), Progress()
+    place = place or Placement()
 
     # Corpora
     train_corpus, valid_corpus = read_corpora(config)
@@ -91,7 +97,8 @@ def train(
 
     # Batches
     batches = make_batches(config, train_corpus, tokenizer)
-    unknown = check_unknown(config, tokenizer, train_corpus, batches)
+    check_unknown(config, tokenizer, train_corpus, batches, report)
+    check_targets(config, tokenizer, valid_corpus, report)
     place.check_same("training rows", batches.checksum() if place.workers else None)
 
     # Model
@@ -102,82 +109,75 @@ def train(
         report(f"starts with the weights of {config.start_from}")
     report(sizes_line(config, model, tokenizer, batches))
     generation = limit_of_corpus(config, batches, report)
-    metric = deciding_metric(config, valid_corpus)
-    warn(config, unknown, check_targets(config, tokenizer, valid_corpus), metric, report)
     if place.is_chief:
-        generation = _open(run, config, checksums, generation, tokenizer)
+        begun = run.open(config, checksums, **generation)
+        generation = run.generation() if begun else generation
+        if not run.tokenizer_path.exists():
+            run.save_tokenizer(tokenizer)
 
     # Compile
-    follow = _compile(model, config, place)
-
-    # State
-    average = make_average(model, config)
-    checkpoint = TrainingCheckpoint(
-        run.checkpoints, config.checkpoint_minutes, average, progress, report
-    )
+    with place.scope():
+        schedule = make_schedule(config)
+        clip, skip = config.clip_norm or None, config.skip_nonfinite
+        optimizer = FusedAdam(schedule, global_clipnorm=clip, skip_nonfinite=skip)
+        loss = SmoothedCrossEntropy(config.label_smoothing, r_drop=config.r_drop)
+        model.compile(optimizer, loss=loss, jit_compile=config.jit)
+        model.optimizer.build(model.trainable_variables)
+    average, progress = make_average(model, config), progress_of(model)
+    checkpoint = TrainingCheckpoint(run.checkpoints, config.checkpoint_minutes, average)
     if checkpoint.restore(model, place):
         minutes = progress.seconds / 60
         report(f"going on at step {progress.step:,} after {minutes:.1f} minutes of training")
     place.prepare(model, static=config.jit)
+
+    # Fit: the callbacks act in this order
     served = _served(model, config, tokenizer, place)
     name = run.folder.resolve().name
     as_served = text_to_text(served, tokenizer, config, name, truncate=True, **generation)
-    evaluator = Evaluator(as_served, valid_corpus, config)
-
-    # Fit: the callbacks are called in the order of their list
-    with StopRequest() as request, _open_log(run, config, progress, place) as logger:
-        evaluation = PeriodicEvaluation(
-            evaluator.quick,
-            keep=lambda: run.save_model(served),
-            every=config.evaluate_every,
-            metric=metric,
-            is_better=operator.lt if metric in LOWER_IS_BETTER else operator.gt,
-            patience=config.patience,
-            weights=lambda: _evaluated_weights(model, served, average),
-            request=request,
-            progress=progress,
-            report=report,
-        )
-        end = StopAtBudget(budget, progress)
-        graph = functools.partial(model_graph, as_served)
-        rows = functools.partial(_rows, train_corpus, batches, config.accumulate_steps)
-        noted = run.folder / "nonfinite.json"
-        chief = ChiefCallbacks(
-            [
-                NanGuard(config.skip_nonfinite, rows, noted, progress, report),
-                ProgressReport(report, progress=progress),
-                end,
-                evaluation,
-                end,  # an evaluation takes time too
-                TensorBoardLog(logger, evaluation, graph, progress=progress),
-                StopOnSignal(request, progress),
-                checkpoint,
-            ],
-            place,
-            progress,
-            request,
-        )
-        callbacks = [
-            FollowBudget(budget, follow, progress),
-            *([WeightAveraging(average, progress)] if average else []),
-            chief,
-        ]
-        if profile is not None and place.is_chief:
-            callbacks.insert(0, StepProfiler(run.tensorboard_path, *profile, report))
+    evaluator = Evaluator(as_served, valid_corpus, config, model)
+    request, logger = StopRequest(), _logger(run, config, progress, place)
+    metric = _deciding_metric(config, valid_corpus, report)
+    evaluation = PeriodicEvaluation(
+        evaluator.quick,
+        keep=lambda: run.save_model(served),
+        every=config.evaluate_every,
+        metric=metric,
+        is_better=operator.lt if metric in LOWER_IS_BETTER else operator.gt,
+        patience=config.patience,
+        weights=average.applied if average else nullcontext,
+        request=request,
+    )
+    end = StopAtBudget(budget)
+    rows = partial(_rows_of_step, config, train_corpus, batches)
+    decided_by_chief = [
+        NanGuard(config.skip_nonfinite, rows, run.folder / "nonfinite.json"),
+        ProgressReport(),
+        end,
+        evaluation,
+        end,  # an evaluation takes time too
+        TensorBoardLog(logger, evaluation, partial(model_graph, as_served)),
+        StopOnSignal(request),
+        checkpoint,
+    ]
+    chief = ChiefCallbacks(decided_by_chief, place, request, report)
+    callbacks = [
+        *([StepProfiler(run.tensorboard_path, *profile, report)] if profile else []),
+        FollowBudget(budget, [model, schedule]),
+        *([WeightAveraging(average)] if average else []),
+        chief,
+    ]
+    with request, logger:
         try:
             if chief.resume(model):
-                _fit(model, batches, config, place, progress.step, callbacks)
-            if request.signal_number is not None:
-                raise StopNow
-            if not place.is_chief:
-                return as_served
+                _fit(model, batches, config, place, callbacks)
 
             # Evaluate
             with request.at_once():
-                best, scores = _best(run, evaluator, evaluation, checkpoint, report)
-                baselines = task(config.task).baseline_scores(
-                    texts(train_corpus), valid_corpus, best
-                )
+                if not place.is_chief:
+                    return as_served
+                best, scores = _best(run, evaluator, evaluation, checkpoint)
+                train_texts = texts(train_corpus)
+                baselines = task(config.task).baseline_scores(train_texts, valid_corpus, best)
         except StopNow:
             raise Interrupted(
                 request.signal_number or signal.SIGTERM,
@@ -189,39 +189,6 @@ def train(
     log_embedding(run, best)
     write_metrics(run, config, progress, best, scores, baselines, metric, report)
     return best
-
-
-def _open(
-    run: Run,
-    config: RunConfig,
-    checksums: dict[str, int],
-    generation: dict[str, Any],
-    tokenizer: SubwordTokenizer,
-) -> dict[str, Any]:
-    """Claims the folder of the run; returns the options of generation that it was begun with."""
-    if run.open(config, checksums, **generation):
-        generation = run.generation()
-    if not run.tokenizer_path.exists():
-        run.save_tokenizer(tokenizer)
-    return generation
-
-
-def _compile(
-    model: Seq2SeqModel, config: RunConfig, place: Placement
-) -> list[Callable[[float], None]]:
-    """Compiles the model; returns what follows the share of the budget that is spent."""
-    with place.scope():
-        schedule = make_schedule(config)
-        optimizer = FusedAdam(
-            schedule,
-            global_clipnorm=config.clip_norm or None,
-            skip_nonfinite=config.skip_nonfinite,
-        )
-        loss = SmoothedCrossEntropy(config.label_smoothing, r_drop=config.r_drop)
-        model.compile(optimizer, loss=loss, jit_compile=config.jit)
-        model.optimizer.build(model.trainable_variables)
-    ends = isinstance(schedule, BudgetSchedule)
-    return [model.set_spent, schedule.set_spent] if ends else [model.set_spent]
 
 
 def _served(
@@ -236,36 +203,34 @@ def _served(
     return model if alike or not place.is_chief else build_model(config, tokenizer)
 
 
-@contextmanager
-def _evaluated_weights(
-    model: Seq2SeqModel, served: Seq2SeqModel, average: Average | None
-) -> Iterator[None]:
-    """Inside the `with` block what is served has the averaged weights."""
-    with average.applied() if average else nullcontext():
-        if served is not model:
-            served.set_weights(model.get_weights())
-        yield
-
-
-@contextmanager
-def _open_log(
-    run: Run, config: RunConfig, progress: Progress, place: Placement
-) -> Iterator[RunLogger | None]:
-    """Opens the log for TensorBoard, at the chief, which forgets steps that are made anew."""
+def _logger(run: Run, config: RunConfig, progress: Progress, place: Placement) -> Any:
+    """Opens the log for TensorBoard, which forgets steps that are made anew; at the chief alone."""
     if not place.is_chief:
-        yield None
-        return
-    next_step = progress.step + 1 if progress.step else 0
-    with RunLogger(run.tensorboard_path, purge_step=next_step) as logger:
-        logger.log_hyperparameters(config.to_dict())
-        yield logger
+        return nullcontext()
+    logger = RunLogger(run.tensorboard_path, progress.step + 1 if progress.step else 0)
+    logger.log_hyperparameters(config.to_dict())
+    return logger
 
 
-def _rows(
-    corpus: PairCorpus | PreparedCorpus, batches: BatchStream, accumulate: int, step: int
+def _deciding_metric(
+    config: RunConfig, valid_corpus: PairCorpus, report: Callable[[str], None]
+) -> str:
+    """Returns the metric that decides which weights are best; reports if it is another one."""
+    metric = deciding_metric(config, valid_corpus)
+    if metric != config.metric:
+        report(
+            f"validation: {config.metric} has no value on these references, which would score 0 "
+            f"themselves; {metric} decides which weights are best"
+        )
+    return metric
+
+
+def _rows_of_step(
+    config: RunConfig, corpus: PairCorpus | PreparedCorpus, batches: BatchStream, step: int
 ) -> list[PairOrigin]:
     """Returns where the rows of a step, counted from 1, are from."""
-    return corpus.origins([int(row) for row in batches.rows_of_step(step - 1, accumulate)])
+    rows = batches.rows_of_step(step - 1, config.accumulate_steps)
+    return corpus.origins([int(row) for row in rows])
 
 
 def _fit(
@@ -273,14 +238,14 @@ def _fit(
     batches: BatchStream,
     config: RunConfig,
     place: Placement,
-    first_step: int,
     callbacks: list[keras.callbacks.Callback],
 ) -> None:
-    """Fits one endless epoch from a step on: when what happens is counted in steps.
+    """Fits one endless epoch: what happens when is counted in steps.
 
     Raises:
         DataError: A file of the training corpus cannot be read any more.
     """
+    first_step = progress_of(model).step
     dataset = place.dataset(batches, first_step, config.accumulate_steps, static=config.jit)
     try:
         place.fit(model, dataset, callbacks)
@@ -294,11 +259,7 @@ def _fit(
 
 
 def _best(
-    run: Run,
-    evaluator: Evaluator,
-    evaluation: PeriodicEvaluation,
-    checkpoint: TrainingCheckpoint,
-    report: Report,
+    run: Run, evaluator: Evaluator, evaluation: PeriodicEvaluation, checkpoint: TrainingCheckpoint
 ) -> tuple[TextToText, Scores]:
     """Returns the best model and its scores with the search of the config.
 
@@ -317,6 +278,6 @@ def _best(
         if not evaluation.is_better(value, before) or not evaluation.keep(last[metric]):
             return best, scores
     told = f"{metric} {shown(value)}, not {shown(before)}"
-    report(f"step {progress.step:>7,}  better in full: {told}")
+    evaluation.report(f"step {progress.step:>7,}  better in full: {told}")
     checkpoint.save()
     return run.load(truncate=True), last_scores

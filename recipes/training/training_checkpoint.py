@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ class TrainingCheckpoint(StepCallback):
     """Writes all that a training goes on from: weights, optimizer, average, seeds and counters.
 
     A checkpoint is written every few minutes, and when an earlier callback or `fit` ends the
-    training, so this one is the last of the list. `progress.step` says where the input goes on.
+    training, so this one is the last of the list.
     Where one cannot be written, mostly for a full disk, the one before stays, and the next is tried
     later; an error is raised only if it was the last.
 
@@ -27,8 +26,6 @@ class TrainingCheckpoint(StepCallback):
         files: Folder of the checkpoints.
         minutes: Time between two of them.
         average: An average of the weights, if there is one.
-        progress: Counters, those of the callbacks that are to go on where they were.
-        report: Takes a line where a checkpoint cannot be written.
 
     Example:
 
@@ -38,17 +35,12 @@ class TrainingCheckpoint(StepCallback):
     """
 
     def __init__(
-        self,
-        files: str | Path | Checkpoints,
-        minutes: float = 5.0,
-        average: Average | None = None,
-        progress: Progress | None = None,
-        report: Callable[[str], None] = print,
+        self, files: str | Path | Checkpoints, minutes: float = 5.0, average: Average | None = None
     ):
-        super().__init__(progress)
+        super().__init__()
         self.files = files if isinstance(files, Checkpoints) else Checkpoints(Path(files))
-        self.minutes, self.average, self.report = minutes, average, report
-        self._saved = asdict(self.progress)
+        self.minutes, self.average = minutes, average
+        self._saved = asdict(Progress())
 
     def restore(self, model: keras.Model, place: Placement | None = None) -> int:
         """Loads the newest checkpoint that is whole, if there is one, into a compiled model.
@@ -65,10 +57,11 @@ class TrainingCheckpoint(StepCallback):
         """
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
-        variables = self._variables(model)
+        self.set_model(model)
+        variables = self._variables()
         saved = (place or Placement()).from_chief(
             lambda: self.files.restore(variables),
-            lambda progress: pack(variables, progress),
+            lambda values: pack(variables, values),
             lambda state: unpack(variables, state),
         )
         if saved is not None:
@@ -96,7 +89,7 @@ class TrainingCheckpoint(StepCallback):
         """
         self._saved = asdict(self.progress)
         try:
-            self.files.save(self.progress.step, self._variables(self.model), self._saved)
+            self.files.save(self.progress.step, self._variables(), self._saved)
         except OSError as error:
             if last:
                 raise
@@ -105,7 +98,8 @@ class TrainingCheckpoint(StepCallback):
                 "the one before stays, and the next is tried later"
             )
 
-    def _variables(self, model: keras.Model) -> list[Any]:
+    def _variables(self) -> list[Any]:
+        model = self.model
         # A metric's state says nothing of what is learnt, and some appear only during `fit`.
         metrics = {id(v) for metric in model.metrics for v in metric.variables}
         return [

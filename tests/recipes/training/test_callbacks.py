@@ -17,7 +17,6 @@ from attention_zoo.recipes.training import (
     FollowBudget,
     NanGuard,
     PeriodicEvaluation,
-    Progress,
     ProgressReport,
     RunLogger,
     StopAtBudget,
@@ -25,6 +24,7 @@ from attention_zoo.recipes.training import (
     TensorBoardLog,
     TrainingCheckpoint,
     WeightAveraging,
+    progress_of,
 )
 from attention_zoo.recipes.training.averaging import LastAverage, WeightAverage
 from attention_zoo.recipes.training.nan_guard import TrainingError
@@ -98,7 +98,7 @@ def test_a_training_goes_on_to_the_same_weights(tmp_path):
         for steps in parts:
             model, checkpoint = make_model(), TrainingCheckpoint(tmp_path / folder)
             rest = dataset().skip(checkpoint.restore(model))
-            stop = StopAtBudget(Budget(max_steps=steps), checkpoint.progress)
+            stop = StopAtBudget(Budget(max_steps=steps))
             model.fit(rest, verbose=0, callbacks=[stop, checkpoint])
     whole, parts = (np.load(tmp_path / name / "step-000000008.npz") for name in ("whole", "parts"))
     assert len(whole.files) > 3 * len(model.trainable_variables)  # the optimizer's too
@@ -157,7 +157,7 @@ def test_a_signal_breaks_an_evaluation_off(model):
 
     with StopRequest() as request:
         best = PeriodicEvaluation(evaluate, keep=lambda: None, every=3, request=request)
-        callbacks = [best, StopOnSignal(request, best.progress)]
+        callbacks = [best, StopOnSignal(request)]
         model.fit(dataset(), verbose=0, callbacks=callbacks)
     assert (best.progress.step, best.progress.history, best.latest) == (3, [], None)
 
@@ -166,8 +166,9 @@ def test_a_signal_breaks_an_evaluation_off(model):
 
 
 def test_lines_of_progress(model):
-    lines = []
-    model.fit(dataset(), verbose=0, callbacks=[ProgressReport(lines.append, seconds=0)])
+    lines, report = [], ProgressReport(seconds=0)
+    report.report = lines.append
+    model.fit(dataset(), verbose=0, callbacks=[report])
     assert len(lines) == STEPS
     line = r"step       8  loss \d+\.\d{3}  rate 1\.00e-03  +[\d,]+ steps/s  0\.0 min"
     assert re.fullmatch(line, lines[-1])
@@ -176,7 +177,7 @@ def test_lines_of_progress(model):
 def test_a_log_for_tensorboard(model, tmp_path):
     best = PeriodicEvaluation(lambda: {"exact": 1.0}, keep=lambda: None, every=4)
     with RunLogger(tmp_path) as logger:
-        log = TensorBoardLog(logger, best, seconds=0, progress=best.progress)
+        log = TensorBoardLog(logger, best, seconds=0)
         model.fit(dataset(), verbose=0, callbacks=[best, log])
     for name, tag, steps in (("train", "loss", list(range(1, 9))), ("valid", "exact", [4, 8])):
         events = EventAccumulator(str(tmp_path / name)).Reload().Tensors(tag)
@@ -187,13 +188,13 @@ def test_a_log_for_tensorboard(model, tmp_path):
 
 
 def test_a_schedule_follows_the_budget_that_ends_the_training():
-    schedule, budget, progress = CosineToZero(0.1, 1), Budget(max_steps=6), Progress()
+    schedule, budget = CosineToZero(0.1, 1), Budget(max_steps=6)
     model, rates = make_model(keras.optimizers.SGD(schedule)), []
     note = keras.callbacks.LambdaCallback(
         on_train_batch_begin=lambda batch, logs: rates.append(float(model.optimizer.learning_rate))
     )
-    follow = FollowBudget(budget, [schedule.set_spent], progress)
-    model.fit(dataset(), verbose=0, callbacks=[follow, note, StopAtBudget(budget, progress)])
+    follow = FollowBudget(budget, [schedule])
+    model.fit(dataset(), verbose=0, callbacks=[follow, note, StopAtBudget(budget)])
     np.testing.assert_allclose(rates, 0.05 * (1 + np.cos(np.pi * np.arange(6) / 6)), rtol=1e-5)
 
 
@@ -207,7 +208,7 @@ def test_minutes_are_a_budget_too(model):
 def test_a_signal_ends_the_training_after_a_whole_step_that_is_saved(model, tmp_path, number):
     before, stop = signal.getsignal(number), StopOnSignal()
     sent = at_step(3, lambda: signal.raise_signal(number))
-    checkpoint = TrainingCheckpoint(tmp_path, progress=stop.progress)
+    checkpoint = TrainingCheckpoint(tmp_path)
     model.fit(dataset(), verbose=0, callbacks=[sent, stop, checkpoint])
     assert [path.stem for path in tmp_path.iterdir()] == ["step-000000003"]
     assert (stop.request.signal_number, signal.getsignal(number)) == (number, before)
@@ -225,7 +226,8 @@ def test_a_loss_that_is_nan_ends_the_training(model):
 
 def test_a_step_that_is_nan_is_left_out():
     model, lines = make_model(FusedAdam(skip_nonfinite=True)), []
-    guard = NanGuard(skip=True, report=lines.append)
+    guard = NanGuard(skip=True)
+    guard.report = lines.append
     each = keras.callbacks.LambdaCallback(
         on_train_batch_begin=lambda batch, logs: model.reset_metrics()  # whose means would be NaN
     )
@@ -239,15 +241,22 @@ def test_a_step_that_is_nan_is_left_out():
 
 
 def test_callbacks_that_share_their_counters_count_each_step_once(tmp_path):
-    model, progress = make_model(steps_per_execution=4), Progress()
-    best = PeriodicEvaluation(lambda: {"one": 1}, keep=lambda: None, every=3, progress=progress)
-    callbacks = [NanGuard(progress=progress), best, TrainingCheckpoint(tmp_path, progress=progress)]
-    model.fit(dataset(), epochs=2, verbose=0, callbacks=callbacks)
-    assert progress.step == 2 * STEPS
-    assert [entry["step"] for entry in progress.history] == [4, 8, 12, 16]
-    again = TrainingCheckpoint(tmp_path)
-    assert again.restore(make_model()) == 2 * STEPS
-    assert again.progress == progress
+    model = make_model(steps_per_execution=4)
+    best = PeriodicEvaluation(lambda: {"one": 1}, keep=lambda: None, every=3)
+    callbacks = [NanGuard(), best, TrainingCheckpoint(tmp_path)]
+    for _ in range(2):
+        model.fit(dataset(), verbose=0, callbacks=callbacks)
+    assert progress_of(model).step == 2 * STEPS
+    assert [entry["step"] for entry in best.progress.history] == [4, 8, 12, 16]
+    again = make_model()
+    assert TrainingCheckpoint(tmp_path).restore(again) == 2 * STEPS
+    assert progress_of(again) == progress_of(model)
+
+
+def test_the_counters_are_no_part_of_a_saved_model(model, tmp_path):
+    model.fit(dataset(), verbose=0, callbacks=[ProgressReport()])
+    model.save(tmp_path / "model.keras")
+    assert progress_of(keras.models.load_model(tmp_path / "model.keras")).step == 0
 
 
 class TwoWorkers(Placement):
@@ -263,35 +272,34 @@ class TwoWorkers(Placement):
         return decision([value, next(self.sent)]) if self.chief else next(self.sent)
 
     def ask_chief_to_stop(self):
-        raise AssertionError
+        raise InterruptedError
 
 
 def test_the_chief_stops_for_a_signal_of_another_worker(model):
-    progress, request = Progress(), StopRequest()
+    request = StopRequest()
     place = TwoWorkers(True, iter([None, None, 15]))  # before the first step, and after two
-    chief = ChiefCallbacks([StopOnSignal(request, progress)], place, progress, request)
+    chief = ChiefCallbacks([StopOnSignal(request)], place, request)
     assert chief.resume(model)
     model.fit(dataset(), verbose=0, callbacks=[chief])
-    assert (progress.step, request.signal_number) == (2, 15)
+    assert (progress_of(model).step, request.signal_number) == (2, 15)
 
 
 def test_another_worker_does_what_the_chief_decides(model):
-    progress, request = Progress(), StopRequest()
+    request = StopRequest()
     place = TwoWorkers(False, iter([(False, 1.0, None), (False, 2.0, None), (True, 3.0, 15)]))
-    callbacks = [StopAtBudget(Budget(max_steps=1), progress)]  # the chief's alone
-    chief = ChiefCallbacks(callbacks, place, progress, request)
+    chief = ChiefCallbacks([StopAtBudget(Budget(max_steps=1))], place, request)
     assert chief.resume(model)
-    model.fit(dataset(), verbose=0, callbacks=[FollowBudget(Budget(), [], progress), chief])
-    assert (progress.step, progress.seconds, request.signal_number) == (2, 3.0, 15)
-    with pytest.raises(AssertionError):
+    model.fit(dataset(), verbose=0, callbacks=[FollowBudget(Budget(), []), chief])
+    assert (progress_of(model).step, progress_of(model).seconds) == (2, 3.0)
+    assert request.signal_number == 15
+    with pytest.raises(InterruptedError):
         request.pass_on()
 
 
-def test_nothing_is_left_to_train_where_the_budget_is_spent_or_patience_has_ended(model):
-    for progress in (Progress(step=5), Progress(step=5, best_step=4, evaluations_since_best=2)):
-        budget = Budget(max_steps=5 if not progress.best_step else 9)
-        entry = {"step": 5, "minutes": 0.0, "exact": 1.0}
-        progress.history, progress.best_step = [entry], 4
-        best = PeriodicEvaluation(pytest.fail, print, every=5, patience=2, progress=progress)
-        callbacks = [StopAtBudget(budget, progress), best]
-        assert not ChiefCallbacks(callbacks, Placement(), progress, StopRequest()).resume(model)
+@pytest.mark.parametrize(("max_steps", "since_best"), [(5, 0), (9, 2)])
+def test_nothing_is_left_to_train_where_a_training_has_ended(model, max_steps, since_best):
+    progress_of(model).load({"step": 5, "best_step": 4, "evaluations_since_best": since_best})
+    progress_of(model).history.append({"step": 5})
+    best = PeriodicEvaluation(pytest.fail, pytest.fail, every=5, patience=2)
+    callbacks = [StopAtBudget(Budget(max_steps=max_steps)), best]
+    assert not ChiefCallbacks(callbacks, Placement(), StopRequest()).resume(model)

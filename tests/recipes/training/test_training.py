@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -130,7 +131,7 @@ class FakeEvaluator:
 
     in_full = None  # gives the chrF of weights
 
-    def __init__(self, text_to_text, corpus, config):
+    def __init__(self, text_to_text, corpus, config, trained=None):
         self.corpus, self.config = corpus, config
         self.weights = text_to_text.model.get_weights
 
@@ -342,8 +343,10 @@ def test_what_is_evaluated_and_kept_is_the_average(trained):
 
 def test_a_model_is_told_how_much_of_its_budget_is_spent():
     told = []
-    budget, progress = Budget(max_steps=10, max_minutes=2.0), Progress(step=3, seconds=90.0)
-    FollowBudget(budget, [told.append], progress).on_train_batch_begin(0)
+    model = SimpleNamespace(training_progress=Progress(step=3, seconds=90.0), set_spent=told.append)
+    follow = FollowBudget(Budget(max_steps=10, max_minutes=2.0), [model])
+    follow.set_model(model)
+    follow.on_train_batch_begin(0)
     assert told == [0.75]
 
 
