@@ -20,7 +20,14 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "load": ".recipes.core.run",
+    "train": ".recipes.training.launch",
     "build": ".zoo.catalog",
+    "register_model": ".zoo.catalog",
+    "register_attention": ".zoo.models.attention_registry",
+    "EncoderDecoder": ".zoo.models.encoder_decoder",
+    "Encoder": ".zoo.models.parts",
+    "Decoder": ".zoo.models.parts",
+    "Output": ".zoo.models.parts",
     "MODELS": ".zoo.catalog",
     "TextToText": ".zoo.pipeline.text_to_text",
     "GenerationOptions": ".zoo.decoding.options",
@@ -29,6 +36,9 @@ _PUBLIC = {
     "explain": ".zoo.pipeline.explain",
     "export": ".serving.export.export",
     "Client": ".serving.client.client",
+    "register_task": ".recipes.core.task",
+    "register_metric": ".recipes.metrics.metric",
+    "register_schedule": ".zoo.training",
 }
 
 __all__ = [*_PUBLIC, "__version__"]

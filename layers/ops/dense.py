@@ -11,7 +11,7 @@ HALF = ("bfloat16", "float16")
 class Dense(keras.layers.Dense):
     """`keras.layers.Dense` with the gradient of `add_bias` in half precision.
 
-    In float32, and on other backends than TensorFlow, the two are the same.
+    In float32 the two are the same.
 
     Args:
         units: width of the outputs.
@@ -34,9 +34,9 @@ class Dense(keras.layers.Dense):
 def add_bias(inputs, bias):
     """Adds a bias to many rows; its gradient is summed over the rows in float32.
 
-    Left to itself, TensorFlow adds up the gradient of a bias row by row in the type of computation:
-    a sum of equal terms stops growing at 256 times the term in bfloat16, at 2,048 in float16. A
-    product with ones is as fast, and products are summed in float32.
+    Left to themselves, TensorFlow and JAX add up the gradient of a bias in the type of computation,
+    TensorFlow row by row: a sum of equal terms stops growing at 256 times the term in bfloat16, at
+    2,048 in float16. A product with ones is as fast, and products are summed in float32.
 
     Args:
         inputs: `(..., D)`, or `(..., N, D)` where the bias has rows of its own.
@@ -51,8 +51,9 @@ def add_bias(inputs, bias):
 
     @ops.custom_gradient
     def add(inputs, bias):
-        def gradient(upstream):
-            rows = upstream
+        def gradient(*arguments, upstream=None):
+            # Backends differ in how they hand in the gradient of the sum.
+            upstream = rows = arguments[0] if upstream is None else upstream
             if len(bias.shape) < len(inputs.shape):
                 rows = ops.reshape(upstream, (-1, ops.size(bias)))
             ones = ops.ones((1, ops.shape(rows)[-2]), dtype=rows.dtype)
@@ -66,4 +67,4 @@ def add_bias(inputs, bias):
 def _sums_in_half(inputs):
     """Whether gradients of these inputs would be summed in half precision."""
     half = standardize_dtype(inputs.dtype) in HALF
-    return half and keras.backend.backend() == "tensorflow"
+    return half and keras.backend.backend() != "torch"  # which sums in float32

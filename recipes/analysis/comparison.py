@@ -14,17 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...zoo.errors import ConfigError, DataError
-from ..core.config import LOWER_IS_BETTER, RunConfig
-from ..core.task import (
-    OTHER_TEXTS,
-    check_scores,
-    deciding_metric,
-    read_validation,
-    task,
-    with_tokenization,
-)
+from ..core.config import RunConfig
+from ..core.corpora import OTHER_TEXTS, read_validation
+from ..core.make_config import check_scores, with_tokenization
+from ..core.task import deciding_metric, metric_of, task_of
 from ..data.corpus import PairCorpus, spread_rows
 from ..metrics.bootstrap import RESAMPLES, SEED, Interval, RowScore, p_value, resample
+from ..metrics.metric import PERPLEXITIES
 from ..metrics.target_scores import target_lengths
 from .comparable import check_comparable
 from .source_lengths import (
@@ -93,6 +89,7 @@ class Comparison:
         skipped: rows of the file that could not be used.
         skipped_rows: the first of them, each with its line and the reason.
         unscored: rows left out of a perplexity, as a model does not write such long targets.
+        lower_is_better: of the compared score.
     """
 
     task: str
@@ -110,17 +107,14 @@ class Comparison:
     skipped: int = 0
     skipped_rows: list[str] = field(default_factory=list)
     unscored: int = 0
-
-    @property
-    def lower_is_better(self) -> bool:
-        return self.metric in LOWER_IS_BETTER
+    lower_is_better: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def compare(
-    folders: Sequence[str | Path],
+    folders: Sequence[str | Path | Run],
     data: str | None = None,
     metric: str | None = None,
     tokenize: str | None = None,
@@ -135,7 +129,7 @@ def compare(
     """Scores several runs of one task on one file.
 
     Args:
-        folders: of the runs, two at least.
+        folders: of the runs, two at least; or the runs themselves.
         data: sources and references; what all runs were validated with if left out.
         metric: the score that is compared; that of the first run if left out, or where that has no
             value on these rows, the first of the task's metrics that has one. For a perplexity rows
@@ -183,7 +177,8 @@ def compare(
             if run.changed_texts({"valid": whole.checksum}):
                 report(f"{name}: {OTHER_TEXTS}")
     metric = _with_value(metric, asked, configs[0], corpus, report)
-    if metric in LOWER_IS_BETTER:
+    lower = not metric_of(replace(configs[0], metric=metric)).higher_is_better
+    if metric in PERPLEXITIES:
         corpus = _scored_by_all(runs, configs, whole, report)
     unit, places = source_lengths(corpus, configs[0])
     buckets, numbers = sort_by_length(places, lengths)
@@ -216,19 +211,20 @@ def compare(
         p_values=_p_values(row_scores, drawn),
         resamples=resamples,
         seed=seed,
-        fall=fall
-        and length_fall(row_scores, places, fall, resamples, seed, metric in LOWER_IS_BETTER),
+        fall=fall and length_fall(row_scores, places, fall, resamples, seed, lower),
         skipped=whole.num_skipped,
         skipped_rows=[str(row) for row in whole.skipped],
         unscored=len(whole) - len(corpus),
+        lower_is_better=lower,
     )
 
 
-def _open(folders: Sequence[str | Path]) -> dict[str, Run]:
+def _open(folders: Sequence[str | Path | Run]) -> dict[str, Run]:
     """The runs by the names of their folders, or by their paths where names are the same."""
     from ..core.run import Run
 
-    paths = [Path(folder) for folder in folders]
+    runs = [folder if isinstance(folder, Run) else Run(folder) for folder in folders]
+    paths = [run.folder for run in runs]
     if len({path.resolve() for path in paths}) != len(paths):
         raise ConfigError("A run is compared with others, not with itself; name each once.")
     if len(paths) < 2:
@@ -236,13 +232,13 @@ def _open(folders: Sequence[str | Path]) -> dict[str, Run]:
     names = [path.resolve().name for path in paths]
     if len(set(names)) != len(names):
         names = [str(path) for path in paths]
-    return {name: Run(path) for name, path in zip(names, paths, strict=True)}
+    return dict(zip(names, runs, strict=True))
 
 
 def _read(config: RunConfig, data: str | None) -> PairCorpus:
     if data is None:
         return read_validation(config)
-    return task(config.task).read_file(data, config.reverse, min_pairs=1)
+    return task_of(config).read_file(data, config.reverse, min_pairs=1)
 
 
 def _with_value(
@@ -257,11 +253,12 @@ def _with_value(
     Raises:
         ConfigError: it has none, and it was asked for.
     """
-    found = deciding_metric(replace(config, metric=metric, evaluate_rows=len(corpus)), corpus)
+    looked_at = replace(config, metric=metric, evaluate_rows=len(corpus))
+    found = deciding_metric(looked_at, corpus).name
     if found == metric:
         return metric
     none = f"{metric} has no value on {corpus.name}, whose references would score 0 themselves"
-    if asked is not None or found in LOWER_IS_BETTER:
+    if asked is not None or found in PERPLEXITIES:
         raise ConfigError(f"{none}; choose another --metric.")
     report(f"{none}: {found} is compared")
     return found
@@ -298,7 +295,7 @@ def _measure(
     report: Callable[[str], None],
 ) -> tuple[ComparedRun, RowScore]:
     """All that is known of one run, its interval apart, and the compared score by rows."""
-    from ..metrics.row_scores import perplexity_rows, row_score
+    from ..metrics.row_scores import own_metric_rows, perplexity_rows, row_score
 
     model = run.load(truncate=True, **options)
     if long := len(model.too_long(corpus.sources)):
@@ -306,12 +303,15 @@ def _measure(
         report(f"{long:,} sources longer than {model.max_source_length} subwords: the {kept} read")
     outputs = [prediction.text for prediction in model.predict(corpus.sources)]
     references = corpus.references()
-    if metric in LOWER_IS_BETTER:
+    chosen = metric_of(replace(config, metric=metric))
+    if metric in PERPLEXITIES:
         rows = perplexity_rows(model, metric, corpus.sources, corpus.targets)
+    elif chosen.function is not None:
+        rows = own_metric_rows(chosen, outputs, references)
     else:
         rows = row_score(config.task, metric, outputs, references, config.bleu_tokenize)
     known = run.read_metrics()
-    scores = task(config.task).score(outputs, references, config).values
+    scores = task_of(config).score(outputs, references, config).values
     compared = ComparedRun(
         name=name,
         model=config.model,

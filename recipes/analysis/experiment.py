@@ -13,8 +13,10 @@ import numpy as np
 
 from ...zoo.errors import ConfigError
 from ..core.config import Budget, RunConfig
+from ..core.corpora import read_corpora
+from ..core.make_config import make_config
 from ..core.run import Run
-from ..core.task import make_config, read_corpora, task
+from ..core.task import Task, task, task_of
 from ..training.launch import check_folders, check_runs, run_task
 from .comparable import check_comparable
 from .comparison import Comparison, compare
@@ -39,7 +41,7 @@ class Files:
 
     def joined(
         self,
-        task_name: str,
+        task_spec: str | Task,
         longest: int,
         seed: int,
         folder: Path,
@@ -49,18 +51,19 @@ class Files:
         """Files of consecutive pairs joined, see `join_pairs`, written into a folder.
 
         Args:
-            task_name: whose files they are; a source of it is one text.
+            task_spec: whose files they are; a source of it is one text.
             longest: the largest length that is drawn.
             seed: of the lengths.
             folder: for the files.
             reverse: whether source and target are swapped, as lengths are those of the source.
             report: is told of rows that cannot be used.
         """
-        inputs = [item.name for item in task(task_name).source_format.required]
+        chosen = task(task_spec)
+        inputs = [item.name for item in chosen.source_format.required]
         if len(inputs) > 1:
             raise ConfigError(
                 f"What is joined are pairs of one text and another. Received: --join for "
-                f"{task_name}, whose sources are {' and '.join(inputs)}"
+                f"{chosen.name}, whose sources are {' and '.join(inputs)}"
             )
         if self.train is None:
             raise ConfigError("What is joined are pairs of your own; give --train and --valid.")
@@ -68,7 +71,7 @@ class Files:
         for name in ("train", "valid", "test"):
             spec = getattr(self, name)
             if spec is not None:
-                corpus = task(task_name).read_file(spec, reverse, min_pairs=1)
+                corpus = chosen.read_file(spec, reverse, min_pairs=1)
                 corpus.tell_skipped(report)
                 joined = join_pairs(corpus, longest, seed)
                 joined = joined.reversed() if reverse else joined
@@ -77,12 +80,16 @@ class Files:
 
 
 def make_configs(
-    task_name: str, models: Sequence[str], files: Files, reverse: bool, settings: Iterable[str]
+    task_spec: str | Task,
+    models: Sequence[str],
+    files: Files,
+    reverse: bool,
+    settings: Iterable[str],
 ) -> dict[str, RunConfig]:
     """The configs by model.
 
     Args:
-        task_name: what all of them learn.
+        task_spec: what all of them learn.
         models: names in the catalog.
         files: of the data.
         reverse: swaps source and target.
@@ -94,7 +101,7 @@ def make_configs(
     """
     if len(set(models)) < max(len(models), 2):
         raise ConfigError(f"Two models or more, each once. Received: {', '.join(models)}")
-    chosen: dict[str, list[str]] = {model: [] for model in models}
+    values_of: dict[str, list[str]] = {model: [] for model in models}
     for setting in settings:
         head, colon, rest = setting.partition(":")
         alone = not colon or "=" in head
@@ -103,10 +110,10 @@ def make_configs(
         if not matching:
             raise ConfigError(f"--set {setting} is for none of {', '.join(models)}.")
         for model in matching:
-            chosen[model].append(value)
+            values_of[model].append(value)
     return {
-        model: make_config(task_name, model, files.train, files.valid, reverse, values)
-        for model, values in chosen.items()
+        model: make_config(task_spec, model, files.train, files.valid, reverse, values)
+        for model, values in values_of.items()
     }
 
 
@@ -189,7 +196,7 @@ def _check_lengths(
     if test is None:
         corpus = read_corpora(config)[1]
     else:
-        corpus = task(config.task).read_file(test, config.reverse, min_pairs=1)
+        corpus = task_of(config).read_file(test, config.reverse, min_pairs=1)
         corpus.tell_skipped(report)
     _, found = source_lengths(corpus, config)
     sort_by_length(found, lengths)

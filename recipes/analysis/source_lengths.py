@@ -13,7 +13,7 @@ import numpy as np
 
 from ...zoo.errors import ConfigError
 from ..core.config import RunConfig
-from ..core.task import task
+from ..core.task import source_format
 from ..metrics.bootstrap import Interval, RowScore, resample
 from ..metrics.scores import mostly_unspaced
 from ..metrics.text_scores import words
@@ -48,7 +48,7 @@ def source_lengths(corpus: PairCorpus, config: RunConfig) -> tuple[str, np.ndarr
 
     Of a source with several inputs, such as a context and a question, all texts count.
     """
-    inputs = task(config.task).source_format
+    inputs = source_format(config)
     columns = inputs.columns(corpus.sources)
     texts = [columns[item.name] for item in inputs.inputs if item.kind != "length"]
     rows = list(zip(*texts, strict=True))

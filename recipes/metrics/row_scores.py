@@ -13,6 +13,7 @@ import sacrebleu
 
 from ...zoo.errors import ConfigError
 from .bootstrap import RowScore
+from .metric import Metric
 from .scores import bleu_of, countable, equal_rows, perplexity
 from .target_scores import counted_words, score_targets, target_lengths
 from .text_scores import answer_rows, rouge_countable, rouge_rows, rouge_signature
@@ -88,6 +89,14 @@ def sacrebleu_rows(
 
     counted = np.array([*countable(metric, references)])
     return RowScore(np.array(rows, np.float64), score, str(metric.get_signature()), counted)
+
+
+def own_metric_rows(metric: Metric, predictions: Sequence[str], references: Rows) -> RowScore:
+    """A metric of the user's whose value is the mean of those of its rows."""
+    pairs = zip(predictions, references, strict=True)
+    values = [metric.value([text], [right]) for text, right in pairs]
+    counted = np.array([value is not None for value in values])
+    return mean_rows([(value or 0.0) / 100 for value in values], counted=counted)
 
 
 def mean_rows(

@@ -8,8 +8,8 @@ from ...zoo.errors import ConfigError
 from ...zoo.text.bpe_dropout import BpeDropout
 from ...zoo.text.tokenizer import SubwordTokenizer
 from ..core.config import RunConfig
-from ..core.run import source_format
-from ..core.task import task, texts
+from ..core.corpora import texts
+from ..core.task import source_format, task_of
 from ..data.batch_stream import BatchStream
 from ..data.batching import TokenBatches, TokenizedPairs
 from ..data.corpus import PairCorpus
@@ -42,7 +42,7 @@ def make_batches(
             copy_unknown=config.replace_unknown,
             **buckets,
         )
-    pairs = _tokenized(config, task(config.task).prepare(corpus, config.seed), tokenizer)
+    pairs = _tokenized(config, task_of(config).prepare(corpus, config.seed), tokenizer)
     dropout = None
     if config.subword_dropout:
         source, target = (

@@ -7,11 +7,11 @@ from typing import Any
 
 import keras
 
+from ...zoo.training.averaging import Average
 from ..core.config import Budget
 from ..core.interruption import StopRequest
 from ..distribute.strategies import Placement
 from ..tensorboard.run_logger import RunLogger
-from .averaging import Average
 from .periodic_evaluation import PeriodicEvaluation
 from .progress import REPORT_SECONDS, StepCallback, StepMeans, progress_of
 
@@ -43,8 +43,8 @@ class FollowBudget(StepCallback):
 
     Args:
         budget: Steps or minutes of the training.
-        follow: Schedules, models and whatever else has a method `set_spent`, which takes the share
-            in [0, 1]; others are passed over.
+        follow: Schedules, models and whatever else has a method `set_progress`, which takes the
+            share in [0, 1]; others are passed over.
 
     Example:
 
@@ -58,12 +58,12 @@ class FollowBudget(StepCallback):
     def __init__(self, budget: Budget, follow: Sequence[Any]):
         super().__init__()
         self.budget = budget
-        self.follow = [one for one in follow if hasattr(one, "set_spent")]
+        self.follow = [one for one in follow if hasattr(one, "set_progress")]
 
     def on_train_batch_begin(self, batch, logs=None):
         super().on_train_batch_begin(batch, logs)
         for one in self.follow:
-            one.set_spent(self.budget.share(self.progress.step, self.progress.seconds))
+            one.set_progress(self.budget.share(self.progress.step, self.progress.seconds))
 
 
 class StopAtBudget(StepCallback):

@@ -7,14 +7,13 @@ from collections.abc import Callable
 import numpy as np
 
 from ...zoo.errors import DataError
-from ...zoo.models.base import Seq2SeqModel
+from ...zoo.models.encoder_decoder import EncoderDecoder
 from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.text.composing import encode_sources
 from ...zoo.text.source_format import Source
 from ...zoo.text.tokenizer import SubwordTokenizer
 from ..core.config import RunConfig
-from ..core.length_limits import beyond_limit
-from ..core.task import task
+from ..core.task import task_of
 from ..data.corpus import PairCorpus, spread_rows
 from ..metrics.scores import Scores, exact_match, perplexity
 from ..metrics.target_scores import (
@@ -24,6 +23,7 @@ from ..metrics.target_scores import (
     target_lengths,
 )
 from ..tensorboard.attention_metrics import attention_metrics
+from .length_limits import beyond_limit
 from .periodic_evaluation import Evaluation
 
 SAMPLES = 8
@@ -45,7 +45,7 @@ class Evaluator:
         text_to_text: TextToText,
         corpus: PairCorpus,
         config: RunConfig,
-        trained: Seq2SeqModel | None = None,
+        trained: EncoderDecoder | None = None,
     ):
         self.text_to_text, self._trained = text_to_text, trained
         # Beams are for the end: greedy search ranks the same weights alike in a fifth of the time.
@@ -125,7 +125,7 @@ class Evaluator:
     def _scores(
         self, sources: list[Source], references: list[tuple[str, ...]], outputs: list[str]
     ) -> Scores:
-        chosen = task(self.config.task)
+        chosen = task_of(self.config)
         scores = chosen.score(outputs, references, self.config)
         targets = [row[0] for row in references]
         log_p, tokens = score_targets(self.text_to_text, sources, targets)

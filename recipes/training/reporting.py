@@ -10,7 +10,8 @@ from ...zoo.files import write_json
 from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.text.tokenizer import SubwordTokenizer
 from ..core.config import RunConfig
-from ..core.run import Run, source_format
+from ..core.run import Run
+from ..core.task import source_format
 from ..data.batch_stream import BatchStream
 from ..metrics.scores import Scores
 from .progress import Progress

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import signal
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -11,26 +10,29 @@ from typing import Any
 
 import keras
 
-from ...zoo.models.base import Seq2SeqModel
+from ...zoo.models.encoder_decoder import EncoderDecoder
 from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.text.tokenizer import SubwordTokenizer
 from ...zoo.training.loss import SmoothedCrossEntropy
-from ..core.config import LOWER_IS_BETTER, Budget, RunConfig
+from ...zoo.training.optimizers import FusedAdam
+from ..core.config import Budget, RunConfig
+from ..core.corpora import read_corpora, texts
 from ..core.interruption import Interrupted, StopNow, StopRequest
-from ..core.length_limits import limit_of_corpus
-from ..core.run import Run, build_model, text_to_text
+from ..core.model import build_model
+from ..core.run import Run
 from ..core.run_tokenizer import pack, run_tokenizer, unpack
+from ..core.saved_model import text_to_text
 from ..core.starting import load_start
-from ..core.task import deciding_metric, read_corpora, task, texts
+from ..core.task import deciding_metric, task_of
 from ..data.batch_stream import BatchStream
 from ..data.corpus import PairCorpus, PairOrigin
 from ..data.prepared import PreparedCorpus
 from ..distribute.strategies import Placement
+from ..metrics.metric import Metric
 from ..metrics.scores import Scores, shown
 from ..tensorboard.model_pictures import log_embedding, model_graph
 from ..tensorboard.profiling import StepProfiler
 from ..tensorboard.run_logger import RunLogger
-from .averaging import make_average
 from .batches import check_unknown, make_batches
 from .callbacks import (
     ChiefCallbacks,
@@ -41,13 +43,13 @@ from .callbacks import (
     WeightAveraging,
 )
 from .evaluation import Evaluator, check_targets
+from .length_limits import limit_of_corpus
 from .nan_guard import NanGuard
-from .optimizers import FusedAdam
+from .optimization import make_average, make_schedule
 from .periodic_evaluation import PeriodicEvaluation
 from .precision import computing_in
 from .progress import Progress, ProgressReport, progress_of
 from .reporting import sizes_line, write_metrics
-from .schedules import make_schedule
 from .training_checkpoint import TrainingCheckpoint
 
 
@@ -110,7 +112,7 @@ def train(
     report(sizes_line(config, model, tokenizer, batches))
     generation = limit_of_corpus(config, batches, report)
     if place.is_chief:
-        begun = run.open(config, checksums, **generation)
+        begun = run.open(config, checksums, model, **generation)
         generation = run.generation() if begun else generation
         if not run.tokenizer_path.exists():
             run.save_tokenizer(tokenizer)
@@ -141,8 +143,8 @@ def train(
         evaluator.quick,
         keep=lambda: run.save_model(served),
         every=config.evaluate_every,
-        metric=metric,
-        is_better=operator.lt if metric in LOWER_IS_BETTER else operator.gt,
+        metric=metric.name,
+        is_better=metric.is_better,
         patience=config.patience,
         weights=average.applied if average else nullcontext,
         request=request,
@@ -177,7 +179,7 @@ def train(
                     return as_served
                 best, scores = _best(run, evaluator, evaluation, checkpoint)
                 train_texts = texts(train_corpus)
-                baselines = task(config.task).baseline_scores(train_texts, valid_corpus, best)
+                baselines = task_of(config).baseline_scores(train_texts, valid_corpus, best)
         except StopNow:
             raise Interrupted(
                 request.signal_number or signal.SIGTERM,
@@ -187,13 +189,13 @@ def train(
 
     # Report
     log_embedding(run, best)
-    write_metrics(run, config, progress, best, scores, baselines, metric, report)
+    write_metrics(run, config, progress, best, scores, baselines, metric.name, report)
     return best
 
 
 def _served(
-    model: Seq2SeqModel, config: RunConfig, tokenizer: SubwordTokenizer, place: Placement
-) -> Seq2SeqModel:
+    model: EncoderDecoder, config: RunConfig, tokenizer: SubwordTokenizer, place: Placement
+) -> EncoderDecoder:
     """Returns what is evaluated, kept and served: the model itself, or a copy of it.
 
     A strategy's variables are on devices that may know neither strings nor searches, and what is
@@ -214,13 +216,13 @@ def _logger(run: Run, config: RunConfig, progress: Progress, place: Placement) -
 
 def _deciding_metric(
     config: RunConfig, valid_corpus: PairCorpus, report: Callable[[str], None]
-) -> str:
+) -> Metric:
     """Returns the metric that decides which weights are best; reports if it is another one."""
     metric = deciding_metric(config, valid_corpus)
-    if metric != config.metric:
+    if metric.name != config.metric:
         report(
             f"validation: {config.metric} has no value on these references, which would score 0 "
-            f"themselves; {metric} decides which weights are best"
+            f"themselves; {metric.name} decides which weights are best"
         )
     return metric
 
@@ -234,7 +236,7 @@ def _rows_of_step(
 
 
 def _fit(
-    model: Seq2SeqModel,
+    model: EncoderDecoder,
     batches: BatchStream,
     config: RunConfig,
     place: Placement,

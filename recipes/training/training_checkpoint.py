@@ -8,9 +8,9 @@ from typing import Any
 
 import keras
 
+from ...zoo.training.averaging import Average
 from ..core.checkpoint import Checkpoints, pack, unpack
 from ..distribute.strategies import Placement
-from .averaging import Average
 from .progress import Progress, StepCallback
 
 

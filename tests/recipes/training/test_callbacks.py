@@ -26,10 +26,10 @@ from attention_zoo.recipes.training import (
     WeightAveraging,
     progress_of,
 )
-from attention_zoo.recipes.training.averaging import LastAverage, WeightAverage
 from attention_zoo.recipes.training.nan_guard import TrainingError
-from attention_zoo.recipes.training.optimizers import FusedAdam
-from attention_zoo.recipes.training.schedules import CosineToZero
+from attention_zoo.zoo.training.averaging import LastAverage, WeightAverage
+from attention_zoo.zoo.training.optimizers import FusedAdam
+from attention_zoo.zoo.training.schedules import CosineToZero
 
 STEPS = 8  # of an epoch
 X = np.random.default_rng(0).normal(size=(4 * STEPS, 3)).astype("float32")

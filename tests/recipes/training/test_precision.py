@@ -13,12 +13,12 @@ import attention_zoo
 from attention_zoo.recipes.cli.main import app, run_command
 from attention_zoo.recipes.core.config import RunConfig
 from attention_zoo.recipes.distribute.strategies import Placement
-from attention_zoo.recipes.training.optimizers import FusedAdam
 from attention_zoo.recipes.training.precision import check_precision, computing_in
 from attention_zoo.zoo.catalog import MODELS
 from attention_zoo.zoo.errors import ConfigError
 from attention_zoo.zoo.text.tokenizer import END_ID, START_ID
 from attention_zoo.zoo.training.loss import SmoothedCrossEntropy
+from attention_zoo.zoo.training.optimizers import FusedAdam
 from attention_zoo.zoo.training.training_step import batch_gradients
 
 MIXED = ("mixed_bfloat16", "mixed_float16")

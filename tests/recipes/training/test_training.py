@@ -19,12 +19,12 @@ from attention_zoo.recipes.core.config import Budget
 from attention_zoo.recipes.core.run import Run
 from attention_zoo.recipes.metrics.scores import Scores
 from attention_zoo.recipes.training import training
-from attention_zoo.recipes.training.averaging import Average
 from attention_zoo.recipes.training.callbacks import FollowBudget
 from attention_zoo.recipes.training.periodic_evaluation import Evaluation
 from attention_zoo.recipes.training.progress import Progress
 from attention_zoo.zoo.files import partial_file
 from attention_zoo.zoo.text.tokenizer import SubwordTokenizer
+from attention_zoo.zoo.training.averaging import Average
 
 
 def test_a_run_leaves_all_its_files(trained):
@@ -343,7 +343,9 @@ def test_what_is_evaluated_and_kept_is_the_average(trained):
 
 def test_a_model_is_told_how_much_of_its_budget_is_spent():
     told = []
-    model = SimpleNamespace(training_progress=Progress(step=3, seconds=90.0), set_spent=told.append)
+    model = SimpleNamespace(
+        training_progress=Progress(step=3, seconds=90.0), set_progress=told.append
+    )
     follow = FollowBudget(Budget(max_steps=10, max_minutes=2.0), [model])
     follow.set_model(model)
     follow.on_train_batch_begin(0)
