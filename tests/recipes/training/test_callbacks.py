@@ -170,7 +170,7 @@ def test_lines_of_progress(model):
     report.report = lines.append
     model.fit(dataset(), verbose=0, callbacks=[report])
     assert len(lines) == STEPS
-    line = r"step       8  loss \d+\.\d{3}  rate 1\.00e-03  +[\d,]+ steps/s  0\.0 min"
+    line = r"step       8  loss \d+\.\d{3}  rate 1\.00e-03  +[\d,]+ steps/s  \d+\.\d min"
     assert re.fullmatch(line, lines[-1])
 
 
