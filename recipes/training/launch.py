@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -214,23 +213,18 @@ def _run_here(
 ) -> TextToText:
     check_budget(config, budget)
     check_scores(config)
-    told, report = report, report if workers is None or workers.is_chief else _say_nothing
-    corpora = read_corpora(config)
-    for corpus in corpora:
-        report(corpus.report())
     load_tensorflow()
     from ..core.run import Run
+    from .precision import check_precision
     from .training import train
 
     placement = place(strategy, workers)
-    told(str(placement))
-    run = Run(output)
-    if placement.is_chief:
-        run.check(config)
+    report(str(placement))
+    check_precision(config, placement)
     check_model_options(config)
-    with claimed(run.folder) if placement.is_chief else nullcontext():
-        return train(config, run, *corpora, budget, report, placement, profile)
-
-
-def _say_nothing(line: str) -> None:
-    """Takes what only the chief reports."""
+    run = Run(output)
+    if not placement.is_chief:
+        return train(config, run, budget, lambda line: None, placement)
+    run.check(config)
+    with claimed(run.folder):
+        return train(config, run, budget, report, placement, profile)
