@@ -15,6 +15,7 @@ from ...layers import Attention, MultiHopAttention
 from ...layers.attention_gru_cell import ATTENTION_QUERIES, AttentionGRUCell, StepWeights
 from ...layers.ops.affine import Affine
 from ...layers.ops.arguments import positive_int
+from ...layers.ops.dense import Dense
 from ...layers.ops.dropout import Dropout
 from ...layers.ops.masks import softmax_dtype
 from .attention_registry import copy_of
@@ -105,7 +106,7 @@ class RecurrentDecoder(Decoder):
         self.attentional_units = attentional_units
         self.dropout = check_rate("dropout", dropout)
         self._dropout = Dropout(dropout, dtype=self.dtype_policy)
-        self.bridge = keras.layers.Dense(self.units, "tanh", name="bridge", dtype=self.dtype_policy)
+        self.bridge = Dense(self.units, "tanh", name="bridge", dtype=self.dtype_policy)
 
     def build(self, target_shape, states_shape, summary_shape):
         without = self.attention is None
