@@ -21,8 +21,8 @@ import numpy as np
 
 from attention_zoo.recipes.data.batching import TokenBatches, TokenizedPairs
 from attention_zoo.recipes.distribute.strategies import Placement, StrategyOptions, place
-from attention_zoo.recipes.training.optimizers import FusedAdam
 from attention_zoo.zoo.training.loss import SmoothedCrossEntropy
+from attention_zoo.zoo.training.optimizers import FusedAdam
 
 MOST = 1.05  # of the time without a strategy
 

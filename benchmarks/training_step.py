@@ -24,12 +24,12 @@ import keras
 import tensorflow as tf
 from sizes import LABEL_SMOOTHING, SIZES, Recurrent, Transformer, report, training_batch
 
-from attention_zoo.recipes.training.optimizers import FusedAdam
 from attention_zoo.recipes.training.precision import computing_in
 from attention_zoo.zoo.models import EncoderDecoder
 from attention_zoo.zoo.models.recurrent import recurrent
 from attention_zoo.zoo.models.transformer import transformer
 from attention_zoo.zoo.training.loss import SmoothedCrossEntropy
+from attention_zoo.zoo.training.optimizers import FusedAdam
 
 
 class PlainCell(keras.layers.Layer):

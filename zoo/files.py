@@ -19,7 +19,7 @@ def file_above(folder: Path) -> Path | None:
 
 
 def partial_file(path: Path) -> Path:
-    """Where a file is written before it is whole."""
+    """Path under which a file is written until it is whole."""
     return path.with_name(f".{path.stem}.partial{path.suffix}")
 
 

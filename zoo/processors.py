@@ -4,7 +4,7 @@ import os
 
 
 def processors() -> int:
-    """How many this process may run on: in a container or under `taskset` fewer than there are."""
+    """Number of processors for this process, which a container or `taskset` may lower."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from ..ops.arguments import check_shapes
 from ..ops.broadcasting import broadcast_rows, free_batch
 from ..ops.dropout import Dropout
 from ..ops.masks import (
@@ -334,24 +335,3 @@ class Attention(keras.layers.Layer):
 def memory_shape(memory):
     """Batch and length of a memory, in the layout of any layer."""
     return memory.values.shape[0], memory.values.shape[-2]
-
-
-def check_shapes(name, query_shape, value_shape, key_shape=None):
-    """Refuses shapes that no attention can be built on.
-
-    Raises:
-        ValueError: for wrong ranks, unknown widths and unequal lengths.
-    """
-    shapes = {"query": query_shape, "value": value_shape, "key": key_shape or value_shape}
-    for argument, shape in shapes.items():
-        if len(shape) != 3 or shape[-1] is None:
-            raise ValueError(
-                f"{name} expects a {argument} of shape (batch, length, width) with a known width; "
-                f"for a single step add a length of 1. Received: {argument}.shape={tuple(shape)}"
-            )
-    value_length, key_length = shapes["value"][1], shapes["key"][1]
-    if None not in (value_length, key_length) and value_length != key_length:
-        raise ValueError(
-            f"{name} expects as many keys as values. Received: value.shape={tuple(value_shape)}, "
-            f"key.shape={tuple(key_shape)}"
-        )

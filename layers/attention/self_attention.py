@@ -5,9 +5,10 @@ import math
 import keras
 from keras import ops
 
+from ..ops.arguments import check_shapes
 from ..ops.broadcasting import free_batch
 from ..ops.masks import check_mask, combine_masks, position_ids
-from .base import Memory, check_shapes
+from .base import Memory
 from .dot_product import QKVAttention
 from .heads import split_heads
 

@@ -21,3 +21,24 @@ def positive_int(name, value):
 def optional_positive_int(name, value):
     """Returns `value` if it is a positive whole number or `None`; see `positive_int`."""
     return None if value is None else positive_int(name, value)
+
+
+def check_shapes(name, query_shape, value_shape, key_shape=None):
+    """Refuses shapes that no attention can be built on.
+
+    Raises:
+        ValueError: for wrong ranks, unknown widths and unequal lengths.
+    """
+    shapes = {"query": query_shape, "value": value_shape, "key": key_shape or value_shape}
+    for argument, shape in shapes.items():
+        if len(shape) != 3 or shape[-1] is None:
+            raise ValueError(
+                f"{name} expects a {argument} of shape (batch, length, width) with a known width; "
+                f"for a single step add a length of 1. Received: {argument}.shape={tuple(shape)}"
+            )
+    value_length, key_length = shapes["value"][1], shapes["key"][1]
+    if None not in (value_length, key_length) and value_length != key_length:
+        raise ValueError(
+            f"{name} expects as many keys as values. Received: value.shape={tuple(value_shape)}, "
+            f"key.shape={tuple(key_shape)}"
+        )

@@ -50,6 +50,10 @@ class TransformerEncoderBlock(TransformerBlock):
 
     >>> x = TransformerEncoderBlock(num_heads=4, feedforward_dim=256)(x, mask=mask)
 
+    or, with an attention layer of another kind,
+
+    >>> block = TransformerEncoderBlock(4, 256, self_attention=LuongAttention("general"))
+
     Reference: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762
     """
 

@@ -1,4 +1,4 @@
-"""What runs need to have in common to be compared, looked at before any long work."""
+"""Checks that runs can be compared, before any long work."""
 
 from __future__ import annotations
 

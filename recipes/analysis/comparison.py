@@ -75,7 +75,7 @@ class ComparedRun:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found; it becomes a page, pictures and tables by `comparison_report`.
+    """Result of `compare`; `comparison_report` makes a page, pictures and tables of it.
 
     Attributes:
         task: name of the task of all runs.

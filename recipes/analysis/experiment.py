@@ -31,7 +31,7 @@ ADVICE = {
 
 @dataclass(frozen=True)
 class Files:
-    """What is learnt from, validated with and compared on; `None` for the embedded default."""
+    """Corpora to train, validate and compare on; `None` for the embedded default."""
 
     train: str | None = None
     valid: str | None = None
@@ -207,7 +207,7 @@ def thirds(lengths: np.ndarray) -> tuple[int, int]:
 
 
 def is_done(folder: Path, budget: Budget) -> bool:
-    """Whether the run in a folder would not be trained on with this budget.
+    """True where the run in a folder has nothing left to train within this budget.
 
     It would not if it got no better for as long as its patience, or had no less of a budget.
     """

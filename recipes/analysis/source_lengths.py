@@ -44,7 +44,7 @@ class Bucket:
 
 
 def source_lengths(corpus: PairCorpus, config: RunConfig) -> tuple[str, np.ndarray]:
-    """What the length of a source is counted in, and those of all rows, int (N,).
+    """Unit of the lengths of sources, and the lengths of all rows, int (N,).
 
     Of a source with several inputs, such as a context and a question, all texts count.
     """
@@ -85,7 +85,7 @@ def sort_by_length(
 
 @dataclass(frozen=True)
 class RunFall:
-    """How much worse one run is on long sources than on short ones.
+    """Degradation of one run from short sources to long ones.
 
     Attributes:
         short: the score on the short sources.
@@ -102,7 +102,7 @@ class RunFall:
 
 @dataclass(frozen=True)
 class LengthFall:
-    """How much worse runs are on long sources than on short ones.
+    """Degradation of runs from short sources to long ones.
 
     Attributes:
         short: the longest of the short sources.
@@ -120,7 +120,7 @@ class LengthFall:
 
 
 def length_sides(lengths: np.ndarray, limits: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Which sources are short and which are long, boolean (N,) each.
+    """Masks (N,) of the short sources and of the long ones.
 
     Args:
         lengths: of all sources, (N,).
@@ -152,7 +152,7 @@ def length_fall(
     seed: int,
     lower_is_better: bool = False,
 ) -> LengthFall:
-    """What each run loses from short sources to long ones, with intervals.
+    """Loss of each run from short sources to long ones, with intervals.
 
     Args:
         scores: of the M runs, N rows each.
@@ -186,7 +186,7 @@ def length_fall(
 
 
 def _percent_lost(short: np.ndarray, long: np.ndarray, sign: float) -> np.ndarray:
-    """What is lost of the score on short sources, in percent; 0 where there is none to lose."""
+    """Loss in percent of the score on short sources; 0 where that is 0."""
     lost = sign * (short - long)
     return 100 * np.divide(lost, short, out=np.zeros_like(lost), where=~(short <= 0))
 

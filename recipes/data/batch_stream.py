@@ -20,7 +20,7 @@ Batch = tuple[dict[str, np.ndarray], np.ndarray]  # source and target, labels
 
 @dataclass(frozen=True)
 class Share:
-    """Which part of each batch a process reads.
+    """Share of each batch that a process reads.
 
     A batch is dealt out over the replicas of a model row by row. Rows of padding, which count for
     nothing, fill it up, so that all replicas have as many rows.
@@ -89,7 +89,7 @@ class BatchStream(ABC):
 
     @abstractmethod
     def batches_in_epoch(self) -> int:
-        """How many batches the first epoch has."""
+        """Number of batches in the first epoch."""
 
     @abstractmethod
     def checksum(self) -> int:

@@ -226,7 +226,7 @@ class TokenBatches(BatchStream):
         return pairs if self.pairs.rows is None else self.pairs.rows[pairs]
 
     def batches_in_epoch(self) -> int:
-        """How many batches each epoch has."""
+        """Number of batches in an epoch."""
         return self._batches
 
     def checksum(self) -> int:

@@ -43,7 +43,7 @@ class SkippedRow:
 
 
 class PairOrigin(NamedTuple):
-    """Where a pair comes from, and its texts; the line is from 1."""
+    """Origin of a pair, and its texts; lines count from 1."""
 
     file: str
     line: int
@@ -112,7 +112,7 @@ class PairCorpus:
         return [(target, *more) for target, more in zip(self.targets, others, strict=True)]
 
     def origins(self, rows: Sequence[int]) -> list[PairOrigin]:
-        """Where rows come from; their numbers, from 1, where the corpus has no lines."""
+        """Origins of rows; their numbers, from 1, where the corpus has no lines."""
         lines = [int(self.lines[row]) if self.lines else row + 1 for row in rows]
         return [
             PairOrigin(self.name, line, self.sources[row], self.targets[row])
@@ -120,7 +120,7 @@ class PairCorpus:
         ]
 
     def report(self) -> str:
-        """How many pairs there are, and the skipped rows one to a line."""
+        """The number of pairs, and the skipped rows one a line."""
         lines = [f"{self.name}: {len(self):,} pairs"]
         if self.num_skipped:
             lines[0] += f", {self.num_skipped:,} rows skipped"

@@ -160,7 +160,7 @@ def _without_blank_end(items: Iterable[Item], blank: Callable[[Item], bool]) -> 
 
 
 def read_json_lines(path: str, rows: Rows) -> Iterator[tuple[int, Any]]:
-    """What each line of a file says in JSON, with its number; lines that say nothing are skipped.
+    """Yields the JSON value of each line of a file with its number; empty lines are skipped.
 
     Args:
         path: Of the file, of one JSON value a line.

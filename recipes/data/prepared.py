@@ -81,7 +81,7 @@ class PreparedPart:
         return part
 
     def report(self) -> str:
-        """How many pairs there are, and the skipped rows one to a line."""
+        """The number of pairs, and the skipped rows one a line."""
         more = f"{self.too_long:,} too long, " if self.too_long else ""
         lines = [f"{self.spec}: {self.pairs:,} pairs, {more}{len(self.shards):,} shards"]
         if self.num_skipped:
@@ -93,7 +93,7 @@ class PreparedPart:
 
 
 def is_prepared(spec: str | None) -> bool:
-    """Whether a spec names a prepared corpus.
+    """True where a spec names a prepared corpus.
 
     Raises:
         DataError: it names one that is not whole.
@@ -112,7 +112,7 @@ def is_prepared(spec: str | None) -> bool:
 
 
 class PreparedCorpus:
-    """What is in the folder of a prepared corpus.
+    """The folder of a prepared corpus.
 
     Args:
         spec: the folder.
@@ -204,7 +204,7 @@ class PreparedCorpus:
             check_shard(self.folder, shard)
 
     def report(self) -> str:
-        """How many pairs there are, and how the parts are mixed."""
+        """The number of pairs, and the shares of the parts."""
         lines = [f"{self.name}: {len(self):,} pairs in {len(self.shards):,} shards, prepared"]
         if self.weights is not None:
             for part, share in zip(self.parts, self.shares(), strict=True):
@@ -212,7 +212,7 @@ class PreparedCorpus:
         return "\n".join(lines)
 
     def shares(self) -> list[Fraction]:
-        """Which share of the rows that are read each part has."""
+        """Share of each part in the rows that are read."""
         weights = self.weights or [part.pairs for part in self.parts]
         exact = [Fraction(str(weight)) for weight in weights]
         return [weight / sum(exact) for weight in exact]
@@ -232,7 +232,7 @@ class PreparedCorpus:
         return corpus
 
     def origins(self, rows: Sequence[int]) -> list[PairOrigin]:
-        """Where rows come from, by their numbers in all shards; their texts as the model sees them.
+        """Origins of rows, by their numbers in all shards; their texts as the model reads them.
 
         Each shard that one of them is in is read, one after the other.
         """

@@ -100,7 +100,7 @@ class PreparedBatches(BatchStream):
     # What is in a pool
 
     def pieces(self, pool: int) -> list[Piece]:
-        """What a pool is made of."""
+        """The pieces of shards that make up a pool."""
         found: list[Piece] = []
         for part, rows in enumerate(self._rows_in_pool):
             start, stop = math.floor(pool * rows), math.floor((pool + 1) * rows)
@@ -155,14 +155,14 @@ class PreparedBatches(BatchStream):
         return self._shapes(self._lengths(Piece(part, shard, 0, rows)))
 
     def _shapes(self, lengths: np.ndarray) -> np.ndarray:
-        """How many rows have each pair of bounds, those of the target changing slowest."""
+        """Number of rows with each pair of bounds; those of the target change slowest."""
         source = np.searchsorted(self.source_bounds, lengths[:, 0] + 1)
         target = np.searchsorted(self.target_bounds, lengths[:, 1] + 1)
         width = len(self.source_bounds)
         return np.bincount(target * width + source, minlength=width * len(self.target_bounds))
 
     def _batches_in_pool(self, pool: int) -> int:
-        """How many batches a pool has, without a look at its rows."""
+        """Number of batches in a pool, from the lengths of its rows alone."""
         while len(self._counts) <= pool:
             shapes = np.zeros(len(self.source_bounds) * len(self.target_bounds), np.int64)
             for piece in self.pieces(len(self._counts)):
@@ -183,7 +183,7 @@ class PreparedBatches(BatchStream):
         raise AssertionError
 
     def batches_in_epoch(self) -> int:
-        """How many batches the first epoch has."""
+        """Number of batches in the first epoch."""
         return sum(map(self._batches_in_pool, range(self._pools_in_epoch)))
 
     def lengths(self) -> Iterator[np.ndarray]:
@@ -224,7 +224,7 @@ class PreparedBatches(BatchStream):
         reading: dict[Shard, Future[tuple[Ragged, Ragged]]] = {}
 
         def begin(pool: int) -> dict[Shard, Future[tuple[Ragged, Ragged]]]:
-            """What a pool needs; of that, what is read for the one before is not read again."""
+            """Starts reading the shards of a pool, but for those that are being read."""
             return {
                 shard: reading.get(shard)
                 or readers.submit(read_shard, self.corpus.folder, shard, self.corpus.compressed)

@@ -181,7 +181,7 @@ def read_shard(folder: Path, shard: Shard, compressed: bool = False) -> tuple[Ra
 
 
 def read_lines_of_shard(folder: Path, shard: Shard, compressed: bool = False) -> np.ndarray:
-    """Where each row of a shard stood in its corpus, int64 (rows,)."""
+    """Line of each row of a shard in its corpus, int64 (rows,)."""
     import tensorflow as tf
 
     line = {"line": tf.io.FixedLenFeature([], tf.int64)}

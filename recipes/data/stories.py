@@ -39,7 +39,7 @@ _DROP = ("{0} drops the {1}.", "{0} puts down the {1}.")
 
 @dataclass
 class World:
-    """Who and what is where, and the sentences that told it.
+    """State of a story: the places of people and things, and the sentences that told them.
 
     Attributes:
         rooms: of each person, once it was told.
@@ -73,7 +73,7 @@ class World:
         del self.holder[thing]
 
     def can_take(self, person: str, thing: str) -> bool:
-        """Whether nobody has the thing, and it is not known to be in another room."""
+        """True where nobody has the thing, and it is not known to be in another room."""
         place = self.places.get(thing, [None])[-1]
         room = self.rooms.get(person)
         return thing not in self.holder and room is not None and place in (None, room)

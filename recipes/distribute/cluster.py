@@ -1,4 +1,4 @@
-"""Which processes train together: their addresses, and which of them this one is."""
+"""The cluster: the addresses of all workers, and the index of this one."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Cluster:
         return len(self.addresses)
 
     def name(self, index: int) -> str:
-        """How a worker is called in messages."""
+        """Name of a worker in messages."""
         known = 0 <= index < len(self.addresses)
         return f"worker {index} ({self.addresses[index]})" if known else f"worker {index}"
 

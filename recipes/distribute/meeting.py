@@ -123,7 +123,7 @@ def _dial(address: str) -> Connection:
 
 
 def _who(address: str) -> dict[str, Any]:
-    """What the worker at an address says of itself."""
+    """Identity that the worker at an address gives."""
     connection = _dial(address)
     try:
         connection.send("who")
@@ -243,7 +243,7 @@ def _compare(cluster: Cluster, index: int, ours: dict[str, Any], theirs: dict[st
 
 
 def _visit_all(cluster: Cluster, ids: dict[int, str]) -> None:
-    """Whether each address leads to the worker of its number."""
+    """Checks that each address leads to the worker of its index."""
 
     def visit(index: int) -> Exception | None:
         try:

@@ -15,7 +15,7 @@ LARGEST_JSON = 1 << 24
 
 
 class NotAWorker(OSError):
-    """What came over a connection is no message."""
+    """Received bytes that are not a message."""
 
 
 class Connection:
@@ -64,7 +64,7 @@ class Connection:
         return body if kind == b"b" else json.loads(body)
 
     def limit(self, seconds: float | None) -> None:
-        """How long a send or receive may take; None for any time."""
+        """Time limit of a send or receive; `None` for any time."""
         self._socket.settimeout(seconds)
 
     def peer(self) -> str:

@@ -1,4 +1,4 @@
-"""Where a training runs: one device, several of a machine, several machines, or a TPU.
+"""Distribution strategies: one device, several of a machine, several machines, or a TPU.
 
 One recipe for all of them: a batch is dealt out over the replicas of the model, each replica adds
 its share to the gradients, and the weights are those that one replica with the whole batch learns.
@@ -28,7 +28,7 @@ STRATEGIES = ("auto", "single", "mirrored", "multiworker", "tpu")
 
 @dataclass(frozen=True)
 class StrategyOptions:
-    """What a user says of where to train.
+    """Options that choose the devices and machines of a training.
 
     Attributes:
         name: one of `STRATEGIES`.
@@ -103,12 +103,12 @@ class Placement:
 
     @property
     def replicas(self) -> int:
-        """How many replicas there are, on all machines."""
+        """Number of replicas on all machines."""
         return 1 if self.strategy is None else self.strategy.num_replicas_in_sync
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process writes, evaluates and decides."""
+        """True for the process that writes, evaluates and decides."""
         return self.workers is None or self.workers.is_chief
 
     def __str__(self) -> str:
@@ -174,7 +174,7 @@ class Placement:
             model.fit(dataset, shuffle=False, verbose=0, callbacks=callbacks)
 
     def decide(self, value: Any, decision: Callable[[list[Any]], Any]) -> Any:
-        """What the chief makes of the values of all workers; see `Workers.decide`."""
+        """Result of the chief for the values of all workers; see `Workers.decide`."""
         if self.workers is None:
             return decision([value])
         return self.workers.decide(value, decision)
@@ -182,7 +182,7 @@ class Placement:
     def from_chief(
         self, make: Callable[[], Any], pack: Callable[[Any], bytes], unpack: Callable[[bytes], Any]
     ) -> Any:
-        """What the chief makes, at all workers: packed into bytes there and unpacked here."""
+        """Object of the chief at all workers: packed into bytes there and unpacked here."""
         if self.workers is None:
             return make()
         made: list[Any] = []

@@ -1,4 +1,4 @@
-"""How workers meet before TensorFlow's servers start, and what they tell each other after it.
+"""Workers: the rendezvous before TensorFlow's servers start, and the messages after it.
 
 TensorFlow waits without end for a worker that never comes, and sums the gradients of workers that
 train different models. So the workers meet first, over plain sockets on the same addresses: the
@@ -81,7 +81,7 @@ class Workers:
         return self.cluster.is_chief
 
     def decide(self, value: Any, decision: Callable[[list[Any]], Any]) -> Any:
-        """What the chief makes of the values of all workers; the same result everywhere.
+        """Result of the chief for the values of all workers, the same everywhere.
 
         The other workers wait for it, so it may take its time. To be called by all workers in the
         same order.

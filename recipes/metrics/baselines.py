@@ -1,4 +1,4 @@
-"""What a model has to be better than: scores that need no learning, or next to none."""
+"""Baselines: scores that need no learning, or next to none."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def summary_baselines(train: PairCorpus, valid: PairCorpus, _: TextToText) -> Ba
 
 
 def best_lead(corpus: PairCorpus) -> int:
-    """How many first words have the best ROUGE-L: from half to twice those of a target."""
+    """Number of first words with the best ROUGE-L, from half to twice those of a target."""
     rows = range(0, len(corpus), max(1, len(corpus) // LEAD_ROWS))[:LEAD_ROWS]
     texts = [text_of(corpus.sources[row]) for row in rows]
     references = [(corpus.targets[row],) for row in rows]

@@ -1,4 +1,4 @@
-"""How sure a score is: confidence intervals and paired tests by drawing rows again.
+"""Significance by bootstrap: confidence intervals and paired tests on resampled rows.
 
 A score of a corpus is often no mean of scores of its rows: BLEU divides sums of counts by sums of
 counts. So what is drawn again are rows of statistics, which are added up before they are scored.
@@ -110,7 +110,7 @@ def resample(scores: list[RowScore], resamples: int = RESAMPLES, seed: int = SEE
 
 
 def _draws(count: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each of `count` rows is in each resample."""
+    """Counts of each of `count` rows in each resample."""
     random = np.random.default_rng(seed)
     for _ in range(resamples):
         # One corpus at a time: all of them at once would be a thousand times the file.
@@ -121,7 +121,7 @@ def _draws(count: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
 def p_value(
     value: float, other: float, resamples: np.ndarray, other_resamples: np.ndarray
 ) -> float:
-    """How probable so large a difference is if the two systems are equally good; two-sided.
+    """Two-sided p-value of a difference between two systems.
 
     The differences of the resamples are moved to their mean, and those larger than the real one
     counted, as by sacreBLEU's paired bootstrap test.

@@ -135,7 +135,7 @@ def exact_match(predictions: Sequence[str], references: Sequence[str]) -> float:
 
 
 def equal_rows(predictions: Sequence[str], references: Sequence[str]) -> list[bool]:
-    """Whether each prediction is its reference but for white space and compatible characters."""
+    """Mask of the predictions that equal their reference but for white space and compatibility."""
     return [
         "".join(as_written(prediction).split()) == "".join(as_written(reference).split())
         for prediction, reference in zip(predictions, references, strict=True)
@@ -148,12 +148,12 @@ def as_written(text: str) -> str:
 
 
 def mostly_unspaced(texts: Sequence[str]) -> bool:
-    """Whether most texts have a script that puts no spaces between words."""
+    """True where most texts have a script that puts no spaces between words."""
     return _mostly(UNSPACED, texts)
 
 
 def mostly_beyond_ascii(texts: Sequence[str]) -> bool:
-    """Whether most texts have a letter that ASCII has not."""
+    """True where most texts have a letter outside ASCII."""
     return _mostly(_BEYOND_ASCII, texts)
 
 

@@ -72,7 +72,7 @@ def rouge_scores(predictions: Sequence[str], references: References) -> Scores:
 
 
 def rouge_signature(references: References) -> str:
-    """How ROUGE is counted, and of what."""
+    """Signature of the ROUGE scores: variant, unit and tokenizer."""
     compared, _ = _compared(references)
     version = importlib.metadata.version("rouge-score")
     return f"rouge-score {version}, mean F, no stemming, {compared}"
@@ -101,7 +101,7 @@ def _rouge_scorer(references: References) -> rouge_scorer.RougeScorer:
 
 
 def _compared(references: References) -> tuple[str, CharacterTokenizer | WordTokenizer | None]:
-    """What ROUGE compares, in words, and its tokenizer; `None` for that of rouge-score."""
+    """Unit that ROUGE compares, in words, and its tokenizer; `None` for that of rouge-score."""
     firsts = [row[0] for row in references]
     if mostly_unspaced(firsts):
         return "characters", CharacterTokenizer()
@@ -158,7 +158,7 @@ def word_f1(prediction: str, reference: str) -> float:
 
 
 def reply_scores(predictions: Sequence[str], references: References) -> Scores:
-    """How different replies are from one another, and how like the reference.
+    """Scores of replies: their diversity, and their likeness to the reference.
 
     `distinct_1` and `distinct_2` are different words and pairs of words, for all that were
     written, and have no value where none were; `most_repeated` is the share of rows that get the

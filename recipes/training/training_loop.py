@@ -16,6 +16,8 @@ from ...zoo.models.encoder_decoder import EncoderDecoder
 from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.text.tokenizer import SubwordTokenizer
 from ...zoo.training.loss import SmoothedCrossEntropy
+from ...zoo.training.optimizers import FusedAdam
+from ...zoo.training.schedules import BudgetSchedule
 from ..core.checkpoint import pack, unpack
 from ..core.config import Budget, RunConfig
 from ..core.interruption import StopNow, StopRequest
@@ -26,12 +28,10 @@ from ..distribute.strategies import Placement
 from ..metrics.scores import Scores, shown
 from ..tensorboard.model_pictures import model_graph
 from ..tensorboard.run_logger import RunLogger
-from .averaging import make_average
 from .evaluation import Evaluator
 from .nonfinite import NonfiniteSteps
-from .optimizers import FusedAdam
+from .optimization import make_average, make_schedule
 from .progress import Progress, Window, evaluation_line, is_better, training_line
-from .schedules import BudgetSchedule, make_schedule
 
 REPORT_SECONDS = 10.0
 

@@ -19,8 +19,8 @@ from attention_zoo.recipes.data.batching import TokenBatches, TokenizedPairs
 from attention_zoo.recipes.distribute.cluster import Cluster
 from attention_zoo.recipes.distribute.meeting import meet
 from attention_zoo.recipes.distribute.strategies import Placement, StrategyOptions, place
-from attention_zoo.recipes.training.optimizers import FusedAdam
 from attention_zoo.zoo.training.loss import SmoothedCrossEntropy
+from attention_zoo.zoo.training.optimizers import FusedAdam
 
 STEPS = 20
 KINDS = ("bahdanau", "transformer")

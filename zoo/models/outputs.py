@@ -13,6 +13,7 @@ from keras import ops
 from ...layers import PointerGenerator
 from ...layers.ops.affine import Affine
 from ...layers.ops.arguments import positive_int
+from ...layers.ops.dense import Dense, add_bias
 from ...layers.ops.dropout import Dropout
 from ...layers.pointer_generator import (
     copied_attention,
@@ -24,8 +25,7 @@ from ...layers.pointer_generator import (
     pool_attention,
 )
 from ..text.tokenizer import END_ID, UNKNOWN_ID
-from ..training.loss import SmoothedCrossEntropy, target_and_mean_logits
-from .backend import take_rows
+from ..training.loss import SmoothedCrossEntropy, rows_of, target_and_mean_logits
 from .parts import Output, check_rate, check_vocabulary
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class VocabularyOutput(Output):
         self.dropout = check_rate("dropout", dropout)
         self.readout = None
         if readout_units is not None:
-            self.readout = keras.layers.Dense(
+            self.readout = Dense(
                 positive_int("readout_units", readout_units),
                 readout_activation,
                 name="readout",
@@ -155,7 +155,7 @@ class VocabularyOutput(Output):
             read = self.read_out(hidden, training)
             # One product of all rows: a batched one would go through the kernel for each sentence.
             rows = ops.reshape(read, (-1, read.shape[-1]))
-            logits = ops.matmul(rows, ops.transpose(kernel)) + bias
+            logits = add_bias(ops.matmul(rows, ops.transpose(kernel)), bias)
             return ops.reshape(logits, (*ops.shape(hidden)[:-1], self.vocab_size))
         if self.readout is not None:
             hidden = self.readout.activation(weights.readout(hidden))
@@ -275,7 +275,7 @@ def mixture_losses(
     log_written, log_copied = log_shares(ops.cast(gate, "float32"), attention, source.copyable)
     attention = copied_attention(attention, source.copyable)
     rows, classes = kept.rows(read), kept.rows(labels)
-    logits = ops.cast(ops.matmul(rows, ops.transpose(kernel)) + bias, "float32")
+    logits = ops.cast(add_bias(ops.matmul(rows, ops.transpose(kernel)), bias), "float32")
     # log (sum of e to each logit) - logit of the label
     cross_entropy = ops.sparse_categorical_crossentropy(classes, logits, from_logits=True)
     is_label = ops.equal(ops.expand_dims(labels, -1), ops.expand_dims(source.ids, 1))
@@ -288,8 +288,8 @@ def mixture_losses(
         return plain, plain
     target, mean = target_and_mean_logits(classes, rows, kernel, bias)
     log_total = cross_entropy + target
-    of_source = ops.einsum("btd,bsd->bts", read, take_rows(kernel, source.ids))
-    of_source = ops.cast(of_source + ops.expand_dims(take_rows(bias, source.ids), 1), "float32")
+    of_source = ops.einsum("btd,bsd->bts", read, rows_of(kernel, source.ids))
+    of_source = ops.cast(of_source + ops.expand_dims(rows_of(bias, source.ids), 1), "float32")
     before = of_source + ops.expand_dims(log_written - kept.scatter(log_total), -1)
     gains = copy_gains(before, log_copied, pool_attention(attention, source.first))
     mean_gain = ops.sum(gains, axis=-1) / kernel.shape[0]

@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from ...layers.ops.arguments import positive_int
+from ...layers.ops.dense import add_bias
 from ...layers.ops.positions import AlibiPositions, Positions, RelativePositions, RotaryPositions
 from .backend import tensorflow
 
@@ -68,7 +69,7 @@ class AddedPositions(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs):
-        return inputs + self.first(ops.shape(inputs)[1]) if self.is_added else inputs
+        return add_bias(inputs, self.first(ops.shape(inputs)[1])) if self.is_added else inputs
 
     def first(self, count):
         """What is added at the first `count` positions, (count, D)."""

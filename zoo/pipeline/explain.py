@@ -65,7 +65,7 @@ def _explain_batch(model: TextToText, explanations: list[Explanation]) -> list[L
 def reading_inputs(
     tokenizer: SubwordTokenizer, explanations: Sequence[Explanation], padding: int = 0
 ) -> dict[str, tf.Tensor]:
-    """What a model reads when it goes over its own outputs once more.
+    """Inputs of a model that reads its own outputs once more.
 
     Args:
         tokenizer: that of the model.

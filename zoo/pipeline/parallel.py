@@ -22,7 +22,7 @@ Item = TypeVar("Item")
 
 
 def batches_side_by_side() -> int:
-    """How many batches are run at a time: one on accelerators, and inside of a strategy's scope."""
+    """Number of batches that run at a time: one on accelerators and under a strategy."""
     accelerators = tf.config.get_visible_devices("GPU") + tf.config.get_visible_devices("TPU")
     if accelerators or tf.distribute.has_strategy():
         return 1

@@ -25,7 +25,7 @@ TARGET = tf.TensorSpec((None,), tf.string, name="target")
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model wrote for one text, and its score: log probability over length penalty."""
+    """Output of a model for one text, and its score: log probability over length penalty."""
 
     text: str
     score: float
@@ -148,7 +148,7 @@ class TextToText:
         return [tokenizer.graph_tokenizer for tokenizer in both]
 
     def too_long(self, texts: Sequence[Source]) -> list[int]:
-        """Which texts are longer than `max_source_length`, by their numbers from 0 on."""
+        """Indices of the texts that are longer than `max_source_length`."""
         tokenizer, limit = self.tokenizer.source, self.max_source_length
         return rows_too_long(tokenizer, self.source_format, texts, limit)
 

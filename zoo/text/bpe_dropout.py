@@ -81,7 +81,7 @@ class BpeDropout:
         self._characters = np.array([i for row in spelt for i in row], np.int32)
 
     def _set_merges(self, pieces: list[str], ids: dict[str, int], scores: np.ndarray) -> None:
-        """Which two ids make a third one, and which of two merges comes first."""
+        """Sets the merges: the pairs of ids that make a third one, and their order."""
         self._piece_of_rank = np.argsort(-scores, kind="stable").astype(np.int32)
         ranks = np.argsort(self._piece_of_rank).astype(np.int32)
         merges = {}

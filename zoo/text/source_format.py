@@ -1,4 +1,4 @@
-"""How the named inputs of a task become the one source of a model. Reads without TensorFlow."""
+"""Source formats: the named inputs of a task as the one source of a model, without TensorFlow."""
 
 from __future__ import annotations
 

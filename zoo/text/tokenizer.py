@@ -175,7 +175,7 @@ class SubwordTokenizer:
 
     @property
     def shares_vocabulary(self) -> bool:
-        """Whether source and target have one vocabulary."""
+        """True where source and target have one vocabulary."""
         return self.source is self
 
     def renewed(self) -> SubwordTokenizer:
@@ -215,11 +215,11 @@ class SubwordTokenizer:
         return np.array([self._processor.get_score(i) for i in range(self.vocab_size)], np.float32)
 
     def control_mask(self) -> list[bool]:
-        """Whether each id is a mark that has no text, such as the end or a separator."""
+        """Mask of the ids that have no text, such as the end or a separator."""
         return [self._processor.is_control(i) for i in range(self.vocab_size)]
 
     def is_of_words(self) -> bool:
-        """Whether every piece is a whole word."""
+        """True where every piece is a whole word."""
         is_mark = self.control_mask()
         ids = [i for i in range(self.vocab_size) if not is_mark[i] and i != UNKNOWN_ID]
         pieces = self.pieces(ids)
@@ -293,7 +293,7 @@ def _part(texts: tf.Tensor, most: int, keep: str, unit: str) -> tuple[tf.Tensor,
 
 
 def _is_folded_mark(piece: str) -> bool:
-    """Whether a piece is a punctuation mark or symbol that NFKC would make something else."""
+    """True for a piece that is a punctuation mark or symbol which NFKC changes."""
     is_mark = len(piece) == 1 and unicodedata.category(piece)[0] in "PS"
     return is_mark and unicodedata.normalize("NFKC", piece) != piece
 

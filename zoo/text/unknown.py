@@ -10,10 +10,14 @@ Shapes: B batch, S source length, T target length, N hypotheses, K unknown piece
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import tensorflow as tf
 
-from ..decoding.options import GenerationOptions
 from .tokenizer import END_ID, UNKNOWN_ID, WHITE_SPACE_MARK, SubwordTokenizer
+
+if TYPE_CHECKING:
+    from ..decoding.options import GenerationOptions
 
 _SPACE = r"[\s\v\x{85}\p{Z}]+"
 
@@ -72,7 +76,7 @@ def known_ids(ids: tf.Tensor) -> tf.Tensor:
 
 
 def has_unknown(source: tf.Tensor) -> tf.Tensor:
-    """Whether a source (B, S) has a piece that may be written for the unknown subword: (B,)."""
+    """Mask (B,) of the sources (B, S) with a piece that can be copied for the unknown token."""
     return tf.reduce_any(source < 0, axis=1)
 
 

@@ -1,4 +1,4 @@
-"""What a map of attention is like, in numbers; and what all maps of a model come to together.
+"""Statistics of attention maps, and the rollout of attention over layers.
 
 Shapes: T rows that attend, S columns that are attended to, L layers, H heads. All functions take
 NumPy arrays of weights without padding and work over the last two axes, so a whole model is one
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def entropy(weights: np.ndarray) -> np.ndarray:
-    """How spread the attention of a row is, in nats, as a mean over the rows.
+    """Entropy of the attention of a row in nats, averaged over the rows.
 
         H = - 1/T sum_ts w[t, s] ln w[t, s]
 
@@ -50,7 +50,7 @@ def coverage(weights: np.ndarray) -> np.ndarray:
 
 
 def diagonality(weights: np.ndarray) -> np.ndarray:
-    """How much rows and columns go along with each other, from -1 to 1.
+    """Diagonality: the correlation of rows and columns, from -1 to 1.
 
     The correlation of the numbers of row and column, with the weights as their joint distribution
     p = w / sum w, whose means are t' and s':
@@ -98,7 +98,7 @@ def column_share(weights: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 
 def rollout(weights: np.ndarray) -> np.ndarray:
-    """How much of each input there is in each place after all layers of self-attention.
+    """Attention rollout: the share of each input in each position after all layers.
 
     A layer hands on what it read beside what was there before, by its residual connection. With
     the weights W averaged over the heads it mixes its inputs by A = (W + I) / 2, whose rows are
@@ -122,7 +122,7 @@ def rollout(weights: np.ndarray) -> np.ndarray:
 def cross_rollout(
     cross: np.ndarray, encoder: np.ndarray | None = None, decoder: np.ndarray | None = None
 ) -> np.ndarray:
-    """How much of each source token there is in each place of the decoder after all layers.
+    """Rollout to the source: the share of each source token in each position of the decoder.
 
     `rollout`, continued through a decoder. Its places are made of source tokens, R (T, S), and of
     the target tokens read so far, O (T, T). With A the mix of the self-attention of layer l, C the

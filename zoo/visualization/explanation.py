@@ -1,4 +1,4 @@
-"""What a model looked at: an output with the attention of each of its tokens over the source."""
+"""Explanations: an output with the attention of each of its tokens over the source."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Explanation:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader has to know of the map, in lines; it is written below each drawing."""
+        """Notes for the reader of the map, one a line, written below each drawing."""
         lines = []
         if self.p_gen is not None:
             lines.append("beside a token: p_gen, the share written rather than copied")

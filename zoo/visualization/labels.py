@@ -78,7 +78,7 @@ def token_labels(tokens: Sequence[str]) -> list[str]:
 
 
 def _joins(character: str) -> bool:
-    """Whether it is a letter, mark or digit of a script that puts spaces between words."""
+    """True for a letter, mark or digit of a script that puts spaces between words."""
     if not character or unicodedata.category(character)[0] not in "LMN":
         return False
     return unicodedata.east_asian_width(character) not in ("W", "F")
@@ -108,7 +108,7 @@ def shorten(text: str, columns: int, ellipsis: str = ELLIPSIS) -> str:
 
 
 def is_right_to_left(text: str) -> bool:
-    """Whether the first letter that has a direction is Arabic, Hebrew or of another such script."""
+    """True where the first letter that has a direction is written from right to left."""
     for character in text:
         direction = unicodedata.bidirectional(character)
         if direction in ("R", "AL"):

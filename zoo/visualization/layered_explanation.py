@@ -1,4 +1,4 @@
-"""What a model looked at in every layer and head: a typed record that draws itself.
+"""Explanations with every layer and head: a typed record that draws itself.
 
 Shapes: L layers, H heads, S source tokens, T target tokens.
 """
@@ -91,7 +91,7 @@ class LayeredExplanation:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Which attention there is, of `"cross"`, `"encoder"` and `"decoder"`."""
+        """The kinds of attention there are, of `"cross"`, `"encoder"` and `"decoder"`."""
         return tuple(kind for kind in KINDS if getattr(self, kind) is not None)
 
     def weights(self, kind: str = "cross") -> np.ndarray:

@@ -103,5 +103,5 @@ def test_more_positions_than_a_model_has_are_refused(files, tmp_path, capsys):
     command += [part for setting in settings for part in ("--set", setting)]
     assert run_command(app, command) == 2
     error = capsys.readouterr().err
-    assert "learned positions for 100 subwords" in error and "max_source_length=128" in error
+    assert "learned positions for 100 tokens" in error and "max_source_length=128" in error
     assert not (tmp_path / "run").exists()

@@ -6,11 +6,14 @@ import pytest
 import tensorflow as tf
 from tiny_models import COPYING, TINY, random_source, random_target, tiny_model
 
+from attention_zoo.layers.pointer_generator import first_positions
 from attention_zoo.zoo.catalog import MODELS, build
+from attention_zoo.zoo.models.outputs import CopySource, is_copyable, mixture_losses
 from attention_zoo.zoo.models.recurrent import recurrent
 from attention_zoo.zoo.models.transformer import transformer
 from attention_zoo.zoo.text.tokenizer import END_ID, START_ID
 from attention_zoo.zoo.training.loss import SmoothedCrossEntropy
+from attention_zoo.zoo.training.training_step import KeptRows
 
 V = 12
 MARK = 4
@@ -147,6 +150,44 @@ def test_half_precision_agrees_and_trains(kind, data):
     assert losses[2] < losses[1] < losses[0]
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [("bfloat16", 0.02), ("float16", 0.005)])
+def test_frequent_words_have_their_whole_gradient_in_half_precision(dtype, tolerance):
+    rows, width = 3000, 4
+    random = np.random.default_rng(0)
+
+    def tensor(*shape, mean=0.0):
+        return tf.cast(tf.cast(random.normal(mean, 0.3, shape), "bfloat16"), tf.float32)
+
+    tensors = [tensor(rows, 2, width, mean=0.5), tensor(V, width), tensor(V)]
+    labels = tf.constant(random.integers(4, V, (rows, 2)) * [1, 0] + [0, END_ID], tf.int32)
+    source = tf.constant(random.integers(4, V, (rows, 3)) * [1, 1, 0] + [0, 0, MARK], tf.int32)
+    attention, gate = tf.fill((rows, 2, 3), 1 / 3), tensor(rows, 2)
+    copied = CopySource(source, first_positions(source), is_copyable(source))
+    kept = KeptRows(tf.ones_like(labels, tf.bool), static_shapes=False)
+
+    def gradients(dtype):
+        # The loss is scaled as that of float16 is.
+        given, scale = [tf.cast(x, dtype) for x in tensors], 2.0**10
+        with tf.GradientTape() as tape:
+            tape.watch(given)
+            hidden, kernel, bias = given
+            losses = mixture_losses(
+                SmoothedCrossEntropy(0.9),
+                labels,
+                copied,
+                hidden,
+                attention,
+                gate,
+                (kernel, bias),
+                kept,
+            )
+            mean = scale * tf.reduce_mean(losses[0])
+        return [np.array(tf.cast(x, tf.float64)) / scale for x in tape.gradient(mean, given)]
+
+    for half, exact in zip(gradients(dtype), gradients("float32"), strict=True):
+        assert np.linalg.norm(half - exact) <= tolerance * np.linalg.norm(exact)
+
+
 def marked_words(seed, low, high, rows=64):
     """Sources of four words with a mark before one of them, which is the target."""
     random = np.random.default_rng(seed)
@@ -190,8 +231,8 @@ def test_the_catalog_has_the_model_of_the_paper():
     assert names - {weight.path.split("/", 1)[1] for weight in plain.weights} == {
         "output/pointer/kernel",
         "output/pointer/bias",
-        "decoder/cell/attention/coverage_kernel",
-        "decoder/cell/attention/location_kernel",
+        "decoder/attention/coverage_kernel",
+        "decoder/attention/location_kernel",
     }
 
 

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 from tiny_models import random_source, random_target, tiny_model
 
-from attention_zoo.recipes.training.optimizers import FusedAdam
 from attention_zoo.zoo.training.loss import SmoothedCrossEntropy
+from attention_zoo.zoo.training.optimizers import FusedAdam
 
 V = 11
 # Of sources and of targets, in batches with very different numbers of tokens.
