@@ -10,25 +10,19 @@ import importlib
 from typing import Any
 
 _PUBLIC = {
-    "BeamSearch": "beam_search",
-    "Candidates": "candidates",
-    "GenerationOptions": "options",
-    "GreedySearch": "strategies",
-    "Hypotheses": "options",
-    "LogitsProcessor": "candidates",
-    "NEG_INF": "options",
-    "NoRepeatNgram": "candidates",
-    "Sampling": "strategies",
-    "Search": "strategies",
-    "Strategy": "strategies",
-    "generate": "search",
+    "search": ("generate",),
+    "options": ("GenerationOptions", "Hypotheses", "NEG_INF"),
+    "candidates": ("Candidates", "LogitsProcessor", "NoRepeatNgram", "Search"),
+    "strategies": ("Ended", "GreedySearch", "Sampling", "Strategy"),
+    "beam_search": ("BeamSearch",),
 }
 
-__all__ = list(_PUBLIC)
+__all__ = [name for names in _PUBLIC.values() for name in names]
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when asked for: the options need no TensorFlow function to be traced.
-    if name in _PUBLIC:
-        return getattr(importlib.import_module(f".{_PUBLIC[name]}", __name__), name)
+    # Imported when asked for: importing the package loads no TensorFlow.
+    for module, names in _PUBLIC.items():
+        if name in names:
+            return getattr(importlib.import_module(f".{module}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

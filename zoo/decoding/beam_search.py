@@ -5,23 +5,14 @@ Shapes: R rows that go on, N beams, S source length, K candidates of each beam.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import tensorflow as tf
 
 from ..text.tokenizer import PAD_ID
+from .candidates import Candidates, Search
 from .options import NEG_INF
-from .strategies import Ended, Search, Strategy
-
-if TYPE_CHECKING:
-    from .candidates import Candidates
-
-
-class _Own(NamedTuple):
-    """The N best that have ended, and the attention that each live hypothesis has paid."""
-
-    ended: Ended
-    covered: Any  # (R, N, S), or () without a coverage penalty
+from .strategies import Ended, Strategy
 
 
 class BeamSearch(Strategy):
@@ -34,6 +25,8 @@ class BeamSearch(Strategy):
     Reference: Wu et al. 2016, https://arxiv.org/abs/1609.08144, section 7
     """
 
+    # Its state are the N best that have ended, and the attention (R, N, S) that each live one has
+    # paid, () without a coverage penalty.
     reorders = True
 
     def begin(self, search: Search) -> Search:
@@ -46,10 +39,10 @@ class BeamSearch(Strategy):
             positions = tf.cast(search.source[:, None] * 0, tf.float32)
             covered = tf.repeat(positions, self.num_hypotheses, axis=1)
         log_p = tf.where(first, search.log_p, NEG_INF)
-        return search._replace(log_p=log_p, live=log_p > NEG_INF / 2, own=_Own(ended, covered))
+        return search._replace(log_p=log_p, live=log_p > NEG_INF / 2, own=(ended, covered))
 
     def choose(self, candidates: Candidates, search: Search) -> tuple[Search, Any]:
-        beams, covered = self.num_hypotheses, search.own.covered
+        beams, covered = self.num_hypotheses, search.own[1]
         tokens, log_p = candidates.best(beams, with_end=False)  # (R, N, K)
         each = tokens.shape[-1]
         log_p = tf.reshape(log_p + search.log_p[..., None], (-1, beams * each))
@@ -58,20 +51,20 @@ class BeamSearch(Strategy):
         tokens = tf.gather(tf.reshape(tokens, (-1, beams * each)), chosen, batch_dims=1)
         parents = chosen // each
         if self.options.coverage_penalty:
-            covered += tf.cast(candidates.attention, tf.float32)
+            covered += candidates.attention
         ended = self._with_ends_of(search, candidates.end_log_p(), covered)
         if self.options.coverage_penalty:
             covered = tf.gather(covered, parents, batch_dims=1)
         log_p = tf.where(self._are_done(search, log_p, ended)[:, None], NEG_INF, log_p)
         search = search._replace(tokens=tokens, log_p=log_p, live=log_p > NEG_INF / 2)
-        return search._replace(own=_Own(ended, covered)), parents
+        return search._replace(own=(ended, covered)), parents
 
     def ended(self, search: Search) -> Ended:
-        return search.own.ended
+        return search.own[0]
 
     def _with_ends_of(self, search: Search, end_log_p: tf.Tensor, covered: Any) -> Ended:
         """The N best of those that ended before and the live ones, ended now."""
-        ended, options = search.own.ended, self.options
+        ended, options = search.own[0], self.options
         log_p = end_log_p + search.log_p
         scores = log_p / options.penalty(search.step + 1)
         if options.coverage_penalty:

@@ -1,8 +1,9 @@
-"""Candidates for the next token, and what restricts them.
+"""State of a search, the candidates for the next token, and what restricts them.
 
 Over a vocabulary every pass counts, so each is made once and only if it is asked for: the best
 tokens are found without sorting, and only for them log probabilities are computed.
-Shapes: R rows, N hypotheses, S source length, V vocabulary.
+Shapes: R rows that go on, N hypotheses of a row, T target length, S source length, P prefix length,
+V vocabulary.
 """
 
 from __future__ import annotations
@@ -10,20 +11,49 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
 
+from ..models.parts import Nest
 from ..text.tokenizer import END_ID, PAD_ID, UNKNOWN_ID
 from ..text.unknown import has_unknown
 from .options import NEG_INF, GenerationOptions
 
-if TYPE_CHECKING:
-    from .strategies import Search
-
 # So many tokens, or nearly, have their maximum looked at in place of them.
 _BLOCK, _BLOCKS = 32, range(16, 65)
 SPECIAL = 4  # ids below are no text
+
+
+class Search(NamedTuple):
+    """State of a search before a step.
+
+    Attributes:
+        step: int32 (), the number of tokens that each live hypothesis has.
+        rows: int32 (R,), the indices of the rows in the whole batch.
+        source: int32 (R, S), negative for unknown pieces.
+        limits: int32 (R,), the most tokens of a target, end included.
+        min_lengths: int32 (R,), the fewest tokens before the end; () without such a limit.
+        prefix: int32 (R, P), tokens to begin with, then padding; () without prefixes.
+        tokens: int32 (R, N), the last token of each hypothesis.
+        log_p: float32 (R, N), log probability of each.
+        live: boolean (R, N), True for hypotheses that go on. A row without one is done.
+        written: int32 (R, N, T), all tokens of each, padding from `step` on; () unless a logits
+            processor or the strategy reads them.
+        own: Nest of tensors (R, ...), state of the strategy.
+    """
+
+    step: tf.Tensor
+    rows: tf.Tensor
+    source: tf.Tensor
+    limits: tf.Tensor
+    min_lengths: Any
+    prefix: Any
+    tokens: tf.Tensor
+    log_p: tf.Tensor
+    live: tf.Tensor
+    written: Any
+    own: Nest = ()
 
 
 class LogitsProcessor(Protocol):
@@ -74,6 +104,7 @@ class NoRepeatNgram:
         return tf.tensor_scatter_nd_update(logits, ids, tf.fill(tf.shape(ids)[:1], NEG_INF))
 
 
+@dataclass(eq=False)
 class Candidates:
     """The tokens that each hypothesis can go on with, the end among them.
 
@@ -82,31 +113,24 @@ class Candidates:
         processed: The same after the logits processors.
         special: (..., 4), added to the logits of the special ids: `NEG_INF` for all that may not
             be written.
-        attention: (R, N, S) over the source in this step.
+        attention: float32 (R, N, S) over the source in this step.
     """
 
-    def __init__(
-        self,
-        model_logits: tf.Tensor,
-        processed: tf.Tensor,
-        special: tf.Tensor,
-        attention: tf.Tensor | None = None,
-    ):
-        self.attention = attention
-        self._model_logits = model_logits
-        self._processed = processed
-        self._special = special
-        self._largest: tf.Tensor | None = None
+    model_logits: tf.Tensor
+    processed: tf.Tensor
+    special: tf.Tensor
+    attention: tf.Tensor
+    _largest: tf.Tensor | None = None  # (R, N, 1), the id of the largest logit that is not special
 
     @property
     def are_processed(self) -> bool:
         """Whether more is ruled out than special ids, which can be all there is."""
-        return self._processed is not self._model_logits
+        return self.processed is not self.model_logits
 
     @functools.cached_property
     def logits(self) -> tf.Tensor:
         """Logits (R, N, V), below `NEG_INF / 2` for all that may not be written."""
-        return self._processed + _widened(self._special, self._processed.shape[-1])
+        return self.processed + _widened(self.special, self.processed.shape[-1])
 
     def best(self, count: int, with_end: bool = True) -> tuple[tf.Tensor, tf.Tensor]:
         """The most probable tokens, as far as there are that many.
@@ -119,32 +143,32 @@ class Candidates:
             Ids int32 and log probabilities float32, both (R, N, count), the best first; `NEG_INF`
             for what may not be written.
         """
-        special = self._special
+        special = self.special
         if not with_end:
             special += tf.where(tf.range(SPECIAL) == END_ID, NEG_INF, 0.0)
-        count = min(count, self._processed.shape[-1])
-        tokens, values = best_tokens(self._processed, count, special)
+        count = min(count, self.processed.shape[-1])
+        tokens, values = best_tokens(self.processed, count, special)
         if not self.are_processed:
             self._largest = tokens[..., :1]
         return tokens, self._log_p(values)
 
     def end_log_p(self) -> tf.Tensor:
         """Log probability (R, N) of the end, `NEG_INF` where it may not be written."""
-        end = self._processed[..., END_ID] + self._special[..., END_ID]
+        end = self.processed[..., END_ID] + self.special[..., END_ID]
         return tf.where(end > NEG_INF / 2, end - self.log_total, NEG_INF)
 
     def log_p(self, tokens: tf.Tensor) -> tf.Tensor:
         """Log probability (R, N) of tokens (R, N), of forbidden ones as the model has it."""
-        values = tf.gather(self._model_logits, tokens, batch_dims=2)
+        values = tf.gather(self.model_logits, tokens, batch_dims=2)
         if self.are_processed:
-            processed = tf.gather(self._processed, tokens, batch_dims=2)
+            processed = tf.gather(self.processed, tokens, batch_dims=2)
             values = tf.where(processed > NEG_INF / 2, processed, values)
         return values - self.log_total
 
     @functools.cached_property
     def log_total(self) -> tf.Tensor:
         """Log of the sum of e to each of the model's logits, (R, N)."""
-        return _log_of_total(self._model_logits, self._largest)
+        return _log_of_total(self.model_logits, self._largest)
 
     def _log_p(self, values: tf.Tensor) -> tf.Tensor:
         return tf.where(values > NEG_INF / 2, values - self.log_total[..., None], NEG_INF)

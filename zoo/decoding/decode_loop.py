@@ -17,9 +17,9 @@ from ..models.encoder_decoder import EncoderDecoder
 from ..models.parts import Nest
 from ..text.tokenizer import END_ID, PAD_ID
 from ..text.unknown import known_ids, name_unknown
-from .candidates import LogitsProcessor, make_candidates
+from .candidates import LogitsProcessor, Search, make_candidates
 from .options import NEG_INF, Hypotheses
-from .strategies import Ended, Search, Strategy
+from .strategies import Ended, Strategy
 
 # The batch is compacted when this share of its rows is done.
 _DONE_SHARE = 0.125
@@ -50,6 +50,7 @@ def decode_loop(
 
     def step(memory, search: Search, state, history):
         logits, state, attention = model.step(known_ids(search.tokens), state, memory, weights)
+        attention = tf.cast(attention, tf.float32)
         candidates = make_candidates(logits, attention, search, options, logits_processors)
         after, parents = strategy.choose(candidates, search)
 
@@ -65,11 +66,7 @@ def decode_loop(
             now = tf.range(tf.shape(search.written)[2]) == search.step
             newest = known_ids(after.tokens)[..., None]
             after = after._replace(written=tf.where(now, newest, of_parents(search.written)))
-        parts = {
-            "tokens": after.tokens,
-            "parents": parents,
-            "attention": tf.cast(attention, tf.float32),
-        }
+        parts = {"tokens": after.tokens, "parents": parents, "attention": attention}
         history = {
             name: array.write(search.step, _scatter_rows(parts[name], search.rows, batch))
             for name, array in history.items()
@@ -108,9 +105,7 @@ def decode_loop(
     state = model.initial_state(memory, strategy.num_hypotheses, steps)
     # At least one step, also of a batch without rows, so that the history has its shapes.
     *_, ended, history = _while(
-        lambda search, *_: (
-            (search.step == 0) | ((search.step < steps) & (tf.size(search.rows) > 0))
-        ),
+        lambda s, *_: (s.step == 0) | ((s.step < steps) & (tf.size(s.rows) > 0)),
         until_compaction,
         (search, memory, state, strategy.ended(search), history),
         steps,

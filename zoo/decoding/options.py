@@ -19,21 +19,10 @@ NEG_INF = -1e9
 
 MORE_SUBWORDS = 10  # of a target, beside what `max_length_ratio` allows
 
-# The least that each option may be.
-_LOWEST = {
-    "beam_size": 1,
-    "max_length": 1,
-    "min_length": 0,
-    "no_repeat_ngram": 0,
-    "top_k": 0,
-    "length_penalty": 0,
-    "coverage_penalty": 0,
-    "min_length_ratio": 0,
-    "temperature": 0,
-    "top_p": 0,
-}
 _LARGEST = 2**30  # of a whole number: lengths are int32
-_WHOLE = ("beam_size", "max_length", "min_length", "no_repeat_ngram", "top_k")
+_POSITIVE = ("beam_size", "max_length")  # no other number may be below 0
+_WHOLE = (*_POSITIVE, "min_length", "no_repeat_ngram", "top_k")
+_REAL = ("length_penalty", "coverage_penalty", "min_length_ratio", "temperature", "top_p")
 _SWITCHES = ("early_stopping", "forbid_unknown", "replace_unknown", "do_sample")
 
 
@@ -95,7 +84,8 @@ class GenerationOptions:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        for name, low in _LOWEST.items():
+        for name in _WHOLE + _REAL:
+            low = int(name in _POSITIVE)
             _check_number(name, getattr(self, name), low, whole=name in _WHOLE)
         for name in _SWITCHES:
             if not isinstance(value := getattr(self, name), bool):

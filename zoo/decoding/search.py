@@ -10,10 +10,10 @@ from ..models.encoder_decoder import EncoderDecoder
 from ..text.tokenizer import END_ID, PAD_ID, START_ID
 from ..text.unknown import known_ids
 from .beam_search import BeamSearch
-from .candidates import LogitsProcessor, NoRepeatNgram
+from .candidates import LogitsProcessor, NoRepeatNgram, Search
 from .decode_loop import decode_loop
 from .options import GenerationOptions, Hypotheses
-from .strategies import GreedySearch, Sampling, Search, Strategy
+from .strategies import GreedySearch, Sampling, Strategy
 
 
 def generate(
@@ -24,6 +24,7 @@ def generate(
     prefix: tf.Tensor | None = None,
     logits_processors: Sequence[LogitsProcessor] = (),
     strategy: Callable[[GenerationOptions], Strategy] | None = None,
+    source_mask: tf.Tensor | None = None,
 ) -> Hypotheses:
     """Generates targets for each row of a source by beam search, greedy search or sampling.
 
@@ -34,7 +35,7 @@ def generate(
         model: A model of the zoo. One with learned positions can neither read nor write more
             tokens than it has of them.
         source: Token ids (B, S), S at least 1, padded with 0; negative for unknown pieces, see
-            `unknown`.
+            `unknown`. Features (B, S, F) for a model without an embedding of the source.
         options: How to search, and what may be written.
         return_attention: Whether the attention over the source is wanted too.
         prefix: Token ids (B, P) that each target begins with, up to the first end or padding. They
@@ -44,6 +45,7 @@ def generate(
             called in this order in every step, see `LogitsProcessor`.
         strategy: A subclass of `Strategy`, or another function of the options that returns one. By
             default `Sampling`, `GreedySearch` or `BeamSearch`, as the options say.
+        source_mask: Of features, boolean (B, S), True for those that are there; all if `None`.
 
     Returns:
         `Hypotheses`.
@@ -58,13 +60,18 @@ def generate(
     >>> hypotheses = generate(model, source, GenerationOptions(beam_size=5))
     >>> tokenizer.decode(hypotheses.ids[:, 0].numpy())
     """
-    source = tf.cast(source, tf.int32)
+    source = tf.convert_to_tensor(source)
     if source.shape[1] == 0:
         raise ValueError(
-            "A source has its end at least, so its ids are (B, S) with an S from 1 on. "
+            "A source has its end at least, so it has an S from 1 on. "
             f"Received: source.shape={tuple(source.shape)}"
         )
-    limits, longest = options.length_limits(source), options.max_length
+    if has_features := len(source.shape) == 3:
+        mask = tf.ones(tf.shape(source)[:2], tf.bool) if source_mask is None else source_mask
+        ids = tf.where(mask, END_ID, PAD_ID)  # stand for them in all that is no model
+    else:
+        ids = tf.cast(source, tf.int32)
+    limits, longest = options.length_limits(ids), options.max_length
     if prefix is not None:
         prefix = _until_end(tf.cast(prefix, tf.int32))
         if not prefix.shape[:1].is_compatible_with(source.shape[:1]):
@@ -84,24 +91,29 @@ def generate(
     processors = tuple(logits_processors)
     if options.no_repeat_ngram:
         processors += (NoRepeatNgram(options.no_repeat_ngram),)
-    shape = [tf.shape(source)[0], chooser.num_hypotheses]
+    memory = model.encode(source, mask) if has_features else model.encode(known_ids(ids))
+    search = _first_search(ids, limits, prefix, chooser, with_written=bool(processors))
+    return decode_loop(model, memory, search, chooser, processors, return_attention)
+
+
+def _first_search(ids, limits, prefix, strategy: Strategy, with_written: bool) -> Search:
+    options, shape = strategy.options, [tf.shape(ids)[0], strategy.num_hypotheses]
     steps = tf.maximum(tf.reduce_max(limits), 1)  # also of a batch without rows
     has_min_length = options.min_length or options.min_length_ratio
-    search = Search(
+    with_written |= strategy.reads_written
+    return Search(
         step=tf.constant(0),
         rows=tf.range(shape[0]),
-        source=source,
+        source=ids,
         limits=limits,
-        min_lengths=options.min_lengths(source) if has_min_length else (),
+        min_lengths=options.min_lengths(ids) if has_min_length else (),
         # Padded, as steps go on after it.
         prefix=() if prefix is None else tf.pad(prefix, [[0, 0], [0, steps]]),
         tokens=tf.fill(shape, START_ID),
         log_p=tf.zeros(shape),
         live=tf.fill(shape, True),
-        written=tf.zeros([*shape, steps], tf.int32) if processors or chooser.reads_written else (),
+        written=tf.zeros([*shape, steps], tf.int32) if with_written else (),
     )
-    memory = model.encode(known_ids(source))
-    return decode_loop(model, memory, search, chooser, processors, return_attention)
 
 
 def _until_end(prefix: tf.Tensor) -> tf.Tensor:

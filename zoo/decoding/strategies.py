@@ -1,51 +1,17 @@
 """Strategies: which tokens the hypotheses of a search go on with. Greedy search and sampling.
 
-Shapes: R rows that go on, N hypotheses of a row, T target length, S source length, P prefix length.
+Shapes: R rows that go on, N hypotheses of a row, V vocabulary.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from ..models.parts import Nest
 from ..text.tokenizer import END_ID, PAD_ID
+from .candidates import Candidates, Search
 from .options import NEG_INF, GenerationOptions
-
-if TYPE_CHECKING:
-    from .candidates import Candidates
-
-
-class Search(NamedTuple):
-    """State of a search before a step.
-
-    Attributes:
-        step: int32 (), the number of tokens that each live hypothesis has.
-        rows: int32 (R,), the indices of the rows in the whole batch.
-        source: int32 (R, S), negative for unknown pieces.
-        limits: int32 (R,), the most tokens of a target, end included.
-        min_lengths: int32 (R,), the fewest tokens before the end; () without such a limit.
-        prefix: int32 (R, P), tokens to begin with, then padding; () without prefixes.
-        tokens: int32 (R, N), the last token of each hypothesis.
-        log_p: float32 (R, N), log probability of each.
-        live: boolean (R, N), True for hypotheses that go on. A row without one is done.
-        written: int32 (R, N, T), all tokens of each, padding from `step` on; () unless a logits
-            processor or the strategy reads them.
-        own: Nest of tensors (R, ...), state of the strategy.
-    """
-
-    step: tf.Tensor
-    rows: tf.Tensor
-    source: tf.Tensor
-    limits: tf.Tensor
-    min_lengths: Any
-    prefix: Any
-    tokens: tf.Tensor
-    log_p: tf.Tensor
-    live: tf.Tensor
-    written: Any
-    own: Nest = ()
 
 
 class Ended(NamedTuple):
@@ -100,7 +66,7 @@ class Strategy:
 
     def begin(self, search: Search) -> Search:
         """Prepares the search before the first step."""
-        return search._replace(own=tf.zeros_like(search.tokens))  # lengths of those that ended
+        return search._replace(own=tf.zeros_like(search.tokens))  # the lengths, 0 while they grow
 
     def choose(self, candidates: Candidates, search: Search) -> tuple[Search, Any]:
         """Makes a step.
@@ -118,12 +84,9 @@ class Strategy:
             possible = tf.gather(candidates.logits, tokens, batch_dims=2) > NEG_INF / 2
             tokens = tf.where(possible, tokens, END_ID)
         tokens = tf.where((search.step + 1 >= search.limits)[:, None], END_ID, tokens)
-        live, log_p = (
-            search.live,
-            search.log_p + tf.where(search.live, candidates.log_p(tokens), 0.0),
-        )
-        lengths = tf.where(live & (tokens == END_ID), search.step + 1, search.own)
-        tokens = tf.where(live, tokens, PAD_ID)
+        log_p = search.log_p + tf.where(search.live, candidates.log_p(tokens), 0.0)
+        tokens = tf.where(search.live, tokens, PAD_ID)
+        lengths = tf.where(tokens == END_ID, search.step + 1, search.own)
         return search._replace(tokens=tokens, log_p=log_p, live=lengths == 0, own=lengths), None
 
     def ended(self, search: Search) -> Ended:
