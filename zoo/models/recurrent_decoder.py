@@ -110,9 +110,16 @@ class RecurrentDecoder(Decoder):
 
     def build(self, target_shape, states_shape, summary_shape):
         without = self.attention is None
+        context_shape = summary_shape
+        if not without:
+            shapes = (None, None, self.units), (None, None, states_shape[-1])
+            self.attention.build(*shapes)
+            context_shape = self.attention.compute_output_shape(*shapes)
+            scores_shape = self.attention.compute_scores_shape(*shapes)
+            self.has_attention_maps = len(scores_shape) == 4 and scores_shape[1] > 1
         self.cell = AttentionGRUCell(
             self.units,
-            context_dim=(summary_shape if without else states_shape)[-1],
+            context_dim=context_shape[-1],
             attention=self.attention,
             attention_query="previous_state" if without else self.attention_query,
             input_feeding=self.input_feeding,
@@ -123,7 +130,6 @@ class RecurrentDecoder(Decoder):
         self.bridge.build((None, summary_shape[-1]))
         self.cell.build()
         self.cell.input_projection.build((None, None, target_shape[-1]))
-        self.has_attention_maps = not without and _heads(self.attention, self.units) > 1
         self.built = True
 
     def prepare(self, encoded: Encoded) -> RecurrentMemory:
@@ -241,9 +247,3 @@ class RecurrentDecoder(Decoder):
     def from_config(cls, config):
         attention = keras.saving.deserialize_keras_object(config["attention"])
         return cls(**{**config, "attention": attention})
-
-
-def _heads(attention: Attention, query_width: int) -> int:
-    """The number of heads or hops of an attention layer."""
-    shape = attention.compute_scores_shape((None, None, query_width), (None, None, None))
-    return shape[1] if len(shape) == 4 else 1

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ..decoding.options import IMPOSSIBLE, GenerationOptions, Hypotheses
+from ..decoding.options import NEG_INF, GenerationOptions
 from ..decoding.search import generate
 from ..models.encoder_decoder import EncoderDecoder
 from ..text.composing import compose, graph_function, rows_too_long
@@ -178,7 +178,7 @@ class TextToText:
             [
                 Prediction(text.decode(), float(score))
                 for text, score in zip(row["text"], row["score"], strict=True)
-                if score > IMPOSSIBLE / 2
+                if score > NEG_INF / 2
             ]
             for row in self._rows("n_best", batch_size, self._required_columns(texts))
         ]
@@ -297,7 +297,7 @@ class TextToText:
         ids = tf.reshape(found.ids, (-1, tf.shape(found.ids)[2]))  # (B*N, T)
         texts = decode_tensor(self.tokenizer, ids, surfaces)
         texts = tf.reshape(texts, (-1, self.generation.beam_size))
-        texts = tf.where(found.scores > IMPOSSIBLE / 2, texts, "")
+        texts = tf.where(found.scores > NEG_INF / 2, texts, "")
         return {"text": texts, "score": found.scores}
 
     def _explain(self, **columns):
@@ -354,13 +354,14 @@ class TextToText:
         """
         reader = SurfaceReader(self.tokenizer.source) if self.generation.replace_unknown else None
         source, blank = self._source(columns, reader)
-        ids, scores, attention = generate(self.model, source, self.generation, return_attention)
-        ids = tf.where(blank[:, None, None], PAD_ID, ids)
-        one = tf.one_hot(0, self.generation.beam_size, on_value=0.0, off_value=IMPOSSIBLE)
-        scores = tf.where(blank[:, None], one, scores)
+        found = generate(self.model, source, self.generation, return_attention)
+        ids = tf.where(blank[:, None, None], PAD_ID, found.ids)
+        one = tf.one_hot(0, self.generation.beam_size, on_value=0.0, off_value=NEG_INF)
+        found = found._replace(ids=ids, scores=tf.where(blank[:, None], one, found.scores))
         if return_attention:
-            attention = tf.where(blank[:, None, None, None], 0.0, attention)
-        return Hypotheses(ids, scores, attention), source, reader and reader.surfaces()
+            attention = tf.where(blank[:, None, None, None], 0.0, found.attention)
+            found = found._replace(attention=attention)
+        return found, source, reader and reader.surfaces()
 
     def _source(self, columns, reader: SurfaceReader | None = None):
         """Source ids (B, S), and which are of a text that is blank (B,)."""

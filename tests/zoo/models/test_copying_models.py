@@ -231,8 +231,8 @@ def test_the_catalog_has_the_model_of_the_paper():
     assert names - {weight.path.split("/", 1)[1] for weight in plain.weights} == {
         "output/pointer/kernel",
         "output/pointer/bias",
-        "decoder/cell/attention/coverage_kernel",
-        "decoder/cell/attention/location_kernel",
+        "decoder/attention/coverage_kernel",
+        "decoder/attention/location_kernel",
     }
 
 

@@ -8,7 +8,7 @@ from tiny_models import TableModel, tiny_model
 
 from attention_zoo.serving.export.comparison import same_values
 from attention_zoo.zoo import explain
-from attention_zoo.zoo.decoding.options import IMPOSSIBLE, GenerationOptions
+from attention_zoo.zoo.decoding.options import NEG_INF, GenerationOptions
 from attention_zoo.zoo.decoding.search import generate
 from attention_zoo.zoo.pipeline.text_to_text import Prediction, TextToText
 from attention_zoo.zoo.text.source_format import SourceFormat, SourceInput
@@ -116,7 +116,7 @@ def test_n_best_leaves_out_beams_that_found_nothing(tokenizer):
     single = pipeline.with_generation(max_length=1)
     result = single.signatures()["n_best"](tf.constant(["x", "two"]))
     assert result["text"].numpy().tolist() == [[b""] * 4] * 2
-    assert (result["score"].numpy()[:, 1:] == IMPOSSIBLE).all()
+    assert (result["score"].numpy()[:, 1:] == NEG_INF).all()
     assert [[p.text for p in row] for row in single.n_best(["x", "two"])] == [[""], [""]]
 
 
@@ -228,7 +228,7 @@ def test_a_blank_text_has_an_empty_output_and_changes_no_other(kind, tokenizer):
     assert served["serving_default"]["text"][blank].tolist() == texts
     assert served["explain"]["text"][blank].tolist() == texts
     assert served["n_best"]["text"][blank].tolist() == [[b"", b""]] * len(BLANKS)
-    assert served["n_best"]["score"][blank].tolist() == [[0, IMPOSSIBLE]] * len(BLANKS)
+    assert served["n_best"]["score"][blank].tolist() == [[0, NEG_INF]] * len(BLANKS)
     for name, outputs in served.items():
         for key, values in outputs.items():
             if (name, key) != ("n_best", "score"):
