@@ -23,7 +23,7 @@ from ..data.batching import TokenBatches, TokenizedPairs
 from ..data.corpus import PairCorpus
 from ..data.prepared import PreparedCorpus
 from ..data.prepared_batches import PreparedBatches
-from ..distribute.strategies import Placement
+from ..distribute.strategies import DistributionContext
 from ..metrics.target_scores import UnknownSubwords, unknown_line
 from ..tensorboard.model_pictures import log_embedding
 from ..tensorboard.profiling import StepProfiler
@@ -45,7 +45,7 @@ def train(
     valid_corpus: PairCorpus,
     budget: Budget,
     report: Callable[[str], None] = print,
-    place: Placement | None = None,
+    place: DistributionContext | None = None,
     profile: tuple[int, int] | None = None,
 ) -> TextToText:
     """Trains the model of a config, or goes on where the run was stopped.
@@ -71,7 +71,7 @@ def train(
             batch.
         Interrupted: SIGINT or SIGTERM came; the run is saved.
     """
-    place = place or Placement()
+    place = place or DistributionContext()
     check_precision(config, place)
     keras.utils.set_random_seed(config.seed)
     chosen = task(config.task)
@@ -79,7 +79,7 @@ def train(
     if place.is_chief:
         run.check(config, checksums)
     # One for all workers: only the chief is sure to see the folder of the run.
-    tokenizer = place.from_chief(
+    tokenizer = place.broadcast_from_chief(
         lambda: run_tokenizer(config, run, train_corpus),
         pack,
         unpack,

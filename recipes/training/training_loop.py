@@ -22,7 +22,7 @@ from ..core.interruption import StopNow, StopRequest
 from ..core.run import Run, build_model, text_to_text
 from ..data.batch_stream import BatchStream
 from ..data.corpus import PairCorpus
-from ..distribute.strategies import Placement
+from ..distribute.strategies import DistributionContext
 from ..metrics.scores import Scores, shown
 from ..tensorboard.model_pictures import model_graph
 from ..tensorboard.run_logger import RunLogger
@@ -54,7 +54,7 @@ class TrainingLoop(keras.callbacks.Callback):
         budget: Budget,
         nonfinite: NonfiniteSteps,
         report: Callable[[str], None],
-        place: Placement,
+        place: DistributionContext,
         generation: dict[str, Any],
     ):
         super().__init__()
@@ -94,7 +94,7 @@ class TrainingLoop(keras.callbacks.Callback):
 
     def restore(self) -> None:
         """Goes on from the newest checkpoint, if there is one."""
-        saved = self.place.from_chief(
+        saved = self.place.broadcast_from_chief(
             lambda: self.run.checkpoints.restore(self.variables),
             lambda progress: pack(self.variables, progress),
             lambda state: unpack(self.variables, state),
@@ -162,7 +162,7 @@ class TrainingLoop(keras.callbacks.Callback):
                 self.checkpoint()
             return progress.evaluations_since_best, self.stop_request.signal_number
 
-        progress.evaluations_since_best, stopped = self.place.decide(None, evaluate)
+        progress.evaluations_since_best, stopped = self.place.coordinate(None, evaluate)
         if stopped is not None:
             self.stop_request.signal_number = stopped
             raise StopNow
@@ -190,7 +190,7 @@ class TrainingLoop(keras.callbacks.Callback):
         if self.average:
             self.average.update(self.progress.step)
         # A schedule may follow the clock, so the chief's is that of all.
-        self.trained.stop_training, self.progress.seconds, stopped = self.place.decide(
+        self.trained.stop_training, self.progress.seconds, stopped = self.place.coordinate(
             self.stop_request.signal_number, lambda stops: self._end_step(logs, stops)
         )
         if stopped is not None:

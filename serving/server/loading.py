@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...zoo.processors import processors
+from ...zoo.cpus import available_cpus
 from ..export.seal import check_seal
 from ..export.trial import try_in_process
 from ..export.warmup import WarmupResult, warm_up
@@ -65,7 +65,7 @@ class Loader:
             try_in_process(path)
         threads = self.intra_op_threads
         if threads is None:
-            threads = max(1, processors() // 4)
+            threads = max(1, available_cpus() // 4)
         session = SavedModelSession(
             path, intra_op_threads=threads, inter_op_threads=self.inter_op_threads
         )

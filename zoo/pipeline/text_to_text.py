@@ -18,7 +18,7 @@ from ..text.source_format import PLAIN, Source, SourceFormat
 from ..text.tokenizer import PAD_ID, START_ID, SubwordTokenizer, with_end
 from ..text.unknown import SurfaceReader, decode_tensor, known_ids, may_be_written, pieces_tensor
 from ..visualization.explanation import Explanation
-from .parallel import batches_by_length, batches_side_by_side, run_side_by_side
+from .parallel import batches_by_length, parallel_batches, run_parallel
 
 TARGET = tf.TensorSpec((None,), tf.string, name="target")
 
@@ -261,8 +261,8 @@ class TextToText:
                 rows[row] = {name: array[position] for name, array in arrays.items()}
 
         # Draws come one after the other: which text gets which would not be the same each time.
-        at_a_time = 1 if self.generation.do_sample else batches_side_by_side()
-        run_side_by_side(run, batches_by_length(lengths, batch_size), at_a_time)
+        at_a_time = 1 if self.generation.do_sample else parallel_batches()
+        run_parallel(run, batches_by_length(lengths, batch_size), at_a_time)
         return iter(rows)
 
     def _run(self, signature: str, arguments: list[tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -13,7 +13,7 @@ import sentencepiece
 import tensorflow as tf
 import tensorflow_text
 
-from ..processors import processors
+from ..cpus import available_cpus
 
 PAD_ID, UNKNOWN_ID, START_ID, END_ID = 0, 1, 2, 3
 WHITE_SPACE_MARK = "\u2581"
@@ -194,7 +194,7 @@ class SubwordTokenizer:
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         """The ids of each text, without start and end, as int32 arrays."""
-        encoded = self._processor.encode(list(texts), out_type=int, num_threads=processors())
+        encoded = self._processor.encode(list(texts), out_type=int, num_threads=available_cpus())
         return [np.asarray(ids, dtype=np.int32) for ids in encoded]
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
