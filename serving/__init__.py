@@ -1,4 +1,4 @@
-"""Export to TensorFlow Serving, the gates of an export, a local server and its clients.
+"""Export to TensorFlow Serving, the checks of an export, a local server and its clients.
 
 Nothing is imported before it is used: a client over REST needs neither TensorFlow nor Keras. The
 function that exports is `attention_zoo.serving.export.export.export`.
@@ -39,7 +39,7 @@ __all__ = [
 _HOMES = {
     "client.async_client": ("AsyncClient",),
     "client.client": ("Client",),
-    "client.questions": ("ClientError", "Prediction", "Score", "Translation"),
+    "client.requests": ("ClientError", "Prediction", "Score", "Translation"),
     "client.retry": ("Retry",),
     "runtime.errors": ("Code", "ServingError"),
     "export.export": ("ExportError",),

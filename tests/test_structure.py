@@ -104,7 +104,7 @@ def test_layers_need_keras_and_numpy_and_nothing_else():
     for module in MODULES:
         if module.startswith("layers."):
             # One operation is TensorFlow's alone: imported in a function, where Keras runs on it.
-            more = ["tensorflow"] if module == "layers.ops.small" else []
+            more = ["tensorflow"] if module == "layers.ops.low_latency" else []
             names = {name.partition(".")[0] for name in imported_names(module)}
             foreign = (
                 names - set(sys.stdlib_module_names) - {"attention_zoo", "keras", "numpy", *more}

@@ -21,8 +21,8 @@ from .server_options import AUTO, LOCAL, OFFICIAL
 
 if TYPE_CHECKING:
     from ...serving.runtime.model_config import ModelConfig
-    from ...serving.server.official import OfficialFiles
     from ...serving.server.server_options import ServerOptions
+    from ...serving.server.tf_model_server import ServerFiles
 
 
 def _models_of(
@@ -94,8 +94,8 @@ def serve(
     if source == models_config and (version_policy or labels or model_name):
         raise Refused("A models.config says itself which versions, labels and names it serves.")
     from ...serving.runtime.config_files import METRICS_PATH, read_batching, read_monitoring
-    from ...serving.server.official import OfficialFiles
     from ...serving.server.server_options import ServerOptions
+    from ...serving.server.tf_model_server import ServerFiles
 
     options = ServerOptions(
         host=host,
@@ -131,7 +131,7 @@ def serve(
     if not (rest or grpc):
         raise Refused("A server without REST and gRPC answers nobody; leave out one of the two.")
     configs = _models_of(source, version_policy, labels, model_name)
-    files = OfficialFiles(models_config, batching_file if batching else None, monitoring_file)
+    files = ServerFiles(models_config, batching_file if batching else None, monitoring_file)
     return _run(server, source, configs, options, files)
 
 
@@ -154,13 +154,13 @@ def _run(
     source: Path,
     configs: list[ModelConfig],
     options: ServerOptions,
-    files: OfficialFiles,
+    files: ServerFiles,
 ) -> int:
-    from ...serving.server.official import PROGRAM, find_official, run_official
+    from ...serving.server.tf_model_server import PROGRAM, find_tf_model_server, run_tf_model_server
 
     if server not in (AUTO, LOCAL, OFFICIAL):
         raise Refused(f"--server is {AUTO}, {LOCAL} or {OFFICIAL}. Received: {server!r}")
-    program = find_official() if server != LOCAL else None
+    program = find_tf_model_server() if server != LOCAL else None
     if program is None and server == OFFICIAL:
         raise Refused(f"There is no {PROGRAM} on the PATH; --server {LOCAL} runs the local one.")
     if program is not None:
@@ -169,7 +169,7 @@ def _run(
             f"--server {LOCAL} runs the local server, which listens on {options.host} alone.",
             file=sys.stderr,
         )
-        return run_official(program, configs, options, files)
+        return run_tf_model_server(program, configs, options, files)
     return _run_local(source, configs, options)
 
 

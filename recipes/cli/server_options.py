@@ -131,7 +131,7 @@ WarmUp = Annotated[
     ),
 ]
 TryFirst = Annotated[
-    bool, _version(help="Load a version without an export's seal in a process of its own first.")
+    bool, _version(help="Load a version without a manifest in a process of its own first.")
 ]
 RequireAll = Annotated[bool, _version(help="Do not start unless every model can be served.")]
 ReloadFrom = Annotated[
@@ -203,7 +203,8 @@ MaxBodyMb = Annotated[
     int, _limit(min=1, max=LARGEST, help="Largest request that is read, in megabytes.")
 ]
 MaxBodiesMb = Annotated[
-    int, _limit(min=1, max=LARGEST, help="Of all requests over REST under way, in megabytes.")
+    int,
+    _limit(min=1, max=LARGEST, help="Memory of all requests over REST under way, in megabytes."),
 ]
 MaxPending = Annotated[
     int, _limit(min=1, max=LARGEST, help="Requests under way or waiting at most.")

@@ -14,9 +14,9 @@ import yarl
 from ...zoo.text.source_format import Source
 from ...zoo.visualization.explanation import Explanation
 from ..runtime.errors import ServingError
-from . import questions
+from . import requests
 from .client import DEFAULT_TIMEOUT, check_settings
-from .questions import ClientError, Prediction, Question, Score, Translation
+from .requests import ClientError, Prediction, Request, Score, Translation
 from .retry import Retry
 from .transports import (
     ServerAddress,
@@ -136,39 +136,77 @@ class AsyncClient:
         self._transport = _make_transport(url, Target(model, version, label))
 
     async def predict(self, texts: Sequence[Source]) -> list[Prediction]:
-        """The best output for each text."""
-        return await self._ask(questions.predict(texts))
+        """Writes the best output for each text.
+
+        Args:
+            texts: Texts, or for a task with several inputs mappings from their names to texts. A
+                mapping may also hold a number such as `"length": 6` where the model takes it.
+
+        Returns:
+            A prediction for each text.
+        """
+        return await self._send(requests.predict(texts))
 
     async def translate(self, texts: Sequence[Source]) -> list[Translation]:
-        """`predict` under the name of what a translator does."""
+        """Calls `predict`, under the name of what a translator does.
+
+        Args:
+            texts: As for `predict`.
+
+        Returns:
+            A prediction for each text.
+        """
         return await self.predict(texts)
 
     async def n_best(self, texts: Sequence[Source]) -> list[list[Prediction]]:
-        """The best outputs for each text, the best one first."""
-        return await self._ask(questions.n_best(texts))
+        """Writes the best outputs for each text.
+
+        Args:
+            texts: As for `predict`, without numbers.
+
+        Returns:
+            A list of predictions for each text, the best one first.
+        """
+        return await self._send(requests.n_best(texts))
 
     async def explain(self, texts: Sequence[Source]) -> list[Explanation]:
-        """The best output for each text with the attention paid to its subwords."""
-        return await self._ask(questions.explain(texts))
+        """Writes the best output for each text and explains it.
+
+        Args:
+            texts: As for `predict`, without numbers.
+
+        Returns:
+            For each text its output, the tokens of both, and the attention of the latter to the
+            former, `(T, S)`.
+        """
+        return await self._send(requests.explain(texts))
 
     async def score(self, texts: Sequence[Source], targets: Sequence[str]) -> list[Score]:
-        """How likely the model finds each target given its text."""
-        return await self._ask(questions.score(texts, targets))
+        """Scores each target given its text.
 
-    async def _ask(self, question: Question[Result]) -> list[Result]:
+        Args:
+            texts: As for `predict`, without numbers.
+            targets: As many outputs as texts, such as a person or another model wrote.
+
+        Returns:
+            For each target its log-probability and the number of tokens over which it was summed.
+        """
+        return await self._send(requests.score(texts, targets))
+
+    async def _send(self, request: Request[Result]) -> list[Result]:
         deadline = time.monotonic() + self._timeout
         results: list[Result] = []
-        for part in question.split(self._batch_size):
-            results += await self._ask_once(part, deadline)
+        for part in request.split(self._batch_size):
+            results += await self._send_once(part, deadline)
         return results
 
-    async def _ask_once(self, question: Question[Result], deadline: float) -> list[Result]:
+    async def _send_once(self, request: Request[Result], deadline: float) -> list[Result]:
         attempt = 1
         while True:
             timeout = max(0.001, deadline - time.monotonic())
             try:
-                outputs = await self._transport.call(question.signature, question.inputs, timeout)
-                return question.answer(outputs)
+                outputs = await self._transport.call(request.signature, request.inputs, timeout)
+                return request.parse(outputs)
             except ServingError as error:
                 wait = self._retry.wait_after(error, attempt, deadline)
                 if wait is None:

@@ -14,8 +14,8 @@ from typing import TypeVar
 from ...zoo.text.source_format import Source
 from ...zoo.visualization.explanation import Explanation
 from ..runtime.errors import ServingError
-from . import questions
-from .questions import ClientError, Prediction, Question, Score, Translation
+from . import requests
+from .requests import ClientError, Prediction, Request, Score, Translation
 from .retry import Retry
 from .transports import RestTransport, Target, Transport, read_url
 
@@ -89,39 +89,77 @@ class Client:
         self._transport = _make_transport(url, Target(model, version, label))
 
     def predict(self, texts: Sequence[Source]) -> list[Prediction]:
-        """The best output for each text."""
-        return self._ask(questions.predict(texts))
+        """Writes the best output for each text.
+
+        Args:
+            texts: Texts, or for a task with several inputs mappings from their names to texts. A
+                mapping may also hold a number such as `"length": 6` where the model takes it.
+
+        Returns:
+            A prediction for each text.
+        """
+        return self._send(requests.predict(texts))
 
     def translate(self, texts: Sequence[Source]) -> list[Translation]:
-        """`predict` under the name of what a translator does."""
+        """Calls `predict`, under the name of what a translator does.
+
+        Args:
+            texts: As for `predict`.
+
+        Returns:
+            A prediction for each text.
+        """
         return self.predict(texts)
 
     def n_best(self, texts: Sequence[Source]) -> list[list[Prediction]]:
-        """The best outputs for each text, the best one first."""
-        return self._ask(questions.n_best(texts))
+        """Writes the best outputs for each text.
+
+        Args:
+            texts: As for `predict`, without numbers.
+
+        Returns:
+            A list of predictions for each text, the best one first.
+        """
+        return self._send(requests.n_best(texts))
 
     def explain(self, texts: Sequence[Source]) -> list[Explanation]:
-        """The best output for each text with the attention paid to its subwords."""
-        return self._ask(questions.explain(texts))
+        """Writes the best output for each text and explains it.
+
+        Args:
+            texts: As for `predict`, without numbers.
+
+        Returns:
+            For each text its output, the tokens of both, and the attention of the latter to the
+            former, `(T, S)`.
+        """
+        return self._send(requests.explain(texts))
 
     def score(self, texts: Sequence[Source], targets: Sequence[str]) -> list[Score]:
-        """How likely the model finds each target given its text."""
-        return self._ask(questions.score(texts, targets))
+        """Scores each target given its text.
 
-    def _ask(self, question: Question[Result]) -> list[Result]:
+        Args:
+            texts: As for `predict`, without numbers.
+            targets: As many outputs as texts, such as a person or another model wrote.
+
+        Returns:
+            For each target its log-probability and the number of tokens over which it was summed.
+        """
+        return self._send(requests.score(texts, targets))
+
+    def _send(self, request: Request[Result]) -> list[Result]:
         deadline = time.monotonic() + self._timeout
         results: list[Result] = []
-        for part in question.split(self._batch_size):
-            results += self._ask_once(part, deadline)
+        for part in request.split(self._batch_size):
+            results += self._send_once(part, deadline)
         return results
 
-    def _ask_once(self, question: Question[Result], deadline: float) -> list[Result]:
+    def _send_once(self, request: Request[Result], deadline: float) -> list[Result]:
         attempt = 1
         while True:
             timeout = max(0.001, deadline - time.monotonic())
             try:
-                outputs = self._transport.call(question.signature, question.inputs, timeout)
-                return question.answer(outputs)
+                outputs = self._transport.call(request.signature, request.inputs, timeout)
+                return request.parse(outputs)
             except ServingError as error:
                 wait = self._retry.wait_after(error, attempt, deadline)
                 if wait is None:

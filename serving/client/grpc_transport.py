@@ -1,4 +1,4 @@
-"""How a client's calls reach a server over gRPC."""
+"""Transport of a client's calls over gRPC."""
 
 from __future__ import annotations
 

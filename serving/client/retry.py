@@ -13,7 +13,7 @@ RETRIED = frozenset({Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED})
 
 @dataclass(frozen=True)
 class Retry:
-    """When a call is made again.
+    """Policy by which a call is made again.
 
     A server that is busy or not there for a moment may answer the next time; any other error would
     come again, and so would that of a message which is too large. The waits double, and are

@@ -1,4 +1,4 @@
-"""How a client's calls reach a server over HTTP."""
+"""Transport of a client's calls over HTTP."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DEFAULT_PORTS = {"http": 8501, "https": 443, "grpc": 8500}
 
 @dataclass(frozen=True)
 class ServerAddress:
-    """Where a server is.
+    """Address of a server.
 
     Attributes:
         scheme: `http`, `https` or `grpc`.
@@ -65,7 +65,7 @@ def read_url(url: str) -> ServerAddress:
 
 @dataclass(frozen=True)
 class Target:
-    """What a client asks: a model, and of its versions a number, a label or the newest."""
+    """Target of a client's calls: a model, and of its versions a number, a label or the newest."""
 
     model: str
     version: int | None = None

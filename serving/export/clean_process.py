@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from .findings import Finding, Report, read_report
-from .samples import SAMPLES
+from .check_report import CheckReport, CheckResult, read_report
+from .warmup import WARMUP_SAMPLES
 
 _PACKAGE = Path(__file__).resolve().parents[2]
 
@@ -49,9 +49,9 @@ def run_module(
 
 def check_in_clean_process(
     paths: Sequence[str | os.PathLike],
-    samples: Sequence[str] = SAMPLES,
+    samples: Sequence[str] = WARMUP_SAMPLES,
     python: str = sys.executable,
-) -> list[Report]:
+) -> list[CheckReport]:
     """Runs `check_directory` on each folder in one new process, with XLA off and on the CPU.
 
     Args:
@@ -60,16 +60,16 @@ def check_in_clean_process(
         python: the interpreter; one with another version of TensorFlow and TF Text checks the
             export there, and needs nothing else.
     """
-    with tempfile.TemporaryDirectory(prefix="attention-zoo-gates-") as folder:
+    with tempfile.TemporaryDirectory(prefix="attention-zoo-checks-") as folder:
         request_file = Path(folder) / "samples.json"
         report_file = Path(folder) / "report.json"
         request_file.write_text(json.dumps(list(samples)))
         arguments = [os.path.abspath(path) for path in paths]
         arguments += ["--samples", str(request_file), "--report", str(report_file)]
-        done = run_module("attention_zoo.serving.export.gates", arguments, python)
+        done = run_module("attention_zoo.serving.export.checks", arguments, python)
         if not report_file.exists():
             lines = done.stderr.strip().splitlines() or ["it printed nothing"]
             how = f"signal {-done.returncode}" if done.returncode < 0 else f"{done.returncode}"
             found = f"the process that loaded it ended with {how}: {lines[-1]}"
-            return [Report([Finding("session", False, found)], {}, {}) for _ in paths]
+            return [CheckReport([CheckResult("session", False, found)]) for _ in paths]
         return [read_report(entry) for entry in json.loads(report_file.read_text())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -19,14 +20,13 @@ from ..runtime.batching_parameters import BatchingParameters
 from ..runtime.config_files import VERSION_BATCHING_FILE, batching_text
 from ..runtime.errors import Code, ServingError
 from ..runtime.versions import check_version, find_versions
-from . import gates
+from . import checks
+from .check_report import Arrays, CheckReport, CheckResult
 from .clean_process import check_in_clean_process
-from .findings import Arrays, Finding, Report
+from .manifest import write_manifest
 from .model_card import CARD_FILE, render_card
-from .samples import SAMPLES
-from .seal import write_seal
 from .variants import check_variant, compress, describe_variant
-from .warmup import sample_text, write_warmup
+from .warmup import WARMUP_SAMPLES, sample_text, write_warmup
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
 _OF_THE_GRAPH = re.compile(r"\{\{.*?\}\}|\[Op:.*?\]")  # where an error of TensorFlow came up
@@ -39,16 +39,16 @@ class ExportError(ServingError):
     """An export that was not published. The message is one line: what was found and where.
 
     Attributes:
-        findings: what each gate found, if the gates were reached.
+        results: what each check found, if the checks were reached.
     """
 
-    def __init__(self, message: str, findings: Sequence[Finding] = ()):
+    def __init__(self, message: str, results: Sequence[CheckResult] = ()):
         super().__init__(Code.FAILED_PRECONDITION, message)
-        self.findings = list(findings)
+        self.results = list(results)
 
 
 class TextToText(Protocol):
-    """What `export` asks of a pipeline from text to text."""
+    """Pipeline from text to text, as `export` uses it."""
 
     model: Any
 
@@ -72,15 +72,15 @@ def export(
     samples: Sequence[Source] | None = None,
     batching: BatchingParameters | None = None,
     notes: str = "",
-    report: Callable[[Finding], None] | None = None,
+    report: Callable[[CheckResult], None] | None = None,
     variant: str = "float32",
     quality: Callable[[Any], Mapping[str, float]] | None = None,
 ) -> Path:
-    """Publishes a model as `directory/name/version/`, if it passes every gate.
+    """Publishes a model as `directory/name/version/`, if it passes every check.
 
     The SavedModel is written beside its final place under a name that a server takes no notice of,
     checked there, and then renamed: a server that watches the folder never sees half a model. If a
-    gate refuses it, or anything else goes wrong, nothing is left behind.
+    check refuses it, or anything else goes wrong, nothing is left behind.
 
     Beside the model lie the requests with which a server warms it up, the parameters with which it
     puts requests together, and a card that says what the model is and what was measured.
@@ -92,11 +92,11 @@ def export(
         name: name of the model, which becomes part of its address; the pipeline's `name`, or else
             its model's, if `None`.
         keep: how many of the newest versions stay; the new one always does. All if `None`.
-        samples: texts, or inputs by name, that warm up a server and whose texts the gates send; a
+        samples: texts, or inputs by name, that warm up a server and whose texts the checks send; a
             mixture of short, long and odd ones if `None`.
         batching: how a server puts requests together; batches of up to 256 if `None`.
         notes: what else the model's card says, in Markdown: its data, its scores.
-        report: called with the finding of each gate.
+        report: called with the result of each check.
         variant: how the weights are stored: "float32", "float16" or "int8".
         quality: scores of a pipeline by name; what a variant loses by it stands in the card.
 
@@ -104,7 +104,7 @@ def export(
         The folder of the new version.
 
     Raises:
-        ExportError: if the version exists, the name cannot be served, or a gate refuses the export.
+        ExportError: if the version exists, the name cannot be served, or a check fails.
 
     Example:
 
@@ -120,7 +120,7 @@ def export(
         except ValueError as error:
             raise ExportError(str(error)) from error
         _refuse_existing(model_directory, version)
-    samples = list(SAMPLES if samples is None else samples)
+    samples = list(WARMUP_SAMPLES if samples is None else samples)
     weights: Sequence[Any] = text_to_text.model.weights
     if check_variant(variant) != "float32":
         text_to_text, weights, loss = _compressed(text_to_text, variant, quality)
@@ -129,20 +129,20 @@ def export(
     with _aside(model_directory) as temporary:
         functions = _write(text_to_text, temporary)
         _write_extras(temporary, model_directory.name, functions, samples, batching)
-        findings = _check(text_to_text, temporary, [*map(sample_text, samples)], weights)
-        for finding in findings:
+        results = _check(text_to_text, temporary, [*map(sample_text, samples)], weights)
+        for result in results:
             if report is not None:
-                report(finding)
-        failed = [finding for finding in findings if not finding.passed]
+                report(result)
+        failed = [result for result in results if not result.passed]
         if failed:
             raise ExportError(
-                f"The gate '{failed[0].gate}' refuses this export: {failed[0].found}. "
+                f"The check '{failed[0].name}' refuses this export: {failed[0].found}. "
                 "Nothing was published",
-                findings,
+                results,
             )
-        card = render_card(model_directory.name, temporary, findings, notes)
+        card = render_card(model_directory.name, temporary, results, notes)
         (temporary / CARD_FILE).write_text(card, encoding="utf-8")
-        write_seal(temporary)
+        write_manifest(temporary)
         published = _publish(temporary, model_directory, version)
     if keep is not None:
         _remove_old(model_directory, keep, published)
@@ -209,7 +209,7 @@ def _write(text_to_text: TextToText, path: Path) -> dict[str, Any]:
             )
     # As signatures alone: with Keras's ExportArchive they are attributes of what is saved as well,
     # for which TensorFlow traces each of them again and writes it twice.
-    traced = {name: function.get_concrete_function() for name, function in functions.items()}
+    traced = {name: _with_checked_shapes(function) for name, function in functions.items()}
     used = {id(v): v for function in traced.values() for v in function.graph.variables}
     saved = tf.Module()
     # TensorFlow's variables, not the model with Keras's: those are written as copies, and a server
@@ -226,6 +226,18 @@ def _write(text_to_text: TextToText, path: Path) -> dict[str, Any]:
         reason = reason.rpartition("; ")[2]  # without the name of a file that has no name yet
         raise ExportError(f"TensorFlow cannot write to {path.parent}: {reason}") from error
     return functions
+
+
+def _with_checked_shapes(function: Any) -> Any:
+    """Traces a signature so that it refuses other shapes; a server feeds whatever it is sent."""
+    import tensorflow as tf
+
+    specs = {spec.name: spec for spec in function.input_signature}
+
+    def call(**inputs):
+        return function(**{n: tf.ensure_shape(x, specs[n].shape) for n, x in inputs.items()})
+
+    return tf.function(call, autograph=False).get_concrete_function(**specs)
 
 
 def _write_extras(
@@ -260,47 +272,39 @@ def _compressed(
 
 def _check(
     text_to_text: TextToText, path: Path, samples: Sequence[str], weights: Sequence[Any]
-) -> list[Finding]:
+) -> list[CheckResult]:
     model_bytes = sum(_num_bytes(weight) for weight in weights)
-    report: Report = check_in_clean_process([path], samples)[0]
-    findings = list(report.findings)
+    report: CheckReport = check_in_clean_process([path], samples)[0]
+    results = list(report.results)
     if report.requests:
         expected = _expected(text_to_text, report)
-        findings.append(gates.check_same_results(report.replies, expected))
-    findings.append(gates.check_weights(path, model_bytes, len(weights)))
-    return findings
+        results.append(checks.check_same_results(report.replies, expected))
+    results.append(checks.check_weights(path, model_bytes, len(weights)))
+    return results
 
 
-def _expected(text_to_text: TextToText, report: Report) -> dict[str, Arrays]:
-    """What the pipeline itself answers to the requests of the gates."""
+def _expected(text_to_text: TextToText, report: CheckReport) -> dict[str, Arrays]:
+    """Asks the pipeline itself what the checks asked of the export."""
     import tensorflow as tf
 
-    asked = {name: inputs for name, inputs in report.requests.items() if name in report.replies}
+    def call(name: str) -> Arrays:
+        inputs = {alias: tf.constant(array) for alias, array in report.requests[name].items()}
+        outputs = text_to_text.signatures()[name](**inputs)
+        return {alias: tensor.numpy() for alias, tensor in outputs.items()}
+
     try:
-        functions = text_to_text.signatures()
-        return {name: _call(functions[name], inputs) for name, inputs in asked.items()}
+        return {name: call(name) for name in report.replies}
     except tf.errors.NotFoundError:
         # TensorFlow drops the resource of a tokenizer when seeds are set; the next prediction of
         # the pipeline makes a new one, and functions that use it.
         text_to_text.predict(["a"])
-        functions = text_to_text.signatures()
-        return {name: _call(functions[name], inputs) for name, inputs in asked.items()}
+        return {name: call(name) for name in report.replies}
 
 
 def _num_bytes(weight: Any) -> int:
     import tensorflow as tf
 
-    size = 1
-    for dimension in weight.shape:
-        size *= int(dimension)
-    return size * tf.as_dtype(weight.dtype).size
-
-
-def _call(function: Any, inputs: Arrays) -> Arrays:
-    import tensorflow as tf
-
-    outputs = function(**{alias: tf.constant(array) for alias, array in inputs.items()})
-    return {alias: tensor.numpy() for alias, tensor in outputs.items()}
+    return math.prod(map(int, weight.shape)) * tf.as_dtype(weight.dtype).size
 
 
 def _publish(temporary: Path, model_directory: Path, version: int | None) -> Path:

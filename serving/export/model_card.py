@@ -12,7 +12,7 @@ from importlib import metadata
 from ... import __version__
 from ..runtime.operations import read_saved_model
 from ..runtime.session import Signature, TensorSpec, read_signature
-from .findings import Finding
+from .check_report import CheckResult
 
 CARD_FILE = "MODEL_CARD.md"
 _PACKAGES = ("tensorflow", "tensorflow-cpu", "tensorflow-text", "keras", "sentencepiece")
@@ -21,7 +21,7 @@ _PACKAGES = ("tensorflow", "tensorflow-cpu", "tensorflow-text", "keras", "senten
 def render_card(
     name: str,
     path: str | os.PathLike,
-    findings: Sequence[Finding],
+    results: Sequence[CheckResult],
     notes: str = "",
     published: datetime | None = None,
 ) -> str:
@@ -30,7 +30,7 @@ def render_card(
     Args:
         name: of the model.
         path: folder with its `saved_model.pb`.
-        findings: what the gates found.
+        results: what the checks found.
         notes: what its maker says of data and scores, in Markdown.
         published: the moment; now if `None`.
     """
@@ -40,8 +40,8 @@ def render_card(
         parts.append(notes.strip())
     parts += ["## Signatures", _signature_table(_read_signatures(path))]
     parts += ["## Versions", _version_table(written_with())]
-    parts += ["## Measured before it was published", _finding_table(findings)]
-    latency = _latency(findings)
+    parts += ["## Measured before it was published", _finding_table(results)]
+    latency = _latency(results)
     if latency:
         parts.append(latency)
     return "\n\n".join(parts) + "\n"
@@ -65,7 +65,7 @@ def _version_table(versions: Mapping[str, str]) -> str:
     minor = ".".join(ours.split(".")[:2])
     return (
         f"{table}\n\nTensorFlow promises that {minor} and later read it. An older server has to be "
-        "tried: `python -m attention_zoo.serving.export.skew` does that."
+        "tried: `python -m attention_zoo.serving.export.version_skew` does that."
     )
 
 
@@ -94,13 +94,13 @@ def _shape(spec: TensorSpec) -> str:
     return f"({', '.join(sizes[: len(spec.shape)])})"
 
 
-def _finding_table(findings: Sequence[Finding]) -> str:
-    rows = [f"| {finding.gate} | {finding.found} |" for finding in findings]
-    return "\n".join(["| gate | found |", "|---|---|", *rows])
+def _finding_table(results: Sequence[CheckResult]) -> str:
+    rows = [f"| {result.name} | {result.found} |" for result in results]
+    return "\n".join(["| check | found |", "|---|---|", *rows])
 
 
-def _latency(findings: Sequence[Finding]) -> str:
-    numbers = next((f.numbers for f in findings if f.gate == "warm-up"), {})
+def _latency(results: Sequence[CheckResult]) -> str:
+    numbers = next((f.numbers for f in results if f.name == "warm-up"), {})
     if not numbers.get("requests"):
         return ""
     mean = numbers["then"] / numbers["requests"] * 1000

@@ -93,7 +93,7 @@ def compress(pipeline: Any, variant: str) -> Compressed:
 
 
 def _store(variable: Any, variant: str) -> tuple[list[Any], Callable[[], Any] | None]:
-    """What is stored of a variable, and what makes its value of that; `None` if it stays."""
+    """Stores a variable in fewer bits; returns what is stored and what restores its value."""
     import tensorflow as tf
 
     values = np.asarray(variable)

@@ -25,13 +25,24 @@ from ..runtime.tensor_protos import fill_tensor, read_tensor
 
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 MAX_RECORDS = 1000
+# Texts for a model without better ones: short and long, empty, several scripts, white space and
+# digits, as a server is sent them.
+WARMUP_SAMPLES = (
+    "A small house stands by the river.",
+    "",
+    "Yes",
+    "On 24 December 2031 at 16:45 two trains from the north, both late, met in the old town.",
+    "我们明天下午三点在图书馆见面。",
+    "  two   spaces\tand a tab ",
+    "Größe, façade & “quotes” – 100 %",
+)
 _MAX_TENSOR_BYTES = 64 * 2**20
 _DEFAULT_SIGNATURE = "serving_default"
 
 
 @dataclass(frozen=True)
 class WarmupResult:
-    """What warming up took.
+    """Cost of warming up.
 
     Attributes:
         records: the number of calls.

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..runtime.errors import invalid_argument
+from .json_parser import describe
 from .json_tensor import decode_base64, is_base64, type_name
-from .json_writer import describe
 
 EXAMPLES, CONTEXT = "examples", "context"
 _LARGEST_INT64 = 2**63 - 1

@@ -18,13 +18,12 @@ from ..runtime import dtypes
 from ..runtime.dtypes import DType
 from ..runtime.errors import Code, ServingError, invalid_argument
 from ..runtime.session import TensorSpec
-from .json_parser import RepeatedMembers
-from .json_writer import describe
+from .json_parser import describe, encode
 
 INSTANCES, INPUTS = "instances", "inputs"
 SIGNATURE_NAME = "signature_name"
 BASE64 = "b64"
-MAX_RANK = 254
+MAX_RANK = 32  # of an array of NumPy 1, and far more than any model has
 
 Shape = tuple[int, ...]
 
@@ -95,13 +94,8 @@ def read_inputs(document: dict, specs: Mapping[str, TensorSpec], signature: str)
 
 
 def is_base64(value: Any) -> bool:
-    """Whether a parsed value stands for bytes: `{"b64": "..."}` and nothing else."""
-    return (
-        isinstance(value, dict)
-        and len(value) == 1
-        and isinstance(value.get(BASE64), str)
-        and not isinstance(value, RepeatedMembers)
-    )
+    """Tells if a parsed value stands for bytes: `{"b64": "..."}` and nothing else."""
+    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get(BASE64), str)
 
 
 def _is_row_object(value: Any) -> bool:
@@ -253,7 +247,7 @@ def _fill(value: Any, level: int, shape: Shape, dtype: DType, values: list) -> N
 def _leaf(value: Any, dtype: DType) -> Any:
     if dtype is dtypes.STRING:
         if isinstance(value, str):
-            return value.encode("utf-8", "surrogateescape")
+            return encode(value)
         if isinstance(value, dict):
             return decode_base64(value)
     elif isinstance(value, dict):
@@ -308,8 +302,11 @@ def _to_array(values: list, dtype: DType, shape: Shape) -> np.ndarray:
         array = np.empty(len(values), dtype=object)
         array[:] = values
     elif dtype.name in ("float", "double"):
-        with np.errstate(over="ignore"):
-            array = np.array(values, np.float64).astype(dtype.numpy)
+        try:
+            with np.errstate(over="ignore"):
+                array = np.array(values, np.float64).astype(dtype.numpy)
+        except OverflowError as error:
+            raise invalid_argument("A number is too big to be stored in double") from error
     elif dtype.name == "uint64":
         array = np.array(values, np.uint64)
     else:

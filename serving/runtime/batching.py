@@ -16,11 +16,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+<<<<<<< HEAD
 from ...zoo.cpus import available_cpus
+=======
+from ...zoo.processors import processors
+from .batch_concatenation import Arrays, check_output, concatenate, join, num_rows, split
+>>>>>>> main
 from .batching_parameters import BatchingParameters
 from .dtypes import from_numpy
 from .errors import Code, ServingError, invalid_argument
-from .merging import Arrays, check_output, join, merge, num_rows, split
 from .session import SavedModelSession, Signature
 
 Key = tuple
@@ -33,7 +37,7 @@ _WORTH_SHARING = 16  # rows in each part, where a batch is run in parts by threa
 
 @dataclass
 class BatchObserver:
-    """What a batch tells of itself; the metrics of a server listen here.
+    """Observer of batches; the metrics of a server listen here.
 
     Attributes:
         queued: called with the seconds that a request waited and its rows.
@@ -194,7 +198,7 @@ class BatchingSession:
         return self.submit(signature, inputs, outputs, deadline).result()
 
     def _shape_key(self, arrays: Arrays) -> tuple:
-        """What requests must have in common to be put together."""
+        """Key that requests in one batch have in common."""
         padded = self._parameters.pad_variable_length_inputs
         return tuple(
             (name, from_numpy(a.dtype).number, a.ndim if padded else a.shape[1:])
@@ -244,11 +248,11 @@ class BatchingSession:
         return _Batch(batch.key, batch.opened, tasks, sum(task.rows for task in tasks))
 
     def _is_large(self, batch: _Batch) -> bool:
-        """Whether a batch is about as large as those before it."""
+        """Tells if a batch is about as large as those before it."""
         return batch.rows >= _FEW * self._usual_rows
 
     def _is_closed(self, batch: _Batch) -> bool:
-        """Whether nothing more can come into a batch."""
+        """Tells if nothing more can come into a batch."""
         full = batch.rows >= self._parameters.execution_size
         return full or self._open.get(batch.key) is not batch
 
@@ -286,7 +290,7 @@ class BatchingSession:
         rows = sum(task.rows for task in tasks)
         size = self._parameters.padded_size(rows) if rows else 0
         merged = {
-            name: merge([task.inputs[name] for task in tasks], size - rows)
+            name: concatenate([task.inputs[name] for task in tasks], size - rows)
             for name in tasks[0].inputs
         }
         self._observer.processed(size, size - rows)

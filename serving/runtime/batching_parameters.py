@@ -1,4 +1,4 @@
-"""How requests are put together: the parameters of a batching file."""
+"""Parameters of a batching file, by which requests are put together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FROM_ONE = (
 
 @dataclass(frozen=True)
 class BatchingParameters:
-    """How requests are put together; the names and defaults of TensorFlow Serving.
+    """Parameters of dynamic batching; the names and defaults of TensorFlow Serving.
 
     Args:
         max_batch_size: most rows in a batch; a request with more is refused.

@@ -181,7 +181,7 @@ def monitoring_text(path: str = METRICS_PATH) -> str:
 
 
 def read_monitoring(text: str, source: str = MONITORING_FILE) -> str | None:
-    """Where a monitoring file opens the page of metrics; `None` if it opens none.
+    """Reads the address of the page of metrics in a monitoring file; `None` if it opens none.
 
     Raises:
         ServingError: if it is no such text.

@@ -78,7 +78,7 @@ _FROM_HTTP_STATUS = {
 
 
 class ServingError(Exception):
-    """What a server answers instead of a result, or what a client was answered.
+    """Error that a server answers instead of a result, or that a client was answered.
 
     Args:
         code: the canonical status code.

@@ -1,4 +1,4 @@
-"""What a server counts and measures, as TensorFlow Serving shows it to Prometheus."""
+"""Metrics of a server, as TensorFlow Serving shows them to Prometheus."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Metrics:
         self._warmup.add(seconds * 1e6, path, code.name)
 
     def batch_observer(self) -> BatchObserver:
-        """What measures batches."""
+        """Makes an observer that measures batches."""
 
         def queued(seconds: float, rows: int) -> None:
             self._queuing.add(seconds * 1e6)

@@ -1,4 +1,4 @@
-"""Which models a server is told to serve, and which of their versions."""
+"""Configuration of a server: its models and the choice of their versions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NUMBERS = re.compile(r"[0-9]+(,[0-9]+)*")
 
 @dataclass(frozen=True)
 class VersionPolicy:
-    """Which of the versions on disk are served.
+    """Choice among the versions on disk.
 
     Args:
         latest: that many of the highest.

@@ -1,4 +1,4 @@
-"""Which operations a stock TensorFlow Serving can run.
+"""Operations that a stock TensorFlow Serving can run.
 
 `tensorflow_model_server` links TensorFlow's own kernels and the operations of TF Text, and nothing
 else that a text model uses. A SavedModel with any other operation is refused when it is loaded, or

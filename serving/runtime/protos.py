@@ -187,25 +187,9 @@ def _declare(schema: dict[str, dict[str, tuple[int, str]]]) -> dict[str, Any]:
 
 _MESSAGES = _declare(_SCHEMA)
 
-BatchingParameters = _MESSAGES["BatchingParameters"]
-ClassificationRequest = _MESSAGES["ClassificationRequest"]
-ConfigProto = _MESSAGES["ConfigProto"]
-GetModelMetadataRequest = _MESSAGES["GetModelMetadataRequest"]
-GetModelMetadataResponse = _MESSAGES["GetModelMetadataResponse"]
-GetModelStatusRequest = _MESSAGES["GetModelStatusRequest"]
-GetModelStatusResponse = _MESSAGES["GetModelStatusResponse"]
-HealthCheckRequest = _MESSAGES["HealthCheckRequest"]
-HealthCheckResponse = _MESSAGES["HealthCheckResponse"]
-MetaGraphDef = _MESSAGES["MetaGraphDef"]
-MonitoringConfig = _MESSAGES["MonitoringConfig"]
-MultiInferenceRequest = _MESSAGES["MultiInferenceRequest"]
-OpList = _MESSAGES["OpList"]
-PredictRequest = _MESSAGES["PredictRequest"]
-PredictResponse = _MESSAGES["PredictResponse"]
-PredictionLog = _MESSAGES["PredictionLog"]
-RegressionRequest = _MESSAGES["RegressionRequest"]
-ReloadConfigRequest = _MESSAGES["ReloadConfigRequest"]
-ReloadConfigResponse = _MESSAGES["ReloadConfigResponse"]
-RunOptions = _MESSAGES["RunOptions"]
-SavedModel = _MESSAGES["SavedModel"]
-SignatureMap = _MESSAGES["SignatureMap"]
+
+def __getattr__(name: str) -> Any:
+    """Returns the class of a message."""
+    if name not in _MESSAGES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _MESSAGES[name]

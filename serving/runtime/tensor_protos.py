@@ -23,7 +23,7 @@ _INT_VAL = frozenset({"int32", "int16", "int8", "uint8", "uint16"})
 
 
 def declared_bytes(proto: Any) -> int:
-    """How large the array of a TensorProto is, by what it says itself; 0 if it is no tensor."""
+    """Size in bytes that a TensorProto declares for its array; 0 if it is not a tensor."""
     dtype = dtypes.from_number(proto.dtype)
     shape = [dim.size for dim in proto.tensor_shape.dim]
     if dtype.numpy is None or any(size < 0 for size in shape):

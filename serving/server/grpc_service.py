@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 import numpy as np
@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 
 from ..runtime import protos
 from ..runtime.config_files import read_config_message
-from ..runtime.errors import Code, ServingError, invalid_argument
+from ..runtime.errors import Code, ServingError, invalid_argument, not_found
 from ..runtime.model_config import check_inside
 from ..runtime.session import Signature
 from ..runtime.tensor_protos import declared_bytes, fill_tensor, read_tensor
@@ -47,39 +47,6 @@ def _spec_of(request: Any) -> ModelSpec:
     )
 
 
-class _Answers:
-    """Turns errors into the status of a call, and counts calls."""
-
-    def __init__(self, core: InferenceCore):
-        self._core = core
-
-    async def _answer(
-        self,
-        api: str,
-        request: Any,
-        context: grpc.aio.ServicerContext,
-        make: Callable[[], Awaitable[Any]],
-    ) -> Any:
-        if request is None:
-            await context.abort(*_NO_MESSAGE)
-        start = time.perf_counter()
-        code = Code.CANCELLED
-        try:
-            response = await make()
-            code = Code.OK
-            return response
-        except ServingError as error:
-            code = error.code
-            await context.abort(_status_code(code), _cut(error.message))
-        except Exception:
-            code = Code.INTERNAL
-            _LOG.exception("Cannot answer a call of gRPC")
-            await context.abort(*_FAILED)
-        finally:
-            seconds = time.perf_counter() - start
-            self._core.count_request(request.model_spec.name, api, "GRPC", seconds, code)
-
-
 def _status_code(code: Code) -> grpc.StatusCode:
     return next(status for status in grpc.StatusCode if status.value[0] == code)
 
@@ -92,36 +59,31 @@ def _cut(message: str) -> str:
     return f"{data[:_MAX_MESSAGE].decode('utf-8', 'ignore')}...TRUNCATED"
 
 
-class PredictionService(_Answers):
+class PredictionService:
     """`tensorflow.serving.PredictionService` on an `InferenceCore`.
 
     Args:
-        core: runs the requests.
-        max_tensor_bytes: the largest tensor that a request may ask to make.
+        core: Runs the requests.
+        max_tensor_bytes: Size of the largest tensor that a request may ask to make.
     """
 
     NAME = "tensorflow.serving.PredictionService"
 
     def __init__(self, core: InferenceCore, max_tensor_bytes: int = 16 * 2**20):
-        super().__init__(core)
+        self._core = core
         self._max_tensor_bytes = max_tensor_bytes
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """What a server of gRPC calls."""
+        """Makes what a server of gRPC calls."""
         return _handler(
+            self._core,
             self.NAME,
-            Predict=(self._answer_predict, protos.PredictRequest),
-            GetModelMetadata=(self._answer_metadata, protos.GetModelMetadataRequest),
-            Classify=(self._answer_classify, protos.ClassificationRequest),
-            Regress=(self._answer_regress, protos.RegressionRequest),
-            MultiInference=(self._answer_multi_inference, protos.MultiInferenceRequest),
+            Predict=(self._predict, protos.PredictRequest),
+            GetModelMetadata=(self._metadata, protos.GetModelMetadataRequest),
+            Classify=(self._refuser("classification", "classify"), protos.ClassificationRequest),
+            Regress=(self._refuser("regression", "regress"), protos.RegressionRequest),
+            MultiInference=(self._multi_inference, protos.MultiInferenceRequest),
         )
-
-    async def _answer_predict(self, request, context):
-        async def make():
-            return await self._predict(request, context.time_remaining())
-
-        return await self._answer("Predict", request, context, make)
 
     async def _predict(self, request: Any, timeout: float | None) -> Any:
         self._core.check_pending()
@@ -132,13 +94,13 @@ class PredictionService(_Answers):
             check_inputs(signature, request.inputs)
             # A message may be short and declare a large tensor.
             size = request.ByteSize() + sum(map(declared_bytes, request.inputs.values()))
-            inputs = await self._core.aside(size, lambda: self._read_inputs(request))
+            inputs = await self._core.aside(size, lambda: self._read_inputs(request), deadline)
             wanted = _check_filter(signature, list(request.output_filter))
             outputs = await self._core.predict(handle, signature, inputs, wanted, deadline)
             response = protos.PredictResponse()
             _fill_spec(response.model_spec, handle.name, handle.version, name)
         size = sum(array.nbytes for array in outputs.values())
-        await self._core.aside(size, lambda: _fill_outputs(response, outputs))
+        await self._core.aside(size, lambda: _fill_outputs(response, outputs), deadline)
         return response
 
     def _read_inputs(self, request: Any) -> dict[str, np.ndarray]:
@@ -150,13 +112,7 @@ class PredictionService(_Answers):
                 raise invalid_argument(f"tensor parsing error: {alias}") from error
         return inputs
 
-    async def _answer_metadata(self, request, context):
-        async def make():
-            return self._metadata(request)
-
-        return await self._answer("GetModelMetadata", request, context, make)
-
-    def _metadata(self, request: Any) -> Any:
+    async def _metadata(self, request: Any, timeout: float | None) -> Any:
         spec = _spec_of(request)
         if not request.metadata_field:
             raise invalid_argument(
@@ -173,26 +129,20 @@ class PredictionService(_Answers):
             packed.value = handle.session.signature_map
         return response
 
-    async def _answer_classify(self, request, context):
-        return await self._refuse("Classify", request, context, "classification")
-
-    async def _answer_regress(self, request, context):
-        return await self._refuse("Regress", request, context, "regression")
-
-    async def _answer_multi_inference(self, request, context):
-        await context.abort(
-            grpc.StatusCode.UNIMPLEMENTED, "This server answers Predict; it has no MultiInference"
+    async def _multi_inference(self, request: Any, timeout: float | None) -> NoReturn:
+        raise ServingError(
+            Code.UNIMPLEMENTED, "This server answers Predict; it has no MultiInference"
         )
 
-    async def _refuse(self, api: str, request, context, kind: str):
-        async def make():
+    def _refuser(self, kind: str, method: str) -> Callable[..., Awaitable[Any]]:
+        async def refuse(request: Any, timeout: float | None) -> NoReturn:
             self._core.use(_spec_of(request)).release()
             raise invalid_argument(
-                f"Expected {kind} signature method_name to be tensorflow/serving/{api.lower()}. "
+                f"Expected {kind} signature method_name to be tensorflow/serving/{method}. "
                 "Was: tensorflow/serving/predict"
             )
 
-        return await self._answer(api, request, context, make)
+        return refuse
 
 
 def _fill_outputs(response: Any, outputs: Mapping[str, np.ndarray]) -> None:
@@ -220,47 +170,40 @@ def _check_filter(signature: Signature, aliases: list[str]) -> list[str] | None:
     return aliases or None
 
 
-class ModelService(_Answers):
+class ModelService:
     """`tensorflow.serving.ModelService` on an `InferenceCore`.
 
     Args:
-        core: has the models.
-        folders: where a configuration that comes over gRPC may take models from.
+        core: Has the models.
+        folders: Folders from which a configuration that comes over gRPC may take models.
     """
 
     NAME = "tensorflow.serving.ModelService"
 
     def __init__(self, core: InferenceCore, folders: Sequence[Path] = ()):
-        super().__init__(core)
+        self._core = core
         self._folders = folders
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """What a server of gRPC calls."""
+        """Makes what a server of gRPC calls."""
         return _handler(
+            self._core,
             self.NAME,
-            GetModelStatus=(self._answer_status, protos.GetModelStatusRequest),
-            HandleReloadConfigRequest=(self._answer_reload, protos.ReloadConfigRequest),
+            GetModelStatus=(self._status, protos.GetModelStatusRequest),
+            HandleReloadConfigRequest=(self._reload, protos.ReloadConfigRequest),
         )
 
-    async def _answer_status(self, request, context):
-        async def make():
-            return self._status(request)
-
-        return await self._answer("GetModelStatus", request, context, make)
-
-    def _status(self, request: Any) -> Any:
+    async def _status(self, request: Any, timeout: float | None) -> Any:
         spec = _spec_of(request)
         response = protos.GetModelStatusResponse()
         for found in self._core.manager.status(spec.name, spec.version):
-            status = response.model_version_status.add(version=found.version, state=found.state)
+            status = response.model_version_status.add(version=found.number, state=found.state)
             error = found.error
             status.status.error_code = error.code if error else Code.OK
             status.status.error_message = error.message if error else ""
         return response
 
-    async def _answer_reload(self, request, context):
-        if request is None:
-            await context.abort(*_NO_MESSAGE)
+    async def _reload(self, request: Any, timeout: float | None) -> Any:
         try:
             configs = read_config_message(request.config)
             check_inside(configs, self._folders)
@@ -268,20 +211,20 @@ class ModelService(_Answers):
             await in_daemon_thread(lambda: self._core.manager.reload(configs))
         except ServingError as error:
             _LOG.error("The models stay as they were: %s", error)
-            await context.abort(_status_code(error.code), _cut(error.message))
-        except Exception:
-            _LOG.exception("The models stay as they were")
-            await context.abort(*_FAILED)
+            raise
         response = protos.ReloadConfigResponse()
         response.status.error_code = Code.OK
         return response
 
 
 class HealthService:
-    """`grpc.health.v1.Health`: whether the server takes requests.
+    """`grpc.health.v1.Health`, which says if the server takes requests.
 
     The official server says once that it is well and never again looks; this one says so for as
     long as it has a model that can be used.
+
+    Args:
+        core: Has the models.
     """
 
     NAME = "grpc.health.v1.Health"
@@ -291,31 +234,64 @@ class HealthService:
         self._core = core
 
     def handler(self) -> grpc.GenericRpcHandler:
-        """What a server of gRPC calls."""
-        return _handler(self.NAME, Check=(self._check, protos.HealthCheckRequest))
+        """Makes what a server of gRPC calls."""
+        return _handler(self._core, self.NAME, Check=(self._check, protos.HealthCheckRequest))
 
-    async def _check(self, request, context):
-        if request is None or request.service not in self.SERVICES:
-            await context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
+    async def _check(self, request: Any, timeout: float | None) -> Any:
+        if request.service not in self.SERVICES:
+            raise not_found("unknown service")
         serving = any(self._core.manager.models().values())
         return protos.HealthCheckResponse(status=1 if serving else 2)
 
 
-def _handler(service: str, **methods: tuple[Callable, Any]) -> grpc.GenericRpcHandler:
-    """The methods of a service by name: what answers, and the message it is asked with.
+def _handler(
+    core: InferenceCore, service: str, **methods: tuple[Callable[..., Awaitable[Any]], Any]
+) -> grpc.GenericRpcHandler:
+    """Makes the methods of a service, which count calls and turn errors into a status.
 
-    Bytes that are no such message reach the method as `None`: gRPC itself would write a traceback
-    into the log for every one that a client sends.
+    Bytes that are no message of the right kind reach a method as `None`: gRPC itself would write a
+    traceback into the log for every one that a client sends.
+
+    Args:
+        core: Counts the calls.
+        service: Full name of the service.
+        **methods: By name a coroutine function, called with the message and the seconds left or
+            `None`, and the class of the message.
     """
     handlers = {
         name: grpc.unary_unary_rpc_method_handler(
-            method,
+            _method(core, name, answer),
             request_deserializer=_or_none(message.FromString),
             response_serializer=lambda response: response.SerializeToString(),
         )
-        for name, (method, message) in methods.items()
+        for name, (answer, message) in methods.items()
     }
     return grpc.method_handlers_generic_handler(service, handlers)
+
+
+def _method(core: InferenceCore, api: str, answer: Callable[..., Awaitable[Any]]) -> Callable:
+    async def method(request: Any, context: grpc.aio.ServicerContext) -> Any:
+        if request is None:
+            await context.abort(*_NO_MESSAGE)
+        start = time.perf_counter()
+        code = Code.CANCELLED
+        try:
+            response = await answer(request, context.time_remaining())
+            code = Code.OK
+            return response
+        except ServingError as error:
+            code = error.code
+            await context.abort(_status_code(code), _cut(error.message))
+        except Exception:
+            code = Code.INTERNAL
+            _LOG.exception("Cannot answer %s", api)
+            await context.abort(*_FAILED)
+        finally:
+            if "model_spec" in request.DESCRIPTOR.fields_by_name:
+                seconds = time.perf_counter() - start
+                core.count_request(request.model_spec.name, api, "GRPC", seconds, code)
+
+    return method
 
 
 def _or_none(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:

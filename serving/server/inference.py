@@ -1,4 +1,4 @@
-"""What happens between a request and its reply, whatever the transport."""
+"""Processing of a request up to its reply, whatever the transport."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+<<<<<<< HEAD
 from ...zoo.cpus import available_cpus
 from ..rest_json.json_parser import parse
+=======
+from ...zoo.processors import processors
+from ..rest_json.json_parser import encode, parse
+>>>>>>> main
 from ..rest_json.json_reply import write_outputs
 from ..rest_json.json_tensor import read_inputs, read_signature_name
 from ..runtime.batching import BatchingSession
@@ -31,7 +36,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Which model a request asks for.
+    """Model that a request asks for.
 
     Attributes:
         name: of the model.
@@ -95,7 +100,7 @@ class InferenceCore:
     async def predict_json(self, spec: ModelSpec, body: bytes, timeout: float | None) -> bytes:
         """Answers a request in JSON with a reply in JSON."""
         deadline = deadline_after(timeout)
-        document = await self.aside(len(body), lambda: parse(body))
+        document = await self.aside(len(body), lambda: parse(body), deadline)
         name = read_signature_name(document)
         with self.use(spec) as handle:
             signature = handle.session.signatures.get(name or DEFAULT_SIGNATURE)
@@ -105,12 +110,14 @@ class InferenceCore:
                     "not found in signature def"
                 )
             read = await self.aside(
-                len(body), lambda: read_inputs(document, signature.inputs, name)
+                len(body), lambda: read_inputs(document, signature.inputs, name), deadline
             )
             outputs = await self.predict(handle, signature, read.inputs, None, deadline)
             values = sum(array.size for array in outputs.values())
-            text = await self.aside(values * 8, lambda: write_outputs(outputs, read.by_row))
-        return text.encode("utf-8", "surrogateescape")
+            text = await self.aside(
+                values * 8, lambda: write_outputs(outputs, read.by_row), deadline
+            )
+        return encode(text)
 
     async def predict(
         self,
@@ -147,11 +154,29 @@ class InferenceCore:
             self._pending -= 1
             self.metrics.runtime(handle.name, time.perf_counter() - start)
 
-    async def aside(self, size: int, function: Callable[[], Result]) -> Result:
-        """The result of a function, from a thread where it has many bytes to go through."""
+    async def aside(
+        self, size: int, function: Callable[[], Result], deadline: float | None
+    ) -> Result:
+        """Calls a function, in a thread where it has many bytes to go through.
+
+        Args:
+            size: bytes that it goes through.
+            function: called without arguments.
+            deadline: on the clock of `time.monotonic`, when its result is of no more use.
+
+        Raises:
+            ServingError: DEADLINE_EXCEEDED, if there is no result, or no thread, in time.
+        """
+        timeout = _time_left(deadline)
         if size <= _LARGE_BODY:
             return function()
-        return await asyncio.get_running_loop().run_in_executor(self._pool, function)
+        running = asyncio.get_running_loop().run_in_executor(self._pool, function)
+        try:
+            return await asyncio.wait_for(running, timeout)
+        except asyncio.TimeoutError as error:
+            raise ServingError(
+                Code.DEADLINE_EXCEEDED, "The deadline passed while the request was read or written"
+            ) from error
 
     def close(self, grace: float = 0.0) -> bool:
         """Ends the threads, waiting so many seconds for what they do; whether all have ended."""
@@ -164,7 +189,7 @@ class InferenceCore:
 
 
 async def in_daemon_thread(function: Callable[[], Result]) -> Result:
-    """What a function returns that may take long, and must not keep the process from ending."""
+    """Calls a function that may take long, and must not keep the process from ending."""
     done: Future[Result] = Future()
     done.set_running_or_notify_cancel()
 

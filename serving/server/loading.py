@@ -6,9 +6,15 @@ import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
+<<<<<<< HEAD
 from ...zoo.cpus import available_cpus
 from ..export.seal import check_seal
 from ..export.trial import try_in_process
+=======
+from ...zoo.processors import processors
+from ..export.isolated_load import load_isolated
+from ..export.manifest import check_manifest
+>>>>>>> main
 from ..export.warmup import WarmupResult, warm_up
 from ..runtime.batching import BatchingSession
 from ..runtime.batching_parameters import BatchingParameters
@@ -17,6 +23,7 @@ from ..runtime.errors import ServingError
 from ..runtime.metrics import Metrics
 from ..runtime.operations import check_registered
 from ..runtime.session import SavedModelSession
+from .server_options import ServerOptions
 
 _LOG = logging.getLogger("attention_zoo.serving")
 
@@ -28,29 +35,15 @@ class Loader:
     """Loads versions for a server.
 
     A version that brings a `batching_params.pbtxt` is served in batches, as is every version if
-    `batching` is given.
+    `options.batching` is given.
 
     Args:
-        batching: how requests are put together where a version does not say.
-        enable_batching: whether any are put together.
-        intra_op_threads: threads within an operation; 0 leaves it to TensorFlow. A quarter of the
-            processors, at least one, if `None`.
-        inter_op_threads: operations at a time; 0 leaves it to TensorFlow.
-        metrics: is told of warm-ups and batches.
-        try_first: whether a version that is not sealed is loaded in a process of its own first,
-            which may die of it.
-        warm_up: whether the warm-up requests of a version are made.
-        per_model_batching: whether a version's own batching file is read.
+        options: Options of the server.
+        metrics: Is told of warm-ups and batches.
     """
 
-    batching: BatchingParameters | None = None
-    enable_batching: bool = True
-    intra_op_threads: int | None = None
-    inter_op_threads: int = 0
+    options: ServerOptions = field(default_factory=ServerOptions)
     metrics: Metrics = field(default_factory=Metrics)
-    try_first: bool = False
-    warm_up: bool = True
-    per_model_batching: bool = True
 
     def __call__(self, path: Path) -> LoadedSession:
         """The session of a version.
@@ -59,18 +52,18 @@ class Loader:
             ServingError: if it cannot be loaded, or a warm-up request fails.
         """
         parameters = self._parameters(path)  # first: it is quick, and may be wrong
-        sealed = check_seal(path)
+        published = check_manifest(path)
         check_registered(path)
-        if self.try_first and not sealed:
-            try_in_process(path)
-        threads = self.intra_op_threads
+        if self.options.try_first and not published:
+            load_isolated(path)
+        threads = self.options.intra_op_threads
         if threads is None:
             threads = max(1, available_cpus() // 4)
         session = SavedModelSession(
-            path, intra_op_threads=threads, inter_op_threads=self.inter_op_threads
+            path, intra_op_threads=threads, inter_op_threads=self.options.inter_op_threads
         )
         try:
-            warmed = warm_up(session, path) if self.warm_up else WarmupResult(0, 0.0, 0.0)
+            warmed = warm_up(session, path) if self.options.warm_up else WarmupResult(0, 0.0, 0.0)
         except BaseException as error:
             if isinstance(error, ServingError):
                 self.metrics.warmup(str(path), 0.0, error.code)
@@ -84,9 +77,9 @@ class Loader:
         return BatchingSession(session, parameters, self.metrics.batch_observer())
 
     def _parameters(self, path: Path) -> BatchingParameters | None:
-        if not self.enable_batching:
+        if not self.options.enable_batching:
             return None
         file = path / VERSION_BATCHING_FILE
-        if self.per_model_batching and file.exists():
+        if self.options.per_model_batching and file.exists():
             return read_batching(file.read_text(encoding="utf-8"), str(file))
-        return self.batching
+        return self.options.batching

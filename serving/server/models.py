@@ -1,4 +1,4 @@
-"""Which models and versions a server holds: found on disk, loaded, used, replaced, freed.
+"""Models and versions of a server: found on disk, loaded, used, replaced, freed.
 
 A model is a base path with a folder for each version. The manager looks there again and again,
 loads what its policy wants, and frees a version only when another one can take its place and the
@@ -8,6 +8,7 @@ as they are.
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 import time
@@ -19,9 +20,15 @@ from ..runtime.model_config import ModelConfig
 from ..runtime.session import SavedModelSession
 from ..runtime.versions import VersionFolders
 from .loading import LoadedSession
-from .model_state import Handle, State, Version, VersionStatus
-from .readiness import check_readiness, label_faults, model_fault
-from .watch import Watch
+from .model_state import (
+    Handle,
+    State,
+    Version,
+    check_readiness,
+    label_faults,
+    model_fault,
+)
+from .poller import Poller
 
 _LOG = logging.getLogger("attention_zoo.serving")
 _ENDED_VERSIONS_KEPT = 50  # in the status of a model that is published again and again
@@ -72,7 +79,7 @@ class ModelManager:
         self._folders = VersionFolders()
         self._stopped = threading.Event()
         looks = {self.sync: poll_seconds, self._follow: reread_seconds if reread else 0.0}
-        self._watch = Watch(looks)
+        self._poller = Poller(looks)
         self._unloading: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -91,7 +98,7 @@ class ModelManager:
         except ServingError:
             self.stop()
             raise
-        self._watch.start()
+        self._poller.start()
 
     def reload(self, configs: Sequence[ModelConfig]) -> None:
         """Serves these models in place of the ones before.
@@ -182,7 +189,7 @@ class ModelManager:
 
     def _should_load(self, name: str, number: int, path: Path) -> bool:
         known = self._versions.get(name, {}).get(number)
-        # A model with another base path than before has other versions of the same numbers.
+        # Of another base path than before: other versions of the same numbers.
         return known is None or known.path.parent != path.parent or known.may_be_loaded()
 
     def _load_version(self, name: str, number: int, path: Path) -> None:
@@ -284,34 +291,28 @@ class ModelManager:
 
     def _available(self, name: str, number: int | None) -> Version | None:
         versions = self._versions.get(name, {})
-        if number is not None:
-            found = versions.get(number)
-            return found if found is not None and found.state == State.AVAILABLE else None
         available = [v for v in versions.values() if v.state == State.AVAILABLE]
-        return max(available, key=lambda v: v.number, default=None)
+        asked = [v for v in available if number in (None, v.number)]
+        return max(asked, key=lambda v: v.number, default=None)
 
     def _release(self, version: Version) -> None:
         with self._condition:
             version.users -= 1
             self._condition.notify_all()
 
-    def status(self, name: str, version: int | None = None) -> list[VersionStatus]:
-        """The state of a version, or of all versions of a model, highest first.
+    def status(self, name: str, version: int | None = None) -> list[Version]:
+        """Copies a version as it is now, or all versions of a model, highest first.
 
         Raises:
             ServingError: NOT_FOUND if there is none.
         """
         with self._condition:
             versions = self._versions.get(name, {})
-            if version is not None:
-                if version not in versions:
-                    raise not_found(f"Could not find version {version} of model {name}")
-                chosen = [versions[version]]
-            else:
-                if not versions:
-                    raise not_found(f"Could not find any versions of model {name}")
-                chosen = sorted(versions.values(), key=lambda v: v.number, reverse=True)
-            return [VersionStatus(v.number, v.state, v.error) for v in chosen]
+            numbers = sorted(versions, reverse=True) if version is None else [version]
+            if not numbers or numbers[0] not in versions:
+                sought = "any versions" if version is None else f"version {version}"
+                raise not_found(f"Could not find {sought} of model {name}")
+            return [copy.copy(versions[number]) for number in numbers]
 
     def models(self) -> dict[str, list[int]]:
         """The versions that can be used of each model that is to be served."""
@@ -323,10 +324,9 @@ class ModelManager:
             }
 
     def labels(self, name: str) -> dict[str, int]:
-        """The labels of a model and the versions that they name."""
-        with self._condition:
-            config = self._configs.get(name)
-            return dict(config.labels) if config is not None else {}
+        """Returns the labels of a model and the versions that they name."""
+        config = self._configs.get(name)
+        return dict(config.labels) if config is not None else {}
 
     def stop(self, grace: float = 30.0) -> bool:
         """Ends the watch and frees every version, waiting `grace` seconds for requests at most.
@@ -336,7 +336,7 @@ class ModelManager:
         """
         end = time.monotonic() + grace
         self._stopped.set()
-        self._watch.stop(grace)
+        self._poller.stop(grace)
         if not self._sync_lock.acquire(timeout=max(0.0, end - time.monotonic())):
             return False  # a version that is being loaded frees itself
         try:

@@ -14,17 +14,16 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from ..rest_json.json_examples import check_examples
-from ..rest_json.json_parser import parse
+from ..rest_json.json_parser import encode, parse
 from ..rest_json.json_tensor import read_signature_name
-from ..rest_json.json_writer import PrettyWriter, quote
-from ..runtime.config_files import METRICS_PATH
 from ..runtime.errors import Code, ServingError, invalid_argument
 from ..runtime.session import Signature, TensorSpec
 from ..runtime.versions import MAX_VERSION
-from .bodies import Bodies
-from .inference import DEFAULT_SIGNATURE, InferenceCore, ModelSpec
-from .model_state import VersionStatus
+from .inference import DEFAULT_SIGNATURE, InferenceCore, ModelSpec, deadline_after
+from .model_state import Version
 from .page_files import DemoPage
+from .request_bodies import RequestBodies
+from .server_options import ServerOptions
 from .slow_clients import HeadTimeout, TimedReply
 
 _LOG = logging.getLogger("attention_zoo.serving")
@@ -50,37 +49,20 @@ class RestApi:
     """Answers HTTP requests from an `InferenceCore`.
 
     Args:
-        core: runs the requests.
-        timeout: seconds after which a prediction is given up.
-        max_body_bytes: the largest body, unpacked, that is read.
-        max_bodies_bytes: of the bodies of all requests that are under way.
-        metrics_path: where the page for Prometheus is; `None` shows none.
-        cors: whether pages from elsewhere may read the answers.
-        page: whether the demo page is at `/`.
-        receive_timeout: seconds that a client may take to send a request, and to take the reply; 0
-            for ever.
+        core: Runs the requests.
+        options: Options of the server.
     """
 
-    def __init__(
-        self,
-        core: InferenceCore,
-        timeout: float = 30.0,
-        max_body_bytes: int = 16 * 2**20,
-        max_bodies_bytes: int = 256 * 2**20,
-        metrics_path: str | None = METRICS_PATH,
-        cors: bool = False,
-        page: bool = True,
-        receive_timeout: float = 60.0,
-    ):
-        self._receive_timeout = receive_timeout
-        self._too_slow = f"The request was not sent within {receive_timeout:g} seconds"
-        self._connections: HeadTimeout | None = None
-        self._headers = _CORS_HEADERS if cors else {}
+    def __init__(self, core: InferenceCore, options: ServerOptions):
         self._core = core
-        self._metrics_path = metrics_path
-        self._timeout = timeout
-        self._bodies = Bodies(max_body_bytes, max_bodies_bytes, receive_timeout)
-        self._page = DemoPage(core.manager) if page else None
+        self._options = options
+        self._too_slow = f"The request was not sent within {options.receive_timeout:g} seconds"
+        self._connections: HeadTimeout | None = None
+        self._headers = _CORS_HEADERS if options.cors else {}
+        self._bodies = RequestBodies(
+            options.max_body_bytes, options.max_bodies_bytes, options.receive_timeout
+        )
+        self._page = DemoPage(core.manager) if options.page else None
 
     def application(self) -> web.Application:
         """The aiohttp application that answers every address."""
@@ -89,9 +71,9 @@ class RestApi:
         return app
 
     def protocols(self, make: Callable[[], web.RequestHandler]) -> HeadTimeout:
-        """What makes the protocol of each connection: `make`, with a limit on slow clients."""
+        """Makes the protocol of each connection: `make`, with a limit on slow clients."""
         body = _error_body(self._too_slow)
-        self._connections = HeadTimeout(make, self._receive_timeout, body)
+        self._connections = HeadTimeout(make, self._options.receive_timeout, body)
         return self._connections
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -99,7 +81,7 @@ class RestApi:
         if self._connections is not None:
             self._connections.heard(request.protocol)
         path = _path_of(request)
-        if path == self._metrics_path and request.method == "GET":
+        if path == self._options.metrics_path and request.method == "GET":
             return web.Response(text=self._core.metrics.page(), content_type="text/plain")
         if not _API.fullmatch(path):
             page = self._page.answer(request.method, path) if self._page is not None else None
@@ -125,9 +107,8 @@ class RestApi:
             return self._reply(200, await self._answer(request, path)), Code.OK
         except ServingError as error:
             return self._reply(error.code.http_status, _error_body(error.message)), error.code
-        except web.HTTPRequestEntityTooLarge:
-            message = f"The body of the request is larger than {self._bodies.largest} bytes"
-            return self._reply(413, _error_body(message)), Code.INVALID_ARGUMENT
+        except web.HTTPRequestEntityTooLarge as error:
+            return self._reply(413, _error_body(error.text or error.reason)), Code.INVALID_ARGUMENT
         except asyncio.TimeoutError:
             return self._reply(408, _error_body(self._too_slow)), Code.DEADLINE_EXCEEDED
         except ConnectionResetError:
@@ -144,7 +125,7 @@ class RestApi:
             return self._reply(500, _error_body(message)), Code.INTERNAL
 
     def _reply(self, status: int, body: bytes) -> web.Response:
-        seconds = self._receive_timeout
+        seconds = self._options.receive_timeout
         return TimedReply(seconds, status=status, body=body, content_type=_JSON)
 
     async def _answer(self, request: web.Request, path: str) -> bytes:
@@ -165,12 +146,13 @@ class RestApi:
 
     async def _call(self, verb: str, spec: ModelSpec, body: bytes) -> bytes:
         if verb == "predict":
-            return await self._core.predict_json(spec, body, self._timeout)
+            return await self._core.predict_json(spec, body, self._options.timeout)
         return await self._refuse_examples(verb, spec, body)
 
     async def _refuse_examples(self, verb: str, spec: ModelSpec, body: bytes) -> NoReturn:
         """Answers a request for a method that models from text to text do not have."""
-        name = await self._core.aside(len(body), lambda: _signature_of_examples(body))
+        deadline = deadline_after(self._options.timeout)
+        name = await self._core.aside(len(body), lambda: _signature_of_examples(body), deadline)
         with self._core.use(spec) as handle:
             signature = handle.session.signatures.get(name)
         if signature is None:
@@ -228,18 +210,13 @@ def _spec_of(name: str | None, version: str | None, label: str | None) -> ModelS
 
 
 def _error_body(message: str) -> bytes:
-    writer = PrettyWriter()
-    writer.start(is_array=False)
-    writer.name("error")
-    writer.raw(quote(message))
-    writer.end()
-    return writer.text().encode("utf-8", "surrogateescape")
+    return encode(json.dumps({"error": message}, indent=4, ensure_ascii=False))
 
 
-def _version_status(status: VersionStatus) -> dict[str, Any]:
+def _version_status(status: Version) -> dict[str, Any]:
     error = status.error
     return {
-        "version": str(status.version),
+        "version": str(status.number),
         "state": status.state.name,
         "status": {
             "error_code": error.code.name if error else Code.OK.name,

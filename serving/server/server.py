@@ -23,10 +23,10 @@ from ..runtime.model_config import ModelConfig, folders_of
 from .inference import InferenceCore, in_daemon_thread
 from .loading import Loader
 from .models import ModelManager
-from .ports import listen, port_error
+from .poller import ChangedFile
 from .rest import RestApi
-from .server_options import LOOPBACK, Address, ServerOptions
-from .sources import ChangedFile, find_configs
+from .server_options import LOOPBACK, Address, ServerOptions, listen, port_error
+from .sources import find_configs
 
 _LOG = logging.getLogger("attention_zoo.serving")
 _IDLE_SECONDS = 75.0  # after which a connection without a request is closed
@@ -52,19 +52,9 @@ class ModelServer:
         self.options = options or ServerOptions()
         self.metrics = Metrics()
         self._folders = [*folders_of(configs), *self.options.reload_from]
-        loader = Loader(
-            batching=self.options.batching,
-            enable_batching=self.options.enable_batching,
-            intra_op_threads=self.options.intra_op_threads,
-            inter_op_threads=self.options.inter_op_threads,
-            metrics=self.metrics,
-            try_first=self.options.try_first,
-            warm_up=self.options.warm_up,
-            per_model_batching=self.options.per_model_batching,
-        )
         self.manager = ModelManager(
             configs,
-            loader,
+            Loader(self.options, self.metrics),
             self.options.poll_seconds,
             reread,
             self.options.reread_seconds or 0.0,
@@ -102,16 +92,7 @@ class ModelServer:
         options = self.options
         if options.rest_port is None:
             return None
-        api = RestApi(
-            self.core,
-            options.timeout,
-            options.max_body_bytes,
-            options.max_bodies_bytes,
-            options.metrics_path,
-            cors=options.cors,
-            page=options.page,
-            receive_timeout=options.receive_timeout,
-        )
+        api = RestApi(self.core, options)
         self._runner = web.AppRunner(
             api.application(),
             access_log=None,
@@ -293,7 +274,7 @@ class ServerThread:
 
     @property
     def address(self) -> Address:
-        """Where it listens."""
+        """Address of the running server."""
         if self._address is None:
             raise RuntimeError("The server is not running; use it as `with ServerThread(...)`.")
         return self._address

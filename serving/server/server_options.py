@@ -1,20 +1,22 @@
-"""How a server listens and what it takes, and where it can be reached once it runs."""
+"""Options of a server, its ports, and its address once it runs."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..runtime.batching_parameters import BatchingParameters
 from ..runtime.config_files import METRICS_PATH
+from ..runtime.errors import Code, ServingError
 
 LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """How a server listens and what it takes.
+    """Options of a server.
 
     Args:
         host: address to listen on; the default can be reached from this machine alone.
@@ -26,7 +28,7 @@ class ServerOptions:
         receive_timeout: seconds that a client may take to send the head of its first request, and
             the body of any, and to take a reply; 0 for ever.
         max_body_bytes: the largest body or message that is read.
-        max_bodies_bytes: of the bodies of all requests over REST that are under way; further ones
+        max_bodies_bytes: in memory of all requests over REST that are under way; further ones
             are refused.
         max_pending: requests that may be under way or wait; beyond them they are refused.
         enable_batching: whether requests are put together, where a version says how or
@@ -34,8 +36,8 @@ class ServerOptions:
         batching: how requests are put together where a version does not say.
         per_model_batching: whether a version's own batching file is read.
         warm_up: whether the warm-up requests of a version are made before it is used.
-        try_first: whether a version without the seal of an export is first loaded in a process of
-            its own, so that a damaged one cannot end the server; takes a second or more.
+        try_first: whether a version without a manifest is first loaded in a process of its
+            own, so that a damaged one cannot end the server; takes a second or more.
         require_all: whether the server refuses to start unless every model can be served;
             otherwise it says what is wrong and serves the others.
         unready_labels: whether labels may name versions that are not served yet.
@@ -81,7 +83,7 @@ class ServerOptions:
 
 @dataclass(frozen=True)
 class Address:
-    """Where a running server listens, and what it serves.
+    """Address of a running server, and the models that it serves.
 
     Attributes:
         host: the address.
@@ -97,12 +99,12 @@ class Address:
 
     @property
     def rest_url(self) -> str:
-        """Where clients of REST connect to."""
+        """Address for clients of REST."""
         return f"http://{self._authority(self.rest_port)}"
 
     @property
     def grpc_url(self) -> str:
-        """Where clients of gRPC connect to."""
+        """Address for clients of gRPC."""
         return f"grpc://{self._authority(self.grpc_port)}"
 
     def _authority(self, port: int | None) -> str:
@@ -110,3 +112,32 @@ class Address:
             raise ValueError("The server was started without this interface.")
         host = LOOPBACK if self.host in ("0.0.0.0", "::", "") else self.host
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def listen(host: str, port: int, interface: str) -> socket.socket:
+    """A socket bound to a port, which nobody else listens on.
+
+    Raises:
+        ServingError: if the port cannot be opened.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise port_error(host, port, interface, error) from error
+    return listener
+
+
+def port_error(
+    host: str, port: int, interface: str, error: Exception | None = None
+) -> ServingError:
+    """The error of a port that cannot be opened."""
+    reason = f": {getattr(error, 'strerror', None) or error}" if error else ""
+    return ServingError(
+        Code.UNAVAILABLE,
+        f"Cannot listen on {host}:{port} for {interface}{reason}. Choose another port, or 0 for a "
+        "free one",
+    )

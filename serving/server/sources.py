@@ -1,9 +1,8 @@
-"""Where a server is told which models to serve: a folder, or a file that may change."""
+"""Models of a folder or of a `models.config`."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from ..runtime.config_files import read_models
@@ -43,30 +42,3 @@ def find_configs(directory: str | os.PathLike) -> list[ModelConfig]:
         }
         models = {**models, **others}
     return [ModelConfig(name, base_path) for name, base_path in sorted(models.items())]
-
-
-class ChangedFile:
-    """Reads a `models.config` again whenever it was written.
-
-    Args:
-        path: the file.
-        configs: what was read in it. As it may have changed since, the first call reads it again.
-    """
-
-    def __init__(self, path: str | os.PathLike, configs: Sequence[ModelConfig]):
-        self._path = Path(path)
-        self._configs = list(configs)
-        self._seen: tuple[int, int] | None = None
-
-    def _stamp(self) -> tuple[int, int]:
-        status = self._path.stat()
-        return status.st_mtime_ns, status.st_ino
-
-    def __call__(self) -> list[ModelConfig] | None:
-        """The models, if the file has changed."""
-        stamp = self._stamp()
-        if stamp == self._seen:
-            return None
-        first, self._seen = self._seen is None, stamp
-        configs = read_models(self._path)
-        return None if first and configs == self._configs else configs

@@ -18,20 +18,20 @@ def toy():
 
 
 @pytest.fixture(scope="session")
-def export_findings():
-    """What the gates found on the exported toy; filled by `exported`."""
+def check_results():
+    """What the checks found on the exported toy; filled by `exported`."""
     return []
 
 
 @pytest.fixture(scope="session")
-def exported(export_findings, tmp_path_factory):
+def exported(check_results, tmp_path_factory):
     """Folder of version 1 of the toy model."""
     from toy_pipelines import ToyTextToText
 
     from attention_zoo.serving.export.export import export
 
     directory = tmp_path_factory.mktemp("exports")
-    return export(ToyTextToText(), directory, report=export_findings.append)
+    return export(ToyTextToText(), directory, report=check_results.append)
 
 
 @pytest.fixture(scope="session")

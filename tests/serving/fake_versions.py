@@ -32,7 +32,7 @@ def publish(base, number, broken=False):
 
 
 def states(manager, name="m"):
-    return {status.version: status.state for status in manager.status(name)}
+    return {status.number: status.state for status in manager.status(name)}
 
 
 def wait_for(condition, seconds=5.0):

@@ -40,11 +40,11 @@ class Visits:
         self._contexts.append(context)
         context.set_default_timeout(MILLISECONDS)
         page = context.new_page()
-        self._watch(page, (re.split("[?#]", address)[0], asks or address))
+        self._poller(page, (re.split("[?#]", address)[0], asks or address))
         page.goto(address)
         return page
 
-    def _watch(self, page, allowed):
+    def _poller(self, page, allowed):
         def asked(request):
             if not request.url.startswith(allowed):
                 self.faults.append(request.url)

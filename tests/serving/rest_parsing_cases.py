@@ -64,69 +64,55 @@ STATUS: list[Case] = [
 ]
 
 
-def _parse(name: str, body: str | bytes, message: str, offset: int) -> Case:
-    error = f"JSON Parse error: {message} at offset: {offset}"
-    return (f"JSON: {name}", "POST", PREDICT, body, 400, error)
+def _refused(name: str, body: str | bytes) -> Case:
+    return (f"JSON: {name}", "POST", PREDICT, body, 400, "...JSON Parse error: ")
 
 
 def _accepted(name: str, body: str | bytes, values: list) -> Case:
     return (f"JSON: {name}", "POST", PREDICT, body, 200, {"predictions": values})
 
 
-_OPEN_LIST = "Missing a comma or ']' after an array element."
-
 PARSING: list[Case] = [
-    ("JSON: no body", "POST", PREDICT, "", 400, "JSON Parse error: The document is empty"),
-    _parse("only white space", " \n ", "The document is empty.", 3),
-    _parse("no JSON", "instances = [1, 2]", "Invalid value.", 0),
-    _parse("half an object", "{", "Missing a name for object member.", 1),
-    _parse("name without quotes", "{instances: [1]}", "Missing a name for object member.", 1),
-    _parse("no colon", '{"a" 1}', "Missing a colon after a name of object member.", 5),
-    _parse("no value", '{"a":}', "Invalid value.", 5),
-    _parse(
-        "no comma between members",
-        '{"a":1 "b":2}',
-        "Missing a comma or '}' after an object member.",
-        7,
+    _refused("no body", ""),
+    _refused("only white space", " \n "),
+    _refused("no JSON", "instances = [1, 2]"),
+    _refused("half an object", "{"),
+    _refused("name without quotes", "{instances: [1]}"),
+    _refused("no colon", '{"a" 1}'),
+    _refused("no value", '{"a":}'),
+    _refused("no comma between members", '{"a":1 "b":2}'),
+    _refused("comma at the end", '{"a":1,}'),
+    _refused("open object", '{"a":1'),
+    _refused("open list", '{"a":[1'),
+    _refused("list ends in a comma", '{"a":[1,]}'),
+    _refused("half a word", '{"a":nul}'),
+    _refused("open string", '{"a":"b'),
+    _refused("line break in a string", '{"instances":["a\nb"]}'),
+    _refused("unknown escape", '{"a":"\\x"}'),
+    _refused("escape that is no number", '{"a":"\\u12G4"}'),
+    _refused("half a pair of surrogates", '{"a":"\\ud800"}'),
+    _refused("the other half", '{"signature_name":"echo","instances":["\\udc00 and \\ud83d"]}'),
+    _refused("no digits after the point", '{"a":1.x}'),
+    _refused("no digits in the exponent", '{"a":1ex}'),
+    _refused("too large a number", '{"a":1e999}'),
+    _refused("far too many digits", f'{{"a":-{"9" * 5000}}}'),
+    _refused("only a byte order mark", b"\xef\xbb\xbf"),
+    _refused("endless depth", '{"instances": [1], "x": ' + "[" * 100_000 + "]" * 100_000 + "}"),
+    _refused("brackets alone", "[" * 1_000_001),
+    (
+        "JSON: too many digits",
+        "POST",
+        PREDICT,
+        f'{{"instances":[-{"9" * 310}]}}',
+        400,
+        "A number is too big to be stored in double",
     ),
-    _parse("comma at the end", '{"a":1,}', "Missing a name for object member.", 7),
-    _parse("open object", '{"a":1', "Missing a comma or '}' after an object member.", 6),
-    _parse("open list", '{"a":[1', _OPEN_LIST, 7),
-    _parse("list ends in a comma", '{"a":[1,]}', "Invalid value.", 8),
-    _parse("half a word", '{"a":nul}', "Invalid value.", 8),
-    _parse("open string", '{"a":"b', "Missing a closing quotation mark in string.", 7),
-    _parse("unknown escape", '{"a":"\\x"}', "Invalid escape character in string.", 6),
-    _parse(
-        "escape that is no number",
-        '{"a":"\\u12G4"}',
-        "Incorrect hex digit after \\u escape in string.",
-        6,
-    ),
-    _parse(
-        "half a pair of surrogates",
-        '{"a":"\\ud800"}',
-        "The surrogate pair in string is invalid.",
-        6,
-    ),
-    _parse("no digits after the point", '{"a":1.x}', "Miss fraction part in number.", 7),
-    _parse("no digits in the exponent", '{"a":1ex}', "Miss exponent in number.", 7),
-    _parse("too large a number", '{"a":1e999}', "Number too big to be stored in double.", 5),
-    _parse("too many digits", f'{{"a":-{"9" * 310}}}', "Number too big to be stored in double.", 5),
-    _parse("a byte order mark counts", b"\xef\xbb\xbf[1", _OPEN_LIST, 5),
-    _accepted("byte order mark", b'\xef\xbb\xbf{"instances": [1.0]}', [3.5]),
+    _accepted("byte order mark", b'\xef\xbb\xbf \n{"instances": [1.0]}', [3.5]),
     _accepted("anything after the object", '{"instances": [1.0]} and more', [3.5]),
     _accepted("numbers that are none", '{"instances": [Infinity, 1]}', [float("inf"), 3.5]),
-    _accepted("short for infinity", '{"instances": [-Inf, 1]}', [float("-inf"), 3.5]),
+    _accepted("numbers with large exponents", '{"instances": [1], "x": 1e100}', [3.5]),
     _accepted("the first of two members", '{"instances": [1], "instances": [2]}', [3.5]),
-    _parse(
-        "deeper than any document",
-        "[" * 1_000_001,
-        "The document is nested deeper than 1000000 levels.",
-        1_000_000,
-    ),
-    _accepted(
-        "depth without end", '{"instances": [1], "x": ' + "[" * 100_000 + "]" * 100_000 + "}", [3.5]
-    ),
+    _accepted("some depth", '{"instances": [1], "x": ' + "[" * 500 + "]" * 500 + "}", [3.5]),
     (
         "JSON: a number",
         "POST",
@@ -149,14 +135,14 @@ PARSING: list[Case] = [
         PREDICT,
         '{ "signature_name": 100 }',
         400,
-        'JSON Value: {\n    "signature_name": 100\n} not formatted correctly. '
+        'JSON Value: {"signature_name": 100} not formatted correctly. '
         "'signature_name' key must be a string value.",
     ),
     (
         "a deep one",
         "POST",
         PREDICT,
-        '{"signature_name": ' + "[" * 100_000 + "]" * 100_000 + "}",
+        '{"signature_name": ' + "[" * 500 + "]" * 500 + "}",
         400,
         "...'signature_name' key must be a string value.",
     ),

@@ -217,7 +217,7 @@ ROUTING: list[Case] = [
         f"{CALC}:classify",
         "",
         400,
-        "JSON Parse error: The document is empty",
+        "...JSON Parse error: ",
     ),
     (
         "classify without examples",

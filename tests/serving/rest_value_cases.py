@@ -67,7 +67,7 @@ ROWS: list[Case] = [
         "empty",
         None,
         [],
-        "JSON Value: {\n    \"instances\": []\n} No values in 'instances' array",
+        "JSON Value: {\"instances\": []} No values in 'instances' array",
     ),
     _row(
         "wrong type",
@@ -174,7 +174,7 @@ ROWS: list[Case] = [
         "missing name",
         "add",
         [{"a": 1, "b": 2}, {"a": 1}],
-        "Failed to process element: 1 of 'instances' list. JSON object: {\n    \"a\": 1\n} "
+        "Failed to process element: 1 of 'instances' list. JSON object: {\"a\": 1} "
         "keys must be equal to: a,b",
     ),
     _row("bad base64", "echo", [{"b64": "*"}], _element(0, "Unable to base64 decode")),
@@ -182,17 +182,13 @@ ROWS: list[Case] = [
         "base64 that is no string",
         "echo",
         [{"text": {"b64": 5}}],
-        _element(
-            0, 'JSON Value: {\n    "b64": 5\n} not formatted correctly for base64 data', key="text"
-        ),
+        _element(0, 'JSON Value: {"b64": 5} not formatted correctly for base64 data', key="text"),
     ),
     _row(
         "object for a number",
         None,
         [{"x": {"y": 1}}],
-        _element(
-            0, 'JSON Value: {\n    "y": 1\n} Type: Object is not of expected type: float', key="x"
-        ),
+        _element(0, 'JSON Value: {"y": 1} Type: Object is not of expected type: float', key="x"),
     ),
     _row(
         "a scalar cannot be split into rows",

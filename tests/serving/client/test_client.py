@@ -11,12 +11,12 @@ import time
 import numpy as np
 import pytest
 
-from attention_zoo.serving.client import questions
+from attention_zoo.serving.client import requests
 from attention_zoo.serving.client.async_client import AsyncClient
 from attention_zoo.serving.client.client import Client, ClientError, Prediction
 from attention_zoo.serving.client.retry import Retry
+from attention_zoo.serving.export.check_report import CheckResult
 from attention_zoo.serving.export.export import ExportError
-from attention_zoo.serving.export.findings import Finding
 from attention_zoo.serving.runtime.errors import Code, ServingError
 
 TEXTS = ["the little dog", "", "two dogs and a cat sleep in the house"]
@@ -60,7 +60,7 @@ def test_explanations_have_no_padding(client):
 
 
 def test_explanations_of_a_model_that_copies_have_its_shares():
-    question = questions.explain(["a b"])
+    request = requests.explain(["a b"])
     outputs = {
         "text": ["a"],
         "source_tokens": [["▁a", "▁b", ""]],
@@ -69,9 +69,9 @@ def test_explanations_of_a_model_that_copies_have_its_shares():
         "score": [-1.0],
         "p_gen": [[0.25, 0.75, 0.0]],
     }
-    assert question.answer(outputs)[0].p_gen.tolist() == [0.25, 0.75]
+    assert request.parse(outputs)[0].p_gen.tolist() == [0.25, 0.75]
     del outputs["p_gen"]
-    assert question.answer(outputs)[0].p_gen is None
+    assert request.parse(outputs)[0].p_gen is None
 
 
 def test_many_texts_are_sent_in_several_requests(client, server):
@@ -105,9 +105,9 @@ def test_one_text_alone_is_refused(client):
 
 def test_sources_of_several_inputs_are_columns_by_name():
     sources = [{"text": "Hi", "history": "a\nb"}, {"text": "Yo"}, "Oh"]
-    question = questions.predict(sources)
-    assert question.signature == "serving_default"
-    assert question.inputs == {"text": ["Hi", "Yo", "Oh"], "history": ["a\nb", "", ""]}
+    request = requests.predict(sources)
+    assert request.signature == "serving_default"
+    assert request.inputs == {"text": ["Hi", "Yo", "Oh"], "history": ["a\nb", "", ""]}
     outputs = {
         "text": ["x"],
         "source_tokens": [["a"]],
@@ -116,25 +116,25 @@ def test_sources_of_several_inputs_are_columns_by_name():
         "score": [-1.0],
     }
     asked = {"history": "a\nb", "text": "Hi"}
-    assert questions.explain([asked]).answer(outputs)[0].text == "a / b / Hi"
-    assert questions.explain(["a\nb"]).answer(outputs)[0].text == "a\nb"
-    question = questions.score([asked], ["x"])
-    assert question.inputs == {"history": ["a\nb"], "text": ["Hi"], "target": ["x"]}
+    assert requests.explain([asked]).parse(outputs)[0].text == "a / b / Hi"
+    assert requests.explain(["a\nb"]).parse(outputs)[0].text == "a\nb"
+    request = requests.score([asked], ["x"])
+    assert request.inputs == {"history": ["a\nb"], "text": ["Hi"], "target": ["x"]}
 
 
 def test_texts_and_numbers_of_numpy_are_as_good_as_those_of_python():
-    assert questions.predict(np.array(["a", "b"])).inputs == {"text": ["a", "b"]}
+    assert requests.predict(np.array(["a", "b"])).inputs == {"text": ["a", "b"]}
     rows = [{"text": np.str_("a"), "length": np.int64(3)}, {"text": "b", "length": 4}]
-    columns = questions.predict(rows).inputs
+    columns = requests.predict(rows).inputs
     assert columns == {"text": ["a", "b"], "length": [3, 4]}
     assert {type(value) for column in columns.values() for value in column} == {str, int}
 
 
 def test_a_wish_is_a_number_and_has_a_signature_of_its_own():
-    question = questions.predict(["a", {"text": "b", "length": 3}])
-    assert question.signature == "with_length"
-    assert question.inputs == {"text": ["a", "b"], "length": [0, 3]}
-    for ask in (questions.n_best, questions.explain, lambda rows: questions.score(rows, ["c"])):
+    request = requests.predict(["a", {"text": "b", "length": 3}])
+    assert request.signature == "with_length"
+    assert request.inputs == {"text": ["a", "b"], "length": [0, 3]}
+    for ask in (requests.n_best, requests.explain, lambda rows: requests.score(rows, ["c"])):
         with pytest.raises(TypeError, match="'length' can be asked for in `predict` alone"):
             ask([{"text": "b", "length": 3}])
 
@@ -151,20 +151,20 @@ def test_a_wish_is_a_number_and_has_a_signature_of_its_own():
 )
 def test_sources_that_are_none(sources, words):
     with pytest.raises(TypeError, match=words):
-        questions.predict(sources)
+        requests.predict(sources)
 
 
 def test_targets_that_are_no_texts():
     with pytest.raises(TypeError, match=r"'targets' is a list of texts\. Received: None"):
-        questions.score(["a"], [None])
+        requests.score(["a"], [None])
 
 
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda text: questions.predict(["a", text]),
-        lambda text: questions.explain([{"text": "a"}, {"text": text}]),
-        lambda text: questions.score(["a", "b"], ["a", text]),
+        lambda text: requests.predict(["a", text]),
+        lambda text: requests.explain([{"text": "a"}, {"text": text}]),
+        lambda text: requests.score(["a", "b"], ["a", text]),
     ],
 )
 def test_half_of_a_pair_of_surrogates_is_no_text(ask):
@@ -202,7 +202,7 @@ def test_errors_of_the_server(settings, code, message, kind, server):
     [
         ServingError(Code.UNAVAILABLE, "busy", permanent=True),
         ClientError(Code.NOT_FOUND, "no such model"),
-        ExportError("refused", [Finding("weights", False, "twice")]),
+        ExportError("refused", [CheckResult("weights", False, "twice")]),
     ],
     ids=lambda error: type(error).__name__,
 )

@@ -11,10 +11,9 @@ import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 import attention_zoo
+from attention_zoo.serving.export.check_report import CheckReport, CheckResult
 from attention_zoo.serving.export.export import ExportError, export
-from attention_zoo.serving.export.findings import Finding, Report
-from attention_zoo.serving.export.samples import SAMPLES
-from attention_zoo.serving.export.warmup import WARMUP_FILE
+from attention_zoo.serving.export.warmup import WARMUP_FILE, WARMUP_SAMPLES
 from attention_zoo.serving.runtime.session import SavedModelSession
 
 export_module = sys.modules["attention_zoo.serving.export.export"]
@@ -67,14 +66,14 @@ class FrozenLengths(Lengths):
 
 
 @pytest.fixture
-def no_gates(monkeypatch):
-    """Skips the process of the gates; a function put into the list runs in its place."""
+def no_checks(monkeypatch):
+    """Skips the process of the checks; a function put into the list runs in its place."""
     instead = []
 
     def check(paths, samples):
         for function in instead:
             function(paths[0])
-        return [Report([Finding("session", True, "not asked")], {}, {})]
+        return [CheckReport([CheckResult("session", True, "not asked")], {}, {})]
 
     monkeypatch.setattr(export_module, "check_in_clean_process", check)
     return instead
@@ -96,8 +95,8 @@ def test_export_has_the_layout_of_a_server_and_the_four_signatures(exported):
         assert spec.outputs["score"].shape == (-1,)
 
 
-def test_every_gate_reports_on_a_sound_export(exported, export_findings):
-    assert [finding.gate for finding in export_findings] == [
+def test_every_check_reports_on_a_sound_export(exported, check_results):
+    assert [result.name for result in check_results] == [
         "warm-up",
         "session",
         "operations",
@@ -106,15 +105,15 @@ def test_every_gate_reports_on_a_sound_export(exported, export_findings):
         "same results",
         "weights",
     ]
-    assert all(finding.passed for finding in export_findings), export_findings
-    numbers = {finding.gate: finding.numbers for finding in export_findings}
+    assert all(result.passed for result in check_results), check_results
+    numbers = {result.name: result.numbers for result in check_results}
     assert numbers["session"]["answered"] == 4
-    assert numbers["batch"]["rows"] == 4 * len(SAMPLES)
+    assert numbers["batch"]["rows"] == 4 * len(WARMUP_SAMPLES)
     assert 1.0 <= numbers["weights"]["ratio"] < 1.2
     assert numbers["same results"]["largest difference"] <= 1e-4
 
 
-def test_next_version_is_one_above_the_highest(no_gates, tmp_path):
+def test_next_version_is_one_above_the_highest(no_checks, tmp_path):
     assert export(Lengths(), tmp_path).name == "1"
     assert export(Lengths(), tmp_path, version=41).name == "41"
     (tmp_path / "lengths" / "42").write_text("a file in the way")
@@ -122,7 +121,7 @@ def test_next_version_is_one_above_the_highest(no_gates, tmp_path):
     assert export(Lengths(), tmp_path, name="other") == tmp_path / "other" / "1"
 
 
-def test_old_versions_are_removed_if_told(no_gates, tmp_path):
+def test_old_versions_are_removed_if_told(no_checks, tmp_path):
     for _ in range(4):
         export(Lengths(), tmp_path)
     export(Lengths(), tmp_path, keep=2)
@@ -146,12 +145,12 @@ def test_the_card_says_what_the_model_takes_and_what_was_measured(exported):
     assert f"TensorFlow promises that {minor} and later read it." in card
 
 
-def test_the_card_has_the_notes_of_the_maker(no_gates, tmp_path):
+def test_the_card_has_the_notes_of_the_maker(no_checks, tmp_path):
     path = export(Lengths(), tmp_path, notes="## Scores\n\nBLEU 36.1")
     assert "\n## Scores\n\nBLEU 36.1\n" in (path / "MODEL_CARD.md").read_text(encoding="utf-8")
 
 
-def test_what_a_killed_export_left_is_removed_in_time(no_gates, tmp_path):
+def test_what_a_killed_export_left_is_removed_in_time(no_checks, tmp_path):
     old, new = (tmp_path / "lengths" / f".unpublished-{name}" for name in ("old", "new"))
     old.mkdir(parents=True)
     new.mkdir()
@@ -183,21 +182,21 @@ def test_a_pipeline_whose_tokenizer_tensorflow_has_dropped(monkeypatch, tmp_path
             return {"serving_default": call}
 
     texts = np.array([b"a", b"bcd"], object)
-    report = Report(
+    report = CheckReport(
         [],
         {"serving_default": {"text": texts}},
         {"serving_default": {"score": np.float32([1.0, 3.0])}},
     )
-    findings = []
+    results = []
     monkeypatch.setattr(export_module, "check_in_clean_process", lambda *_: [report])
     monkeypatch.setattr(export_module, "_write", lambda pipeline, path: path.mkdir() or {})
-    monkeypatch.setattr(export_module, "write_seal", lambda folder: None)
+    monkeypatch.setattr(export_module, "write_manifest", lambda folder: None)
     monkeypatch.setattr(export_module, "render_card", lambda *_: "")
-    assert export(Forgetful(), tmp_path, report=findings.append).name == "1"
-    assert findings[0].numbers["values"] == 2
+    assert export(Forgetful(), tmp_path, report=results.append).name == "1"
+    assert results[0].numbers["values"] == 2
 
 
-def test_an_existing_version_is_never_touched(no_gates, tmp_path):
+def test_an_existing_version_is_never_touched(no_checks, tmp_path):
     (tmp_path / "lengths" / "007").mkdir(parents=True)
     (tmp_path / "lengths" / "007" / "saved_model.pb").write_text("in use")
     with pytest.raises(ExportError, match="already has version 7"):
@@ -222,23 +221,23 @@ def test_names_that_no_address_can_hold_are_refused(name, tmp_path):
     assert not (tmp_path / "exports").exists()
 
 
-def test_a_gate_that_refuses_leaves_nothing(tmp_path):
+def test_a_check_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(
         ExportError, match=r"'outputs'.*'score' of 'serving_default' is a scalar"
     ) as e:
         export(ScalarLengths(), tmp_path / "exports")
     assert "\n" not in str(e.value)
-    assert {finding.gate for finding in e.value.findings if not finding.passed} == {"outputs"}
+    assert {result.name for result in e.value.results if not result.passed} == {"outputs"}
     assert not (tmp_path / "exports").exists()
 
 
-def test_a_signature_without_an_open_number_of_rows_is_refused(no_gates, tmp_path):
+def test_a_signature_without_an_open_number_of_rows_is_refused(no_checks, tmp_path):
     with pytest.raises(ExportError, match="input_signature"):
         export(FrozenLengths(), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_untracked_resources_are_one_clear_error(no_gates, toy, tmp_path, monkeypatch):
+def test_untracked_resources_are_one_clear_error(no_checks, toy, tmp_path, monkeypatch):
     monkeypatch.setattr(toy, "trackables", list)
     with pytest.raises(ExportError, match="cannot write this pipeline") as error:
         export(toy, tmp_path)
@@ -246,7 +245,7 @@ def test_untracked_resources_are_one_clear_error(no_gates, toy, tmp_path, monkey
     assert not list(tmp_path.iterdir())
 
 
-def test_a_full_disk_is_one_clear_error(no_gates, tmp_path, monkeypatch):
+def test_a_full_disk_is_one_clear_error(no_checks, tmp_path, monkeypatch):
     """TensorFlow writes the weights, and has errors of its own."""
 
     def save(module, path, **settings):
@@ -263,37 +262,37 @@ def test_a_full_disk_is_one_clear_error(no_gates, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("fault", [KeyboardInterrupt, SystemExit, RuntimeError])
-def test_an_interrupted_export_leaves_nothing(fault, no_gates, tmp_path):
+def test_an_interrupted_export_leaves_nothing(fault, no_checks, tmp_path):
     def interrupt(path):
         raise fault
 
-    no_gates.append(interrupt)
+    no_checks.append(interrupt)
     (tmp_path / "lengths" / "1").mkdir(parents=True)
     with pytest.raises(fault):
         export(Lengths(), tmp_path)
     assert [path.name for path in (tmp_path / "lengths").iterdir()] == ["1"]
 
 
-def test_a_watching_server_never_sees_an_unchecked_version(no_gates, tmp_path):
+def test_a_watching_server_never_sees_an_unchecked_version(no_checks, tmp_path):
     seen = []
 
     def look(path):
         assert (path / "saved_model.pb").is_file()
         seen.extend(entry.name for entry in path.parent.iterdir())
 
-    no_gates.append(look)
+    no_checks.append(look)
     export(Lengths(), tmp_path)
     assert len(seen) == 1
     assert not seen[0].isdigit()
     assert [path.name for path in (tmp_path / "lengths").iterdir()] == ["1"]
 
 
-def test_of_two_exports_at_once_both_are_published_or_one_is_told(no_gates, tmp_path):
+def test_of_two_exports_at_once_both_are_published_or_one_is_told(no_checks, tmp_path):
     def other_export(path):
         (path.parent / "1").mkdir()
         (path.parent / "1" / "saved_model.pb").write_text("the other's")
 
-    no_gates.append(other_export)
+    no_checks.append(other_export)
     with pytest.raises(ExportError, match="already has version 1"):
         export(Lengths(), tmp_path / "a", version=1)
     assert export(Lengths(), tmp_path / "b").name == "2"

@@ -22,6 +22,7 @@ from attention_zoo.serving.runtime.records import masked_crc, read_records, writ
 from attention_zoo.serving.runtime.session import SavedModelSession
 from attention_zoo.serving.server import loading
 from attention_zoo.serving.server.loading import Loader
+from attention_zoo.serving.server.server_options import ServerOptions
 
 TEXT = np.dtype(object)
 TOO_LARGE = tensor_pb2.TensorProto(dtype=types_pb2.DT_UINT8, int_val=[300])
@@ -202,7 +203,7 @@ def test_a_version_says_how_its_requests_are_put_together(copy):
         assert session.run("serving_default", {"x": np.float32([1, 2])})["y"].tolist() == [2.5, 3.0]
     finally:
         session.close()
-    single = Loader(enable_batching=False)(copy)
+    single = Loader(ServerOptions(enable_batching=False))(copy)
     assert len(single.run("serving_default", {"x": np.float32([1, 2, 3])})["y"]) == 3
     single.close()
     (copy / "batching_params.pbtxt").write_text("max_batch_size { value: 0 }")
@@ -224,5 +225,5 @@ def test_operations_take_a_quarter_of_the_processors_if_nothing_is_asked(
 
     monkeypatch.setattr(loading, "SavedModelSession", open_session)
     monkeypatch.setattr(loading, "available_cpus", lambda: processors)
-    Loader(intra_op_threads=asked, warm_up=False)(exported).close()
+    Loader(ServerOptions(intra_op_threads=asked, warm_up=False))(exported).close()
     assert opened == [threads]

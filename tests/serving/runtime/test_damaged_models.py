@@ -12,9 +12,9 @@ import urllib.request
 import numpy as np
 import pytest
 
-from attention_zoo.serving.export import clean_process, trial
-from attention_zoo.serving.export.seal import SEAL_FILE, check_seal
-from attention_zoo.serving.export.trial import try_in_process
+from attention_zoo.serving.export import clean_process, isolated_load
+from attention_zoo.serving.export.isolated_load import load_isolated
+from attention_zoo.serving.export.manifest import MANIFEST_FILE, check_manifest
 from attention_zoo.serving.export.warmup import write_warmup
 from attention_zoo.serving.runtime.errors import Code, ServingError
 from attention_zoo.serving.runtime.operations import read_saved_model
@@ -25,7 +25,7 @@ from attention_zoo.serving.server.server import ServerOptions, ServerThread
 
 @pytest.fixture
 def copy(exported, tmp_path):
-    """A copy of a sealed export."""
+    """A copy of an export."""
     return shutil.copytree(exported, tmp_path / "toy" / "1")
 
 
@@ -39,12 +39,21 @@ def unknown_operation(wire_folder, tmp_path):
     return path
 
 
-def test_an_export_is_sealed_and_its_extras_may_change(copy, wire_folder):
-    assert check_seal(copy)
+def test_an_export_has_a_manifest_and_its_extras_may_change(copy, wire_folder):
+    assert check_manifest(copy)
     (copy / "MODEL_CARD.md").write_text("mine")
     (copy / "batching_params.pbtxt").write_text("")
-    assert check_seal(copy)
-    assert not check_seal(wire_folder / "1")
+    assert check_manifest(copy)
+    assert not check_manifest(wire_folder / "1")
+
+
+def test_the_manifest_of_an_earlier_export_counts(copy):
+    earlier = copy / "assets.extra" / "attention_zoo_seal.json"
+    (copy / MANIFEST_FILE).rename(earlier)
+    assert check_manifest(copy)
+    earlier.write_text(earlier.read_text().replace("0", "1"))
+    with pytest.raises(ServingError, match="not the file that was published"):
+        check_manifest(copy)
 
 
 @pytest.mark.parametrize(
@@ -55,9 +64,16 @@ def test_an_export_is_sealed_and_its_extras_may_change(copy, wire_folder):
             "not the file that was published",
         ),
         (lambda path: truncate(next((path / "variables").glob("*.data-*"))), "checksum differs"),
-        (lambda path: (path / "variables" / "variables.index").unlink(), "cannot be read: No such"),
-        (lambda path: (path / SEAL_FILE).write_text("{}"), "The seal .* cannot be read"),
-        (lambda path: (path / SEAL_FILE).write_text('{"sha256": {"../x": ""}}'), "differs"),
+        (lambda path: (path / "variables" / "variables.index").unlink(), "index is not .* missing"),
+        (lambda path: (path / "assets" / "more").write_text("x"), "more is not .* was added"),
+        (lambda path: (path / MANIFEST_FILE).write_text("{}"), "manifest.json cannot be read"),
+        (lambda path: (path / MANIFEST_FILE).write_text('{"sha256": {}}'), "pb is not the file"),
+        (
+            lambda path: (path / MANIFEST_FILE).write_text('{"sha256": {"/dev/zero": ""}}'),
+            "zero is",
+        ),
+        (lambda path: (path / MANIFEST_FILE).write_text('{"sha256": {"../x": ""}}'), "differs"),
+        (lambda path: (path / MANIFEST_FILE).write_text('{"sha256": [1]}'), "json cannot be read"),
     ],
 )
 def test_what_is_not_as_it_was_published_is_refused_before_it_is_loaded(damage, words, copy):
@@ -84,13 +100,13 @@ def test_a_file_that_is_no_model_is_data_loss(unknown_operation):
         Loader()(unknown_operation)
 
 
-def test_what_has_no_seal_is_tried_in_a_process_of_its_own(wire_folder, tmp_path):
+def test_what_has_no_manifest_is_tried_in_a_process_of_its_own(wire_folder, tmp_path):
     path = shutil.copytree(wire_folder / "1", tmp_path / "1")
-    try_in_process(path)
+    load_isolated(path)
     (path / "assets.extra").mkdir()
     (path / "assets.extra" / "tf_serving_warmup_requests").write_bytes(b"no records")
     with pytest.raises(ServingError, match=r"Cannot read warm-up requests: .* is damaged") as error:
-        Loader(try_first=True)(path)
+        Loader(ServerOptions(try_first=True))(path)
     assert error.value.code == Code.DATA_LOSS
 
 
@@ -99,10 +115,10 @@ def test_a_trial_that_kills_its_process_is_an_error(monkeypatch, wire_folder, tm
     python.write_text("#!/bin/sh\necho 'F0000 check failed' >&2\nkill -ABRT $$\n")
     python.chmod(0o755)
     monkeypatch.setattr(
-        trial, "run_module", functools.partial(clean_process.run_module, python=str(python))
+        isolated_load, "run_module", functools.partial(clean_process.run_module, python=str(python))
     )
     with pytest.raises(ServingError, match=r"ended with SIGABRT: .*check failed") as error:
-        Loader(try_first=True)(wire_folder / "1")
+        Loader(ServerOptions(try_first=True))(wire_folder / "1")
     assert error.value.code == Code.DATA_LOSS
 
 
@@ -159,7 +175,7 @@ def spoil_warmup(path):
 
 @pytest.fixture
 def running_toy(exported, tmp_path):
-    """A server on a copy of the sealed toy, which looks for new versions all the time."""
+    """A server on a copy of the exported toy, which looks for new versions all the time."""
     base = tmp_path / "served" / "toy"
     shutil.copytree(exported, base / "1")
     options = ServerOptions(rest_port=0, grpc_port=None, poll_seconds=0.05)
@@ -170,8 +186,8 @@ def running_toy(exported, tmp_path):
 DAMAGE = [
     (lambda path: truncate(next((path / "variables").glob("*.data-*"))), "DATA_LOSS", "checksum"),
     (lambda path: flip(path / "saved_model.pb"), "DATA_LOSS", "not the file that was published"),
-    (lambda path: shutil.rmtree(path / "variables"), "DATA_LOSS", "cannot be read"),
-    (lambda path: (path / "saved_model.pb").unlink(), "DATA_LOSS", "cannot be read"),
+    (lambda path: shutil.rmtree(path / "variables"), "DATA_LOSS", "it is missing"),
+    (lambda path: (path / "saved_model.pb").unlink(), "DATA_LOSS", "it is missing"),
     (spoil_warmup, "INVALID_ARGUMENT", "Warm-up request 0 of"),
 ]
 

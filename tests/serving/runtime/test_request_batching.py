@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from recording import Recorder, hold, x
 
+from attention_zoo.serving.runtime.batch_concatenation import join
 from attention_zoo.serving.runtime.batching import (
     BatchingParameters,
     BatchingSession,
     BatchObserver,
 )
 from attention_zoo.serving.runtime.errors import Code, ServingError
-from attention_zoo.serving.runtime.merging import join
 
 
 @pytest.fixture

@@ -11,12 +11,13 @@ import socket
 import threading
 import time
 
+import numpy as np
 import pytest
 import rest_cases
 from fake_versions import wait_for
 
-from attention_zoo.serving.server import rest
-from attention_zoo.serving.server.bodies import Bodies
+from attention_zoo.serving.server import inference, rest
+from attention_zoo.serving.server.request_bodies import RequestBodies
 from attention_zoo.serving.server.server import ServerOptions, ServerThread
 
 
@@ -91,15 +92,12 @@ def test_a_request_is_answered_as_the_official_server_does(case, server):
 def test_layout_of_replies(server):
     predict = rest_cases.PREDICT
     _, _, one = send(server, "POST", predict, rest_cases.ask("echo", instances=["a", "b"]))
-    assert one == b'{\n    "predictions": ["a", "b"\n    ]\n}'
+    assert one == b'{"predictions": ["a", "b"]}'
     body = rest_cases.ask("add", instances=[{"a": 1, "b": 2}])
     _, _, several = send(server, "POST", predict, body)
-    assert several == (
-        b'{\n    "predictions": [\n        {\n            "difference": -1,\n'
-        b'            "sum": 3\n        }\n    ]\n}'
-    )
+    assert several == b'{"predictions": [{"difference": -1, "sum": 3}]}'
     _, _, columns = send(server, "POST", predict, rest_cases.ask("echo", inputs=["a", "b"]))
-    assert columns == b'{\n    "outputs": [\n        "a",\n        "b"\n    ]\n}'
+    assert columns == b'{"outputs": ["a", "b"]}'
     _, _, error = send(server, "GET", "/v1/models")
     assert error == b'{\n    "error": "Missing model name in request."\n}'
     _, _, status = send(server, "GET", "/v1/models/calc/versions/1")
@@ -114,10 +112,9 @@ def test_numbers_are_written_in_the_fewest_digits_that_read_back(server):
     halves = [2 * (value - 3.0) for value in values]
     body = json.dumps({"instances": [halves]})
     _, _, reply = send(server, "POST", rest_cases.PREDICT, body)
-    text = reply.decode().replace("\n", "").replace(" ", "")
-    assert text.startswith('{"predictions":[[1.0,0.2')
-    assert ",1e+06,9e+06," in text
-    assert text.endswith(",NaN,Infinity,-Infinity]]}")
+    text = reply.decode()
+    assert text.startswith('{"predictions": [[1.0, 0.20000005, 1000000.0, 9000000.0, 3.0')
+    assert text.endswith(", 0.33333325, NaN, Infinity, -Infinity]]}")
 
 
 def test_text_passes_unchanged_and_bytes_that_are_no_text_too(server):
@@ -186,6 +183,17 @@ def test_the_toy_model_answers_in_both_forms(server, toy):
     assert [row["text"] for row in predictions] == outputs["text"]
     assert outputs["text"] == [text.decode() for text in expected["text"].numpy()]
     assert outputs["score"] == pytest.approx(expected["score"].numpy().tolist(), abs=1e-4)
+
+
+@pytest.mark.parametrize("signature", ["serving_default", "n_best", "explain"])
+@pytest.mark.parametrize("depth", [1, 2, 31, 32, 63, 64, 254, 300])
+def test_texts_in_lists_are_refused(depth, signature, server):
+    nested = "[" * depth + '"the little dog"' + "]" * depth
+    for body in (f'{{"instances": [{nested}]', f'{{"inputs": [{nested}]'):
+        body += f', "signature_name": "{signature}"}}'
+        status, _, reply = send(server, "POST", "/v1/models/toy:predict", body)
+        assert status == 400, reply
+        assert b"expected shape [?]" in reply or b"at most 32 dimensions" in reply
 
 
 def test_a_large_request_and_reply_are_whole(server):
@@ -269,6 +277,63 @@ def test_limits_on_time_and_size(wire_folder):
         assert ok[0] == 200
 
 
+def packed(server, body):
+    """Status and body of the reply to a compressed request."""
+    headers = {"Content-Encoding": "gzip"}
+    status, _, reply = send(server, "POST", rest_cases.PREDICT, gzip.compress(body), headers)
+    return status, reply
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"x":1e100,"instances":[1' + b",1" * 8_000_000 + b"]}",
+        b'{"instances":[{"a":1,"a":2}' + b',{"a":1,"a":2}' * 1_100_000 + b"]}",
+        b"[" * 3_000_000,
+        b'"\\ud83d\\ude42' * 500_000,
+    ],
+    ids=["numbers", "objects", "lists", "escapes"],
+)
+def test_a_small_body_that_unfolds_to_much_is_refused_before_it_is_read(body, server, monkeypatch):
+    monkeypatch.setattr(inference, "parse", lambda body: pytest.fail("it was read"))
+    status, reply = packed(server, body)
+    assert status == 413
+    assert b"unfolds to more than " in reply
+
+
+def test_compressed_texts_may_unfold(server):
+    generator = np.random.default_rng(3)
+    texts = ["".join(chr(c) for c in generator.integers(97, 123, 40)) * 20 for _ in range(3000)]
+    status, reply = packed(server, rest_cases.ask("echo", instances=texts).encode())
+    assert (status, json.loads(reply)) == (200, {"predictions": texts})
+
+
+@pytest.mark.parametrize("element", ["[]", "{}", '""', "1"])
+def test_a_body_that_would_take_too_much_memory_is_refused_before_it_is_read(
+    element, wire_folder, monkeypatch
+):
+    monkeypatch.setattr(inference, "parse", lambda body: pytest.fail("it was read"))
+    options = ServerOptions(rest_port=0, grpc_port=None, max_body_bytes=10**6, max_bodies_bytes=1)
+    with ServerThread(wire_folder, options) as small:
+        body = f'{{"instances": [{",".join([element] * 100_000)}]}}'
+        status, _, reply = send(small, "POST", rest_cases.PREDICT, body)
+        assert status == 413
+        assert "bytes of memory as lists and values" in json.loads(reply)["error"]
+
+
+def test_the_deadline_holds_while_a_body_is_read_and_while_it_waits_for_a_thread(
+    wire_folder, monkeypatch
+):
+    release = threading.Event()
+    monkeypatch.setattr(inference, "parse", lambda body: release.wait(30) and {})
+    options = ServerOptions(rest_port=0, grpc_port=None, timeout=0.3, num_threads=1)
+    with ServerThread(wire_folder, options) as small:
+        for _ in range(2):  # the second finds no thread
+            status, _, reply = send(small, "POST", rest_cases.PREDICT, b" " * 20_000)
+            assert (status, b"deadline passed" in reply) == (504, True)
+        release.set()
+
+
 def test_a_server_with_enough_to_do_refuses_what_it_has_not_even_read(wire_folder):
     options = ServerOptions(rest_port=0, grpc_port=None, max_pending=1)
     with ServerThread(wire_folder, options) as busy:
@@ -288,7 +353,9 @@ def test_a_server_with_enough_to_do_refuses_what_it_has_not_even_read(wire_folde
 
 def test_bodies_of_all_requests_have_one_room(wire_folder, monkeypatch):
     made = []
-    monkeypatch.setattr(rest, "Bodies", lambda *limits: made.append(Bodies(*limits)) or made[-1])
+    monkeypatch.setattr(
+        rest, "RequestBodies", lambda *limits: made.append(RequestBodies(*limits)) or made[-1]
+    )
     options = ServerOptions(
         rest_port=0, grpc_port=None, max_body_bytes=10_000, max_bodies_bytes=15_000
     )

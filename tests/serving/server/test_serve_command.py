@@ -21,8 +21,8 @@ from attention_zoo.serving.runtime.batching import BatchingParameters
 from attention_zoo.serving.runtime.config_files import read_batching, read_models, read_monitoring
 from attention_zoo.serving.runtime.errors import ServingError
 from attention_zoo.serving.runtime.model_config import ModelConfig, VersionPolicy, with_labels
-from attention_zoo.serving.server.official import OfficialFiles, official_arguments
 from attention_zoo.serving.server.server_options import ServerOptions
+from attention_zoo.serving.server.tf_model_server import ServerFiles, server_arguments
 
 
 @pytest.fixture
@@ -239,8 +239,8 @@ def test_links_to_files_are_handed_on_as_links(tmp_path):
     for name in names:
         (tmp_path / f"{name}.1").touch()
         (tmp_path / name).symlink_to(f"{name}.1")
-    files = OfficialFiles(*(Path(name) for name in names))
-    arguments = official_arguments([], ServerOptions(), files, tmp_path)
+    files = ServerFiles(*(Path(name) for name in names))
+    arguments = server_arguments([], ServerOptions(), files, tmp_path)
     given = {part.partition("=")[2] for part in arguments if "_file=" in part}
     assert given == {str(tmp_path / name) for name in names}
 
@@ -254,7 +254,7 @@ def test_the_local_server_can_be_chosen(models, served, stub, monkeypatch):
 def test_files_given_are_handed_on(models, served, stub, monkeypatch, tmp_path):
     handed = []
     monkeypatch.setattr(
-        "attention_zoo.serving.server.official.run_official",
+        "attention_zoo.serving.server.tf_model_server.run_tf_model_server",
         lambda *given: handed.append(given) or 5,
     )
     monkeypatch.setenv("PATH", str(stub.parent))
@@ -264,7 +264,7 @@ def test_files_given_are_handed_on(models, served, stub, monkeypatch, tmp_path):
     )
     assert run("serve", "--model_config_file", file) == 5
     assert handed[0][0] == str(stub)
-    assert handed[0][3] == OfficialFiles(models=file)
+    assert handed[0][3] == ServerFiles(models=file)
     assert not served
 
 
@@ -308,11 +308,11 @@ def test_the_command_serves_without_loading_tensorflow(exported):
     """Both interfaces, asked; then the modules that the process has loaded."""
     code = (
         "import atexit, sys\n"
-        "from attention_zoo.recipes import cli\n"
+        "from attention_zoo.recipes.cli.main import main\n"
         "def say():\n"
         "    print('modules', 'tensorflow' in sys.modules, 'keras' in sys.modules, flush=True)\n"
         "atexit.register(say)\n"
-        "cli.main(['serve', sys.argv[1], '--rest-port=0', '--grpc-port=0', '--server=local'])\n"
+        "main(['serve', sys.argv[1], '--rest-port=0', '--grpc-port=0', '--server=local'])\n"
     )
     start = time.monotonic()
     process = subprocess.Popen(

@@ -198,7 +198,7 @@ def test_a_new_version_is_picked_up_and_no_request_is_lost(tmp_path, ask_calc):
         assert set(seen) == {1.0, 2.0}
         assert seen == sorted(seen) or seen.count(2.0) > 0
         assert ask_calc(url, 0.0) == 2.0
-        states = {s.version: s.state.name for s in running.server.manager.status("calc")}
+        states = {s.number: s.state.name for s in running.server.manager.status("calc")}
         assert states[3] == "END" and states[2] == "AVAILABLE"
 
 
@@ -206,10 +206,11 @@ def test_the_command_serves_until_it_is_told_to_stop(wire_folder, ask_calc):
     """The one test in a process of its own: signals, XLA off, and no second server on a port."""
     code = (
         "import sys\n"
-        "from attention_zoo.serving.server.server import serve\n"
+        "from attention_zoo.serving.server.server import ServerOptions, serve\n"
         "def ready(address):\n"
         "    print('ready', address.rest_url, address.grpc_url, flush=True)\n"
-        "serve(sys.argv[1], rest_port=0, grpc_port=0, ready=ready)\n"
+        "options = ServerOptions(grace=60)\n"
+        "serve(sys.argv[1], rest_port=0, grpc_port=0, ready=ready, options=options)\n"
         "print('stopped', flush=True)\n"
     )
     process = subprocess.Popen(
@@ -235,7 +236,7 @@ def test_the_command_serves_until_it_is_told_to_stop(wire_folder, ask_calc):
         time.sleep(0.3)  # the requests are under way
         process.send_signal(signal.SIGTERM)
         for thread in slow:
-            thread.join(30)
+            thread.join(60)
         assert sorted(answers) == [200, 1000.0]  # they were finished before the server went
         assert process.wait(30) == 0
         assert process.stdout.read() == "stopped\n"

@@ -1,11 +1,12 @@
-"""Whether another TensorFlow gives the same answers as this one: an export tried on both.
+r"""Version skew: an export tried on this TensorFlow and on another one.
 
 TensorFlow promises that later versions read what earlier ones wrote, and promises nothing the other
 way round. Where servers are older than what exports, an export is tried on the older runtime first:
 
     python -m venv .venv-older
     .venv-older/bin/pip install -r requirements-older.txt
-    python -m attention_zoo.serving.export.skew models/en-de/1 --python .venv-older/bin/python
+    python -m attention_zoo.serving.export.version_skew models/en-de/1 \
+        --python .venv-older/bin/python
 
 Both runtimes load it in a process of its own, through the C API, and are sent the same requests to
 every signature. Strings must be equal, and numbers to 1e-4.
@@ -21,11 +22,10 @@ from pathlib import Path
 
 from ..runtime import protos
 from ..runtime.records import read_records
+from .check_report import CheckResult
 from .clean_process import check_in_clean_process
-from .comparison import same_values, shorten
-from .findings import Finding, Report
-from .samples import SAMPLES
-from .warmup import WARMUP_FILE
+from .comparison import compare_replies
+from .warmup import WARMUP_FILE, WARMUP_SAMPLES
 
 _ASK_VERSIONS = """
 from importlib import metadata
@@ -63,40 +63,11 @@ def sample_texts(path: Path) -> list[str]:
     for record in read_records(file) if file.exists() else ():
         for tensor in protos.PredictionLog.FromString(record).predict_log.request.inputs.values():
             texts.update(dict.fromkeys(v.decode("utf-8", "replace") for v in tensor.string_val))
-    return list(dict.fromkeys([*texts, *SAMPLES]))
+    return list(dict.fromkeys([*texts, *WARMUP_SAMPLES]))
 
 
-def compare(here: Report, there: Report) -> Finding:
-    """Compares the replies of two runtimes to the same requests."""
-    errors = []
-    values = 0
-    largest = 0.0
-    for name, outputs in here.replies.items():
-        other = there.replies.get(name, {})
-        if sorted(other) != sorted(outputs):
-            errors.append(f"'{name}' answers {sorted(outputs)} here and {sorted(other)} there")
-            continue
-        for alias, array in outputs.items():
-            values += array.size
-            equal, difference = same_values(other[alias], array)
-            largest = max(largest, difference)
-            if not equal:
-                errors.append(
-                    f"'{alias}' of '{name}' is {shorten(array)} here and {shorten(other[alias])} "
-                    f"there (largest difference {difference:.3g})"
-                )
-    if not values:
-        errors.append("nothing was answered here")
-    found = "; ".join(errors[:3]) or (
-        f"{values} values of {len(here.replies)} signatures: strings equal, numbers to "
-        f"{largest:.2g}"
-    )
-    numbers = {"values": values, "differences": len(errors), "largest difference": largest}
-    return Finding("skew", not errors, found, numbers)
-
-
-def check_skew(path: Path, python: str) -> list[Finding]:
-    """The gates of an export on another runtime, and whether it answers as this one does.
+def check_version_skew(path: Path, python: str) -> list[CheckResult]:
+    """The checks of an export on another runtime, and whether it answers as this one does.
 
     Args:
         path: folder of one version.
@@ -105,13 +76,14 @@ def check_skew(path: Path, python: str) -> list[Finding]:
     samples = sample_texts(path)
     here = check_in_clean_process([path], samples)[0]
     there = check_in_clean_process([path], samples, python)[0]
-    return [*there.findings, compare(here, there)]
+    compared = compare_replies("skew", there.replies, here.replies, "there", "here")
+    return [*there.results, compared]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Tries folders of SavedModels; the exit status is 1 if one differs."""
     parser = argparse.ArgumentParser(
-        prog="python -m attention_zoo.serving.export.skew",
+        prog="python -m attention_zoo.serving.export.version_skew",
         description="Tries exports on another version of TensorFlow.",
     )
     parser.add_argument("directories", nargs="+", type=Path, help="each of one version of a model")
@@ -129,9 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     passed = True
     for path in options.directories:
         print(path)
-        for finding in check_skew(path, options.python):
-            print(f"  {finding}")
-            passed &= finding.passed
+        for result in check_version_skew(path, options.python):
+            print(f"  {result}")
+            passed &= result.passed
     return 0 if passed else 1
 
 

@@ -1,4 +1,4 @@
-"""Every gate refuses the export that is wrong in its way, and only that one."""
+"""Every check refuses the export that is wrong in its way, and only that one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 import tensorflow as tf
 from broken_exports import doubled_weights, write_all
 
-from attention_zoo.serving.export import gates
+from attention_zoo.serving.export import checks
 from attention_zoo.serving.export.clean_process import check_in_clean_process
 from attention_zoo.serving.export.comparison import same_values
-from attention_zoo.serving.export.samples import SAMPLES
+from attention_zoo.serving.export.warmup import WARMUP_SAMPLES
 from attention_zoo.serving.runtime import operations
 from attention_zoo.serving.runtime.protos import SavedModel
 
@@ -29,11 +29,11 @@ def reports(tmp_path_factory):
 
 
 def failed(report):
-    return {finding.gate: finding.found for finding in report.findings if not finding.passed}
+    return {result.name: result.found for result in report.results if not result.passed}
 
 
 def test_a_sound_export_passes(reports):
-    assert [finding.gate for finding in reports["sound"].findings] == [
+    assert [result.name for result in reports["sound"].results] == [
         "warm-up",
         "session",
         "operations",
@@ -44,7 +44,7 @@ def test_a_sound_export_passes(reports):
 
 
 @pytest.mark.parametrize(
-    ("name", "gate", "words"),
+    ("name", "check", "words"),
     [
         ("scalar", "outputs", "output 'score' of 'serving_default' is a scalar"),
         ("half", "outputs", "has type half"),
@@ -63,13 +63,13 @@ def test_a_sound_export_passes(reports):
         ("cold", "warm-up", "signature serving_default has no input words"),
     ],
 )
-def test_a_broken_export_is_refused_by_its_gate(name, gate, words, reports):
+def test_a_broken_export_is_refused_by_its_check(name, check, words, reports):
     found = failed(reports[name])
-    assert words in found[gate]
-    assert "\n" not in found[gate]
+    assert words in found[check]
+    assert "\n" not in found[check]
 
 
-def test_no_other_gate_refuses_it(reports):
+def test_no_other_check_refuses_it(reports):
     assert {name: set(failed(report)) for name, report in reports.items()} == {
         "sound": set(),
         "scalar": {"outputs"},
@@ -91,33 +91,34 @@ def test_no_other_gate_refuses_it(reports):
 
 def test_replies_and_requests_come_back_from_the_process(reports):
     requests = reports["sound"].requests["serving_default"]
-    assert [text.decode() for text in requests["text"]] == list(SAMPLES)
-    lengths = [len(text.encode()) for text in SAMPLES]
+    assert [text.decode() for text in requests["text"]] == list(WARMUP_SAMPLES)
+    lengths = [len(text.encode()) for text in WARMUP_SAMPLES]
     assert reports["sound"].replies["serving_default"]["score"].tolist() == lengths
 
 
 def test_weights_written_twice_are_refused(tmp_path):
     model = doubled_weights(tmp_path / "1")
     size = sum(4 * int(np.prod(weight.shape)) for weight in model.weights)
-    finding = gates.check_weights(tmp_path / "1", size, len(model.weights))
-    assert not finding.passed
-    assert "written more than once" in finding.found
-    assert 1.9 < finding.numbers["ratio"] < 2.3
-    assert gates.check_weights(tmp_path / "1", 2 * size, 2 * len(model.weights)).passed
+    result = checks.check_weights(tmp_path / "1", size, len(model.weights))
+    assert not result.passed
+    assert "written more than once" in result.found
+    assert 1.9 < result.numbers["ratio"] < 2.3
+    assert checks.check_weights(tmp_path / "1", 2 * size, 2 * len(model.weights)).passed
 
 
 def test_results_that_differ_from_python_are_refused():
     replies = {"f": {"text": np.array([b"a", b"b"], object), "score": np.float32([1.0, -200.0])}}
     near = {"f": {"text": replies["f"]["text"], "score": np.float32([1.00009, -200.01])}}
-    assert gates.check_same_results(replies, near).passed
+    assert checks.check_same_results(replies, near).passed
     far = {"f": {"text": replies["f"]["text"], "score": np.float32([1.0002, -200.0])}}
-    finding = gates.check_same_results(replies, far)
-    assert not finding.passed
-    assert "'score' of 'f'" in finding.found
+    result = checks.check_same_results(replies, far)
+    assert not result.passed
+    assert "'score' of 'f'" in result.found
     other = {"f": {"text": np.array([b"a", b"c"], object), "score": replies["f"]["score"]}}
-    assert "'text' of 'f' is ['a', 'b']" in gates.check_same_results(replies, other).found
-    assert "no reply" in gates.check_same_results({}, near).found
-    assert "has outputs" in gates.check_same_results(replies, {"f": {"text": near}}).found
+    assert "'text' of 'f' is ['a', 'b']" in checks.check_same_results(replies, other).found
+    assert "'f' answers [] in the C++ session" in checks.check_same_results({}, near).found
+    fewer = {"f": {"text": replies["f"]["text"]}}
+    assert "and ['text'] in Python" in checks.check_same_results(replies, fewer).found
 
 
 def test_padding_is_no_difference_and_anything_else_is():
@@ -154,7 +155,7 @@ def test_the_process_does_not_care_where_it_is_started(exported, tmp_path, monke
     (tmp_path / "attention_zoo").mkdir()
     monkeypatch.chdir(tmp_path)
     (report,) = check_in_clean_process([os.path.relpath(exported)], ["the old dog", "a cat"])
-    assert report.passed, report.findings
+    assert report.passed, report.results
 
 
 @pytest.mark.slow
@@ -162,7 +163,7 @@ def test_the_process_does_not_care_where_it_is_started(exported, tmp_path, monke
 def test_an_older_runtime_gives_the_same_results(exported, toy):
     """`make test-older`; or ATTENTION_ZOO_OLDER_PYTHON, a Python with an older TensorFlow."""
     (report,) = check_in_clean_process([exported], python=OLDER_PYTHON)
-    assert report.passed, report.findings
+    assert report.passed, report.results
     for name, function in toy.signatures().items():
         outputs = function(**{a: tf.constant(v) for a, v in report.requests[name].items()})
         for alias, expected in outputs.items():
@@ -180,21 +181,21 @@ def test_a_process_that_dies_is_a_finding(tmp_path):
 
 
 def test_the_command_says_what_it_found(exported, capsys, monkeypatch):
-    monkeypatch.setattr(gates.c_api, "disable_xla", lambda: True)  # other tests may want XLA
-    assert gates.main([str(exported)]) == 0
+    monkeypatch.setattr(checks.c_api, "disable_xla", lambda: True)  # other tests may want XLA
+    assert checks.main([str(exported)]) == 0
     printed = capsys.readouterr().out
     assert "ok   session: 4 signatures answer" in printed
-    assert gates.main([str(exported.parent)]) == 1
+    assert checks.main([str(exported.parent)]) == 1
     assert "FAIL session" in capsys.readouterr().out
 
 
-def test_the_gates_need_no_python_tensorflow(exported):
+def test_the_checks_need_no_python_tensorflow(exported):
     import subprocess
 
     code = (
         "import sys\n"
-        "from attention_zoo.serving import gates\n"
-        f"assert gates.main([{str(exported)!r}]) == 0\n"
+        "from attention_zoo.serving.export import checks\n"
+        f"assert checks.main([{str(exported)!r}]) == 0\n"
         "print([name for name in sys.modules if name.split('.')[0] in "
         "('tensorflow', 'keras', 'tensorflow_text')])\n"
     )

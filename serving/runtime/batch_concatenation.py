@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
+from typing import Any
 
 import numpy as np
 
@@ -31,24 +32,32 @@ def num_rows(arrays: Arrays) -> int:
     return sizes.pop()
 
 
-def merge(arrays: Sequence[np.ndarray], padding: int) -> np.ndarray:
+def concatenate(arrays: Sequence[np.ndarray], padding: int) -> np.ndarray:
     """The rows of all arrays, and `padding` copies of the first one, if there are any rows."""
     if len({array.shape[1:] for array in arrays}) > 1:
         shape = np.max([array.shape[1:] for array in arrays], axis=0)
-        arrays = [_pad(array, shape) for array in arrays]
+        arrays = [
+            pad_to(array, (len(array), *shape), array.flat[0] if array.size else None)
+            for array in arrays
+        ]
     parts = list(arrays)
     if padding:
         parts.extend([next(part for part in parts if len(part))[:1]] * padding)
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _pad(array: np.ndarray, shape: np.ndarray) -> np.ndarray:
-    """An array filled up to `shape` beyond its rows, with its first value."""
-    if array.size == 0:
-        return np.zeros((len(array), *shape), array.dtype)
-    padded = np.empty((len(array), *shape), array.dtype)
-    padded[...] = array.flat[0]
-    padded[tuple(slice(size) for size in array.shape)] = array
+def pad_to(array: np.ndarray, shape: Iterable[int], value: Any = None) -> np.ndarray:
+    """Fills an array up beyond its ends.
+
+    Args:
+        array: An array.
+        shape: The shape wanted, nowhere smaller than that of `array`.
+        value: The value to fill it up with; zero or the empty string if `None`.
+    """
+    if value is None:
+        value = b"" if array.dtype.kind == "O" else 0
+    padded = np.full([*shape], value, array.dtype)
+    padded[tuple(map(slice, array.shape))] = array
     return padded
 
 
@@ -110,12 +119,4 @@ def join(parts: Sequence[Future]) -> Future:
 def _stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
     """The rows of all arrays, each array as wide as the widest."""
     width = np.max([array.shape[1:] for array in arrays], axis=0).astype(int)
-    filled = []
-    for array in arrays:
-        fill = b"" if array.dtype.kind == "O" else 0
-        more = [
-            (0, 0),
-            *((0, int(w) - have) for w, have in zip(width, array.shape[1:], strict=True)),
-        ]
-        filled.append(np.pad(array, more, constant_values=fill))
-    return np.concatenate(filled)
+    return np.concatenate([pad_to(array, (len(array), *width)) for array in arrays])

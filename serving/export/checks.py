@@ -1,9 +1,9 @@
-"""The gates: what a SavedModel must show before it is published.
+"""Checks that a SavedModel must pass before it is published.
 
-An export that loads in Python can still be broken in a server. Each gate checks one way in which
-that happens, by doing what the server does, and says in one line what it found:
+An export that loads in Python can still be broken in a server. Each check looks for one way in
+which that happens, by doing what the server does, and says in one line what it found:
 
-| gate | what it asks |
+| check | passed if |
 |---|---|
 | `warm-up` | the C++ loader takes it, and the requests that lie beside it are answered |
 | `session` | every signature answers in the C++ session, with XLA off |
@@ -16,7 +16,7 @@ that happens, by doing what the server does, and says in one line what it found:
 All but `same results` and `weights` need the SavedModel alone; they run in a process of their own
 that never imports TensorFlow's Python package:
 
-    python -m attention_zoo.serving.export.gates exports/en-de/1
+    python -m attention_zoo.serving.export.checks exports/en-de/1
 """
 
 from __future__ import annotations
@@ -35,10 +35,9 @@ from google.protobuf.message import DecodeError
 from ..runtime import c_api, dtypes, operations
 from ..runtime.errors import ServingError
 from ..runtime.session import SavedModelSession, Signature, TensorSpec
-from .comparison import same_values, shorten
-from .findings import Arrays, Finding, Report, write_report
-from .samples import SAMPLES
-from .warmup import warm_up
+from .check_report import Arrays, CheckReport, CheckResult, write_report
+from .comparison import compare_replies, same_values, shorten
+from .warmup import WARMUP_SAMPLES, warm_up
 
 MAX_WEIGHTS_RATIO = 1.2
 # The variables' file also holds the object graph: a constant part and one for each variable.
@@ -76,15 +75,15 @@ def _make_input(spec: TensorSpec, samples: Sequence[str], turn: int) -> np.ndarr
     return np.ones([len(samples), *inner], spec.dtype.numpy or np.float32)
 
 
-def check_warmup(session: SavedModelSession, path: str | os.PathLike) -> Finding:
+def check_warmup(session: SavedModelSession, path: str | os.PathLike) -> CheckResult:
     """Makes the warm-up requests twice: what the first round takes, later requests do not."""
     try:
         cold = warm_up(session, path)
         warm = warm_up(session, path)
     except ServingError as error:
-        return Finding("warm-up", False, " ".join(error.message.split()))
+        return CheckResult("warm-up", False, " ".join(error.message.split()))
     if not cold.records:
-        return Finding("warm-up", True, "it brings no warm-up requests", {"requests": 0})
+        return CheckResult("warm-up", True, "it brings no warm-up requests", {"requests": 0})
     numbers = {
         "requests": cold.records,
         "first slowest": cold.slowest,
@@ -95,12 +94,12 @@ def check_warmup(session: SavedModelSession, path: str | os.PathLike) -> Finding
         f"{cold.records} requests, the slowest {cold.slowest * 1000:.0f} ms, and "
         f"{warm.slowest * 1000:.0f} ms when warm"
     )
-    return Finding("warm-up", True, found, numbers)
+    return CheckResult("warm-up", True, found, numbers)
 
 
 def check_session(
     session: SavedModelSession, requests: dict[str, Arrays]
-) -> tuple[Finding, dict[str, Arrays]]:
+) -> tuple[CheckResult, dict[str, Arrays]]:
     """Calls every signature and hands out the replies of those that answered."""
     replies: dict[str, Arrays] = {}
     errors = []
@@ -116,10 +115,10 @@ def check_session(
     seconds = time.perf_counter() - start
     found = "; ".join(errors) or f"{len(replies)} signatures answer ({', '.join(replies)})"
     numbers = {"signatures": len(requests), "answered": len(replies), "seconds": seconds}
-    return Finding("session", not errors, found, numbers), replies
+    return CheckResult("session", not errors, found, numbers), replies
 
 
-def check_operations(path: str | os.PathLike, known: frozenset[str]) -> Finding:
+def check_operations(path: str | os.PathLike, known: frozenset[str]) -> CheckResult:
     """Looks for operations that a stock server lacks and for XLA compilation."""
     saved_model = operations.read_saved_model(path)
     compiled = operations.compiled_functions(saved_model)
@@ -135,12 +134,12 @@ def check_operations(path: str | os.PathLike, known: frozenset[str]) -> Finding:
     count = operations.count_operations(saved_model)
     found = "; ".join(errors) or f"{count} different operations, all in a stock server; no XLA"
     numbers = {"operations": count, "unknown": len(unknown), "compiled": len(compiled)}
-    return Finding("operations", not errors, found, numbers)
+    return CheckResult("operations", not errors, found, numbers)
 
 
 def check_outputs(
     session: SavedModelSession, requests: dict[str, Arrays], replies: dict[str, Arrays]
-) -> Finding:
+) -> CheckResult:
     """Checks rank, type and number of rows of everything that goes in and comes out."""
     errors: list[str] = []
     count = 0
@@ -158,7 +157,7 @@ def check_outputs(
     found = (
         "; ".join(errors) or f"{count} inputs and outputs, each a plain tensor with a row a text"
     )
-    return Finding("outputs", not errors, found, {"tensors": count, "faults": len(errors)})
+    return CheckResult("outputs", not errors, found, {"tensors": count, "faults": len(errors)})
 
 
 def _spec_faults(kind: str, spec: TensorSpec) -> list[str]:
@@ -191,7 +190,7 @@ def _reply_faults(array: np.ndarray, rows: int) -> list[str]:
 
 def check_batches(
     session: SavedModelSession, requests: dict[str, Arrays], replies: dict[str, Arrays]
-) -> Finding:
+) -> CheckResult:
     """Sends each row alone and compares it with the same row of the whole request."""
     errors = []
     rows = 0
@@ -209,7 +208,7 @@ def check_batches(
                 continue
             for alias, array in together.items():
                 if array.ndim == 0 or len(array) != total or alone[alias].ndim == 0:
-                    continue  # the gate on outputs says so
+                    continue  # the check on outputs says so
                 equal, difference = same_values(alone[alias][0], array[row], padded=True)
                 largest = max(largest, difference)
                 if not equal:
@@ -220,40 +219,15 @@ def check_batches(
                     )
     found = "; ".join(errors[:3]) or f"{rows} rows, the same alone and together"
     numbers = {"rows": rows, "differences": len(errors), "largest difference": largest}
-    return Finding("batch", not errors, found, numbers)
+    return CheckResult("batch", not errors, found, numbers)
 
 
-def check_same_results(replies: dict[str, Arrays], expected: dict[str, Arrays]) -> Finding:
+def check_same_results(replies: dict[str, Arrays], expected: dict[str, Arrays]) -> CheckResult:
     """Compares the replies of the C++ session with those of the pipeline in Python."""
-    errors = []
-    values = 0
-    largest = 0.0
-    for name, outputs in expected.items():
-        if name not in replies:
-            errors.append(f"'{name}' has no reply to compare")
-            continue
-        if sorted(outputs) != sorted(replies[name]):
-            errors.append(
-                f"'{name}' has outputs {sorted(replies[name])}, in Python {sorted(outputs)}"
-            )
-            continue
-        for alias, array in outputs.items():
-            values += array.size
-            equal, difference = same_values(replies[name][alias], array)
-            largest = max(largest, difference)
-            if not equal:
-                errors.append(
-                    f"'{alias}' of '{name}' is {shorten(replies[name][alias])} in the C++ session "
-                    f"and {shorten(array)} in Python (largest difference {difference:.3g})"
-                )
-    found = "; ".join(errors[:3]) or (
-        f"{values} values equal to those in Python, numbers to {largest:.2g}"
-    )
-    numbers = {"values": values, "differences": len(errors), "largest difference": largest}
-    return Finding("same results", not errors, found, numbers)
+    return compare_replies("same results", replies, expected, "in the C++ session", "in Python")
 
 
-def check_weights(path: str | os.PathLike, model_bytes: int, num_variables: int) -> Finding:
+def check_weights(path: str | os.PathLike, model_bytes: int, num_variables: int) -> CheckResult:
     """Compares the size of the variables on disk with that of the model's weights."""
     files = list((Path(path) / "variables").glob("variables.data-*"))
     on_disk = sum(file.stat().st_size for file in files)
@@ -268,13 +242,13 @@ def check_weights(path: str | os.PathLike, model_bytes: int, num_variables: int)
             "than once; add endpoints without track(model)"
         )
     numbers = {"on disk": on_disk, "weights": model_bytes, "ratio": ratio}
-    return Finding("weights", on_disk <= allowed, found, numbers)
+    return CheckResult("weights", on_disk <= allowed, found, numbers)
 
 
 def check_directory(
     path: str | os.PathLike, samples: Sequence[str], known: frozenset[str]
-) -> Report:
-    """All gates that need only the SavedModel, in this process.
+) -> CheckReport:
+    """All checks that need only the SavedModel, in this process.
 
     Args:
         path: folder of one version.
@@ -284,49 +258,50 @@ def check_directory(
     try:
         found_operations = check_operations(path, known)
     except (OSError, DecodeError) as error:
-        return Report([Finding("session", False, f"cannot read saved_model.pb: {error}")], {}, {})
+        return CheckReport([CheckResult("session", False, f"cannot read saved_model.pb: {error}")])
     if found_operations.numbers["unknown"]:
         # A graph with an operation that is not there can abort the process that loads it.
-        found = Finding("session", False, "not loaded: it has operations that a stock server lacks")
-        return Report([found, found_operations], {}, {})
+        fault = "not loaded: it has operations that a stock server lacks"
+        found = CheckResult("session", False, fault)
+        return CheckReport([found, found_operations])
     try:
         session = SavedModelSession(path)
     except ServingError as error:
         reason = " ".join(error.message.split())
-        found = Finding("session", False, f"the C++ loader refuses it: {reason}")
-        return Report([found, found_operations], {}, {})
+        found = CheckResult("session", False, f"the C++ loader refuses it: {reason}")
+        return CheckReport([found, found_operations])
     with session:
         warmed = check_warmup(session, path)
         requests = make_requests(session, samples)
         answered, replies = check_session(session, requests)
-        findings = [
+        results = [
             warmed,
             answered,
             found_operations,
             check_outputs(session, requests, replies),
             check_batches(session, requests, replies),
         ]
-    return Report(findings, requests, replies)
+    return CheckReport(results, requests, replies)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Checks folders of SavedModels; the exit status is 1 if one does not pass."""
     parser = argparse.ArgumentParser(
-        prog="python -m attention_zoo.serving.export.gates",
+        prog="python -m attention_zoo.serving.export.checks",
         description="Checks that SavedModels run in a stock TensorFlow Serving.",
     )
     parser.add_argument("directories", nargs="+", help="folders, each of one version of a model")
     parser.add_argument("--samples", type=Path, help="JSON file with a list of texts to send")
-    parser.add_argument("--report", type=Path, help="JSON file to write findings and replies to")
+    parser.add_argument("--report", type=Path, help="JSON file to write results and replies to")
     options = parser.parse_args(arguments)
-    samples = json.loads(options.samples.read_text()) if options.samples else SAMPLES
+    samples = json.loads(options.samples.read_text()) if options.samples else WARMUP_SAMPLES
     known = operations.core_operations()
     c_api.disable_xla()
     reports = [check_directory(path, samples, known) for path in options.directories]
     for path, report in zip(options.directories, reports, strict=True):
         print(path)
-        for finding in report.findings:
-            print(f"  {finding}")
+        for result in report.results:
+            print(f"  {result}")
     if options.report:
         options.report.write_text(json.dumps([write_report(report) for report in reports]))
     return 0 if all(report.passed for report in reports) else 1

@@ -21,13 +21,13 @@ from .server_options import ServerOptions
 PROGRAM = "tensorflow_model_server"
 
 
-def find_official() -> str | None:
+def find_tf_model_server() -> str | None:
     """The path of the official server, if it is on the PATH."""
     return shutil.which(PROGRAM)
 
 
 @dataclass(frozen=True)
-class OfficialFiles:
+class ServerFiles:
     """The configuration files that its users gave for the official server.
 
     Attributes:
@@ -41,8 +41,8 @@ class OfficialFiles:
     monitoring: Path | None = None
 
 
-def official_arguments(
-    configs: Sequence[ModelConfig], options: ServerOptions, files: OfficialFiles, folder: Path
+def server_arguments(
+    configs: Sequence[ModelConfig], options: ServerOptions, files: ServerFiles, folder: Path
 ) -> list[str]:
     """The command line of the official server; files that it needs are written to `folder`.
 
@@ -110,8 +110,8 @@ def _whole(seconds: float | None) -> int:
     return 0 if seconds is None else max(1, round(seconds))
 
 
-def run_official(
-    program: str, configs: Sequence[ModelConfig], options: ServerOptions, files: OfficialFiles
+def run_tf_model_server(
+    program: str, configs: Sequence[ModelConfig], options: ServerOptions, files: ServerFiles
 ) -> int:
     """Runs the official server until it ends, handing on SIGTERM and Ctrl-C.
 
@@ -126,7 +126,7 @@ def run_official(
         Its exit status.
     """
     with tempfile.TemporaryDirectory(prefix="attention-zoo-serve-") as folder:
-        arguments = official_arguments(configs, options, files, Path(folder))
+        arguments = server_arguments(configs, options, files, Path(folder))
         process = subprocess.Popen([program, *arguments])
 
         def hand_on(number: int, frame: FrameType | None) -> None:

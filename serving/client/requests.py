@@ -1,4 +1,4 @@
-"""What can be asked of a served model, and how its answers are read, whatever the transport."""
+"""Requests to a served model and the reading of its replies, whatever the transport."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NO_HYPOTHESIS = -1e6
 
 
 class ClientError(ServingError):
-    """What a server answered in place of a result, or why it could not be asked.
+    """Error of a call: the server's answer in place of a result, or why it could not be reached.
 
     Attributes:
         code: the canonical status code, such as `Code.NOT_FOUND`.
@@ -45,11 +45,11 @@ Translation = Prediction  # what a translator writes is no other thing
 
 @dataclass(frozen=True)
 class Score:
-    """How likely a model finds a given target.
+    """Score of a given target.
 
     Attributes:
         score: log-probability of the target given the text.
-        tokens: the number of subwords over which it was summed.
+        tokens: the number of tokens over which it was summed.
     """
 
     score: float
@@ -57,7 +57,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Question(Generic[Result]):
+class Request(Generic[Result]):
     """A call to make.
 
     Attributes:
@@ -70,14 +70,14 @@ class Question(Generic[Result]):
     inputs: Columns
     read: Callable[[Columns, Columns], list[Result]]
 
-    def split(self, size: int) -> Iterator[Question[Result]]:
+    def split(self, size: int) -> Iterator[Request[Result]]:
         """The same in calls of at most `size` rows; none if nothing is asked."""
         rows = max(len(column) for column in self.inputs.values())
         for start in range(0, rows, size):
             part = {name: column[start : start + size] for name, column in self.inputs.items()}
-            yield Question(self.signature, part, self.read)
+            yield Request(self.signature, part, self.read)
 
-    def answer(self, outputs: Columns) -> list[Result]:
+    def parse(self, outputs: Columns) -> list[Result]:
         """The results in a reply.
 
         Raises:
@@ -161,7 +161,7 @@ def _only_texts(columns: Columns) -> Columns:
     return columns
 
 
-def predict(texts: Sequence[Source]) -> Question[Prediction]:
+def predict(texts: Sequence[Source]) -> Request[Prediction]:
     """Asks for the best output for each text."""
 
     def read(_: Columns, outputs: Columns) -> list[Prediction]:
@@ -171,10 +171,10 @@ def predict(texts: Sequence[Source]) -> Question[Prediction]:
     columns = _columns(texts)
     # What is no text is what a task can do without, which has a signature of its own.
     wishes = [name for name, column in columns.items() if column and isinstance(column[0], int)]
-    return Question(f"with_{wishes[0]}" if wishes else "serving_default", columns, read)
+    return Request(f"with_{wishes[0]}" if wishes else "serving_default", columns, read)
 
 
-def n_best(texts: Sequence[Source]) -> Question[list[Prediction]]:
+def n_best(texts: Sequence[Source]) -> Request[list[Prediction]]:
     """Asks for the best outputs for each text."""
 
     def read(_: Columns, outputs: Columns) -> list[list[Prediction]]:
@@ -187,10 +187,10 @@ def n_best(texts: Sequence[Source]) -> Question[list[Prediction]]:
             for row in zip(outputs["text"], outputs["score"], strict=True)
         ]
 
-    return Question("n_best", _only_texts(_columns(texts)), read)
+    return Request("n_best", _only_texts(_columns(texts)), read)
 
 
-def explain(texts: Sequence[Source]) -> Question[Explanation]:
+def explain(texts: Sequence[Source]) -> Request[Explanation]:
     """Asks for the best output for each text and where the model looked."""
     names = ("text", "source_tokens", "target_tokens", "attention", "score")
 
@@ -200,10 +200,10 @@ def explain(texts: Sequence[Source]) -> Question[Explanation]:
         rows = zip(sources, *(outputs[name] for name in names), shares, strict=True)
         return [_explanation(*row) for row in rows]
 
-    return Question("explain", _only_texts(_columns(texts)), read)
+    return Request("explain", _only_texts(_columns(texts)), read)
 
 
-def score(texts: Sequence[Source], targets: Sequence[str]) -> Question[Score]:
+def score(texts: Sequence[Source], targets: Sequence[str]) -> Request[Score]:
     """Asks how likely each target is."""
     _check_list("targets", targets)
     _check_texts("targets", targets)
@@ -216,7 +216,7 @@ def score(texts: Sequence[Source], targets: Sequence[str]) -> Question[Score]:
         rows = zip(outputs["score"], outputs["tokens"], strict=True)
         return [Score(float(value), int(tokens)) for value, tokens in rows]
 
-    return Question("score", {**_only_texts(_columns(texts)), "target": list(targets)}, read)
+    return Request("score", {**_only_texts(_columns(texts)), "target": list(targets)}, read)
 
 
 def _to_text(values: Sequence[str]) -> str:

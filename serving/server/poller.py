@@ -1,18 +1,22 @@
-"""Things that are done again and again in a thread, each at its own interval."""
+"""Polling of folders and configuration files in a thread, each at its own interval."""
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
+from ..runtime.config_files import read_models
 from ..runtime.errors import ServingError
+from ..runtime.model_config import ModelConfig
 
 _LOG = logging.getLogger("attention_zoo.serving")
 
 
-class Watch:
+class Poller:
     """Calls some functions at their intervals until it is stopped.
 
     What one of them raises is logged, once for as long as it stays the same, and ends nothing.
@@ -57,3 +61,30 @@ class Watch:
             self._said[look] = text
         else:
             self._said.pop(look, None)
+
+
+class ChangedFile:
+    """Reads a `models.config` again whenever it was written.
+
+    Args:
+        path: the file.
+        configs: what was read in it. As it may have changed since, the first call reads it again.
+    """
+
+    def __init__(self, path: str | os.PathLike, configs: Sequence[ModelConfig]):
+        self._path = Path(path)
+        self._configs = list(configs)
+        self._seen: tuple[int, int] | None = None
+
+    def _stamp(self) -> tuple[int, int]:
+        status = self._path.stat()
+        return status.st_mtime_ns, status.st_ino
+
+    def __call__(self) -> list[ModelConfig] | None:
+        """The models, if the file has changed."""
+        stamp = self._stamp()
+        if stamp == self._seen:
+            return None
+        first, self._seen = self._seen is None, stamp
+        configs = read_models(self._path)
+        return None if first and configs == self._configs else configs

@@ -1,4 +1,4 @@
-"""What the gates found, in a form that one process can pass to another."""
+"""Results of the checks, in a form that one process can pass to another."""
 
 from __future__ import annotations
 
@@ -11,36 +11,36 @@ Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What one gate found.
+class CheckResult:
+    """Result of one check.
 
     Attributes:
-        gate: its name.
-        passed: whether the export may be published as far as this gate is concerned.
-        found: one line for a person.
-        numbers: what was measured.
+        name: Name of the check.
+        passed: `True` if nothing speaks against publishing the export.
+        found: One line for a person.
+        numbers: Measurements by name.
     """
 
-    gate: str
+    name: str
     passed: bool
     found: str
     numbers: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{'ok  ' if self.passed else 'FAIL'} {self.gate}: {self.found}"
+        return f"{'ok  ' if self.passed else 'FAIL'} {self.name}: {self.found}"
 
 
 @dataclass
-class Report:
-    """All findings on one SavedModel, with the requests made and the replies received."""
+class CheckReport:
+    """All results on one SavedModel, with the requests made and the replies received."""
 
-    findings: list[Finding]
-    requests: dict[str, Arrays]
-    replies: dict[str, Arrays]
+    results: list[CheckResult]
+    requests: dict[str, Arrays] = field(default_factory=dict)
+    replies: dict[str, Arrays] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
-        return all(finding.passed for finding in self.findings)
+        return all(result.passed for result in self.results)
 
 
 def _encode(array: np.ndarray) -> dict:
@@ -68,19 +68,19 @@ def _convert(results: Mapping[str, Mapping], convert) -> dict[str, dict]:
     }
 
 
-def write_report(report: Report) -> dict:
+def write_report(report: CheckReport) -> dict:
     """A report as a value that JSON can hold."""
     return {
-        "findings": [asdict(finding) for finding in report.findings],
+        "results": [asdict(result) for result in report.results],
         "requests": _convert(report.requests, _encode),
         "replies": _convert(report.replies, _encode),
     }
 
 
-def read_report(entry: Mapping) -> Report:
+def read_report(entry: Mapping) -> CheckReport:
     """The report of which `write_report` made this value."""
-    return Report(
-        [Finding(**finding) for finding in entry["findings"]],
+    return CheckReport(
+        [CheckResult(**result) for result in entry["results"]],
         _convert(entry["requests"], _decode),
         _convert(entry["replies"], _decode),
     )

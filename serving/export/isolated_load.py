@@ -1,10 +1,10 @@
-"""Loading a version in a process of its own first, which may die of it in place of the server.
+"""Isolated load of a version: in a process of its own, which may die of it in place of a server.
 
 TensorFlow answers most faults of a SavedModel with an error, and some by ending the process. What
-`export` published has passed its gates and is sealed; anything else is tried here before a server
-takes it up:
+`export` published has passed its checks and has a manifest; anything else is loaded here
+before a server takes it up:
 
-    python -m attention_zoo.serving.export.trial some/model/1
+    python -m attention_zoo.serving.export.isolated_load some/model/1
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ..runtime.session import SavedModelSession
 from .clean_process import run_module
 from .warmup import warm_up
 
-TRIAL_SECONDS = 600.0
+LOAD_SECONDS = 600.0
 _REFUSED = 3  # exit status; the reason is the last line on stdout
 
 
-def try_in_process(path: str | os.PathLike, seconds: float = TRIAL_SECONDS) -> None:
+def load_isolated(path: str | os.PathLike, seconds: float = LOAD_SECONDS) -> None:
     """Loads a version in a new process and makes its warm-up requests there.
 
     Raises:
@@ -33,7 +33,7 @@ def try_in_process(path: str | os.PathLike, seconds: float = TRIAL_SECONDS) -> N
     """
     try:
         done = run_module(
-            "attention_zoo.serving.export.trial", [os.path.abspath(path)], timeout=seconds
+            "attention_zoo.serving.export.isolated_load", [os.path.abspath(path)], timeout=seconds
         )
     except subprocess.TimeoutExpired as error:
         raise ServingError(
