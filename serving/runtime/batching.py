@@ -16,12 +16,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-<<<<<<< HEAD
 from ...zoo.cpus import available_cpus
-=======
-from ...zoo.processors import processors
 from .batch_concatenation import Arrays, check_output, concatenate, join, num_rows, split
->>>>>>> main
 from .batching_parameters import BatchingParameters
 from .dtypes import from_numpy
 from .errors import Code, ServingError, invalid_argument

@@ -13,13 +13,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-<<<<<<< HEAD
 from ...zoo.cpus import available_cpus
-from ..rest_json.json_parser import parse
-=======
-from ...zoo.processors import processors
 from ..rest_json.json_parser import encode, parse
->>>>>>> main
 from ..rest_json.json_reply import write_outputs
 from ..rest_json.json_tensor import read_inputs, read_signature_name
 from ..runtime.batching import BatchingSession

@@ -6,15 +6,9 @@ import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
-<<<<<<< HEAD
 from ...zoo.cpus import available_cpus
-from ..export.seal import check_seal
-from ..export.trial import try_in_process
-=======
-from ...zoo.processors import processors
 from ..export.isolated_load import load_isolated
 from ..export.manifest import check_manifest
->>>>>>> main
 from ..export.warmup import WarmupResult, warm_up
 from ..runtime.batching import BatchingSession
 from ..runtime.batching_parameters import BatchingParameters
