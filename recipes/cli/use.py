@@ -77,7 +77,7 @@ def evaluate(
     from ..core.length_limits import beyond_line
     from ..core.run import Run
     from ..core.task import OTHER_TEXTS, check_scores, read_validation, task, with_tokenization
-    from ..metrics.target_scores import unknown_line
+    from ..metrics.scoring import unknown_line
     from ..training.evaluation import Evaluator, unscored_line
 
     opened = Run(run)

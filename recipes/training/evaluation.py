@@ -17,7 +17,7 @@ from ..core.length_limits import beyond_limit
 from ..core.task import task
 from ..data.corpus import PairCorpus, spread_rows
 from ..metrics.scores import Scores, exact_match, perplexity
-from ..metrics.target_scores import (
+from ..metrics.scoring import (
     UnknownSubwords,
     counted_words,
     score_targets,

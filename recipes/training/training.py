@@ -24,7 +24,7 @@ from ..data.corpus import PairCorpus
 from ..data.prepared import PreparedCorpus
 from ..data.prepared_batches import PreparedBatches
 from ..distribute.strategies import DistributionContext
-from ..metrics.target_scores import UnknownSubwords, unknown_line
+from ..metrics.scoring import UnknownSubwords, unknown_line
 from ..tensorboard.model_pictures import log_embedding
 from ..tensorboard.profiling import StepProfiler
 from .evaluation import check_targets

@@ -18,7 +18,7 @@ from attention_zoo.recipes.metrics.baselines import (
     summary_baselines,
 )
 from attention_zoo.recipes.metrics.ngrams import NgramModel
-from attention_zoo.recipes.metrics.target_scores import counted_words
+from attention_zoo.recipes.metrics.scoring import counted_words
 from attention_zoo.recipes.metrics.text_scores import reply_scores
 from attention_zoo.zoo.text.tokenizer import END_ID, START_ID
 

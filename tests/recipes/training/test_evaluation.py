@@ -9,8 +9,8 @@ import pytest
 from attention_zoo.recipes.core.config import RunConfig
 from attention_zoo.recipes.core.task import deciding_metric
 from attention_zoo.recipes.data.corpus import PairCorpus
-from attention_zoo.recipes.metrics import target_scores
-from attention_zoo.recipes.metrics.target_scores import UnknownSubwords, score_targets, unknown_line
+from attention_zoo.recipes.metrics import scoring
+from attention_zoo.recipes.metrics.scoring import UnknownSubwords, score_targets, unknown_line
 from attention_zoo.recipes.training.evaluation import Evaluator, check_targets
 from attention_zoo.recipes.training.progress import is_better
 from attention_zoo.zoo.errors import DataError
@@ -57,8 +57,8 @@ class FakeModel:
 
 
 def test_targets_are_scored_in_batches_of_so_many_subwords(monkeypatch):
-    monkeypatch.setattr(target_scores, "SCORED_TOKENS", 34)
-    monkeypatch.setattr(target_scores, "SCORED_ROWS", 4)
+    monkeypatch.setattr(scoring, "SCORED_TOKENS", 34)
+    monkeypatch.setattr(scoring, "SCORED_ROWS", 4)
     model = FakeModel(longest=41)
     log_p, tokens = score_targets(model, CORPUS.sources, CORPUS.targets)
     counted = [0 if length == 70 else length + 1 for length in LENGTHS]
