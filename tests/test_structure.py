@@ -100,6 +100,21 @@ def test_a_room_imports_only_from_itself_and_those_before_it(room):
             assert not backward, f"{module} imports from a later room: {backward}"
 
 
+def test_no_files_import_each_other_in_a_cycle():
+    # What a folder exports imports its files, and they take names from it: no cycle of files.
+    files = {module for module in MODULES if not module.endswith("__init__")}
+    imports = {module: set(own_imports(module)) & files - {module} for module in files}
+    # A file that imports nothing, or that nothing imports, is in no cycle: it is taken away, and
+    # again, until what is left is cycles and what lies between them.
+    while imports:
+        imported = set().union(*imports.values()) & imports.keys()
+        inner = {file for file in imported if imports[file] & imports.keys()}
+        if inner == imports.keys():
+            break
+        imports = {file: imports[file] & inner for file in inner}
+    assert not imports, f"files that import each other: {imports}"
+
+
 def test_layers_need_keras_and_numpy_and_nothing_else():
     for module in MODULES:
         if module.startswith("layers."):

@@ -110,7 +110,7 @@ def reply_baselines(train: PairCorpus, valid: PairCorpus, model: TextToText) -> 
     longest = model.generation.max_length
     rows = list(zip(valid.targets, tokenizer.encode(valid.targets), strict=True))
     scored = [(text, ids) for text, ids in rows if len(ids) < longest]
-    # Of unknown subwords as the perplexity of the model.
+    # Of unknown tokens as the perplexity of the model.
     copied = model.generation.replace_unknown
     unknown = [0 if copied else int(np.count_nonzero(ids == UNKNOWN_ID)) for _, ids in scored]
     texts = [text for text, _ in scored]

@@ -1,4 +1,4 @@
-"""Unigram and bigram models of subwords: what a model of replies has to be better than."""
+"""Unigram and bigram models of tokens, as a baseline of replies."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ...zoo.text.tokenizer import END_ID, START_ID, UNKNOWN_ID
 
 
 class NgramModel:
-    """A bigram model over a unigram model over the uniform distribution of a vocabulary.
+    """A bigram model interpolated with a unigram model and the uniform distribution.
 
-    Each order gives a share of its probability, larger the more different subwords have followed
-    (Witten and Bell 1991), to the order below, so that no subword is impossible.
+    Each order gives a share of its probability to the order below, larger the more different tokens
+    have followed (Witten and Bell 1991), so that no token is impossible.
 
     Args:
-        rows: subwords of each text, without start and end.
-        vocab_size: number of subwords that there are.
+        rows: Token ids of each text, without start and end.
+        vocab_size: Number of tokens of the vocabulary.
 
     Example:
 
@@ -47,9 +47,12 @@ class NgramModel:
         """Natural log of the probability of a text, its end included.
 
         Args:
-            row: its subwords, without start and end.
+            row: Token ids of the text, without start and end.
             order: 1 for the unigram model, 2 for the bigram model.
-            count_unknown: whether unknown subwords count, or only what comes after them.
+            count_unknown: Whether unknown tokens count, or only the tokens after them.
+
+        Returns:
+            A number below 0.
         """
         ids = np.append(row, END_ID)
         counted = (ids != UNKNOWN_ID) | count_unknown

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ...zoo.text.source_format import Source
     from ...zoo.text.tokenizer import SubwordTokenizer
 
-# Subwords of the targets of a batch, padded: their logits (B, T, V) are half a gigabyte where V is
+# Tokens of the targets of a batch, padded: their logits (B, T, V) are half a gigabyte where V is
 # 32,000.
 SCORED_TOKENS = 4096
 SCORED_ROWS = 64  # of a batch, at most
@@ -85,7 +85,7 @@ def counted_words(text: str, unknown: int) -> int:
 
 
 @dataclass(frozen=True)
-class UnknownSubwords:
+class UnknownTokens:
     """Unknown tokens on one side of a corpus.
 
     Attributes:
@@ -99,12 +99,12 @@ class UnknownSubwords:
     rows: int
 
     @classmethod
-    def of(cls, side: Sequence[np.ndarray]) -> UnknownSubwords:
+    def of(cls, side: Sequence[np.ndarray]) -> UnknownTokens:
         """Counts unknown tokens in the ids of each row, without ends."""
         ends = np.cumsum([len(row) for row in side])
-        places = np.flatnonzero(np.concatenate([*side, []]) == UNKNOWN_ID)
-        rows = np.unique(np.searchsorted(ends, places, side="right"))
-        return cls(len(places), int(ends[-1]) if len(ends) else 0, len(rows))
+        positions = np.flatnonzero(np.concatenate([*side, []]) == UNKNOWN_ID)
+        rows = np.unique(np.searchsorted(ends, positions, side="right"))
+        return cls(len(positions), int(ends[-1]) if len(ends) else 0, len(rows))
 
     @property
     def share(self) -> float:
@@ -114,7 +114,7 @@ class UnknownSubwords:
         return f"{self.count:,} of {self.total:,} ({self.share:.2%}, in {self.rows:,} rows)"
 
 
-def unknown_line(sources: UnknownSubwords, targets: UnknownSubwords, copied: bool) -> str | None:
+def unknown_line(sources: UnknownTokens, targets: UnknownTokens, copied: bool) -> str | None:
     """A line that reports the unknown tokens of a corpus; `None` if there are none.
 
     Args:
@@ -129,7 +129,7 @@ def unknown_line(sources: UnknownSubwords, targets: UnknownSubwords, copied: boo
     found = [f"{side} in {name}" for name, side in sides.items() if side.count]
     if not found:
         return None
-    told = f"unknown subwords: {', '.join(found)}"
+    told = f"unknown tokens: {', '.join(found)}"
     if not targets.count:
         return told
     but = " but where the source has one to copy" if copied else ""

@@ -24,7 +24,7 @@ from ..data.corpus import PairCorpus
 from ..data.prepared import PreparedCorpus
 from ..data.prepared_batches import PreparedBatches
 from ..distribute.strategies import DistributionContext
-from ..metrics.scoring import UnknownSubwords, unknown_line
+from ..metrics.scoring import UnknownTokens, unknown_line
 from ..tensorboard.model_pictures import log_embedding
 from ..tensorboard.profiling import StepProfiler
 from .evaluation import check_targets
@@ -233,7 +233,7 @@ def check_unknown(
         pairs = batches.pairs
     else:
         pairs = _tokenized(config, texts(corpus), tokenizer)
-    sources, targets = UnknownSubwords.of(pairs.sources), UnknownSubwords.of(pairs.targets)
+    sources, targets = UnknownTokens.of(pairs.sources), UnknownTokens.of(pairs.targets)
     if config.start_from and not config.replace_unknown and targets.share > MOST_UNKNOWN:
         raise ConfigError(
             f"{targets.share:.0%} of the subwords of the targets are unknown to {config.start_from}"

@@ -71,7 +71,7 @@ def reading_inputs(
     Args:
         tokenizer: that of the model.
         explanations: the outputs, with their tokens.
-        padding: places of padding after the longest source and the longest target.
+        padding: positions of padding after the longest source and the longest target.
 
     Returns:
         `source` (B, S), and `target` (B, T), whose row t is what was read when token t was written.
@@ -86,8 +86,8 @@ def _ids(tokenizer: SubwordTokenizer, tokens: list[str]) -> list[int]:
     """Ids of tokens; what a text merely calls by the name of a mark is unknown to the model."""
     ids = tokenizer.ids(tokens)
     return [
-        UNKNOWN_ID if i in (PAD_ID, START_ID) or (i == END_ID and place < len(ids) - 1) else i
-        for place, i in enumerate(ids)
+        UNKNOWN_ID if i in (PAD_ID, START_ID) or (i == END_ID and position < len(ids) - 1) else i
+        for position, i in enumerate(ids)
     ]
 
 

@@ -46,11 +46,11 @@ class TextToText:
 
     `explain` adds `source_tokens` (B, S), `target_tokens` (B, T) and `attention` (B, T, S); of a
     model with several layers and heads also `attention_heads` (B, L, H, T, S), and of one that
-    copies `p_gen` (B, T), the share of each subword that was written rather than copied.
+    copies `p_gen` (B, T), the share of each token that was written rather than copied.
     `score` of the first three is what hypotheses are ranked by, log p over the length penalty; the
-    signature `score` gives log p of the target itself and the number of its subwords, end
+    signature `score` gives log p of the target itself and the number of its tokens, end
     included. Padding is "" and 0. The signatures cut texts that are longer than `max_source_length`
-    subwords, and targets that are longer than the `max_length` of `generation`: their score is that
+    tokens, and targets that are longer than the `max_length` of `generation`: their score is that
     of what is left, and an end. In Python both are refused unless `truncate` says that they are to
     be cut.
 
@@ -65,9 +65,9 @@ class TextToText:
 
     Args:
         model: a model of the zoo.
-        tokenizer: the subwords it was trained on, those of the source among them.
+        tokenizer: the tokens it was trained on, those of the source among them.
         generation: how targets are searched for.
-        max_source_length: most subwords of a source, end included.
+        max_source_length: most tokens of a source, end included.
         name: name under which the model is exported and served.
         source_format: the inputs, and how they become one source; one text if left out.
         truncate: whether a part of sources that are too long is read, the one that the format
@@ -159,7 +159,7 @@ class TextToText:
         if long:
             raise ValueError(
                 f"{len(long)} of {len(texts)} texts have more than the {self.max_source_length} "
-                f"subwords that the model reads; with truncate=True the {self.source_format.keep} "
+                f"tokens that the model reads; with truncate=True the {self.source_format.keep} "
                 f"of each is read. Received, among them: text {long[0]}"
             )
         return columns
@@ -184,7 +184,7 @@ class TextToText:
         ]
 
     def explain(self, texts: Sequence[Source], batch_size: int = 16) -> list[Explanation]:
-        """The best target of each text with the attention that each of its subwords paid."""
+        """The best target of each text with the attention that each of its tokens paid."""
         explanations = []
         rows = self._rows("explain", batch_size, self._required_columns(texts))
         for text, row in zip(texts, rows, strict=True):
@@ -210,13 +210,13 @@ class TextToText:
         batch_size: int = 64,
         written_only: bool = False,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Log probability of each given target, and its number of subwords, end included.
+        """Log probability of each given target, and its number of tokens, end included.
 
         Args:
             texts: sources.
             targets: one for each.
             batch_size: texts of a batch.
-            written_only: leave out the unknown subwords that no search may write, as training does.
+            written_only: leave out the unknown tokens that no search may write, as training does.
 
         Raises:
             ValueError: there is not one target for each text, or one of either is too long, unless
@@ -232,7 +232,7 @@ class TextToText:
         long = [] if self.truncate else rows_too_long(self.tokenizer, PLAIN, targets, limit)
         if long:
             raise ValueError(
-                f"{len(long)} of {len(targets)} targets have more than the {limit} subwords that "
+                f"{len(long)} of {len(targets)} targets have more than the {limit} tokens that "
                 "the model writes: raise max_length, or with truncate=True the start of each is "
                 f"scored. Received, among them: target {long[0]}"
             )
@@ -326,9 +326,9 @@ class TextToText:
 
     def _score(self, target, written_only=False, **columns):
         # The scopes are for people who look at the graph, as TensorBoard shows this one.
-        with tf.name_scope("source_subwords"):
+        with tf.name_scope("source_tokens"):
             source, blank = self._source(columns)
-        with tf.name_scope("target_subwords"):
+        with tf.name_scope("target_tokens"):
             limit = self.generation.max_length
             labels = with_end(compose(self.tokenizer, PLAIN, {"text": target}, limit).ids)
             start = tf.fill([tf.shape(labels)[0], 1], START_ID)
@@ -350,7 +350,7 @@ class TextToText:
     def _write(self, columns, return_attention: bool = False):
         """Hypotheses, their source ids (B, S), and the texts of unknown pieces or `None`.
 
-        Of a blank text there is one hypothesis without a subword, even an end.
+        Of a blank text there is one hypothesis without a token, even an end.
         """
         reader = SurfaceReader(self.tokenizer.source) if self.generation.replace_unknown else None
         source, blank = self._source(columns, reader)

@@ -1,4 +1,4 @@
-"""BPE-dropout: the same text in other subwords each time that it is learnt from."""
+"""BPE-dropout: the same text in other tokens each time that it is learned from."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 
 from .tokenizer import UNKNOWN_ID, SubwordTokenizer
 
-_NONE = np.iinfo(np.int32).max  # the rank of two subwords that make no subword together
+_NONE = np.iinfo(np.int32).max  # the rank of two tokens that make no token together
 _CHUNK = 8192  # rows at once, so that memory does not grow with a corpus
 
 
 class BpeDropout:
-    """Splits rows of subword ids anew, with some merges of byte-pair encoding left out at random.
+    """Splits rows of token ids anew, with some merges of byte-pair encoding left out at random.
 
     A row is taken apart into characters, which are merged again as the vocabulary says, the most
     frequent pair first; each possible merge is left out with a probability, anew at each step. Of
@@ -24,7 +24,7 @@ class BpeDropout:
     with, or shared by several machines, has to read what it would have read.
 
     Args:
-        tokenizer: with subwords of the kind `"bpe"`.
+        tokenizer: with tokens of the kind `"bpe"`.
         dropout: probability in [0, 1) that a merge is left out; 0.1 is usual. With 0 each row
             stays as it is.
 
@@ -45,7 +45,7 @@ class BpeDropout:
         scores = tokenizer.scores()
         if np.any(scores != np.round(scores)):
             raise ValueError(
-                "BPE-dropout is for subwords of the kind 'bpe', whose scores are whole numbers. "
+                "BPE-dropout is for tokens of the kind 'bpe', whose scores are whole numbers. "
                 f"Received: a tokenizer with scores down to {scores.min():.3f}"
             )
         self.dropout = dropout
@@ -56,7 +56,7 @@ class BpeDropout:
         self._set_merges(pieces, ids, scores)
 
     def __call__(self, rows: Sequence[np.ndarray], random: np.random.Generator) -> list[np.ndarray]:
-        """Rows of ids in other subwords; the text of each stays the same.
+        """Rows of ids in other tokens; the text of each stays the same.
 
         Args:
             rows: int32 ids of each text, as `SubwordTokenizer.encode` gives them. Marks, and what
@@ -70,15 +70,15 @@ class BpeDropout:
 
     def _set_characters(self, pieces: list[str], ids: dict[str, int]) -> None:
         """The ids of the characters of each piece; of a mark, itself."""
-        spelt = [
+        spelled = [
             [ids[character] for character in piece]
             if piece in ids and all(character in ids for character in piece)
             else [number]
             for number, piece in enumerate(pieces)
         ]
-        self._counts = np.array([len(row) for row in spelt])
+        self._counts = np.array([len(row) for row in spelled])
         self._starts = np.cumsum(self._counts) - self._counts
-        self._characters = np.array([i for row in spelt for i in row], np.int32)
+        self._characters = np.array([i for row in spelled for i in row], np.int32)
 
     def _set_merges(self, pieces: list[str], ids: dict[str, int], scores: np.ndarray) -> None:
         """Sets the merges: the pairs of ids that make a third one, and their order."""
@@ -86,12 +86,12 @@ class BpeDropout:
         ranks = np.argsort(self._piece_of_rank).astype(np.int32)
         merges = {}
         for piece, number in ids.items():
-            for place in range(1, len(piece)):
-                left, right = ids.get(piece[:place]), ids.get(piece[place:])
+            for position in range(1, len(piece)):
+                left, right = ids.get(piece[:position]), ids.get(piece[position:])
                 if left is not None and right is not None:
                     merges[left * len(pieces) + right] = ranks[number]
         keys = sorted(merges)
-        # One key at the end that no two ids have, so that each search finds a place.
+        # One key at the end that no two ids have, so that each search finds a position.
         self._keys = np.array([*keys, len(pieces) ** 2], np.int64)
         self._ranks = np.array([*(merges[key] for key in keys), _NONE], np.int32)
         # Words are worked at side by side: no merge goes over the start of one.
@@ -121,11 +121,11 @@ class BpeDropout:
             word: int64 (n,), the number of the word of each, rising.
 
         Returns:
-            int32 (n,), a subword in the place of its first character, and -1 in its others.
+            int32 (n,), a token in the position of its first character, and -1 in its others.
         """
         merged = ids.copy()
-        place = np.arange(len(ids))
-        rank = self._rank(ids, word, place)
+        position = np.arange(len(ids))
+        rank = self._rank(ids, word, position)
         while len(ids):
             drawn = rank
             if self.dropout:
@@ -138,16 +138,16 @@ class BpeDropout:
             at = np.flatnonzero((drawn == best) & going_on)
             at = at[np.diff(word[at], prepend=-1) > 0]  # in each word the leftmost
             ids[at] = self._piece_of_rank[best[at]]
-            merged[place[at]], merged[place[at + 1]] = ids[at], -1
+            merged[position[at]], merged[position[at + 1]] = ids[at], -1
             going_on[at + 1] = False
             at = (np.cumsum(going_on) - 1)[at]
-            ids, word, place, rank = (array[going_on] for array in (ids, word, place, rank))
+            ids, word, position, rank = (array[going_on] for array in (ids, word, position, rank))
             for changed in (at, at[at > 0] - 1):
                 rank[changed] = self._rank(ids, word, changed)
         return merged
 
     def _rank(self, ids: np.ndarray, word: np.ndarray, at: np.ndarray) -> np.ndarray:
-        """The rank of what the ids in some places make with the ones after them."""
+        """The rank of what the ids in some positions make with the ones after them."""
         after = np.minimum(at + 1, len(ids) - 1)
         keys = ids[at].astype(np.int64) * len(self._counts) + ids[after]
         found = np.searchsorted(self._keys, keys)

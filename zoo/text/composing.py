@@ -18,13 +18,13 @@ _CHUNK = 2048
 
 
 class Composed(NamedTuple):
-    """Sources in subwords.
+    """Sources in tokens.
 
     Attributes:
         ids: ragged int32 (B, None), cut to the limit, without the end id.
-        lengths: int64 (B,), subwords before they were cut; the limit or more where characters were
-            cut before there were subwords.
-        blank: boolean (B,), whether the main text has no subword: there is nothing to answer.
+        lengths: int64 (B,), tokens before they were cut; the limit or more where characters were
+            cut before there were tokens.
+        blank: boolean (B,), whether the main text has no token: there is nothing to answer.
     """
 
     ids: tf.RaggedTensor
@@ -49,7 +49,7 @@ def compose(
         source_format: says what stands where, and what is cut.
         columns: a tensor (B,) for each input, strings or, for lengths, integers; optional ones may
             be missing.
-        max_length: most subwords, the end id that is added later included.
+        max_length: most tokens, the end id that is added later included.
         reader: gives unknown pieces ids of their own, if they are to keep their text.
     """
 
@@ -180,18 +180,18 @@ def _separated(tokenizer: SubwordTokenizer, ids: tf.RaggedTensor) -> tf.RaggedTe
 
 def _announced(main: tf.RaggedTensor, text: tf.RaggedTensor, max_length: int) -> tf.RaggedTensor:
     """The main inputs (B, None), none where there is nothing else or no room for two of them."""
-    lengths = main.row_lengths()  # a separator included, which is the place of the end
+    lengths = main.row_lengths()  # a separator included, which is the position of the end
     wanted = (text.row_lengths() >= lengths) & (2 * lengths <= max_length)
     return tf.ragged.boolean_mask(main, main.with_values(tf.gather(wanted, main.value_rowids())))
 
 
 def _keep(ids: tf.RaggedTensor, room: tf.Tensor, keep: str) -> tf.RaggedTensor:
     """At most `room` ids of each row, from its start or its end."""
-    places = tf.ragged.range(ids.row_lengths())  # the number of each id in its row
+    positions = tf.ragged.range(ids.row_lengths())  # the number of each id in its row
     room = tf.broadcast_to(room, tf.shape(ids.row_lengths(), tf.int64))
     rows = ids.value_rowids()
     if keep == "end":
-        kept = places.values >= tf.gather(ids.row_lengths() - room, rows)
+        kept = positions.values >= tf.gather(ids.row_lengths() - room, rows)
     else:
-        kept = places.values < tf.gather(room, rows)
+        kept = positions.values < tf.gather(room, rows)
     return tf.ragged.boolean_mask(ids, ids.with_values(kept))

@@ -83,7 +83,7 @@ class SourceFormat:
 
     @property
     def symbols(self) -> list[str]:
-        """Symbols that the tokenizer needs beside its subwords."""
+        """Symbols that the tokenizer needs beside its tokens."""
         kinds = [item.kind for item in self.inputs]
         separated = len(kinds) - kinds.count("length") > 1 or "turns" in kinds
         lengths = [length_symbol(length) for length in LENGTHS] if "length" in kinds else []

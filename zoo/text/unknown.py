@@ -2,8 +2,8 @@
 
 The tokenizer has one id for everything that it has no piece for. Here each unknown piece of a
 source has a negative id of its own in place of it: -1 is the first piece that a `SurfaceReader`
-met, -2 the second, over all rows of a batch. A model reads all of them as the unknown subword;
-where it writes the unknown subword, the piece it attended to most is written.
+met, -2 the second, over all rows of a batch. A model reads all of them as the unknown token;
+where it writes the unknown token, the piece it attended to most is written.
 
 Shapes: B batch, S source length, T target length, N hypotheses, K unknown pieces.
 """
@@ -26,7 +26,7 @@ class SurfaceReader:
     """Tokenizes texts in the graph and remembers the text of each unknown piece.
 
     SentencePiece makes one unknown piece of a run of characters that it does not know. Its text is
-    that of the source before normalisation. Of a character that NFKC replaces by several it belongs
+    that of the source before normalization. Of a character that NFKC replaces by several it belongs
     to the last of them: if only others are unknown, their piece has no text. Of a tokenizer whose
     pieces are whole words, the text of an unknown one begins with a space.
 
@@ -49,12 +49,12 @@ class SurfaceReader:
     def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Ids of texts (B,), ragged (B, None), negative for unknown pieces."""
         ids, starts, ends = self._tokenizer.tokenize_with_offsets(texts)
-        places = tf.where(ids.values == UNKNOWN_ID)[:, 0]
-        first = tf.gather(starts.values, places)
+        positions = tf.where(ids.values == UNKNOWN_ID)[:, 0]
+        first = tf.gather(starts.values, positions)
         surfaces = tf.strings.substr(
-            tf.gather(texts, tf.gather(ids.value_rowids(), places)),
+            tf.gather(texts, tf.gather(ids.value_rowids(), positions)),
             first,
-            tf.gather(ends.values, places) - first,
+            tf.gather(ends.values, positions) - first,
         )
         if self._of_words:
             # Several words in a row are one unknown piece, with all white space between them.
@@ -63,7 +63,7 @@ class SurfaceReader:
         met = sum(tf.size(earlier) for earlier in self._surfaces)
         numbers = -1 - met - tf.range(tf.size(surfaces))
         self._surfaces.append(surfaces)
-        return ids.with_values(tf.tensor_scatter_nd_update(ids.values, places[:, None], numbers))
+        return ids.with_values(tf.tensor_scatter_nd_update(ids.values, positions[:, None], numbers))
 
     def surfaces(self) -> tf.Tensor:
         """The text of each unknown piece met so far, (K,)."""
@@ -71,7 +71,7 @@ class SurfaceReader:
 
 
 def known_ids(ids: tf.Tensor) -> tf.Tensor:
-    """Ids as a model reads them: the unknown subword for all unknown pieces."""
+    """Ids as a model reads them: the unknown token for all unknown pieces."""
     return tf.where(ids < 0, UNKNOWN_ID, ids)
 
 
@@ -83,7 +83,7 @@ def has_unknown(source: tf.Tensor) -> tf.Tensor:
 def may_be_written(labels: tf.Tensor, source: tf.Tensor, options: GenerationOptions) -> tf.Tensor:
     """Which labels (B, T) a search with these options may write for sources (B, S): boolean.
 
-    Every one but the unknown subword, which is allowed, or copied where a source has one too.
+    Every one but the unknown token, which is allowed, or copied where a source has one too.
     """
     known = labels != UNKNOWN_ID
     if not options.forbid_unknown:
@@ -94,12 +94,12 @@ def may_be_written(labels: tf.Tensor, source: tf.Tensor, options: GenerationOpti
 
 
 def name_unknown(tokens: tf.Tensor, attention: tf.Tensor, source: tf.Tensor) -> tf.Tensor:
-    """The unknown piece that was attended to most, for each unknown subword.
+    """The unknown piece that was attended to most, for each unknown token.
 
     Args:
         tokens: (B, N), what was written at a step.
         attention: (B, N, S), with which it was written.
-        source: (B, S), with negative ids; a row without them keeps its unknown subwords.
+        source: (B, S), with negative ids; a row without them keeps its unknown tokens.
     """
     is_unknown = (source < 0)[:, None]
     weights = tf.where(is_unknown, tf.cast(attention, tf.float32), -1.0)

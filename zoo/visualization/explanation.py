@@ -143,7 +143,7 @@ class Explanation:
 
         Args:
             width: Columns that the lines may take; those of the terminal when left out.
-            color: Whether to shade with ANSI colours; with ASCII characters otherwise.
+            color: Whether to shade with ANSI colors; with ASCII characters otherwise.
 
         Returns:
             Lines to print. Where a sentence is too long for the width, its source is continued

@@ -1,4 +1,4 @@
-"""Subwords as labels: what a reader sees of a token in a picture, on a page or in a terminal."""
+"""Tokens as labels: what a reader sees of a token in a picture, on a page or in a terminal."""
 
 import unicodedata
 from collections.abc import Sequence

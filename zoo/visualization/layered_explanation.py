@@ -28,11 +28,11 @@ class HeadStatistics:
         kind: `"cross"`, `"encoder"` or `"decoder"`.
         layer: from 1.
         head: from 1.
-        entropy: in nats, 0 where each token looks at one place.
-        coverage: the share of the places that were looked at.
+        entropy: in nats, 0 where each token looks at one position.
+        coverage: the share of the positions that were looked at.
         diagonality: from -1 to 1, where the attention moves along with the text.
         end: the share of the attention on the end of the sentence; of the decoder's attention to
-            itself that on the start, which is its place to rest.
+            itself that on the start, which is its position to rest.
     """
 
     kind: str

@@ -231,9 +231,7 @@ def test_rows_that_are_too_long_are_counted(tokenizer):
 
 
 def test_only_rows_that_are_too_long_are_refused(tokenizer):
-    with pytest.raises(
-        DataError, match=r"All 2 rows are longer than 2 source or 9 target subwords"
-    ):
+    with pytest.raises(DataError, match=r"All 2 rows are longer than 2 source or 9 target tokens"):
         TokenizedPairs.encode(["a b c d e", "f g h a"], ["a", "b"], tokenizer, 2, 9)
 
 

@@ -194,7 +194,7 @@ def test_long_targets_are_cut_before_they_take_memory(tokenizer):
     log_p = tf.nn.log_softmax(model(inputs)[0]).numpy()[np.arange(7), labels].sum()
     np.testing.assert_allclose(scores[:2], [log_p] * 2, atol=1e-4)
     exact = TextToText(model, tokenizer, OPTIONS, 16)
-    with pytest.raises(ValueError, match=r"1 of 2 targets.* 7 subwords.*truncate=True.*: target 1"):
+    with pytest.raises(ValueError, match=r"1 of 2 targets.* 7 tokens.*truncate=True.*: target 1"):
         exact.score(["x", "x"], ["x", long])
 
 
