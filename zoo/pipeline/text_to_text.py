@@ -153,7 +153,7 @@ class TextToText:
         return rows_too_long(tokenizer, self.source_format, texts, limit)
 
     def _columns(self, texts: Sequence[Source]) -> dict[str, list]:
-        """A list for each input; refuses texts that are too long, unless they are to be cut."""
+        """A list for each input; refuses texts that are too long, unless they may be cut."""
         columns = self.source_format.columns(texts)
         long = [] if self.truncate else self.too_long(texts)
         if long:
@@ -165,7 +165,18 @@ class TextToText:
         return columns
 
     def predict(self, texts: Sequence[Source], batch_size: int = 64) -> list[Prediction]:
-        """The best target of each text; at most one optional input can be among them."""
+        """The best target of each text; at most one optional input may be used at a time.
+
+        Args:
+            texts: N sources.
+            batch_size: Number of texts that are decoded at once.
+
+        Returns:
+            The output and its score for each text.
+
+        Raises:
+            ValueError: A text is too long and `truncate` is off, or a source has an unknown input.
+        """
         columns = self._columns(texts)
         given = self.source_format.optional_in(columns)
         signature = "serving_default" if given is None else f"with_{given}"
@@ -173,7 +184,15 @@ class TextToText:
         return [Prediction(row["text"].decode(), float(row["score"])) for row in rows]
 
     def n_best(self, texts: Sequence[Source], batch_size: int = 64) -> list[list[Prediction]]:
-        """At most `beam_size` targets of each text, the best first."""
+        """At most `beam_size` targets of each text, the best first.
+
+        Args:
+            texts: N sources.
+            batch_size: Number of texts that are decoded at once.
+
+        Returns:
+            The outputs and their scores for each text.
+        """
         return [
             [
                 Prediction(text.decode(), float(score))
@@ -184,7 +203,15 @@ class TextToText:
         ]
 
     def explain(self, texts: Sequence[Source], batch_size: int = 16) -> list[Explanation]:
-        """The best target of each text with the attention that each of its tokens paid."""
+        """The best target of each text with the attention of each of its tokens.
+
+        Args:
+            texts: N sources.
+            batch_size: Number of texts that are decoded at once.
+
+        Returns:
+            An explanation for each text, with one map: the attention that the model serves.
+        """
         explanations = []
         rows = self._rows("explain", batch_size, self._required_columns(texts))
         for text, row in zip(texts, rows, strict=True):
@@ -213,14 +240,18 @@ class TextToText:
         """Log probability of each given target, and its number of tokens, end included.
 
         Args:
-            texts: sources.
-            targets: one for each.
-            batch_size: texts of a batch.
-            written_only: leave out the unknown tokens that no search may write, as training does.
+            texts: N sources.
+            targets: One for each source.
+            batch_size: Number of texts that are scored at once.
+            written_only: Whether unknown tokens that no search may write are left out, as in
+                training.
+
+        Returns:
+            Natural logs, float32 (N,), and numbers of tokens, int32 (N,).
 
         Raises:
-            ValueError: there is not one target for each text, or one of either is too long, unless
-                it is to be cut.
+            ValueError: There is not one target for each text, or a text or target is too long and
+                `truncate` is off.
         """
         if len(texts) != len(targets):
             raise ValueError(
@@ -276,7 +307,7 @@ class TextToText:
             return self._function(signature)(*arguments)
 
     def _function(self, name: str) -> tf.types.experimental.PolymorphicFunction:
-        """A signature by its name, or the one function that is none."""
+        """A signature by its name, or the function that is not a signature."""
         if name != "score_written":
             return self.signatures()[name]
         if (function := self._score_written) is None:
@@ -350,7 +381,7 @@ class TextToText:
     def _write(self, columns, return_attention: bool = False):
         """Hypotheses, their source ids (B, S), and the texts of unknown pieces or `None`.
 
-        Of a blank text there is one hypothesis without a token, even an end.
+        A blank text has one hypothesis without a token, even an end.
         """
         reader = SurfaceReader(self.tokenizer.source) if self.generation.replace_unknown else None
         source, blank = self._source(columns, reader)
@@ -363,7 +394,7 @@ class TextToText:
         return Hypotheses(ids, scores, attention), source, reader and reader.surfaces()
 
     def _source(self, columns, reader: SurfaceReader | None = None):
-        """Source ids (B, S), and which are of a text that is blank (B,)."""
+        """Source ids (B, S), and a mask (B,) of the blank texts."""
         tokenizer, limit = self.tokenizer.source, self.max_source_length
         composed = compose(tokenizer, self.source_format, columns, limit, reader)
         return with_end(composed.ids), composed.blank

@@ -13,20 +13,24 @@ _CHUNK = 8192  # rows at once, so that memory does not grow with a corpus
 
 
 class BpeDropout:
-    """Splits rows of token ids anew, with some merges of byte-pair encoding left out at random.
+    """Splits rows of token ids anew, leaving out random merges of byte-pair encoding.
 
     A row is taken apart into characters, which are merged again as the vocabulary says, the most
-    frequent pair first; each possible merge is left out with a probability, anew at each step. Of
-    one text a model then reads many spellings, and learns how its words are made up: worth a good
-    deal where there are few texts to learn from. Texts that are translated are never split so.
+    frequent pair first; each possible merge is left out with a probability, drawn anew at each
+    step. A model then reads many segmentations of a text and learns how its words are made up,
+    which helps where there are few texts to learn from. Texts that are translated are never split
+    so.
 
-    SentencePiece can do the same, but its draws cannot be repeated, and a training that is gone on
-    with, or shared by several machines, has to read what it would have read.
+    SentencePiece can do the same, but its draws cannot be repeated, and a training that is resumed,
+    or shared by several machines, has to read what it would have read.
 
     Args:
-        tokenizer: with tokens of the kind `"bpe"`.
-        dropout: probability in [0, 1) that a merge is left out; 0.1 is usual. With 0 each row
-            stays as it is.
+        tokenizer: A tokenizer of the kind `"bpe"`.
+        dropout: Probability in [0, 1) that a merge is left out; 0.1 is usual. With 0 each row stays
+            as it is.
+
+    Raises:
+        ValueError: The probability is out of range, or the tokenizer is of another kind.
 
     Example:
 
@@ -36,7 +40,7 @@ class BpeDropout:
     >>> tokenizer.decode(rows)
     ['ein Hausboot']
 
-    Reference: https://aclanthology.org/2020.acl-main.170
+    Reference: Provilkov et al. 2020, https://aclanthology.org/2020.acl-main.170
     """
 
     def __init__(self, tokenizer: SubwordTokenizer, dropout: float):
@@ -59,9 +63,12 @@ class BpeDropout:
         """Rows of ids in other tokens; the text of each stays the same.
 
         Args:
-            rows: int32 ids of each text, as `SubwordTokenizer.encode` gives them. Marks, and what
-                is unknown, stay where they are.
-            random: draws which merges are left out; the same state gives the same rows.
+            rows: int32 ids of each text, as the tokenizer gives them. Control symbols and unknown
+                tokens stay as they are.
+            random: Draws the merges that are left out; the same state gives the same rows.
+
+        Returns:
+            int32 ids of each text.
         """
         found: list[np.ndarray] = []
         for start in range(0, len(rows), _CHUNK):
@@ -69,7 +76,7 @@ class BpeDropout:
         return found
 
     def _set_characters(self, pieces: list[str], ids: dict[str, int]) -> None:
-        """The ids of the characters of each piece; of a mark, itself."""
+        """Sets the ids of the characters of each piece; a control symbol stands for itself."""
         spelled = [
             [ids[character] for character in piece]
             if piece in ids and all(character in ids for character in piece)
@@ -81,7 +88,7 @@ class BpeDropout:
         self._characters = np.array([i for row in spelled for i in row], np.int32)
 
     def _set_merges(self, pieces: list[str], ids: dict[str, int], scores: np.ndarray) -> None:
-        """Sets the merges: the pairs of ids that make a third one, and their order."""
+        """Sets the merges: the pairs of ids that make a third one, and their ranks."""
         self._piece_of_rank = np.argsort(-scores, kind="stable").astype(np.int32)
         ranks = np.argsort(self._piece_of_rank).astype(np.int32)
         merges = {}
@@ -114,14 +121,14 @@ class BpeDropout:
         return np.split(merged[kept], np.cumsum(lengths)[:-1])
 
     def _merge(self, ids: np.ndarray, word: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Merges characters until nothing more is to be merged in any word.
+        """Merges characters until no word has a merge left.
 
         Args:
-            ids: int32 (n,), of characters.
-            word: int64 (n,), the number of the word of each, rising.
+            ids: Ids of characters, int32 (n,).
+            word: Number of the word of each character, rising, int64 (n,).
 
         Returns:
-            int32 (n,), a token in the position of its first character, and -1 in its others.
+            int32 (n,): each token in the position of its first character, -1 in its others.
         """
         merged = ids.copy()
         position = np.arange(len(ids))
@@ -147,7 +154,7 @@ class BpeDropout:
         return merged
 
     def _rank(self, ids: np.ndarray, word: np.ndarray, at: np.ndarray) -> np.ndarray:
-        """The rank of what the ids in some positions make with the ones after them."""
+        """The rank of the merges of the ids in some positions with those after them."""
         after = np.minimum(at + 1, len(ids) - 1)
         keys = ids[at].astype(np.int64) * len(self._counts) + ids[after]
         found = np.searchsorted(self._keys, keys)
