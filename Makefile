@@ -15,6 +15,7 @@ OPENNMT := .venv-opennmt
 DOCS := .venv-docs
 # Read from the virtual environment under its import name, which the checkout's folder need not have.
 PACKAGES := layers zoo recipes serving
+ON_BACKENDS := tests/layers tests/zoo/training/test_loss_on_backends.py
 
 .PHONY: help demo test test-slow test-backends test-older browser lint format typecheck wheel-test bench docs constraints clean
 
@@ -22,7 +23,7 @@ help:
 	@echo "make demo           train two models, compare them, look at an alignment, serve and ask (6 minutes)"
 	@echo "make test           the tests; PYTEST_ARGS='-k attention' for some of them"
 	@echo "make test-slow      the tests that take minutes"
-	@echo "make test-backends  the tests of the layers under JAX and PyTorch, without TensorFlow"
+	@echo "make test-backends  the tests of layers and loss under JAX and PyTorch, without TensorFlow"
 	@echo "make test-older     an export on the runtime of an older TensorFlow Serving"
 	@echo "make browser        a Chromium for the tests of the demo page, which are skipped without one"
 	@echo "make lint           style, format and unused code; make format mends what it can"
@@ -59,8 +60,8 @@ test-slow: $(INSTALLED)
 
 # JAX compiles for most of its time here, and small arrays gain nothing by it.
 test-backends: $(BACKENDS)/.installed
-	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BACKENDS)/bin/python -m pytest -n 2 tests/layers
-	KERAS_BACKEND=torch $(BACKENDS)/bin/python -m pytest tests/layers
+	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BACKENDS)/bin/python -m pytest -n 2 $(ON_BACKENDS)
+	KERAS_BACKEND=torch $(BACKENDS)/bin/python -m pytest $(ON_BACKENDS)
 
 $(OLDER)/.installed: requirements-older.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.10 to 3.13 is needed. Give its path: make PYTHON=..." >&2; exit 1; }

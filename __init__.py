@@ -21,6 +21,12 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "load": ".recipes.core.run",
     "build": ".zoo.catalog",
+    "register_model": ".zoo.catalog",
+    "register_attention": ".zoo.models.attention_registry",
+    "EncoderDecoder": ".zoo.models.encoder_decoder",
+    "Encoder": ".zoo.models.parts",
+    "Decoder": ".zoo.models.parts",
+    "Output": ".zoo.models.parts",
     "MODELS": ".zoo.catalog",
     "TextToText": ".zoo.pipeline.text_to_text",
     "GenerationOptions": ".zoo.decoding.options",

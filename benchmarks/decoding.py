@@ -28,12 +28,12 @@ from training_step import zoo_model
 
 from attention_zoo.zoo.decoding.options import GenerationOptions
 from attention_zoo.zoo.decoding.search import generate
-from attention_zoo.zoo.models.base import Seq2SeqModel
+from attention_zoo.zoo.models import EncoderDecoder
 
 SOURCE = tf.TensorSpec((None, None), tf.int32, name="source")
 
 
-def decoder(model: Seq2SeqModel, beams: int, saved: bool) -> Callable:
+def decoder(model: EncoderDecoder, beams: int, saved: bool) -> Callable:
     """Writes for a batch of ids, in one graph."""
     options = GenerationOptions(
         beam_size=beams, max_length=STEPS, min_length=STEPS - 1, max_length_ratio=None
@@ -47,7 +47,7 @@ def decoder(model: Seq2SeqModel, beams: int, saved: bool) -> Callable:
     return tf.function(write, input_signature=[SOURCE], autograph=False)
 
 
-def through_saved_model(model: Seq2SeqModel, write: Callable) -> Callable:
+def through_saved_model(model: EncoderDecoder, write: Callable) -> Callable:
     """A function of a batch of ids, saved and loaded again."""
     with tempfile.TemporaryDirectory() as folder:
         module = tf.Module()

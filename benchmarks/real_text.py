@@ -29,14 +29,14 @@ from sizes import THREADS, measure_rows, padded, report
 import attention_zoo
 from attention_zoo.zoo.decoding.options import GenerationOptions
 from attention_zoo.zoo.decoding.search import generate
-from attention_zoo.zoo.models.transformer import TransformerSeq2Seq
+from attention_zoo.zoo.models import EncoderDecoder, TransformerDecoder, TransformerEncoder
 from attention_zoo.zoo.text.tokenizer import END_ID
 
 HERE = Path(__file__).parent
 PLACES = 512  # whose encodings are written
 
 
-def ctranslate2_weights(model: TransformerSeq2Seq) -> dict[str, np.ndarray]:
+def ctranslate2_weights(model: EncoderDecoder) -> dict[str, np.ndarray]:
     """The weights of a pre-norm model by their names in CTranslate2's specification."""
     weights: dict[str, np.ndarray] = {}
 
@@ -64,16 +64,14 @@ def ctranslate2_weights(model: TransformerSeq2Seq) -> dict[str, np.ndarray]:
         linear(f"{name}.linear.1", tf.concat(kernels, -1), tf.concat(biases, -1))
         linear(f"{name}.linear.2", attention.output_kernel, attention.output_bias)
 
-    kernel, bias = model.vocabulary_weights()
+    kernel, bias = model.output_layer.vocabulary_weights()
     linear("decoder.projection", tf.transpose(kernel), bias)
-    weights["decoder.embeddings.weight"] = model.embedding.embeddings.numpy()
-    source = model.source_embedding or model.embedding
-    weights["encoder.embeddings.0.weight"] = source.embeddings.numpy()
-    sides = {"encoder": model.encoder_blocks, "decoder": model.decoder_blocks}
-    for (side, blocks), last in zip(sides.items(), model.norms, strict=True):
-        weights[f"{side}.position_encodings.encodings"] = model._positions(PLACES).numpy()
-        norm(f"{side}.layer_norm", last)
-        for i, layer in enumerate(blocks):
+    weights["decoder.embeddings.weight"] = model.target_embedding.embeddings.numpy()
+    weights["encoder.embeddings.0.weight"] = model.source_embedding.embeddings.numpy()
+    for side, part in {"encoder": model.encoder, "decoder": model.decoder}.items():
+        weights[f"{side}.position_encodings.encodings"] = part.positions.first(PLACES).numpy()
+        norm(f"{side}.layer_norm", part.norm)
+        for i, layer in enumerate(part.blocks):
             block(f"{side}.layer.{i}", layer)
             if side == "decoder":
                 cross(f"{side}.layer.{i}.attention", layer)
@@ -81,7 +79,7 @@ def ctranslate2_weights(model: TransformerSeq2Seq) -> dict[str, np.ndarray]:
 
 
 def measure_zoo(
-    model: TransformerSeq2Seq,
+    model: EncoderDecoder,
     sources: list[np.ndarray],
     batch: int,
     at_a_time: int,
@@ -101,7 +99,7 @@ def measure_zoo(
 
 def measure_peer(
     python: str,
-    model: TransformerSeq2Seq,
+    model: EncoderDecoder,
     sources: list[np.ndarray],
     batch: int,
     at_a_time: int,
@@ -109,8 +107,8 @@ def measure_peer(
 ) -> list[list[int]]:
     """The same by CTranslate2, in float32."""
     job = {
-        "layers": [len(model.encoder_blocks), len(model.decoder_blocks)],
-        "heads": model.config["num_heads"],
+        "layers": [len(model.encoder.blocks), len(model.decoder.blocks)],
+        "heads": model.decoder.blocks[0].num_heads,
         "beams": options.beam_size,
         "batch": batch,
         "at_a_time": at_a_time,
@@ -140,7 +138,11 @@ def main() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(THREADS // at_a_time)
     loaded = attention_zoo.load(chosen.run)
     model = loaded.model
-    if not isinstance(model, TransformerSeq2Seq) or not model.config["norm_first"]:
+    parts = (
+        isinstance(model.encoder, TransformerEncoder),
+        isinstance(model.decoder, TransformerDecoder),
+    )
+    if not all(parts) or not model.decoder.norm_first:
         parser.error(f"{chosen.run} is not a run of a pre-norm Transformer")
     texts = chosen.data.read_text(encoding="utf-8").splitlines()
     ids = [np.append(row, END_ID) for row in loaded.tokenizer.source.encode(texts)]

@@ -24,12 +24,12 @@ import keras
 import tensorflow as tf
 from sizes import LABEL_SMOOTHING, SIZES, Recurrent, Transformer, report, training_batch
 
-from attention_zoo.recipes.training.optimizers import FusedAdam
 from attention_zoo.recipes.training.precision import computing_in
-from attention_zoo.zoo.models.base import Seq2SeqModel
-from attention_zoo.zoo.models.recurrent import RecurrentSeq2Seq
-from attention_zoo.zoo.models.transformer import TransformerSeq2Seq
+from attention_zoo.zoo.models import EncoderDecoder
+from attention_zoo.zoo.models.recurrent import recurrent
+from attention_zoo.zoo.models.transformer import transformer
 from attention_zoo.zoo.training.loss import SmoothedCrossEntropy
+from attention_zoo.zoo.training.optimizers import FusedAdam
 
 
 class PlainCell(keras.layers.Layer):
@@ -91,21 +91,20 @@ def plain_model(size: Recurrent) -> keras.Model:
     return model
 
 
-def zoo_model(name: str) -> Seq2SeqModel:
+def zoo_model(name: str) -> EncoderDecoder:
     """The model of a size, with its weights."""
     size = SIZES[name]
-    model: Seq2SeqModel
     if isinstance(size, Transformer):
-        model = TransformerSeq2Seq(
+        model = transformer(
             size.vocabulary, size.width, size.layers, size.layers, size.heads, size.feedforward,
             dropout=size.dropout,
         )  # fmt: skip
     else:
-        model = RecurrentSeq2Seq(
+        model = recurrent(
             size.vocabulary, "bahdanau", size.embedding, size.encoder, size.decoder,
             size.attention, readout_units=size.decoder, tie_embeddings=False, dropout=size.dropout,
         )  # fmt: skip
-    model.build_from_ids()
+    model.build()
     return model
 
 

@@ -10,6 +10,7 @@ from keras import ops
 from .attention.base import Attention, Memory
 from .attention.coverage import CoverageAttention
 from .ops.affine import linear
+from .ops.dense import Dense
 from .ops.masks import softmax_dtype
 
 ATTENTION_QUERIES = ("previous_state", "current_state")
@@ -139,9 +140,7 @@ class AttentionGRUCell(keras.layers.Layer):
         self.output_dim = output_dim
         self.fed_dim = (output_dim or units) if input_feeding else context_dim
         self.output_width = self.fed_dim if input_feeding else units + context_dim
-        self.input_projection = keras.layers.Dense(
-            3 * units, name="input_projection", dtype=self.dtype_policy
-        )
+        self.input_projection = Dense(3 * units, name="input_projection", dtype=self.dtype_policy)
 
     def build(self, *input_shapes):
         gates = 3 * self.units

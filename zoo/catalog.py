@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-import importlib
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from .models.base import Seq2SeqModel
+from .errors import ConfigError
+from .registry import Registry, load_entry
 
-# Families by module and class: the catalog itself can be read without TensorFlow.
-_RECURRENT = ("recurrent", "RecurrentSeq2Seq")
-_MEMORY = ("memory_network", "MemoryNetworkSeq2Seq")
-_TRANSFORMER = ("transformer", "TransformerSeq2Seq")
+if TYPE_CHECKING:
+    from .models.encoder_decoder import EncoderDecoder
+
+# Families are functions that make a model: the catalog itself can be read without TensorFlow.
+_RECURRENT = "zoo.models.recurrent:recurrent"
+_MEMORY = "zoo.models.memory_network:memory_network"
+_TRANSFORMER = "zoo.models.transformer:transformer"
 _VASWANI = "Vaswani et al. 2017, https://arxiv.org/abs/1706.03762"
+# Options of version 0.1, and what took their place.
+_RENAMED = {
+    "wiring": "attention_query=previous_state or current_state, input_feeding=true",
+    "embedding_power": "embedding_scale_power",
+    "longest_sentence": "max_sentence_length",
+    "separators": "separator_ids",
+}
 
 
 @dataclass(frozen=True)
@@ -21,36 +32,67 @@ class CatalogEntry:
     """A named model.
 
     Attributes:
-        description: one line.
-        paper: where it comes from.
-        family: module and class that it is an instance of.
-        options: constructor values.
-        training: training settings that belong to the model, by the names of `RunConfig`.
+        description: One line.
+        paper: Where it comes from.
+        family: A function or class that makes it from `vocab_size` and options, or a string
+            `module:NAME`, the module relative to the package.
+        options: Options of the family.
+        training: Training settings that belong to the model, by the names of `RunConfig`.
+        from_tokenizer: A function from a tokenizer to further options, or a string as above.
     """
 
     description: str
     paper: str
-    family: tuple[str, str]
-    options: dict[str, Any]
+    family: str | Callable[..., EncoderDecoder]
+    options: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    from_tokenizer: str | Callable[[Any], dict[str, Any]] | None = None
 
-    def model_class(self) -> type[Seq2SeqModel]:
-        """The class, imported (which also lets Keras load a file of it)."""
-        module, name = self.family
-        return getattr(importlib.import_module(f".models.{module}", __package__), name)
+    @property
+    def family_name(self) -> str:
+        """The name of the function or class that makes the model."""
+        return load_entry(self.family).__name__
 
-    def build(self, vocab_size: int, **options: Any) -> Seq2SeqModel:
+    def defaults(self) -> dict[str, Any]:
+        """The options that the model is made with where nobody gives others."""
+        parameters = inspect.signature(load_entry(self.family)).parameters.values()
+        unset = ("name", "dtype")
+        defaults = {
+            p.name: p.default
+            for p in parameters
+            if p.default is not p.empty and p.name not in unset
+        }
+        return {**defaults, **self.options}
+
+    def kwargs_from_tokenizer(self, tokenizer: Any) -> dict[str, Any]:
+        """Options that follow from the tokens of a corpus."""
+        return load_entry(self.from_tokenizer)(tokenizer) if self.from_tokenizer else {}
+
+    def build(self, vocab_size: int, **options: Any) -> EncoderDecoder:
         """An untrained model with all its weights; `options` replace those of the entry."""
         model = self.instance(vocab_size, **options)
-        model.build_from_ids()
+        model.build()
         return model
 
-    def instance(self, vocab_size: int, **options: Any) -> Seq2SeqModel:
-        """An untrained model whose weights are not made yet."""
-        return self.model_class()(vocab_size=vocab_size, **{**self.options, **options})
+    def instance(self, vocab_size: int, **options: Any) -> EncoderDecoder:
+        """An untrained model whose weights are not made yet.
+
+        Raises:
+            ConfigError: There is no option of that name.
+        """
+        family = load_entry(self.family)
+        known = inspect.signature(family).parameters
+        takes_all = any(p.kind is p.VAR_KEYWORD for p in known.values())
+        for name in options:
+            if name not in known and not takes_all:
+                renamed = f"; use {_RENAMED[name]}" if name in _RENAMED else ""
+                raise ConfigError(
+                    f"There is no option {name!r}{renamed}. Known: {', '.join(self.defaults())}."
+                )
+        return family(vocab_size=vocab_size, **{**self.options, **options})
 
 
-MODELS: dict[str, CatalogEntry] = {
+_ENTRIES = {
     "rnn": CatalogEntry(
         "encoder-decoder with one fixed context for the whole source",
         "Cho et al. 2014, https://arxiv.org/abs/1406.1078",
@@ -95,6 +137,7 @@ MODELS: dict[str, CatalogEntry] = {
         _MEMORY,
         {},
         {"batch_tokens": 4096, "learning_rate": 0.004, "warmup_steps": 250},
+        "zoo.models.sentences:kwargs_from_tokenizer",
     ),
     "transformer-tiny": CatalogEntry(
         "self-attention, 4 + 4 layers of width 128: for small corpora and two cores",
@@ -153,21 +196,70 @@ MODELS: dict[str, CatalogEntry] = {
         {"batch_tokens": 8192, "learning_rate": 0.0005, "warmup_steps": 4000},
     ),
 }
+MODELS = Registry("model", _ENTRIES)
 
 
-def build(name: str, vocab_size: int, **options: Any) -> Seq2SeqModel:
-    """An untrained model of the catalog: `attention_zoo.build("rnn-bahdanau", vocab_size=8000)`.
+def build(name: str, vocab_size: int, **options: Any) -> EncoderDecoder:
+    """Builds an untrained model of the catalog.
 
     Args:
-        name: a name of the catalog.
-        vocab_size: subwords of the target, and of the source if they share one vocabulary.
-        **options: arguments of the model's constructor that replace the catalog's.
+        name: A name of the catalog, or of `register_model`.
+        vocab_size: Tokens of the target, and of the source if they share one vocabulary.
+        **options: Options of the model's family that replace the catalog's, such as
+            `attention=MyAttention(8)`.
+
+    Returns:
+        The model with all its weights.
+
+    Raises:
+        ConfigError: There is no model of that name, or no such option.
+        ValueError: An option has an impossible value.
+
+    Example:
+
+    >>> model = attention_zoo.build("rnn-bahdanau", vocab_size=8000, embedding_dim=128)
     """
-    return entry(name).build(vocab_size, **options)
+    return MODELS[name].build(vocab_size, **options)
 
 
-def entry(name: str) -> CatalogEntry:
-    """The entry of a model's name."""
-    if name not in MODELS:
-        raise ValueError(f"There is no model {name!r}. Known: {', '.join(MODELS)}.")
-    return MODELS[name]
+def register_model(
+    name: str,
+    family: Callable[..., EncoderDecoder] | None = None,
+    training: dict[str, Any] | None = None,
+    from_tokenizer: Callable[[Any], dict[str, Any]] | None = None,
+) -> Any:
+    """Adds a model to the catalog.
+
+    Args:
+        name: The name to choose it by.
+        family: A function that returns an `EncoderDecoder`, or a class that is one, called with
+            `vocab_size`, with `source_vocab_size` if the sides have vocabularies of their own, and
+            with the options that a user sets. If it is left out, this is a decorator.
+        training: Training settings that belong to the model.
+        from_tokenizer: A function from a tokenizer to options.
+
+    Returns:
+        The function or class, or a decorator that returns it.
+
+    Raises:
+        ConfigError: The name is that of another model.
+
+    Example:
+
+    >>> @attention_zoo.register_model("mine", training={"learning_rate": 0.001})
+    ... def mine(vocab_size, units=128):
+    ...     embedding = ScaledEmbedding(vocab_size, units)
+    ...     return EncoderDecoder(
+    ...         MyEncoder(), MyDecoder(), VocabularyOutput(vocab_size), embedding, embedding
+    ...     )
+    >>> model = attention_zoo.build("mine", vocab_size=8000, units=64)
+    """
+    if family is None:
+        return lambda made: register_model(name, made, training, from_tokenizer)
+    description = (inspect.getdoc(family) or name).partition("\n")[0].rstrip(".")
+    MODELS.register(
+        name,
+        CatalogEntry(description, "", family, {}, dict(training or {}), from_tokenizer),
+        origin=family,
+    )
+    return family

@@ -7,7 +7,7 @@ objects, with no file of the package to edit.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from .errors import ConfigError
@@ -15,7 +15,7 @@ from .errors import ConfigError
 PACKAGE = __package__.partition(".")[0] if __package__ else "attention_zoo"
 
 
-class Registry:
+class Registry(Mapping[str, Any]):
     """Objects by name.
 
     Args:
@@ -35,14 +35,17 @@ class Registry:
     def __init__(self, kind: str, entries: dict[str, Any] | None = None):
         self.kind = kind
         self._entries: dict[str, Any] = dict(entries or {})
+        self._origins: dict[str, str] = {}
 
-    def register(self, name: str, value: Any = None) -> Any:
+    def register(self, name: str, value: Any = None, origin: Any = None) -> Any:
         """Adds an entry; without `value`, returns a decorator that adds what it decorates.
 
         Args:
             name: The name to choose it by. An entry of that name is replaced by one of the same
                 origin only, as when a notebook cell runs again.
             value: The object.
+            origin: Whose name and module say that two objects are the same, if it is not the
+                object's own.
 
         Returns:
             The object, or a decorator that returns the object.
@@ -55,30 +58,30 @@ class Registry:
             return decorator
         if not isinstance(name, str) or not name or name != name.strip():
             raise ConfigError(f"A {self.kind} is registered by a name. Received: {name!r}")
-        present = self._entries.get(name)
-        if present is not None and _qualified_name(present) != _qualified_name(value):
-            raise ConfigError(
-                f"There is a {self.kind} {name!r} already ({_qualified_name(present)}): choose "
-                f"another name for {_qualified_name(value)}."
-            )
+        mine = _qualified_name(value if origin is None else origin)
+        if name in self._entries:
+            present = self._origins.get(name) or _qualified_name(self._entries[name])
+            if present != mine:
+                raise ConfigError(
+                    f"There is a {self.kind} {name!r} already ({present}): choose another name for "
+                    f"{mine}."
+                )
         self._entries[name] = value
+        self._origins[name] = mine
         return value
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._entries:
             raise ConfigError(f"There is no {self.kind} {name!r}. Known: {', '.join(self)}.")
         value = self._entries[name]
-        if isinstance(value, str):
-            module, _, attribute = value.partition(":")
-            value = getattr(importlib.import_module(f"{PACKAGE}.{module}"), attribute)
-            self._entries[name] = value
+        value = self._entries[name] = load_entry(value)
         return value
 
     def name_of(self, value: Any) -> str | None:
         """The name under which an object is registered, or `None`."""
         return next((name for name, entry in self._entries.items() if entry is value), None)
 
-    def __contains__(self, name: object) -> bool:
+    def __contains__(self, name: object) -> bool:  # without importing what is there
         return name in self._entries
 
     def __iter__(self) -> Iterator[str]:
@@ -86,6 +89,14 @@ class Registry:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+
+def load_entry(value: Any) -> Any:
+    """The object itself, or that of a string `module:NAME`, which is imported."""
+    if not isinstance(value, str):
+        return value
+    module, _, attribute = value.partition(":")
+    return getattr(importlib.import_module(f"{PACKAGE}.{module}"), attribute)
 
 
 def _qualified_name(value: Any) -> str:

@@ -11,6 +11,7 @@ from keras import initializers, ops
 from ..ops.affine import linear
 from ..ops.arguments import positive_int
 from ..ops.broadcasting import broadcast_batch, broadcast_rows, common_batch
+from ..ops.dense import add_bias
 from ..ops.masks import combine_masks, masked_softmax
 from .base import Attention, Memory, memory_shape
 
@@ -159,7 +160,7 @@ class MultiHopAttention(Attention):
         episode, all_weights = query, []
         for hop, weights in enumerate(self.hop_weights):
             weights = {name: self._cast(weight) for name, weight in weights.items()}
-            compared = with_query + weights["bias"]
+            compared = add_bias(with_query, weights["bias"])
             if hop > 0:
                 compared += _compared(values, episode, weights["compare_kernel"])
             scores = ops.squeeze(ops.matmul(ops.tanh(compared), weights["scale"]), -1)

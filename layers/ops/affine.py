@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
+from .dense import add_bias
+
 
 class Affine(NamedTuple):
     """A matrix product with a bias added to it, whose weights are read once for many products.
@@ -73,7 +75,7 @@ def linear(inputs, kernel, bias=None):
     width = kernel.shape[-1]
     outputs = ops.matmul(ops.reshape(inputs, (-1, kernel.shape[0])), kernel)
     if bias is not None:
-        outputs = ops.add(outputs, bias)
+        outputs = add_bias(outputs, bias)
     if len(inputs.shape) == 2:
         return outputs
     return ops.reshape(outputs, (*ops.shape(inputs)[:-1], width))

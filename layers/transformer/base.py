@@ -8,6 +8,7 @@ from keras import ops
 from ..attention.base import Attention
 from ..attention.self_attention import SelfAttention
 from ..ops.arguments import positive_int
+from ..ops.dense import Dense
 from ..ops.dropout import Dropout
 from ..ops.masks import softmax_dtype
 from ..ops.normalization import LayerNormalization
@@ -136,10 +137,8 @@ class TransformerBlock(keras.layers.Layer):
 
     def _build_feed_forward(self, width: int) -> None:
         dtype = self.dtype_policy
-        self.expand = keras.layers.Dense(
-            self.feedforward_dim, self.activation, name="expand", dtype=dtype
-        )
-        self.contract = keras.layers.Dense(width, name="contract", dtype=dtype)
+        self.expand = Dense(self.feedforward_dim, self.activation, name="expand", dtype=dtype)
+        self.contract = Dense(width, name="contract", dtype=dtype)
         self.expand.build((None, width))
         self.contract.build((None, self.feedforward_dim))
 

@@ -191,13 +191,15 @@ class TransformerDecoderBlock(TransformerBlock):
     def call(self, inputs, memory, memory_mask=None, return_attention_scores=False, training=None):
         if not isinstance(memory, (tuple, list)):
             memory = self.project(memory, memory_mask)
-        elif any(part is not None for part in keras.tree.flatten(memory_mask)):
+        elif memory_mask is not None and not isinstance(memory_mask, (tuple, list)):
             raise ValueError(
                 f"{self.name} has projected this source with its mask: pass the mask to `project`, "
                 "or the states of the source in place of its result."
             )
         else:
-            memory = Memory(*memory)  # in a model that was saved it is a list
+            # In a model that was saved it is a list. Masks that Keras found on its parts, which may
+            # be the states themselves, are the one that it has.
+            memory = Memory(*memory)
 
         def attend(x):
             return self._attend_to_itself(x, True, return_attention_scores, training=training)

@@ -76,7 +76,7 @@ def explain(
     say_cut(model, [source], truncate)
     number = int(head) if head is not None and head.isdecimal() else head
     chosen = given(kind=kind, layer=layer, head=number)
-    several = hasattr(model.model, "attention_maps")
+    several = model.model.has_attention_maps
     every = several and output is not None and output.suffix.lower() == ".html"
     found: Explanation | LayeredExplanation
     try:

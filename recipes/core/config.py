@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...zoo.errors import ConfigError
+from ...zoo.training import SCHEDULES
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class RunConfig:
     schedule: str = setting(
         "inverse_sqrt",
         "of the rate after the warm-up: inverse_sqrt, cosine or cooldown",
-        one_of("inverse_sqrt", "cosine", "cooldown"),
+        Rule(lambda value: value in SCHEDULES, f"is one of {', '.join(SCHEDULES)}, or registered"),
     )
     cooldown_share: float = setting(
         0.2, "of --max-steps or --max-minutes, the last, in which a cooldown goes to zero", SHARE
@@ -271,7 +272,7 @@ def check_budget(config: RunConfig, budget: Budget) -> None:
     Raises:
         ConfigError: neither limit is given.
     """
-    if config.schedule != "inverse_sqrt" and budget == Budget():
+    if config.schedule in ("cosine", "cooldown") and budget == Budget():
         raise ConfigError(
             f"schedule={config.schedule} reaches zero when the training ends, so it must know "
             "when that is: give --max-steps or --max-minutes."

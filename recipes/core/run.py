@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from ...zoo.catalog import MODELS
 from ...zoo.decoding.options import GenerationOptions
 from ...zoo.errors import ConfigError
 from ...zoo.files import file_above, partial_file, write_json, written_atomically
-from ...zoo.models.base import Seq2SeqModel
+from ...zoo.models.encoder_decoder import EncoderDecoder
 from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.text.source_format import SourceFormat
 from ...zoo.text.tokenizer import SubwordTokenizer
@@ -206,7 +205,7 @@ class Run:
         except ConfigError as error:
             raise ConfigError(f"{self.config_path}: {error}") from error
 
-    def save_model(self, model: Seq2SeqModel) -> None:
+    def save_model(self, model: EncoderDecoder) -> None:
         with written_atomically(self.model_path) as aside:
             model.save(aside)
 
@@ -262,16 +261,17 @@ class Run:
                 "evaluation, or could not write it. Go on with `attention-zoo train`."
             )
 
-    def read_model(self) -> Seq2SeqModel:
+    def read_model(self) -> EncoderDecoder:
         """The best model of the run.
 
         Raises:
             ConfigError: there is none yet, or its file is damaged.
         """
-        MODELS[self.read_config().model].model_class()
         self.check_model_file()
         try:
             model = keras.models.load_model(self.model_path, compile=False)
+        except ConfigError:
+            raise
         except Exception as error:  # there are as many kinds of errors as ways of being damaged
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # it is there, and may not be read
@@ -281,13 +281,13 @@ class Run:
                 "is damaged, or another version wrote it. Copy the run again, or train it anew. "
                 f"Keras says: {reason[:300]}"
             ) from error
-        if not isinstance(model, Seq2SeqModel):
+        if not isinstance(model, EncoderDecoder):
             raise ConfigError(f"{self.model_path} is no model of this package.")
         return model
 
 
 def text_to_text(
-    model: Seq2SeqModel,
+    model: EncoderDecoder,
     tokenizer: SubwordTokenizer,
     config: RunConfig,
     name: str = "model",
@@ -331,10 +331,10 @@ def source_format(config: RunConfig) -> SourceFormat:
     return task(config.task).source_format.with_turns(config.history_turns)
 
 
-def build_model(config: RunConfig, tokenizer: SubwordTokenizer) -> Seq2SeqModel:
+def build_model(config: RunConfig, tokenizer: SubwordTokenizer) -> EncoderDecoder:
     """The untrained model of a config, for the subwords of a tokenizer."""
     model = MODELS[config.model]
-    options = {**model.model_class().options_of(tokenizer), **config.model_options}
+    options = {**model.kwargs_from_tokenizer(tokenizer), **config.model_options}
     if not tokenizer.shares_vocabulary:
         options["source_vocab_size"] = tokenizer.source.vocab_size
     return model.build(tokenizer.vocab_size, **options)
@@ -342,10 +342,7 @@ def build_model(config: RunConfig, tokenizer: SubwordTokenizer) -> Seq2SeqModel:
 
 def _model_defaults(name: str) -> dict[str, Any]:
     """The arguments of a model of the catalog that nobody gave, by name."""
-    chosen = MODELS[name]
-    parameters = inspect.signature(chosen.model_class()).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-    return {**defaults, **chosen.options}
+    return MODELS[name].defaults()
 
 
 def _settings(config: RunConfig, model_defaults: dict[str, Any]) -> dict[str, Any]:

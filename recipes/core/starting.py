@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...zoo.errors import ConfigError
-from ...zoo.models.base import Seq2SeqModel
+from ...zoo.models.encoder_decoder import EncoderDecoder
 from ..data.prepared import BAKED
 from .config import RunConfig
 from .run import Run
@@ -96,7 +96,7 @@ def start_preparation(
     return config
 
 
-def load_start(config: RunConfig, model: Seq2SeqModel) -> None:
+def load_start(config: RunConfig, model: EncoderDecoder) -> None:
     """Gives a model the best weights of the run that its own starts from.
 
     Raises:
@@ -139,7 +139,7 @@ def _check_subwords(config: RunConfig, theirs: RunConfig) -> None:
             )
 
 
-def _difference(model: Seq2SeqModel, found: Seq2SeqModel) -> str:
+def _difference(model: EncoderDecoder, found: EncoderDecoder) -> str:
     """The first weight that two models do not have alike."""
     for ours, theirs in zip(model.weights, found.weights, strict=False):
         if tuple(ours.shape) != tuple(theirs.shape):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ...zoo.catalog import MODELS, entry
+from ...zoo.catalog import MODELS
 from ...zoo.errors import ConfigError, DataError
 from ...zoo.text.source_format import PLAIN, Source, SourceFormat
 from ..data.conversation_files import join_turns
@@ -170,10 +170,10 @@ def make_config(
     check_model(model)
     values = dict(chosen.settings)
     if train is None:
-        family, _ = entry(model).family
+        family = MODELS[model].family_name
         values |= chosen.default_settings
         values["model_options"] = dict(chosen.default_model_options.get(family, {}))
-    values |= entry(model).training
+    values |= MODELS[model].training
     values |= settings_of_corpus(train, reverse)
     config = RunConfig(task_name, model, train=train, valid=valid, **values)
     config = config.with_settings(settings or [])
@@ -334,7 +334,7 @@ def check_model_options(config: RunConfig) -> None:
     if not config.shared_vocabulary:
         options["source_vocab_size"] = 8
     try:
-        model = entry(config.model).instance(vocab_size=8, **options)
+        model = MODELS[config.model].instance(vocab_size=8, **options)
     except (TypeError, ValueError) as error:
         given = [f"model.{name}={value}" for name, value in config.model_options.items()]
         given += [] if config.shared_vocabulary else ["shared_vocabulary=false"]

@@ -120,7 +120,8 @@ class BatchStream(ABC):
 
         Args:
             start_step: Number of steps that have been made.
-            accumulate: Number of batches in a step; those after the first are `inputs["further"]`.
+            accumulate: Number of batches in a step; `inputs["accumulated"]` has those after the
+                first.
             share: The part of each batch that this process reads.
 
         Returns:
@@ -136,12 +137,12 @@ class BatchStream(ABC):
                 with lock:
                     batches = list(itertools.islice(stream, accumulate))
                 for parts in zip(*(self._deal(batch, share) for batch in batches), strict=True):
-                    (inputs, labels), *further = parts
-                    yield ({**inputs, "further": tuple(further)}, labels) if further else parts[0]
+                    (inputs, labels), *others = parts
+                    yield ({**inputs, "accumulated": tuple(others)}, labels) if others else parts[0]
 
         signature = batch
         if accumulate > 1:
-            signature = ({**batch[0], "further": (batch,) * (accumulate - 1)}, ids)
+            signature = ({**batch[0], "accumulated": (batch,) * (accumulate - 1)}, ids)
         return tf.data.Dataset.from_generator(steps, output_signature=signature).prefetch(8)
 
     @functools.cached_property

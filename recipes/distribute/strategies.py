@@ -20,7 +20,7 @@ from .workers import Workers
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from ...zoo.models.base import Seq2SeqModel
+    from ...zoo.models.encoder_decoder import EncoderDecoder
     from ..data.batch_stream import BatchStream
 
 STRATEGIES = ("auto", "single", "mirrored", "multiworker", "tpu")
@@ -123,7 +123,7 @@ class DistributionContext:
         """The scope in which the model and its optimizer are made."""
         return nullcontext() if self.strategy is None else self.strategy.scope()
 
-    def prepare(self, model: Seq2SeqModel, static: bool = False) -> None:
+    def prepare(self, model: EncoderDecoder, static: bool = False) -> None:
         """Gives each replica its own dropout seed, once the variables of the model have values.
 
         The seeds of the first replica stay as they are, so a checkpoint of them is one of all.
@@ -174,7 +174,7 @@ class DistributionContext:
 
         return self.strategy.distribute_datasets_from_function(pipeline)
 
-    def fit(self, model: Seq2SeqModel, dataset: Any, callbacks: list[Any]) -> None:
+    def fit(self, model: EncoderDecoder, dataset: Any, callbacks: list[Any]) -> None:
         """Trains in one endless epoch, until a callback stops the model."""
         if self.strategy is None:
             model.fit(dataset, shuffle=False, verbose=0, callbacks=callbacks)

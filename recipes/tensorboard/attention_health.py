@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from ...zoo.models.attention_maps import attention_maps
 from ...zoo.pipeline.explain import reading_inputs
 from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.visualization import attention_statistics as statistics
@@ -41,8 +40,8 @@ def attention_health(model: TextToText, explanations: Sequence[Explanation]) -> 
         return {}
     longest = max(max(len(e.source_tokens), len(e.target_tokens)) for e in explanations)
     # With padding in every row, so that there is some to be looked at, if there is a place for it.
-    padding = int(model.model.longest is None or longest < model.model.longest)
-    maps = attention_maps(model.model, reading_inputs(model.tokenizer, explanations, padding))
+    padding = int((limit := model.model.max_positions) is None or longest < limit)
+    maps = model.model.attention_maps(reading_inputs(model.tokenizer, explanations, padding))
     values: dict[str, list[float]] = {}
     for kind, tensor in maps._asdict().items():
         if tensor is None:

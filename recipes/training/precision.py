@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 import keras
 
-from ...zoo.catalog import entry
+from ...zoo.catalog import MODELS
 from ...zoo.errors import ConfigError
-from ...zoo.models.recurrent_decoder import RecurrentDecoderSeq2Seq
 from ..core.config import RunConfig
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def check_precision(config: RunConfig, place: DistributionContext) -> None:
     Raises:
         ConfigError: XLA for a recurrent model; XLA, or a scaled loss, under several replicas.
     """
-    if config.jit and issubclass(entry(config.model).model_class(), RecurrentDecoderSeq2Seq):
+    if config.jit and MODELS[config.model].instance(8, **config.model_options).loops_over_time:
         raise ConfigError(
             "jit is for transformers: a loop over time has no use of XLA, it took twice the time. "
             f"Leave it out. Received: {config.model}"

@@ -12,10 +12,12 @@ from typing import Any
 
 import keras
 
-from ...zoo.models.base import Seq2SeqModel
+from ...zoo.models.encoder_decoder import EncoderDecoder
 from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.text.tokenizer import SubwordTokenizer
 from ...zoo.training.loss import SmoothedCrossEntropy
+from ...zoo.training.optimizers import FusedAdam
+from ...zoo.training.schedules import BudgetSchedule
 from ..core.checkpoint import pack, unpack
 from ..core.config import Budget, RunConfig
 from ..core.interruption import StopNow, StopRequest
@@ -26,12 +28,10 @@ from ..distribute.strategies import DistributionContext
 from ..metrics.scores import Scores, shown
 from ..tensorboard.model_pictures import model_graph
 from ..tensorboard.run_logger import RunLogger
-from .averaging import make_average
 from .evaluation import Evaluator
 from .nonfinite import NonfiniteSteps
-from .optimizers import FusedAdam
+from .optimization import make_average, make_schedule
 from .progress import Progress, Window, evaluation_line, is_better, training_line
-from .schedules import BudgetSchedule, make_schedule
 
 REPORT_SECONDS = 10.0
 
@@ -47,7 +47,7 @@ class TrainingLoop(keras.callbacks.Callback):
         self,
         config: RunConfig,
         run: Run,
-        model: Seq2SeqModel,
+        model: EncoderDecoder,
         tokenizer: SubwordTokenizer,
         valid_corpus: PairCorpus,
         metric: str,
@@ -181,7 +181,7 @@ class TrainingLoop(keras.callbacks.Callback):
 
     def on_train_batch_begin(self, batch, logs=None):
         spent = self.budget.share(self.progress.step, self.progress.seconds)
-        self.trained.set_spent(spent)
+        self.trained.set_progress(spent)
         if isinstance(self.schedule, BudgetSchedule):
             self.schedule.set_spent(spent)
 

@@ -23,8 +23,8 @@ from attention_zoo.recipes.distribute.strategies import (
     StrategyOptions,
     make_strategy,
 )
-from attention_zoo.recipes.training.optimizers import FusedAdam
 from attention_zoo.zoo.training.loss import SmoothedCrossEntropy
+from attention_zoo.zoo.training.optimizers import FusedAdam
 
 STEPS = 20
 KINDS = ("bahdanau", "transformer")

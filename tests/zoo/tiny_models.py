@@ -7,17 +7,20 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from attention_zoo.zoo.decoding.options import GenerationOptions
-from attention_zoo.zoo.models.base import Seq2SeqModel
-from attention_zoo.zoo.models.memory_network import MemoryNetworkSeq2Seq
-from attention_zoo.zoo.models.recurrent import ATTENTIONS, RecurrentSeq2Seq
-from attention_zoo.zoo.models.transformer import TransformerSeq2Seq
+from attention_zoo.zoo.models.encoder_decoder import EncoderDecoder
+from attention_zoo.zoo.models.memory_network import memory_network
+from attention_zoo.zoo.models.parts import Decoder, Encoded, Encoder, Output
+from attention_zoo.zoo.models.recurrent import recurrent
+from attention_zoo.zoo.models.transformer import transformer
 from attention_zoo.zoo.text.tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID
 
 FIRST_FREE_ID = 4
+ATTENTIONS = ("none", "bahdanau", "luong", "qkv")
 COPYING = {  # of a kind of attention, or of the Transformer
     "pointer": ("bahdanau", {"copying": True, "coverage": True}),
     "copying-luong": ("luong", {"copying": True}),
@@ -42,7 +45,8 @@ VARIANTS = {
         "bahdanau",
         {"copying": True, "coverage": True, "location_window": 1},
     ),
-    "looks-before": ("bahdanau", {"wiring": "before"}),
+    "looks-before": ("bahdanau", {"attention_query": "previous_state"}),
+    "heads": ("qkv", {"num_heads": 2}),
 }
 TINY = {"embedding_dim": 6, "encoder_units": 5, "decoder_units": 7, "attention_units": 4}
 TINY_TRANSFORMER = {
@@ -54,20 +58,19 @@ TINY_TRANSFORMER = {
 }
 
 
-def tiny_model(kind: str, vocab_size: int = 12, seed: int = 0, **options) -> Seq2SeqModel:
+def tiny_model(kind: str, vocab_size: int = 12, seed: int = 0, **options) -> EncoderDecoder:
     """A model without dropout and with random weights, biases too."""
     kind, own = {**COPYING, **VARIANTS}.get(kind, (kind, {}))
     options = {"dropout": 0.0, **own, **options}
-    model: Seq2SeqModel
     if kind == "transformer":
-        model = TransformerSeq2Seq(vocab_size, **TINY_TRANSFORMER, **options)
+        model = transformer(vocab_size, **TINY_TRANSFORMER, **options)
     elif kind == "memory":
         # Some sentences end by themselves, others are too long.
-        options = {"hops": 2, "sentence_marks": [7, 9], "longest_sentence": 3, **options}
-        model = MemoryNetworkSeq2Seq(vocab_size, **TINY, **options)
+        options = {"hops": 2, "sentence_marks": [7, 9], "max_sentence_length": 3, **options}
+        model = memory_network(vocab_size, **TINY, **options)
     else:
-        model = RecurrentSeq2Seq(vocab_size, kind, **TINY, **options)
-    model.build_from_ids()
+        model = recurrent(vocab_size, kind, **TINY, **options)
+    model.build()
     random = np.random.default_rng(seed)
     deviation = 0.3 if kind == "memory" else 0.6  # no tanh keeps its logits small
     for weight in model.trainable_variables:
@@ -94,27 +97,56 @@ def random_target(seed: int, lengths: list[int], vocab_size: int = 12):
     return target, labels
 
 
-class TableModel(Seq2SeqModel):
-    """Writes by a table of probabilities (T, V, V): of the next subword, given step and last."""
+class NoEncoder(Encoder):
+    """The embeddings themselves."""
+
+    def call(self, inputs, mask, training=False):
+        return Encoded(inputs, mask, inputs[:, 0])
+
+
+class Table(Decoder):
+    """What is written next by a table of probabilities (T, V, V), given step and last token.
+
+    The embedding is one-hot, so it says which token that was.
+    """
 
     def __init__(self, probabilities: np.ndarray):
         super().__init__()
         self.table = tf.constant(np.log(np.maximum(probabilities, 1e-30)), tf.float32)
 
-    def encode(self, source, training=False):
-        return source
+    def prepare(self, encoded):
+        return encoded.mask
 
-    def start(self, memory, num_beams=1, max_steps=None):
+    def initial_state(self, memory, num_beams=1, max_steps=None):
         return tf.zeros((tf.shape(memory)[0], num_beams), tf.int32)
 
-    def step(self, token_ids, state, memory, weights=None):
-        logits = tf.gather_nd(self.table, tf.stack([state, token_ids], axis=-1))
-        scores = tf.zeros(tf.concat([tf.shape(token_ids), tf.shape(memory)[1:]], axis=0))
+    def step(self, embedded, state, memory, weights):
+        last = tf.argmax(embedded, axis=-1, output_type=tf.int32)
+        logits = tf.gather_nd(self.table, tf.stack([state, last], axis=-1))
+        scores = tf.zeros(tf.concat([tf.shape(last), tf.shape(memory)[1:]], axis=0))
         return logits, state + 1, scores
+
+
+class SameOutput(Output):
+    """Hidden states that are logits."""
+
+    def call(self, hidden, attention=None, source=(), weights=None, training=False):
+        return hidden
+
+
+class TableModel(EncoderDecoder):
+    """Writes by a table of probabilities (T, V, V)."""
+
+    def __init__(self, probabilities: np.ndarray):
+        size = probabilities.shape[-1]
+        one_hot = keras.layers.Embedding(size, size, keras.initializers.Identity())
+        one_hot.build()
+        super().__init__(NoEncoder(), Table(probabilities), SameOutput(), one_hot, one_hot)
+        self.built = True
 
     def log_p(self, source: np.ndarray, target: list[int]) -> float:
         steps = zip([START_ID, *target], target, strict=False)
-        table = self.table.numpy()
+        table = self.decoder.table.numpy()
         return sum(float(table[t, last, token]) for t, (last, token) in enumerate(steps))
 
 
@@ -145,14 +177,14 @@ def rank(log_p: float, length: int, options: GenerationOptions) -> float:
 
 
 @functools.lru_cache(maxsize=4)
-def traced(model: Seq2SeqModel) -> Callable:
+def traced(model: EncoderDecoder) -> Callable:
     """The forward pass as a graph, for searches that take very many."""
     ids = tf.TensorSpec([None, None], tf.int32)
     return tf.function(model, input_signature=[{"source": ids, "target": ids}])
 
 
 def log_probabilities(
-    model: Seq2SeqModel,
+    model: EncoderDecoder,
     source: np.ndarray,
     targets: list[tuple[int, ...]],
     forward: Callable | None = None,
@@ -175,7 +207,7 @@ def log_probabilities(
 
 
 def exhaustive_search(
-    model: Seq2SeqModel,
+    model: EncoderDecoder,
     source: np.ndarray,
     vocab_size: int,
     options: GenerationOptions,
@@ -208,7 +240,7 @@ def repeats_ngram(ids: tuple[int, ...], size: int) -> bool:
 
 
 def coverage(
-    model: Seq2SeqModel,
+    model: EncoderDecoder,
     source: np.ndarray,
     targets: list[tuple[int, ...]],
     options: GenerationOptions,
@@ -218,7 +250,7 @@ def coverage(
         return [0.0] * len(targets)
     longest = max(map(len, targets))
     memory = model.encode(tf.constant(np.repeat(source[None], len(targets), axis=0)))
-    state = model.start(memory, 1, longest)
+    state = model.initial_state(memory, 1, longest)
     paid = np.zeros((len(targets), len(source)))
     lengths = np.array([len(target) for target in targets])
     for t in range(longest):
@@ -230,7 +262,7 @@ def coverage(
 
 
 def plain_beam_search(
-    model: Seq2SeqModel, source: np.ndarray, vocab_size: int, options: GenerationOptions
+    model: EncoderDecoder, source: np.ndarray, vocab_size: int, options: GenerationOptions
 ) -> list[Hypothesis]:
     """Beam search for one source row over lists, scoring every hypothesis from its beginning."""
     beams, limit = options.beam_size, length_limit(source, options)
@@ -254,7 +286,7 @@ def plain_beam_search(
 
 
 def plain_greedy_search(
-    model: Seq2SeqModel, source: np.ndarray, vocab_size: int, options: GenerationOptions
+    model: EncoderDecoder, source: np.ndarray, vocab_size: int, options: GenerationOptions
 ) -> Hypothesis:
     """The most probable subword at every step, for one source row."""
     limit = length_limit(source, options)

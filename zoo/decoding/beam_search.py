@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from ..models.base import Seq2SeqModel
+from ..models.encoder_decoder import EncoderDecoder
 from ..text.tokenizer import END_ID, PAD_ID, START_ID
 from ..text.unknown import known_ids, name_unknown
 from .candidates import Candidates, candidates, nameable_rows, without_repeated_ngrams
@@ -55,7 +55,7 @@ class _History(NamedTuple):
 
 
 def beam_search(
-    model: Seq2SeqModel,
+    model: EncoderDecoder,
     source: tf.Tensor,
     options: GenerationOptions,
     return_attention: bool = False,
@@ -88,7 +88,7 @@ def beam_search(
         live = _remember(live, rows.live, parents, attention, t)
         rows = rows._replace(live=live, finished=finished)
         live = live._replace(log_p=_without_hope(rows, t, options))
-        state = model.reorder(state, parents)
+        state = model.reorder_state(state, parents)
         history = _write(history, t, live.tokens, parents, attention, places, batch)
         return state, rows._replace(live=live), history
 
@@ -99,7 +99,7 @@ def beam_search(
     t, finished, history = run_in_phases(
         model,
         memory,
-        model.start(memory, options.beam_size, steps),
+        model.initial_state(memory, options.beam_size, steps),
         rows,
         _History(tokens, parents, looked_at if return_attention else ()),
         steps,

@@ -12,14 +12,15 @@ from typing import Any
 
 import tensorflow as tf
 
-from ..models.base import Nest, Seq2SeqModel
+from ..models.encoder_decoder import EncoderDecoder
+from ..models.parts import Nest
 
 # A phase ends when this share of its rows is done.
 _DONE_SHARE = 0.125
 
 
 def run_in_phases(
-    model: Seq2SeqModel,
+    model: EncoderDecoder,
     memory: Nest,
     state: Nest,
     rows: Nest,
@@ -68,7 +69,7 @@ def run_in_phases(
             result_of(rows),
         )
         keep = tf.cast(tf.where(is_live(rows))[:, 0], tf.int32)
-        memory, state = model.select(memory, state, keep)
+        memory, state = model.gather_rows(memory, state, keep)
         return t, tf.gather(places, keep), memory, state, _gather(rows, keep), results, history
 
     # At least one step, also of a batch without rows, so that the history has its shapes.

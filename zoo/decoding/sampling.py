@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from ..models.base import Seq2SeqModel
+from ..models.encoder_decoder import EncoderDecoder
 from ..text.tokenizer import END_ID, PAD_ID, START_ID
 from ..text.unknown import known_ids, name_unknown
 from .candidates import (
@@ -40,7 +40,7 @@ class _Rows(NamedTuple):
 
 
 def write_one_by_one(
-    model: Seq2SeqModel,
+    model: EncoderDecoder,
     source: tf.Tensor,
     options: GenerationOptions,
     return_attention: bool = False,
@@ -96,7 +96,7 @@ def write_one_by_one(
     t, (log_p, lengths), (ids, looked_at) = run_in_phases(
         model,
         memory,
-        model.start(memory, count, steps),
+        model.initial_state(memory, count, steps),
         rows,
         (tf.TensorArray(tf.int32, size=steps), looked_at),
         steps,

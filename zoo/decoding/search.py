@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from ..models.base import Seq2SeqModel
+from ..models.encoder_decoder import EncoderDecoder
 from .beam_search import beam_search
 from .options import GenerationOptions, Hypotheses
 from .prefixes import until_end, with_room_for
@@ -12,7 +12,7 @@ from .sampling import write_one_by_one
 
 
 def generate(
-    model: Seq2SeqModel,
+    model: EncoderDecoder,
     source: tf.Tensor,
     options: GenerationOptions,
     return_attention: bool = False,
@@ -20,7 +20,7 @@ def generate(
 ) -> Hypotheses:
     """Writes targets for each row of source ids (B, S): beam search, greedy search, or sampling.
 
-    Written over the protocol of `Seq2SeqModel` in core TensorFlow operations, so that it runs in
+    Written over the protocol of `EncoderDecoder` in core TensorFlow operations, so that it runs in
     any graph and in any exported model.
 
     Args:

@@ -1,14 +1,19 @@
-"""The embedding that both families read their subwords with."""
+"""The embedding that models read their tokens with."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
-import tensorflow as tf
+from keras import ops
+
+from .backend import take_rows
+from .parts import check_vocabulary
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
 class ScaledEmbedding(keras.layers.Embedding):
-    """Vectors of subwords, read larger than they are kept.
+    """Vectors of tokens, read larger than they are kept.
 
     A table that the vocabulary is read from as well (Press and Wolf 2017) has to start at a
     variance of 1 / width, as any kernel. Vectors as small as that tell an encoder next to nothing,
@@ -29,7 +34,7 @@ class ScaledEmbedding(keras.layers.Embedding):
 
     Example:
 
-    >>> ScaledEmbedding(8000, 256)(tf.constant([[5, 9, 3]])).shape
+    >>> ScaledEmbedding(8000, 256)(np.array([[5, 9, 3]])).shape
     TensorShape([1, 3, 256])
 
     References: https://arxiv.org/abs/1608.05859, https://arxiv.org/abs/1706.03762
@@ -46,9 +51,8 @@ class ScaledEmbedding(keras.layers.Embedding):
         self.power = power
 
     def call(self, inputs):
-        # Not by Keras's own, which would look for ids that count from the end.
-        table = tf.cast(tf.convert_to_tensor(self.embeddings), self.compute_dtype)
-        return tf.gather(table, inputs) * self.output_dim**self.power
+        table = ops.cast(self.embeddings, self.compute_dtype)
+        return take_rows(table, inputs) * self.output_dim**self.power
 
     def get_config(self):
         config = super().get_config()
@@ -56,3 +60,45 @@ class ScaledEmbedding(keras.layers.Embedding):
             del config[name]
         sizes = {"vocab_size": self.input_dim, "width": self.output_dim, "power": self.power}
         return {**config, **sizes}
+
+
+def make_embeddings(
+    vocab_size: int,
+    width: int,
+    power: float,
+    source_vocab_size: int | None = None,
+    copying: bool = False,
+    dtype: Any = None,
+) -> tuple[ScaledEmbedding, ScaledEmbedding]:
+    """The embeddings of target and source of a model.
+
+    Args:
+        vocab_size: Tokens of the target.
+        width: Of a vector.
+        power: See `ScaledEmbedding`.
+        source_vocab_size: Tokens of the source, if it has a vocabulary of its own.
+        copying: Whether tokens of the source are copied.
+        dtype: Policy of the layers.
+
+    Returns:
+        Two embeddings, or one twice where both sides share a vocabulary.
+
+    Raises:
+        ValueError: A vocabulary is too small, or there are two and tokens are to be copied.
+    """
+
+    def embedding(size, name):
+        return ScaledEmbedding(size, width, power, name=name, dtype=dtype)
+
+    check_vocabulary("vocab_size", vocab_size)
+    target = embedding(vocab_size, "target_embedding")
+    if source_vocab_size is None:
+        return target, target
+    check_vocabulary("source_vocab_size", source_vocab_size)
+    if copying:
+        raise ValueError(
+            "What is copied are tokens that source and target have in common: leave out "
+            "source_vocab_size, or copying. "
+            f"Received: source_vocab_size={source_vocab_size}, copying={copying}"
+        )
+    return target, embedding(source_vocab_size, "source_embedding")

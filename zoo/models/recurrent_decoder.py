@@ -1,6 +1,6 @@
 """A recurrent decoder that attends, over whatever an encoder made of the source.
 
-Shapes: B batch, S source length, T target length, D state, C width of what is attended to.
+Shapes: B batch, S source length, T target length, N beams, D state, C width of what is attended to.
 """
 
 from __future__ import annotations
@@ -9,14 +9,17 @@ from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
+from keras import ops
 
-from ...layers.attention_gru_cell import AttentionGRUCell, StepWeights, query_options
+from ...layers import Attention, MultiHopAttention
+from ...layers.attention_gru_cell import ATTENTION_QUERIES, AttentionGRUCell, StepWeights
 from ...layers.ops.affine import Affine
+from ...layers.ops.arguments import positive_int
+from ...layers.ops.dense import Dense
 from ...layers.ops.dropout import Dropout
 from ...layers.ops.masks import softmax_dtype
-from .base import Nest, check_arguments, check_source_vocabulary
-from .copying import CopyingSeq2Seq, Decoded
-from .embedding import ScaledEmbedding
+from .attention_registry import copy_of
+from .parts import Decoder, Encoded, Nest, check_rate
 from .unroll import StepInputs
 
 
@@ -24,186 +27,157 @@ class RecurrentMemory(NamedTuple):
     """What the decoder reads while it writes.
 
     Attributes:
-        attended: the projected source for the attention, or the fixed context (B, 1, C).
-        start: state of the decoder before the first step, (B, D).
-        mask: True where the source is not padding, (B, S).
-        copies: the source as a model copies from it, or ().
+        attended: The projected source for the attention, or the fixed context (B, 1, C).
+        start: State of the decoder before the first step, (B, D).
+        mask: True for states that may be attended to, (B, S).
     """
 
     attended: Nest
-    start: tf.Tensor
-    mask: tf.Tensor
-    copies: Nest = ()
+    start: Any
+    mask: Any
 
 
 class RecurrentWeights(NamedTuple):
     """What a step reads of the variables.
 
     Attributes:
-        cell: of the decoder's cell.
-        inputs: from an embedding to what the cell is given.
-        readout: to what the vocabulary is read from, or ().
-        vocabulary: from what was read out to logits.
+        cell: Of the cell.
+        inputs: From an embedding to what the cell is given.
     """
 
     cell: StepWeights
     inputs: Affine
-    readout: Any
-    vocabulary: Affine
 
 
-class RecurrentDecoderSeq2Seq(CopyingSeq2Seq):
-    """What the families with a recurrent decoder share: all but the encoder.
+@keras.saving.register_keras_serializable(package="attention_zoo")
+class RecurrentDecoder(Decoder):
+    """A gated recurrent unit that writes, and looks at the source at every step.
 
-    A subclass makes `make_embeddings`, its encoder and `make_decoder` in its constructor, in
-    `build` its encoder's weights and `build_decoder`, and says what a source is in `encode`.
-    Its `config` has `vocab_size`, `source_vocab_size`, `embedding_dim`, `embedding_power`,
-    `decoder_units`, `readout_units`, `tie_embeddings` and `dropout`.
+    What an output reads is the state, the context and the embedding of the last token side by side
+    (the deep output of Bahdanau et al. 2015). With input feeding it is Luong's attentional vector,
+    which has read all three.
+
+    Args:
+        units: Width D of the state.
+        attention: An `Attention` layer, of which the decoder makes a copy of its own; `None` for
+            one fixed context, the summary of the source (Cho et al. 2014).
+        attention_query: `"previous_state"`, as in Bahdanau's paper: the decoder looks before it
+            reads the last token; or `"current_state"`: after it.
+        input_feeding: Whether what was found is fed to the next step as the attentional vector of
+            Luong et al. 2015; the query is the current state then.
+        attentional_units: Width of that vector; `units` if `None`.
+        dropout: Rate on embeddings.
+
+    Raises:
+        ValueError: An argument is impossible.
+
+    References: https://arxiv.org/abs/1406.1078, https://arxiv.org/abs/1409.0473,
+    https://arxiv.org/abs/1508.04025
     """
 
-    source_embedding: ScaledEmbedding | None = None
-    readout: keras.layers.Dense | None = None
+    loops_over_time = True
 
-    def check_config(self, sizes: tuple[str, ...], copying: bool = False) -> None:
-        """Refuses what no model can be made of; of an unknown readout it takes the embedding's.
-
-        Args:
-            sizes: names of the config that are positive whole numbers, beside those of a decoder.
-            copying: whether subwords of the source are copied.
-        """
-        config = self.config
-        if config["readout_units"] is None:
-            config["readout_units"] = config["embedding_dim"]
-        names = ("embedding_dim", "decoder_units", "attention_units", "readout_units", *sizes)
-        check_arguments(
-            config["vocab_size"],
-            {name: config[name] for name in names},
-            {"dropout": config["dropout"]},
-        )
-        check_source_vocabulary(config["source_vocab_size"], copying)
-        if config["tie_embeddings"] and config["readout_units"] != config["embedding_dim"]:
-            raise ValueError(
-                "Tied embeddings read the vocabulary from vectors as wide as an embedding: leave "
-                "readout_units out or set tie_embeddings=False. Received: "
-                f"readout_units={config['readout_units']}, embedding_dim={config['embedding_dim']}"
-            )
-
-    def make_embeddings(self) -> None:
-        width, power = self.config["embedding_dim"], self.config["embedding_power"]
-
-        def embedding(size, name):
-            return ScaledEmbedding(size, width, power, name=name, dtype=self.dtype_policy)
-
-        self.embedding = embedding(self.config["vocab_size"], "embedding")
-        source_size = self.config["source_vocab_size"]
-        if source_size is not None:
-            self.source_embedding = embedding(source_size, "source_embedding")
-
-    def make_decoder(
+    def __init__(
         self,
-        attention: Any,
-        wiring: str,
-        context_dim: int,
-        readout_activation: str | None = "tanh",
-    ) -> None:
-        """Makes the layers of the decoder.
-
-        Args:
-            attention: a layer, or `None` for one fixed context.
-            wiring: when it looks, see `AttentionGRUCell`.
-            context_dim: width C of the context.
-            readout_activation: of the layer from which the vocabulary is read.
-        """
-        config, dtype = self.config, self.dtype_policy
-        self.bridge = keras.layers.Dense(
-            config["decoder_units"], "tanh", name="bridge", dtype=dtype
-        )
-        self.cell = AttentionGRUCell(
-            config["decoder_units"],
-            context_dim=context_dim,
-            attention=attention,
-            **query_options(wiring),
-            output_dim=config["readout_units"] if wiring == "input_feeding" else None,
-            name="decoder",
-            dtype=dtype,
-        )
-        # Luong's attentional vector is a readout already.
-        if not self.cell.input_feeding:
-            self.readout = keras.layers.Dense(
-                config["readout_units"], readout_activation, name="readout", dtype=dtype
+        units: int,
+        attention: Attention | None = None,
+        attention_query: str = "current_state",
+        input_feeding: bool = False,
+        attentional_units: int | None = None,
+        dropout: float = 0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if attention_query not in ATTENTION_QUERIES:
+            raise ValueError(
+                f"attention_query is one of {', '.join(ATTENTION_QUERIES)}. "
+                f"Received: attention_query={attention_query!r}"
             )
-        self.dropout = Dropout(config["dropout"], name="dropout", dtype=dtype)
+        if input_feeding and (attention is None or attention_query == "previous_state"):
+            raise ValueError(
+                "Input feeding hands on what the current state found, so it needs an attention and "
+                "attention_query='current_state'. Received: "
+                f"attention={attention}, attention_query={attention_query!r}, input_feeding=True"
+            )
+        self.units = positive_int("units", units)
+        self.attention = attention and copy_of(attention, "attention", self.dtype_policy)
+        self.attention_query = attention_query
+        self.input_feeding = input_feeding
+        self.attentional_units = attentional_units
+        self.dropout = check_rate("dropout", dropout)
+        self._dropout = Dropout(dropout, dtype=self.dtype_policy)
+        self.bridge = Dense(self.units, "tanh", name="bridge", dtype=self.dtype_policy)
 
-    def build_decoder(self, summary_dim: int) -> None:
-        """Makes the weights of embeddings and decoder; what the bridge reads is so wide."""
-        config = self.config
-        self.build_vocabulary(config["readout_units"])
-        embedded = (None, None, config["embedding_dim"])
-        self.embedding.build((None, None))
-        if self.source_embedding is not None:
-            self.source_embedding.build((None, None))
-        self.bridge.build((None, summary_dim))
+    def build(self, target_shape, states_shape, summary_shape):
+        without = self.attention is None
+        self.cell = AttentionGRUCell(
+            self.units,
+            context_dim=(summary_shape if without else states_shape)[-1],
+            attention=self.attention,
+            attention_query="previous_state" if without else self.attention_query,
+            input_feeding=self.input_feeding,
+            output_dim=self.attentional_units if self.input_feeding else None,
+            name="cell",
+            dtype=self.dtype_policy,
+        )
+        self.bridge.build((None, summary_shape[-1]))
         self.cell.build()
-        self.cell.input_projection.build(embedded)
-        features = self.cell.output_width + config["embedding_dim"]
-        if self.readout is not None:
-            self.readout.build((None, None, features))
-        if self.pointer is not None:
-            self.pointer.build_gate(features)
+        self.cell.input_projection.build((None, None, target_shape[-1]))
+        self.has_attention_maps = not without and _heads(self.attention, self.units) > 1
+        self.built = True
 
-    def embed_source(self, ids: tf.Tensor, training: bool) -> tf.Tensor:
-        """Vectors (..., E) of subwords of the source."""
-        embedding = self.source_embedding or self.embedding
-        return self.dropout(embedding(ids), training=training)
+    def prepare(self, encoded: Encoded) -> RecurrentMemory:
+        states, mask, summary = encoded[:3]
+        if self.attention is None:
+            attended = ops.expand_dims(summary, 1)
+        elif isinstance(self.attention, MultiHopAttention):
+            question = summary[:, : states.shape[-1]]
+            attended = self.attention.project(states, mask=mask, question=question)
+        else:
+            attended = self.attention.project(states, mask=mask)
+        return RecurrentMemory(attended, self.bridge(summary), mask)
 
-    def start(self, memory, num_beams=1, max_steps=None):
-        start = tf.repeat(memory.start[:, None], num_beams, axis=1)
+    def initial_state(self, memory, num_beams=1, max_steps=None):
+        start = ops.repeat(ops.expand_dims(memory.start, 1), num_beams, axis=1)
         return self.cell.initial_states(start, memory.attended)
 
     def step_weights(self):
         return RecurrentWeights(
-            self.cell.step_weights(),
-            Affine.from_layer(self.cell.input_projection),
-            () if self.readout is None else Affine.from_layer(self.readout),
-            self.vocabulary_product(),
+            self.cell.step_weights(), Affine.from_layer(self.cell.input_projection)
         )
 
-    def step(self, token_ids, state, memory, weights=None):
-        weights = weights or self.step_weights()
-        embedded = self.embedding(token_ids)
+    def step(self, embedded, state, memory, weights):
         given = weights.inputs(embedded)
         output, state, scores = self.cell(given, state, memory.attended, weights.cell)
         if scores is None:
-            scores = tf.zeros((*tf.unstack(tf.shape(token_ids)), tf.shape(memory.mask)[1]))
-        features = tf.concat([output, embedded], axis=-1)
-        hidden = output
-        if self.readout is not None:
-            hidden = self.readout.activation(weights.readout(features))
-        logits = weights.vocabulary(hidden)
-        return self.mixed(logits, features, scores, memory.copies), state, scores
+            scores = ops.zeros((*ops.shape(embedded)[:2], ops.shape(memory.mask)[1]))
+        return self._hidden(output, embedded), state, scores
 
-    def decoded(self, inputs, training=False):
-        memory = self.encode(inputs["source"], training=training)
-        embedded = self.dropout(self.embedding(inputs["target"]), training=training)
-        given = self.cell.input_projection(embedded)
-        outputs, attention = self._unroll(given, self.start(memory), memory.attended)
-        features = tf.concat([outputs, embedded], axis=-1)
-        hidden = self.dropout(self._read_out(outputs, features), training=training)
-        return Decoded(
-            hidden, attention, () if self.pointer is None else self.pointer.gate(features)
-        )
+    def call(self, target, memory, return_attention_scores=False, training=False):
+        embedded = self._dropout(target, training=training)
+        outputs, _, scores = self._unroll(embedded, memory, return_attention_scores)
+        return self._hidden(outputs, embedded), scores
 
-    def _read_out(self, outputs, features):
-        return outputs if self.readout is None else self.readout(features)
+    def attention_maps(self, target, memory):
+        """The weights over the source, each head or hop a head of one layer; `None` beside them."""
+        _, states, _ = self._unroll(target, memory)
+        if self.attention_query == "previous_state":
+            states = ops.concatenate([memory.start[:, None], states[:, :-1]], axis=1)
+        _, weights = self.attention.attend(states, memory.attended)  # (B, H, T, S)
+        return ops.expand_dims(weights, 1), None
 
-    def _unroll(self, given, states, attended):
-        """The cell over all steps of `given` (B, T, 3 D).
+    def _hidden(self, output, embedded):
+        return output if self.input_feeding else ops.concatenate([output, embedded], axis=-1)
+
+    def _unroll(self, embedded, memory, with_scores=False):
+        """The cell over all steps of `embedded` (B, T, E).
 
         Returns:
-            Its outputs (B, T, output width), and its attention (B, T, S) in a model that copies or
-            has coverage, () in others.
+            Its outputs (B, T, output width), states (B, T, D) and, if they are asked for,
+            attention weights (B, T, S), otherwise ().
         """
-        weights = self.cell.step_weights()
+        given = self.cell.input_projection(embedded)
+        weights, states = self.cell.step_weights(), self.initial_state(memory)
         steps = tf.shape(given)[1]
         inputs = StepInputs(
             tf.transpose(given, (1, 0, 2)),
@@ -214,17 +188,19 @@ class RecurrentDecoderSeq2Seq(CopyingSeq2Seq):
         frozen = tf.nest.map_structure(tf.stop_gradient, weights)
         outputs = tf.TensorArray(given.dtype, size=steps)
         hidden = tf.TensorArray(given.dtype, size=steps)
-        with_attention = self.pointer is not None or self.coverage
+        looks = with_scores and self.attention is not None
         dtype = softmax_dtype(given.dtype)
-        looked_at = tf.TensorArray(dtype, size=steps) if with_attention else ()
+        looked_at = tf.TensorArray(dtype, size=steps) if looks else ()
 
         def body(t, states, outputs, hidden, looked_at):
             given, bias = inputs.at(t)
             weights = frozen._replace(candidate_bias=tf.expand_dims(bias, 1))
-            output, states, scores = self.cell(tf.expand_dims(given, 1), states, attended, weights)
+            output, states, scores = self.cell(
+                tf.expand_dims(given, 1), states, memory.attended, weights
+            )
             outputs = outputs.write(t, tf.squeeze(output, 1))
             hidden = hidden.write(t, tf.squeeze(states[0], 1))
-            if with_attention:
+            if looks:
                 looked_at = looked_at.write(t, tf.squeeze(scores, 1))
             return t + 1, states, outputs, hidden, looked_at
 
@@ -236,11 +212,38 @@ class RecurrentDecoderSeq2Seq(CopyingSeq2Seq):
         )
         outputs, hidden = outputs.stack(), hidden.stack()  # (T, B, output width), (T, B, D)
         before = tf.concat([tf.transpose(states[0], (1, 0, 2)), hidden[:-1]], axis=0)
-        fed = outputs if self.cell.input_feeding else outputs[..., self.cell.units :]
+        fed = outputs if self.input_feeding else outputs[..., self.units :]
         if self.cell.attention_query == "current_state":  # at the step after
             fed = tf.concat([tf.zeros_like(fed[:1]), fed[:-1]], axis=0)
         inputs.tell(before, fed)
         outputs = tf.ensure_shape(
             tf.transpose(outputs, (1, 0, 2)), (None, None, self.cell.output_width)
         )
-        return outputs, tf.transpose(looked_at.stack(), (1, 0, 2)) if with_attention else ()
+        scores: Any = ()
+        if looks:
+            scores = tf.transpose(looked_at.stack(), (1, 0, 2))
+        elif with_scores:  # of one fixed context
+            scores = ops.zeros((*ops.shape(embedded)[:2], ops.shape(memory.mask)[1]))
+        return outputs, tf.transpose(hidden, (1, 0, 2)), scores
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "attention": keras.saving.serialize_keras_object(self.attention),
+            "attention_query": self.attention_query,
+            "input_feeding": self.input_feeding,
+            "attentional_units": self.attentional_units,
+            "dropout": self.dropout,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        attention = keras.saving.deserialize_keras_object(config["attention"])
+        return cls(**{**config, "attention": attention})
+
+
+def _heads(attention: Attention, query_width: int) -> int:
+    """The number of heads or hops of an attention layer."""
+    shape = attention.compute_scores_shape((None, None, query_width), (None, None, None))
+    return shape[1] if len(shape) == 4 else 1

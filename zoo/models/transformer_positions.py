@@ -1,20 +1,24 @@
-"""What a Transformer is told of the order of its subwords. T is the number of positions."""
+"""What a Transformer is told of the order of its tokens. T is the number of positions."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
+from ...layers.ops.arguments import positive_int
+from ...layers.ops.dense import add_bias
 from ...layers.ops.positions import AlibiPositions, Positions, RelativePositions, RotaryPositions
+from .backend import tensorflow
 
 ADDED = ("sinusoidal", "learned")  # to the embeddings
 POSITIONS = (*ADDED, "rotary", "relative", "alibi")
 
 
 def attention_positions(name: str, bidirectional: bool, dtype: Any = None) -> Positions | None:
-    """What the self-attention of a block knows of places; `None` where the embeddings say it."""
+    """What the self-attention of a block knows of positions; `None` where the embeddings say it."""
     if name in ADDED:
         return None
     if name == "relative":
@@ -22,19 +26,76 @@ def attention_positions(name: str, bidirectional: bool, dtype: Any = None) -> Po
     return {"rotary": RotaryPositions, "alibi": AlibiPositions}[name](dtype=dtype)
 
 
-def sinusoids(positions: tf.Tensor, width: int) -> tf.Tensor:
+@keras.saving.register_keras_serializable(package="attention_zoo")
+class AddedPositions(keras.layers.Layer):
+    """Adds to embeddings what tells their order; nothing where the self-attention is told it.
+
+    Args:
+        kind: `"sinusoidal"`, `"learned"`, or one that is not added.
+        max_length: The number of learned positions.
+
+    Raises:
+        ValueError: There is no such kind, or no such length.
+
+    Call arguments:
+        inputs: Embeddings (B, T, D).
+
+    Returns:
+        (B, T, D).
+    """
+
+    def __init__(self, kind: str = "sinusoidal", max_length: int = 512, **kwargs):
+        super().__init__(**kwargs)
+        if kind not in POSITIONS:
+            raise ValueError(
+                f"positions is one of {', '.join(POSITIONS)}. Received: positions={kind!r}"
+            )
+        self.kind = kind
+        self.max_length = positive_int("max_length", max_length)
+
+    @property
+    def is_added(self) -> bool:
+        return self.kind in ADDED
+
+    @property
+    def max_positions(self) -> int | None:
+        return self.max_length if self.kind == "learned" else None
+
+    def build(self, input_shape):
+        self.width = input_shape[-1]
+        if self.kind == "learned":
+            near = keras.initializers.RandomNormal(stddev=0.02)
+            self.table = self.add_weight((self.max_length, self.width), near, name="table")
+        self.built = True
+
+    def call(self, inputs):
+        return add_bias(inputs, self.first(ops.shape(inputs)[1])) if self.is_added else inputs
+
+    def first(self, count):
+        """What is added at the first `count` positions, (count, D)."""
+        if self.kind == "learned":
+            added = first_learned(ops.convert_to_tensor(self.table), count)
+        else:
+            added = sinusoids(ops.arange(count), self.width)
+        return ops.cast(added, self.compute_dtype)
+
+    def get_config(self):
+        return {**super().get_config(), "kind": self.kind, "max_length": self.max_length}
+
+
+def sinusoids(positions, width: int):
     """Sines, then cosines, of positions (T,) at `width // 2` wavelengths from 2 pi to 20,000 pi.
 
     Reference: Vaswani et al. 2017, section 3.5
     """
     half = width // 2
     rates = np.exp(-np.log(10000.0) * np.arange(half) / max(half - 1, 1)).astype(np.float32)
-    angles = tf.cast(positions, tf.float32)[:, None] * rates
-    waves = tf.concat([tf.sin(angles), tf.cos(angles)], axis=-1)
-    return tf.pad(waves, [[0, 0], [0, width - 2 * half]])
+    angles = ops.expand_dims(ops.cast(positions, "float32"), 1) * rates
+    waves = ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)
+    return ops.pad(waves, [[0, 0], [0, width - 2 * half]])
 
 
-def first_learned(table: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+def first_learned(table, count):
     """The first `count` learned positions (count, D) of a table (longest, D).
 
     Raises:
@@ -42,10 +103,12 @@ def first_learned(table: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
             runs. On a GPU those beyond would be zeros, and what is written from there on wrong.
     """
     longest = table.shape[0]
+    if (tf := tensorflow()) is None:
+        return ops.take(table, ops.arange(count), axis=0)
     enough = tf.debugging.assert_less_equal(
         count,
         longest,
-        f"This model has learned positions for {longest} subwords and none beyond: give it shorter "
+        f"This model has learned positions for {longest} tokens and none beyond: give it shorter "
         "sources, targets and prefixes, or raise its max_length",
     )
     with tf.control_dependencies([] if enough is None else [enough]):

@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 
 from ...layers.attention_gru_cell import gated_update
+from ...layers.ops.dense import add_bias
 
 
 class StepInputs:
@@ -44,7 +45,8 @@ class StepInputs:
                 if len(kernels) == 2:
                     d_kernels.append(_kernel_gradient(self._fed, d_given))
                 axes = [0, len(given.shape) - 2]
-                return d_given, tf.reduce_sum(d_bias, axis=axes), *d_kernels
+                to_bias = tf.reduce_sum(tf.cast(d_bias, tf.float32), axis=axes)
+                return d_given, tf.cast(to_bias, bias.dtype), *d_kernels
 
             return (tf.identity(given), tiled), gradient
 
@@ -116,7 +118,8 @@ class BidirectionalGRU(keras.layers.Layer):
         shape = tf.shape(inputs)
         both = tf.stack([inputs, tf.reverse_sequence(inputs, lengths, seq_axis=1)])
         flat = tf.reshape(both, (2, -1, inputs.shape[-1]))
-        given = tf.matmul(flat, tf.cast(self.kernel, dtype)) + tf.cast(self.bias, dtype)[:, None]
+        given = tf.matmul(flat, tf.cast(self.kernel, dtype))
+        given = add_bias(given, tf.cast(self.bias, dtype)[:, None])
         given = tf.reshape(given, (2, shape[0], shape[1], 3 * self.units))
         states = self._unroll(tf.transpose(given, (2, 0, 1, 3)))  # (S, 2, B, D)
         forward, backward = tf.unstack(tf.transpose(states, (1, 2, 0, 3)), axis=0)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from ..models.attention_maps import attention_maps
 from ..text.source_format import Source
 from ..text.tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID, SubwordTokenizer
 from ..visualization.explanation import Explanation
@@ -45,7 +44,7 @@ def explain(
 
 
 def _explain_batch(model: TextToText, explanations: list[Explanation]) -> list[LayeredExplanation]:
-    maps = attention_maps(model.model, reading_inputs(model.tokenizer, explanations))
+    maps = model.model.attention_maps(reading_inputs(model.tokenizer, explanations))
     arrays = {
         kind: tf.cast(values, "float32").numpy()
         for kind, values in maps._asdict().items()

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from ..decoding.options import IMPOSSIBLE, GenerationOptions, Hypotheses
 from ..decoding.search import generate
-from ..models.base import Seq2SeqModel
+from ..models.encoder_decoder import EncoderDecoder
 from ..text.composing import compose, graph_function, rows_too_long
 from ..text.source_format import PLAIN, Source, SourceFormat
 from ..text.tokenizer import PAD_ID, START_ID, SubwordTokenizer, with_end
@@ -86,7 +86,7 @@ class TextToText:
 
     def __init__(
         self,
-        model: Seq2SeqModel,
+        model: EncoderDecoder,
         tokenizer: SubwordTokenizer,
         generation: GenerationOptions | None = None,
         max_source_length: int = 256,
@@ -347,11 +347,11 @@ class TextToText:
             "source": known_ids(source),
             "target": tf.concat([start, known_ids(ids[:, :-1])], axis=1),
         }
-        if hasattr(self.model, "attention_maps"):
+        if self.model.has_attention_maps:
             weights = self.model.attention_maps(inputs).cross
             kept = (ids != PAD_ID)[:, None, None, :, None]
             outputs["attention_heads"] = tf.where(kept, weights, 0.0)
-        if self._copies:
+        if self.model.copies:
             outputs["p_gen"] = tf.where(ids != PAD_ID, self.model.p_gen(inputs), 0.0)
         return outputs
 
@@ -398,7 +398,3 @@ class TextToText:
         tokenizer, limit = self.tokenizer.source, self.max_source_length
         composed = compose(tokenizer, self.source_format, columns, limit, reader)
         return with_end(composed.ids), composed.blank
-
-    @property
-    def _copies(self) -> bool:
-        return getattr(self.model, "pointer", None) is not None

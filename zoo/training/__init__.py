@@ -1,1 +1,45 @@
-"""Losses and the training step: plain Keras objects for anybody's `fit`."""
+"""Loss, optimizer, schedules and weight averages: plain Keras objects for anybody's `fit`.
+
+Loss and schedules run on every Keras backend; the optimizer and the averages are TensorFlow's.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from ..registry import Registry
+
+_PUBLIC = {
+    "SmoothedCrossEntropy": ".loss",
+    "FusedAdam": ".optimizers",
+    "InverseSquareRoot": ".schedules",
+    "BudgetSchedule": ".schedules",
+    "CosineToZero": ".schedules",
+    "Cooldown": ".schedules",
+    "WeightAverage": ".averaging",
+    "LastAverage": ".averaging",
+}
+
+__all__ = [*_PUBLIC, "SCHEDULES", "register_schedule"]
+
+# Each is called with the peak of the rate and the number of steps of the warm-up.
+SCHEDULES = Registry(
+    "schedule",
+    {
+        "inverse_sqrt": "zoo.training.schedules:InverseSquareRoot",
+        "cosine": "zoo.training.schedules:CosineToZero",
+        "cooldown": "zoo.training.schedules:Cooldown",
+    },
+)
+register_schedule = SCHEDULES.register
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name], __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import keras
-import tensorflow as tf
+from keras import ops
 
-from ..text.tokenizer import PAD_ID
+from ...layers.ops.dense import add_bias
 from .replicas import sum_over_replicas
 
 
@@ -31,8 +32,8 @@ class SmoothedCrossEntropy(keras.losses.Loss):
 
     Args:
         smoothing: share of the target distribution that is spread evenly, in [0, 1).
-        ignore_class: target id that does not count, of the vocabulary or not, such as -100; padding
-            by default. All targets count if `None`.
+        ignore_class: target id that does not count, of the vocabulary or not, such as -100; 0,
+            which is padding, by default. All targets count if `None`.
         r_drop: weight of the divergence, called alpha in the paper; 0 for one reading.
         name: name of the loss.
 
@@ -53,7 +54,7 @@ class SmoothedCrossEntropy(keras.losses.Loss):
     def __init__(
         self,
         smoothing: float = 0.1,
-        ignore_class: int | None = PAD_ID,
+        ignore_class: int | None = 0,
         r_drop: float = 0.0,
         name: str = "smoothed_cross_entropy",
     ):
@@ -66,44 +67,40 @@ class SmoothedCrossEntropy(keras.losses.Loss):
         self.ignore_class = ignore_class
         self.r_drop = r_drop
 
-    def counted(self, y_true: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Which targets count, and the targets with 0, which any vocabulary has, for all others."""
-        y_true = tf.convert_to_tensor(y_true)
+    def counted(self, y_true: Any) -> tuple[Any, Any]:
+        """Boolean mask of the targets that count, and the targets with 0 in place of all others."""
+        y_true = ops.convert_to_tensor(y_true)
         if self.ignore_class is None:
-            return tf.ones_like(y_true, tf.bool), y_true
-        counts = tf.not_equal(y_true, self.ignore_class)
-        return counts, tf.where(counts, y_true, tf.zeros_like(y_true))
+            return ops.ones_like(y_true, dtype="bool"), y_true
+        counts = ops.not_equal(y_true, self.ignore_class)
+        return counts, ops.where(counts, y_true, ops.zeros_like(y_true))
 
-    def weights(self, y_true: tf.Tensor, sample_weight: tf.Tensor | None = None) -> tf.Tensor:
+    def weights(self, y_true: Any, sample_weight: Any = None) -> Any:
         """float32 weight of every target; sample weights are of rows (B,), or of each (B, T)."""
-        weights = tf.cast(self.counted(y_true)[0], tf.float32)
+        weights = ops.cast(self.counted(y_true)[0], "float32")
         if sample_weight is None:
             return weights
-        sample_weight = tf.cast(sample_weight, tf.float32)
+        sample_weight = ops.convert_to_tensor(sample_weight, dtype="float32")
         if len(sample_weight.shape) == 1 < len(weights.shape):
-            sample_weight = sample_weight[:, None]
+            sample_weight = ops.expand_dims(sample_weight, 1)
         return weights * sample_weight
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        y_true = tf.cast(y_true, tf.int32)
+        y_true = ops.cast(y_true, "int32")
         weights = self.weights(y_true, sample_weight)
-        return tf.math.divide_no_nan(
-            tf.reduce_sum(self.call(y_true, y_pred) * weights),
-            sum_over_replicas(tf.reduce_sum(weights)),
+        return ops.divide_no_nan(
+            ops.sum(self.call(y_true, y_pred) * weights), sum_over_replicas(ops.sum(weights))
         )
 
     def call(self, y_true, y_pred):
         _, y_true = self.counted(y_true)
-        logits = tf.cast(y_pred, tf.float32)
-        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(y_true, logits)
+        logits = ops.cast(y_pred, "float32")
+        loss = ops.sparse_categorical_crossentropy(y_true, logits, from_logits=True)
         if not self.smoothing:
             return loss
-        target = tf.gather(logits, y_true, batch_dims=len(y_true.shape))
-        return loss + self.smoothing * (target - tf.reduce_mean(logits, axis=-1))
+        return loss + self.smoothing * (target_logits(y_true, logits) - ops.mean(logits, axis=-1))
 
-    def from_hidden(
-        self, y_true: tf.Tensor, hidden: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def from_hidden(self, y_true: Any, hidden: Any, kernel: Any, bias: Any) -> tuple[Any, Any]:
         """Loss of the logits `hidden @ kernel.T + bias` in as few passes over (N, V) as it takes.
 
         The mean logit is the product with the mean row of the kernel; for the rest see
@@ -118,6 +115,8 @@ class SmoothedCrossEntropy(keras.losses.Loss):
         Returns:
             The smoothed loss and the plain negative log likelihood of each row, float32 (N,).
         """
+        tensors = (ops.convert_to_tensor(x) for x in (y_true, hidden, kernel, bias))
+        y_true, hidden, kernel, bias = tensors
         total, target = total_and_target_logits(y_true, hidden, kernel, bias)
         plain = total - target
         if not self.smoothing:
@@ -125,23 +124,27 @@ class SmoothedCrossEntropy(keras.losses.Loss):
         return plain + self.smoothing * (target - mean_logits(hidden, kernel, bias)), plain
 
     def from_two_readings(
-        self, y_true: tf.Tensor, hidden: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The same of `hidden` (2 N, D), all rows of one reading and then of the other.
+        self, y_true: Any, hidden: Any, kernel: Any, bias: Any
+    ) -> tuple[Any, Any]:
+        """Returns the same of `hidden` (2 N, D): all rows of one reading, then of the other.
 
         Returns:
             The mean of both smoothed losses with `r_drop` / 2 times the divergence, and the mean of
             both negative log likelihoods, of each row, float32 (N,).
         """
-        logits = tf.matmul(hidden, kernel, transpose_b=True) + bias
-        twice = tf.tile(y_true, [2])
-        plain = tf.nn.sparse_softmax_cross_entropy_with_logits(twice, tf.cast(logits, tf.float32))
+        tensors = (ops.convert_to_tensor(x) for x in (y_true, hidden, kernel, bias))
+        y_true, hidden, kernel, bias = tensors
+        logits = add_bias(ops.matmul(hidden, ops.transpose(kernel)), bias)
+        twice = ops.concatenate([y_true, y_true])
+        plain = ops.sparse_categorical_crossentropy(
+            twice, ops.cast(logits, "float32"), from_logits=True
+        )
         smoothed = plain
         if self.smoothing:
             target, mean = target_and_mean_logits(twice, hidden, kernel, bias)
-            smoothed += self.smoothing * (target - mean)
-        smoothed, plain = (tf.add_n(tf.split(loss, 2)) / 2 for loss in (smoothed, plain))
-        first, second = tf.split(logits, 2)
+            smoothed = plain + self.smoothing * (target - mean)
+        smoothed, plain = (sum(ops.split(loss, 2)) / 2 for loss in (smoothed, plain))
+        first, second = ops.split(logits, 2)
         return smoothed + 0.5 * self.r_drop * symmetric_divergence(first, second), plain
 
     def get_config(self):
@@ -153,63 +156,104 @@ class SmoothedCrossEntropy(keras.losses.Loss):
         }
 
 
-@tf.custom_gradient
-def total_and_target_logits(
-    y_true: tf.Tensor, hidden: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
+def total_and_target_logits(y_true: Any, hidden: Any, kernel: Any, bias: Any) -> tuple[Any, Any]:
     """Log of the sum of e to each logit, and the logit of each target, float32 (N,).
+
+    On TensorFlow the gradient is written by hand, see `_total_and_target_logits`.
+    """
+    if keras.backend.backend() == "tensorflow":
+        return _total_and_target_logits(y_true, hidden, kernel, bias)
+    logits = ops.cast(ops.matmul(hidden, ops.transpose(kernel)) + bias, "float32")
+    return ops.logsumexp(logits, axis=-1), target_logits(y_true, logits)
+
+
+@ops.custom_gradient
+def _total_and_target_logits(y_true, hidden, kernel, bias):
+    """Computes `total_and_target_logits` with a gradient in few passes over (N, V).
 
     Of the logits `hidden @ kernel.T + bias` only e to each of them is kept, less the largest of its
     row. The gradient of a logit is that times a factor of its row, which is put into the thin
     matrices that the gradients are products of, and for the target a gradient of its own.
     """
-    logits = tf.matmul(hidden, kernel, transpose_b=True) + bias
-    target = tf.cast(tf.gather(logits, y_true, batch_dims=1), tf.float32)
-    logits = tf.cast(logits, tf.float32)
-    largest = tf.reduce_max(logits, axis=-1, keepdims=True)
-    exponentials = tf.exp(logits - largest)
-    sums = tf.reduce_sum(exponentials, axis=-1)
+    logits = ops.matmul(hidden, ops.transpose(kernel)) + bias
+    target = ops.cast(target_logits(y_true, logits), "float32")
+    logits = ops.cast(logits, "float32")
+    # Without an initial value Keras refuses a batch of padding alone, which has no rows.
+    largest = ops.max(logits, axis=-1, keepdims=True, initial=-math.inf)
+    exponentials = ops.exp(logits - largest)
+    sums = ops.sum(exponentials, axis=-1)
 
     def gradient(of_total, of_target):
         dtype = hidden.dtype
-        kept = tf.cast(exponentials, dtype)
-        factor = tf.expand_dims(of_total / sums, 1)
-        of_target = tf.expand_dims(of_target, 1)
-        rows = tf.cast(hidden, tf.float32)
-        to_hidden = factor * tf.cast(tf.matmul(kept, kernel), tf.float32)
-        to_hidden += of_target * tf.cast(tf.gather(kernel, y_true), tf.float32)
-        to_kernel = tf.matmul(kept, tf.cast(factor * rows, dtype), transpose_a=True)
-        to_bias = tf.linalg.matvec(kept, tf.cast(factor[:, 0], dtype), transpose_a=True)
-        places = tf.expand_dims(y_true, 1)
-        to_kernel = tf.tensor_scatter_nd_add(to_kernel, places, tf.cast(of_target * rows, dtype))
-        to_bias = tf.tensor_scatter_nd_add(to_bias, places, tf.cast(of_target[:, 0], dtype))
-        return None, tf.cast(to_hidden, dtype), to_kernel, to_bias
+        kept = ops.cast(exponentials, dtype)
+        factor = ops.expand_dims(of_total / sums, 1)
+        of_target = ops.expand_dims(of_target, 1)
+        rows = ops.cast(hidden, "float32")
+        to_hidden = factor * ops.cast(ops.matmul(kept, kernel), "float32")
+        to_hidden += of_target * ops.cast(ops.take(kernel, y_true, axis=0), "float32")
+        to_kernel = ops.matmul(ops.transpose(kept), ops.cast(factor * rows, dtype))
+        to_bias = ops.matmul(ops.transpose(kept), ops.cast(factor, dtype))[:, 0]
+        # A frequent target has a term in thousands of rows: a sum of so many equal terms stops
+        # growing in half precision, at 256 times the term in bfloat16.
+        to_kernel, to_bias = (ops.cast(x, "float32") for x in (to_kernel, to_bias))
+        size = kernel.shape[0]
+        to_kernel += ops.segment_sum(of_target * rows, y_true, num_segments=size)
+        to_bias += ops.segment_sum(of_target[:, 0], y_true, num_segments=size)
+        return None, *(ops.cast(x, dtype) for x in (to_hidden, to_kernel, to_bias))
 
-    return (largest[:, 0] + tf.math.log(sums), target), gradient
+    return (largest[:, 0] + ops.log(sums), target), gradient
 
 
-def target_and_mean_logits(
-    y_true: tf.Tensor, hidden: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
+def target_logits(y_true: Any, logits: Any) -> Any:
+    """The logit of each target: (...) of ids (...) and logits (..., V)."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf  # it is there, as Keras runs on it
+
+        # Keras's operation broadcasts the logits, which copies them.
+        return tf.gather(logits, y_true, batch_dims=len(y_true.shape))
+    ids = ops.expand_dims(ops.cast(y_true, "int32"), -1)
+    return ops.squeeze(ops.take_along_axis(logits, ids, axis=-1), -1)
+
+
+def target_and_mean_logits(y_true: Any, hidden: Any, kernel: Any, bias: Any) -> tuple[Any, Any]:
     """The logit of each target, by a thin product, and the mean logit: float32 (N,)."""
-    target = tf.reduce_sum(hidden * tf.gather(kernel, y_true), -1) + tf.gather(bias, y_true)
-    return tf.cast(target, tf.float32), mean_logits(hidden, kernel, bias)
+    target = ops.sum(hidden * rows_of(kernel, y_true), -1) + rows_of(bias, y_true)
+    return ops.cast(target, "float32"), mean_logits(hidden, kernel, bias)
 
 
-def mean_logits(hidden: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
+def rows_of(table: Any, ids: Any) -> Any:
+    """Rows (..., D) of a table (V, D), whose gradient adds up those of a frequent id in float32."""
+    if keras.backend.backend() != "tensorflow":
+        return ops.cast(ops.take(ops.cast(table, "float32"), ids, axis=0), table.dtype)
+
+    # TensorFlow keeps the terms apart, and casts them back before it adds them up.
+    @ops.custom_gradient
+    def take(table, ids):
+        def gradient(upstream):
+            width = table.shape[1:]
+            terms = ops.reshape(ops.cast(upstream, "float32"), (-1, *width))
+            sums = ops.segment_sum(terms, ops.reshape(ids, (-1,)), num_segments=table.shape[0])
+            return ops.cast(sums, table.dtype), None
+
+        return ops.take(table, ids, axis=0), gradient
+
+    return take(table, ids)
+
+
+def mean_logits(hidden: Any, kernel: Any, bias: Any) -> Any:
     """The mean of the logits of each row, by a thin product: float32 (N,)."""
     # A sum over a vocabulary is not one for half precision.
-    of_kernel, of_bias = (tf.reduce_mean(tf.cast(x, tf.float32), 0) for x in (kernel, bias))
-    mean = tf.linalg.matvec(hidden, tf.cast(of_kernel, hidden.dtype))
-    return tf.cast(mean, tf.float32) + of_bias
+    of_kernel, of_bias = (ops.mean(ops.cast(x, "float32"), 0) for x in (kernel, bias))
+    mean = ops.matmul(hidden, ops.expand_dims(ops.cast(of_kernel, hidden.dtype), 1))[:, 0]
+    return ops.cast(mean, "float32") + of_bias
 
 
-def symmetric_divergence(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
+def symmetric_divergence(first: Any, second: Any) -> Any:
     """(KL(P || Q) + KL(Q || P)) / 2 of the softmax of logits (..., V), float32 (...).
 
     The sum of both is that of (p - q) (log p - log q), in which the normalisers of the logarithms
     cancel, as p - q adds up to zero: the differences of the logits will do.
     """
-    first, second = tf.cast(first, tf.float32), tf.cast(second, tf.float32)
-    apart = tf.nn.softmax(first) - tf.nn.softmax(second)
-    return 0.5 * tf.reduce_sum(apart * (first - second), axis=-1)
+    first, second = ops.cast(first, "float32"), ops.cast(second, "float32")
+    apart = ops.softmax(first) - ops.softmax(second)
+    return 0.5 * ops.sum(apart * (first - second), axis=-1)

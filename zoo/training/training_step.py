@@ -1,22 +1,151 @@
-"""One step of training: the gradients of the mean loss of all tokens, in one batch or in several.
+"""The training step of a model of tokens: the gradients of the mean loss of all tokens of a step.
 
-Shapes: B rows, S source length, T target length.
+Shapes: B rows, S source length, T target length, D width, V vocabulary, R labels that count.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
 
+from .loss import SmoothedCrossEntropy
 from .replicas import number_of_replicas, sum_over_replicas
 
-if TYPE_CHECKING:
-    from ..models.base import Seq2SeqModel
-
 Batch = tuple[dict[str, tf.Tensor], tf.Tensor]  # source (B, S) and target (B, T), labels (B, T)
+
+
+class TokenTrainer(keras.Model):
+    """A model that trains with `compile` and `fit` on `(inputs, labels)`, token by token.
+
+    A subclass gives logits (B, T, V) when it is called, and, for `SmoothedCrossEntropy`, the losses
+    of the tokens: `token_losses(inputs, labels, training)`, where it can do without the logits of
+    padding. It trains with any loss over logits, as every Keras model. Under `SmoothedCrossEntropy`
+    there are no logits for compiled metrics. What is told of an epoch is the mean `loss` and the
+    mean `cross_entropy`, without smoothing, of all its tokens, and how many `tokens` it had; of a
+    batch, those of its step. Sample weights make Keras compute loss and metrics from all logits.
+
+    `inputs` may have `"accumulated"`, more `(inputs, labels)` of the same step: their gradients are
+    added up one batch after the other, and the step is that of one large batch of all of them.
+    This takes `SmoothedCrossEntropy` without sample weights.
+
+    Under a `tf.distribute` strategy that loss is the mean over the tokens of all replicas together,
+    however many each of them has: the weights learnt are those of one replica with all rows.
+
+    Attributes:
+        static_shapes: Whether the loss is computed at padding too, and left out of the sums, so
+            that no shape depends on values, as TPUs want it.
+    """
+
+    static_shapes = False
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self._token_metrics = TokenMetrics()
+
+    def token_losses(
+        self, inputs: dict[str, tf.Tensor], labels: tf.Tensor, training: bool
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Smoothed and plain loss of every label that counts, in reading order.
+
+        With `static_shapes`, of every label, and 0 for the others. Of a model as it is trained
+        with R-Drop, the means of two readings, the smoothed one with their divergence.
+        """
+        raise NotImplementedError
+
+    def make_train_function(self, force=False):
+        # Inside of the compiled step, Keras would make the optimizer's variables, each with a
+        # branch for its first value, and trace the step a second time.
+        if self.built and not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        return super().make_train_function(force)
+
+    def train_step(self, data):
+        inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if not isinstance(self.loss, SmoothedCrossEntropy) or sample_weight is not None:
+            self._refuse_what_logits_do_not_have(inputs)
+            return super().train_step(data)
+        if (compiled := self._compile_metrics) is not None:
+            raise ValueError(
+                "SmoothedCrossEntropy is computed without the logits that metrics are of: leave "
+                "them out of `compile`, as loss, cross_entropy and tokens are told anyway, or give "
+                f"sample weights. Received: metrics={compiled._user_metrics}, "
+                f"weighted_metrics={compiled._user_weighted_metrics}"
+            )
+        inputs = dict(inputs)
+        if accumulated := inputs.pop("accumulated", ()):
+            gradients, sums = accumulated_gradients(self, [(inputs, labels), *accumulated])
+        else:
+            gradients, sums = batch_gradients(self, (inputs, labels))
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
+        return self._token_metrics.update(self._loss_tracker, sums)
+
+    def test_step(self, data):
+        inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        by_tokens = isinstance(self.loss, SmoothedCrossEntropy) and sample_weight is None
+        if not by_tokens or self._compile_metrics is not None:
+            return super().test_step(data)
+        # As in training, so that losses can be compared, and do not depend on the batches.
+        return self._token_metrics.update(
+            self._loss_tracker, evaluated_sums(self, (inputs, labels))
+        )
+
+    def _refuse_what_logits_do_not_have(self, inputs):
+        """Refuses what a step that Keras makes itself would take no notice of."""
+        if getattr(self.loss, "r_drop", 0.0):
+            raise ValueError(
+                "R-Drop has no sample weights; leave them out, or r_drop. "
+                f"Received: r_drop={self.loss.r_drop}"
+            )
+        if isinstance(inputs, Mapping) and inputs.get("accumulated"):
+            raise ValueError(
+                "Gradients of accumulated batches are added up under SmoothedCrossEntropy without "
+                "sample weights alone: leave `accumulated` out of the inputs. Received: "
+                f"{len(inputs['accumulated'])} accumulated batches and the loss {self.loss!r}"
+            )
+
+    @property
+    def metrics(self):
+        return [*super().metrics, self._token_metrics.cross_entropy, self._token_metrics.tokens]
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        # In a step that Keras makes itself no tokens are counted.
+        results = super().compute_metrics(x, y, y_pred, sample_weight)
+        return {name: results[name] for name in results if name not in TokenMetrics.NAMES}
+
+
+class KeptRows:
+    """The labels that count, as rows; all of them where shapes are static.
+
+    Args:
+        keep: Boolean (B, T).
+        static_shapes: Whether the number of rows may not depend on values.
+    """
+
+    def __init__(self, keep: tf.Tensor, static_shapes: bool = False):
+        self.keep = keep
+        self.static_shapes = static_shapes
+
+    def rows(self, tensor: tf.Tensor, readings: int = 1) -> tf.Tensor:
+        """(B, T, ...) to (R, ...), or (2 B, T, ...) of two readings to (2 R, ...)."""
+        if self.static_shapes:
+            return tf.reshape(tensor, (-1, *tensor.shape[2:]))
+        keep = self.keep if readings == 1 else tf.tile(self.keep, [readings, 1])
+        return tf.boolean_mask(tensor, keep)
+
+    def scatter(self, rows: tf.Tensor) -> tf.Tensor:
+        """(R,) to (B, T), 0 at the others."""
+        if self.static_shapes:
+            return tf.reshape(rows, tf.shape(self.keep))
+        return tf.scatter_nd(tf.where(self.keep), rows, tf.shape(self.keep, tf.int64))
+
+    def without_padding(self, losses: tf.Tensor) -> tf.Tensor:
+        """The losses (R,), 0 for labels that do not count."""
+        if not self.static_shapes:
+            return losses
+        return losses * tf.reshape(tf.cast(self.keep, losses.dtype), (-1,))
 
 
 class StepSums(NamedTuple):
@@ -65,7 +194,7 @@ class TokenMetrics:
         return step
 
 
-def batch_gradients(model: Seq2SeqModel, batch: Batch) -> tuple[list[tf.Tensor], StepSums]:
+def batch_gradients(model: TokenTrainer, batch: Batch) -> tuple[list[tf.Tensor], StepSums]:
     """Gradients of a replica's share of the mean loss of a batch; the optimizer sums the shares."""
     with tf.GradientTape() as tape:
         smoothed, sums = _batch_sums(model, batch, True)
@@ -73,12 +202,12 @@ def batch_gradients(model: Seq2SeqModel, batch: Batch) -> tuple[list[tf.Tensor],
     return tape.gradient(scaled, model.trainable_weights), sums
 
 
-def evaluated_sums(model: Seq2SeqModel, batch: Batch) -> StepSums:
+def evaluated_sums(model: TokenTrainer, batch: Batch) -> StepSums:
     """The sums of a batch that is not learnt from."""
     return _batch_sums(model, batch, False)[1]
 
 
-def _batch_sums(model: Seq2SeqModel, batch: Batch, training: bool) -> tuple[tf.Tensor, StepSums]:
+def _batch_sums(model: TokenTrainer, batch: Batch, training: bool) -> tuple[tf.Tensor, StepSums]:
     """The summed loss of a replica's batch, and the sums of those of all replicas."""
     inputs, labels = batch
     smoothed, plain = (tf.reduce_sum(x) for x in model.token_losses(inputs, labels, training))
@@ -88,7 +217,7 @@ def _batch_sums(model: Seq2SeqModel, batch: Batch, training: bool) -> tuple[tf.T
 
 
 def accumulated_gradients(
-    model: Seq2SeqModel, batches: Sequence[Batch]
+    model: TokenTrainer, batches: Sequence[Batch]
 ) -> tuple[list[tf.Tensor], StepSums]:
     """The same of several batches, which are taken one after the other in the memory of one.
 
@@ -125,5 +254,5 @@ def _mean(total: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
     return total / tf.maximum(tokens, 1.0)
 
 
-def _count_tokens(model: Seq2SeqModel, labels: tf.Tensor) -> tf.Tensor:
+def _count_tokens(model: TokenTrainer, labels: tf.Tensor) -> tf.Tensor:
     return tf.math.count_nonzero(model.loss.counted(labels)[0], dtype=tf.float32)

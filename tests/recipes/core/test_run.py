@@ -84,7 +84,7 @@ def test_a_default_that_has_changed_is_told(tmp_path, config, monkeypatch):
     run.open(config)
     entry = MODELS[config.model]
     changed = dataclasses.replace(entry, options={**entry.options, "dropout": 0.25})
-    monkeypatch.setitem(MODELS, config.model, changed)
+    monkeypatch.setitem(MODELS._entries, config.model, changed)
     assert "model.dropout is 0.3 there and 0.25 here" in refusal(run.open, config)
     assert run.open(config.with_settings(["model.dropout=0.3"])) is True
 

@@ -70,10 +70,17 @@ def test_a_default_that_has_changed_since_is_what_it_was(trained, tmp_path):
     parent = tmp_path / "parent"
     shutil.copytree(trained[0], parent)
     values = json.loads((parent / "config.json").read_text())
-    values["model_defaults"] |= {"wiring": "before", "dropout": 0.7, "no_longer": 1}
+    values["model_defaults"] |= {
+        "attention_query": "previous_state",
+        "dropout": 0.7,
+        "no_longer": 1,
+    }
     (parent / "config.json").write_text(json.dumps(values))
     options = start_config(parent, "translation").model_options
-    assert options == {**Run(trained[0]).read_config().model_options, "wiring": "before"}
+    assert options == {
+        **Run(trained[0]).read_config().model_options,
+        "attention_query": "previous_state",
+    }
 
 
 def test_a_corpus_is_read_as_it_is_said_and_the_other_runs_turned_once_more(trained):

@@ -152,7 +152,7 @@ def test_the_dataset_gives_a_step_its_batches_in_their_order(batches):
         steps = list(batches.dataset(start_step, accumulate=3).take(2).as_numpy_iterator())
         for number, (inputs, labels) in enumerate(steps, start=start_step):
             first = {name: inputs[name] for name in ("source", "target")}, labels
-            found = [first, *inputs["further"]]
+            found = [first, *inputs["accumulated"]]
             for one, other in zip(found, stream[3 * number : 3 * number + 3], strict=True):
                 assert same(one, other)
 
@@ -284,7 +284,7 @@ def test_the_batches_of_an_accumulated_step_are_dealt_out_each(batches):
     accumulated = parts_of(batches, Share(2, 0, 2), steps=2, accumulate=2)
     for step, parts in enumerate(accumulated):
         firsts = [({k: inputs[k] for k in ("source", "target")}, y) for inputs, y in parts]
-        seconds = [inputs["further"][0] for inputs, _ in parts]
+        seconds = [inputs["accumulated"][0] for inputs, _ in parts]
         assert rows_of(firsts) == rows_of(two[2 * step])
         assert rows_of(seconds) == rows_of(two[2 * step + 1])
 

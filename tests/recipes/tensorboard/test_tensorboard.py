@@ -14,7 +14,6 @@ import attention_zoo
 from attention_zoo.recipes.tensorboard.attention_health import attention_health
 from attention_zoo.recipes.tensorboard.embedding_projector import MAX_POINTS, write_embedding
 from attention_zoo.zoo.decoding.options import GenerationOptions
-from attention_zoo.zoo.models.attention_maps import attention_maps
 from attention_zoo.zoo.pipeline.text_to_text import TextToText
 from attention_zoo.zoo.text.tokenizer import END_ID, START_ID, SubwordTokenizer
 from attention_zoo.zoo.visualization.explanation import Explanation
@@ -50,7 +49,7 @@ def health_one_by_one(model, tokenizer):
             "source": np.array([[*source, END_ID]]),
             "target": np.array([[START_ID, *written]]),
         }
-        for kind, maps in attention_maps(model, inputs)._asdict().items():
+        for kind, maps in model.attention_maps(inputs)._asdict().items():
             rest = ("on_start", 0) if kind == "decoder" else ("on_end", -1)
             for layer, head in np.ndindex(2, 2):
                 weights = maps.numpy()[0, layer, head]
@@ -170,5 +169,7 @@ def test_a_run_shows_its_embedding(trained):
     vectors = np.loadtxt(folder / embedding.tensor_path, delimiter="\t")
     labels = (folder / embedding.metadata_path).read_text().splitlines()
     model = attention_zoo.load(trained[0])
-    np.testing.assert_allclose(vectors, model.model.embedding.embeddings, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(
+        vectors, model.model.target_embedding.embeddings, rtol=1e-3, atol=1e-6
+    )
     assert labels == model.tokenizer.pieces(range(model.tokenizer.vocab_size))

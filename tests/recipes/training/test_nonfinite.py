@@ -11,7 +11,7 @@ from reverse_task import final_state, train
 from attention_zoo.recipes.data.corpus import PairCorpus
 from attention_zoo.recipes.data.pair_files import read_pairs
 from attention_zoo.recipes.training.nonfinite import NonfiniteSteps
-from attention_zoo.zoo.models.base import Seq2SeqModel
+from attention_zoo.zoo.models import EncoderDecoder
 
 BAD_STEP = 4
 
@@ -19,14 +19,14 @@ BAD_STEP = 4
 @pytest.fixture
 def spoilt(monkeypatch):
     """The loss of one step is NaN."""
-    token_losses = Seq2SeqModel.token_losses
+    token_losses = EncoderDecoder.token_losses
 
     def spoilt_losses(self, inputs, labels, training):
         smoothed, plain = token_losses(self, inputs, labels, training)
         bad = tf.equal(self.optimizer.iterations, BAD_STEP - 1) if training else False
         return smoothed * tf.where(bad, np.nan, 1.0), plain
 
-    monkeypatch.setattr(Seq2SeqModel, "token_losses", spoilt_losses)
+    monkeypatch.setattr(EncoderDecoder, "token_losses", spoilt_losses)
 
 
 def test_a_run_stops_and_names_step_rate_and_lines(spoilt, reverse_files, tmp_path, capsys):

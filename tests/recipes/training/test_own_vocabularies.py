@@ -47,7 +47,7 @@ def test_each_side_has_the_subwords_of_its_own_text(run, files):
     model = attention_zoo.load(output)
     assert pieces(model.tokenizer) == set("1234")
     assert pieces(model.tokenizer.source) == set("abcd")
-    assert model.model.config["source_vocab_size"] == model.tokenizer.source.vocab_size
+    assert model.model.source_embedding.input_dim == model.tokenizer.source.vocab_size
     sizes = model.tokenizer.source.vocab_size, model.tokenizer.vocab_size
     assert f"{sizes[0]} source and {sizes[1]} target subwords" in printed
     assert model.explain(["abcd"])[0].source_tokens[-1] == "</s>"
@@ -103,5 +103,5 @@ def test_more_positions_than_a_model_has_are_refused(files, tmp_path, capsys):
     command += [part for setting in settings for part in ("--set", setting)]
     assert run_command(app, command) == 2
     error = capsys.readouterr().err
-    assert "learned positions for 100 subwords" in error and "max_source_length=128" in error
+    assert "learned positions for 100 tokens" in error and "max_source_length=128" in error
     assert not (tmp_path / "run").exists()

@@ -13,11 +13,13 @@ import attention_zoo
 from attention_zoo.recipes.cli.main import app, run_command
 from attention_zoo.recipes.core.config import RunConfig
 from attention_zoo.recipes.distribute.strategies import DistributionContext
-from attention_zoo.recipes.training.optimizers import FusedAdam
 from attention_zoo.recipes.training.precision import check_precision, computing_in
 from attention_zoo.zoo.catalog import MODELS
 from attention_zoo.zoo.errors import ConfigError
+from attention_zoo.zoo.text.tokenizer import END_ID, START_ID
 from attention_zoo.zoo.training.loss import SmoothedCrossEntropy
+from attention_zoo.zoo.training.optimizers import FusedAdam
+from attention_zoo.zoo.training.training_step import batch_gradients
 
 MIXED = ("mixed_bfloat16", "mixed_float16")
 RECURRENT = {"embedding_dim": 8, "encoder_units": 8, "decoder_units": 8, "attention_units": 8}
@@ -66,6 +68,42 @@ def test_half_precision_takes_the_same_step_but_for_rounding(name, precision):
         if one.dtype == np.float32
     ]
     assert np.mean(np.concatenate([part.ravel() for part in agree])) > 0.9
+
+
+def many_tokens(rows):
+    """A batch of which each target has the same end, and each source."""
+    random = np.random.default_rng(0)
+    source, target = (random.integers(4, 12, (rows, 4)) for _ in range(2))
+    source[:, -1] = target[:, -1] = END_ID
+    shifted = np.concatenate([np.full((rows, 1), START_ID), target[:, :-1]], axis=1)
+    ids = {"source": tf.constant(source, tf.int32), "target": tf.constant(shifted, tf.int32)}
+    return ids, tf.constant(target, tf.int32)
+
+
+@pytest.mark.parametrize("name", list(SMALL))
+def test_gradients_over_thousands_of_rows_are_those_of_float32(name):
+    batch, weights, gradients = many_tokens(1500), None, {}
+    for precision in ("float32", *MIXED):
+        keras.utils.set_random_seed(0)
+        with computing_in(precision):
+            model = MODELS[name].build(vocab_size=12, dropout=0.0, **SMALL[name])
+        model.compile(FusedAdam(0.05), loss=SmoothedCrossEntropy(0.1))
+        model.optimizer.build(model.trainable_variables)
+        if weights is None:
+            for _ in range(5):  # frequent words are expected by then, and the sums cancel out
+                model.train_step(batch)
+            weights = model.get_weights()
+        model.set_weights(weights)
+        found, _ = batch_gradients(model, batch)
+        scale = float(model.optimizer.scale_loss(1.0))
+        gradients[precision] = [np.array(tf.convert_to_tensor(x)) / scale for x in found]
+    exact = gradients["float32"]
+    largest = max(np.linalg.norm(gradient) for gradient in exact)
+    for precision, tolerance in zip(MIXED, (0.05, 0.02), strict=True):
+        for one, other in zip(gradients[precision], exact, strict=True):
+            # Some are zero but for rounding, as that of the bias of keys is.
+            size = max(np.linalg.norm(other), 0.01 * largest)
+            assert np.linalg.norm(one - other) <= tolerance * size
 
 
 @pytest.mark.slow

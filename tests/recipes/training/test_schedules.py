@@ -12,14 +12,12 @@ import pytest
 from reverse_task import arguments, train
 
 from attention_zoo.recipes.cli.main import app, run_command
-from attention_zoo.recipes.core.config import Budget, RunConfig
+from attention_zoo.recipes.core.config import Budget, RunConfig, check_budget
 from attention_zoo.recipes.training import training_loop
-from attention_zoo.recipes.training.schedules import (
-    Cooldown,
-    CosineToZero,
-    InverseSquareRoot,
-    make_schedule,
-)
+from attention_zoo.recipes.training.optimization import make_schedule
+from attention_zoo.zoo.errors import ConfigError
+from attention_zoo.zoo.training import register_schedule
+from attention_zoo.zoo.training.schedules import Cooldown, CosineToZero, InverseSquareRoot
 
 SCHEDULES = (
     InverseSquareRoot(0.004, 1000),
@@ -203,3 +201,22 @@ def test_a_schedule_that_ends_needs_an_end(name, reverse_files, tmp_path, capsys
     error = capsys.readouterr().err
     assert re.fullmatch(rf"error: schedule={name} .* give --max-steps or --max-minutes\.\n", error)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_registered_schedule_is_chosen_by_its_name():
+    class Constant(keras.optimizers.schedules.LearningRateSchedule):
+        def __init__(self, peak, warmup_steps):
+            self.peak = peak
+
+        def __call__(self, step):
+            return self.peak
+
+    name = "constant of a test"
+    with pytest.raises(ConfigError, match="inverse_sqrt, cosine, cooldown, or registered"):
+        RunConfig().with_settings([f"schedule={name}"])
+    register_schedule(name, Constant)
+    config = RunConfig().with_settings([f"schedule={name}", "learning_rate=0.25"])
+    assert make_schedule(config)(3) == 0.25
+    check_budget(config, Budget())  # it has no end to know of
+    with pytest.raises(ConfigError, match="schedule=cosine reaches zero"):
+        check_budget(RunConfig().with_settings(["schedule=cosine"]), Budget())

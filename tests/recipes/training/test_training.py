@@ -19,11 +19,11 @@ from attention_zoo.recipes.core.config import Budget
 from attention_zoo.recipes.core.run import Run
 from attention_zoo.recipes.metrics.scores import Scores
 from attention_zoo.recipes.training import training_loop
-from attention_zoo.recipes.training.averaging import Average
 from attention_zoo.recipes.training.evaluation import Evaluation
 from attention_zoo.recipes.training.training_loop import TrainingLoop
 from attention_zoo.zoo.files import partial_file
 from attention_zoo.zoo.text.tokenizer import SubwordTokenizer
+from attention_zoo.zoo.training.averaging import Average
 
 
 def test_a_run_leaves_all_its_files(trained):
@@ -345,7 +345,7 @@ def test_a_model_is_told_how_much_of_its_budget_is_spent():
     loop = SimpleNamespace(
         budget=Budget(max_steps=10, max_minutes=2.0),
         progress=SimpleNamespace(step=3, seconds=90.0),
-        trained=SimpleNamespace(set_spent=told.append),
+        trained=SimpleNamespace(set_progress=told.append),
         schedule=None,
     )
     TrainingLoop.on_train_batch_begin(loop, 0)

@@ -7,7 +7,6 @@ import tensorflow as tf
 from tiny_models import KINDS, random_source, random_target, tiny_model
 
 from attention_zoo.layers import TransformerDecoderBlock, TransformerEncoderBlock
-from attention_zoo.zoo.models.attention_maps import attention_maps
 from attention_zoo.zoo.text.tokenizer import PAD_ID
 
 SOURCE = random_source(0, [4, 2, 6], padding=1)
@@ -16,7 +15,7 @@ TARGET, LABELS = random_target(1, [3, 5, 1])
 
 def maps_of(model, source=SOURCE, target=TARGET):
     inputs = {"source": tf.constant(source), "target": tf.constant(target)}
-    return [None if m is None else m.numpy() for m in attention_maps(model, inputs)]
+    return [None if m is None else m.numpy() for m in model.attention_maps(inputs)]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -24,7 +23,7 @@ def test_the_average_of_the_last_layer_is_what_the_steps_return(kind):
     model = tiny_model(kind)
     cross, *_ = maps_of(model)
     memory = model.encode(tf.constant(SOURCE))
-    state = model.start(memory, 1, TARGET.shape[1])
+    state = model.initial_state(memory, 1, TARGET.shape[1])
     for t in range(TARGET.shape[1]):
         _, state, scores = model.step(tf.constant(TARGET[:, t : t + 1]), state, memory)
         heads = cross[:, -1, :, t]  # (B, H, S)
@@ -71,8 +70,8 @@ def test_maps_are_those_of_the_pass_that_gives_the_logits():
     """The first layer of the encoder by hand: softmax of the products of its projections."""
     model = tiny_model("transformer")
     _, encoder, _ = maps_of(model)
-    block = model.encoder_blocks[0]
-    x = model._embed(tf.constant(SOURCE), training=False)
+    block = model.encoder.blocks[0]
+    x = model.encoder.positions(model.source_embedding(SOURCE))
     x = block.attention_norm(x).numpy()
     kernel, bias = (w.numpy() for w in block.self_attention.trainable_variables[:2])
     query, key, _ = np.split(x @ kernel + bias, 3, axis=-1)

@@ -6,11 +6,14 @@ import pytest
 import tensorflow as tf
 from tiny_models import COPYING, TINY, random_source, random_target, tiny_model
 
+from attention_zoo.layers.pointer_generator import first_positions
 from attention_zoo.zoo.catalog import MODELS, build
-from attention_zoo.zoo.models.recurrent import RecurrentSeq2Seq
-from attention_zoo.zoo.models.transformer import TransformerSeq2Seq
+from attention_zoo.zoo.models.outputs import CopySource, is_copyable, mixture_losses
+from attention_zoo.zoo.models.recurrent import recurrent
+from attention_zoo.zoo.models.transformer import transformer
 from attention_zoo.zoo.text.tokenizer import END_ID, START_ID
 from attention_zoo.zoo.training.loss import SmoothedCrossEntropy
+from attention_zoo.zoo.training.training_step import KeptRows
 
 V = 12
 MARK = 4
@@ -28,7 +31,7 @@ def data():
 
 def attention_by_steps(model, inputs):
     memory = model.encode(tf.constant(inputs["source"]))
-    state, attention = model.start(memory), []
+    state, attention = model.initial_state(memory), []
     for t in range(inputs["target"].shape[1]):
         _, state, scores = model.step(inputs["target"][:, t : t + 1], state, memory)
         attention.append(scores.numpy()[:, 0])
@@ -47,7 +50,9 @@ def test_logits_are_the_logarithm_of_the_mixture(kind, data):
     model = tiny_model(kind, V, seed=5)
     probabilities = np.exp(model(inputs).numpy())
     np.testing.assert_allclose(probabilities.sum(-1), 1.0, atol=1e-5)
-    written = tf.nn.softmax(model.logits(model.hidden(inputs))).numpy()
+    written = tf.nn.softmax(
+        model.output_layer.vocabulary_logits(model.teacher_forced(inputs).hidden)
+    ).numpy()
     p_gen = model.p_gen(inputs).numpy()
     assert p_gen.std() > 0.02
     expected = p_gen[..., None] * written
@@ -119,7 +124,7 @@ def test_coverage_loss_is_added_from_its_step_on(kind, options, start, data):
     else:
         model.optimizer.iterations.assign(1000)
         np.testing.assert_array_equal(before, model.token_losses(inputs, labels, True)[0])
-        model.set_spent(0.75)
+        model.set_progress(0.75)
     after, same = model.token_losses(inputs, labels, True)
     np.testing.assert_array_equal(plain, same)
     attention = attention_by_steps(model, inputs)
@@ -145,6 +150,44 @@ def test_half_precision_agrees_and_trains(kind, data):
     assert losses[2] < losses[1] < losses[0]
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [("bfloat16", 0.02), ("float16", 0.005)])
+def test_frequent_words_have_their_whole_gradient_in_half_precision(dtype, tolerance):
+    rows, width = 3000, 4
+    random = np.random.default_rng(0)
+
+    def tensor(*shape, mean=0.0):
+        return tf.cast(tf.cast(random.normal(mean, 0.3, shape), "bfloat16"), tf.float32)
+
+    tensors = [tensor(rows, 2, width, mean=0.5), tensor(V, width), tensor(V)]
+    labels = tf.constant(random.integers(4, V, (rows, 2)) * [1, 0] + [0, END_ID], tf.int32)
+    source = tf.constant(random.integers(4, V, (rows, 3)) * [1, 1, 0] + [0, 0, MARK], tf.int32)
+    attention, gate = tf.fill((rows, 2, 3), 1 / 3), tensor(rows, 2)
+    copied = CopySource(source, first_positions(source), is_copyable(source))
+    kept = KeptRows(tf.ones_like(labels, tf.bool), static_shapes=False)
+
+    def gradients(dtype):
+        # The loss is scaled as that of float16 is.
+        given, scale = [tf.cast(x, dtype) for x in tensors], 2.0**10
+        with tf.GradientTape() as tape:
+            tape.watch(given)
+            hidden, kernel, bias = given
+            losses = mixture_losses(
+                SmoothedCrossEntropy(0.9),
+                labels,
+                copied,
+                hidden,
+                attention,
+                gate,
+                (kernel, bias),
+                kept,
+            )
+            mean = scale * tf.reduce_mean(losses[0])
+        return [np.array(tf.cast(x, tf.float64)) / scale for x in tape.gradient(mean, given)]
+
+    for half, exact in zip(gradients(dtype), gradients("float32"), strict=True):
+        assert np.linalg.norm(half - exact) <= tolerance * np.linalg.norm(exact)
+
+
 def marked_words(seed, low, high, rows=64):
     """Sources of four words with a mark before one of them, which is the target."""
     random = np.random.default_rng(seed)
@@ -159,8 +202,8 @@ def marked_words(seed, low, high, rows=64):
 def test_words_that_were_never_written_are_copied():
     keras.utils.set_random_seed(0)
     sizes = dict.fromkeys(TINY, 16)
-    model = RecurrentSeq2Seq(40, **sizes, dropout=0.0, copying=True, coverage=True)
-    model.build_from_ids()
+    model = recurrent(40, **sizes, dropout=0.0, copying=True, coverage=True)
+    model.build()
     model.compile(keras.optimizers.Adam(0.02), loss=SmoothedCrossEntropy(0.0))
     batches = [marked_words(seed, 5, 25) for seed in range(120)]
     inputs = {name: tf.stack([x[name] for x, _ in batches]) for name in ("source", "target")}
@@ -180,30 +223,30 @@ def test_r_drop_is_refused(data):
 
 def test_the_catalog_has_the_model_of_the_paper():
     model = build("pointer-generator", 20, **TINY)
-    assert model.pointer is not None
-    assert model.cell.has_coverage
+    assert model.copies
+    assert model.decoder.cell.has_coverage
     assert MODELS["pointer-generator"].training["replace_unknown"]
     names = {weight.path.split("/", 1)[1] for weight in model.weights}
     plain = build("rnn-bahdanau", 20, **TINY)
     assert names - {weight.path.split("/", 1)[1] for weight in plain.weights} == {
-        "pointer/kernel",
-        "pointer/bias",
-        "decoder/attention/coverage_kernel",
-        "decoder/attention/location_kernel",
+        "output/pointer/kernel",
+        "output/pointer/bias",
+        "decoder/cell/attention/coverage_kernel",
+        "decoder/cell/attention/location_kernel",
     }
 
 
 @pytest.mark.parametrize(
     ("family", "options", "received"),
     [
-        (RecurrentSeq2Seq, {"attention": "none", "copying": True}, "attention='none'"),
-        (RecurrentSeq2Seq, {"attention": "luong", "coverage": True}, "attention='luong'"),
-        (RecurrentSeq2Seq, {"location_window": 1}, "location_window=1, coverage=False"),
-        (RecurrentSeq2Seq, {"copying": "yes"}, "copying='yes'"),
-        (TransformerSeq2Seq, {"coverage": 1}, "coverage=1"),
-        (TransformerSeq2Seq, {"coverage": True, "coverage_weight": -1.0}, "coverage_weight=-1.0"),
-        (TransformerSeq2Seq, {"coverage_start": -5}, "coverage_start=-5"),
-        (TransformerSeq2Seq, {"coverage_start": "late"}, "coverage_start='late'"),
+        (recurrent, {"attention": "none", "copying": True}, "attention='none'"),
+        (recurrent, {"attention": "luong", "coverage": True}, "attention='luong'"),
+        (recurrent, {"location_window": 1}, "location_window=1, coverage=False"),
+        (recurrent, {"copying": "yes"}, "copying='yes'"),
+        (transformer, {"coverage": 1}, "coverage=1"),
+        (transformer, {"coverage": True, "coverage_weight": -1.0}, "coverage_weight=-1.0"),
+        (transformer, {"coverage_start": -5}, "coverage_start=-5"),
+        (transformer, {"coverage_start": "late"}, "coverage_start='late'"),
     ],
 )
 def test_impossible_arguments_are_refused(family, options, received):

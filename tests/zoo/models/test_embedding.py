@@ -7,7 +7,7 @@ import tensorflow as tf
 from tiny_models import tiny_model
 
 from attention_zoo.zoo.models.embedding import ScaledEmbedding
-from attention_zoo.zoo.models.recurrent import RecurrentSeq2Seq
+from attention_zoo.zoo.models.recurrent import recurrent
 
 IDS = np.array([[3, 0, 8], [8, 8, 1]], np.int32)
 
@@ -42,7 +42,7 @@ def test_a_saved_layer_is_the_same_layer(tmp_path):
 @pytest.mark.parametrize("kind", ["bahdanau", "transformer"])
 def test_models_read_source_and_target_with_it(kind):
     model = tiny_model(kind, source_vocab_size=12, dropout=0.0)
-    for embedding in (model.source_embedding, model.embedding):
+    for embedding in (model.source_embedding, model.target_embedding):
         assert isinstance(embedding, ScaledEmbedding)
         before = model({"source": IDS, "target": IDS}).numpy()
         embedding.embeddings.assign(embedding.embeddings * 1.5)
@@ -52,20 +52,21 @@ def test_models_read_source_and_target_with_it(kind):
 
 def test_recurrent_models_have_a_power_of_their_own():
     options = {"embedding_dim": 16, "encoder_units": 3, "source_vocab_size": 20}
-    model = RecurrentSeq2Seq(20, embedding_power=0.75, **options)
-    assert (model.embedding.power, model.source_embedding.power) == (0.75, 0.75)
-    assert RecurrentSeq2Seq.from_config(model.get_config()).embedding.power == 0.75
-    assert RecurrentSeq2Seq(20, **options).embedding.power == 0.25
+    model = recurrent(20, embedding_scale_power=0.75, **options)
+    assert (model.target_embedding.power, model.source_embedding.power) == (0.75, 0.75)
+    assert type(model).from_config(model.get_config()).target_embedding.power == 0.75
+    assert recurrent(20, **options).target_embedding.power == 0.25
 
 
 def test_a_gru_sees_its_inputs(monkeypatch):
     """At the size of the table it does not learn for thousands of steps that they differ."""
-    model = RecurrentSeq2Seq(2000, embedding_dim=256, encoder_units=5)
-    model.build_from_ids()
+    model = recurrent(2000, embedding_dim=256, encoder_units=5)
+    model.build()
     seen = []
-    encode = model.encoder.call
+    layer = model.encoder.layers[0]
+    encode = layer.call
     monkeypatch.setattr(
-        model.encoder, "call", lambda x, *rest: (seen.append(np.std(x)), encode(x, *rest))[1]
+        layer, "call", lambda x, *rest: (seen.append(np.std(x)), encode(x, *rest))[1]
     )
     model.encode(tf.random.uniform((8, 20), 4, 2000, tf.int32, seed=1))
     assert seen[0] == pytest.approx(0.25, abs=0.02)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from tiny_models import TINY, random_source, random_target, tiny_model
 
-from attention_zoo.zoo.models.memory_network import MemoryNetworkSeq2Seq
+from attention_zoo.zoo.models.memory_network import memory_network
 
 
 def test_it_looks_at_what_is_not_the_question_in_whole_sentences():
@@ -13,7 +13,7 @@ def test_it_looks_at_what_is_not_the_question_in_whole_sentences():
     source = np.array([[5, 6, 7, 8, 7, 10, 11, 7, 8, 7, 3]], np.int32)  # asked first and last: 8 7
     memory = model.encode(source)
     target, _ = random_target(1, [1])
-    _, _, paid = model.step(target[:, :1], model.start(memory), memory)
+    _, _, paid = model.step(target[:, :1], model.initial_state(memory), memory)
     paid = paid.numpy()[0, 0]
     assert not paid[[3, 4, 8, 9, 10]].any()
     np.testing.assert_allclose(paid.sum(), 1, atol=1e-6)
@@ -26,7 +26,7 @@ def test_each_hop_is_a_head_of_the_maps_and_their_mean_is_what_a_step_returns():
     maps = model.attention_maps({"source": source, "target": target}).cross
     assert maps.shape == (2, 1, 2, 4, source.shape[1])
     memory = model.encode(source)
-    state = model.start(memory)
+    state = model.initial_state(memory)
     for t in range(4):
         _, state, paid = model.step(target[:, t : t + 1], state, memory)
         np.testing.assert_allclose(paid[:, 0], maps[:, 0, :, t].numpy().mean(1), atol=1e-6)
@@ -37,8 +37,8 @@ def test_the_question_is_the_last_sentence_read_alone():
     model = tiny_model("memory")
     one = model.encode(np.array([[5, 6, 7, 8, 11, 7, 3]], np.int32))
     other = model.encode(np.array([[10, 10, 7, 8, 11, 7, 3]], np.int32))
-    np.testing.assert_allclose(one.attended.keys, other.attended.keys, atol=1e-6)
-    assert not np.allclose(one.attended.values, other.attended.values, atol=1e-3)
+    np.testing.assert_allclose(one.decoder.attended.keys, other.decoder.attended.keys, atol=1e-6)
+    assert not np.allclose(one.decoder.attended.values, other.decoder.attended.values, atol=1e-3)
 
 
 def test_static_shapes_change_nothing_and_compile():
@@ -56,21 +56,21 @@ def test_static_shapes_change_nothing_and_compile():
     ("options", "received"),
     [
         ({"hops": 0}, "hops=0"),
-        ({"longest_sentence": 0}, "longest_sentence=0"),
+        ({"max_sentence_length": 0}, "max_sentence_length=0"),
         ({"encoder_units": 2.5}, "encoder_units=2.5"),
         ({"dropout": 1}, "dropout=1"),
         ({"sentence_marks": "12"}, "sentence_marks='12'"),
         ({"sentence_marks": 7}, "sentence_marks=7"),
-        ({"separators": [3, -1]}, "separators=.3, -1"),
+        ({"separator_ids": [3, -1]}, "separator_ids=.3, -1"),
         ({"readout_units": 9}, "readout_units=9"),
     ],
 )
 def test_impossible_arguments_are_refused(options, received):
     with pytest.raises(ValueError, match=rf"Received: .*{received}"):
-        MemoryNetworkSeq2Seq(**{"vocab_size": 20, **TINY, **options})
+        memory_network(**{"vocab_size": 20, **TINY, **options})
 
 
 def test_it_is_made_again_from_its_config():
-    model = MemoryNetworkSeq2Seq(20, **TINY, sentence_marks=[7], separators=[3, 4], hops=2)
-    again = MemoryNetworkSeq2Seq.from_config(model.get_config())
+    model = memory_network(20, **TINY, sentence_marks=[7], separator_ids=[3, 4], hops=2)
+    again = type(model).from_config(model.get_config())
     assert again.get_config() == model.get_config()

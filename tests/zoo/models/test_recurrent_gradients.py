@@ -4,12 +4,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_models import random_source, random_target, tiny_model
+from tiny_models import ATTENTIONS, random_source, random_target, tiny_model
 
-from attention_zoo.zoo.models.recurrent import ATTENTIONS
 from attention_zoo.zoo.models.unroll import BidirectionalGRU
 
-KINDS = (*ATTENTIONS, "pointer", "copying-luong", "deep-encoder", "looks-before", "memory")
+KINDS = (*ATTENTIONS, "pointer", "copying-luong", "deep-encoder", "looks-before", "heads", "memory")
 STEP = 1e-5  # of finite differences, in float64
 
 
@@ -43,7 +42,7 @@ class Problem:
     def value_by_steps(self):
         model, target = self.model, self.inputs["target"]
         memory = model.encode(self.inputs["source"])
-        state, total = model.start(memory), 0.0
+        state, total = model.initial_state(memory), 0.0
         for t in range(target.shape[1]):
             logits, state, _ = model.step(target[:, t : t + 1], state, memory)
             total += tf.reduce_sum(self.factors[:, t] * tf.nn.log_softmax(logits[:, 0]))
@@ -93,7 +92,7 @@ def test_gradients_equal_finite_differences(attention, dropout):
 def test_gradients_equal_those_of_single_steps(attention):
     problem = Problem(attention, readout_units=9, tie_embeddings=False)
     if attention.endswith("luong"):
-        assert problem.model.cell.output_width == 9
+        assert problem.model.decoder.cell.output_width == 9
     expected = problem.gradients(problem.value_by_steps)
     eager = problem.gradients(problem.value)
     graph = tf.function(lambda: problem.gradients(problem.value), autograph=False)()

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_models import random_source
+from tiny_models import random_source, tiny_model
 
 from attention_zoo.zoo.models.sentences import Boundaries, SentenceEncoder, split_sentences
 from attention_zoo.zoo.text.tokenizer import END_ID, PAD_ID, SubwordTokenizer
@@ -64,12 +64,13 @@ def test_the_last_sentence_is_left_out_wherever_it_stands():
     assert others == [[False, True, False], [True, True, False], [False, False, False]]
 
 
-def test_weights_are_shared_out_among_the_subwords_of_a_sentence():
+def test_attention_is_shared_out_among_the_tokens_of_a_sentence():
     source = random_source(3, [6, 9, 2])
-    found = split_sentences(tf.constant(source), BOUNDARIES, 4)
+    model = tiny_model("memory")
+    found = split_sentences(tf.constant(source), model.encoder.boundaries, 3)
     there = found.lengths.numpy() > 0
     weights = np.random.default_rng(0).random((3, 2, there.shape[1])) * there[:, None]
-    shares = found.of_subwords(tf.constant(weights)).numpy()
+    shares = model._over_source(tf.constant(weights), model.encode(source)).numpy()
     assert shares.shape == (3, 2, source.shape[1])
     for b, n in np.ndindex(3, 2):
         for m in range(there.shape[1]):
@@ -107,17 +108,19 @@ def read_by_keras(layer, rows):
 
 
 def test_it_reads_words_then_sentences():
-    layer = SentenceEncoder(3)
+    layer = SentenceEncoder(3, [7], max_sentence_length=4)
     random = np.random.default_rng(0)
-    inputs = random.normal(size=(2, 4, 5, 6)).astype("float32")
-    lengths = np.array([[5, 2, 1, 3], [4, 5, 0, 0]])
+    ids = np.array([[5, 6, 7, 8, 5, 5, 5, 9, 3], [7, 3, 8, 8, 3, 0, 0, 0, 0]], np.int32)
+    sentences = [[[0, 1, 2], [3, 4, 5, 6], [7]], [[0], [2, 3]]]
+    inputs = random.normal(size=(2, 9, 6)).astype("float32")
     layer.build(inputs.shape)
     layer.set_weights([random.normal(0, 0.5, w.shape) for w in layer.weights])
-    states, last = layer(inputs, lengths, np.array([4, 2]))
-    for b, count in enumerate((4, 2)):
-        alone = np.stack(
-            [read_by_keras(layer.words, inputs[b, m, : lengths[b, m]])[1] for m in range(count)]
-        )
+    encoded = layer(inputs, ids != 0, ids)
+    for b, positions in enumerate(sentences):
+        alone = np.stack([read_by_keras(layer.words, inputs[b, row])[1] for row in positions])
         context, ends = read_by_keras(layer.sentences, alone)
-        np.testing.assert_allclose(states[b, :count], alone + context, atol=1e-5)
-        np.testing.assert_allclose(last[b], np.concatenate([alone[-1], ends]), atol=1e-5)
+        found = encoded.states[b, : len(positions)]
+        np.testing.assert_allclose(found, alone + context, atol=1e-5)
+        expected = np.concatenate([alone[-1], ends])
+        np.testing.assert_allclose(encoded.summary[b], expected, atol=1e-5)
+    assert encoded.mask.numpy().tolist() == [[True, True, False], [True, False, False]]

@@ -7,10 +7,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_models import KINDS, TINY, VARIANTS, random_source, random_target, tiny_model
+from tiny_models import ATTENTIONS, KINDS, TINY, VARIANTS, random_source, random_target, tiny_model
 
-from attention_zoo.zoo.catalog import MODELS, build, entry
-from attention_zoo.zoo.models.recurrent import ATTENTIONS, RecurrentSeq2Seq
+from attention_zoo.layers import LuongAttention, MultiHopAttention
+from attention_zoo.zoo.catalog import MODELS, build
+from attention_zoo.zoo.errors import ConfigError
+from attention_zoo.zoo.models import EncoderDecoder
+from attention_zoo.zoo.models.recurrent import recurrent
 
 LENGTHS = [5, 1, 3]
 TARGET_LENGTHS = [3, 4, 1]
@@ -32,7 +35,7 @@ def inputs():
 def by_steps(model, source, targets):
     """Logits (B, N, T, V) and attention (B, N, T, S) of targets (B, N, T), a step at a time."""
     memory = model.encode(tf.constant(source))
-    state = model.start(memory, targets.shape[1], targets.shape[2])
+    state = model.initial_state(memory, targets.shape[1], targets.shape[2])
     logits, attention = [], []
     for t in range(targets.shape[2]):
         step_logits, state, scores = model.step(tf.constant(targets[:, :, t]), state, memory)
@@ -49,13 +52,16 @@ def test_step_by_step_equals_the_full_forward_pass(model, inputs):
 def test_attention_is_over_the_source_and_nothing_else(model, inputs):
     _, attention = by_steps(model, inputs["source"], inputs["target"][:, None])
     assert attention.shape[2:] == (inputs["target"].shape[1], inputs["source"].shape[1])
-    if model.get_config().get("attention") == "none":
+    attention_layer = getattr(model.decoder, "attention", model.decoder)
+    if attention_layer is None:
         assert not attention.any()
         return
     np.testing.assert_allclose(attention.sum(-1), 1.0, atol=1e-5)
     padding = np.broadcast_to((inputs["source"] == 0)[:, None, None], attention.shape)
     assert not attention[padding].any()
-    if "hops" not in model.get_config():  # a memory network does not look at the question
+    if not isinstance(
+        attention_layer, MultiHopAttention
+    ):  # a memory network does not look at the question
         assert (attention[~padding] > 0).all()
 
 
@@ -111,8 +117,8 @@ def test_beams_equal_rows(model, inputs):
 def test_reordered_beams_go_on_from_the_chosen_ones(model, inputs):
     memory = model.encode(inputs["source"])
     tokens = np.array([[4, 5], [6, 7], [8, 9]], np.int32)
-    _, state, _ = model.step(tokens, model.start(memory, 2, 2), memory)
-    state = model.reorder(state, tf.constant([[1, 1], [1, 0], [0, 0]]))
+    _, state, _ = model.step(tokens, model.initial_state(memory, 2, 2), memory)
+    state = model.reorder_state(state, tf.constant([[1, 1], [1, 0], [0, 0]]))
     after = model.step(np.full((3, 2), 10, np.int32), state, memory)[0]
     histories = np.array([[[5, 10], [5, 10]], [[7, 10], [6, 10]], [[8, 10], [8, 10]]], np.int32)
     expected, _ = by_steps(model, inputs["source"], histories)
@@ -125,8 +131,10 @@ def test_a_source_of_padding_alone_gives_finite_logits(model):
     assert np.isfinite(logits).all()
 
 
-def test_a_type_of_its_own_is_that_of_all_layers(model):
-    half = type(model).from_config({**model.get_config(), "dtype": "mixed_bfloat16"})
+@pytest.mark.parametrize("kind", [*KINDS, *VARIANTS])
+def test_a_type_of_its_own_is_that_of_all_layers(kind):
+    half = tiny_model(kind, dtype="mixed_bfloat16")
+    half = EncoderDecoder.from_config(half.get_config())
     assert {layer.dtype_policy.name for layer in half._flatten_layers()} == {"mixed_bfloat16"}
 
 
@@ -139,7 +147,7 @@ def test_dropout_is_of_training_alone(inputs):
 
 LOAD_AND_CALL = """
 import sys, numpy as np, keras
-from attention_zoo.zoo.models import memory_network, recurrent, transformer
+import attention_zoo.zoo.models
 arrays = dict(np.load(sys.argv[1] + "/inputs.npz"))
 logits = {
     name: keras.models.load_model(f"{sys.argv[1]}/{name}.keras")(arrays).numpy()
@@ -162,21 +170,20 @@ def test_saved_models_are_the_same_in_another_process(inputs, tmp_path):
 
 
 def test_the_four_models_differ_by_their_attention_alone():
-    configs = [MODELS[name].build(30).get_config() for name in MODELS if name.startswith("rnn")]
-    assert {config.pop("attention") for config in configs} == set(ATTENTIONS)
-    for config in configs:
-        config.pop("name")
-        assert config == configs[0]
+    entries = [MODELS[name] for name in MODELS if name.startswith("rnn")]
+    assert {entry.options["attention"] for entry in entries} == set(ATTENTIONS)
+    assert all(entry.options.keys() == {"attention"} for entry in entries)
+    assert {entry.family for entry in entries} == {entries[0].family}
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_config_round_trip(attention):
     options = {**TINY, "readout_units": 9, "tie_embeddings": False, "dropout": 0.2}
-    model = RecurrentSeq2Seq(20, attention, **options, name="mine")
-    again = RecurrentSeq2Seq.from_config(model.get_config())
+    model = recurrent(20, attention, **options, name="mine")
+    again = EncoderDecoder.from_config(model.get_config())
     assert again.get_config() == model.get_config()
     for one in (model, again):
-        one.build_from_ids()
+        one.build()
     shapes = [[tuple(w.shape) for w in one.weights] for one in (model, again)]
     assert shapes[0] == shapes[1]
 
@@ -184,9 +191,9 @@ def test_config_round_trip(attention):
 def test_every_kind_of_weight_is_initialised_apart():
     # Equal weights would be learnt alike for ever.
     keras.utils.set_random_seed(0)
-    model = RecurrentSeq2Seq(20, "bahdanau", **TINY)
-    model.build_from_ids()
-    for weight in (model.encoder.kernel, model.encoder.recurrent_kernel):
+    model = recurrent(20, "bahdanau", **TINY)
+    model.build()
+    for weight in (model.encoder.layers[0].kernel, model.encoder.layers[0].recurrent_kernel):
         forward, backward = np.asarray(weight)
         assert not np.allclose(forward, backward)
         assert forward.std() > 0.05
@@ -196,15 +203,15 @@ def test_each_further_layer_of_the_encoder_adds_to_the_one_below():
     model = tiny_model("none", encoder_layers=3)
     source = random_source(4, [5, 2])
     lengths = (source != 0).sum(1)
-    expected, last = model.embedding(source), []
-    for i, layer in enumerate((model.encoder, *model.upper_encoders)):
+    expected, last = model.source_embedding(source), []
+    for i, layer in enumerate(model.encoder.layers):
         read, last_read = layer(expected, lengths)
         expected = read if i == 0 else expected + read
         last.append(last_read)
     assert len(last) == 3
     # No attention: the context is the last state of each direction.
     ends = [expected[0, 5, :5], expected[0, 0, 5:]]
-    found = model.encode(source).attended
+    found = model.encode(source).decoder.attended
     np.testing.assert_allclose(found[0, 0], np.concatenate(ends), atol=1e-6)
     np.testing.assert_allclose(found[:, 0], sum(last), atol=1e-6)
 
@@ -212,12 +219,11 @@ def test_each_further_layer_of_the_encoder_adds_to_the_one_below():
 @pytest.mark.parametrize(
     ("options", "received"),
     [
-        ({"attention": "self"}, "attention='self'"),
-        (
-            {"attention": "none", "wiring": "after"},
-            "attention=None, attention_query='current_state'",
-        ),
-        ({"wiring": "cho"}, "wiring='cho'"),
+        ({"attention": "none", "input_feeding": True}, "attention=None, .*input_feeding=True"),
+        ({"attention_query": "cho"}, "attention_query='cho'"),
+        ({"attention_query": "previous_state", "input_feeding": True}, "input_feeding=True"),
+        ({"attention": 3}, "attention=3"),
+        ({"attention": "qkv", "num_heads": 3}, "attention_units=4, num_heads=3"),
         ({"readout_units": 9}, "readout_units=9, embedding_dim=6"),
         ({"vocab_size": 0}, "vocab_size=0"),
         ({"vocab_size": 4}, "vocab_size=4"),
@@ -231,23 +237,28 @@ def test_each_further_layer_of_the_encoder_adds_to_the_one_below():
         ({"dropout": 1.0}, "dropout=1.0"),
         ({"dropout": -0.1}, "dropout=-0.1"),
         ({"dropout": "a lot"}, "dropout='a lot'"),
-        ({"embedding_power": 2}, "power=2"),
-        ({"embedding_power": "half"}, "power='half'"),
+        ({"embedding_scale_power": 2}, "power=2"),
+        ({"embedding_scale_power": "half"}, "power='half'"),
     ],
 )
 def test_impossible_arguments_are_refused(options, received):
     with pytest.raises(ValueError, match=rf"Received: .*{received}"):
-        RecurrentSeq2Seq(**{"vocab_size": 20, **TINY, **options})
+        recurrent(**{"vocab_size": 20, **TINY, **options})
+
+
+def test_an_unknown_attention_is_refused():
+    with pytest.raises(ConfigError, match=r"no attention 'self'\. Known: none, bahdanau"):
+        recurrent(20, "self")
 
 
 def test_catalog_builds_by_name():
     model = build("rnn-luong", vocab_size=20, **{**TINY, "dropout": 0.1})
-    assert model.attention == "luong"
-    assert model.config["dropout"] == 0.1
+    assert isinstance(model.decoder.attention, LuongAttention)
+    assert model.decoder.dropout == 0.1
     assert model.built
     assert model.count_params() > 0
 
 
 def test_catalog_refuses_a_name_it_has_not():
     with pytest.raises(ValueError, match=r"no model 'rnn-bahdanov'. Known: .*rnn-bahdanau"):
-        entry("rnn-bahdanov")
+        MODELS["rnn-bahdanov"]

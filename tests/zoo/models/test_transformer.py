@@ -6,8 +6,9 @@ import pytest
 import tensorflow as tf
 from tiny_models import TINY_TRANSFORMER, TRANSFORMERS, random_source, random_target, tiny_model
 
-from attention_zoo.zoo.catalog import build, entry
-from attention_zoo.zoo.models.transformer import TransformerSeq2Seq
+from attention_zoo.zoo.catalog import MODELS, build
+from attention_zoo.zoo.models import EncoderDecoder
+from attention_zoo.zoo.models.transformer import transformer
 from attention_zoo.zoo.models.transformer_positions import POSITIONS, sinusoids
 from attention_zoo.zoo.text.tokenizer import END_ID
 from attention_zoo.zoo.training.loss import SmoothedCrossEntropy
@@ -28,12 +29,12 @@ def waves(length, width):
     return table
 
 
-def read(model, ids, embedding):
-    """What the first block is given."""
+def read(part, ids, embedding):
+    """What the first block of an encoder or decoder is given."""
     x = embedding.embeddings.numpy()[ids] * np.sqrt(WIDTH)
-    kind = model.config["positions"]
+    kind = part.positions.kind
     if kind == "learned":
-        x = x + model.position_embedding.numpy()[: ids.shape[1]]
+        x = x + part.positions.table.numpy()[: ids.shape[1]]
     elif kind == "sinusoidal":
         x = x + waves(ids.shape[1], WIDTH)
     return tf.constant(x, tf.float32)
@@ -43,19 +44,19 @@ def read(model, ids, embedding):
 def test_logits_are_what_the_blocks_make_of_embeddings_and_positions(kind):
     model = tiny_model(kind, VOCABULARY, seed=3)
     mask = tf.constant(SOURCE != 0)
-    x = read(model, SOURCE, model.source_embedding or model.embedding)
-    for block in model.encoder_blocks:
+    encoder, decoder, output = model.encoder, model.decoder, model.output_layer
+    x = read(encoder, SOURCE, model.source_embedding)
+    for block in encoder.blocks:
         x = block(x, mask=mask)
-    if model.config["norm_first"]:
-        x = model.norms[0](x)
-    states, x = x, read(model, TARGET, model.embedding)
-    for block in model.decoder_blocks:
+    if encoder.norm_first:
+        x = encoder.norm(x)
+    states, x = x, read(decoder, TARGET, model.target_embedding)
+    for block in decoder.blocks:
         x, _ = block(x, block.project(states, mask))
-    if model.config["norm_first"]:
-        x = model.norms[1](x)
-    tied = model.config["tie_embeddings"]
-    kernel = model.embedding.embeddings if tied else model.vocabulary_kernel
-    expected = x.numpy() @ kernel.numpy().T + model.vocabulary_bias.numpy()
+    if decoder.norm_first:
+        x = decoder.norm(x)
+    kernel = model.target_embedding.embeddings if output.tied else output.kernel
+    expected = x.numpy() @ kernel.numpy().T + output.bias.numpy()
     actual = model({"source": SOURCE, "target": TARGET})
     np.testing.assert_allclose(actual, expected, atol=1e-4)
 
@@ -68,7 +69,7 @@ def test_sinusoids_of_any_width(width):
 
 def test_rotary_positions_tell_the_order_by_distances_alone():
     model = tiny_model("rotary", VOCABULARY, seed=4)
-    block, state = model.encoder_blocks[0], np.random.default_rng(0).normal(size=(1, 3, WIDTH))
+    block, state = model.encoder.blocks[0], np.random.default_rng(0).normal(size=(1, 3, WIDTH))
     # Behind masked places everything is as it was, and in another order it is not.
     later = np.concatenate([np.ones((1, 4, WIDTH)), state], axis=1).astype("float32")
     mask = np.array([[False] * 4 + [True] * 3])
@@ -98,9 +99,9 @@ def test_each_side_has_a_vocabulary_of_its_own():
     source = np.array([[29, 25, 3]], np.int32)
     logits = model({"source": source, "target": np.array([[2, 8]], np.int32)})
     assert logits.shape == (1, 2, 9)
-    assert model.embedding.embeddings.shape[0] == 9
+    assert model.target_embedding.embeddings.shape[0] == 9
     assert model.source_embedding.embeddings.shape[0] == 30
-    again = TransformerSeq2Seq.from_config(model.get_config())
+    again = EncoderDecoder.from_config(model.get_config())
     assert again.get_config() == model.get_config()
 
 
@@ -114,9 +115,11 @@ def test_each_side_has_a_vocabulary_of_its_own():
     }.items(),
 )
 def test_the_named_sizes(name, sizes):
-    config = entry(name).instance(30).get_config()
-    names = ("width", "encoder_layers", "decoder_layers", "num_heads", "feedforward_dim")
-    assert tuple(config[key] for key in names) == sizes
+    model = MODELS[name].instance(30)
+    block = model.decoder.blocks[0]
+    layers = len(model.encoder.blocks), len(model.decoder.blocks)
+    found = (model.target_embedding.output_dim, *layers, block.num_heads, block.feedforward_dim)
+    assert found == sizes
 
 
 def test_tiny_keeps_to_its_size():
@@ -146,12 +149,12 @@ def test_tiny_keeps_to_its_size():
 )
 def test_impossible_arguments_are_refused(options, received):
     with pytest.raises(ValueError, match=rf"Received: .*{received}"):
-        TransformerSeq2Seq(**{"vocab_size": 20, **TINY_TRANSFORMER, **options})
+        transformer(**{"vocab_size": 20, **TINY_TRANSFORMER, **options})
 
 
 @pytest.mark.parametrize("positions", POSITIONS)
 def test_the_order_of_the_source_counts(positions):
-    model = tiny_model("transformer", positions=positions)
+    model = tiny_model("transformer", positions=positions, seed=2)
     source = np.array([[4, 5, 6, END_ID], [5, 4, 6, END_ID]], np.int32)
     target, _ = random_target(1, [3])
     logits = model({"source": source, "target": np.repeat(target, 2, axis=0)}).numpy()
@@ -160,5 +163,5 @@ def test_the_order_of_the_source_counts(positions):
 
 def test_relative_positions_look_ahead_in_the_encoder_alone():
     model = tiny_model("transformer", positions="relative")
-    assert all(block.positions.bidirectional for block in model.encoder_blocks)
-    assert not any(block.positions.bidirectional for block in model.decoder_blocks)
+    assert all(block.positions.bidirectional for block in model.encoder.blocks)
+    assert not any(block.positions.bidirectional for block in model.decoder.blocks)

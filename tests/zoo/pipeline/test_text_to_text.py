@@ -294,7 +294,7 @@ def test_long_sources_are_refused_unless_they_are_to_be_cut(tokenizer):
 def test_limits_beyond_the_positions_of_a_model_are_refused(tokenizer):
     model = tiny_model("learned", tokenizer.vocab_size)  # 16 of them
     TextToText(model, tokenizer, GenerationOptions(max_length=16), max_source_length=16)
-    with pytest.raises(ValueError, match=r"16 subwords.*max_source_length=17, max_target"):
+    with pytest.raises(ValueError, match=r"16 tokens.*max_source_length=17, max_target"):
         TextToText(model, tokenizer, GenerationOptions(max_length=16), max_source_length=17)
     with pytest.raises(ValueError, match=r"max_source_length=9, max_target_length=17"):
         TextToText(model, tokenizer, GenerationOptions(max_length=17), max_source_length=9)

@@ -128,6 +128,72 @@ def test_from_hidden_has_the_gradients_of_the_loss_written_out(smoothing, dtype,
         np.testing.assert_allclose(one, other, atol=tolerance * size)
 
 
+# Half precision, where the sums of a frequent target are long
+
+MANY = 4000
+PRECISIONS = [("float32", 1e-4), ("bfloat16", 0.02), ("float16", 0.005)]
+
+
+def with_a_frequent_target(dtype, seed=3):
+    """4,000 targets, nine in ten the same as after some training, on rows that are alike."""
+    random = np.random.default_rng(seed)
+    hidden = random.normal(0.5, 0.3, (MANY, D))
+    kernel, bias = random.normal(0, 0.3, (V, D)), random.normal(0, 0.1, V)
+    bias[3] += 2.0
+    labels = np.where(random.uniform(size=MANY) < 0.9, 3, random.integers(0, V, MANY))
+    # Values that every type has, so that the gradients differ by their own rounding alone.
+    tensors = [tf.cast(tf.cast(x, "bfloat16"), dtype) for x in (hidden, kernel, bias)]
+    return tf.constant(labels, tf.int32), tensors
+
+
+def gradients_of_mean(losses, tensors):
+    """Gradients of the mean of losses, which is scaled up for float16 as its optimizer does."""
+    scale = 2.0**10
+    with tf.GradientTape() as tape:
+        tape.watch(tensors)
+        mean = scale * tf.reduce_mean(losses(*tensors))
+    return [np.array(tf.cast(x, tf.float64)) / scale for x in tape.gradient(mean, tensors)]
+
+
+def assert_close_by_norm(actual, expected, tolerance):
+    for one, other in zip(actual, expected, strict=True):
+        assert np.linalg.norm(one - other) <= tolerance * np.linalg.norm(other)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)
+def test_a_frequent_target_has_its_whole_gradient(dtype, tolerance):
+    labels, tensors = with_a_frequent_target(dtype)
+
+    def exact(hidden, kernel, bias):
+        logits = tf.matmul(hidden, kernel, transpose_b=True) + bias
+        targets = 0.9 * tf.one_hot(labels, V, dtype=tf.float64) + 0.1 / V
+        return -tf.reduce_sum(targets * tf.nn.log_softmax(logits), axis=-1)
+
+    loss = SmoothedCrossEntropy(0.1)
+    actual = gradients_of_mean(lambda *given: loss.from_hidden(labels, *given)[0], tensors)
+    expected = gradients_of_mean(exact, [tf.cast(x, tf.float64) for x in tensors])
+    assert_close_by_norm(actual, expected, tolerance)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), PRECISIONS)
+def test_a_frequent_target_has_its_whole_gradient_in_two_readings(dtype, tolerance):
+    labels, tensors = with_a_frequent_target(dtype)
+    labels = labels[: MANY // 2]
+
+    def exact(hidden, kernel, bias):
+        logits = tf.matmul(hidden, kernel, transpose_b=True) + bias
+        targets = 0.1 * tf.one_hot(tf.tile(labels, [2]), V, dtype=tf.float64) + 0.9 / V
+        each = -tf.reduce_sum(targets * tf.nn.log_softmax(logits), axis=-1)
+        p, q = tf.split(tf.nn.softmax(logits), 2)
+        divergence = tf.reduce_sum((p - q) * (tf.math.log(p) - tf.math.log(q)), axis=-1) / 2
+        return tf.add_n(tf.split(each, 2)) / 2 + 0.5 * divergence
+
+    loss = SmoothedCrossEntropy(0.9, r_drop=1.0)  # the smoothed part has a sum of its own
+    actual = gradients_of_mean(lambda *given: loss.from_two_readings(labels, *given)[0], tensors)
+    expected = gradients_of_mean(exact, [tf.cast(x, tf.float64) for x in tensors])
+    assert_close_by_norm(actual, expected, tolerance)
+
+
 def test_from_hidden_bears_large_logits():
     hidden, kernel = tf.constant([[300.0]]), tf.constant([[1.0], [-1.0]])
     smoothed, plain = SmoothedCrossEntropy(0.0).from_hidden([1], hidden, kernel, tf.zeros(2))

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 from tiny_models import random_source, random_target, tiny_model
 
-from attention_zoo.recipes.training.optimizers import FusedAdam
 from attention_zoo.zoo.training.loss import SmoothedCrossEntropy
+from attention_zoo.zoo.training.optimizers import FusedAdam
 
 V = 11
 # Of sources and of targets, in batches with very different numbers of tokens.
@@ -47,7 +47,7 @@ def test_accumulated_batches_are_one_large_batch(kind, run_eagerly):
     batches = [batch(seed, *lengths) for seed, lengths in enumerate(LENGTHS)]
     (inputs, labels), *further = batches
     optimizer = {"learning_rate": 0.01, "global_clipnorm": 0.5}
-    several = tf.data.Dataset.from_tensors(({**inputs, "further": tuple(further)}, labels))
+    several = tf.data.Dataset.from_tensors(({**inputs, "accumulated": tuple(further)}, labels))
     actual, logs = fitted(kind, several.repeat(2), FusedAdam(**optimizer), run_eagerly)
     one = tf.data.Dataset.from_tensors(together(batches))
     expected, expected_logs = fitted(kind, one.repeat(2), FusedAdam(**optimizer))
@@ -90,8 +90,8 @@ def test_an_epoch_is_told_by_all_its_tokens_and_a_batch_by_its_own():
     ("options", "more", "message"),
     [
         ({"metrics": ["accuracy"]}, {}, r"leave them out.*Received: metrics=\['accuracy'\]"),
-        ({}, {"weights": 1.0}, "Received: 1 further batches"),
-        ({"loss": "mse"}, {}, "Received: 1 further batches and the loss 'mse'"),
+        ({}, {"weights": 1.0}, "Received: 1 accumulated batches"),
+        ({"loss": "mse"}, {}, "Received: 1 accumulated batches and the loss 'mse'"),
     ],
     ids=str,
 )
@@ -99,7 +99,7 @@ def test_what_a_step_would_take_no_notice_of_is_refused(options, more, message):
     inputs, labels = batch(1, *LENGTHS[1])
     model = tiny_model("bahdanau", vocab_size=V)
     model.compile(**{"loss": SmoothedCrossEntropy(0.1), **options})
-    data = ({**inputs, "further": ((inputs, labels),)}, labels, *more.values())
+    data = ({**inputs, "accumulated": ((inputs, labels),)}, labels, *more.values())
     with pytest.raises(ValueError, match=message):
         model.train_step(data)
 

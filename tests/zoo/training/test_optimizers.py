@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from attention_zoo.recipes.training.optimizers import FusedAdam
-from attention_zoo.recipes.training.schedules import InverseSquareRoot
+from attention_zoo.zoo.training.optimizers import FusedAdam
+from attention_zoo.zoo.training.schedules import InverseSquareRoot
 
 ROWS, WIDTH = 7, 3
 

@@ -1,4 +1,4 @@
-"""The optimizer of the recipes."""
+"""Adam with fused updates, on TensorFlow."""
 
 from __future__ import annotations
 

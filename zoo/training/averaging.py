@@ -8,8 +8,6 @@ from contextlib import contextmanager
 import keras
 import tensorflow as tf
 
-from ..core.config import RunConfig
-
 
 class Average:
     """What stands in for the trainable weights of a model when it is evaluated.
@@ -118,12 +116,3 @@ class LastAverage(Average):
         if not kept:
             return [tf.convert_to_tensor(weight) for weight in self._weights]
         return [tf.add_n(list(copies)) / len(kept) for copies in zip(*kept, strict=True)]
-
-
-def make_average(model: keras.Model, config: RunConfig) -> Average | None:
-    """The average that a config asks for, if it does."""
-    if config.average_last:
-        return LastAverage(model, config.average_last, config.evaluate_every)
-    if config.average_decay:
-        return WeightAverage(model, config.average_decay)
-    return None

@@ -6,8 +6,6 @@ import math
 
 import keras
 
-from ..core.config import RunConfig
-
 
 def _check_rise(peak: float, warmup_steps: int) -> None:
     if not peak > 0 or warmup_steps < 1:
@@ -144,13 +142,3 @@ class Cooldown(BudgetSchedule):
 
     def get_config(self):
         return {**super().get_config(), "share": self.share, "shape": self.shape}
-
-
-def make_schedule(config: RunConfig) -> InverseSquareRoot | BudgetSchedule:
-    """The schedule that a config asks for."""
-    rise = config.learning_rate, config.warmup_steps
-    if config.schedule == "cosine":
-        return CosineToZero(*rise)
-    if config.schedule == "cooldown":
-        return Cooldown(*rise, config.cooldown_share, config.cooldown_shape)
-    return InverseSquareRoot(*rise)

@@ -1,0 +1,378 @@
+"""The model of the zoo: an encoder, a decoder and an output.
+
+Shapes: B batch, S source length, T target length, N beams, D width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from ...layers import coverage_loss
+from ..text.tokenizer import PAD_ID
+from ..training.training_step import KeptRows, TokenTrainer
+from .coverage import CoverageLoss
+from .parts import AttentionMaps, Decoder, Encoded, Encoder, Nest, Output
+
+_SHARED = "target_embedding"  # in a config, of a source with the embedding of the target
+
+
+class SourceMemory(NamedTuple):
+    """All that is fixed while a target is written.
+
+    Attributes:
+        decoder: What the decoder prepared of the source.
+        output: What the output prepared of it.
+        spread: float32 (B, M, S), the share of each position of the source in each of M states
+            that stand for several; () where each position has its own.
+    """
+
+    decoder: Nest
+    output: Nest
+    spread: Any = ()
+
+
+class StepWeights(NamedTuple):
+    """What a step reads of the variables of decoder and output."""
+
+    decoder: Nest
+    output: Nest
+
+
+class TeacherForced(NamedTuple):
+    """A given target, read as a whole.
+
+    Attributes:
+        hidden: Of the decoder, (B, T, D).
+        attention: Over the source, (B, T, S); () where nobody asks for it.
+        source: What the output prepared of the source.
+    """
+
+    hidden: Any
+    attention: Any
+    source: Nest
+
+
+@keras.saving.register_keras_serializable(package="attention_zoo")
+class EncoderDecoder(TokenTrainer):
+    """A sequence-to-sequence model made of three parts.
+
+    Calling the model gives logits: `model({"source": (B, S), "target": (B, T)}) -> (B, T, V)`,
+    where the target begins with the start id and padding is id 0 on both sides. It trains with
+    `compile` and `fit` on `(inputs, labels)`, see `TokenTrainer`. Without an embedding of the
+    source, the source is features (B, S, F); `inputs["source_mask"]`, boolean (B, S), says which
+    of them are there, all if it is left out.
+
+    For decoding it has
+
+    - `encode(source) -> memory`, all that is fixed while a target is written;
+    - `initial_state(memory, num_beams, max_steps) -> state`, a nest of tensors;
+    - `step_weights()`, what a step reads of the variables, prepared once for all steps;
+    - `step(token_ids (B, N), state, memory, weights) -> logits (B, N, V), state, attention
+      (B, N, S)`;
+    - `reorder_state(state, beams (B, N))`, the state of the beams chosen;
+    - `gather_rows(memory, state, rows (R,))`, memory and state of some of the sentences.
+
+    Args:
+        encoder: An `Encoder`.
+        decoder: A `Decoder`.
+        output: An `Output`.
+        target_embedding: The embedding of the target's tokens. A tied output reads it too.
+        source_embedding: The embedding of the source's tokens, the same object for one that both
+            share; `None` if the source is features.
+        coverage: A term of the loss that keeps the attention from returning to where it was, if
+            there is one.
+
+    Raises:
+        ValueError: Two parts cannot be in one model.
+
+    Example: a Transformer that reads, a recurrent decoder that writes.
+
+    >>> embedding = ScaledEmbedding(8000, 128)
+    >>> model = EncoderDecoder(
+    ...     encoder=TransformerEncoder(num_layers=4, num_heads=4, feedforward_dim=256),
+    ...     decoder=RecurrentDecoder(256, attention=BahdanauAttention(128)),
+    ...     output=VocabularyOutput(8000, readout_units=128),
+    ...     target_embedding=embedding,
+    ...     source_embedding=embedding,
+    ... )
+    >>> model.compile(optimizer="adam", loss=SmoothedCrossEntropy(0.1))
+    >>> model.fit(batches)      # of ({"source": (B, S), "target": (B, T)}, labels (B, T))
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        decoder: Decoder,
+        output: Output,
+        target_embedding: keras.layers.Embedding,
+        source_embedding: keras.layers.Embedding | None = None,
+        coverage: CoverageLoss | None = None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if output.copies and source_embedding is not target_embedding:
+            raise ValueError(
+                "What is copied are tokens that source and target have in common: give both the "
+                "same embedding, or an output that does not copy. "
+                f"Received: output={output!r}, source_embedding={source_embedding!r}"
+            )
+        self.encoder = encoder
+        self.decoder = decoder
+        self.output_layer = output  # `output` is taken, by Keras
+        self.target_embedding = target_embedding
+        self.source_embedding = source_embedding
+        self.coverage = coverage
+        if output.tied:
+            output.tie(target_embedding)
+
+    @property
+    def max_positions(self) -> int | None:
+        """The most tokens of a source or a target, `None` where there is no limit."""
+        limits = [part.max_positions for part in (self.encoder, self.decoder)]
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    @property
+    def loops_over_time(self) -> bool:
+        """Whether a part runs position by position, which XLA cannot speed up."""
+        return self.encoder.loops_over_time or self.decoder.loops_over_time
+
+    @property
+    def has_attention_maps(self) -> bool:
+        """Whether there are several layers or heads to look at."""
+        return self.encoder.has_attention_maps or self.decoder.has_attention_maps
+
+    @property
+    def copies(self) -> bool:
+        """Whether tokens of the source are copied, with `p_gen` for the share that is not."""
+        return self.output_layer.copies
+
+    @property
+    def static_shapes(self) -> bool:
+        """Whether no shape may depend on values, as TPUs want it."""
+        return self.encoder.static_shapes
+
+    @static_shapes.setter
+    def static_shapes(self, value: bool) -> None:
+        self.encoder.static_shapes = value
+
+    def set_progress(self, share: float) -> None:
+        """Tells which share of the budget of a training is spent, from 0 to 1."""
+        if self.coverage is not None:
+            self.coverage.set_progress(share)
+
+    def check_lengths(self, max_source_length: int, max_target_length: int) -> None:
+        """Refuses limits of lengths that are beyond what the model can read or write."""
+        longest = self.max_positions
+        if longest is not None and max(max_source_length, max_target_length) > longest:
+            raise ValueError(
+                f"This model has learned positions for {longest} tokens and none beyond: "
+                "lower max_source_length and max_target_length, or raise its max_length. Received: "
+                f"max_source_length={max_source_length}, max_target_length={max_target_length}"
+            )
+
+    def build(self, input_shape=None):
+        """Makes all weights, by reading two tokens."""
+        ids = ops.zeros((1, 2), "int32")
+        source = ids
+        if self.source_embedding is None:
+            if input_shape is None:
+                raise ValueError(
+                    "The width of the features is not known: call the model on a batch, or build "
+                    'it with {"source": (None, None, width), "target": (None, None)}.'
+                )
+            source = ops.zeros((1, 2, input_shape["source"][-1]))
+        encoded = self._encoded({"source": source})
+        target = self.target_embedding(ids)
+        if not self.decoder.built:
+            states, summary = tuple(encoded.states.shape), tuple(encoded.summary.shape)
+            self.decoder.build(tuple(target.shape), states, summary)
+        memory = self._memory(encoded, source)
+        hidden, attention = self.decoder(target, memory.decoder, return_attention_scores=True)
+        self.output_layer(hidden, self._over_source(attention, memory), memory.output)
+        self.built = True
+
+    def encode(self, source, mask=None, training: bool = False) -> SourceMemory:
+        """All that is fixed while a target is written: projected keys and values, masks.
+
+        It is never tiled or reordered: the N beams of a source are N queries of the same memory.
+
+        Args:
+            source: Token ids (B, S), or features (B, S, F).
+            mask: Of features, boolean (B, S); all of them count if `None`.
+            training: Whether dropout is on.
+        """
+        source = ops.convert_to_tensor(source)
+        inputs = {"source": source, "source_mask": mask}
+        return self._memory(self._encoded(inputs, training), source)
+
+    def initial_state(self, memory: SourceMemory, num_beams: int = 1, max_steps: Any = None):
+        return self.decoder.initial_state(memory.decoder, num_beams, max_steps)
+
+    def step_weights(self) -> StepWeights:
+        return StepWeights(self.decoder.step_weights(), self.output_layer.step_weights())
+
+    def step(
+        self, token_ids, state: Nest, memory: SourceMemory, weights: StepWeights | None = None
+    ) -> tuple[Any, Nest, Any]:
+        """A step of every hypothesis; without `weights` it prepares them itself."""
+        weights = weights or self.step_weights()
+        embedded = self.target_embedding(token_ids)
+        hidden, state, attention = self.decoder.step(
+            embedded, state, memory.decoder, weights.decoder
+        )
+        attention = self._over_source(attention, memory)
+        logits = self.output_layer(hidden, attention, memory.output, weights.output)
+        return logits, state, attention
+
+    def reorder_state(self, state: Nest, beams) -> Nest:
+        """The state in which beam n of each sentence goes on from beam `beams[b, n]`."""
+        return self.decoder.reorder_state(state, beams)
+
+    def gather_rows(self, memory: SourceMemory, state: Nest, rows) -> tuple[SourceMemory, Nest]:
+        """Memory and state of the sentences with these numbers."""
+        decoder, state = self.decoder.gather_rows(memory.decoder, state, rows)
+        rest = keras.tree.map_structure(lambda x: ops.take(x, rows, axis=0), memory[1:])
+        return SourceMemory(decoder, *rest), state
+
+    def teacher_forced(self, inputs, training: bool = False, attention: bool = False):
+        """Reads a given target as a whole.
+
+        Args:
+            inputs: `source` and `target`.
+            training: Whether dropout is on.
+            attention: Whether the attention is wanted even if the output does not read it.
+
+        Returns:
+            A `TeacherForced`.
+        """
+        source = ops.convert_to_tensor(inputs["source"])
+        memory = self._memory(self._encoded(inputs, training), source)
+        wanted = attention or self.output_layer.reads_attention
+        hidden, scores = self.decoder(
+            self.target_embedding(inputs["target"]),
+            memory.decoder,
+            return_attention_scores=wanted,
+            training=training,
+        )
+        scores = self._over_source(scores, memory) if wanted else ()
+        return TeacherForced(hidden, scores, memory.output)
+
+    def call(self, inputs, training=False):
+        read = self.teacher_forced(inputs, training)
+        return self.output_layer(read.hidden, read.attention, read.source, training=training)
+
+    def p_gen(self, inputs):
+        """The share of the vocabulary in each token of a target, (B, T); the rest is copied."""
+        return self.output_layer.p_gen(self.teacher_forced(inputs).hidden)
+
+    def attention_maps(self, inputs) -> AttentionMaps:
+        """The attention weights of all layers and heads in inference.
+
+        Args:
+            inputs: `source` (B, S) and `target` (B, T), whose row t is what was read when label t
+                was written: it begins with the start id.
+
+        Returns:
+            Maps with row t for label t; the rows of padding say nothing. Parts without maps of
+            their own give one: that of the last layer, its heads averaged.
+
+        Example:
+
+        >>> maps = model.attention_maps({"source": source, "target": target})
+        >>> maps.cross[:, -1].numpy().mean(axis=1)   # the last layer, its heads averaged: (B, T, S)
+        """
+        own = target_maps = None
+        if self.encoder.has_attention_maps:
+            encoded, own = self.encoder.attention_maps(*self._encoder_inputs(inputs))
+        else:
+            encoded = self._encoded(inputs)
+        memory = self._memory(encoded, ops.convert_to_tensor(inputs["source"]))
+        target = self.target_embedding(inputs["target"])
+        if self.decoder.has_attention_maps:
+            cross, target_maps = self.decoder.attention_maps(target, memory.decoder)
+        else:
+            _, cross = self.decoder(target, memory.decoder, return_attention_scores=True)
+            cross = cross[:, None, None]
+        return AttentionMaps(self._over_source(cross, memory), own, target_maps)
+
+    def token_losses(self, inputs, labels, training):
+        twice = training and self.loss.r_drop > 0
+        if twice and (self.coverage is not None or not self.output_layer.supports_r_drop):
+            raise ValueError(
+                "R-Drop compares what two readings give the vocabulary, which is not all that a "
+                "model with copying or coverage is trained by: leave out r_drop, or both of them. "
+                f"Received: r_drop={self.loss.r_drop}"
+            )
+        if twice:
+            inputs = {name: ops.concatenate([x, x]) for name, x in inputs.items()}
+        with_coverage = training and self.coverage is not None
+        read = self.teacher_forced(inputs, training, with_coverage)
+        keep, labels = self.loss.counted(labels)
+        kept = KeptRows(keep, self.static_shapes)
+        smoothed, plain = self.output_layer.token_losses(
+            self.loss, labels, read.hidden, read.attention, read.source, kept, training
+        )
+        if with_coverage:
+            weight = self.coverage.weight_at(self.optimizer.iterations)
+            smoothed += weight * kept.rows(coverage_loss(read.attention))
+        return kept.without_padding(smoothed), kept.without_padding(plain)
+
+    def _encoder_inputs(self, inputs):
+        """The vectors (B, S, E) and the mask (B, S) of a source; also its ids, if they are read."""
+        source, mask = ops.convert_to_tensor(inputs["source"]), inputs.get("source_mask")
+        if self.source_embedding is None:
+            return source, ops.ones(ops.shape(source)[:2], "bool") if mask is None else mask
+        ids = (source,) if self.encoder.reads_ids else ()
+        return self.source_embedding(source), ops.not_equal(source, PAD_ID), *ids
+
+    def _encoded(self, inputs, training: bool = False) -> Encoded:
+        return self.encoder(*self._encoder_inputs(inputs), training=training)
+
+    def _memory(self, encoded: Encoded, source) -> SourceMemory:
+        spread = encoded.segments
+        if not isinstance(spread, tuple):
+            spread = ops.one_hot(spread, ops.shape(encoded.states)[1], dtype="float32")
+            spread = spread / ops.maximum(ops.sum(spread, axis=1, keepdims=True), 1)
+            spread = ops.swapaxes(spread, 1, 2)
+        return SourceMemory(
+            self.decoder.prepare(encoded), self.output_layer.prepare_source(source), spread
+        )
+
+    @staticmethod
+    def _over_source(attention, memory: SourceMemory):
+        """Attention over states (B, ..., M) as attention over their positions (B, ..., S)."""
+        spread = memory.spread
+        if isinstance(spread, tuple):
+            return attention
+        for _ in attention.shape[3:]:
+            spread = ops.expand_dims(spread, 1)
+        return ops.matmul(attention, ops.cast(spread, attention.dtype))
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        shared = self.source_embedding is self.target_embedding
+        return {
+            **super().get_config(),
+            "encoder": serialize(self.encoder),
+            "decoder": serialize(self.decoder),
+            "output": serialize(self.output_layer),
+            "target_embedding": serialize(self.target_embedding),
+            "source_embedding": _SHARED if shared else serialize(self.source_embedding),
+            "coverage": serialize(self.coverage),
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        made = dict(config)
+        for name in ("encoder", "decoder", "output", "target_embedding", "coverage"):
+            made[name] = keras.saving.deserialize_keras_object(config[name], custom_objects)
+        source = config["source_embedding"]
+        made["source_embedding"] = (
+            made[_SHARED]
+            if source == _SHARED
+            else keras.saving.deserialize_keras_object(source, custom_objects)
+        )
+        return cls(**made)

@@ -1,0 +1,297 @@
+"""Outputs: the vocabulary, and the mixture of writing and copying.
+
+Shapes: B batch, S source length, T target length, D width, V vocabulary, R labels that count.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import keras
+from keras import ops
+
+from ...layers import PointerGenerator
+from ...layers.ops.affine import Affine
+from ...layers.ops.arguments import positive_int
+from ...layers.ops.dense import Dense, add_bias
+from ...layers.ops.dropout import Dropout
+from ...layers.pointer_generator import (
+    copied_attention,
+    copy_gains,
+    first_positions,
+    log_mixture,
+    log_or_nothing,
+    log_shares,
+    pool_attention,
+)
+from ..text.tokenizer import END_ID, UNKNOWN_ID
+from ..training.loss import SmoothedCrossEntropy, rows_of, target_and_mean_logits
+from .parts import Output, check_rate, check_vocabulary
+
+if TYPE_CHECKING:
+    from ..training.training_step import KeptRows
+
+
+class OutputWeights(NamedTuple):
+    """What a step reads of the variables.
+
+    Attributes:
+        readout: To what the vocabulary is read from, or ().
+        vocabulary: From there to logits.
+    """
+
+    readout: Any
+    vocabulary: Affine
+
+
+class CopySource(NamedTuple):
+    """The source as it is copied from.
+
+    Attributes:
+        ids: (B, S).
+        first: For each position the first position of the same id, (B, S).
+        copyable: Whether it is a piece of text, not padding or the end, (B, S).
+    """
+
+    ids: Any
+    first: Any
+    copyable: Any
+
+
+@keras.saving.register_keras_serializable(package="attention_zoo")
+class VocabularyOutput(Output):
+    """Logits of a vocabulary, as a linear function of the hidden states.
+
+    Args:
+        vocab_size: Tokens V of the target.
+        tied: Whether the weights are those of the embedding of the target (Press and Wolf 2017).
+            What the vocabulary is read from is as wide as the embedding then.
+        readout_units: Width of a dense layer between the hidden states and the vocabulary, as the
+            deep output of Bahdanau et al. 2015 has one; none if `None`.
+        readout_activation: Activation of that layer.
+        dropout: Rate on what the vocabulary is read from.
+
+    Raises:
+        ValueError: An argument is impossible, or, when the weights are made, what is read from is
+            not as wide as a tied embedding.
+
+    Example:
+
+    >>> output = VocabularyOutput(8000, tied=False)
+    >>> output(hidden)     # (B, T, D) to (B, T, 8000)
+
+    References: https://arxiv.org/abs/1608.05859, https://arxiv.org/abs/1409.0473
+    """
+
+    supports_r_drop = True
+
+    def __init__(
+        self,
+        vocab_size: int,
+        tied: bool = True,
+        readout_units: int | None = None,
+        readout_activation: str | None = "tanh",
+        dropout: float = 0.0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.vocab_size = check_vocabulary("vocab_size", vocab_size)
+        self.tied = tied
+        self.readout_units = readout_units
+        self.readout_activation = readout_activation
+        self.dropout = check_rate("dropout", dropout)
+        self.readout = None
+        if readout_units is not None:
+            self.readout = Dense(
+                positive_int("readout_units", readout_units),
+                readout_activation,
+                name="readout",
+                dtype=self.dtype_policy,
+            )
+        self._dropout = Dropout(dropout, dtype=self.dtype_policy)
+
+    def build(self, hidden_shape, *other_shapes):
+        width = hidden_shape[-1] if self.readout_units is None else self.readout_units
+        self._check_width(width)
+        if self.readout is not None:
+            self.readout.build(hidden_shape)
+        if not self.tied:
+            self.kernel = self.add_weight((self.vocab_size, width), "glorot_uniform", name="kernel")
+        self.bias = self.add_weight((self.vocab_size,), "zeros", name="bias")
+        self.built = True
+
+    def tie(self, embedding):
+        super().tie(embedding)
+        if self.readout_units is not None:
+            self._check_width(self.readout_units)
+
+    def _check_width(self, width: int) -> None:
+        if self.tied and self.embedding.output_dim != width:
+            raise ValueError(
+                "Tied embeddings read the vocabulary from vectors as wide as an embedding: give "
+                "readout_units of that width or do not tie them. Received: "
+                f"readout_units={width}, embedding_dim={self.embedding.output_dim}"
+            )
+
+    def vocabulary_weights(self) -> tuple[Any, Any]:
+        """The kernel (V, D) and bias (V,) that turn what is read from into logits."""
+        kernel = self.embedding.embeddings if self.tied else self.kernel
+        return tuple(ops.cast(x, self.compute_dtype) for x in (kernel, self.bias))
+
+    def step_weights(self):
+        kernel, bias = self.vocabulary_weights()
+        readout = () if self.readout is None else Affine.from_layer(self.readout)
+        return OutputWeights(readout, Affine(ops.transpose(kernel), bias))
+
+    def read_out(self, hidden, training: bool = False):
+        """What the vocabulary is read from: (B, T, D) to (B, T, D')."""
+        read = hidden if self.readout is None else self.readout(hidden)
+        return self._dropout(read, training=training)
+
+    def vocabulary_logits(self, hidden, weights: OutputWeights | None = None, training=False):
+        """Logits (B, T, V) of hidden states (B, T, D), before anything is mixed in."""
+        if weights is None:
+            kernel, bias = self.vocabulary_weights()
+            read = self.read_out(hidden, training)
+            # One product of all rows: a batched one would go through the kernel for each sentence.
+            rows = ops.reshape(read, (-1, read.shape[-1]))
+            logits = add_bias(ops.matmul(rows, ops.transpose(kernel)), bias)
+            return ops.reshape(logits, (*ops.shape(hidden)[:-1], self.vocab_size))
+        if self.readout is not None:
+            hidden = self.readout.activation(weights.readout(hidden))
+        return weights.vocabulary(hidden)
+
+    def call(self, hidden, attention=None, source=(), weights=None, training=False):
+        return self.vocabulary_logits(hidden, weights, training)
+
+    def token_losses(self, loss, labels, hidden, attention, source, kept, training):
+        read = self.read_out(hidden, training)
+        twice = training and loss.r_drop > 0
+        losses = loss.from_two_readings if twice else loss.from_hidden
+        rows = kept.rows(read, readings=2 if twice else 1)
+        return losses(kept.rows(labels), rows, *self.vocabulary_weights())
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "vocab_size": self.vocab_size,
+            "tied": self.tied,
+            "readout_units": self.readout_units,
+            "readout_activation": self.readout_activation,
+            "dropout": self.dropout,
+        }
+
+
+@keras.saving.register_keras_serializable(package="attention_zoo")
+class PointerGeneratorOutput(VocabularyOutput):
+    """Writes a token of the vocabulary or copies one of the source (See et al. 2017).
+
+    A token has the probability that the vocabulary gives it times p_gen, plus the attention to
+    all of its positions in the source times 1 - p_gen, where p_gen is a function of the hidden
+    state. The end of the source is not copied: attention to it is left to the vocabulary as well.
+    The logits are the logarithms of these probabilities.
+
+    Tokens are copied, not words: a name that the vocabulary has no token for is copied piece by
+    piece, letter by letter if need be. Only a character that was never seen in training has no
+    token. A run of such characters is one unknown token of the source; it is copied as such, and
+    `GenerationOptions.replace_unknown` writes its own characters.
+
+    Source and target need one vocabulary. The arguments are those of `VocabularyOutput`.
+
+    Example:
+
+    >>> output = PointerGeneratorOutput(8000, readout_units=256)
+    >>> log_p = output(hidden, attention, output.prepare_source(source_ids))    # (B, T, 8000)
+
+    Reference: https://arxiv.org/abs/1704.04368
+    """
+
+    reads_attention = True
+    copies = True
+    supports_r_drop = False
+
+    def __init__(self, vocab_size: int, **kwargs):
+        super().__init__(vocab_size, **kwargs)
+        self.pointer = PointerGenerator(name="pointer", dtype=self.dtype_policy)
+
+    def build(self, hidden_shape, *other_shapes):
+        super().build(hidden_shape)
+        self.pointer.build_gate(hidden_shape[-1])
+
+    def prepare_source(self, ids):
+        return CopySource(ids, first_positions(ids), is_copyable(ids))
+
+    def call(self, hidden, attention=None, source=(), weights=None, training=False):
+        logits = self.vocabulary_logits(hidden, weights, training)
+        return log_mixture(logits, self.pointer.gate(hidden), attention, *source)
+
+    def p_gen(self, hidden):
+        """The share of the vocabulary in each token, (B, T); the rest is copied."""
+        return ops.sigmoid(self.pointer.gate(hidden))
+
+    def token_losses(self, loss, labels, hidden, attention, source, kept, training):
+        read, gate = self.read_out(hidden, training), self.pointer.gate(hidden)
+        weights = self.vocabulary_weights()
+        return mixture_losses(loss, labels, source, read, attention, gate, weights, kept)
+
+
+def is_copyable(source):
+    """The positions of a source (B, S) that are text. The end would end a summary at once."""
+    return ops.logical_or(source > END_ID, ops.equal(source, UNKNOWN_ID))
+
+
+def mixture_losses(
+    loss: SmoothedCrossEntropy,
+    labels: Any,
+    source: CopySource,
+    read: Any,
+    attention: Any,
+    gate: Any,
+    weights: tuple[Any, Any],
+    kept: KeptRows,
+) -> tuple[Any, Any]:
+    """Loss of the mixture of writing and copying, whose (B, T, V) is never made.
+
+    Of a label the mixture needs no more than its own log p by writing, and the attention to its
+    positions. Label smoothing needs the mean of log p over the vocabulary: that of writing, which
+    is a product with the mean row of the kernel, and what copying adds to the tokens of the
+    source, whose logits are a product (B, T, S). So it is the smoothed loss of the mixture itself.
+
+    Args:
+        loss: Says how much is smoothed.
+        labels: (B, T).
+        source: What is copied from.
+        read: What the vocabulary is read from, (B, T, D).
+        attention: (B, T, S).
+        gate: The logit of p_gen, (B, T).
+        weights: Kernel (V, D) and bias (V,) of the vocabulary.
+        kept: The labels that count.
+
+    Returns:
+        The smoothed loss and the plain negative log likelihood of each label, float32 (R,).
+    """
+    kernel, bias = weights
+    attention = ops.cast(attention, "float32")
+    log_written, log_copied = log_shares(ops.cast(gate, "float32"), attention, source.copyable)
+    attention = copied_attention(attention, source.copyable)
+    rows, classes = kept.rows(read), kept.rows(labels)
+    logits = ops.cast(add_bias(ops.matmul(rows, ops.transpose(kernel)), bias), "float32")
+    # log (sum of e to each logit) - logit of the label
+    cross_entropy = ops.sparse_categorical_crossentropy(classes, logits, from_logits=True)
+    is_label = ops.equal(ops.expand_dims(labels, -1), ops.expand_dims(source.ids, 1))
+    paid = ops.sum(ops.where(is_label, attention, 0.0), axis=-1)
+    log_copy = log_copied + log_or_nothing(paid)  # (B, T)
+    written = kept.rows(log_written) - cross_entropy
+    # log (p by writing + p by copying), with what copying adds
+    plain = -(written + ops.softplus(kept.rows(log_copy) - written))
+    if not loss.smoothing:
+        return plain, plain
+    target, mean = target_and_mean_logits(classes, rows, kernel, bias)
+    log_total = cross_entropy + target
+    of_source = ops.einsum("btd,bsd->bts", read, rows_of(kernel, source.ids))
+    of_source = ops.cast(of_source + ops.expand_dims(rows_of(bias, source.ids), 1), "float32")
+    before = of_source + ops.expand_dims(log_written - kept.scatter(log_total), -1)
+    gains = copy_gains(before, log_copied, pool_attention(attention, source.first))
+    mean_gain = ops.sum(gains, axis=-1) / kernel.shape[0]
+    mean_log_p = mean - log_total + kept.rows(log_written + mean_gain)
+    return (1 - loss.smoothing) * plain - loss.smoothing * mean_log_p, plain

@@ -1,0 +1,286 @@
+"""Encoder and decoder of self-attention. Shapes: B batch, S source, T target, N beams, D width."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+from keras import ops
+
+from ...layers.attention.base import Memory
+from ...layers.ops.arguments import positive_int
+from ...layers.ops.dropout import Dropout
+from ...layers.ops.normalization import LayerNormalization
+from ...layers.transformer.blocks import TransformerDecoderBlock, TransformerEncoderBlock
+from ...layers.transformer.step import StepWeights, subtract_mean
+from .backend import take_rows
+from .parts import Decoder, Encoded, Encoder, Nest, check_rate, masked_mean
+from .transformer_positions import AddedPositions, attention_positions
+
+
+class TransformerMemory(NamedTuple):
+    """What the decoder reads while it writes.
+
+    Attributes:
+        blocks: Keys, values and mask of the source for each block.
+        mask: True for states that may be attended to, (B, S).
+    """
+
+    blocks: tuple[Nest, ...]
+    mask: Any
+
+
+class TransformerState(NamedTuple):
+    """The keys and values of what was written.
+
+    Attributes:
+        caches: Of each block, with B N rows; they grow.
+        index: The number of steps that were made.
+        positions: What is added to the embeddings, of each step to come, (max_steps, D); () where
+            nothing is.
+    """
+
+    caches: tuple[Nest, ...]
+    index: Any
+    positions: Any
+
+
+class _Stack:
+    """What encoder and decoder of self-attention share: a stack of blocks, and positions."""
+
+    block_class: type
+
+    def __init__(
+        self,
+        num_layers: int,
+        num_heads: int,
+        feedforward_dim: int,
+        dropout: float = 0.1,
+        attention_dropout: float = 0.0,
+        activation_dropout: float = 0.0,
+        norm_first: bool = True,
+        positions: str = "sinusoidal",
+        max_length: int = 512,
+        **kwargs,
+    ):
+        attentions = {name: kwargs.pop(name, None) for name in self.block_class.attention_names}
+        super().__init__(**kwargs)
+        rates = {
+            "dropout": dropout,
+            "attention_dropout": attention_dropout,
+            "activation_dropout": activation_dropout,
+        }
+        for name, rate in rates.items():
+            check_rate(name, rate)
+        self._config = {
+            "num_layers": positive_int("num_layers", num_layers),
+            "num_heads": positive_int("num_heads", num_heads),
+            "feedforward_dim": positive_int("feedforward_dim", feedforward_dim),
+            **rates,
+            "norm_first": norm_first,
+            "positions": positions,
+            "max_length": max_length,
+            **{name: keras.saving.serialize_keras_object(x) for name, x in attentions.items()},
+        }
+        self.norm_first = norm_first
+        dtype = self.dtype_policy
+        self.positions = AddedPositions(positions, max_length, name="positions", dtype=dtype)
+        self.max_positions = self.positions.max_positions
+        looks_ahead = self.block_class is TransformerEncoderBlock
+        own = attentions["self_attention"]
+        if own is not None and own.takes_one_sequence:
+            causal = {**own.get_config(), "causal": not looks_ahead}
+            attentions["self_attention"] = type(own).from_config(causal)
+        self.blocks = [
+            self.block_class(
+                num_heads,
+                feedforward_dim,
+                dropout,
+                attention_dropout,
+                activation_dropout,
+                norm_first,
+                positions=attention_positions(positions, looks_ahead, dtype),
+                name=f"block_{i}",
+                dtype=dtype,
+                **attentions,
+            )
+            for i in range(num_layers)
+        ]
+        # Of the whole stack; with post-norm each block has normalised what it gives.
+        self.norm = None
+        if norm_first:
+            self.norm = LayerNormalization(epsilon=1e-6, name="norm", dtype=dtype)
+        self._dropout = Dropout(dropout, dtype=dtype)
+
+    def _build_stack(self, width: int, *shapes) -> None:
+        """Makes the weights of all that reads vectors of this width."""
+        for layer in [self.positions, *([self.norm] if self.norm_first else [])]:
+            layer.build((None, None, width))
+        for block in self.blocks:
+            block.build((None, None, width), *shapes)
+        self.built = True
+
+    def _read(self, inputs, training=False):
+        """What the first block is given."""
+        return self._dropout(self.positions(inputs), training=training)
+
+    def _normalized(self, x):
+        return self.norm(x) if self.norm_first else x
+
+    def get_config(self):
+        return {**super().get_config(), **self._config}
+
+    @classmethod
+    def from_config(cls, config):
+        names = cls.block_class.attention_names
+        layers = {name: keras.saving.deserialize_keras_object(config[name]) for name in names}
+        return cls(**{**config, **layers})
+
+
+@keras.saving.register_keras_serializable(package="attention_zoo")
+class TransformerEncoder(_Stack, Encoder):
+    """Reads the source with self-attention; its summary is the mean of the states.
+
+    Args:
+        num_layers: Blocks.
+        num_heads: Heads H of each attention; divides the width.
+        feedforward_dim: Width of the middle of each feed-forward layer.
+        dropout: Rate on embeddings and on what each sublayer adds.
+        attention_dropout: Rate on attention weights.
+        activation_dropout: Rate in the middle of the feed-forward layers.
+        norm_first: Pre-norm if true, post-norm as first published if not.
+        positions: `"sinusoidal"`, or `"learned"` and then of at most `max_length`, are added to the
+            embeddings. `"rotary"`, `"relative"` and `"alibi"` are known to all self-attention in
+            their place, each block with its own, see `RotaryPositions`, `RelativePositions` and
+            `AlibiPositions`. All but the learned ones are of any length.
+        max_length: Longest source or target with learned positions.
+        self_attention: An `Attention` layer of any kind, of which each block takes a copy, in
+            place of scaled dot products with `num_heads`. It knows of positions what is added to
+            the embeddings, and what it has itself.
+
+    Raises:
+        ValueError: An argument is impossible.
+
+    Reference: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762
+    """
+
+    has_attention_maps = True
+    block_class = TransformerEncoderBlock
+
+    def build(self, inputs_shape, mask_shape=None):
+        self._build_stack(inputs_shape[-1])
+
+    def call(self, inputs, mask, training=False):
+        x = self._read(inputs, training)
+        for block in self.blocks:
+            x = block(x, mask=mask, training=training)
+        x = self._normalized(x)
+        return Encoded(x, mask, masked_mean(x, mask))
+
+    def attention_maps(self, inputs, mask):
+        """The source in inference, and the weights of all layers and heads, (B, L, H, S, S)."""
+        x, maps = self._read(inputs), []
+        for block in self.blocks:
+            x, weights = block(x, mask=mask, return_attention_scores=True)
+            maps.append(weights)
+        x = self._normalized(x)
+        return Encoded(x, mask, masked_mean(x, mask)), ops.stack(maps, axis=1)
+
+
+@keras.saving.register_keras_serializable(package="attention_zoo")
+class TransformerDecoder(_Stack, Decoder):
+    """Writes with self-attention over what was written, and attention of each block to the source.
+
+    The attention of a step is that of the last block.
+
+    Args:
+        num_layers: Blocks.
+        num_heads: Heads H of each attention; divides the width.
+        feedforward_dim: Width of the middle of each feed-forward layer.
+        cross_attention: An `Attention` layer of any kind for the attention to the source, of which
+            each block takes a copy.
+        attention_head: The head whose attention that of a step is, their mean if `None`.
+        **kwargs: The others of `TransformerEncoder`.
+
+    Raises:
+        ValueError: An argument is impossible.
+
+    Reference: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; on pre-norm Xiong et al.
+    2020, https://arxiv.org/abs/2002.04745; on rotary positions Su et al. 2021,
+    https://arxiv.org/abs/2104.09864
+    """
+
+    has_attention_maps = True
+    block_class = TransformerDecoderBlock
+
+    def __init__(self, *args, attention_head: int | None = None, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.attention_head = attention_head
+
+    def build(self, target_shape, states_shape, summary_shape):
+        self._build_stack(target_shape[-1], (None, None, states_shape[-1]))
+
+    def prepare(self, encoded):
+        blocks = tuple(block.project(encoded.states, encoded.mask) for block in self.blocks)
+        return TransformerMemory(blocks, encoded.mask)
+
+    def initial_state(self, memory, num_beams=1, max_steps=None):
+        rows = ops.shape(memory.mask)[0] * num_beams
+        caches = tuple(block.initial_cache(rows)[:2] for block in self.blocks)
+        steps = self.positions.max_length if max_steps is None else max_steps
+        positions = self.positions.first(steps) if self.positions.is_added else ()
+        return TransformerState(caches, ops.convert_to_tensor(0, "int32"), positions)
+
+    def step_weights(self) -> tuple[StepWeights, ...]:
+        return tuple(block.step_weights(zero_mean=self.norm_first) for block in self.blocks)
+
+    def step(self, embedded, state, memory, weights):
+        if self.positions.is_added:
+            embedded += take_rows(state.positions, state.index)
+        x, caches = subtract_mean(embedded) if self.norm_first else embedded, []
+        for block, cache, source, block_weights in zip(
+            self.blocks, state.caches, memory.blocks, weights, strict=True
+        ):
+            x, scores, cache = block.step(x, Memory(*cache), source, block_weights)
+            caches.append(cache[:2])
+        state = state._replace(caches=tuple(caches), index=state.index + 1)
+        return self._normalized(x), state, self._one_attention(scores)
+
+    def reorder_state(self, state, beams):
+        first = ops.expand_dims(ops.arange(ops.shape(beams)[0], dtype="int32"), 1) * beams.shape[1]
+        return self._gather_caches(state, ops.reshape(first + beams, (-1,)))
+
+    def gather_rows(self, memory, state, rows):
+        sentences = ops.shape(memory.mask)[0]
+        beams = ops.shape(state.caches[0][0])[0] // ops.maximum(sentences, 1)
+        memory = keras.tree.map_structure(lambda x: take_rows(x, rows), memory)
+        rows = ops.expand_dims(rows * beams, 1) + ops.arange(beams, dtype="int32")
+        return memory, self._gather_caches(state, ops.reshape(rows, (-1,)))
+
+    def _gather_caches(self, state, rows):
+        caches = keras.tree.map_structure(lambda x: take_rows(x, rows), state.caches)
+        return state._replace(caches=caches)
+
+    def call(self, target, memory, return_attention_scores=False, training=False):
+        x = self._read(target, training)
+        for block, source in zip(self.blocks, memory.blocks, strict=True):
+            x, weights = block(x, source, training=training)
+        return self._normalized(x), self._one_attention(weights)
+
+    def attention_maps(self, target, memory):
+        """The weights over source and target of all layers and heads, (B, L, H, T, S or T)."""
+        x, cross, own = self._read(target), [], []
+        for block, source in zip(self.blocks, memory.blocks, strict=True):
+            x, over_source, over_target = block(x, source, return_attention_scores=True)
+            cross.append(over_source)
+            own.append(over_target)
+        return ops.stack(cross, axis=1), ops.stack(own, axis=1)
+
+    def _one_attention(self, weights):
+        """The attention (B, T, S) of the heads (B, H, T, S) of the last block."""
+        if self.attention_head is None:
+            return ops.mean(weights, axis=1)
+        return weights[:, self.attention_head]
+
+    def get_config(self):
+        return {**super().get_config(), "attention_head": self.attention_head}
