@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from ...zoo.text.source_format import Source
     from ..core.run import Run
 
+Report = Callable[[str], None]  # takes a line of progress
 TIMED_ROWS = 20  # decoded one by one for the latency
 
 
@@ -123,9 +124,6 @@ class Comparison:
     def lower_is_better(self) -> bool:
         return self.metric in LOWER_IS_BETTER
 
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 def compare(
     folders: Sequence[str | Path],
@@ -138,7 +136,7 @@ def compare(
     seed: int = SEED,
     timed_rows: int = TIMED_ROWS,
     degradation: tuple[int, int] | None = None,
-    report: Callable[[str], None] = lambda line: None,
+    report: Report = lambda line: None,
 ) -> Comparison:
     """Scores several runs of one task on one file.
 
@@ -248,11 +246,7 @@ def _open(folders: Sequence[str | Path]) -> dict[str, Run]:
 
 
 def _with_value(
-    metric: str,
-    asked: str | None,
-    config: RunConfig,
-    corpus: PairCorpus,
-    report: Callable[[str], None],
+    metric: str, asked: str | None, config: RunConfig, corpus: PairCorpus, report: Report
 ) -> str:
     """The metric if it has a value on the rows of a corpus; another one if none was requested.
 
@@ -270,10 +264,7 @@ def _with_value(
 
 
 def _scored_by_all(
-    runs: dict[str, Run],
-    configs: list[RunConfig],
-    corpus: PairCorpus,
-    report: Callable[[str], None],
+    runs: dict[str, Run], configs: list[RunConfig], corpus: PairCorpus, report: Report
 ) -> PairCorpus:
     """The rows whose targets are no longer than each of the models writes."""
     fits = np.ones(len(corpus), bool)
@@ -297,7 +288,7 @@ def _measure(
     metric: str,
     options: dict[str, Any],
     timed_rows: int,
-    report: Callable[[str], None],
+    report: Report,
 ) -> tuple[ComparedRun, RowStatistics]:
     """Measurements of one run without its interval, and row statistics of the compared score."""
     from ..metrics.row_statistics import perplexity_statistics, row_statistics

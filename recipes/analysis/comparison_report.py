@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -52,7 +52,7 @@ def write_report(comparison: Comparison, folder: Path) -> list[Path]:
     for path, content in ((page, to_html(comparison)), (text, to_markdown(comparison))):
         with written_atomically(path) as aside:
             aside.write_text(content, encoding="utf-8")
-    write_json(numbers, comparison.to_dict())
+    write_json(numbers, asdict(comparison))
     pictures = []
     for name, plot, _ in _plots(comparison):
         figure = plot(comparison)

@@ -16,41 +16,25 @@ from typing import Any
 
 from ...zoo.errors import DataError
 from ...zoo.text.source_format import Source
-from .corpus import PairCorpus, Rows, flaw, is_blank
+from .corpus import Rows, flaw, is_blank
 from .pair_files import read_json_lines, read_rows
 
 # More of a history than any setting reads is not kept with every reply.
 MAX_TURNS = 16
 
 
-def read_conversations(
-    spec: str, *, max_bad_rows: int | None = None, min_pairs: int = 2
-) -> PairCorpus:
-    """Reads a corpus of replies with the turns before them.
-
-    Args:
-        spec: A spec of the table at the head of this module.
-        max_bad_rows: Number of unusable rows that are skipped; one in a hundred if `None`.
-        min_pairs: Smallest number of replies.
-
-    Returns:
-        A `PairCorpus` whose sources have a `text` and a `history`, one turn a line.
-
-    Raises:
-        DataError: The corpus is missing, empty, or has too many unusable rows: a conversation with
-            one turn, an empty turn, not UTF-8.
-    """
-    rows = Rows(spec, max_bad_rows)
-    read_conversation_rows(spec, rows)
-    return rows.finish(min_pairs)
-
-
 def read_conversation_rows(spec: str, rows: Rows) -> None:
-    """Reads a corpus of replies row by row.
+    """Reads a corpus of replies with the turns before them, row by row.
+
+    Sources have a `text` and a `history`, one turn a line. Rows that cannot be used are
+    conversations with one turn, empty turns, and lines that are not UTF-8.
 
     Args:
         spec: A spec of the table at the head of this module.
         rows: Collects the rows, good and bad.
+
+    Raises:
+        DataError: The corpus is missing or damaged.
     """
     if not spec.removesuffix(".gz").endswith(".jsonl"):
         read_rows(spec, JoinedPairs(rows))

@@ -121,13 +121,7 @@ class PairCorpus:
 
     def report(self) -> str:
         """The number of pairs, and the skipped rows, one a line."""
-        lines = [f"{self.name}: {len(self):,} pairs"]
-        if self.num_skipped:
-            lines[0] += f", {self.num_skipped:,} rows skipped"
-            lines += [f"  {row}" for row in self.skipped]
-            if self.num_skipped > len(self.skipped):
-                lines.append(f"  and {self.num_skipped - len(self.skipped):,} more")
-        return "\n".join(lines)
+        return f"{self.name}: {len(self):,} pairs" + skipped_lines(self.num_skipped, self.skipped)
 
     def tell_skipped(self, report: Callable[[str], None]) -> None:
         """Reports the number of skipped rows, if any, and the first of them in one line."""
@@ -137,6 +131,23 @@ class PairCorpus:
         named += ["..."] if self.num_skipped > len(named) else []
         rows = "1 row" if self.num_skipped == 1 else f"{self.num_skipped:,} rows"
         report(f"{rows} skipped: {'; '.join(named)}")
+
+
+def skipped_lines(number: int, rows: Sequence[SkippedRow]) -> str:
+    """The end of a report: the number of skipped rows, and the first of them, one a line.
+
+    Args:
+        number: Number of skipped rows.
+        rows: The first of them, of which at most `SKIPPED_ROWS_KEPT` are named.
+
+    Returns:
+        Text that follows the first line of the report; "" if no row was skipped.
+    """
+    if not number:
+        return ""
+    named = [f"\n  {row}" for row in rows[:SKIPPED_ROWS_KEPT]]
+    more = f"\n  and {number - len(named):,} more" if number > len(named) else ""
+    return f", {number:,} rows skipped" + "".join(named) + more
 
 
 def flaw(*texts: str) -> str | None:

@@ -45,7 +45,12 @@ Item = TypeVar("Item")
 
 
 def read_pairs(
-    spec: str, *, reverse: bool = False, max_bad_rows: int | None = None, min_pairs: int = 2
+    spec: str,
+    *,
+    reverse: bool = False,
+    max_bad_rows: int | None = None,
+    min_pairs: int = 2,
+    read: Callable[[str, Rows], None] | None = None,
 ) -> PairCorpus:
     """Reads a corpus of text pairs.
 
@@ -55,6 +60,7 @@ def read_pairs(
         max_bad_rows: Number of unusable rows that are skipped. If `None`, one row in a hundred,
             which means none in a file of fewer than 100 rows.
         min_pairs: Smallest number of pairs: 2 for training, 1 to evaluate.
+        read: Reads the rows of another kind of corpus, such as `read_question_rows`.
 
     Returns:
         A `PairCorpus`; its `report()` names the skipped rows.
@@ -64,7 +70,7 @@ def read_pairs(
             unusable rows (no tab, an empty side, not UTF-8, a null character).
     """
     rows = Rows(spec, max_bad_rows)
-    read_rows(spec, rows)
+    (read or read_rows)(spec, rows)
     corpus = rows.finish(min_pairs)
     return corpus.reversed() if reverse else corpus
 

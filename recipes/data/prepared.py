@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...zoo.errors import ConfigError, DataError
-from .corpus import SKIPPED_ROWS_KEPT, PairCorpus, PairOrigin, SkippedRow
+from .corpus import PairCorpus, PairOrigin, SkippedRow, skipped_lines
 from .shards import Shard, check_shard, read_lines_of_shard, read_shard
 
 if TYPE_CHECKING:
@@ -89,13 +89,8 @@ class PreparedPart:
     def report(self) -> str:
         """The number of pairs, and the skipped rows, one a line."""
         more = f"{self.too_long:,} too long, " if self.too_long else ""
-        lines = [f"{self.spec}: {self.pairs:,} pairs, {more}{len(self.shards):,} shards"]
-        if self.num_skipped:
-            lines[0] += f", {self.num_skipped:,} rows skipped"
-            lines += [f"  {row}" for row in self.skipped[:SKIPPED_ROWS_KEPT]]
-            if self.num_skipped > len(self.skipped):
-                lines.append(f"  and {self.num_skipped - len(self.skipped):,} more")
-        return "\n".join(lines)
+        head = f"{self.spec}: {self.pairs:,} pairs, {more}{len(self.shards):,} shards"
+        return head + skipped_lines(self.num_skipped, self.skipped)
 
 
 def is_prepared(spec: str | None) -> bool:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .batch_stream import Batch, BatchStream, padded, teacher_forced, without_unknown
-from .batching import (
+from .bucketing import (
     batch_sizes,
     bounds_of_counts,
     check_budget_of_batch,

@@ -20,7 +20,7 @@ from typing import Any
 
 from ...zoo.errors import DataError
 from ...zoo.text.source_format import Source
-from .corpus import NOT_JSON, NULL, PairCorpus, Rows, flaw, is_blank
+from .corpus import NOT_JSON, NULL, Rows, flaw, is_blank
 from .pair_files import read_json_lines, read_lines, read_texts
 
 COLUMNS = ("context", "question", "answer")
@@ -29,32 +29,18 @@ _OTHER_NAMES = ("story", "passage", "paragraph", "document", "article", "text")
 _LAST_SENTENCE = re.compile(r"(.*[.!?。！？])\s*([^.!?。！？]+[.!?。！？]*)", re.DOTALL)
 
 
-def read_questions(spec: str, *, max_bad_rows: int | None = None, min_pairs: int = 2) -> PairCorpus:
-    """Reads a corpus of contexts, questions and answers.
-
-    Args:
-        spec: A path; see the table at the head of this module.
-        max_bad_rows: Number of unusable rows that are skipped; one in a hundred if `None`.
-        min_pairs: Smallest number of rows.
-
-    Returns:
-        A `PairCorpus` whose sources have a `context` and a `question`.
-
-    Raises:
-        DataError: The corpus is missing, empty, has an unknown column or too many unusable rows (an
-            empty answer or question, not UTF-8).
-    """
-    rows = Rows(spec, max_bad_rows)
-    read_question_rows(spec, rows)
-    return rows.finish(min_pairs)
-
-
 def read_question_rows(spec: str, rows: Rows) -> None:
     """Reads a corpus of questions row by row; a file in the format of SQuAD is read at once.
+
+    Sources have a `context` and a `question`. Rows that cannot be used have an empty answer or
+    question, or are not UTF-8.
 
     Args:
         spec: A path; see the table at the head of this module.
         rows: Collects the rows, good and bad.
+
+    Raises:
+        DataError: The corpus is missing, damaged, or has an unknown column.
     """
     suffix = spec.removesuffix(".gz").rsplit(".", 1)[-1]
     {"jsonl": _read_jsonl, "json": _read_squad}.get(suffix, _read_tsv)(spec, rows)

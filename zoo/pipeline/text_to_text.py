@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -107,16 +108,11 @@ class TextToText:
 
     def with_generation(self, **changes) -> TextToText:
         """The same model with other options of generation."""
-        options = replace(self.generation, **changes)
-        return TextToText(
-            self.model,
-            self.tokenizer,
-            options,
-            self.max_source_length,
-            self.name,
-            self.source_format,
-            self.truncate,
-        )
+        other = copy.copy(self)
+        other.generation = replace(self.generation, **changes)
+        other.model.check_lengths(other.max_source_length, other.generation.max_length)
+        other._functions = other._score_written = None
+        return other
 
     def signatures(self) -> dict[str, tf.types.experimental.PolymorphicFunction]:
         """The graph functions by name, each returning a dictionary of tensors."""

@@ -5,7 +5,7 @@ import itertools
 import json
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -295,7 +295,7 @@ def test_rows_that_cannot_be_read_are_told(runs, reverse_files):
     assert f"1 row skipped: {bad}" in told
     assert (found.rows, found.skipped, found.skipped_rows) == (160, 1, [bad])
     assert f"Rows skipped: 1, the first {bad}." in to_markdown(found)
-    assert json.loads(json.dumps(found.to_dict()))["skipped_rows"] == [bad]
+    assert json.loads(json.dumps(asdict(found)))["skipped_rows"] == [bad]
 
 
 def test_perplexities_of_different_tokenizers_are_not_compared(runs, tmp_path, monkeypatch):
@@ -321,7 +321,7 @@ def test_the_command_finds_the_same_again(found, runs, reverse_files, tmp_path, 
         assert name in printed.err and (folder / name).exists()
     untimed = replace(found, runs=[replace(run, latency=None) for run in found.runs])
     values = json.loads((folder / "comparison.json").read_text())
-    assert values == json.loads(json.dumps(untimed.to_dict()))
+    assert values == json.loads(json.dumps(asdict(untimed)))
 
 
 def test_what_cannot_be_compared(runs, tmp_path, capsys, monkeypatch):

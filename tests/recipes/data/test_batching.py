@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from attention_zoo.recipes.data.batch_stream import WHOLE, Share
-from attention_zoo.recipes.data.batching import (
-    TokenBatches,
-    TokenizedPairs,
+from attention_zoo.recipes.data.batching import TokenBatches, TokenizedPairs
+from attention_zoo.recipes.data.bucketing import (
     batch_sizes,
     bounds_of_counts,
     length_bounds,
