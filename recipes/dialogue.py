@@ -15,7 +15,7 @@ import functools
 import zlib
 from collections.abc import Iterable
 
-from attention_zoo.recipes.core.task import Task
+from attention_zoo.recipes import Task, run
 from attention_zoo.recipes.data.conversation_files import (
     parse_turns,
     read_conversation_rows,
@@ -25,6 +25,13 @@ from attention_zoo.recipes.data.corpus import PairCorpus
 from attention_zoo.zoo.errors import DataError
 from attention_zoo.zoo.text.source_format import SourceFormat, SourceInput
 
+RECURRENT = {
+    "embedding_dim": 192,
+    "encoder_units": 192,
+    "decoder_units": 256,
+    "attention_units": 192,
+    "dropout": 0.2,
+}
 DEV_SHARE = 20  # one conversation in so many belongs to dev
 MAX_WORDS = 60  # of a turn; a longer one ends what is learnt of a conversation
 
@@ -72,8 +79,8 @@ TASK = Task(
     corpora="JSON lines of turns, text TAB reply, or two parallel files",
     source_format=SourceFormat((SourceInput("history", "turns"), SourceInput("text")), keep="end"),
     metrics=("word_perplexity", "perplexity", "f1", "distinct_1", "distinct_2"),
-    scores="text_scores:reply_scores",
-    baselines="baselines:reply_baselines",
+    scores="attention_zoo.recipes.metrics.text_scores:reply_scores",
+    baselines="attention_zoo.recipes.metrics.baselines:reply_baselines",
     read_rows=read_conversation_rows,
     parse=parse_turns,
     settings={
@@ -87,18 +94,11 @@ TASK = Task(
     },
     default_settings={"vocab_size": 8000, "batch_tokens": 4096},
     default_model_options={
-        "recurrent": {
-            "embedding_dim": 192,
-            "encoder_units": 192,
-            "decoder_units": 256,
-            "attention_units": 192,
-            "dropout": 0.2,
-        },
+        "rnn*": RECURRENT,
+        "pointer-generator": RECURRENT,
     },
 )
 
 
 if __name__ == "__main__":
-    from attention_zoo.recipes.cli.main import run_recipe
-
-    run_recipe("dialogue")
+    run(TASK)

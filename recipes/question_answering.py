@@ -11,11 +11,19 @@ the beginning is left out, as the oldest sentences of a story matter least.
 
 from __future__ import annotations
 
-from attention_zoo.recipes.core.task import Task
+from attention_zoo.recipes import Task, run
 from attention_zoo.recipes.data.corpus import PairCorpus
 from attention_zoo.recipes.data.question_files import parse_question, read_question_rows
 from attention_zoo.recipes.data.stories import story_pairs
 from attention_zoo.zoo.text.source_format import SourceFormat, SourceInput
+
+RECURRENT = {
+    "embedding_dim": 64,
+    "encoder_units": 96,
+    "decoder_units": 96,
+    "attention_units": 96,
+    "dropout": 0.0,
+}
 
 
 def default_corpora(seed: int) -> tuple[PairCorpus, PairCorpus]:
@@ -33,8 +41,8 @@ TASK = Task(
         (SourceInput("context"), SourceInput("question")), keep="end", main_first=True
     ),
     metrics=("exact_match", "f1", "perplexity"),
-    scores="text_scores:answer_scores",
-    baselines="baselines:answer_baselines",
+    scores="attention_zoo.recipes.metrics.text_scores:answer_scores",
+    baselines="attention_zoo.recipes.metrics.baselines:answer_baselines",
     read_rows=read_question_rows,
     parse=parse_question,
     settings={
@@ -56,20 +64,13 @@ TASK = Task(
         "evaluate_every": 250,
     },
     default_model_options={
-        "recurrent": {
-            "embedding_dim": 64,
-            "encoder_units": 96,
-            "decoder_units": 96,
-            "attention_units": 96,
-            "dropout": 0.0,
-        },
-        "memory_network": {"dropout": 0.0},
-        "transformer": {"dropout": 0.0},
+        "rnn*": RECURRENT,
+        "pointer-generator": RECURRENT,
+        "memory-network": {"dropout": 0.0},
+        "transformer-*": {"dropout": 0.0},
     },
 )
 
 
 if __name__ == "__main__":
-    from attention_zoo.recipes.cli.main import run_recipe
-
-    run_recipe("question-answering")
+    run(TASK)

@@ -12,11 +12,18 @@ from __future__ import annotations
 
 import random
 
-from attention_zoo.recipes.core.task import Task
+from attention_zoo.recipes import Task, run
 from attention_zoo.recipes.data.corpus import PairCorpus
 from attention_zoo.recipes.data.docstrings import docstring_pairs
 from attention_zoo.zoo.text.source_format import Source, SourceFormat, SourceInput
 
+RECURRENT = {
+    "embedding_dim": 128,
+    "encoder_units": 128,
+    "decoder_units": 192,
+    "attention_units": 128,
+    "dropout": 0.3,
+}
 LENGTH_SHARE = 0.5  # of the rows that are learnt with a wish for their length
 
 
@@ -48,8 +55,8 @@ TASK = Task(
         (SourceInput("length", "length", optional=True), SourceInput("text"))
     ),
     metrics=("rouge1", "rouge2", "rougeL", "perplexity"),
-    scores="text_scores:rouge_scores",
-    baselines="baselines:summary_baselines",
+    scores="attention_zoo.recipes.metrics.text_scores:rouge_scores",
+    baselines="attention_zoo.recipes.metrics.baselines:summary_baselines",
     prepare=with_lengths,
     settings={
         "metric": "rougeL",
@@ -71,18 +78,11 @@ TASK = Task(
         "evaluate_rows": 200,
     },
     default_model_options={
-        "recurrent": {
-            "embedding_dim": 128,
-            "encoder_units": 128,
-            "decoder_units": 192,
-            "attention_units": 128,
-            "dropout": 0.3,
-        },
+        "rnn*": RECURRENT,
+        "pointer-generator": RECURRENT,
     },
 )
 
 
 if __name__ == "__main__":
-    from attention_zoo.recipes.cli.main import run_recipe
-
-    run_recipe("summarization")
+    run(TASK)

@@ -10,9 +10,17 @@ Takes the same options as `attention-zoo train translation`. Most often set:
 
 from __future__ import annotations
 
-from attention_zoo.recipes.core.task import Task
+from attention_zoo.recipes import Task, run
 from attention_zoo.recipes.data.corpus import PairCorpus
 from attention_zoo.recipes.data.dates import date_pairs
+
+RECURRENT = {
+    "embedding_dim": 96,
+    "encoder_units": 96,
+    "decoder_units": 128,
+    "attention_units": 96,
+    "dropout": 0.0,
+}
 
 
 def default_corpora(seed: int) -> tuple[PairCorpus, PairCorpus]:
@@ -40,19 +48,12 @@ TASK = Task(
         "evaluate_every": 250,
     },
     default_model_options={
-        "recurrent": {
-            "embedding_dim": 96,
-            "encoder_units": 96,
-            "decoder_units": 128,
-            "attention_units": 96,
-            "dropout": 0.0,
-        },
-        "transformer": {"dropout": 0.0},
+        "rnn*": RECURRENT,
+        "pointer-generator": RECURRENT,
+        "transformer-*": {"dropout": 0.0},
     },
 )
 
 
 if __name__ == "__main__":
-    from attention_zoo.recipes.cli.main import run_recipe
-
-    run_recipe("translation")
+    run(TASK)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ...zoo.errors import ConfigError
 from ..core.config import RunConfig
-from ..core.task import task
+from ..core.task import metric_of
 from ..metrics.row_statistics import NOT_OF_ROWS
 
 # What helps, in the options of `compare`.
@@ -43,12 +44,8 @@ def check_comparable(
             raise ConfigError(
                 f"Runs with different {what} cannot be compared: {found}.{advice.get(what, '')}"
             )
-    known = task(first.task).metrics
-    if metric not in known:
-        raise ConfigError(
-            f"--metric of {first.task} is one of {', '.join(known)}. Received: {metric}"
-        )
-    if metric in NOT_OF_ROWS:
+    chosen = metric_of(replace(first, metric=metric))
+    if metric in NOT_OF_ROWS or (chosen.function is not None and not chosen.mean_of_rows):
         raise ConfigError(
             f"{metric} is not a score of rows, so there is no interval for it; {advice['metric']}"
         )

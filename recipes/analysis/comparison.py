@@ -14,16 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...zoo.errors import ConfigError, DataError
-from ..core.config import LOWER_IS_BETTER, RunConfig
-from ..core.task import (
-    OTHER_TEXTS,
-    check_scores,
-    deciding_metric,
-    read_validation,
-    task,
-    with_tokenization,
-)
+from ..core.config import RunConfig
+from ..core.corpora import OTHER_TEXTS, read_validation
+from ..core.make_config import check_scores, with_tokenization
+from ..core.task import deciding_metric, metric_of, task_of
 from ..data.corpus import PairCorpus, spread_rows
+from ..metrics.metric import PERPLEXITIES
 from ..metrics.scoring import target_lengths
 from ..metrics.significance import (
     RESAMPLES,
@@ -102,6 +98,7 @@ class Comparison:
         skipped: Number of rows of the file that could not be used.
         skipped_rows: The first of them, each with its line and the reason.
         unscored: Number of rows without a perplexity, as a model does not write such long targets.
+        lower_is_better: Whether a lower value of the compared score is the better one.
     """
 
     task: str
@@ -119,14 +116,11 @@ class Comparison:
     skipped: int = 0
     skipped_rows: list[str] = field(default_factory=list)
     unscored: int = 0
-
-    @property
-    def lower_is_better(self) -> bool:
-        return self.metric in LOWER_IS_BETTER
+    lower_is_better: bool = False
 
 
 def compare(
-    folders: Sequence[str | Path],
+    folders: Sequence[str | Path | Run],
     data: str | None = None,
     metric: str | None = None,
     tokenize: str | None = None,
@@ -141,7 +135,7 @@ def compare(
     """Scores several runs of one task on one file.
 
     Args:
-        folders: Folders of the runs, at least two.
+        folders: Folders of the runs, at least two; or the runs themselves.
         data: File of sources and references; the validation corpus of all runs if `None`.
         metric: Name of the compared score; that of the first run if `None`, or where it has no
             value on these rows, the first metric of the task that has one. For a perplexity, rows
@@ -183,7 +177,7 @@ def compare(
         )
     check_scores(configs[0])
     if data is not None:
-        whole = task(configs[0].task).read_file(data, configs[0].reverse, min_pairs=1)
+        whole = task_of(configs[0]).read_file(data, configs[0].reverse, min_pairs=1)
     else:
         whole = read_validation(configs[0])
         for name, run in runs.items():
@@ -191,8 +185,10 @@ def compare(
                 report(f"{name}: {OTHER_TEXTS}")
     whole.tell_skipped(report)
     metric = _with_value(metric, asked, configs[0], whole, report)
-    is_perplexity = metric in LOWER_IS_BETTER
-    corpus = _scored_by_all(runs, configs, whole, report) if is_perplexity else whole
+    lower = not metric_of(replace(configs[0], metric=metric)).higher_is_better
+    corpus = whole
+    if metric in PERPLEXITIES:
+        corpus = _scored_by_all(runs, configs, whole, report)
     unit, source_sizes = source_lengths(corpus, configs[0])
     buckets, numbers = sort_by_length(source_sizes, lengths)
     if degradation:
@@ -221,20 +217,20 @@ def compare(
         resamples=resamples,
         seed=seed,
         degradation=degradation
-        and length_degradation(
-            statistics, source_sizes, degradation, resamples, seed, is_perplexity
-        ),
+        and length_degradation(statistics, source_sizes, degradation, resamples, seed, lower),
         skipped=whole.num_skipped,
         skipped_rows=[str(row) for row in whole.skipped],
         unscored=len(whole) - len(corpus),
+        lower_is_better=lower,
     )
 
 
-def _open(folders: Sequence[str | Path]) -> dict[str, Run]:
+def _open(folders: Sequence[str | Path | Run]) -> dict[str, Run]:
     """The runs by the names of their folders, or by their paths if names are equal."""
     from ..core.run import Run
 
-    paths = [Path(folder) for folder in folders]
+    runs = [folder if isinstance(folder, Run) else Run(folder) for folder in folders]
+    paths = [run.folder for run in runs]
     if len({path.resolve() for path in paths}) != len(paths):
         raise ConfigError("A run is compared with others, not with itself; name each once.")
     if len(paths) < 2:
@@ -242,7 +238,7 @@ def _open(folders: Sequence[str | Path]) -> dict[str, Run]:
     names = [path.resolve().name for path in paths]
     if len(set(names)) != len(names):
         names = [str(path) for path in paths]
-    return {name: Run(path) for name, path in zip(names, paths, strict=True)}
+    return dict(zip(names, runs, strict=True))
 
 
 def _with_value(
@@ -253,11 +249,12 @@ def _with_value(
     Raises:
         ConfigError: The requested metric has no value.
     """
-    found = deciding_metric(replace(config, metric=metric, evaluate_rows=len(corpus)), corpus)
+    looked_at = replace(config, metric=metric, evaluate_rows=len(corpus))
+    found = deciding_metric(looked_at, corpus).name
     if found == metric:
         return metric
     none = f"{metric} has no value on {corpus.name}, whose references would score 0 themselves"
-    if asked is not None or found in LOWER_IS_BETTER:
+    if asked is not None or found in PERPLEXITIES:
         raise ConfigError(f"{none}; choose another --metric.")
     report(f"{none}: {found} is compared")
     return found
@@ -291,7 +288,11 @@ def _measure(
     report: Report,
 ) -> tuple[ComparedRun, RowStatistics]:
     """Measurements of one run without its interval, and row statistics of the compared score."""
-    from ..metrics.row_statistics import perplexity_statistics, row_statistics
+    from ..metrics.row_statistics import (
+        own_metric_statistics,
+        perplexity_statistics,
+        row_statistics,
+    )
 
     model = run.load(truncate=True, **options)
     if long := len(model.too_long(corpus.sources)):
@@ -299,12 +300,15 @@ def _measure(
         report(f"{long:,} sources longer than {model.max_source_length} tokens: the {kept} read")
     outputs = [prediction.text for prediction in model.predict(corpus.sources)]
     references = corpus.references()
-    if metric in LOWER_IS_BETTER:
+    chosen = metric_of(replace(config, metric=metric))
+    if metric in PERPLEXITIES:
         rows = perplexity_statistics(model, metric, corpus.sources, corpus.targets)
+    elif chosen.function is not None:
+        rows = own_metric_statistics(chosen, outputs, references)
     else:
         rows = row_statistics(config.task, metric, outputs, references, config.bleu_tokenize)
     known = run.read_metrics()
-    scores = task(config.task).score(outputs, references, config).values
+    scores = task_of(config).score(outputs, references, config).values
     compared = ComparedRun(
         name=name,
         model=config.model,

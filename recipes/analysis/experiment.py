@@ -13,9 +13,11 @@ import numpy as np
 
 from ...zoo.errors import ConfigError
 from ..core.config import Budget, RunConfig
+from ..core.corpora import read_corpora
+from ..core.make_config import make_config
 from ..core.run import Run
-from ..core.task import make_config, read_corpora, task
-from ..training.task_runs import check_folders, check_runs, run_task
+from ..core.task import Task, task, task_of
+from ..training.launch import check_folders, check_runs, run_task
 from .comparable import check_comparable
 from .comparison import Comparison, compare
 from .comparison_report import to_markdown, write_report
@@ -39,7 +41,7 @@ class Files:
 
     def joined(
         self,
-        task_name: str,
+        task_spec: str | Task,
         longest: int,
         seed: int,
         folder: Path,
@@ -49,7 +51,7 @@ class Files:
         """Writes files of concatenated consecutive pairs; see `concatenate_pairs`.
 
         Args:
-            task_name: Task of the files, whose source is one text.
+            task_spec: Task of the files, whose source is one text.
             longest: Largest length that is drawn, in words.
             seed: Seed of the lengths.
             folder: Folder for the files.
@@ -62,11 +64,12 @@ class Files:
         Raises:
             ConfigError: Sources of the task have several inputs, or there is no training file.
         """
-        inputs = [item.name for item in task(task_name).source_format.required]
+        chosen = task(task_spec)
+        inputs = [item.name for item in chosen.source_format.required]
         if len(inputs) > 1:
             raise ConfigError(
                 f"What is joined are pairs of one text and another. Received: --join for "
-                f"{task_name}, whose sources are {' and '.join(inputs)}"
+                f"{chosen.name}, whose sources are {' and '.join(inputs)}"
             )
         if self.train is None:
             raise ConfigError("What is joined are pairs of your own; give --train and --valid.")
@@ -74,7 +77,7 @@ class Files:
         for name in ("train", "valid", "test"):
             spec = getattr(self, name)
             if spec is not None:
-                corpus = task(task_name).read_file(spec, reverse, min_pairs=1)
+                corpus = chosen.read_file(spec, reverse, min_pairs=1)
                 corpus.tell_skipped(report)
                 joined = concatenate_pairs(corpus, longest, seed)
                 joined = joined.reversed() if reverse else joined
@@ -83,12 +86,16 @@ class Files:
 
 
 def make_configs(
-    task_name: str, models: Sequence[str], files: Files, reverse: bool, settings: Iterable[str]
+    task_spec: str | Task,
+    models: Sequence[str],
+    files: Files,
+    reverse: bool,
+    settings: Iterable[str],
 ) -> dict[str, RunConfig]:
     """The config of each model.
 
     Args:
-        task_name: Task of all models.
+        task_spec: Task of all models.
         models: Names in the catalog.
         files: Corpora.
         reverse: Whether source and target are swapped.
@@ -103,7 +110,7 @@ def make_configs(
     """
     if len(set(models)) < max(len(models), 2):
         raise ConfigError(f"Two models or more, each once. Received: {', '.join(models)}")
-    chosen: dict[str, list[str]] = {model: [] for model in models}
+    values_of: dict[str, list[str]] = {model: [] for model in models}
     for setting in settings:
         head, colon, rest = setting.partition(":")
         alone = not colon or "=" in head
@@ -112,10 +119,10 @@ def make_configs(
         if not matching:
             raise ConfigError(f"--set {setting} is for none of {', '.join(models)}.")
         for model in matching:
-            chosen[model].append(value)
+            values_of[model].append(value)
     return {
-        model: make_config(task_name, model, files.train, files.valid, reverse, values)
-        for model, values in chosen.items()
+        model: make_config(task_spec, model, files.train, files.valid, reverse, values)
+        for model, values in values_of.items()
     }
 
 
@@ -201,7 +208,7 @@ def _check_lengths(
     if test is None:
         corpus = read_corpora(config)[1]
     else:
-        corpus = task(config.task).read_file(test, config.reverse, min_pairs=1)
+        corpus = task_of(config).read_file(test, config.reverse, min_pairs=1)
         corpus.tell_skipped(report)
     _, found = source_lengths(corpus, config)
     sort_by_length(found, lengths)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ...zoo.errors import ConfigError
 from ..core.config import RunConfig
-from ..core.task import task
+from ..core.task import source_format
 from ..metrics.scores import mostly_unspaced
 from ..metrics.significance import Interval, RowStatistics, resample
 from ..metrics.text_scores import words
@@ -53,7 +53,7 @@ def source_lengths(corpus: PairCorpus, config: RunConfig) -> tuple[str, np.ndarr
     Returns:
         The unit, "words" or "characters", and the lengths, int (N,).
     """
-    inputs = task(config.task).source_format
+    inputs = source_format(config)
     columns = inputs.columns(corpus.sources)
     texts = [columns[item.name] for item in inputs.inputs if item.kind != "length"]
     rows = list(zip(*texts, strict=True))

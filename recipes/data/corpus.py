@@ -225,12 +225,10 @@ class Rows:
             source_key: Name of the source.
             target_key: Name of the target.
         """
-        texts = [
-            record.get(key) if isinstance(record, dict) else None
-            for key in (source_key, target_key)
-        ]
-        if all(isinstance(text, str) for text in texts):
-            self.add(file, line, *texts)
+        values = record if isinstance(record, dict) else {}
+        source, target = values.get(source_key), values.get(target_key)
+        if isinstance(source, str) and isinstance(target, str):
+            self.add(file, line, source, target)
         else:
             self.skip(file, line, f'expected texts under "{source_key}" and "{target_key}"')
 

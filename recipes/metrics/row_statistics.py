@@ -12,6 +12,7 @@ import numpy as np
 import sacrebleu
 
 from ...zoo.errors import ConfigError
+from .metric import Metric
 from .scores import bleu_of, countable, equal_rows, perplexity
 from .scoring import counted_words, score_targets, target_lengths
 from .significance import RowStatistics
@@ -106,6 +107,25 @@ def sacrebleu_statistics(
 
     counted = np.array([*countable(metric, references)])
     return RowStatistics(np.array(rows, np.float64), score, str(metric.get_signature()), counted)
+
+
+def own_metric_statistics(
+    metric: Metric, predictions: Sequence[str], references: Rows
+) -> RowStatistics:
+    """Statistics of a user's metric whose value is the mean of the values of its rows.
+
+    Args:
+        metric: The metric, with a function.
+        predictions: Outputs of the model.
+        references: For each prediction all texts that are right.
+
+    Returns:
+        The statistics of the rows; those without a value do not count.
+    """
+    pairs = zip(predictions, references, strict=True)
+    values = [metric.value([text], [right]) for text, right in pairs]
+    counted = np.array([value is not None for value in values])
+    return mean_statistics([(value or 0.0) / 100 for value in values], counted=counted)
 
 
 def mean_statistics(

@@ -13,8 +13,7 @@ from ...zoo.text.source_format import Source
 from ...zoo.text.tokenizer import SubwordTokenizer
 from ...zoo.visualization.explanation import Explanation
 from ..core.config import RunConfig
-from ..core.length_limits import beyond_limit
-from ..core.task import task
+from ..core.task import task_of
 from ..data.corpus import PairCorpus, spread_rows
 from ..metrics.scores import Scores, exact_match, perplexity
 from ..metrics.scoring import (
@@ -24,6 +23,7 @@ from ..metrics.scoring import (
     target_lengths,
 )
 from ..tensorboard.attention_health import attention_health
+from .length_limits import beyond_limit
 
 SAMPLES = 8
 PINNED = 4
@@ -120,7 +120,7 @@ class Evaluator:
     def _scores(
         self, sources: list[Source], references: list[tuple[str, ...]], outputs: list[str]
     ) -> Scores:
-        chosen = task(self.config.task)
+        chosen = task_of(self.config)
         scores = chosen.score(outputs, references, self.config)
         targets = [row[0] for row in references]
         log_p, tokens = score_targets(self.text_to_text, sources, targets)

@@ -8,7 +8,6 @@ from typing import Any
 
 from ...zoo.files import write_json
 from ...zoo.pipeline.text_to_text import TextToText
-from ..core.config import LOWER_IS_BETTER
 from ..core.run import Run
 from ..metrics.scores import Scores, shown
 
@@ -30,13 +29,6 @@ class Progress:
     def ended_by(self, patience: int) -> str:
         """What ends the run here: `"patience"`, or else its `"budget"`."""
         return "patience" if self.evaluations_since_best >= patience else "budget"
-
-
-def is_better(metric: str, value: float | None, than: float | None) -> bool:
-    """Whether a value of a metric is better than another; one that there is not never is."""
-    if value is None or than is None:
-        return value is not None
-    return value < than if metric in LOWER_IS_BETTER else value > than
 
 
 class Window:

@@ -12,12 +12,13 @@ from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.text.bpe_dropout import BpeDropout
 from ...zoo.text.tokenizer import SubwordTokenizer
 from ..core.config import Budget, RunConfig
+from ..core.corpora import texts
 from ..core.interruption import Interrupted, StopNow, StopRequest
-from ..core.length_limits import limit_of_corpus
-from ..core.run import Run, build_model, source_format
+from ..core.model import build_model
+from ..core.run import Run
 from ..core.run_tokenizer import pack, run_tokenizer, unpack
 from ..core.starting import load_start
-from ..core.task import deciding_metric, task, texts
+from ..core.task import deciding_metric, source_format, task_of
 from ..data.batch_stream import BatchStream
 from ..data.batching import TokenBatches, TokenizedPairs
 from ..data.corpus import PairCorpus
@@ -28,6 +29,7 @@ from ..metrics.scoring import UnknownTokens, unknown_line
 from ..tensorboard.model_pictures import log_embedding
 from ..tensorboard.profiling import StepProfiler
 from .evaluation import check_targets
+from .length_limits import limit_of_corpus
 from .nonfinite import NonfiniteSteps
 from .precision import COMPILED_BUCKETS, check_precision, computing_in
 from .progress import write_metrics
@@ -74,7 +76,7 @@ def train(
     place = place or DistributionContext()
     check_precision(config, place)
     keras.utils.set_random_seed(config.seed)
-    chosen = task(config.task)
+    chosen = task_of(config)
     checksums = {"train": train_corpus.checksum, "valid": valid_corpus.checksum}
     if place.is_chief:
         run.check(config, checksums)
@@ -104,13 +106,13 @@ def train(
         report(f"training: {unknown}")
     if unscored := check_targets(config, tokenizer, valid_corpus):
         report(f"validation: {unscored}")
-    if (metric := deciding_metric(config, valid_corpus)) != config.metric:
+    if (metric := deciding_metric(config, valid_corpus)).name != config.metric:
         report(
             f"validation: {config.metric} has no value on these references, which would score 0 "
-            f"themselves; {metric} decides which weights are best"
+            f"themselves; {metric.name} decides which weights are best"
         )
     if place.is_chief:
-        if run.open(config, checksums, **generation):
+        if run.open(config, checksums, model, **generation):
             generation = run.generation()
         if not run.tokenizer_path.exists():
             run.save_tokenizer(tokenizer)
@@ -151,7 +153,7 @@ def train(
         loop.logger.log_final(loop.progress.step, scores.values)
     log_embedding(run, best)
     ended = loop.progress.ended_by(config.patience)
-    write_metrics(run, loop.progress, best, scores, baselines, metric, ended, report)
+    write_metrics(run, loop.progress, best, scores, baselines, metric.name, ended, report)
     if loop.progress.step < config.warmup_steps:
         report(
             f"the learning rate was still rising, to its peak at step {config.warmup_steps:,}: "
@@ -185,7 +187,7 @@ def make_batches(
             copy_unknown=config.replace_unknown,
             **buckets,
         )
-    pairs = _tokenized(config, task(config.task).prepare(corpus, config.seed), tokenizer)
+    pairs = _tokenized(config, task_of(config).prepare(corpus, config.seed), tokenizer)
     dropout = None
     if config.subword_dropout:
         source, target = (

@@ -21,17 +21,20 @@ from ...zoo.training.schedules import BudgetSchedule
 from ..core.checkpoint import pack, unpack
 from ..core.config import Budget, RunConfig
 from ..core.interruption import StopNow, StopRequest
-from ..core.run import Run, build_model, text_to_text
+from ..core.model import build_model
+from ..core.run import Run
+from ..core.saved_model import text_to_text
 from ..data.batch_stream import BatchStream
 from ..data.corpus import PairCorpus
 from ..distribute.strategies import DistributionContext
+from ..metrics.metric import Metric
 from ..metrics.scores import Scores, shown
 from ..tensorboard.model_pictures import model_graph
 from ..tensorboard.run_logger import RunLogger
 from .evaluation import Evaluator
 from .nonfinite import NonfiniteSteps
 from .optimization import make_average, make_schedule
-from .progress import Progress, Window, evaluation_line, is_better, training_line
+from .progress import Progress, Window, evaluation_line, training_line
 
 REPORT_SECONDS = 10.0
 
@@ -50,7 +53,7 @@ class TrainingLoop(keras.callbacks.Callback):
         model: EncoderDecoder,
         tokenizer: SubwordTokenizer,
         valid_corpus: PairCorpus,
-        metric: str,
+        metric: Metric,
         budget: Budget,
         nonfinite: NonfiniteSteps,
         report: Callable[[str], None],
@@ -263,13 +266,13 @@ class TrainingLoop(keras.callbacks.Callback):
         """
         best = self.run.load(truncate=True)
         scores = Evaluator(best, self.evaluator.corpus, self.config).full()
-        progress, metric, last = self.progress, self.metric, self.progress.history[-1]
+        progress, metric, last = self.progress, self.metric.name, self.progress.history[-1]
         if progress.step == progress.best_step or progress.step != last["step"]:
             return best, scores
         with self._averaged():
             last_scores = self.evaluator.full()
             value, before = last_scores.values[metric], scores.values[metric]
-            if not is_better(metric, value, before) or not self._keep(last[metric]):
+            if not self.metric.is_better(value, before) or not self._keep(last[metric]):
                 return best, scores
         told = f"{metric} {shown(value)}, not {shown(before)}"
         self.report(f"step {progress.step:>7,}  better in full: {told}")
@@ -298,7 +301,7 @@ class TrainingLoop(keras.callbacks.Callback):
             better = self._compare()
         progress.evaluations_since_best = 0 if better else progress.evaluations_since_best + 1
         kept = better and progress.best_step == progress.step
-        self.report(evaluation_line(progress, self.metric, kept))
+        self.report(evaluation_line(progress, self.metric.name, kept))
         self._clock_evaluation()
 
     @contextlib.contextmanager
@@ -322,8 +325,8 @@ class TrainingLoop(keras.callbacks.Callback):
         self.logger.log_evaluation(
             progress.step, values, evaluation.samples, evaluation.explanations
         )
-        value = evaluation.metrics[self.metric]
-        better = not progress.best_step or is_better(self.metric, value, progress.best_value)
+        value = evaluation.metrics[self.metric.name]
+        better = not progress.best_step or self.metric.is_better(value, progress.best_value)
         if better:
             self._keep(value)
         return better

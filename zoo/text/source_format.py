@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 SEPARATOR = "<sep>"
 # A wish for a length is one of these symbols; the largest that is not above it.
@@ -74,6 +75,23 @@ class SourceFormat:
             raise ValueError(f"keep is 'start' or 'end'. Received: keep={self.keep!r}")
         if all(item.kind == "length" for item in self.inputs):
             raise ValueError(f"A source needs a text. Received: inputs={self.inputs}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The values of the format, for a file."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> SourceFormat:
+        """The format of the values that `to_dict` gave.
+
+        Raises:
+            ValueError: They are something else.
+        """
+        try:
+            inputs = tuple(SourceInput(**item) for item in values["inputs"])
+            return cls(**{**values, "inputs": inputs})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"Expected a format of sources. Received: {values!r}") from error
 
     @property
     def required(self) -> tuple[SourceInput, ...]:

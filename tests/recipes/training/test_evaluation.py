@@ -10,9 +10,9 @@ from attention_zoo.recipes.core.config import RunConfig
 from attention_zoo.recipes.core.task import deciding_metric
 from attention_zoo.recipes.data.corpus import PairCorpus
 from attention_zoo.recipes.metrics import scoring
+from attention_zoo.recipes.metrics.metric import METRICS
 from attention_zoo.recipes.metrics.scoring import UnknownTokens, score_targets, unknown_line
 from attention_zoo.recipes.training.evaluation import Evaluator, check_targets
-from attention_zoo.recipes.training.progress import is_better
 from attention_zoo.zoo.errors import DataError
 from attention_zoo.zoo.pipeline.text_to_text import Prediction
 
@@ -86,7 +86,9 @@ def test_long_targets_are_decoded_and_left_out_of_the_perplexity():
 
 
 def test_where_no_target_is_short_enough_there_is_no_perplexity_and_no_training():
-    config = RunConfig("dialogue", max_target_length=3, evaluate_rows=2)  # the first and the last
+    config = RunConfig(
+        "dialogue", metric="f1", max_target_length=3, evaluate_rows=2
+    )  # the first and the last
     with pytest.raises(DataError, match=r"All 2 targets of valid.tsv .* longer than 3 subwords"):
         check_targets(config, FakeModel(3).tokenizer, CORPUS)
     long = CORPUS.part([1, 6])
@@ -94,7 +96,7 @@ def test_where_no_target_is_short_enough_there_is_no_perplexity_and_no_training(
     assert values["f1"] == 100
     for name in ("perplexity", "word_perplexity", "cross_entropy"):
         assert values[name] is None
-    short = RunConfig("dialogue", max_target_length=128)
+    short = RunConfig("dialogue", metric="f1", max_target_length=128)
     assert check_targets(short, FakeModel(128).tokenizer, CORPUS) is None
 
 
@@ -114,15 +116,16 @@ def test_where_no_target_is_short_enough_there_is_no_perplexity_and_no_training(
 def test_a_metric_without_a_value_does_not_decide(task_name, asked, targets, decides):
     config = RunConfig(task_name, metric=asked)
     corpus = PairCorpus(["s1", "s2"], targets, "valid.tsv")
-    assert deciding_metric(config, corpus) == decides
+    assert deciding_metric(config, corpus).name == decides
     # Those that evaluations look at are what counts.
-    assert deciding_metric(RunConfig(metric="bleu", evaluate_rows=1), corpus) != "bleu"
+    assert deciding_metric(RunConfig(metric="bleu", evaluate_rows=1), corpus).name != "bleu"
 
 
 def test_no_value_is_never_better():
-    assert not is_better("bleu", None, 0.0) and not is_better("perplexity", None, 9.0)
-    assert is_better("bleu", 0.0, None) and not is_better("bleu", None, None)
-    assert is_better("perplexity", 9.0, None) and is_better("perplexity", 8.0, 9.0)
+    bleu, perplexity = METRICS["bleu"], METRICS["perplexity"]
+    assert not bleu.is_better(None, 0.0) and not perplexity.is_better(None, 9.0)
+    assert bleu.is_better(0.0, None) and not bleu.is_better(None, None)
+    assert perplexity.is_better(9.0, None) and perplexity.is_better(8.0, 9.0)
 
 
 def test_unknown_subwords_are_counted_and_told():

@@ -4,21 +4,111 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...zoo.errors import DataError
 from ...zoo.files import claimed
 from ..core.config import Budget, RunConfig, check_budget
-from ..core.task import check_model_options, check_scores, read_corpora, read_prepared
+from ..core.corpora import read_corpora, read_prepared
+from ..core.make_config import check_model_options, check_scores, make_config
+from ..core.task import Task
+from ..core.task import task as task_meant
 from ..core.tensorflow_setup import load_tensorflow
 from ..distribute.rendezvous import wait_for_workers
 from ..distribute.strategies import DistributionContext, StrategyOptions, make_strategy
 from ..distribute.workers import Workers
 
 if TYPE_CHECKING:
+    from ...zoo.catalog import CatalogEntry
     from ...zoo.pipeline.text_to_text import TextToText
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """Result of `train`.
+
+    Attributes:
+        folder: The folder of the run, which `attention_zoo.load` and the commands take.
+        model: The best model with its tokenizer and its search: text in, text out.
+        scores: Scores on the validation corpus, by the name of the metric.
+        metrics: All that the run has written down: scores, baselines and the course of training.
+    """
+
+    folder: Path
+    model: TextToText
+    scores: dict[str, float]
+    metrics: dict[str, Any]
+
+
+def train(
+    task: str | Task,
+    train: str | None = None,
+    valid: str | None = None,
+    *,
+    model: str | CatalogEntry | Callable | None = None,
+    output: str | Path | None = None,
+    max_steps: int | None = None,
+    max_minutes: float | None = None,
+    start_from: str | Path | None = None,
+    reverse: bool = False,
+    model_options: dict[str, Any] | None = None,
+    report: Callable[[str], None] = print,
+    **settings: Any,
+) -> TrainedRun:
+    """Trains a model on a task, or goes on with a run that was stopped.
+
+    The same as the command `attention-zoo train`.
+
+    Args:
+        task: A task, its name, or a file that has it as `TASK`.
+        train: A corpus to learn from, as a path; the embedded default of the task if left out.
+        valid: The corpus to validate with; given where `train` is.
+        model: A name of the catalog, a class or function that makes a model, or `file.py:NAME`;
+            `"rnn-bahdanau"` if left out.
+        output: Folder of the run; `runs/TASK-MODEL` if left out. A run in it that has the same
+            settings is gone on with.
+        max_steps: Steps in all.
+        max_minutes: Minutes in all. With neither limit, training ends when the metric gets no
+            better.
+        start_from: A run whose weights, tokenizer and settings are the first of this one.
+        reverse: Swaps source and target.
+        model_options: Arguments of the model's constructor.
+        report: Takes each line of progress.
+        **settings: Settings by the names that `attention-zoo settings` lists. `metric` may also be
+            a function of predictions and references, or a `Metric`.
+
+    Returns:
+        The run with its best model.
+
+    Raises:
+        ConfigError: A setting is impossible, or the folder holds another run.
+        DataError: A corpus cannot be used.
+        Interrupted: The training was stopped; it is saved.
+
+    Example:
+
+    >>> run = attention_zoo.train("translation", train="pairs.tsv", valid="dev.tsv",
+    ...                           model="transformer-tiny", output="runs/mine", max_minutes=60)
+    >>> run.model.predict(["a house"])
+    """
+    chosen = task_meant(task)
+    settings |= {f"model.{name}": value for name, value in (model_options or {}).items()}
+    if start_from is not None:
+        load_tensorflow()
+        from ..core.starting import start_config
+
+        config = start_config(start_from, chosen, model, train, valid, reverse, settings)
+    else:
+        config = make_config(chosen, model or "rnn-bahdanau", train, valid, reverse, settings)
+    folder = Path(output or Path("runs") / f"{config.task}-{config.model}")
+    best = run_task(config, folder, Budget(max_steps, max_minutes), report)
+    from ..core.run import Run
+
+    metrics = Run(folder).read_metrics()
+    return TrainedRun(folder, best, metrics["valid"], metrics)
 
 
 def check_runs(configs: Iterable[RunConfig], budget: Budget) -> None:
