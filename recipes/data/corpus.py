@@ -19,7 +19,7 @@ from ...zoo.errors import DataError
 from ...zoo.text.source_format import Source
 
 MAX_BAD_SHARE = 0.01  # by default one row in a hundred may be unusable; in a small file none may
-SKIPPED_ROWS_KEPT = 20  # a report is for reading: the first rows are told, the others counted
+SKIPPED_ROWS_KEPT = 20  # a report names the first rows and counts the others
 SKIPPED_ROWS_NAMED = 3  # in a single line
 
 # What `json.loads` raises; the second where values are nested too deeply.

@@ -58,7 +58,16 @@ def _build_from_one_replica(self, iterator=None, data_batch=None):
 
 
 def reduce_per_replica(values, strategy, reduction):
-    """Reduces values as Keras does, but takes the mean over replicas of values without axes."""
+    """Reduces values as Keras does, but takes the mean over replicas of values without axes.
+
+    Args:
+        values: Values of the replicas, in any structure.
+        strategy: The strategy of the training.
+        reduction: `"auto"`, `"mean"`, `"sum"`, `"first"` or `"concat"`, as in Keras.
+
+    Returns:
+        The reduced values, in the same structure.
+    """
     several = trainer._collective_all_reduce_multi_worker(strategy)
     if not several or reduction not in ("auto", "mean"):
         return _reduce_per_replica(values, strategy, reduction)

@@ -175,7 +175,13 @@ class DistributionContext:
         return self.strategy.distribute_datasets_from_function(pipeline)
 
     def fit(self, model: EncoderDecoder, dataset: Any, callbacks: list[Any]) -> None:
-        """Trains in one endless epoch, until a callback stops the model."""
+        """Trains in one endless epoch, until a callback stops the model.
+
+        Args:
+            model: A model compiled in `scope`.
+            dataset: The batches of `dataset`.
+            callbacks: Keras callbacks, one of which stops the model.
+        """
         if self.strategy is None:
             model.fit(dataset, shuffle=False, verbose=0, callbacks=callbacks)
             return
@@ -185,7 +191,15 @@ class DistributionContext:
             model.fit(dataset, shuffle=False, verbose=0, callbacks=callbacks)
 
     def coordinate(self, value: Any, decision: Callable[[list[Any]], Any]) -> Any:
-        """Makes one decision for all workers from their values; see `Workers.coordinate`."""
+        """Makes one decision for all workers from their values; see `Workers.coordinate`.
+
+        Args:
+            value: The value of this worker: JSON or bytes.
+            decision: Called at the chief alone with the list of all values.
+
+        Returns:
+            The result of `decision`, the same at all workers.
+        """
         if self.workers is None:
             return decision([value])
         return self.workers.coordinate(value, decision)
@@ -220,7 +234,15 @@ class DistributionContext:
             self.workers.ask_chief_to_stop()
 
     def check_same(self, what: str, value: Any) -> None:
-        """Checks that a value is equal at all workers; see `Workers.check_same`."""
+        """Checks that a value is equal at all workers; see `Workers.check_same`.
+
+        Args:
+            what: Name of the value in the error message.
+            value: The value of this worker: JSON.
+
+        Raises:
+            WorkerError: A worker has another value than the chief.
+        """
         if self.workers is not None:
             self.workers.check_same(what, value)
 

@@ -129,8 +129,8 @@ def unknown_line(sources: UnknownTokens, targets: UnknownTokens, copied: bool) -
     found = [f"{side} in {name}" for name, side in sides.items() if side.count]
     if not found:
         return None
-    told = f"unknown tokens: {', '.join(found)}"
+    line = f"unknown tokens: {', '.join(found)}"
     if not targets.count:
-        return told
+        return line
     but = " but where the source has one to copy" if copied else ""
-    return f"{told}; no output has them, loss and perplexity leave out those of targets{but}"
+    return f"{line}; no output has them, loss and perplexity leave out those of targets{but}"

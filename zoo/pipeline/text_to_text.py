@@ -127,7 +127,7 @@ class TextToText:
             for item in self.source_format.optional:
                 inputs = tuple(x for x in self.source_format.inputs if not x.optional or x is item)
                 functions[f"with_{item.name}"] = graph_function(self._best, inputs)
-            self._functions = functions  # whole, as other threads may ask meanwhile
+            self._functions = functions  # set at once, as other threads may read it
         return functions
 
     def _required_columns(self, texts: Sequence[Source]) -> dict[str, list]:

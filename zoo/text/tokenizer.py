@@ -146,16 +146,30 @@ class SubwordTokenizer:
     def load(
         cls, path: str | os.PathLike, source_path: str | os.PathLike | None = None
     ) -> SubwordTokenizer:
-        """Reads a SentencePiece model file, and that of the sources if they have their own."""
+        """Reads a SentencePiece model file, and that of the sources if they have their own.
+
+        Args:
+            path: File of the model.
+            source_path: File of the model of the sources; `None` if both sides share one.
+
+        Returns:
+            The tokenizer.
+
+        Raises:
+            ValueError: A file is not a SentencePiece model, or has other ids of special tokens.
+        """
         source = None if source_path is None else Path(source_path).read_bytes()
         return cls(Path(path).read_bytes(), source)
 
     def save(self, path: str | os.PathLike, source_path: str | os.PathLike | None = None) -> None:
-        """Writes the SentencePiece model to `path`, and that of the sources to `source_path`.
+        """Writes the SentencePiece model, and that of the sources if they have their own.
+
+        Args:
+            path: File of the model.
+            source_path: File of the model of the sources; `None` if both sides share one.
 
         Raises:
-            ValueError: there is a vocabulary of the sources and no path for it, or the other way
-                round.
+            ValueError: The sources have their own vocabulary and no path, or the other way round.
         """
         if self.shares_vocabulary != (source_path is None):
             raise ValueError(

@@ -135,7 +135,7 @@ class Explanation:
         Path(path).write_bytes(heat_map_bytes(self, "svg"))
 
     def to_html(self, path: str | PathLike[str]) -> None:
-        """Writes an interactive page in one file, which asks nothing from any server."""
+        """Writes an interactive page in one file, which needs no server."""
         Path(path).write_text(self._page(), encoding="utf-8")
 
     def to_terminal(self, width: int | None = None, color: bool = True) -> str:

@@ -45,7 +45,7 @@ def heat_map(explanation: Explanation, max_tokens: int = 80) -> Figure:
 
     Args:
         explanation: What to draw.
-        max_tokens: Most tokens drawn along either side; what is left out is said under the map.
+        max_tokens: Most tokens drawn along either side; the caption says what is left out.
 
     Returns:
         A `matplotlib.figure.Figure`.
