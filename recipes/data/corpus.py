@@ -167,6 +167,25 @@ def is_blank(text: str) -> bool:
     return all(sign.isspace() or unicodedata.category(sign) in ("Cc", "Cf") for sign in text)
 
 
+def in_split(text: str, split: str, dev_share: int) -> bool:
+    """Decides by its checksum whether a text belongs to a split.
+
+    Args:
+        text: The text that no two splits may share.
+        split: "train" or "dev".
+        dev_share: One text in that many belongs to dev.
+
+    Returns:
+        True if the text belongs to the split.
+
+    Raises:
+        ValueError: There is no such split.
+    """
+    if split not in ("train", "dev"):
+        raise ValueError(f'split must be "train" or "dev". Received: split={split!r}')
+    return (zlib.crc32(text.encode()) % dev_share == 0) == (split == "dev")
+
+
 def spread_rows(total: int, count: int) -> list[int]:
     """Row numbers that are spread evenly from the first to the last row.
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 import datetime
 import functools
 import random
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -26,7 +25,7 @@ from babel.core import Locale
 from babel.dates import format_date, format_interval, format_time
 from babel.lists import format_list
 
-from .corpus import PairCorpus
+from .corpus import PairCorpus, in_split
 
 MAX_SOURCE_LENGTH = 150  # characters
 FIRST_DAY = datetime.date(1950, 1, 1)
@@ -53,16 +52,13 @@ def date_pairs(split: str = "train", size: int = 40_000, seed: int = 0) -> PairC
         >>> corpus = date_pairs("dev", size=1000)
         >>> corpus.sources[0], corpus.targets[0]
     """
-    if split not in ("train", "dev"):
-        raise ValueError(f'split must be "train" or "dev". Received: split={split!r}')
     if size < 1:
         raise ValueError(f"size must be at least 1. Received: size={size}")
     rng = random.Random(f"dates {seed} {split}")
     pairs: dict[str, str] = {}
     while len(pairs) < size:
         source, target = _pair(rng)
-        in_dev = zlib.crc32(target.encode()) % DEV_SHARE == 0
-        if in_dev == (split == "dev") and len(source) <= MAX_SOURCE_LENGTH:
+        if in_split(target, split, DEV_SHARE) and len(source) <= MAX_SOURCE_LENGTH:
             pairs[source] = target
     return PairCorpus(list(pairs), list(pairs.values()), f"dates ({split})")
 

@@ -19,12 +19,11 @@ another way of putting facts together, and most sentences of a story have nothin
 from __future__ import annotations
 
 import random
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ...zoo.text.source_format import Source
-from .corpus import PairCorpus
+from .corpus import PairCorpus, in_split
 
 KINDS = ("person", "thing", "before", "count", "yes-no")
 DEV_SHARE = 10  # one story in so many belongs to dev
@@ -134,8 +133,6 @@ def story_pairs(
 
     >>> story_pairs("dev", size=5).sources[0]["question"]
     """
-    if split not in ("train", "dev"):
-        raise ValueError(f'split must be "train" or "dev". Received: split={split!r}')
     unknown = set(kinds) - set(KINDS)
     if size < 1 or unknown or not kinds:
         raise ValueError(
@@ -148,8 +145,7 @@ def story_pairs(
     while len(targets) < size:
         context, question, answer = _ask(rng, kinds[len(targets) % len(kinds)])
         text = f"{context} {question}"
-        in_dev = zlib.crc32(text.encode()) % DEV_SHARE == 0
-        if in_dev == (split == "dev") and text not in sources:
+        if in_split(text, split, DEV_SHARE) and text not in sources:
             sources[text] = {"context": context, "question": question}
             targets.append(answer)
     return PairCorpus(list(sources.values()), targets, f"stories ({split})")
