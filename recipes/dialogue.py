@@ -1,12 +1,17 @@
-"""Dialogue: what was said before, and a text, to a reply.
+r"""Dialogue: what was said before, and a text, to a reply.
 
-    python recipes/dialogue.py --train conversations.jsonl --valid valid.jsonl
-    python recipes/dialogue.py                       the embedded default, chats in English
+    python recipes/dialogue.py --model rnn --max-minutes 12 --set warmup_steps=250
 
-Takes the same options as `attention-zoo train dialogue`. A file has a conversation a line
-(`{"turns": [...]}`), or is a pair file of texts and replies. Most often set: --model,
---max-minutes, --set history_turns=4, --set max_source_length=128. Of what is longer than that, the
-oldest is left out. `attention-zoo chat RUN` talks to the result.
+learns the embedded default, chats in English: a word perplexity of about 469 on the 4,126 replies
+of the validation in twelve minutes of one CPU core. Bigrams have 420, which takes a training of an
+hour to pass. `attention-zoo chat RUN` talks to the result. On conversations of your own, one a line
+(`{"turns": [...]}`), or pairs of texts and replies:
+
+    python recipes/dialogue.py --train train.jsonl --valid valid.jsonl --max-minutes 60 \
+        --set history_turns=4
+
+Of what is longer than `max_source_length` the oldest is left out. For a task of your own copy this
+file, change what it says, and run it: the copy trains that.
 """
 
 from __future__ import annotations

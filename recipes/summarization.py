@@ -1,11 +1,15 @@
-"""Summarization: a text to a few words that say what it is about.
+r"""Summarization: a text to a few words that say what it is about.
 
-    python recipes/summarization.py --train train.tsv --valid valid.tsv
-    python recipes/summarization.py                  the embedded default, docstrings
+    python recipes/summarization.py --model pointer-generator --max-minutes 5
 
-Takes the same options as `attention-zoo train summarization`. Most often set:
---model (rnn-bahdanau, pointer-generator, transformer-tiny, ...), --max-minutes,
---set max_source_length=400, --set no_repeat_ngram=0. Of a longer text the beginning is read.
+learns the embedded default, docstrings to their first lines: about 28 ROUGE-L on the 634 rows of
+the validation, where the first 12 words have 19.6, in five minutes of one CPU core. On text of
+your own, of which the beginning is read:
+
+    python recipes/summarization.py --train train.tsv --valid valid.tsv --max-minutes 60 \
+        --set max_source_length=400
+
+For a task of your own copy this file, change what it says, and run it: the copy trains that.
 """
 
 from __future__ import annotations

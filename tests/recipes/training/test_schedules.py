@@ -13,6 +13,7 @@ from reverse_task import arguments, train
 
 from attention_zoo.recipes.cli.main import app, run_command
 from attention_zoo.recipes.core.config import Budget, RunConfig, check_budget
+from attention_zoo.recipes.core.make_config import make_config
 from attention_zoo.recipes.training import training_loop
 from attention_zoo.recipes.training.optimization import make_schedule
 from attention_zoo.zoo.errors import ConfigError
@@ -212,8 +213,8 @@ def test_a_registered_schedule_is_chosen_by_its_name():
             return self.peak
 
     name = "constant of a test"
-    with pytest.raises(ConfigError, match="inverse_sqrt, cosine, cooldown, or registered"):
-        RunConfig().with_settings([f"schedule={name}"])
+    with pytest.raises(ConfigError, match=r"no schedule '.*'\. Known: inverse_sqrt"):
+        make_config("translation", "rnn", settings=[f"schedule={name}"])
     register_schedule(name, Constant)
     config = RunConfig().with_settings([f"schedule={name}", "learning_rate=0.25"])
     assert make_schedule(config)(3) == 0.25
