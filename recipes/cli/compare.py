@@ -82,7 +82,7 @@ def compare(
         resamples=resamples,
         seed=seed,
         timed_rows=timed_rows,
-        fall=sides,
+        degradation=sides,
         report=lambda line: print(line, file=sys.stderr),
     )
     print(to_markdown(comparison), end="")

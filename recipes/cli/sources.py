@@ -103,7 +103,7 @@ def check_cut(model: TextToText, count: int, truncate: bool, which: str = "") ->
     """Refuses sources that are too long if nobody asked for a part; tasks may have a rule."""
     if count and not truncate and model.source_format.leave_out_long:
         raise Refused(
-            f"{count:,} sources are longer than the {model.max_source_length} subwords that the "
+            f"{count:,} sources are longer than the {model.max_source_length} tokens that the "
             f"model reads{which}; with --truncate the {model.source_format.keep} of each is read."
         )
 
@@ -111,4 +111,4 @@ def check_cut(model: TextToText, count: int, truncate: bool, which: str = "") ->
 def cut_line(model: TextToText, count: int) -> str:
     """That a part of some sources is read."""
     kept, sources = model.source_format.keep, "source" if count == 1 else "sources"
-    return f"{count:,} {sources} longer than {model.max_source_length} subwords: the {kept} read"
+    return f"{count:,} {sources} longer than {model.max_source_length} tokens: the {kept} read"

@@ -89,7 +89,7 @@ def evaluate(
     from ..core.corpora import OTHER_TEXTS, read_validation
     from ..core.make_config import check_scores, with_tokenization
     from ..core.task import metric_of, task_of
-    from ..metrics.target_scores import unknown_line
+    from ..metrics.scoring import unknown_line
     from ..training.evaluation import Evaluator, unscored_line
     from ..training.length_limits import beyond_line
 

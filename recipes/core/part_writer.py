@@ -131,13 +131,14 @@ class PartWriter:
         corpus = PairCorpus(sources, targets, self.part.spec)
         # What a task draws by chance, it draws anew for each chunk.
         corpus = self.task.prepare(corpus, config.seed + number)
-        return TokenizedPairs.encode_some(
+        return TokenizedPairs.encode(
             corpus.sources,
             corpus.targets,
             self.tokenizer,
             config.max_source_length,
             config.max_target_length,
             source_format(config),
+            allow_empty=True,
         )
 
     def _collect(self) -> None:

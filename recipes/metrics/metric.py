@@ -42,13 +42,28 @@ class Metric:
     mean_of_rows: bool = False
 
     def is_better(self, value: float | None, than: float | None) -> bool:
-        """Compares two values of the metric; one that there is not is never better."""
+        """Compares two values of the metric; a missing value is never better.
+
+        Args:
+            value: A value, or `None` where there is none.
+            than: The value to compare with, or `None`.
+
+        Returns:
+            True if `value` is better.
+        """
         if value is None or than is None:
             return value is not None
         return value > than if self.higher_is_better else value < than
 
     def value(self, predictions: Sequence[str], references: References) -> float | None:
-        """The value of the metric's own function, or `None` where it has none.
+        """The value of the metric's own function; `None` if it has none.
+
+        Args:
+            predictions: Outputs of the model.
+            references: For each prediction all texts that are right.
+
+        Returns:
+            A finite number or `None`.
 
         Raises:
             ConfigError: The function returns something else than a finite number or `None`.

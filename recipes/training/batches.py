@@ -15,7 +15,7 @@ from ..data.batching import TokenBatches, TokenizedPairs
 from ..data.corpus import PairCorpus
 from ..data.prepared import PreparedCorpus
 from ..data.prepared_batches import PreparedBatches
-from ..metrics.target_scores import UnknownSubwords, unknown_line
+from ..metrics.scoring import UnknownTokens, unknown_line
 from .precision import COMPILED_BUCKETS
 
 # Share of unknown subwords in targets above which nothing can be learnt from them. A text in a
@@ -91,7 +91,7 @@ def check_unknown(
         pairs = batches.pairs
     else:
         pairs = _tokenized(config, texts(corpus), tokenizer)
-    sources, targets = UnknownSubwords.of(pairs.sources), UnknownSubwords.of(pairs.targets)
+    sources, targets = UnknownTokens.of(pairs.sources), UnknownTokens.of(pairs.targets)
     if config.start_from and not config.replace_unknown and targets.share > MOST_UNKNOWN:
         raise ConfigError(
             f"{targets.share:.0%} of the subwords of the targets are unknown to {config.start_from}"

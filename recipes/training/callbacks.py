@@ -10,7 +10,7 @@ import keras
 from ...zoo.training.averaging import Average
 from ..core.config import Budget
 from ..core.interruption import StopRequest
-from ..distribute.strategies import Placement
+from ..distribute.strategies import DistributionContext
 from ..tensorboard.run_logger import RunLogger
 from .periodic_evaluation import PeriodicEvaluation
 from .progress import REPORT_SECONDS, StepCallback, StepMeans, progress_of
@@ -174,7 +174,7 @@ class ChiefCallbacks(keras.callbacks.CallbackList):
     def __init__(
         self,
         callbacks: Sequence[StepCallback],
-        place: Placement,
+        place: DistributionContext,
         request: StopRequest,
         report: Callable[[str], None] = print,
     ):
@@ -211,7 +211,7 @@ class ChiefCallbacks(keras.callbacks.CallbackList):
             act()
             return self.model.stop_training, progress.seconds, self.request.signal_number
 
-        self.model.stop_training, progress.seconds, number = self.place.decide(
+        self.model.stop_training, progress.seconds, number = self.place.coordinate(
             self.request.signal_number, decision
         )
         if number is not None:

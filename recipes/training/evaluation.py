@@ -16,8 +16,8 @@ from ..core.config import RunConfig
 from ..core.task import task_of
 from ..data.corpus import PairCorpus, spread_rows
 from ..metrics.scores import Scores, exact_match, perplexity
-from ..metrics.target_scores import (
-    UnknownSubwords,
+from ..metrics.scoring import (
+    UnknownTokens,
     counted_words,
     score_targets,
     target_lengths,
@@ -113,14 +113,14 @@ class Evaluator:
         beyond = beyond_limit(lengths, model.generation)
         return int((beyond & (lengths[:, 1] <= model.generation.max_length)).sum())
 
-    def unknown(self) -> dict[str, UnknownSubwords]:
+    def unknown(self) -> dict[str, UnknownTokens]:
         """Unknown subwords in the sources and the targets of the corpus."""
         model, corpus = self.text_to_text, self.corpus
         sources, _ = encode_sources(
             model.tokenizer.source, model.source_format, corpus.sources, model.max_source_length
         )
         targets = model.tokenizer.encode(corpus.targets)
-        return {"sources": UnknownSubwords.of(sources), "targets": UnknownSubwords.of(targets)}
+        return {"sources": UnknownTokens.of(sources), "targets": UnknownTokens.of(targets)}
 
     def _scores(
         self, sources: list[Source], references: list[tuple[str, ...]], outputs: list[str]

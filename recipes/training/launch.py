@@ -16,8 +16,8 @@ from ..core.make_config import check_model_options, check_scores, make_config
 from ..core.task import Task
 from ..core.task import task as task_meant
 from ..core.tensorflow_setup import load_tensorflow
-from ..distribute.meeting import meet
-from ..distribute.strategies import Placement, StrategyOptions, place
+from ..distribute.rendezvous import wait_for_workers
+from ..distribute.strategies import DistributionContext, StrategyOptions, make_strategy
 from ..distribute.workers import Workers
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def check_runs(configs: Iterable[RunConfig], budget: Budget) -> None:
 
     options = StrategyOptions()
     # Several workers have to meet before there is a strategy.
-    placement = Placement() if options.cluster() else place(options)
+    placement = DistributionContext() if options.cluster() else make_strategy(options)
     for config in configs:
         check_budget(config, budget)
         check_scores(config)
@@ -193,7 +193,7 @@ def run_task(
         **{f"version of {name}": version(name) for name in ("attention-zoo", "tensorflow")},
     }
     report(f"worker {cluster.index} of {len(cluster)} waits for the others")
-    with meet(cluster, settings) as workers:
+    with wait_for_workers(cluster, settings) as workers:
         try:
             return _run_here(config, output, budget, report, strategy, workers, profile)
         except Exception as error:
@@ -218,7 +218,7 @@ def _run_here(
     from .precision import check_precision
     from .training import train
 
-    placement = place(strategy, workers)
+    placement = make_strategy(strategy, workers)
     report(str(placement))
     check_precision(config, placement)
     check_model_options(config)

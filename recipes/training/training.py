@@ -27,7 +27,7 @@ from ..core.task import deciding_metric, task_of
 from ..data.batch_stream import BatchStream
 from ..data.corpus import PairCorpus, PairOrigin
 from ..data.prepared import PreparedCorpus
-from ..distribute.strategies import Placement
+from ..distribute.strategies import DistributionContext
 from ..metrics.metric import Metric
 from ..metrics.scores import Scores, shown
 from ..tensorboard.model_pictures import log_embedding, model_graph
@@ -58,7 +58,7 @@ def train(
     run: Run,
     budget: Budget,
     report: Callable[[str], None] = print,
-    place: Placement | None = None,
+    place: DistributionContext | None = None,
     profile: tuple[int, int] | None = None,
 ) -> TextToText:
     """Trains the model of a config, or resumes its training where it was stopped.
@@ -83,7 +83,7 @@ def train(
             than a batch.
         Interrupted: SIGINT or SIGTERM came; the run is saved.
     """
-    place = place or Placement()
+    place = place or DistributionContext()
 
     # Corpora
     train_corpus, valid_corpus = read_corpora(config)
@@ -95,7 +95,9 @@ def train(
     keras.utils.set_random_seed(config.seed)
 
     # Tokenizer: one for all workers, as only the chief is sure to see the folder of the run
-    tokenizer = place.from_chief(lambda: run_tokenizer(config, run, train_corpus), pack, unpack)
+    tokenizer = place.broadcast_from_chief(
+        lambda: run_tokenizer(config, run, train_corpus), pack, unpack
+    )
 
     # Batches
     batches = make_batches(config, train_corpus, tokenizer)
@@ -194,7 +196,10 @@ def train(
 
 
 def _served(
-    model: EncoderDecoder, config: RunConfig, tokenizer: SubwordTokenizer, place: Placement
+    model: EncoderDecoder,
+    config: RunConfig,
+    tokenizer: SubwordTokenizer,
+    place: DistributionContext,
 ) -> EncoderDecoder:
     """Returns what is evaluated, kept and served: the model itself, or a copy of it.
 
@@ -205,7 +210,7 @@ def _served(
     return model if alike or not place.is_chief else build_model(config, tokenizer)
 
 
-def _logger(run: Run, config: RunConfig, progress: Progress, place: Placement) -> Any:
+def _logger(run: Run, config: RunConfig, progress: Progress, place: DistributionContext) -> Any:
     """Opens the log for TensorBoard, which forgets steps that are made anew; at the chief alone."""
     if not place.is_chief:
         return nullcontext()
@@ -239,7 +244,7 @@ def _fit(
     model: EncoderDecoder,
     batches: BatchStream,
     config: RunConfig,
-    place: Placement,
+    place: DistributionContext,
     callbacks: list[keras.callbacks.Callback],
 ) -> None:
     """Fits one endless epoch: what happens when is counted in steps.

@@ -10,7 +10,7 @@ import keras
 
 from ...zoo.training.averaging import Average
 from ..core.checkpoint import Checkpoints, pack, unpack
-from ..distribute.strategies import Placement
+from ..distribute.strategies import DistributionContext
 from .progress import Progress, StepCallback
 
 
@@ -42,7 +42,7 @@ class TrainingCheckpoint(StepCallback):
         self.minutes, self.average = minutes, average
         self._saved = asdict(Progress())
 
-    def restore(self, model: keras.Model, place: Placement | None = None) -> int:
+    def restore(self, model: keras.Model, place: DistributionContext | None = None) -> int:
         """Loads the newest checkpoint that is whole, if there is one, into a compiled model.
 
         Args:
@@ -59,7 +59,7 @@ class TrainingCheckpoint(StepCallback):
             model.optimizer.build(model.trainable_variables)
         self.set_model(model)
         variables = self._variables()
-        saved = (place or Placement()).from_chief(
+        saved = (place or DistributionContext()).broadcast_from_chief(
             lambda: self.files.restore(variables),
             lambda values: pack(variables, values),
             lambda state: unpack(variables, state),

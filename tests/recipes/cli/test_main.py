@@ -230,7 +230,7 @@ def test_unknown_subwords_of_a_file_are_told(run, tmp_path, capsys):
     assert [unknown[side]["count"] for side in ("sources", "targets")] == [1, 1]
     assert unknown["targets"]["rows"] == 1
     assert run_command(app, ["evaluate", run, "--data", "unknown.tsv"]) == 0
-    line = f"unknown subwords: 1 of {unknown['targets']['total']} ("
+    line = f"unknown tokens: 1 of {unknown['targets']['total']} ("
     assert line in capsys.readouterr().out
 
 

@@ -18,7 +18,7 @@ from attention_zoo.recipes.core.config import RunConfig
 from attention_zoo.recipes.core.task import Task
 from attention_zoo.recipes.data.corpus import PairCorpus, SkippedRow
 from attention_zoo.zoo.errors import ConfigError
-from attention_zoo.zoo.pipeline import parallel as side_by_side
+from attention_zoo.zoo.pipeline import parallel
 
 
 def test_a_byte_order_mark_is_no_part_of_a_line(monkeypatch):
@@ -126,7 +126,7 @@ def test_blank_lines_stay_blank(trained, capsys):
 
 def test_batches_get_their_own_threads_where_there_are_several(trained, monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(side_by_side, "give_each_batch_its_threads", lambda: asked.append(1))
+    monkeypatch.setattr(parallel, "limit_operation_threads", lambda: asked.append(1))
     for rows, times in ((2, 0), (70, 1)):
         texts = ["abcd"[: 1 + row % 4] for row in range(rows)]
         Path("in.txt").write_text("".join(f"{text}\n" for text in texts))

@@ -49,7 +49,7 @@ def test_it_begins_with_the_best_weights_and_the_subwords_of_the_other_run(
     assert start(parent, tmp_path / "child", *law, *still) == 0
     told = capsys.readouterr().out
     assert f"starts with the weights of {parent}\n" in told
-    assert "training: unknown subwords: " in told and "in sources; no output has them" in told
+    assert "training: unknown tokens: " in told and "in sources; no output has them" in told
     for ours, theirs in zip(weights(tmp_path / "child"), weights(parent), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
     subwords = [folder / "tokenizer.model" for folder in (tmp_path / "child", parent)]

@@ -156,7 +156,7 @@ def test_a_run_logs_the_scores_of_its_best_model(trained):
 def test_a_run_shows_its_graph(valid):
     graph = valid.Graph()
     names = [node.name.split("/") for node in graph.node]
-    scopes = {"source_subwords", "target_subwords", "log_probability"}
+    scopes = {"source_tokens", "target_tokens", "log_probability"}
     assert {"text", "target"} | scopes <= {name[0] for name in names}
     parts = {name[1].rstrip("_0123456789") for name in names if name[0].startswith("recurrent")}
     assert {"embedding", "encoder", "bridge", "readout"} <= parts

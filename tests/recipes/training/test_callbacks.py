@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
 from attention_zoo.recipes.core.interruption import StopRequest
-from attention_zoo.recipes.distribute.strategies import Placement
+from attention_zoo.recipes.distribute.strategies import DistributionContext
 from attention_zoo.recipes.training import (
     Budget,
     ChiefCallbacks,
@@ -259,7 +259,7 @@ def test_the_counters_are_no_part_of_a_saved_model(model, tmp_path):
     assert progress_of(keras.models.load_model(tmp_path / "model.keras")).step == 0
 
 
-class TwoWorkers(Placement):
+class TwoWorkers(DistributionContext):
     """One of two workers; says what the other one sends."""
 
     def __init__(self, is_chief, sent):
@@ -302,4 +302,4 @@ def test_nothing_is_left_to_train_where_a_training_has_ended(model, max_steps, s
     progress_of(model).history.append({"step": 5})
     best = PeriodicEvaluation(pytest.fail, pytest.fail, every=5, patience=2)
     callbacks = [StopAtBudget(Budget(max_steps=max_steps)), best]
-    assert not ChiefCallbacks(callbacks, Placement(), StopRequest()).resume(model)
+    assert not ChiefCallbacks(callbacks, DistributionContext(), StopRequest()).resume(model)

@@ -9,9 +9,9 @@ import pytest
 from attention_zoo.recipes.core.config import RunConfig
 from attention_zoo.recipes.core.task import deciding_metric
 from attention_zoo.recipes.data.corpus import PairCorpus
-from attention_zoo.recipes.metrics import target_scores
+from attention_zoo.recipes.metrics import scoring
 from attention_zoo.recipes.metrics.metric import METRICS
-from attention_zoo.recipes.metrics.target_scores import UnknownSubwords, score_targets, unknown_line
+from attention_zoo.recipes.metrics.scoring import UnknownTokens, score_targets, unknown_line
 from attention_zoo.recipes.training.evaluation import Evaluator, check_targets
 from attention_zoo.zoo.errors import DataError
 from attention_zoo.zoo.pipeline.text_to_text import Prediction
@@ -57,8 +57,8 @@ class FakeModel:
 
 
 def test_targets_are_scored_in_batches_of_so_many_subwords(monkeypatch):
-    monkeypatch.setattr(target_scores, "SCORED_TOKENS", 34)
-    monkeypatch.setattr(target_scores, "SCORED_ROWS", 4)
+    monkeypatch.setattr(scoring, "SCORED_TOKENS", 34)
+    monkeypatch.setattr(scoring, "SCORED_ROWS", 4)
     model = FakeModel(longest=41)
     log_p, tokens = score_targets(model, CORPUS.sources, CORPUS.targets)
     counted = [0 if length == 70 else length + 1 for length in LENGTHS]
@@ -131,11 +131,11 @@ def test_no_value_is_never_better():
 
 def test_unknown_subwords_are_counted_and_told():
     rows = [np.array(row, np.int32) for row in ([5, 1, 1], [], [6], [1], [7, 7, 7])]
-    targets, none = UnknownSubwords.of(rows), UnknownSubwords.of(rows[1:3])
-    assert (targets, none) == (UnknownSubwords(3, 8, 2), UnknownSubwords(0, 1, 0))
-    assert UnknownSubwords.of([]).share == none.share == 0
+    targets, none = UnknownTokens.of(rows), UnknownTokens.of(rows[1:3])
+    assert (targets, none) == (UnknownTokens(3, 8, 2), UnknownTokens(0, 1, 0))
+    assert UnknownTokens.of([]).share == none.share == 0
     assert unknown_line(none, none, copied=False) is None
-    sides = "unknown subwords: 3 of 8 (37.50%, in 2 rows) in "
+    sides = "unknown tokens: 3 of 8 (37.50%, in 2 rows) in "
     assert unknown_line(targets, none, copied=False) == f"{sides}sources"
     told = unknown_line(none, targets, copied=False)
     assert told.startswith(f"{sides}targets; no output has them, loss and perplexity leave out")

@@ -137,7 +137,7 @@ def test_predict_and_explain_read_all_inputs(line, model, capsys):
     assert run_command(app, ["predict", str(run), LINES[name], json.dumps(REQUESTS[name])]) == 0
     told = capsys.readouterr()
     kept = "start" if name == "summarization" else "end"
-    assert re.search(rf"[12] sources? longer than \d+ subwords: the {kept} read\n", told.err)
+    assert re.search(rf"[12] sources? longer than \d+ tokens: the {kept} read\n", told.err)
     printed = told.out.splitlines()
     assert printed == [p.text for p in model.predict([source, REQUESTS[name]])]
     explanation = model.explain([source])[0]

@@ -164,16 +164,16 @@ def test_scores_sum_the_log_probabilities_of_the_target(attentive, tokenizer):
     assert labels.count(UNKNOWN_ID) == 1
     known = np.array(labels) != UNKNOWN_ID
     for written_by, kept in (
-        (attentive, known),
-        (attentive.with_generation(forbid_unknown=False), known | True),
-        (attentive.with_generation(replace_unknown=True), known),  # the source has none
+        (longer, known),
+        (longer.with_generation(forbid_unknown=False), known | True),
+        (longer.with_generation(replace_unknown=True), known),  # the source has none
     ):
         some, counts = written_by.score(TEXTS, targets, written_only=True)
         np.testing.assert_allclose(some[:-1], scores[:-1], atol=1e-4)
         expected = log_p[np.arange(len(labels)), labels][kept].sum()
         np.testing.assert_allclose(some[-1], expected, atol=1e-4)
         assert counts.tolist() == [*tokens[:-1], kept.sum()]
-    copying = attentive.with_generation(replace_unknown=True)
+    copying = longer.with_generation(replace_unknown=True)
     sources = [*TEXTS[:-1], "ж"]
     every, all_counts = copying.score(sources, targets)
     some, counts = copying.score(sources, targets, written_only=True)
@@ -194,7 +194,7 @@ def test_long_targets_are_cut_before_they_take_memory(tokenizer):
     log_p = tf.nn.log_softmax(model(inputs)[0]).numpy()[np.arange(7), labels].sum()
     np.testing.assert_allclose(scores[:2], [log_p] * 2, atol=1e-4)
     exact = TextToText(model, tokenizer, OPTIONS, 16)
-    with pytest.raises(ValueError, match=r"1 of 2 targets.* 7 subwords.*truncate=True.*: target 1"):
+    with pytest.raises(ValueError, match=r"1 of 2 targets.* 7 tokens.*truncate=True.*: target 1"):
         exact.score(["x", "x"], ["x", long])
 
 
