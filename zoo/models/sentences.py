@@ -209,16 +209,6 @@ class SentenceEncoder(Encoder):
             found.of,
         )
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "units": self.units,
-            "sentence_marks": self.boundaries.marks,
-            "separator_ids": self.boundaries.separators,
-            "max_sentence_length": self.max_sentence_length,
-            "dropout": self.dropout,
-        }
-
 
 def kwargs_from_tokenizer(tokenizer: SubwordTokenizer) -> dict[str, Any]:
     """Arguments of `memory_network` that follow from the tokens of a source."""

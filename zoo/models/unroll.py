@@ -239,9 +239,6 @@ class BidirectionalGRU(keras.layers.Layer):
         backward = reverse_sequences(backward, lengths)
         return ops.concatenate([forward, backward], axis=-1), last
 
-    def get_config(self):
-        return {**super().get_config(), "units": self.units}
-
 
 class _Pairwise(keras.initializers.Initializer):
     """Initializes each of a stack of matrices by itself, as if it were a weight of its own."""
