@@ -8,14 +8,16 @@ from typing import Any
 import keras
 from keras import ops
 
+from ...layers import coverage_loss
+
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
 class CoverageLoss:
-    """The weight of the coverage loss, and the time of the training from which it counts.
+    """The coverage loss, its weight, and the time of the training from which it counts.
 
-    The loss of a step is the attention that it pays to positions that were attended to before,
-    `coverage_loss` of the layers. It is added to `SmoothedCrossEntropy` without sample weights,
-    not to other losses that Keras has.
+    The loss of a step is the attention that it pays to positions that were attended to before, see
+    `attention_zoo.layers.coverage_loss`. It is added to `SmoothedCrossEntropy` without sample
+    weights, not to other losses that Keras has.
 
     Args:
         weight: Factor of the loss.
@@ -45,13 +47,14 @@ class CoverageLoss:
         if self._progress is not None:
             self._progress.assign(share)
 
-    def weight_at(self, step: Any) -> Any:
-        """The factor at a step of the training, float32."""
+    def __call__(self, attention: Any, step: Any) -> Any:
+        """The loss (B, T) of attention (B, T, S) at a step of the training."""
         done, start = self._progress, self.start
         if done is None:
             # TensorFlow compares whole numbers with whole numbers alone.
             done, start = step, math.ceil(start)
-        return ops.where(ops.convert_to_tensor(done) >= start, float(self.weight), 0.0)
+        weight = ops.where(ops.convert_to_tensor(done) >= start, float(self.weight), 0.0)
+        return weight * coverage_loss(attention)
 
     def get_config(self) -> dict[str, Any]:
         return {"weight": self.weight, "start": self.start}

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from ...layers import coverage_loss
 from ..text.tokenizer import PAD_ID
 from ..training.training_step import KeptRows, TokenTrainer
 from .coverage import CoverageLoss
 from .parts import AttentionMaps, Decoder, Encoded, Encoder, Nest, Output
 
 _SHARED = "target_embedding"  # in a config, of a source with the embedding of the target
+_PARTS = ("encoder", "decoder", "output", _SHARED, "source_embedding", "coverage")
 
 
 class SourceMemory(NamedTuple):
@@ -42,13 +42,7 @@ class StepWeights(NamedTuple):
 
 
 class TeacherForced(NamedTuple):
-    """A given target, read as a whole.
-
-    Attributes:
-        hidden: Of the decoder, (B, T, D).
-        attention: Over the source, (B, T, S); () where nobody asks for it.
-        source: What the output prepared of the source.
-    """
+    """A given target as an output reads it: hidden states (B, T, D), attention (B, T, S) or ()."""
 
     hidden: Any
     attention: Any
@@ -65,15 +59,8 @@ class EncoderDecoder(TokenTrainer):
     source, the source is features (B, S, F); `inputs["source_mask"]`, boolean (B, S), says which
     of them are there, all if it is left out.
 
-    For decoding it has
-
-    - `encode(source) -> memory`, all that is fixed while a target is written;
-    - `initial_state(memory, num_beams, max_steps) -> state`, a nest of tensors;
-    - `step_weights()`, what a step reads of the variables, prepared once for all steps;
-    - `step(token_ids (B, N), state, memory, weights) -> logits (B, N, V), state, attention
-      (B, N, S)`;
-    - `reorder_state(state, beams (B, N))`, the state of the beams chosen;
-    - `gather_rows(memory, state, rows (R,))`, memory and state of some of the sentences.
+    Decoding uses `encode`, `initial_state`, `step_weights`, `step`, `reorder_state` and
+    `gather_rows`, and nothing else of a model.
 
     Args:
         encoder: An `Encoder`.
@@ -92,9 +79,9 @@ class EncoderDecoder(TokenTrainer):
 
     >>> embedding = ScaledEmbedding(8000, 128)
     >>> model = EncoderDecoder(
-    ...     encoder=TransformerEncoder(num_layers=4, num_heads=4, feedforward_dim=256),
-    ...     decoder=RecurrentDecoder(256, attention=BahdanauAttention(128)),
-    ...     output=VocabularyOutput(8000, readout_units=128),
+    ...     TransformerEncoder(num_layers=4, num_heads=4, feedforward_dim=256),
+    ...     RecurrentDecoder(256, attention=BahdanauAttention(128)),
+    ...     VocabularyOutput(8000, readout_units=128),
     ...     target_embedding=embedding,
     ...     source_embedding=embedding,
     ... )
@@ -131,8 +118,8 @@ class EncoderDecoder(TokenTrainer):
     @property
     def max_positions(self) -> int | None:
         """The most tokens of a source or a target, `None` where there is no limit."""
-        limits = [part.max_positions for part in (self.encoder, self.decoder)]
-        return min((limit for limit in limits if limit is not None), default=None)
+        limits = (self.encoder.max_positions, self.decoder.max_positions)
+        return min(filter(None, limits), default=None)
 
     @property
     def loops_over_time(self) -> bool:
@@ -177,33 +164,28 @@ class EncoderDecoder(TokenTrainer):
         """Makes all weights, by reading two tokens."""
         ids = ops.zeros((1, 2), "int32")
         source = ids
+        if self.source_embedding is None and input_shape is None:
+            raise ValueError(
+                "The width of the features is not known: call the model on a batch, or build it "
+                'with {"source": (None, None, width), "target": (None, None)}.'
+            )
         if self.source_embedding is None:
-            if input_shape is None:
-                raise ValueError(
-                    "The width of the features is not known: call the model on a batch, or build "
-                    'it with {"source": (None, None, width), "target": (None, None)}.'
-                )
             _, length, width = input_shape["source"]
             source = ops.zeros((1, length or 2, width))
         encoded = self._encoded({"source": source})
         target = self.target_embedding(ids)
         if not self.decoder.built:
-            states, summary = tuple(encoded.states.shape), tuple(encoded.summary.shape)
-            self.decoder.build(tuple(target.shape), states, summary)
+            shapes = (tuple(x.shape) for x in (target, encoded.states, encoded.summary))
+            self.decoder.build(*shapes)
         memory = self._memory(encoded, source)
         hidden, attention = self.decoder(target, memory.decoder, return_attention_scores=True)
         self.output_layer(hidden, self._over_source(attention, memory), memory.output)
         self.built = True
 
     def encode(self, source, mask=None, training: bool = False) -> SourceMemory:
-        """All that is fixed while a target is written: projected keys and values, masks.
+        """All that is fixed while a target is written, of token ids (B, S) or features (B, S, F).
 
         It is never tiled or reordered: the N beams of a source are N queries of the same memory.
-
-        Args:
-            source: Token ids (B, S), or features (B, S, F).
-            mask: Of features, boolean (B, S); all of them count if `None`.
-            training: Whether dropout is on.
         """
         source = ops.convert_to_tensor(source)
         inputs = {"source": source, "source_mask": mask}
@@ -218,12 +200,20 @@ class EncoderDecoder(TokenTrainer):
     def step(
         self, token_ids, state: Nest, memory: SourceMemory, weights: StepWeights | None = None
     ) -> tuple[Any, Nest, Any]:
-        """A step of every hypothesis; without `weights` it prepares them itself."""
+        """A step of every hypothesis.
+
+        Args:
+            token_ids: What each wrote last, (B, N).
+            state: What `initial_state` or the step before returned.
+            memory: What `encode` returned.
+            weights: What `step_weights` returned, prepared here if `None`.
+
+        Returns:
+            Logits (B, N, V), the next state, and attention (B, N, S).
+        """
         weights = weights or self.step_weights()
-        embedded = self.target_embedding(token_ids)
-        hidden, state, attention = self.decoder.step(
-            embedded, state, memory.decoder, weights.decoder
-        )
+        inputs = self.target_embedding(token_ids)
+        hidden, state, attention = self.decoder.step(inputs, state, memory.decoder, weights.decoder)
         attention = self._over_source(attention, memory)
         logits = self.output_layer(hidden, attention, memory.output, weights.output)
         return logits, state, attention
@@ -239,16 +229,7 @@ class EncoderDecoder(TokenTrainer):
         return SourceMemory(decoder, *rest), state
 
     def teacher_forced(self, inputs, training: bool = False, attention: bool = False):
-        """Reads a given target as a whole.
-
-        Args:
-            inputs: `source` and `target`.
-            training: Whether dropout is on.
-            attention: Whether the attention is wanted even if the output does not read it.
-
-        Returns:
-            A `TeacherForced`.
-        """
+        """Reads a given target as a whole; with `attention` also where the output has no need."""
         source = ops.convert_to_tensor(inputs["source"])
         memory = self._memory(self._encoded(inputs, training), source)
         wanted = attention or self.output_layer.reads_attention
@@ -266,7 +247,7 @@ class EncoderDecoder(TokenTrainer):
         return self.output_layer(read.hidden, read.attention, read.source, training=training)
 
     def p_gen(self, inputs):
-        """The share of the vocabulary in each token of a target, (B, T); the rest is copied."""
+        """The share of the vocabulary in each token, (B, T); the rest is copied."""
         return self.output_layer.p_gen(self.teacher_forced(inputs).hidden)
 
     def attention_maps(self, inputs) -> AttentionMaps:
@@ -277,13 +258,8 @@ class EncoderDecoder(TokenTrainer):
                 was written: it begins with the start id.
 
         Returns:
-            Maps with row t for label t; the rows of padding say nothing. Parts without maps of
-            their own give one: that of the last layer, its heads averaged.
-
-        Example:
-
-        >>> maps = model.attention_maps({"source": source, "target": target})
-        >>> maps.cross[:, -1].numpy().mean(axis=1)   # the last layer, its heads averaged: (B, T, S)
+            Maps with row t for label t; the rows of padding say nothing. A decoder without maps of
+            its own gives one, its attention.
         """
         own = target_maps = None
         if self.encoder.has_attention_maps:
@@ -300,25 +276,21 @@ class EncoderDecoder(TokenTrainer):
         return AttentionMaps(self._over_source(cross, memory), own, target_maps)
 
     def token_losses(self, inputs, labels, training):
-        twice = training and self.loss.r_drop > 0
-        if twice and (self.coverage is not None or not self.output_layer.supports_r_drop):
-            raise ValueError(
-                "R-Drop compares what two readings give the vocabulary, which is not all that a "
-                "model with copying or coverage is trained by: leave out r_drop, or both of them. "
-                f"Received: r_drop={self.loss.r_drop}"
-            )
-        if twice:
+        if training and self.loss.r_drop > 0:
+            if self.coverage is not None or not self.output_layer.supports_r_drop:
+                raise ValueError(
+                    "R-Drop compares what two readings give the vocabulary, which is not all that "
+                    "a model with copying or coverage is trained by: leave out r_drop, or both of "
+                    f"them. Received: r_drop={self.loss.r_drop}"
+                )
             inputs = {name: ops.concatenate([x, x]) for name, x in inputs.items()}
         with_coverage = training and self.coverage is not None
         read = self.teacher_forced(inputs, training, with_coverage)
         keep, labels = self.loss.counted(labels)
         kept = KeptRows(keep, self.static_shapes)
-        smoothed, plain = self.output_layer.token_losses(
-            self.loss, labels, read.hidden, read.attention, read.source, kept, training
-        )
+        smoothed, plain = self.output_layer.token_losses(self.loss, labels, *read, kept, training)
         if with_coverage:
-            weight = self.coverage.weight_at(self.optimizer.iterations)
-            smoothed += weight * kept.rows(coverage_loss(read.attention))
+            smoothed += kept.rows(self.coverage(read.attention, self.optimizer.iterations))
         return kept.without_padding(smoothed), kept.without_padding(plain)
 
     def _encoder_inputs(self, inputs):
@@ -367,13 +339,10 @@ class EncoderDecoder(TokenTrainer):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        made = dict(config)
-        for name in ("encoder", "decoder", "output", "target_embedding", "coverage"):
-            made[name] = keras.saving.deserialize_keras_object(config[name], custom_objects)
-        source = config["source_embedding"]
-        made["source_embedding"] = (
-            made[_SHARED]
-            if source == _SHARED
-            else keras.saving.deserialize_keras_object(source, custom_objects)
-        )
-        return cls(**made)
+        made = {
+            name: keras.saving.deserialize_keras_object(config[name], custom_objects)
+            for name in _PARTS
+            if config[name] != _SHARED
+        }
+        made.setdefault("source_embedding", made[_SHARED])
+        return cls(**{**config, **made})

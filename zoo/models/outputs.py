@@ -171,16 +171,6 @@ class VocabularyOutput(Output):
         rows = kept.rows(read, readings=2 if twice else 1)
         return losses(kept.rows(labels), rows, *self.vocabulary_weights())
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "vocab_size": self.vocab_size,
-            "tied": self.tied,
-            "readout_units": self.readout_units,
-            "readout_activation": self.readout_activation,
-            "dropout": self.dropout,
-        }
-
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
 class PointerGeneratorOutput(VocabularyOutput):

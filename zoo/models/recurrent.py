@@ -67,14 +67,6 @@ class RecurrentEncoder(Encoder):
             last = ends if last is None else last + ends
         return Encoded(self._dropout(states, training=training), mask, last)
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "units": self.units,
-            "num_layers": self.num_layers,
-            "dropout": self.dropout,
-        }
-
 
 def recurrent(
     vocab_size: int,

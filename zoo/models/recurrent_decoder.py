@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import keras
-import tensorflow as tf
 from keras import ops
 
 from ...layers import Attention, MultiHopAttention
@@ -17,10 +16,9 @@ from ...layers.ops.affine import Affine
 from ...layers.ops.arguments import positive_int
 from ...layers.ops.dense import Dense
 from ...layers.ops.dropout import Dropout
-from ...layers.ops.masks import softmax_dtype
 from .attention_registry import copy_of
 from .parts import Decoder, Encoded, Nest, check_rate
-from .unroll import StepInputs
+from .unroll import unroll_cell
 
 
 class RecurrentMemory(NamedTuple):
@@ -176,61 +174,14 @@ class RecurrentDecoder(Decoder):
         return output if self.input_feeding else ops.concatenate([output, embedded], axis=-1)
 
     def _unroll(self, embedded, memory, with_scores=False):
-        """The cell over all steps of `embedded` (B, T, E).
-
-        Returns:
-            Its outputs (B, T, output width), states (B, T, D) and, if they are asked for,
-            attention weights (B, T, S), otherwise ().
-        """
-        given = self.cell.input_projection(embedded)
-        weights, states = self.cell.step_weights(), self.initial_state(memory)
-        steps = tf.shape(given)[1]
-        inputs = StepInputs(
-            tf.transpose(given, (1, 0, 2)),
-            weights.candidate_bias,
-            weights.recurrent_kernel,
-            weights.context_kernel,
+        """Outputs, states (B, T, D) and, if they are asked for, attention weights (B, T, S)."""
+        given, states = self.cell.input_projection(embedded), self.initial_state(memory)
+        outputs, hidden, scores = unroll_cell(
+            self.cell, given, states, memory.attended, with_scores
         )
-        frozen = tf.nest.map_structure(tf.stop_gradient, weights)
-        outputs = tf.TensorArray(given.dtype, size=steps)
-        hidden = tf.TensorArray(given.dtype, size=steps)
-        looks = with_scores and self.attention is not None
-        dtype = softmax_dtype(given.dtype)
-        looked_at = tf.TensorArray(dtype, size=steps) if looks else ()
-
-        def body(t, states, outputs, hidden, looked_at):
-            given, bias = inputs.at(t)
-            weights = frozen._replace(candidate_bias=tf.expand_dims(bias, 1))
-            output, states, scores = self.cell(
-                tf.expand_dims(given, 1), states, memory.attended, weights
-            )
-            outputs = outputs.write(t, tf.squeeze(output, 1))
-            hidden = hidden.write(t, tf.squeeze(states[0], 1))
-            if looks:
-                looked_at = looked_at.write(t, tf.squeeze(scores, 1))
-            return t + 1, states, outputs, hidden, looked_at
-
-        _, _, outputs, hidden, looked_at = tf.while_loop(
-            lambda t, *_: t < steps,
-            body,
-            (0, states, outputs, hidden, looked_at),
-            maximum_iterations=steps,
-        )
-        outputs, hidden = outputs.stack(), hidden.stack()  # (T, B, output width), (T, B, D)
-        before = tf.concat([tf.transpose(states[0], (1, 0, 2)), hidden[:-1]], axis=0)
-        fed = outputs if self.input_feeding else outputs[..., self.units :]
-        if self.cell.attention_query == "current_state":  # at the step after
-            fed = tf.concat([tf.zeros_like(fed[:1]), fed[:-1]], axis=0)
-        inputs.tell(before, fed)
-        outputs = tf.ensure_shape(
-            tf.transpose(outputs, (1, 0, 2)), (None, None, self.cell.output_width)
-        )
-        scores: Any = ()
-        if looks:
-            scores = tf.transpose(looked_at.stack(), (1, 0, 2))
-        elif with_scores:  # of one fixed context
+        if with_scores and self.attention is None:
             scores = ops.zeros((*ops.shape(embedded)[:2], ops.shape(memory.mask)[1]))
-        return outputs, tf.transpose(hidden, (1, 0, 2)), scores
+        return outputs, hidden, scores
 
     def get_config(self):
         return {

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
-import tensorflow as tf
+from keras import ops
 
 from ...layers.ops.arguments import positive_int
 from ...layers.ops.dropout import Dropout
 from ..text.source_format import SEPARATOR
 from ..text.tokenizer import END_ID, PAD_ID, SubwordTokenizer
+from .backend import take_beams
 from .parts import Encoded, Encoder, check_rate
 from .unroll import BidirectionalGRU
 
@@ -25,30 +26,30 @@ class Sentences(NamedTuple):
     """The sentences of sources.
 
     Attributes:
-        ids: tokens, (B, M, L).
-        positions: their positions in the source, 0 for none, (B, M, L).
-        lengths: how many tokens each has, 0 where there is none, (B, M).
-        of: the number of the sentence that each subword of the source is in, -1 for padding and
+        ids: Tokens, (B, M, L).
+        positions: Their positions in the source, 0 for none, (B, M, L).
+        lengths: The number of tokens of each, 0 where there is no sentence, (B, M).
+        of: The number of the sentence that each token of the source is in, -1 for padding and
             separators, (B, S).
     """
 
-    ids: tf.Tensor
-    positions: tf.Tensor
-    lengths: tf.Tensor
-    of: tf.Tensor
+    ids: Any
+    positions: Any
+    lengths: Any
+    of: Any
 
     @property
-    def counts(self) -> tf.Tensor:
-        """How many sentences each source has, at least 1: (B,)."""
-        there = tf.reduce_sum(tf.cast(self.lengths > 0, tf.int32), axis=1)
-        return tf.maximum(there, 1)
+    def counts(self):
+        """The number of sentences of each source, at least 1: (B,)."""
+        there = ops.sum(ops.cast(self.lengths > 0, "int32"), axis=1)
+        return ops.maximum(there, 1)
 
-    def but_the_last(self) -> tf.Tensor:
-        """Which sentences are none that the source ends with, (B, M); all if there is no other."""
+    def but_the_last(self):
+        """Mask of the sentences that are not the last one (B, M); of all if there is no other."""
         there = self.lengths > 0
-        last = tf.gather(self.ids, self.counts - 1, batch_dims=1)
-        others = there & tf.reduce_any(tf.not_equal(self.ids, last[:, None]), axis=-1)
-        return tf.where(tf.reduce_any(others, axis=1, keepdims=True), others, there)
+        last = take_beams(self.ids, ops.expand_dims(self.counts - 1, 1))  # (B, 1, L)
+        others = ops.logical_and(there, ops.any(ops.not_equal(self.ids, last), axis=-1))
+        return ops.where(ops.any(others, axis=1, keepdims=True), others, there)
 
 
 class Boundaries(NamedTuple):
@@ -72,64 +73,68 @@ class Boundaries(NamedTuple):
 
 
 def split_sentences(
-    source: tf.Tensor, boundaries: Boundaries, longest: int, static_shapes: bool = False
+    source: Any, boundaries: Boundaries, longest: int, static_shapes: bool = False
 ) -> Sentences:
     """Splits sources at separators, and after each run of tokens that end a sentence.
 
     What has none of them for long is split after `longest` tokens.
 
     Args:
-        source: ids, (B, S), padded at the end.
-        boundaries: where sentences end.
-        longest: most tokens of a sentence, L.
-        static_shapes: make room for as many and as long sentences as there can be, so that no
+        source: Ids, (B, S), padded at the end.
+        boundaries: Where sentences end.
+        longest: Most tokens of a sentence, L.
+        static_shapes: Make room for as many and as long sentences as there can be, so that no
             shape depends on values.
     """
-    batch, length = _shape(source)
-    text = ~_is_any(source, [PAD_ID, *boundaries.separators])
+    source = ops.convert_to_tensor(source)
+    batch, length = ops.shape(source)
+    text = ops.logical_not(_is_any(source, [PAD_ID, *boundaries.separators]))
     mark = _is_any(source, boundaries.marks)
-    ended = tf.pad(mark[:, :-1], [[0, 0], [1, 0]]) & ~mark
-    begins = text & (ended | ~tf.pad(text[:, :-1], [[0, 0], [1, 0]]))
-    place = tf.broadcast_to(tf.range(length), (batch, length))
+    ended = ops.logical_and(_before(mark), ops.logical_not(mark))
+    begins = ops.logical_and(text, ops.logical_or(ended, ops.logical_not(_before(text))))
+    here = ops.broadcast_to(ops.arange(length, dtype="int32"), (batch, length))
     of = _numbers(begins, text)
-    begun = tf.gather(_first_positions(place, of, length), tf.maximum(of, 0), batch_dims=1)
-    of = _numbers(begins | (text & tf.equal((place - begun) % longest, 0)), text)
-    count = length if static_shapes else tf.maximum(tf.reduce_max(of) + 1, 1)
-    lengths = _by_sentence(tf.math.unsorted_segment_sum, tf.cast(text, tf.int32), of, count)
-    width = longest if static_shapes else tf.maximum(tf.reduce_max(lengths), 1)
-    inside = tf.range(width) < lengths[..., None]
-    positions = _first_positions(place, of, count)[..., None] + tf.range(width)
-    positions = tf.where(inside, positions, 0)
-    ids = tf.gather(source, positions, batch_dims=1)
-    return Sentences(tf.where(inside, ids, PAD_ID), positions, lengths, of)
+    begun = take_beams(_first_positions(here, of, length), ops.maximum(of, 0))
+    full = ops.equal((here - begun) % longest, 0)
+    of = _numbers(ops.logical_or(begins, ops.logical_and(text, full)), text)
+    count = length if static_shapes else ops.maximum(ops.max(of) + 1, 1)
+    lengths = _by_sentence(ops.segment_sum, ops.cast(text, "int32"), of, count)
+    width = longest if static_shapes else ops.maximum(ops.max(lengths), 1)
+    places = ops.arange(width, dtype="int32")
+    inside = places < ops.expand_dims(lengths, -1)
+    positions = ops.expand_dims(_first_positions(here, of, count), -1) + places
+    positions = ops.where(inside, positions, 0)
+    ids = ops.reshape(take_beams(source, ops.reshape(positions, (batch, -1))), ops.shape(inside))
+    return Sentences(ops.where(inside, ids, PAD_ID), positions, lengths, of)
 
 
-def _is_any(ids: tf.Tensor, wanted: list[int]) -> tf.Tensor:
-    return tf.reduce_any(tf.equal(ids[..., None], tf.constant(wanted, ids.dtype)), axis=-1)
+def _is_any(ids: Any, wanted: list[int]) -> Any:
+    wanted = ops.convert_to_tensor(wanted or [-1], dtype=ids.dtype)
+    return ops.any(ops.equal(ops.expand_dims(ids, -1), wanted), axis=-1)
 
 
-def _numbers(begins: tf.Tensor, text: tf.Tensor) -> tf.Tensor:
-    """The number of the sentence at each place, -1 where there is no text."""
-    return tf.where(text, tf.cumsum(tf.cast(begins, tf.int32), axis=1) - 1, -1)
+def _before(flags: Any) -> Any:
+    """What is said of the position before; False of the first."""
+    return ops.pad(flags[:, :-1], [[0, 0], [1, 0]])
 
 
-def _first_positions(place: tf.Tensor, of: tf.Tensor, count: Any) -> tf.Tensor:
-    return _by_sentence(tf.math.unsorted_segment_min, place, of, count)
+def _numbers(begins: Any, text: Any) -> Any:
+    """The number of the sentence at each position, -1 where there is no text."""
+    return ops.where(text, ops.cumsum(ops.cast(begins, "int32"), axis=1) - 1, -1)
 
 
-def _by_sentence(reduce: Any, values: tf.Tensor, of: tf.Tensor, count: Any) -> tf.Tensor:
+def _first_positions(here: Any, of: Any, count: Any) -> Any:
+    return -_by_sentence(ops.segment_max, -here, of, count)
+
+
+def _by_sentence(reduce: Any, values: Any, of: Any, count: Any) -> Any:
     """Values of tokens (B, S) reduced to one for each sentence, (B, M)."""
-    batch = tf.shape(of)[0]
-    rows = tf.where(of < 0, -1, of + count * tf.range(batch)[:, None])  # -1 is left out
-    flat = reduce(tf.reshape(values, [-1]), tf.reshape(rows, [-1]), batch * count)
-    return tf.reshape(flat, (batch, count))
-
-
-def _shape(tensor: tf.Tensor) -> list[Any]:
-    """The sizes of a tensor, known ones as numbers."""
-    return [
-        tf.shape(tensor)[axis] if size is None else size for axis, size in enumerate(tensor.shape)
-    ]
+    batch = ops.shape(of)[0]
+    rows = ops.expand_dims(ops.arange(batch, dtype="int32"), 1)
+    # What is in no sentence has a segment of its own, the last.
+    rows = ops.where(of < 0, batch * count, of + count * rows)
+    found = reduce(ops.reshape(values, (-1,)), ops.reshape(rows, (-1,)), batch * count + 1)
+    return ops.reshape(found[:-1], (batch, count))
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -188,31 +193,21 @@ class SentenceEncoder(Encoder):
 
     def call(self, inputs, mask, ids, training=False):
         found = split_sentences(ids, self.boundaries, self.max_sentence_length, self.static_shapes)
-        embedded = tf.gather(
-            self._dropout(inputs, training=training), found.positions, batch_dims=1
+        batch, sentences, words = ops.shape(found.positions)
+        embedded = take_beams(
+            self._dropout(inputs, training=training), ops.reshape(found.positions, (batch, -1))
         )
-        batch, sentences, words, width = _shape(embedded)
-        flat = tf.reshape(embedded, (-1, words, width))
-        _, read = self.words(flat, tf.maximum(tf.reshape(found.lengths, [-1]), 1))
-        alone = tf.reshape(read, (batch, sentences, 2 * self.units))
+        flat = ops.reshape(embedded, (-1, words, inputs.shape[-1]))
+        _, read = self.words(flat, ops.maximum(ops.reshape(found.lengths, (-1,)), 1))
+        alone = ops.reshape(read, (batch, sentences, 2 * self.units))
         context, last = self.sentences(alone, found.counts)
-        question = tf.gather(alone, found.counts - 1, batch_dims=1)
+        question = take_beams(alone, ops.expand_dims(found.counts - 1, 1))[:, 0]
         return Encoded(
             self._dropout(alone + context, training=training),
             found.but_the_last(),
-            tf.concat([question, last], axis=-1),
+            ops.concatenate([question, last], axis=-1),
             found.of,
         )
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "units": self.units,
-            "sentence_marks": self.boundaries.marks,
-            "separator_ids": self.boundaries.separators,
-            "max_sentence_length": self.max_sentence_length,
-            "dropout": self.dropout,
-        }
 
 
 def kwargs_from_tokenizer(tokenizer: SubwordTokenizer) -> dict[str, Any]:

@@ -79,9 +79,6 @@ class AddedPositions(keras.layers.Layer):
             added = sinusoids(ops.arange(count), self.width)
         return ops.cast(added, self.compute_dtype)
 
-    def get_config(self):
-        return {**super().get_config(), "kind": self.kind, "max_length": self.max_length}
-
 
 def sinusoids(positions, width: int):
     """Sines, then cosines, of positions (T,) at `width // 2` wavelengths from 2 pi to 20,000 pi.

@@ -1,36 +1,46 @@
-"""Gated recurrent units over time, with the gradients of their kernels taken out of the loop.
+"""Gated recurrent units over time.
 
-Left to itself, the gradient of a loop makes the whole gradient of every weight at every step and
-adds it to a sum. But what a kernel gets is x^T dy summed over the steps: one product, once the x
-and the dy of all steps are known. So the loops here run on kernels that have no gradient, and the
-dy come back as the gradients of two terms of the gates of which every step has its own.
+On TensorFlow the gradients of kernels are taken out of the loop. Left to itself, the gradient of a
+loop makes the whole gradient of every weight at every step and adds it to a sum. But what a kernel
+gets is x^T dy summed over the steps: one product, once the x and the dy of all steps are known. So
+the loops here run on kernels that have no gradient, and the dy come back as the gradients of two
+terms of the gates of which every step has its own.
 
-Shapes: T steps, B batch, D units, E embedding width.
+Shapes: T steps, B batch, D units, E embedding width, S what is attended to.
 """
 
 from __future__ import annotations
 
-import keras
-import tensorflow as tf
+from typing import Any
 
-from ...layers.attention_gru_cell import gated_update
+import keras
+from keras import ops
+
+from ...layers.attention_gru_cell import AttentionGRUCell, gated_update
 from ...layers.ops.dense import add_bias
+from ...layers.ops.masks import softmax_dtype
+from .backend import reverse_sequences, take_beams, tensorflow
 
 
 class StepInputs:
     """What a gated recurrent unit adds to its products at each step, and the way back from it.
 
     Args:
-        given: the part of the gates that depends on inputs alone, (T, ..., B, 3 D).
-        candidate_bias: what the reset gate lets through beside the state's product, (..., D).
+        tf: TensorFlow.
+        given: The part of the gates that depends on inputs alone, (T, ..., B, 3 D).
+        candidate_bias: What the reset gate lets through beside the state's product, (..., D).
         recurrent_kernel: (..., D, 3 D).
-        fed_kernel: of a further vector that is fed at each step, (..., C, 3 D), or `None`.
+        fed_kernel: Of a further vector that is fed at each step, (..., C, 3 D), or `None`.
     """
 
-    def __init__(self, given, candidate_bias, recurrent_kernel, fed_kernel=None):
-        self._states: tf.Tensor | None = None
-        self._fed: tf.Tensor | None = None
+    def __init__(self, tf, given, candidate_bias, recurrent_kernel, fed_kernel=None):
+        self._states: Any = None
+        self._fed: Any = None
         kernels = [recurrent_kernel] if fed_kernel is None else [recurrent_kernel, fed_kernel]
+
+        def kernel_gradient(inputs, dy):
+            # x^T dy summed over steps and rows: (T, ..., B, I) and (T, ..., B, O) to (..., I, O)
+            return tf.einsum("t...bi,t...bo->...io", tf.stop_gradient(inputs), dy)
 
         @tf.custom_gradient
         def separate(given, bias, *kernels):
@@ -41,11 +51,11 @@ class StepInputs:
             def gradient(d_given, d_bias):
                 # Into the candidate the state's product goes through the reset gate, as the bias.
                 d_recurrent = tf.concat([d_given[..., : 2 * units], d_bias], axis=-1)
-                d_kernels = [_kernel_gradient(self._states, d_recurrent)]
+                d_kernels = [kernel_gradient(self._states, d_recurrent)]
                 if len(kernels) == 2:
-                    d_kernels.append(_kernel_gradient(self._fed, d_given))
+                    d_kernels.append(kernel_gradient(self._fed, d_given))
                 axes = [0, len(given.shape) - 2]
-                to_bias = tf.reduce_sum(tf.cast(d_bias, tf.float32), axis=axes)
+                to_bias = tf.reduce_sum(tf.cast(d_bias, softmax_dtype(d_bias.dtype)), axis=axes)
                 return d_given, tf.cast(to_bias, bias.dtype), *d_kernels
 
             return (tf.identity(given), tiled), gradient
@@ -55,19 +65,116 @@ class StepInputs:
         self._given = tf.TensorArray(given.dtype, size=steps).unstack(given)
         self._biases = tf.TensorArray(given.dtype, size=steps).unstack(biases)
 
-    def at(self, t: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def at(self, t) -> tuple[Any, Any]:
         """The terms of step t: (..., B, 3 D) and (..., B, D)."""
         return self._given.read(t), self._biases.read(t)
 
-    def tell(self, states: tf.Tensor, fed: tf.Tensor | None = None) -> None:
+    def multiplied_with(self, states, fed=None) -> None:
         """Says what the kernels were multiplied with at each step; known only after the loop."""
-        self._states = tf.stop_gradient(states)
-        self._fed = None if fed is None else tf.stop_gradient(fed)
+        self._states, self._fed = states, fed
 
 
-def _kernel_gradient(inputs: tf.Tensor, dy: tf.Tensor) -> tf.Tensor:
-    """x^T dy summed over steps and rows: (T, ..., B, I) and (T, ..., B, O) to (..., I, O)."""
-    return tf.einsum("t...bi,t...bo->...io", inputs, dy)
+def unroll_gru(given, recurrent_kernel, candidate_bias):
+    """The states of a gated recurrent unit that starts from zeros.
+
+    Args:
+        given: The part of the gates from inputs, (T, ..., B, 3 D).
+        recurrent_kernel: (..., D, 3 D).
+        candidate_bias: (..., D).
+
+    Returns:
+        (T, ..., B, D).
+    """
+    start = ops.zeros_like(given[0, ..., : candidate_bias.shape[-1]])
+    if (tf := tensorflow()) is None:
+        bias = ops.expand_dims(candidate_bias, -2)
+
+        def step(state, given):
+            state = gated_update(given, ops.matmul(state, recurrent_kernel), bias, state)
+            return state, state
+
+        return ops.scan(step, start, given)[1]
+    inputs = StepInputs(tf, given, candidate_bias, recurrent_kernel)
+    frozen = tf.stop_gradient(recurrent_kernel)
+    steps = tf.shape(given)[0]
+
+    def body(t, state, states):
+        given, bias = inputs.at(t)
+        state = gated_update(given, tf.matmul(state, frozen), bias, state)
+        return t + 1, state, states.write(t, state)
+
+    _, _, states = tf.while_loop(
+        lambda t, *_: t < steps,
+        body,
+        (0, start, tf.TensorArray(given.dtype, size=steps)),
+        maximum_iterations=steps,
+    )
+    states = states.stack()
+    inputs.multiplied_with(tf.concat([start[None], states[:-1]], axis=0))
+    return states
+
+
+def unroll_cell(cell: AttentionGRUCell, given, states, memory, with_scores: bool = False):
+    """A cell over all steps.
+
+    Args:
+        cell: The cell.
+        given: What its `input_projection` returned, (B, T, 3 D).
+        states: Before the first step, (B, 1, ...) each.
+        memory: What is attended to.
+        with_scores: Whether the attention weights are asked for.
+
+    Returns:
+        Outputs (B, T, output width), states (B, T, D), and attention weights (B, T, S) or ().
+    """
+    weights, given = cell.step_weights(), ops.transpose(given, (1, 0, 2))
+    with_scores = with_scores and cell.attention is not None
+    if (tf := tensorflow()) is None:
+
+        def step(states, given):
+            output, states, scores = cell(given[:, None], states, memory, weights)
+            found = (output[:, 0], states[0][:, 0], *([scores[:, 0]] if with_scores else []))
+            return states, found
+
+        _, (outputs, hidden, *looked_at) = ops.scan(step, states, given)
+        scores = looked_at[0] if with_scores else ()
+    else:
+        outputs, hidden, scores = _unroll_in_graph(tf, cell, given, states, memory, with_scores)
+    outputs, hidden = (ops.transpose(x, (1, 0, 2)) for x in (outputs, hidden))
+    return outputs, hidden, ops.transpose(scores, (1, 0, 2)) if with_scores else ()
+
+
+def _unroll_in_graph(tf, cell, given, states, memory, with_scores):
+    """The same with time first, and one gradient of each kernel for all steps."""
+    weights, steps = cell.step_weights(), tf.shape(given)[0]
+    inputs = StepInputs(
+        tf, given, weights.candidate_bias, weights.recurrent_kernel, weights.context_kernel
+    )
+    frozen = tf.nest.map_structure(tf.stop_gradient, weights)
+    dtypes = [given.dtype, given.dtype, *([softmax_dtype(given.dtype)] if with_scores else [])]
+
+    def body(t, states, arrays):
+        given, bias = inputs.at(t)
+        step_weights = frozen._replace(candidate_bias=tf.expand_dims(bias, 1))
+        output, states, scores = cell(tf.expand_dims(given, 1), states, memory, step_weights)
+        values = (output, states[0], scores)[: len(arrays)]
+        arrays = [array.write(t, tf.squeeze(x, 1)) for array, x in zip(arrays, values, strict=True)]
+        return t + 1, states, arrays
+
+    _, _, arrays = tf.while_loop(
+        lambda t, *_: t < steps,
+        body,
+        (0, states, [tf.TensorArray(dtype, size=steps) for dtype in dtypes]),
+        maximum_iterations=steps,
+    )
+    outputs, hidden, *scores = (array.stack() for array in arrays)
+    before = tf.concat([tf.transpose(states[0], (1, 0, 2)), hidden[:-1]], axis=0)
+    fed = outputs if cell.input_feeding else outputs[..., cell.units :]
+    if cell.attention_query == "current_state":  # at the step after
+        fed = tf.concat([tf.zeros_like(fed[:1]), fed[:-1]], axis=0)
+    inputs.multiplied_with(before, fed)
+    outputs = tf.ensure_shape(outputs, (None, None, cell.output_width))
+    return outputs, hidden, scores[0] if scores else ()
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -81,7 +188,7 @@ class BidirectionalGRU(keras.layers.Layer):
     equal those of `keras.layers.Bidirectional` under a mask.
 
     Args:
-        units: width D of the state in each direction.
+        units: Width D of the state in each direction.
 
     Call arguments:
         inputs: (B, S, E).
@@ -114,43 +221,23 @@ class BidirectionalGRU(keras.layers.Layer):
         self.candidate_bias = self.add_weight((2, self.units), "zeros", name="candidate_bias")
 
     def call(self, inputs, lengths):
-        dtype = self.compute_dtype
-        shape = tf.shape(inputs)
-        both = tf.stack([inputs, tf.reverse_sequence(inputs, lengths, seq_axis=1)])
-        flat = tf.reshape(both, (2, -1, inputs.shape[-1]))
-        given = tf.matmul(flat, tf.cast(self.kernel, dtype))
-        given = add_bias(given, tf.cast(self.bias, dtype)[:, None])
-        given = tf.reshape(given, (2, shape[0], shape[1], 3 * self.units))
-        states = self._unroll(tf.transpose(given, (2, 0, 1, 3)))  # (S, 2, B, D)
-        forward, backward = tf.unstack(tf.transpose(states, (1, 2, 0, 3)), axis=0)
-        last = tf.concat(
-            [tf.gather(x, lengths - 1, batch_dims=1) for x in (forward, backward)], axis=-1
+        kernel, recurrent_kernel, bias, candidate_bias = (
+            ops.cast(weight, self.compute_dtype)
+            for weight in (self.kernel, self.recurrent_kernel, self.bias, self.candidate_bias)
         )
-        backward = tf.reverse_sequence(backward, lengths, seq_axis=1)
-        return tf.concat([forward, backward], axis=-1), last
-
-    def _unroll(self, given):
-        kernel = tf.cast(self.recurrent_kernel, given.dtype)
-        inputs = StepInputs(given, tf.cast(self.candidate_bias, given.dtype), kernel)
-        frozen = tf.stop_gradient(kernel)
-        steps = tf.shape(given)[0]
-        states = tf.TensorArray(given.dtype, size=steps)
-        start = tf.zeros_like(given[0, ..., : self.units])
-
-        def body(t, state, states):
-            given, bias = inputs.at(t)
-            state = gated_update(given, tf.matmul(state, frozen), bias, state)
-            return t + 1, state, states.write(t, state)
-
-        _, _, states = tf.while_loop(
-            lambda t, *_: t < steps, body, (0, start, states), maximum_iterations=steps
+        batch, length = ops.shape(inputs)[:2]
+        both = ops.stack([inputs, reverse_sequences(inputs, lengths)])
+        flat = ops.reshape(both, (2, -1, inputs.shape[-1]))
+        given = add_bias(ops.matmul(flat, kernel), ops.expand_dims(bias, 1))
+        given = ops.reshape(given, (2, batch, length, 3 * self.units))
+        states = unroll_gru(  # (S, 2, B, D)
+            ops.transpose(given, (2, 0, 1, 3)), recurrent_kernel, candidate_bias
         )
-        states = states.stack()
-        inputs.tell(tf.concat([start[None], states[:-1]], axis=0))
-        return states
-
-    def get_config(self):
-        return {**super().get_config(), "units": self.units}
+        forward, backward = ops.unstack(ops.transpose(states, (1, 2, 0, 3)), 2, axis=0)
+        ends = ops.expand_dims(lengths - 1, 1)
+        last = ops.concatenate([take_beams(x, ends)[:, 0] for x in (forward, backward)], axis=-1)
+        backward = reverse_sequences(backward, lengths)
+        return ops.concatenate([forward, backward], axis=-1), last
 
 
 class _Pairwise(keras.initializers.Initializer):
@@ -161,4 +248,4 @@ class _Pairwise(keras.initializers.Initializer):
 
     def __call__(self, shape, dtype=None):
         draw = keras.initializers.get(self.name)
-        return keras.ops.stack([draw.clone()(shape[1:], dtype=dtype) for _ in range(shape[0])])
+        return ops.stack([draw.clone()(shape[1:], dtype=dtype) for _ in range(shape[0])])

@@ -200,7 +200,7 @@ def marked_words(seed, low, high, rows=64):
 
 
 def test_words_that_were_never_written_are_copied():
-    keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(2)
     sizes = dict.fromkeys(TINY, 16)
     model = recurrent(40, **sizes, dropout=0.0, copying=True, coverage=True)
     model.build()
