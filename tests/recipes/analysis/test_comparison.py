@@ -339,7 +339,7 @@ def test_what_cannot_be_compared(runs, tmp_path, capsys, monkeypatch):
         ({"bleu_tokenize": "zh"}, data, "Give --tokenize"),
         ({"train": "a", "valid": "b"}, [], "different rows; give --data"),
         ({}, data, "none.tsv does not exist"),
-        ({}, [*data, "--metric", "rougeL"], "--metric of translation is one of bleu"),
+        ({}, [*data, "--metric", "rougeL"], "metric of translation is one of bleu"),
         ({}, [*data, "--lengths", "9,5"], "--lengths takes rising numbers"),
         ({}, [*data, "--fall", "9"], "--fall takes two rising numbers"),
         ({}, [*data, "--tokenize", "french"], "bleu_tokenize is one of"),

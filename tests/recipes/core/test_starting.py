@@ -95,7 +95,9 @@ def test_a_corpus_is_read_as_it_is_said_and_the_other_runs_turned_once_more(trai
 
 
 def test_a_task_with_one_direction_is_not_turned(tmp_path):
-    Run(tmp_path / "parent").open(RunConfig("dialogue", train="a.jsonl", valid="b.jsonl"))
+    Run(tmp_path / "parent").open(
+        RunConfig("dialogue", metric="f1", train="a.jsonl", valid="b.jsonl")
+    )
     for start in (start_config, start_preparation):
         with pytest.raises(ConfigError, match="dialogue has one direction"):
             start(tmp_path / "parent", "dialogue", reverse=True)
