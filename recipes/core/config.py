@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...zoo.errors import ConfigError
+from ..data.prepared import RENAMED, present_names
 from .parts import Parts, plain
 
 
@@ -75,12 +76,12 @@ class RunConfig:
     shared_vocabulary: bool = setting(
         True, "of source and target; if false each has vocab_size subwords of its own", YES_NO
     )
-    subwords: str = setting(
+    tokenizer: str = setting(
         "bpe",
-        "or unigram; word for whole words between white space, char for characters",
+        "kind of tokens: bpe, unigram, word (between white space) or char",
         one_of("bpe", "unigram", "word", "char"),
     )
-    subword_dropout: float = setting(
+    bpe_dropout: float = setting(
         0.0, "share of the merges of bpe left out at random in training; 0.1 is usual", BELOW_ONE
     )
     character_coverage: float = setting(
@@ -193,10 +194,10 @@ class RunConfig:
             raise ConfigError(
                 f"--{given} needs --{missing} too; give both, or neither for the embedded default."
             )
-        if self.subword_dropout and self.subwords != "bpe":
+        if self.bpe_dropout and self.tokenizer != "bpe":
             raise ConfigError(
-                "subword_dropout leaves out merges of subwords=bpe; leave it out, or use those. "
-                f"Received: subword_dropout={self.subword_dropout}, subwords={self.subwords}"
+                "bpe_dropout leaves out merges of tokenizer=bpe; leave it out, or use that. "
+                f"Received: bpe_dropout={self.bpe_dropout}, tokenizer={self.tokenizer}"
             )
         if self.jit and self.accumulate_steps > 1:
             raise ConfigError(
@@ -212,7 +213,8 @@ class RunConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], parts: Parts | None = None) -> RunConfig:
-        """The config of the settings that `to_dict` gave."""
+        """The config of the settings that `to_dict` gave, also that of an earlier version."""
+        values = present_names(values)
         unknown = set(values) - {f.name for f in dataclasses.fields(cls)}
         if unknown:
             raise ConfigError(
@@ -243,6 +245,8 @@ class RunConfig:
             elif name in known:
                 changes[name] = value if are_values else _parse(name, value, hints[name])
                 _check_type(name, changes[name], hints[name])
+            elif name in RENAMED:
+                raise ConfigError(f"The setting {name} is called {RENAMED[name]} now.")
             else:
                 raise ConfigError(
                     f"There is no setting {name!r}. Known: {', '.join(sorted(known))}, and "

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from ...zoo.errors import ConfigError
 from ...zoo.text.source_format import Source
-from ...zoo.text.tokenizer import SubwordTokenizer
+from ...zoo.text.tokenizer import Tokenizer
 from ..data.corpus import PairCorpus
 from ..data.prepared import PreparedCorpus
 from .config import RunConfig
@@ -15,9 +15,7 @@ from .run import Run
 from .task import source_format
 
 
-def run_tokenizer(
-    config: RunConfig, run: Run, corpus: PairCorpus | PreparedCorpus
-) -> SubwordTokenizer:
+def run_tokenizer(config: RunConfig, run: Run, corpus: PairCorpus | PreparedCorpus) -> Tokenizer:
     """The tokenizer that a run has or is to have; nothing is written.
 
     Raises:
@@ -44,7 +42,7 @@ def run_tokenizer(
 
 def new_tokenizer(
     config: RunConfig, sources: Sequence[Source], targets: Sequence[str]
-) -> SubwordTokenizer:
+) -> Tokenizer:
     """The tokenizer of what begins: that of the run it starts from, or one learnt from texts.
 
     Raises:
@@ -57,7 +55,7 @@ def new_tokenizer(
 
 def train_tokenizer(
     config: RunConfig, sources: Sequence[Source], targets: Sequence[str]
-) -> SubwordTokenizer:
+) -> Tokenizer:
     """Learns the subwords of a config from texts.
 
     Raises:
@@ -71,26 +69,24 @@ def train_tokenizer(
         source, target = _learn(config, texts, symbols), _learn(config, targets)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    return SubwordTokenizer(target.model, source.model)
+    return Tokenizer(target.model, source.model)
 
 
-def pack(tokenizer: SubwordTokenizer) -> bytes:
+def pack(tokenizer: Tokenizer) -> bytes:
     """A tokenizer as bytes, that of its sources among them."""
     other = b"" if tokenizer.shares_vocabulary else tokenizer.source.model
     return len(other).to_bytes(8, "little") + other + tokenizer.model
 
 
-def unpack(packed: bytes) -> SubwordTokenizer:
+def unpack(packed: bytes) -> Tokenizer:
     """What `pack` packed."""
     end = 8 + int.from_bytes(packed[:8], "little")
-    return SubwordTokenizer(packed[end:], packed[8:end] or None)
+    return Tokenizer(packed[end:], packed[8:end] or None)
 
 
-def _learn(
-    config: RunConfig, texts: Iterable[str], symbols: Sequence[str] = ()
-) -> SubwordTokenizer:
-    return SubwordTokenizer.train(
-        texts, config.vocab_size, config.subwords, config.character_coverage, symbols=symbols
+def _learn(config: RunConfig, texts: Iterable[str], symbols: Sequence[str] = ()) -> Tokenizer:
+    return Tokenizer.train(
+        texts, config.vocab_size, config.tokenizer, config.character_coverage, symbols=symbols
     )
 
 

@@ -19,7 +19,7 @@ from ...zoo.errors import ConfigError
 from ...zoo.models.encoder_decoder import EncoderDecoder
 from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.registry import PACKAGE, load_entry
-from ...zoo.text.tokenizer import SubwordTokenizer
+from ...zoo.text.tokenizer import Tokenizer
 from ..data.pair_files import parse_text
 from .config import RunConfig
 from .model import entry_of, schedule_of
@@ -109,7 +109,7 @@ def read_model(
 
 def text_to_text(
     model: EncoderDecoder,
-    tokenizer: SubwordTokenizer,
+    tokenizer: Tokenizer,
     config: RunConfig,
     name: str = "model",
     truncate: bool | None = None,

@@ -22,7 +22,7 @@ from .task import Task
 from .task import task as task_meant
 
 # What the subwords follow from: they are those of the run that is started from.
-SUBWORDS = ("vocab_size", "shared_vocabulary", "subwords", "character_coverage")
+SUBWORDS = ("vocab_size", "shared_vocabulary", "tokenizer", "character_coverage")
 
 
 def start_config(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ...zoo.errors import ConfigError
 from ...zoo.text.bpe_dropout import BpeDropout
-from ...zoo.text.tokenizer import SubwordTokenizer
+from ...zoo.text.tokenizer import Tokenizer
 from ..core.config import RunConfig
 from ..core.corpora import texts
 from ..core.task import source_format, task_of
@@ -24,16 +24,16 @@ MOST_UNKNOWN = 0.25
 
 
 def make_batches(
-    config: RunConfig, corpus: PairCorpus | PreparedCorpus, tokenizer: SubwordTokenizer
+    config: RunConfig, corpus: PairCorpus | PreparedCorpus, tokenizer: Tokenizer
 ) -> BatchStream:
     """The batches of a training corpus as the task wants it, in subwords."""
     buckets = {"bucket_count": COMPILED_BUCKETS} if config.jit else {}
     if isinstance(corpus, PreparedCorpus):
-        if config.subword_dropout:
+        if config.bpe_dropout:
             raise ConfigError(
                 f"{corpus.name} is a prepared corpus, whose subwords stay as they are: set "
-                "subword_dropout=0, or train on the text itself. "
-                f"Received: subword_dropout={config.subword_dropout}"
+                "bpe_dropout=0, or train on the text itself. "
+                f"Received: bpe_dropout={config.bpe_dropout}"
             )
         return PreparedBatches(
             corpus,
@@ -44,9 +44,9 @@ def make_batches(
         )
     pairs = _tokenized(config, task_of(config).prepare(corpus, config.seed), tokenizer)
     dropout = None
-    if config.subword_dropout:
+    if config.bpe_dropout:
         source, target = (
-            BpeDropout(side, config.subword_dropout) for side in (tokenizer.source, tokenizer)
+            BpeDropout(side, config.bpe_dropout) for side in (tokenizer.source, tokenizer)
         )
         dropout = source, target
     return TokenBatches(
@@ -59,9 +59,7 @@ def make_batches(
     )
 
 
-def _tokenized(
-    config: RunConfig, corpus: PairCorpus, tokenizer: SubwordTokenizer
-) -> TokenizedPairs:
+def _tokenized(config: RunConfig, corpus: PairCorpus, tokenizer: Tokenizer) -> TokenizedPairs:
     return TokenizedPairs.encode(
         corpus.sources,
         corpus.targets,
@@ -74,7 +72,7 @@ def _tokenized(
 
 def check_unknown(
     config: RunConfig,
-    tokenizer: SubwordTokenizer,
+    tokenizer: Tokenizer,
     corpus: PairCorpus | PreparedCorpus,
     batches: BatchStream,
     report: Callable[[str], None],

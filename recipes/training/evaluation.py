@@ -11,7 +11,7 @@ from ...zoo.models.encoder_decoder import EncoderDecoder
 from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.text.composing import encode_sources
 from ...zoo.text.source_format import Source
-from ...zoo.text.tokenizer import SubwordTokenizer
+from ...zoo.text.tokenizer import Tokenizer
 from ..core.config import RunConfig
 from ..core.task import task_of
 from ..data.corpus import PairCorpus, spread_rows
@@ -144,7 +144,7 @@ class Evaluator:
 
 def check_targets(
     config: RunConfig,
-    tokenizer: SubwordTokenizer,
+    tokenizer: Tokenizer,
     corpus: PairCorpus,
     report: Callable[[str], None],
 ) -> None:

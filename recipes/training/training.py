@@ -12,7 +12,7 @@ import keras
 
 from ...zoo.models.encoder_decoder import EncoderDecoder
 from ...zoo.pipeline.text_to_text import TextToText
-from ...zoo.text.tokenizer import SubwordTokenizer
+from ...zoo.text.tokenizer import Tokenizer
 from ...zoo.training.loss import SmoothedCrossEntropy
 from ...zoo.training.optimizers import FusedAdam
 from ..core.config import Budget, RunConfig
@@ -198,7 +198,7 @@ def train(
 def _served(
     model: EncoderDecoder,
     config: RunConfig,
-    tokenizer: SubwordTokenizer,
+    tokenizer: Tokenizer,
     place: DistributionContext,
 ) -> EncoderDecoder:
     """Returns what is evaluated, kept and served: the model itself, or a copy of it.

@@ -125,7 +125,7 @@ def test_what_was_stopped_goes_on_where_it_was_without_the_other_weights(
     [
         (("--model", "rnn"), "is a run with the model rnn-bahdanau"),
         (("--set", "vocab_size=20"), "leave out vocab_size, which is 13 there. Received: vocab"),
-        (("--set", "subwords=char"), "leave out subwords, which is bpe there"),
+        (("--set", "tokenizer=char"), "leave out tokenizer, which is bpe there"),
         (("--set", "metric=f1"), "metric of translation is one of"),
         (
             ("--set", "model.decoder_units=20"),
