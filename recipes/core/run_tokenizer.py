@@ -81,7 +81,7 @@ def pack(tokenizer: SubwordTokenizer) -> bytes:
 
 
 def unpack(packed: bytes) -> SubwordTokenizer:
-    """What `pack` packed."""
+    """Unpacks the result of `pack`."""
     end = 8 + int.from_bytes(packed[:8], "little")
     return SubwordTokenizer(packed[end:], packed[8:end] or None)
 
