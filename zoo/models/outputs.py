@@ -144,7 +144,7 @@ class VocabularyOutput(Output):
         return OutputWeights(readout, Affine(ops.transpose(kernel), bias))
 
     def read_out(self, hidden, training: bool = False):
-        """Projects hidden states (B, T, D) to those that the vocabulary is read from, (B, T, D')."""
+        """Projects hidden states (B, T, D) to what the vocabulary is read from, (B, T, D')."""
         read = hidden if self.readout is None else self.readout(hidden)
         return self._dropout(read, training=training)
 
