@@ -32,7 +32,7 @@ LENGTH_SHARE = 0.5  # of the rows that are learnt with a wish for their length
 
 
 def default_corpora(seed: int) -> tuple[PairCorpus, PairCorpus]:
-    """What docstrings say and their first lines; no summary is in both corpora."""
+    """Docstrings and their first lines; no summary is in both corpora."""
     return docstring_pairs("train"), docstring_pairs("dev")
 
 

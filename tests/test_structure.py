@@ -164,3 +164,12 @@ def test_retired_names_stay_away():
         names = {*identifiers(ast.parse(path.read_text(encoding="utf-8"))), *module.split(".")}
         found = names & RETIRED.keys()
         assert not found, f"{module} has {found}; write {[RETIRED[name] for name in found]}"
+
+
+def test_a_docstring_opens_with_what_a_thing_is_or_does():
+    questions = {"What", "Which", "Whether", "How", "Where", "Who", "When"}
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for module, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            text = ast.get_docstring(node) if isinstance(node, kinds) else None
+            assert not text or text.split()[0] not in questions, f"{module}: {text[:60]}"

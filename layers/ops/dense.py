@@ -65,6 +65,6 @@ def add_bias(inputs, bias):
 
 
 def _sums_in_half(inputs):
-    """Whether gradients of these inputs would be summed in half precision."""
+    """True where gradients of these inputs would be summed in half precision."""
     half = standardize_dtype(inputs.dtype) in HALF
     return half and keras.backend.backend() != "torch"  # which sums in float32

@@ -186,7 +186,7 @@ def _rising(text: str) -> list[int]:
 
 
 def console_for_tables() -> Console:
-    """What tables are printed on: as wide as the screen, and wide enough for all where none is."""
+    """Console for tables: as wide as the screen, or wide enough for all where there is none."""
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else 10_000)

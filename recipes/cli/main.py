@@ -106,7 +106,7 @@ def run_command(
 
 
 def _to_be_mended(error: Exception) -> str | None:
-    """What a user is told of an error that a user can mend; `None` of a fault of the program."""
+    """Message of an error that a user can mend; `None` for a fault of the program."""
     from ...serving.runtime.errors import ServingError
 
     if isinstance(error, (ConfigError, CheckpointError, DataError, ServingError, Refused)):
@@ -132,7 +132,7 @@ def _to_be_mended(error: Exception) -> str | None:
 
 
 def _hint(error: Any) -> str:
-    """How to give a text that was taken for an option, to a command that takes texts."""
+    """Hint for a text that was taken for an option of a command that takes texts."""
     context = getattr(error, "ctx", None)
     if type(error).__name__ != "NoSuchOption" or context is None:
         return ""
@@ -151,7 +151,7 @@ def _open_closed_streams() -> None:
 
 
 def _reader_has_gone() -> int:
-    """What was written after the reader of a pipe has gone is nobody's."""
+    """Drops the output of which the reader has closed the pipe."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 

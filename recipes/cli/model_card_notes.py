@@ -16,7 +16,7 @@ from ..metrics.scores import shown
 
 
 class RunNotes:
-    """What the card of an export and its checks take from a run.
+    """Notes of a run for the card of an export and its checks.
 
     Args:
         run: the run.

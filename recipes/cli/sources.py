@@ -1,4 +1,4 @@
-"""What commands take from a user: lines, the sources in them, and where to write."""
+"""Inputs of commands: lines, the sources in them, and paths to write to."""
 
 from __future__ import annotations
 

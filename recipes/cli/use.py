@@ -219,7 +219,7 @@ def predict(
 
 
 def _baselines(config: RunConfig, corpus: PairCorpus, model: TextToText) -> dict[str, Scores]:
-    """What is simplest for the task, learnt from the training corpus if that is still there."""
+    """Baselines of the task, learnt from the training corpus if that is still there."""
     from ...zoo.errors import ConfigError, DataError
     from ..core.corpora import read_training_texts
     from ..core.task import task_of

@@ -41,7 +41,7 @@ class Checkpoints:
         return sorted(self.folder.glob("step-*.npz"), reverse=True)
 
     def partial_files(self) -> list[Path]:
-        """What kills have left of checkpoints that were being written."""
+        """Files of checkpoints whose writing was interrupted."""
         return list(self.folder.glob(partial_file(Path("step-*.npz")).name))
 
     def save(self, step: int, variables: Sequence[Any], progress: dict[str, Any]) -> Path:

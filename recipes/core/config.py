@@ -1,4 +1,4 @@
-"""What a run is made of: every value that is needed to repeat it, in one frozen dataclass."""
+"""Settings of a run: every value that is needed to repeat it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .parts import Parts, plain
 
 @dataclass(frozen=True)
 class Rule:
-    """What the value of a setting must be: a test, and the words for it."""
+    """Rule for the value of a setting: a test, and the words for it."""
 
     holds: Callable[[Any], bool]
     words: str
@@ -182,7 +182,7 @@ class RunConfig:
 
     @property
     def validated_with(self) -> tuple[str | None, int | None]:
-        """What decides on the rows to validate with: a file, or a seed of the embedded default."""
+        """Identity of the validation rows: a file, or a seed of the embedded default."""
         return self.valid, self.seed if self.valid is None else None
 
     def __post_init__(self) -> None:
@@ -257,7 +257,7 @@ class RunConfig:
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a run may train, in all of its parts together."""
+    """Budget of a training, over all of its parts together."""
 
     max_steps: int | None = None
     max_minutes: float | None = None

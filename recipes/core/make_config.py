@@ -78,7 +78,7 @@ def check_names(config: RunConfig) -> None:
 
 
 def settings_of_corpus(train: str | None, reverse: bool) -> dict[str, Any]:
-    """Whether a corpus is read in reverse, and of a prepared one all that is baked in."""
+    """Settings that a corpus decides: its direction, and all that is baked into a prepared one."""
     if not is_prepared(train):
         return {"reverse": reverse}
     baked = PreparedCorpus(str(train)).settings

@@ -1,4 +1,4 @@
-"""How far long work over rows is, and how fast: a line now and then."""
+"""Progress of long work over rows: a line now and then."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ class PartWriter:
 
 
 def _count(counts: list[int], rows: list[np.ndarray]) -> list[int]:
-    """How often each length occurs, with those of some more rows."""
+    """Adds the lengths of some more rows to the counts."""
     more = np.bincount([len(row) for row in rows], minlength=len(counts))
     more[: len(counts)] += np.array(counts, np.int64)
     return more.tolist()

@@ -166,7 +166,7 @@ def is_importing_file() -> bool:
 
 
 def origin_of(value: Any) -> str | None:
-    """Where an object comes from: `FILE:NAME`, or `MODULE:NAME` if it can be imported by that.
+    """Origin of an object: `FILE:NAME`, or `MODULE:NAME` if it can be imported by that.
 
     Returns:
         The origin, or `None` for an object of the package itself.

@@ -52,7 +52,7 @@ KEPT_ROWS = 20_000  # of the sample, for what needs texts
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be prepared.
+    """Request of a preparation.
 
     Attributes:
         config: the task and the settings, of which those in `BAKED` matter, `seed`, `reverse` and
@@ -140,7 +140,7 @@ def prepare(
 
 @dataclass
 class _State:
-    """How far a preparation is; kept in the folder, after every shard."""
+    """Progress of a preparation, kept in the folder after every shard."""
 
     request: dict[str, Any]
     rows: list[int] = field(default_factory=list)  # usable ones of each corpus; empty before
@@ -182,7 +182,7 @@ class _Preparation:
             ) from None
 
     def _is_whole(self) -> bool:
-        """Whether there is nothing to do; takes up the state of a preparation that was stopped."""
+        """True where nothing is left to do; takes up the state of a stopped preparation."""
         for spec in self.request.corpora:
             if not spec.startswith(("hf:", "tfds:")) and is_prepared(spec):
                 raise ConfigError(f"{spec} is prepared already.")
@@ -326,7 +326,7 @@ class _Preparation:
 
 
 def sample_size(row: Row) -> int:
-    """What a row counts for in a sample."""
+    """Size of a row in a sample."""
     _, source, target = row
     texts = [source] if isinstance(source, str) else [str(text) for text in source.values()]
     return sum(

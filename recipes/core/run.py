@@ -102,7 +102,7 @@ class Run:
         return False
 
     def check(self, config: RunConfig, texts: Mapping[str, int] | None = None) -> bool:
-        """Whether the run of a config was begun here; nothing is written.
+        """True where the run of a config was begun here; nothing is written.
 
         Args:
             config: of the run.
@@ -146,7 +146,7 @@ class Run:
         return False
 
     def _partial_files(self) -> set[Path]:
-        """What there may be in the folder of files that were being written when a kill came."""
+        """Files in the folder whose writing was interrupted."""
         tokenizers = self.source_tokenizer_path, self.tokenizer_path
         whole = self.config_path, *tokenizers, self.model_path, self.metrics_path
         return {partial_file(path) for path in whole}
@@ -193,7 +193,7 @@ class Run:
         }
 
     def _read_values(self) -> dict[str, Any]:
-        """What `config.json` says."""
+        """Values of `config.json`."""
         if not self.config_path.is_file():
             raise ConfigError(
                 f"{self.folder} is no run: it has no config.json. Give the folder that "

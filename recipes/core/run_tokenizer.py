@@ -79,7 +79,7 @@ def pack(tokenizer: Tokenizer) -> bytes:
 
 
 def unpack(packed: bytes) -> Tokenizer:
-    """What `pack` packed."""
+    """Unpacks the result of `pack`."""
     end = 8 + int.from_bytes(packed[:8], "little")
     return Tokenizer(packed[end:], packed[8:end] or None)
 

@@ -52,7 +52,7 @@ def _classes_of(model: EncoderDecoder) -> dict[str, str]:
 
 
 def origins_of(config: RunConfig, model: EncoderDecoder | None) -> dict[str, str]:
-    """Where the parts of a config come from that are not the package's."""
+    """Origins of the parts of a config that are not the package's."""
     chosen = task_of(config)
     parts = {
         "task": chosen,

@@ -1,4 +1,4 @@
-"""What starts from another run: a training from its weights and subwords, `train --start-from`, and
+"""Warm starts: a training from the weights and tokenizer of another run, `train --start-from`, and
 a corpus that is prepared for it in its subwords, `prepare --start-from`.
 """
 

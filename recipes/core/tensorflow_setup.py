@@ -1,4 +1,4 @@
-"""How TensorFlow is started by the commands."""
+"""TensorFlow set-up of the commands."""
 
 from __future__ import annotations
 

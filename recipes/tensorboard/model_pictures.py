@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a model itself: its graph and its embedding."""
+"""Graph and embedding of a model for TensorBoard."""
 
 from __future__ import annotations
 

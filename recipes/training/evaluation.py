@@ -1,4 +1,4 @@
-"""How good a model is on a corpus: decoded scores, perplexity, and samples to read."""
+"""Evaluation on a corpus: scores of decoded outputs, perplexity, and samples to read."""
 
 from __future__ import annotations
 
@@ -91,16 +91,16 @@ class Evaluator:
             self.text_to_text.model.set_weights(trained.get_weights())
 
     def num_cut(self) -> int:
-        """How many sources of the corpus are longer than the model reads."""
+        """Number of sources of the corpus that are longer than the model reads."""
         return len(self.text_to_text.too_long(self.corpus.sources))
 
     def num_unscored(self) -> int:
-        """How many targets of the corpus are too long to count for the perplexity."""
+        """Number of targets of the corpus that are too long for the perplexity."""
         lengths = target_lengths(self.text_to_text.tokenizer, self.corpus.targets)
         return int((lengths > self.config.max_target_length).sum())
 
     def num_beyond(self) -> int:
-        """How many targets of the corpus are longer than what the search writes for their source.
+        """Number of targets of the corpus that are longer than the search writes for their source.
 
         Those that are longer than any target is are counted by `num_unscored` alone.
         """

@@ -124,7 +124,7 @@ class Candidates:
 
     @property
     def are_processed(self) -> bool:
-        """Whether more is ruled out than special ids, which can be all there is."""
+        """True where more is ruled out than special ids, which can be all there is."""
         return self.processed is not self.model_logits
 
     @functools.cached_property
@@ -181,7 +181,7 @@ def make_candidates(
     options: GenerationOptions,
     processors: Sequence[LogitsProcessor],
 ) -> Candidates:
-    """What may be written in a step by the options, processors and prefixes."""
+    """Candidates of a step, by the options, processors and prefixes."""
     logits = processed = tf.cast(logits, tf.float32)
     for processor in processors:
         processed = tf.convert_to_tensor(processor(processed, search), tf.float32)

@@ -28,7 +28,7 @@ _SWITCHES = ("early_stopping", "forbid_unknown", "replace_unknown", "do_sample")
 
 @dataclass(frozen=True)
 class GenerationOptions:
-    """How a target is searched for, or sampled.
+    """Options of generation: beam search, greedy search or sampling.
 
     Args:
         beam_size: hypotheses N kept at every step; 1 is greedy search. With `do_sample`, how many
@@ -133,7 +133,7 @@ class GenerationOptions:
         return asdict(self)
 
     def penalty(self, length: tf.Tensor) -> tf.Tensor:
-        """What the log probability of a hypothesis of `length` tokens is divided by."""
+        """Length penalty: the divisor of the log probability of a hypothesis of `length` tokens."""
         return ((5.0 + tf.cast(length, tf.float32)) / 6.0) ** self.length_penalty
 
     def length_limits(self, source: tf.Tensor) -> tf.Tensor:

@@ -35,7 +35,7 @@ class SourceMemory(NamedTuple):
 
 
 class StepWeights(NamedTuple):
-    """What a step reads of the variables of decoder and output."""
+    """Values that a step reads of the variables of decoder and output."""
 
     decoder: Nest
     output: Nest
@@ -123,22 +123,22 @@ class EncoderDecoder(TokenTrainer):
 
     @property
     def loops_over_time(self) -> bool:
-        """Whether a part runs position by position, which XLA cannot speed up."""
+        """True where a part runs position by position, which XLA cannot speed up."""
         return self.encoder.loops_over_time or self.decoder.loops_over_time
 
     @property
     def has_attention_maps(self) -> bool:
-        """Whether there are several layers or heads to look at."""
+        """True where there are several layers or heads to look at."""
         return self.encoder.has_attention_maps or self.decoder.has_attention_maps
 
     @property
     def copies(self) -> bool:
-        """Whether tokens of the source are copied, with `p_gen` for the share that is not."""
+        """True where tokens of the source are copied, with `p_gen` for the share that is not."""
         return self.output_layer.copies
 
     @property
     def static_shapes(self) -> bool:
-        """Whether no shape may depend on values, as TPUs want it."""
+        """True where no shape may depend on values, as TPUs want it."""
         return self.encoder.static_shapes
 
     @static_shapes.setter

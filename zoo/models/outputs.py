@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class OutputWeights(NamedTuple):
-    """What a step reads of the variables.
+    """Values that a step reads of the variables.
 
     Attributes:
         readout: To what the vocabulary is read from, or ().
@@ -144,7 +144,7 @@ class VocabularyOutput(Output):
         return OutputWeights(readout, Affine(ops.transpose(kernel), bias))
 
     def read_out(self, hidden, training: bool = False):
-        """What the vocabulary is read from: (B, T, D) to (B, T, D')."""
+        """Projects hidden states (B, T, D) to what the vocabulary is read from, (B, T, D')."""
         read = hidden if self.readout is None else self.readout(hidden)
         return self._dropout(read, training=training)
 

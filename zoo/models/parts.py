@@ -181,7 +181,7 @@ class Output(keras.layers.Layer):
         return ()
 
     def prepare_source(self, ids) -> Nest:
-        """What `call` needs of the ids of the source, a nest of tensors (B, ...)."""
+        """Prepares the ids of the source for `call`: a nest of tensors (B, ...)."""
         return ()
 
     def token_losses(self, loss, labels, hidden, attention, source, kept, training):

@@ -22,7 +22,7 @@ from .unroll import unroll_cell
 
 
 class RecurrentMemory(NamedTuple):
-    """What the decoder reads while it writes.
+    """Memory of the source that the decoder reads while it writes.
 
     Attributes:
         attended: The projected source for the attention, or the fixed context (B, 1, C).
@@ -36,7 +36,7 @@ class RecurrentMemory(NamedTuple):
 
 
 class RecurrentWeights(NamedTuple):
-    """What a step reads of the variables.
+    """Values that a step reads of the variables.
 
     Attributes:
         cell: Of the cell.

@@ -114,7 +114,7 @@ def _is_any(ids: Any, wanted: list[int]) -> Any:
 
 
 def _before(flags: Any) -> Any:
-    """What is said of the position before; False of the first."""
+    """Values of the position before; False at the first."""
     return ops.pad(flags[:, :-1], [[0, 0], [1, 0]])
 
 

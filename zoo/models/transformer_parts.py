@@ -19,7 +19,7 @@ from .transformer_positions import AddedPositions, attention_positions
 
 
 class TransformerMemory(NamedTuple):
-    """What the decoder reads while it writes.
+    """Memory of the source that the decoder reads while it writes.
 
     Attributes:
         blocks: Keys, values and mask of the source for each block.
@@ -46,7 +46,7 @@ class TransformerState(NamedTuple):
 
 
 class _Stack:
-    """What encoder and decoder of self-attention share: a stack of blocks, and positions."""
+    """Base of encoder and decoder of self-attention: a stack of blocks, and positions."""
 
     block_class: type
 
@@ -121,7 +121,7 @@ class _Stack:
         self.built = True
 
     def _read(self, inputs, training=False):
-        """What the first block is given."""
+        """Inputs of the first block."""
         return self._dropout(self.positions(inputs), training=training)
 
     def _normalized(self, x):

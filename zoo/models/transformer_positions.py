@@ -1,4 +1,4 @@
-"""What a Transformer is told of the order of its tokens. T is the number of positions."""
+"""Positions of a Transformer: the order of its tokens. T is the number of positions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ POSITIONS = (*ADDED, "rotary", "relative", "alibi")
 
 
 def attention_positions(name: str, bidirectional: bool, dtype: Any = None) -> Positions | None:
-    """What the self-attention of a block knows of positions; `None` where the embeddings say it."""
+    """Positions of the self-attention of a block; `None` where the embeddings have them."""
     if name in ADDED:
         return None
     if name == "relative":
@@ -72,7 +72,7 @@ class AddedPositions(keras.layers.Layer):
         return add_bias(inputs, self.first(ops.shape(inputs)[1])) if self.is_added else inputs
 
     def first(self, count):
-        """What is added at the first `count` positions, (count, D)."""
+        """Vectors that are added at the first `count` positions, (count, D)."""
         if self.kind == "learned":
             added = first_learned(ops.convert_to_tensor(self.table), count)
         else:

@@ -23,7 +23,7 @@ from .backend import reverse_sequences, take_beams, tensorflow
 
 
 class StepInputs:
-    """What a gated recurrent unit adds to its products at each step, and the way back from it.
+    """Terms that a gated recurrent unit adds to its products at each step, with their gradients.
 
     Args:
         tf: TensorFlow.

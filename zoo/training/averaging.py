@@ -10,7 +10,7 @@ import tensorflow as tf
 
 
 class Average:
-    """What stands in for the trainable weights of a model when it is evaluated.
+    """Average of the trainable weights of a model, for evaluation.
 
     Attributes:
         variables: all that has to be saved with a run to go on with it.

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 
 class _Rates(NamedTuple):
-    """What the updates of all variables of a type share, by the names of the fused operation."""
+    """Values shared by the updates of all variables of a type, named as in the fused operation."""
 
     beta1_power: tf.Tensor
     beta2_power: tf.Tensor

@@ -168,7 +168,7 @@ class StepSums(NamedTuple):
 
 
 class TokenMetrics:
-    """What an epoch comes to over all its tokens, beside the mean loss that Keras has itself.
+    """Metrics of an epoch over all its tokens, beside the mean loss that Keras has itself.
 
     No Keras object: what Keras finds in a model it writes into the file of the model.
     """
