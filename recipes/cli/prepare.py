@@ -61,7 +61,7 @@ def prepare(
 
     if start_from is not None:
         load_tensorflow()
-        from ..core.starting import start_preparation
+        from ..training.warm_start import start_preparation
 
         config = start_preparation(start_from, task, reverse, settings or [])
     else:

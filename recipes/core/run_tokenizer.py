@@ -6,11 +6,12 @@ import itertools
 from collections.abc import Iterable, Sequence
 
 from ...zoo.errors import ConfigError
-from ...zoo.text.source_format import Source
+from ...zoo.text.source_format import Source, SourceFormat
 from ...zoo.text.tokenizer import Tokenizer
 from ..data.corpus import PairCorpus
 from ..data.prepared import PreparedCorpus
 from .config import RunConfig
+from .options import TokenizerOptions
 from .run import Run
 from .task import source_format
 
@@ -50,23 +51,31 @@ def new_tokenizer(
     """
     if config.start_from:
         return Run(config.start_from).read_tokenizer()
-    return train_tokenizer(config, sources, targets)
+    return train_tokenizer(config, source_format(config), sources, targets)
 
 
 def train_tokenizer(
-    config: RunConfig, sources: Sequence[Source], targets: Sequence[str]
+    options: TokenizerOptions,
+    inputs: SourceFormat,
+    sources: Sequence[Source],
+    targets: Sequence[str],
 ) -> Tokenizer:
-    """Learns the subwords of a config from texts.
+    """Trains a tokenizer on texts.
+
+    Args:
+        options: The vocabulary.
+        inputs: The inputs of a source.
+        sources: The sources.
+        targets: The targets.
 
     Raises:
-        ConfigError: there is too little text for these settings.
+        ConfigError: There is too little text for these settings.
     """
-    texts = _texts(config, sources)
-    symbols = source_format(config).symbols
+    texts = _texts(inputs, sources)
     try:
-        if config.shared_vocabulary:
-            return _learn(config, itertools.chain(texts, targets), symbols)
-        source, target = _learn(config, texts, symbols), _learn(config, targets)
+        if options.shared_vocabulary:
+            return _learn(options, itertools.chain(texts, targets), inputs.symbols)
+        source, target = _learn(options, texts, inputs.symbols), _learn(options, targets)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     return Tokenizer(target.model, source.model)
@@ -84,15 +93,15 @@ def unpack(packed: bytes) -> Tokenizer:
     return Tokenizer(packed[end:], packed[8:end] or None)
 
 
-def _learn(config: RunConfig, texts: Iterable[str], symbols: Sequence[str] = ()) -> Tokenizer:
-    return Tokenizer.train(
-        texts, config.vocab_size, config.tokenizer, config.character_coverage, symbols=symbols
-    )
+def _learn(
+    options: TokenizerOptions, texts: Iterable[str], symbols: Sequence[str] = ()
+) -> Tokenizer:
+    coverage = options.character_coverage
+    return Tokenizer.train(texts, options.vocab_size, options.tokenizer, coverage, symbols=symbols)
 
 
-def _texts(config: RunConfig, sources: Sequence[Source]) -> Iterable[str]:
+def _texts(inputs: SourceFormat, sources: Sequence[Source]) -> Iterable[str]:
     """The texts of all inputs; each turn of a history once."""
-    inputs = source_format(config)
     columns = inputs.columns(sources)
     for item in inputs.inputs:
         if item.kind == "text":

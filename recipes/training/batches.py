@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 from ...zoo.errors import ConfigError
 from ...zoo.text.bpe_dropout import BpeDropout
+from ...zoo.text.source_format import SourceFormat
 from ...zoo.text.tokenizer import Tokenizer
 from ..core.config import RunConfig
 from ..core.corpora import texts
+from ..core.options import DataOptions
 from ..core.task import source_format, task_of
 from ..data.batch_stream import BatchStream
 from ..data.batching import TokenBatches, TokenizedPairs
@@ -42,7 +44,8 @@ def make_batches(
             copy_unknown=config.replace_unknown,
             **buckets,
         )
-    pairs = _tokenized(config, task_of(config).prepare(corpus, config.seed), tokenizer)
+    prepared = task_of(config).prepare(corpus, config.seed)
+    pairs = _tokenized(config, source_format(config), prepared, tokenizer)
     dropout = None
     if config.bpe_dropout:
         source, target = (
@@ -59,14 +62,16 @@ def make_batches(
     )
 
 
-def _tokenized(config: RunConfig, corpus: PairCorpus, tokenizer: Tokenizer) -> TokenizedPairs:
+def _tokenized(
+    data: DataOptions, inputs: SourceFormat, corpus: PairCorpus, tokenizer: Tokenizer
+) -> TokenizedPairs:
     return TokenizedPairs.encode(
         corpus.sources,
         corpus.targets,
         tokenizer,
-        config.max_source_length,
-        config.max_target_length,
-        source_format(config),
+        data.max_source_length,
+        data.max_target_length,
+        inputs,
     )
 
 
@@ -88,7 +93,7 @@ def check_unknown(
     if isinstance(batches, TokenBatches):
         pairs = batches.pairs
     else:
-        pairs = _tokenized(config, texts(corpus), tokenizer)
+        pairs = _tokenized(config, source_format(config), texts(corpus), tokenizer)
     sources, targets = UnknownTokens.of(pairs.sources), UnknownTokens.of(pairs.targets)
     if config.start_from and not config.replace_unknown and targets.share > MOST_UNKNOWN:
         raise ConfigError(

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 
+from ...zoo.training import SCHEDULES
 from ...zoo.training.averaging import Average, LastAverage, WeightAverage
-from ..core.config import RunConfig
-from ..core.model import schedule_of
+from ..core.options import OptimizerOptions
 
 
-def make_schedule(config: RunConfig) -> keras.optimizers.schedules.LearningRateSchedule:
+def make_schedule(
+    options: OptimizerOptions, schedule: Callable[..., Any] | None = None
+) -> keras.optimizers.schedules.LearningRateSchedule:
     """Makes the schedule of a run, a registered one of its peak and warm-up steps."""
-    rise = config.learning_rate, config.warmup_steps
-    schedule = schedule_of(config)
-    if config.schedule == "cooldown":
-        return schedule(*rise, config.cooldown_share, config.cooldown_shape)
+    rise = options.learning_rate, options.warmup_steps
+    schedule = schedule or SCHEDULES[options.schedule]
+    if options.schedule == "cooldown":
+        return schedule(*rise, options.cooldown_share, options.cooldown_shape)
     return schedule(*rise)
 
 
-def make_average(model: keras.Model, config: RunConfig) -> Average | None:
+def make_average(
+    model: keras.Model, options: OptimizerOptions, evaluate_every: int
+) -> Average | None:
     """Makes the average of the weights of a run, if it asks for one."""
-    if config.average_last:
-        return LastAverage(model, config.average_last, config.evaluate_every)
-    if config.average_decay:
-        return WeightAverage(model, config.average_decay)
+    if options.average_last:
+        return LastAverage(model, options.average_last, evaluate_every)
+    if options.average_decay:
+        return WeightAverage(model, options.average_decay)
     return None

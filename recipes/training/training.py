@@ -18,11 +18,10 @@ from ...zoo.training.optimizers import FusedAdam
 from ..core.config import Budget, RunConfig
 from ..core.corpora import read_corpora, texts
 from ..core.interruption import Interrupted, StopNow, StopRequest
-from ..core.model import build_model
+from ..core.model import build_model, schedule_of
 from ..core.run import Run
 from ..core.run_tokenizer import pack, run_tokenizer, unpack
 from ..core.saved_model import text_to_text
-from ..core.starting import load_start
 from ..core.task import deciding_metric, task_of
 from ..data.batch_stream import BatchStream
 from ..data.corpus import PairCorpus, PairOrigin
@@ -51,6 +50,7 @@ from .precision import computing_in
 from .progress import Progress, ProgressReport, progress_of
 from .reporting import sizes_line, write_metrics
 from .training_checkpoint import TrainingCheckpoint
+from .warm_start import load_start
 
 
 def train(
@@ -102,7 +102,7 @@ def train(
     # Batches
     batches = make_batches(config, train_corpus, tokenizer)
     check_unknown(config, tokenizer, train_corpus, batches, report)
-    check_targets(config, tokenizer, valid_corpus, report)
+    check_targets(config, config.max_target_length, tokenizer, valid_corpus, report)
     place.check_same("training rows", batches.checksum() if place.workers else None)
 
     # Model
@@ -112,7 +112,7 @@ def train(
         load_start(config, model)
         report(f"starts with the weights of {config.start_from}")
     report(sizes_line(config, model, tokenizer, batches))
-    generation = limit_of_corpus(config, batches, report)
+    generation = limit_of_corpus(config, config.max_target_length, batches, report)
     if place.is_chief:
         begun = run.open(config, checksums, model, **generation)
         generation = run.generation() if begun else generation
@@ -121,13 +121,13 @@ def train(
 
     # Compile
     with place.scope():
-        schedule = make_schedule(config)
+        schedule = make_schedule(config, schedule_of(config))
         clip, skip = config.clip_norm or None, config.skip_nonfinite
         optimizer = FusedAdam(schedule, global_clipnorm=clip, skip_nonfinite=skip)
         loss = SmoothedCrossEntropy(config.label_smoothing, r_drop=config.r_drop)
         model.compile(optimizer, loss=loss, jit_compile=config.jit)
         model.optimizer.build(model.trainable_variables)
-    average, progress = make_average(model, config), progress_of(model)
+    average, progress = make_average(model, config, config.evaluate_every), progress_of(model)
     checkpoint = TrainingCheckpoint(run.checkpoints, config.checkpoint_minutes, average)
     if checkpoint.restore(model, place):
         minutes = progress.seconds / 60

@@ -15,6 +15,7 @@ from attention_zoo.recipes.core.run_tokenizer import train_tokenizer
 from attention_zoo.recipes.data.batching import TokenBatches, TokenizedPairs
 from attention_zoo.recipes.training.batches import make_batches
 from attention_zoo.zoo.text.bpe_dropout import BpeDropout
+from attention_zoo.zoo.text.source_format import PLAIN
 from attention_zoo.zoo.text.tokenizer import END_ID, PAD_ID, Tokenizer
 
 ROWS, TOKENS = 300, 400
@@ -114,7 +115,7 @@ def test_a_config_has_its_batches_drawn_with_its_dropout(reverse_files):
     files = (str(reverse_files / name) for name in ("train.tsv", "valid.tsv"))
     plain = make_config("translation", "rnn", *files).with_settings(["vocab_size=13"])
     corpus, _ = read_corpora(plain)
-    tokenizer = train_tokenizer(plain, corpus.sources, corpus.targets)
+    tokenizer = train_tokenizer(plain, PLAIN, corpus.sources, corpus.targets)
     config = plain.with_settings(["bpe_dropout=0.3"])
     (one, labels), (other, _) = (
         take(make_batches(each, corpus, tokenizer), 1)[0] for each in (config, plain)

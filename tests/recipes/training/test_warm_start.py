@@ -12,10 +12,10 @@ import attention_zoo
 from attention_zoo.recipes.cli.main import app, run_command
 from attention_zoo.recipes.core.config import RunConfig
 from attention_zoo.recipes.core.run import Run
-from attention_zoo.recipes.core.starting import start_config, start_preparation
 from attention_zoo.recipes.data.batching import TokenizedPairs
 from attention_zoo.recipes.data.pair_files import read_pairs
 from attention_zoo.recipes.data.prepared import BAKED, PreparedCorpus
+from attention_zoo.recipes.training.warm_start import start_config, start_preparation
 from attention_zoo.zoo.errors import ConfigError
 
 
