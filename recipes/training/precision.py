@@ -1,4 +1,4 @@
-"""How a step is computed: in which precision, and whether XLA compiles it.
+"""Precision in which a step is computed, and its compilation by XLA.
 
 Weights, optimizer, checkpoints and what is exported are float32 in any case.
 """
