@@ -1,4 +1,4 @@
-"""Precision and compilation of the training step.
+"""Precision in which a step is computed, and its compilation by XLA.
 
 Weights, optimizer, checkpoints and what is exported are float32 in any case.
 """

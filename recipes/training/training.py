@@ -13,12 +13,13 @@ import keras
 from ...zoo.models.encoder_decoder import EncoderDecoder
 from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.text.tokenizer import SubwordTokenizer
+from ...zoo.training.averaging import Average, LastAverage, WeightAverage
 from ...zoo.training.loss import SmoothedCrossEntropy
 from ...zoo.training.optimizers import FusedAdam
 from ..core.config import Budget, RunConfig
 from ..core.corpora import read_corpora, texts
 from ..core.interruption import Interrupted, StopNow, StopRequest
-from ..core.model import build_model
+from ..core.model import build_model, schedule_of
 from ..core.run import Run
 from ..core.run_tokenizer import pack, run_tokenizer, unpack
 from ..core.saved_model import text_to_text
@@ -45,7 +46,6 @@ from .callbacks import (
 from .evaluation import Evaluator, check_targets
 from .length_limits import limit_of_corpus
 from .nan_guard import NanGuard
-from .optimization import make_average, make_schedule
 from .periodic_evaluation import PeriodicEvaluation
 from .precision import computing_in
 from .progress import Progress, ProgressReport, progress_of
@@ -145,8 +145,7 @@ def train(
         evaluator.quick,
         keep=lambda: run.save_model(served),
         every=config.evaluate_every,
-        metric=metric.name,
-        is_better=metric.is_better,
+        metric=metric,
         patience=config.patience,
         weights=average.applied if average else nullcontext,
         request=request,
@@ -275,16 +274,34 @@ def _best(
     """
     best = run.load(truncate=True)
     scores = Evaluator(best, evaluator.corpus, evaluator.config).full()
-    progress, metric = evaluation.progress, str(evaluation.metric)
+    progress, metric = evaluation.progress, evaluation.metric
     last = progress.history[-1]
     if progress.step == progress.best_step or progress.step != last["step"]:
         return best, scores
     with evaluation.weights():
         last_scores = evaluator.full()
-        value, before = last_scores.values[metric], scores.values[metric]
-        if not evaluation.is_better(value, before) or not evaluation.keep(last[metric]):
+        value, before = last_scores.values[metric.name], scores.values[metric.name]
+        if not metric.is_better(value, before) or not evaluation.keep(last[metric.name]):
             return best, scores
-    told = f"{metric} {shown(value)}, not {shown(before)}"
+    told = f"{metric.name} {shown(value)}, not {shown(before)}"
     evaluation.report(f"step {progress.step:>7,}  better in full: {told}")
     checkpoint.save()
     return run.load(truncate=True), last_scores
+
+
+def make_schedule(config: RunConfig) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Makes the schedule of a run, a registered one of its peak and warm-up steps."""
+    rise = config.learning_rate, config.warmup_steps
+    schedule = schedule_of(config)
+    if config.schedule == "cooldown":
+        return schedule(*rise, config.cooldown_share, config.cooldown_shape)
+    return schedule(*rise)
+
+
+def make_average(model: keras.Model, config: RunConfig) -> Average | None:
+    """Makes the average of the weights of a run, if it asks for one."""
+    if config.average_last:
+        return LastAverage(model, config.average_last, config.evaluate_every)
+    if config.average_decay:
+        return WeightAverage(model, config.average_decay)
+    return None

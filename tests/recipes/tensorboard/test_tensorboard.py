@@ -12,7 +12,7 @@ from tiny_models import tiny_model
 
 import attention_zoo
 from attention_zoo.recipes.tensorboard.attention_metrics import attention_metrics
-from attention_zoo.recipes.tensorboard.embedding_projector import MAX_POINTS, write_embedding
+from attention_zoo.recipes.tensorboard.model_pictures import MAX_POINTS, write_embedding
 from attention_zoo.zoo.decoding.options import GenerationOptions
 from attention_zoo.zoo.pipeline.text_to_text import TextToText
 from attention_zoo.zoo.text.tokenizer import END_ID, START_ID, SubwordTokenizer
