@@ -24,7 +24,7 @@ from ..data.batching import TokenBatches, TokenizedPairs
 from ..data.corpus import PairCorpus
 from ..data.prepared import PreparedCorpus
 from ..data.prepared_batches import PreparedBatches
-from ..distribute.strategies import DistributionContext
+from ..distribute.context import DistributionContext
 from ..metrics.scoring import UnknownTokens, unknown_line
 from ..tensorboard.model_pictures import log_embedding
 from ..tensorboard.profiling import StepProfiler

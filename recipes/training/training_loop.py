@@ -26,7 +26,7 @@ from ..core.run import Run
 from ..core.saved_model import text_to_text
 from ..data.batch_stream import BatchStream
 from ..data.corpus import PairCorpus
-from ..distribute.strategies import DistributionContext
+from ..distribute.context import DistributionContext
 from ..metrics.metric import Metric
 from ..metrics.scores import Scores, shown
 from ..tensorboard.model_pictures import model_graph
