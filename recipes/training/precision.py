@@ -16,7 +16,7 @@ from ...zoo.errors import ConfigError
 from ..core.config import RunConfig
 
 if TYPE_CHECKING:
-    from ..distribute.strategies import DistributionContext
+    from ..distribute.context import DistributionContext
 
 # Lengths of source and of target that batches are padded to under XLA: it compiles the step anew
 # for each pair of them that occurs, which takes many steps' time.

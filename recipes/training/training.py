@@ -28,7 +28,7 @@ from ..core.task import deciding_metric, task_of
 from ..data.batch_stream import BatchStream
 from ..data.corpus import PairCorpus, PairOrigin
 from ..data.prepared import PreparedCorpus
-from ..distribute.strategies import DistributionContext
+from ..distribute.context import DistributionContext
 from ..metrics.metric import Metric
 from ..metrics.scores import Scores, shown
 from ..tensorboard.model_pictures import log_embedding, model_graph

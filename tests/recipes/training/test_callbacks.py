@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
 from attention_zoo.recipes.core.interruption import StopRequest
-from attention_zoo.recipes.distribute.strategies import DistributionContext
+from attention_zoo.recipes.distribute.context import DistributionContext
 from attention_zoo.recipes.metrics import Metric
 from attention_zoo.recipes.training import (
     Budget,
