@@ -20,6 +20,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "load": ".recipes.core.run",
+    "train": ".recipes.training.launch",
     "build": ".zoo.catalog",
     "register_model": ".zoo.catalog",
     "register_attention": ".zoo.models.attention_registry",
@@ -35,6 +36,9 @@ _PUBLIC = {
     "explain": ".zoo.pipeline.explain",
     "export": ".serving.export.export",
     "Client": ".serving.client.client",
+    "register_task": ".recipes.core.task",
+    "register_metric": ".recipes.metrics.metric",
+    "register_schedule": ".zoo.training",
 }
 
 __all__ = [*_PUBLIC, "__version__"]

@@ -20,7 +20,11 @@ import keras  # isort: skip: after what sets the environment
 import numpy as np
 
 from attention_zoo.recipes.data.batching import TokenBatches, TokenizedPairs
-from attention_zoo.recipes.distribute.strategies import Placement, StrategyOptions, place
+from attention_zoo.recipes.distribute.strategies import (
+    DistributionContext,
+    StrategyOptions,
+    make_strategy,
+)
 from attention_zoo.zoo.training.loss import SmoothedCrossEntropy
 from attention_zoo.zoo.training.optimizers import FusedAdam
 
@@ -55,7 +59,7 @@ def batches_of(size: str) -> TokenBatches:
     return TokenBatches(pairs, tokens=chosen.rows * chosen.length, seed=1, bucket_count=1)
 
 
-def compiled(where: Placement, size: str) -> keras.Model:
+def compiled(where: DistributionContext, size: str) -> keras.Model:
     with where.scope():
         model = zoo_model(size)
         optimizer = FusedAdam(1e-4)
@@ -72,8 +76,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8, help="of a turn")
     chosen = parser.parse_args()
     places = {
-        "single": Placement(),
-        "mirrored": place(StrategyOptions("mirrored", replicas=1)),
+        "single": DistributionContext(),
+        "mirrored": make_strategy(StrategyOptions("mirrored", replicas=1)),
     }
     models = {name: compiled(where, chosen.size) for name, where in places.items()}
     batches = batches_of(chosen.size)

@@ -1,12 +1,17 @@
-"""Dialogue: what was said before, and a text, to a reply.
+r"""Dialogue: what was said before, and a text, to a reply.
 
-    python recipes/dialogue.py --train conversations.jsonl --valid valid.jsonl
-    python recipes/dialogue.py                       the embedded default, chats in English
+    python recipes/dialogue.py --model rnn --max-minutes 12 --set warmup_steps=250
 
-Takes the same options as `attention-zoo train dialogue`. A file has a conversation a line
-(`{"turns": [...]}`), or is a pair file of texts and replies. Most often set: --model,
---max-minutes, --set history_turns=4, --set max_source_length=128. Of what is longer than that, the
-oldest is left out. `attention-zoo chat RUN` talks to the result.
+learns the embedded default, chats in English: a word perplexity of about 469 on the 4,126 replies
+of the validation in twelve minutes of one CPU core. Bigrams have 420, which takes a training of an
+hour to pass. `attention-zoo chat RUN` talks to the result. On conversations of your own, one a line
+(`{"turns": [...]}`), or pairs of texts and replies:
+
+    python recipes/dialogue.py --train train.jsonl --valid valid.jsonl --max-minutes 60 \
+        --set history_turns=4
+
+Of what is longer than `max_source_length` the oldest is left out. For a task of your own copy this
+file, change what it says, and run it: the copy trains that.
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ import functools
 import zlib
 from collections.abc import Iterable
 
-from attention_zoo.recipes.core.task import Task
+from attention_zoo.recipes import Task, run
 from attention_zoo.recipes.data.conversation_files import (
     parse_turns,
     read_conversation_rows,
@@ -25,6 +30,13 @@ from attention_zoo.recipes.data.corpus import PairCorpus
 from attention_zoo.zoo.errors import DataError
 from attention_zoo.zoo.text.source_format import SourceFormat, SourceInput
 
+RECURRENT = {
+    "embedding_dim": 192,
+    "encoder_units": 192,
+    "decoder_units": 256,
+    "attention_units": 192,
+    "dropout": 0.2,
+}
 DEV_SHARE = 20  # one conversation in so many belongs to dev
 MAX_WORDS = 60  # of a turn; a longer one ends what is learnt of a conversation
 
@@ -72,8 +84,8 @@ TASK = Task(
     corpora="JSON lines of turns, text TAB reply, or two parallel files",
     source_format=SourceFormat((SourceInput("history", "turns"), SourceInput("text")), keep="end"),
     metrics=("word_perplexity", "perplexity", "f1", "distinct_1", "distinct_2"),
-    scores="text_scores:reply_scores",
-    baselines="baselines:reply_baselines",
+    scores="attention_zoo.recipes.metrics.text_scores:reply_scores",
+    baselines="attention_zoo.recipes.metrics.baselines:reply_baselines",
     read_rows=read_conversation_rows,
     parse=parse_turns,
     settings={
@@ -87,18 +99,11 @@ TASK = Task(
     },
     default_settings={"vocab_size": 8000, "batch_tokens": 4096},
     default_model_options={
-        "recurrent": {
-            "embedding_dim": 192,
-            "encoder_units": 192,
-            "decoder_units": 256,
-            "attention_units": 192,
-            "dropout": 0.2,
-        },
+        "rnn*": RECURRENT,
+        "pointer-generator": RECURRENT,
     },
 )
 
 
 if __name__ == "__main__":
-    from attention_zoo.recipes.cli.main import run_recipe
-
-    run_recipe("dialogue")
+    run(TASK)

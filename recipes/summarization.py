@@ -1,22 +1,33 @@
-"""Summarization: a text to a few words that say what it is about.
+r"""Summarization: a text to a few words that say what it is about.
 
-    python recipes/summarization.py --train train.tsv --valid valid.tsv
-    python recipes/summarization.py                  the embedded default, docstrings
+    python recipes/summarization.py --model pointer-generator --max-minutes 5
 
-Takes the same options as `attention-zoo train summarization`. Most often set:
---model (rnn-bahdanau, pointer-generator, transformer-tiny, ...), --max-minutes,
---set max_source_length=400, --set no_repeat_ngram=0. Of a longer text the beginning is read.
+learns the embedded default, docstrings to their first lines: about 28 ROUGE-L on the 634 rows of
+the validation, where the first 12 words have 19.6, in five minutes of one CPU core. On text of
+your own, of which the beginning is read:
+
+    python recipes/summarization.py --train train.tsv --valid valid.tsv --max-minutes 60 \
+        --set max_source_length=400
+
+For a task of your own copy this file, change what it says, and run it: the copy trains that.
 """
 
 from __future__ import annotations
 
 import random
 
-from attention_zoo.recipes.core.task import Task
+from attention_zoo.recipes import Task, run
 from attention_zoo.recipes.data.corpus import PairCorpus
 from attention_zoo.recipes.data.docstrings import docstring_pairs
 from attention_zoo.zoo.text.source_format import Source, SourceFormat, SourceInput
 
+RECURRENT = {
+    "embedding_dim": 128,
+    "encoder_units": 128,
+    "decoder_units": 192,
+    "attention_units": 128,
+    "dropout": 0.3,
+}
 LENGTH_SHARE = 0.5  # of the rows that are learnt with a wish for their length
 
 
@@ -48,8 +59,8 @@ TASK = Task(
         (SourceInput("length", "length", optional=True), SourceInput("text"))
     ),
     metrics=("rouge1", "rouge2", "rougeL", "perplexity"),
-    scores="text_scores:rouge_scores",
-    baselines="baselines:summary_baselines",
+    scores="attention_zoo.recipes.metrics.text_scores:rouge_scores",
+    baselines="attention_zoo.recipes.metrics.baselines:summary_baselines",
     prepare=with_lengths,
     settings={
         "metric": "rougeL",
@@ -71,18 +82,11 @@ TASK = Task(
         "evaluate_rows": 200,
     },
     default_model_options={
-        "recurrent": {
-            "embedding_dim": 128,
-            "encoder_units": 128,
-            "decoder_units": 192,
-            "attention_units": 128,
-            "dropout": 0.3,
-        },
+        "rnn*": RECURRENT,
+        "pointer-generator": RECURRENT,
     },
 )
 
 
 if __name__ == "__main__":
-    from attention_zoo.recipes.cli.main import run_recipe
-
-    run_recipe("summarization")
+    run(TASK)

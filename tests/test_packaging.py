@@ -176,3 +176,19 @@ def test_layers_load_no_tensorflow_on_another_backend():
     loaded = loaded_by("import attention_zoo.layers", KERAS_BACKEND="jax")
     assert {"attention_zoo", "keras", "jax"} <= loaded
     assert "tensorflow" not in loaded
+
+
+# What a user imports; a change of it is a decision.
+PUBLIC = {
+    *("load", "train", "build", "generate", "explain", "export", "Client", "MODELS"),
+    *("TextToText", "GenerationOptions", "SubwordTokenizer"),
+    *("EncoderDecoder", "Encoder", "Decoder", "Output"),
+    *("register_model", "register_task", "register_attention"),
+    *("register_metric", "register_schedule"),
+}
+
+
+def test_public_names():
+    assert set(attention_zoo.__all__) == {*PUBLIC, "__version__"}
+    for name in PUBLIC:
+        assert getattr(attention_zoo, name) is not None

@@ -38,6 +38,23 @@ ROOMS = [
     "recipes.cli",
     "recipes",
 ]
+# Names that the field has other words for, and what took their place.
+RETIRED = {
+    "Sight": "MaskSpec",
+    "small_products": "low_latency_matmul",
+    "small_softmax": "low_latency_softmax",
+    "LawSubject": "LayerUnderTest",
+    "DoesNotApply": "NotApplicable",
+    "side_by_side": "parallel_batches",
+    "meeting": "rendezvous",
+    "Placement": "DistributionContext",
+    "from_chief": "broadcast_from_chief",
+    "mended_fit": "patched_fit",
+    "task_runs": "launch",
+    "joining": "concatenation",
+    "row_scores": "row_statistics",
+    "target_scores": "scoring",
+}
 FOLDERS = ("layers", "zoo", "serving", "recipes")
 MODULES = {
     ".".join(path.relative_to(CHECKOUT).with_suffix("").parts): path
@@ -100,6 +117,21 @@ def test_a_room_imports_only_from_itself_and_those_before_it(room):
             assert not backward, f"{module} imports from a later room: {backward}"
 
 
+def test_no_files_import_each_other_in_a_cycle():
+    # What a folder exports imports its files, and they take names from it: no cycle of files.
+    files = {module for module in MODULES if not module.endswith("__init__")}
+    imports = {module: set(own_imports(module)) & files - {module} for module in files}
+    # A file that imports nothing, or that nothing imports, is in no cycle: it is taken away, and
+    # again, until what is left is cycles and what lies between them.
+    while imports:
+        imported = set().union(*imports.values()) & imports.keys()
+        inner = {file for file in imported if imports[file] & imports.keys()}
+        if inner == imports.keys():
+            break
+        imports = {file: imports[file] & inner for file in inner}
+    assert not imports, f"files that import each other: {imports}"
+
+
 def test_layers_need_keras_and_numpy_and_nothing_else():
     for module in MODULES:
         if module.startswith("layers."):
@@ -116,3 +148,19 @@ def test_layers_need_keras_and_numpy_and_nothing_else():
 def test_a_room_has_no_more_modules_than_a_person_overlooks(room):
     names = [m for m in MODULES if room_of(m) == room and not m.endswith("__init__")]
     assert len(names) <= 16, f"{room} has {len(names)} modules"
+
+
+def identifiers(tree):
+    """The names that a module defines, imports or uses: functions, arguments, attributes, ..."""
+    for node in ast.walk(tree):
+        for field in ("id", "attr", "arg", "name", "asname"):
+            name = getattr(node, field, None)
+            if isinstance(name, str):
+                yield from name.split(".")
+
+
+def test_retired_names_stay_away():
+    for module, path in MODULES.items():
+        names = {*identifiers(ast.parse(path.read_text(encoding="utf-8"))), *module.split(".")}
+        found = names & RETIRED.keys()
+        assert not found, f"{module} has {found}; write {[RETIRED[name] for name in found]}"

@@ -1,4 +1,4 @@
-"""Files that are either there and whole, or not there."""
+"""Files that are written as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .errors import ConfigError
 
 
 def file_above(folder: Path) -> Path | None:
-    """The file that stands where a folder above this one would have to be, if there is one."""
+    """The file in the place of one of the parent folders of a path, if there is one."""
     return next((path for path in folder.parents if path.exists() and not path.is_dir()), None)
 
 
@@ -25,12 +25,12 @@ def partial_file(path: Path) -> Path:
 
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
-    """Makes a folder, and keeps it to this process for as long as it is written to.
+    """Makes a folder and locks it for this process until the end of the `with` block.
 
-    Where a file system has no locks, nothing is kept. A folder that stays empty goes again.
+    On a file system without locks it is not locked. A new folder that stays empty is removed.
 
     Raises:
-        ConfigError: another process has it.
+        ConfigError: Another process has locked it.
     """
     is_new = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def written_atomically(path: Path) -> Iterator[Path]:
     `path` is what it was before. After a kill there may be a `partial_file` beside it.
 
     Raises:
-        OSError: it cannot be written, with the name of `path`.
+        OSError: The file cannot be written; the error names `path`.
     """
     aside = partial_file(path)
     try:
@@ -78,7 +78,13 @@ def written_atomically(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, values: Any, indent: int | None = 2) -> None:
-    """Writes JSON atomically, so that people can read it unless `indent` is `None`."""
+    """Writes JSON atomically.
+
+    Args:
+        path: The file.
+        values: Whatever `json.dumps` takes.
+        indent: Spaces of each level; `None` for all in one line.
+    """
     text = json.dumps(values, ensure_ascii=False, indent=indent)
     with written_atomically(path) as aside:
         aside.write_text(text + "\n", encoding="utf-8")

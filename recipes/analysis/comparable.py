@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ...zoo.errors import ConfigError
 from ..core.config import RunConfig
-from ..core.task import task
-from ..metrics.row_scores import NOT_OF_ROWS
+from ..core.task import metric_of
+from ..metrics.row_statistics import NOT_OF_ROWS
 
 # What helps, in the options of `compare`.
 ADVICE = {
@@ -23,32 +24,28 @@ def check_comparable(
     data: str | None = None,
     advice: Mapping[str, str] = ADVICE,
 ) -> None:
-    """Refuses runs that cannot be compared.
+    """Checks that runs can be compared.
 
     Args:
-        configs: of the runs, by name.
-        metric: name of the score that is compared.
-        data: the file to compare on; what the runs were validated with if `None`.
-        advice: what to do about it, by what is wrong, as `ADVICE` has it.
+        configs: Config of each run, by its name.
+        metric: Name of the score that is compared.
+        data: File to compare on; the validation corpus of the runs if `None`.
+        advice: Advice at the end of an error message, by what is wrong; see `ADVICE`.
 
     Raises:
-        ConfigError: tasks, directions, tokenizations or rows are not the same, or the metric is
-            none of the task's or not made of rows.
+        ConfigError: The runs differ in task, direction, tokenization or rows, or the metric is not
+            one of the task's or is not computed from rows.
     """
     first = next(iter(configs.values()))
     for what in ("task", "reverse", "bleu_tokenize"):
         values = {name: getattr(config, what) for name, config in configs.items()}
         if len(set(values.values())) > 1:
-            told = ", ".join(f"{name} has {value}" for name, value in values.items())
+            found = ", ".join(f"{name} has {value}" for name, value in values.items())
             raise ConfigError(
-                f"Runs with different {what} cannot be compared: {told}.{advice.get(what, '')}"
+                f"Runs with different {what} cannot be compared: {found}.{advice.get(what, '')}"
             )
-    known = task(first.task).metrics
-    if metric not in known:
-        raise ConfigError(
-            f"--metric of {first.task} is one of {', '.join(known)}. Received: {metric}"
-        )
-    if metric in NOT_OF_ROWS:
+    chosen = metric_of(replace(first, metric=metric))
+    if metric in NOT_OF_ROWS or (chosen.function is not None and not chosen.mean_of_rows):
         raise ConfigError(
             f"{metric} is not a score of rows, so there is no interval for it; {advice['metric']}"
         )

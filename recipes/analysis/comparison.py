@@ -1,4 +1,4 @@
-"""Several runs on the same rows: scores with their intervals, by length, by time, pair by pair.
+"""Comparison of several runs on the same rows: scores with intervals, by length, and in pairs.
 
 Shapes: N rows, M runs, R resamples.
 """
@@ -7,30 +7,34 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ...zoo.errors import ConfigError, DataError
-from ..core.config import LOWER_IS_BETTER, RunConfig
-from ..core.task import (
-    OTHER_TEXTS,
-    check_scores,
-    deciding_metric,
-    read_validation,
-    task,
-    with_tokenization,
-)
+from ..core.config import RunConfig
+from ..core.corpora import OTHER_TEXTS, read_validation
+from ..core.make_config import check_scores, with_tokenization
+from ..core.task import deciding_metric, metric_of, task_of
 from ..data.corpus import PairCorpus, spread_rows
-from ..metrics.bootstrap import RESAMPLES, SEED, Interval, RowScore, p_value, resample
-from ..metrics.target_scores import target_lengths
+from ..metrics.metric import PERPLEXITIES
+from ..metrics.scoring import target_lengths
+from ..metrics.significance import (
+    RESAMPLES,
+    SEED,
+    Interval,
+    RowStatistics,
+    intervals,
+    p_values,
+    resample,
+)
 from .comparable import check_comparable
 from .source_lengths import (
     Bucket,
-    LengthFall,
-    length_fall,
+    LengthDegradation,
+    length_degradation,
     length_sides,
     sort_by_length,
     source_lengths,
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     from ...zoo.text.source_format import Source
     from ..core.run import Run
 
+Report = Callable[[str], None]  # takes a line of progress
 TIMED_ROWS = 20  # decoded one by one for the latency
 
 
@@ -49,16 +54,16 @@ class ComparedRun:
     """One run of a comparison.
 
     Attributes:
-        name: of its folder.
-        model: name in the catalog.
-        scores: all scores of the task on all rows.
-        score: the compared one, with its interval.
-        by_length: the compared one in each bucket.
-        parameters: weights of the model.
-        minutes: of training; unknown while a run has not ended.
-        tokens_per_second: target subwords in training, without the time of evaluations.
-        latency: median of the milliseconds in which one text is decoded, by itself.
-        history: minutes of training and the compared score in validation, as training went on.
+        name: Name of its folder.
+        model: Name of its model in the catalog.
+        scores: All scores of the task on all rows.
+        score: The compared score with its interval.
+        by_length: The compared score in each bucket.
+        parameters: Number of weights of the model.
+        minutes: Minutes of training; `None` while the run has not ended.
+        tokens_per_second: Target tokens per second in training, without the time of evaluations.
+        latency: Median time in milliseconds to decode one text by itself.
+        history: Minutes of training and the compared score of each evaluation.
     """
 
     name: str
@@ -75,24 +80,25 @@ class ComparedRun:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Result of `compare`; `comparison_report` makes a page, pictures and tables of it.
+    """Result of `compare`, from which `comparison_report` makes a page, pictures and tables.
 
     Attributes:
-        task: name of the task of all runs.
-        data: the file.
-        rows: how many rows N it has.
-        metric: name of the compared score.
-        signature: how that is counted.
-        unit: what the length of a source is counted in, "words" or "characters".
-        buckets: the rows by length of the source.
-        runs: in the order in which they were given.
-        p_values: for each two runs the p value of the paired bootstrap test, (M, M).
-        resamples: how many corpora were drawn.
-        seed: of the draws.
-        fall: how far each score falls from short sources to long ones, if that was asked for.
-        skipped: rows of the file that could not be used.
-        skipped_rows: the first of them, each with its line and the reason.
-        unscored: rows left out of a perplexity, as a model does not write such long targets.
+        task: Name of the task of all runs.
+        data: Name of the file.
+        rows: Number of rows N of the file.
+        metric: Name of the compared score.
+        signature: How the score is counted.
+        unit: Unit of the length of a source, "words" or "characters".
+        buckets: Groups of rows by the length of the source.
+        runs: The runs in the order in which they were given.
+        p_values: p-value of each pair of runs by the paired bootstrap test, (M, M).
+        resamples: Number of resampled corpora R.
+        seed: Seed of the resamples.
+        degradation: Loss of each score from short sources to long ones, if requested.
+        skipped: Number of rows of the file that could not be used.
+        skipped_rows: The first of them, each with its line and the reason.
+        unscored: Number of rows without a perplexity, as a model does not write such long targets.
+        lower_is_better: Whether a lower value of the compared score is the better one.
     """
 
     task: str
@@ -106,21 +112,15 @@ class Comparison:
     p_values: list[list[float | None]]
     resamples: int
     seed: int
-    fall: LengthFall | None = None
+    degradation: LengthDegradation | None = None
     skipped: int = 0
     skipped_rows: list[str] = field(default_factory=list)
     unscored: int = 0
-
-    @property
-    def lower_is_better(self) -> bool:
-        return self.metric in LOWER_IS_BETTER
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    lower_is_better: bool = False
 
 
 def compare(
-    folders: Sequence[str | Path],
+    folders: Sequence[str | Path | Run],
     data: str | None = None,
     metric: str | None = None,
     tokenize: str | None = None,
@@ -129,35 +129,35 @@ def compare(
     resamples: int = RESAMPLES,
     seed: int = SEED,
     timed_rows: int = TIMED_ROWS,
-    fall: tuple[int, int] | None = None,
-    report: Callable[[str], None] = lambda line: None,
+    degradation: tuple[int, int] | None = None,
+    report: Report = lambda line: None,
 ) -> Comparison:
     """Scores several runs of one task on one file.
 
     Args:
-        folders: of the runs, two at least.
-        data: sources and references; what all runs were validated with if left out.
-        metric: the score that is compared; that of the first run if left out, or where that has no
-            value on these rows, the first of the task's metrics that has one. For a perplexity rows
+        folders: Folders of the runs, at least two; or the runs themselves.
+        data: File of sources and references; the validation corpus of all runs if `None`.
+        metric: Name of the compared score; that of the first run if `None`, or where it has no
+            value on these rows, the first metric of the task that has one. For a perplexity, rows
             are left out whose target is longer than one of the models writes.
-        tokenize: sacreBLEU's tokenization; that of the runs if left out.
-        lengths: longest source of each bucket but the last, in words, or in characters where there
-            are no spaces between words; about equally many rows in each if left out.
-        beam_size: of the search; that of each run if left out.
-        resamples: corpora drawn for intervals and tests.
-        seed: of the draws.
-        timed_rows: texts decoded one by one for the latency; none if 0.
-        fall: the longest of the short sources and the shortest of the long ones, to tell how far
-            each score falls from these to those.
-        report: takes each line of progress.
+        tokenize: Tokenization of sacreBLEU; that of the runs if `None`.
+        lengths: Longest source of each bucket but the last, in words, or in characters of scripts
+            without spaces; buckets of about equally many rows if `None`.
+        beam_size: Beam size of the search; that of each run if `None`.
+        resamples: Number of resampled corpora for intervals and tests.
+        seed: Seed of the resamples.
+        timed_rows: Number of texts that are decoded one by one to measure the latency; 0 for none.
+        degradation: Longest of the short sources and shortest of the long ones, to compute the loss
+            of each score from these to those.
+        report: Called with each line of progress.
 
     Returns:
-        The comparison. The same seed gives the same, but for the latency.
+        The comparison. The same seed gives the same, except for the latency.
 
     Raises:
-        ConfigError: the runs cannot be compared, or one cannot be used; or the metric has no value
+        ConfigError: The runs cannot be compared, or one cannot be used; or the metric has no value
             on these rows.
-        DataError: the file cannot be used.
+        DataError: The file cannot be used.
 
     Example:
 
@@ -172,63 +172,65 @@ def compare(
         run.check_model_file()
     if metric == "perplexity" and len({run.read_tokenizer().model for run in runs.values()}) > 1:
         raise ConfigError(
-            "The runs have different subwords, so that a perplexity of one of them says nothing "
-            "beside that of another; choose another --metric."
+            "The runs have different tokenizers, so that their perplexities cannot be compared; "
+            "choose another --metric."
         )
     check_scores(configs[0])
-    corpus = whole = _read(configs[0], data)
-    whole.tell_skipped(report)
-    if data is None:
+    if data is not None:
+        whole = task_of(configs[0]).read_file(data, configs[0].reverse, min_pairs=1)
+    else:
+        whole = read_validation(configs[0])
         for name, run in runs.items():
             if run.changed_texts({"valid": whole.checksum}):
                 report(f"{name}: {OTHER_TEXTS}")
-    metric = _with_value(metric, asked, configs[0], corpus, report)
-    if metric in LOWER_IS_BETTER:
+    whole.tell_skipped(report)
+    metric = _with_value(metric, asked, configs[0], whole, report)
+    lower = not metric_of(replace(configs[0], metric=metric)).higher_is_better
+    corpus = whole
+    if metric in PERPLEXITIES:
         corpus = _scored_by_all(runs, configs, whole, report)
-    unit, places = source_lengths(corpus, configs[0])
-    buckets, numbers = sort_by_length(places, lengths)
-    if fall:
-        length_sides(places, fall)  # which refuses what cannot be told, before the long work
+    unit, source_sizes = source_lengths(corpus, configs[0])
+    buckets, numbers = sort_by_length(source_sizes, lengths)
+    if degradation:
+        length_sides(source_sizes, degradation)  # refuses wrong limits before the long work
     options = {} if beam_size is None else {"beam_size": beam_size}
     measured = []
     for (name, run), config in zip(runs.items(), configs, strict=True):
         report(f"{name}: {len(corpus):,} rows")
         measured.append(_measure(name, run, config, corpus, metric, options, timed_rows, report))
-    found, row_scores = [run for run, _ in measured], [rows for _, rows in measured]
-    drawn = resample(row_scores, resamples, seed)
-    by_length = [_intervals([s.of(n) for s in row_scores], resamples, seed) for n in numbers]
+    found, statistics = [run for run, _ in measured], [rows for _, rows in measured]
+    drawn = resample(statistics, resamples, seed)
+    by_length = [intervals([s.of(n) for s in statistics], resamples, seed) for n in numbers]
     return Comparison(
         task=configs[0].task,
         data=corpus.name,
         rows=len(corpus),
         metric=metric,
-        signature=row_scores[0].signature,
+        signature=statistics[0].signature,
         unit=unit,
         buckets=buckets,
         runs=[
-            replace(
-                run,
-                score=Interval.of(score.value(), drawn[number]),
-                by_length=[intervals[number] for intervals in by_length],
-            )
-            for number, (run, score) in enumerate(zip(found, row_scores, strict=True))
+            replace(run, score=Interval.of(rows.value(), scores), by_length=list(parts))
+            for run, rows, scores, *parts in zip(found, statistics, drawn, *by_length, strict=True)
         ],
-        p_values=_p_values(row_scores, drawn),
+        p_values=p_values(statistics, drawn),
         resamples=resamples,
         seed=seed,
-        fall=fall
-        and length_fall(row_scores, places, fall, resamples, seed, metric in LOWER_IS_BETTER),
+        degradation=degradation
+        and length_degradation(statistics, source_sizes, degradation, resamples, seed, lower),
         skipped=whole.num_skipped,
         skipped_rows=[str(row) for row in whole.skipped],
         unscored=len(whole) - len(corpus),
+        lower_is_better=lower,
     )
 
 
-def _open(folders: Sequence[str | Path]) -> dict[str, Run]:
-    """The runs by the names of their folders, or by their paths where names are the same."""
+def _open(folders: Sequence[str | Path | Run]) -> dict[str, Run]:
+    """The runs by the names of their folders, or by their paths if names are equal."""
     from ..core.run import Run
 
-    paths = [Path(folder) for folder in folders]
+    runs = [folder if isinstance(folder, Run) else Run(folder) for folder in folders]
+    paths = [run.folder for run in runs]
     if len({path.resolve() for path in paths}) != len(paths):
         raise ConfigError("A run is compared with others, not with itself; name each once.")
     if len(paths) < 2:
@@ -236,44 +238,32 @@ def _open(folders: Sequence[str | Path]) -> dict[str, Run]:
     names = [path.resolve().name for path in paths]
     if len(set(names)) != len(names):
         names = [str(path) for path in paths]
-    return {name: Run(path) for name, path in zip(names, paths, strict=True)}
-
-
-def _read(config: RunConfig, data: str | None) -> PairCorpus:
-    if data is None:
-        return read_validation(config)
-    return task(config.task).read_file(data, config.reverse, min_pairs=1)
+    return dict(zip(names, runs, strict=True))
 
 
 def _with_value(
-    metric: str,
-    asked: str | None,
-    config: RunConfig,
-    corpus: PairCorpus,
-    report: Callable[[str], None],
+    metric: str, asked: str | None, config: RunConfig, corpus: PairCorpus, report: Report
 ) -> str:
-    """The metric if it has a value on the rows of a corpus, or else another, if none was asked for.
+    """The metric if it has a value on the rows of a corpus; another one if none was requested.
 
     Raises:
-        ConfigError: it has none, and it was asked for.
+        ConfigError: The requested metric has no value.
     """
-    found = deciding_metric(replace(config, metric=metric, evaluate_rows=len(corpus)), corpus)
+    looked_at = replace(config, metric=metric, evaluate_rows=len(corpus))
+    found = deciding_metric(looked_at, corpus).name
     if found == metric:
         return metric
     none = f"{metric} has no value on {corpus.name}, whose references would score 0 themselves"
-    if asked is not None or found in LOWER_IS_BETTER:
+    if asked is not None or found in PERPLEXITIES:
         raise ConfigError(f"{none}; choose another --metric.")
     report(f"{none}: {found} is compared")
     return found
 
 
 def _scored_by_all(
-    runs: dict[str, Run],
-    configs: list[RunConfig],
-    corpus: PairCorpus,
-    report: Callable[[str], None],
+    runs: dict[str, Run], configs: list[RunConfig], corpus: PairCorpus, report: Report
 ) -> PairCorpus:
-    """The rows whose targets are no longer than what each of the models writes."""
+    """The rows whose targets are no longer than each of the models writes."""
     fits = np.ones(len(corpus), bool)
     for run, config in zip(runs.values(), configs, strict=True):
         fits &= target_lengths(run.read_tokenizer(), corpus.targets) <= config.max_target_length
@@ -295,23 +285,30 @@ def _measure(
     metric: str,
     options: dict[str, Any],
     timed_rows: int,
-    report: Callable[[str], None],
-) -> tuple[ComparedRun, RowScore]:
-    """All that is known of one run, its interval apart, and the compared score by rows."""
-    from ..metrics.row_scores import perplexity_rows, row_score
+    report: Report,
+) -> tuple[ComparedRun, RowStatistics]:
+    """Measurements of one run without its interval, and row statistics of the compared score."""
+    from ..metrics.row_statistics import (
+        own_metric_statistics,
+        perplexity_statistics,
+        row_statistics,
+    )
 
     model = run.load(truncate=True, **options)
     if long := len(model.too_long(corpus.sources)):
         kept = model.source_format.keep
-        report(f"{long:,} sources longer than {model.max_source_length} subwords: the {kept} read")
+        report(f"{long:,} sources longer than {model.max_source_length} tokens: the {kept} read")
     outputs = [prediction.text for prediction in model.predict(corpus.sources)]
     references = corpus.references()
-    if metric in LOWER_IS_BETTER:
-        rows = perplexity_rows(model, metric, corpus.sources, corpus.targets)
+    chosen = metric_of(replace(config, metric=metric))
+    if metric in PERPLEXITIES:
+        rows = perplexity_statistics(model, metric, corpus.sources, corpus.targets)
+    elif chosen.function is not None:
+        rows = own_metric_statistics(chosen, outputs, references)
     else:
-        rows = row_score(config.task, metric, outputs, references, config.bleu_tokenize)
+        rows = row_statistics(config.task, metric, outputs, references, config.bleu_tokenize)
     known = run.read_metrics()
-    scores = task(config.task).score(outputs, references, config).values
+    scores = task_of(config).score(outputs, references, config).values
     compared = ComparedRun(
         name=name,
         model=config.model,
@@ -332,12 +329,15 @@ def _measure(
 
 
 def decoding_latency(model: TextToText, sources: Sequence[Source], count: int) -> float:
-    """The median of the milliseconds from one text to its output, over some texts of a file.
+    """Median time in milliseconds from one text to its output, over some texts of a file.
 
     Args:
-        model: the model with its search.
-        sources: texts; those timed are spread evenly over them.
-        count: how many are timed.
+        model: The model with its search.
+        sources: Texts; the timed ones are spread evenly over them.
+        count: Number of timed texts.
+
+    Returns:
+        Milliseconds; the first call, which makes the graph, does not count.
     """
     chosen = spread_rows(len(sources), count)
     model.predict([sources[chosen[0]]])  # the first call also makes the graph
@@ -347,20 +347,3 @@ def decoding_latency(model: TextToText, sources: Sequence[Source], count: int) -
         model.predict([sources[row]])
         seconds.append(time.perf_counter() - start)
     return 1000 * float(np.median(seconds))
-
-
-def _intervals(scores: list[RowScore], resamples: int, seed: int) -> list[Interval]:
-    drawn = resample(scores, resamples, seed)
-    return [Interval.of(score.value(), d) for score, d in zip(scores, drawn, strict=True)]
-
-
-def _p_values(scores: list[RowScore], drawn: np.ndarray) -> list[list[float | None]]:
-    count = len(scores)
-    values = [score.value() or 0.0 for score in scores]  # all of them have one
-    return [
-        [
-            None if one == other else p_value(values[one], values[other], drawn[one], drawn[other])
-            for other in range(count)
-        ]
-        for one in range(count)
-    ]

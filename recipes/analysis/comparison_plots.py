@@ -1,4 +1,4 @@
-"""The pictures of a comparison: quality by length of the source, and score against time."""
+"""Figures of a comparison: score by length of the source, and score against time."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .comparison import Comparison
 DOTS_PER_INCH = 150
 SIZE = (7.2, 4.2)  # inches
 NAME_COLUMNS = 40  # longer names of runs end in an ellipsis
-# Of the runs around the place of a bucket, so that their intervals stay apart: of two, and of all.
+# Distance of the runs at a bucket, so that their intervals stay apart: of two, and of all.
 STEP, SPREAD = 0.1, 0.5
 MARKERS = "osD^vPX*<>"
 
 
 @dataclass(frozen=True)
 class Theme:
-    """Colours of a picture; those of the lines are told apart by the colour-blind (Okabe, Ito)."""
+    """Colors of a figure; color-blind readers can tell the lines apart (Okabe, Ito)."""
 
     ink: str
     paper: str
@@ -43,11 +43,11 @@ DARK = Theme(
 
 
 def plot_quality_by_length(comparison: Comparison, theme: Theme = LIGHT) -> Figure:
-    """The score of each run in each bucket of source lengths, with its interval.
+    """Plots the score of each run in each bucket of source lengths, with its interval.
 
     Args:
-        comparison: what to draw.
-        theme: the colours.
+        comparison: The comparison to plot.
+        theme: Colors of the figure.
 
     Returns:
         A figure that belongs to no pyplot state.
@@ -55,18 +55,21 @@ def plot_quality_by_length(comparison: Comparison, theme: Theme = LIGHT) -> Figu
     Reference: the figure is that of Bahdanau et al. 2015, https://arxiv.org/abs/1409.0473
     """
     figure, axes, properties = _figure(comparison, theme)
-    places = np.arange(len(comparison.buckets))
+    positions = np.arange(len(comparison.buckets))
     step = min(STEP, SPREAD / max(len(comparison.runs) - 1, 1))
     offsets = step * (np.arange(len(comparison.runs)) - (len(comparison.runs) - 1) / 2)
     for number, run in enumerate(comparison.runs):
-        # What has no value is not a number here, and is not drawn.
+        # What has no value is NaN here and is not drawn.
         values = np.array([[x.value, x.low, x.high] for x in run.by_length], float).T
         # A value may lie outside of where 95% of its resamples do.
         below, above = np.maximum(values[0] - values[1], 0), np.maximum(values[2] - values[0], 0)
         axes.errorbar(
-            places + offsets[number], values[0], (below, above), **_style(number, theme, run.name)
+            positions + offsets[number],
+            values[0],
+            (below, above),
+            **_style(number, theme, run.name),
         )
-    axes.set_xticks(places, [f"{b.label}\n{b.rows:,} rows" for b in comparison.buckets])
+    axes.set_xticks(positions, [f"{b.label}\n{b.rows:,} rows" for b in comparison.buckets])
     axes.set_xlabel(f"length of the source in {comparison.unit}")
     axes.set_title(f"{_metric(comparison)} by length of the source, with 95% intervals")
     if not comparison.lower_is_better:
@@ -76,7 +79,15 @@ def plot_quality_by_length(comparison: Comparison, theme: Theme = LIGHT) -> Figu
 
 
 def plot_score_by_time(comparison: Comparison, theme: Theme = LIGHT) -> Figure:
-    """The score of each run in validation as its training went on."""
+    """Plots the validation score of each run against the minutes of its training.
+
+    Args:
+        comparison: The comparison to plot.
+        theme: Colors of the figure.
+
+    Returns:
+        A figure that belongs to no pyplot state.
+    """
     figure, axes, properties = _figure(comparison, theme)
     for number, run in enumerate(comparison.runs):
         minutes, values = np.array(run.history or np.empty((0, 2))).T
@@ -91,7 +102,15 @@ def plot_score_by_time(comparison: Comparison, theme: Theme = LIGHT) -> Figure:
 
 
 def encode(figure: Figure, image_format: str = "png") -> bytes:
-    """A figure as a file, "png" or "svg"; the same figure gives the same bytes."""
+    """Encodes a figure as a file; the same figure gives the same bytes.
+
+    Args:
+        figure: The figure.
+        image_format: `"png"` or `"svg"`.
+
+    Returns:
+        The content of the file.
+    """
     buffer = io.BytesIO()
     # The names of what an SVG refers to are hashes, salted by chance unless told otherwise.
     with matplotlib.rc_context({"svg.hashsalt": "attention-zoo"}):

@@ -1,57 +1,34 @@
-"""A comparison as tables to read, a page in one file, and pictures."""
+"""Report of a comparison: tables, a page in one file, and figures."""
 
 from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from html import escape
+from importlib.resources import files
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from ...zoo.files import write_json, written_atomically
 from ...zoo.visualization.labels import clean_text, display_width
-from ..metrics.bootstrap import Interval
+from ..metrics.significance import Interval
 from .comparison import Comparison
 from .comparison_plots import DARK, LIGHT, Theme, encode, plot_quality_by_length, plot_score_by_time
-from .source_lengths import LengthFall
+from .source_lengths import LengthDegradation
 
 NONE = "–"
 SIGNIFICANT = 0.05
 # What would be markup in a cell of a Markdown table.
 MARKDOWN = {ord(sign): f"\\{sign}" for sign in "\\|`*<>[]"} | {ord("&"): "&amp;"}
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --line: #c9d1d9; --soft: #57606a;
-  --focus: #0b57d0; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #f0f3f6; --paper: #14181d; --line: #3d444d; --soft: #b1bac4;
-    --focus: #a8c7fa; } }
-body { margin: 1rem auto; max-width: 72rem; padding: 0 1rem; background: var(--paper);
-  color: var(--ink); font: 1rem/1.5 system-ui, "Noto Sans", "Noto Sans CJK SC", "PingFang SC",
-    "Microsoft YaHei", sans-serif; }
-h1 { font-size: 1.3rem; }
-h2 { font-size: 1.05rem; margin-top: 2rem; }
-p { color: var(--soft); font-size: .9rem; overflow-wrap: anywhere; }
-.wide { overflow-x: auto; }
-.wide:focus-visible { outline: 2px solid var(--focus); outline-offset: 2px; }
-table { border-collapse: collapse; font-size: .9rem; }
-caption { text-align: start; color: var(--soft); }
-th, td { border-bottom: 1px solid var(--line); padding: .3rem .7rem; text-align: end;
-  white-space: nowrap; font-variant-numeric: tabular-nums; }
-th { font-weight: 600; }
-tr > :first-child { text-align: start; }
-figure { margin: 1rem 0; }
-img { max-width: 100%; height: auto; }
-"""
-
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'"
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of texts; the first cell of a row says what the row is."""
+    """A table of texts; the first cell of each row is its heading."""
 
     title: str
     note: str
@@ -60,18 +37,22 @@ class Table:
 
 
 def write_report(comparison: Comparison, folder: Path) -> list[Path]:
-    """Writes the page, the pictures, the Markdown and the numbers into a folder.
+    """Writes the page, the figures, the Markdown and the numbers of a comparison.
+
+    Args:
+        comparison: Result of `compare`.
+        folder: Folder for the files; it is made if missing.
 
     Returns:
         The files: `comparison.html`, `.md` and `.json`, `quality_by_length.png` and `.svg` and,
-        where the course of a training is known, `score_by_time.png` and `.svg`.
+        if a run has evaluations, `score_by_time.png` and `.svg`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     page, text, numbers = (folder / f"comparison.{suffix}" for suffix in ("html", "md", "json"))
     for path, content in ((page, to_html(comparison)), (text, to_markdown(comparison))):
         with written_atomically(path) as aside:
             aside.write_text(content, encoding="utf-8")
-    write_json(numbers, comparison.to_dict())
+    write_json(numbers, asdict(comparison))
     pictures = []
     for name, plot, _ in _plots(comparison):
         figure = plot(comparison)
@@ -83,7 +64,7 @@ def write_report(comparison: Comparison, folder: Path) -> list[Path]:
 
 
 def to_markdown(comparison: Comparison) -> str:
-    """The tables as Markdown, whose columns line up in a terminal too."""
+    """The tables as Markdown with aligned columns, to be read in a terminal too."""
     parts = [f"# {_title(comparison)}", _about(comparison)]
     for table in tables(comparison):
         lines = _aligned(table)
@@ -92,7 +73,7 @@ def to_markdown(comparison: Comparison) -> str:
 
 
 def to_html(comparison: Comparison) -> str:
-    """A page in one file, which works without a network; its pictures follow the colour scheme."""
+    """The report as a page in one file, which works offline and follows the color scheme."""
     parts = [f"<h1>{escape(_title(comparison))}</h1>", f"<p>{escape(_about(comparison))}</p>"]
     overview, by_length, *others = map(_html_table, tables(comparison))
     figures = {name: _html_figure(comparison, plot, alt) for name, plot, alt in _plots(comparison)}
@@ -106,7 +87,8 @@ def to_html(comparison: Comparison) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">
 <title>{escape(_title(comparison))}</title>
-<style>{STYLE}</style>
+<style>
+{(files(__package__) / "report.css").read_text(encoding="utf-8")}</style>
 </head>
 <body>
 <main>
@@ -118,9 +100,11 @@ def to_html(comparison: Comparison) -> str:
 
 
 def tables(comparison: Comparison) -> list[Table]:
-    """Overview, score by length, what is lost on long sources if that is known, and p values."""
-    fall = [_fall(comparison, comparison.fall)] if comparison.fall else []
-    return [_overview(comparison), _by_length(comparison), *fall, _significance(comparison)]
+    """Overview, score by length, length degradation if it was requested, and p-values."""
+    degradation = (
+        [_degradation(comparison, comparison.degradation)] if comparison.degradation else []
+    )
+    return [_overview(comparison), _by_length(comparison), *degradation, _significance(comparison)]
 
 
 def _overview(comparison: Comparison) -> Table:
@@ -143,7 +127,7 @@ def _overview(comparison: Comparison) -> Table:
         for run in comparison.runs
     ]
     note = (
-        "tokens/s: target subwords in training, without evaluations. latency: median time of one "
+        "tokens/s: target tokens in training, without evaluations. latency: median time of one "
         "text decoded by itself, on the machine of this comparison."
     )
     return Table("Overview", note, heads, rows)
@@ -155,9 +139,9 @@ def _by_length(comparison: Comparison) -> Table:
         [
             bucket.label,
             f"{bucket.rows:,}",
-            *(_with_range(run.by_length[place], "–") for run in comparison.runs),
+            *(_with_range(run.by_length[number], "–") for run in comparison.runs),
         ]
-        for place, bucket in enumerate(comparison.buckets)
+        for number, bucket in enumerate(comparison.buckets)
     ]
     title = f"{comparison.metric} by length of the source, with 95% intervals"
     missing = any(score.value is None for run in comparison.runs for score in run.by_length)
@@ -165,9 +149,9 @@ def _by_length(comparison: Comparison) -> Table:
     return Table(title, note, heads, rows)
 
 
-def _fall(comparison: Comparison, fall: LengthFall) -> Table:
+def _degradation(comparison: Comparison, degradation: LengthDegradation) -> Table:
     unit, first = comparison.unit, comparison.runs[0].name
-    heads = ["run", f"up to {fall.short} {unit}", f"{fall.long} {unit} and more"]
+    heads = ["run", f"up to {degradation.short} {unit}", f"{degradation.long} {unit} and more"]
     heads += ["lost, %", f"of what {first} loses"]
     rows = [
         [
@@ -177,12 +161,13 @@ def _fall(comparison: Comparison, fall: LengthFall) -> Table:
             _with_range(found.percent, digits=1),
             NONE if found.share is None else _with_range(found.share),
         ]
-        for run, found in zip(comparison.runs, fall.runs, strict=True)
+        for run, found in zip(comparison.runs, degradation.runs, strict=True)
     ]
+    short, long = degradation.short_rows, degradation.long_rows
     note = (
-        f"{comparison.metric} on the {fall.short_rows:,} short and the {fall.long_rows:,} long "
-        "sources, and how much of the first is lost on the second, with 95% intervals. The last "
-        f"column is that loss as a share of the loss of {first}; nothing where that may be none."
+        f"{comparison.metric} on the {short:,} short and the {long:,} long sources, and how much "
+        "of the first is lost on the second, with 95% intervals. The last column is that loss as "
+        f"a share of the loss of {first}; {NONE} where that may be no loss."
     )
     return Table("Lost on long sources", note, heads, rows)
 
@@ -201,7 +186,7 @@ def _significance(comparison: Comparison) -> Table:
 
 
 def _plots(comparison: Comparison) -> list[tuple[str, Callable[..., Figure], str]]:
-    """Name, function and description of each picture there is something to draw for."""
+    """Name, function and description of each figure for which there are data."""
     metric, unit = comparison.metric, comparison.unit
     found: list[tuple[str, Callable[..., Figure], str]] = [
         (
@@ -262,7 +247,7 @@ def _data_address(comparison: Comparison, plot: Callable[..., Figure], theme: Th
 
 
 def _aligned(table: Table) -> list[str]:
-    """The rows of a Markdown table, the first column to the left and numbers to the right."""
+    """The lines of a Markdown table, the first column left-aligned and numbers right-aligned."""
     cells = [
         [clean_text(cell).translate(MARKDOWN) for cell in row] for row in (table.heads, *table.rows)
     ]
@@ -271,8 +256,8 @@ def _aligned(table: Table) -> list[str]:
     rule[0] = "-" * max(widths[0], 3)
     padded = [
         [
-            _padded(cell, width, left=place == 0)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            _padded(cell, width, left=column == 0)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         for row in [cells[0], rule, *cells[1:]]
     ]

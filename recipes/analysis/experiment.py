@@ -1,4 +1,4 @@
-"""The claim that attention was made for, measured: models side by side on sources of any length."""
+"""Experiments: models trained on the same data and compared by the length of the source."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ import numpy as np
 
 from ...zoo.errors import ConfigError
 from ..core.config import Budget, RunConfig
+from ..core.corpora import read_corpora
+from ..core.make_config import make_config
 from ..core.run import Run
-from ..core.task import make_config, read_corpora, task
-from ..training.task_runs import check_folders, check_runs, run_task
+from ..core.task import Task, task, task_of
+from ..training.launch import check_folders, check_runs, run_task
 from .comparable import check_comparable
 from .comparison import Comparison, compare
 from .comparison_report import to_markdown, write_report
-from .joining import join_pairs, write_joined
+from .concatenation import concatenate_pairs, write_concatenated
 from .source_lengths import length_sides, sort_by_length, source_lengths
 
 ADVICE = {
@@ -39,28 +41,35 @@ class Files:
 
     def joined(
         self,
-        task_name: str,
+        task_spec: str | Task,
         longest: int,
         seed: int,
         folder: Path,
         reverse: bool,
         report: Callable[[str], None] = print,
     ) -> Files:
-        """Files of consecutive pairs joined, see `join_pairs`, written into a folder.
+        """Writes files of concatenated consecutive pairs; see `concatenate_pairs`.
 
         Args:
-            task_name: whose files they are; a source of it is one text.
-            longest: the largest length that is drawn.
-            seed: of the lengths.
-            folder: for the files.
-            reverse: whether source and target are swapped, as lengths are those of the source.
-            report: is told of rows that cannot be used.
+            task_spec: Task of the files, whose source is one text.
+            longest: Largest length that is drawn, in words.
+            seed: Seed of the lengths.
+            folder: Folder for the files.
+            reverse: Whether source and target are swapped, as lengths are those of the source.
+            report: Called with a line about rows that cannot be used.
+
+        Returns:
+            The paths of the new files.
+
+        Raises:
+            ConfigError: Sources of the task have several inputs, or there is no training file.
         """
-        inputs = [item.name for item in task(task_name).source_format.required]
+        chosen = task(task_spec)
+        inputs = [item.name for item in chosen.source_format.required]
         if len(inputs) > 1:
             raise ConfigError(
                 f"What is joined are pairs of one text and another. Received: --join for "
-                f"{task_name}, whose sources are {' and '.join(inputs)}"
+                f"{chosen.name}, whose sources are {' and '.join(inputs)}"
             )
         if self.train is None:
             raise ConfigError("What is joined are pairs of your own; give --train and --valid.")
@@ -68,33 +77,40 @@ class Files:
         for name in ("train", "valid", "test"):
             spec = getattr(self, name)
             if spec is not None:
-                corpus = task(task_name).read_file(spec, reverse, min_pairs=1)
+                corpus = chosen.read_file(spec, reverse, min_pairs=1)
                 corpus.tell_skipped(report)
-                joined = join_pairs(corpus, longest, seed)
+                joined = concatenate_pairs(corpus, longest, seed)
                 joined = joined.reversed() if reverse else joined
-                paths[name] = str(write_joined(joined, folder, f"{name}-{longest}"))
+                paths[name] = str(write_concatenated(joined, folder, f"{name}-{longest}"))
         return Files(**paths)
 
 
 def make_configs(
-    task_name: str, models: Sequence[str], files: Files, reverse: bool, settings: Iterable[str]
+    task_spec: str | Task,
+    models: Sequence[str],
+    files: Files,
+    reverse: bool,
+    settings: Iterable[str],
 ) -> dict[str, RunConfig]:
-    """The configs by model.
+    """The config of each model.
 
     Args:
-        task_name: what all of them learn.
-        models: names in the catalog.
-        files: of the data.
-        reverse: swaps source and target.
-        settings: `NAME=VALUE` for all models or `MODEL:NAME=VALUE` for one; of all models with
-            such names where MODEL has `*`.
+        task_spec: Task of all models.
+        models: Names in the catalog.
+        files: Corpora.
+        reverse: Whether source and target are swapped.
+        settings: `NAME=VALUE` for all models, `MODEL:NAME=VALUE` for one; `*` in MODEL matches any
+            characters.
+
+    Returns:
+        The configs by the name of the model.
 
     Raises:
-        ConfigError: a setting or a model is unknown.
+        ConfigError: A setting or a model is unknown.
     """
     if len(set(models)) < max(len(models), 2):
         raise ConfigError(f"Two models or more, each once. Received: {', '.join(models)}")
-    chosen: dict[str, list[str]] = {model: [] for model in models}
+    values_of: dict[str, list[str]] = {model: [] for model in models}
     for setting in settings:
         head, colon, rest = setting.partition(":")
         alone = not colon or "=" in head
@@ -103,23 +119,23 @@ def make_configs(
         if not matching:
             raise ConfigError(f"--set {setting} is for none of {', '.join(models)}.")
         for model in matching:
-            chosen[model].append(value)
+            values_of[model].append(value)
     return {
-        model: make_config(task_name, model, files.train, files.valid, reverse, values)
-        for model, values in chosen.items()
+        model: make_config(task_spec, model, files.train, files.valid, reverse, values)
+        for model, values in values_of.items()
     }
 
 
 def check_models(configs: dict[str, RunConfig], budget: Budget, test: str | None = None) -> None:
-    """Refuses models that cannot be trained, or not be compared when they are.
+    """Checks that models can be trained, and compared once they are.
 
     Args:
-        configs: by model.
-        budget: of each model.
-        test: rows to compare on; those of the validation if left out.
+        configs: Config of each model, by its name.
+        budget: Budget of each model.
+        test: File to compare on; the validation corpus if `None`.
 
     Raises:
-        ConfigError: as `check_runs` and `check_comparable`.
+        ConfigError: As `check_runs` and `check_comparable`.
     """
     check_runs(configs.values(), budget)
     metric = next(iter(configs.values())).metric  # of the first, as `compare` has it
@@ -132,33 +148,34 @@ def run_experiment(
     budget: Budget,
     test: str | None = None,
     lengths: Sequence[int] | None = None,
-    fall: tuple[int, int] | None = None,
+    degradation: tuple[int, int] | None = None,
     report: Callable[[str], None] = print,
 ) -> Comparison:
-    """Trains each model that is not trained yet, and compares them by the length of the source.
+    """Trains the models that are not trained yet and compares them by the length of the source.
 
-    An experiment that was stopped goes on with the same call, and with a larger budget trains the
-    models on.
+    The same call resumes an experiment that was stopped, and with a larger budget continues the
+    training of its models.
 
     Args:
-        configs: of the models, by name.
-        output: folder of the runs, and of the comparison in `comparison/`.
-        budget: of each model.
-        test: rows to compare on; those of the validation if left out.
-        lengths: longest source of each bucket but the last; as many rows in each if left out.
-        fall: the longest of the short sources and the shortest of the long ones; about a third of
-            the rows each if left out, and none where there are no longer ones.
-        report: takes each line of progress.
+        configs: Config of each model, by its name.
+        output: Folder of the runs, and of the comparison in `comparison/`.
+        budget: Budget of each model.
+        test: File to compare on; the validation corpus if `None`.
+        lengths: Longest source of each bucket but the last; buckets of about equally many rows if
+            `None`.
+        degradation: Longest of the short sources and shortest of the long ones. If `None`, about a
+            third of the rows each; nothing is computed if all sources are equally long.
+        report: Called with each line of progress.
 
     Returns:
         The comparison, which is also written and reported.
 
     Raises:
-        ConfigError: something cannot be done; nothing was trained.
-        Interrupted: SIGINT or SIGTERM came.
+        ConfigError: The models cannot be trained or compared; nothing has been trained.
+        Interrupted: SIGINT or SIGTERM was received.
     """
     check_models(configs, budget, test)
-    fall = _check_lengths(next(iter(configs.values())), test, lengths, fall, report)
+    degradation = _check_lengths(next(iter(configs.values())), test, lengths, degradation, report)
     folders = {model: output / model for model in configs}
     check_folders({folders[model]: config for model, config in configs.items()})
     for number, (model, config) in enumerate(configs.items(), start=1):
@@ -171,7 +188,9 @@ def run_experiment(
         finally:
             forget()
     report("comparing")
-    comparison = compare(list(folders.values()), test, lengths=lengths, fall=fall, report=report)
+    comparison = compare(
+        list(folders.values()), test, lengths=lengths, degradation=degradation, report=report
+    )
     report(to_markdown(comparison))
     for path in write_report(comparison, output / "comparison"):
         report(f"written to {path}")
@@ -182,34 +201,41 @@ def _check_lengths(
     config: RunConfig,
     test: str | None,
     lengths: Sequence[int] | None,
-    fall: tuple[int, int] | None,
+    degradation: tuple[int, int] | None,
     report: Callable[[str], None],
 ) -> tuple[int, int] | None:
-    """The limits of short and long sources; refuses what the comparison would, before training."""
+    """The limits of short and long sources, checked before the training."""
     if test is None:
         corpus = read_corpora(config)[1]
     else:
-        corpus = task(config.task).read_file(test, config.reverse, min_pairs=1)
+        corpus = task_of(config).read_file(test, config.reverse, min_pairs=1)
         corpus.tell_skipped(report)
     _, found = source_lengths(corpus, config)
     sort_by_length(found, lengths)
-    if fall is None:
-        fall = thirds(found)
-        return fall if (found >= fall[1]).any() else None
-    length_sides(found, fall)
-    return fall
+    if degradation is None:
+        degradation = thirds(found)
+        return degradation if (found >= degradation[1]).any() else None
+    length_sides(found, degradation)
+    return degradation
 
 
 def thirds(lengths: np.ndarray) -> tuple[int, int]:
-    """The longest of about a third of the sources, the shortest of about another third."""
+    """Longest length of about a third of the sources, and shortest of about another third."""
     short = int(np.quantile(lengths, 1 / 3, method="lower"))
     return short, max(int(np.quantile(lengths, 2 / 3, method="higher")), short + 1)
 
 
 def is_done(folder: Path, budget: Budget) -> bool:
-    """True where the run in a folder has nothing left to train within this budget.
+    """Checks whether a run has nothing left to train within a budget.
 
-    It would not if it got no better for as long as its patience, or had no less of a budget.
+    That is so if its patience ended it, or if it had no smaller budget.
+
+    Args:
+        folder: Folder of the run.
+        budget: Budget of the training.
+
+    Returns:
+        True if the run is done.
     """
     run = Run(folder)
     values = run.read_metrics()

@@ -1,4 +1,4 @@
-"""Sources by their length: buckets of rows, and how far a score falls from short to long ones.
+"""Lengths of sources: buckets of rows, and the degradation of a score from short to long sources.
 
 Shapes: N rows, M runs, R resamples.
 """
@@ -13,9 +13,9 @@ import numpy as np
 
 from ...zoo.errors import ConfigError
 from ..core.config import RunConfig
-from ..core.task import task
-from ..metrics.bootstrap import Interval, RowScore, resample
+from ..core.task import source_format
 from ..metrics.scores import mostly_unspaced
+from ..metrics.significance import Interval, RowStatistics, resample
 from ..metrics.text_scores import words
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ BUCKETS = 6  # of about as many rows each
 
 @dataclass(frozen=True)
 class Bucket:
-    """The rows with sources of some lengths.
+    """The rows whose sources have a length within bounds.
 
     Attributes:
-        low: the shortest source in it, in words or characters.
-        high: the longest source in it.
-        rows: how many rows there are.
+        low: Shortest source, in words or characters.
+        high: Longest source.
+        rows: Number of rows.
     """
 
     low: int
@@ -44,11 +44,16 @@ class Bucket:
 
 
 def source_lengths(corpus: PairCorpus, config: RunConfig) -> tuple[str, np.ndarray]:
-    """Unit of the lengths of sources, and the lengths of all rows, int (N,).
+    """Lengths of the sources of a corpus, the texts of all inputs of a source added up.
 
-    Of a source with several inputs, such as a context and a question, all texts count.
+    Args:
+        corpus: N rows.
+        config: Config of a run, which names the task.
+
+    Returns:
+        The unit, "words" or "characters", and the lengths, int (N,).
     """
-    inputs = task(config.task).source_format
+    inputs = source_format(config)
     columns = inputs.columns(corpus.sources)
     texts = [columns[item.name] for item in inputs.inputs if item.kind != "length"]
     rows = list(zip(*texts, strict=True))
@@ -59,24 +64,27 @@ def source_lengths(corpus: PairCorpus, config: RunConfig) -> tuple[str, np.ndarr
 def sort_by_length(
     lengths: np.ndarray, limits: Sequence[int] | None = None
 ) -> tuple[list[Bucket], list[np.ndarray]]:
-    """Buckets of rows by length, and the numbers of the rows in each; none is empty.
+    """Groups rows into buckets by length; no bucket is empty.
 
     Args:
-        lengths: of all rows, (N,).
-        limits: the longest of each bucket but the last; quantiles if left out.
+        lengths: Lengths of all rows, (N,).
+        limits: Longest length of each bucket but the last; quantiles if `None`.
+
+    Returns:
+        The buckets, and the row numbers of each.
 
     Raises:
-        ConfigError: the limits do not rise.
+        ConfigError: The limits do not rise.
     """
     if limits is None:
         shares = np.linspace(0, 1, BUCKETS + 1)[1:-1]
         limits = np.unique(np.quantile(lengths, shares, method="lower")).tolist()
     if list(limits) != sorted(set(limits)):
-        raise ConfigError(f"Lengths of buckets rise. Received: {', '.join(map(str, limits))}")
-    places = np.searchsorted(np.asarray(limits), lengths)
+        raise ConfigError(f"Lengths of buckets must rise. Received: {', '.join(map(str, limits))}")
+    buckets_of_rows = np.searchsorted(np.asarray(limits), lengths)
     buckets, numbers = [], []
-    for place in np.unique(places):
-        rows = np.flatnonzero(places == place)
+    for bucket in np.unique(buckets_of_rows):
+        rows = np.flatnonzero(buckets_of_rows == bucket)
         found = lengths[rows]
         buckets.append(Bucket(int(found.min()), int(found.max()), len(rows)))
         numbers.append(rows)
@@ -84,14 +92,14 @@ def sort_by_length(
 
 
 @dataclass(frozen=True)
-class RunFall:
+class RunDegradation:
     """Degradation of one run from short sources to long ones.
 
     Attributes:
-        short: the score on the short sources.
-        long: the score on the long ones.
-        percent: of the score on short sources, what is lost on long ones.
-        share: that loss as a share of the loss of the first run; of the first one itself unknown.
+        short: The score on the short sources.
+        long: The score on the long sources.
+        percent: The loss on long sources, in percent of the score on short ones.
+        share: The loss as a share of the loss of the first run; `None` for the first run itself.
     """
 
     short: Interval
@@ -101,80 +109,87 @@ class RunFall:
 
 
 @dataclass(frozen=True)
-class LengthFall:
-    """Degradation of runs from short sources to long ones.
+class LengthDegradation:
+    """Degradation of all runs from short sources to long ones.
 
     Attributes:
-        short: the longest of the short sources.
-        long: the shortest of the long ones.
-        short_rows: how many are short.
-        long_rows: how many are long.
-        runs: what each run loses.
+        short: Longest length of the short sources.
+        long: Shortest length of the long sources.
+        short_rows: Number of short sources.
+        long_rows: Number of long sources.
+        runs: Degradation of each run.
     """
 
     short: int
     long: int
     short_rows: int
     long_rows: int
-    runs: list[RunFall]
+    runs: list[RunDegradation]
 
 
 def length_sides(lengths: np.ndarray, limits: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Masks (N,) of the short sources and of the long ones.
+    """Masks of the short sources and of the long ones.
 
     Args:
-        lengths: of all sources, (N,).
-        limits: the longest of the short sources, the shortest of the long ones.
+        lengths: Lengths of all sources, (N,).
+        limits: Longest of the short sources and shortest of the long ones.
+
+    Returns:
+        Two boolean arrays (N,).
 
     Raises:
-        ConfigError: the limits do not rise, or there is no source on one side.
+        ConfigError: The limits do not rise, or one side has no sources.
     """
     short, long = limits
     if not 1 <= short < long:
         raise ConfigError(
-            f"The short sources of a fall end before the long ones begin. Received: {short},{long}"
+            f"The limit of short sources must be at least 1 and below that of long ones. "
+            f"Received: {short},{long}"
         )
     sides = lengths <= short, lengths >= long
-    for side, told in zip(sides, (f"up to {short}", f"of {long} and more"), strict=True):
+    for side, wanted in zip(sides, (f"up to {short}", f"of {long} and more"), strict=True):
         if not side.any():
             raise ConfigError(
-                f"There is no source with a length {told}; those of this file have lengths from "
+                f"There is no source with a length {wanted}; those of this file have lengths from "
                 f"{lengths.min()} to {lengths.max()}."
             )
     return sides
 
 
-def length_fall(
-    scores: list[RowScore],
+def length_degradation(
+    scores: list[RowStatistics],
     lengths: np.ndarray,
     limits: tuple[int, int],
     resamples: int,
     seed: int,
     lower_is_better: bool = False,
-) -> LengthFall:
+) -> LengthDegradation:
     """Loss of each run from short sources to long ones, with intervals.
 
     Args:
-        scores: of the M runs, N rows each.
-        lengths: of the sources, (N,).
-        limits: as in `length_sides`.
-        resamples: corpora drawn of either.
-        seed: of the draws.
-        lower_is_better: of the score.
+        scores: Row statistics of M runs, N rows each.
+        lengths: Lengths of the sources, (N,).
+        limits: As in `length_sides`.
+        resamples: Number of resampled corpora of either side.
+        seed: Seed of the resamples.
+        lower_is_better: Whether a lower score is the better one.
+
+    Returns:
+        The degradation of each run.
 
     Raises:
-        ConfigError: as `length_sides`.
+        ConfigError: As `length_sides`.
     """
     sides = length_sides(lengths, limits)
     chosen = [[score.of(side) for score in scores] for side in sides]
-    # What has no value is not a number from here on, and `None` in an interval.
+    # A missing value is NaN from here on, and `None` in an interval.
     values = [np.array([score.value() for score in side], float) for side in chosen]
-    # Each side with a seed of its own: the rows of one are drawn independently of the other's.
+    # Each side has its own seed, so that their rows are drawn independently.
     drawn = [resample(side, resamples, seed + number) for number, side in enumerate(chosen)]
     sign = -1.0 if lower_is_better else 1.0
     lost, lost_drawn = (_percent_lost(short, long, sign) for short, long in (values, drawn))
     runs = [
-        RunFall(
+        RunDegradation(
             short=Interval.of(float(values[0][run]), drawn[0][run]),
             long=Interval.of(float(values[1][run]), drawn[1][run]),
             percent=Interval.of(float(lost[run]), lost_drawn[run]),
@@ -182,11 +197,11 @@ def length_fall(
         )
         for run in range(len(scores))
     ]
-    return LengthFall(*limits, int(sides[0].sum()), int(sides[1].sum()), runs)
+    return LengthDegradation(*limits, int(sides[0].sum()), int(sides[1].sum()), runs)
 
 
 def _percent_lost(short: np.ndarray, long: np.ndarray, sign: float) -> np.ndarray:
-    """Loss in percent of the score on short sources; 0 where that is 0."""
+    """The loss in percent of the score on short sources; 0 if that score is 0."""
     lost = sign * (short - long)
     return 100 * np.divide(lost, short, out=np.zeros_like(lost), where=~(short <= 0))
 
@@ -194,7 +209,7 @@ def _percent_lost(short: np.ndarray, long: np.ndarray, sign: float) -> np.ndarra
 def _share(
     lost: float, first: float, drawn: np.ndarray, first_drawn: np.ndarray
 ) -> Interval | None:
-    """A loss as a share of another one; `None` unless that is a loss in every resample."""
+    """A loss as a share of another one; `None` unless the other is a loss in every resample."""
     if not first > 0 or not (first_drawn > 0).all():
         return None
     return Interval.of(float(lost / first), drawn / first_drawn)

@@ -31,6 +31,14 @@ def finite(value: float | None) -> float | None:
 
 
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
+TaskFile = Annotated[
+    str | None,
+    typer.Option("--task", metavar="FILE", help="The file of the run's task, if it is your own."),
+]
+ModelFile = Annotated[
+    Path | None,
+    typer.Option("--model", metavar="FILE", help="The file of the run's model, if it is your own."),
+]
 BeamSize = Annotated[
     int | None,
     typer.Option(

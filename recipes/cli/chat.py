@@ -12,6 +12,7 @@ import typer
 from ..core.tensorflow_setup import load_tensorflow
 from ..data.corpus import NOT_UTF8, flaw
 from .app import (
+    ModelFile,
     Refused,
     RunFolder,
     Seed,
@@ -22,6 +23,7 @@ from .app import (
     refuse_draws,
     sampling,
 )
+from .sources import open_run
 
 if TYPE_CHECKING:
     from ...zoo.pipeline.text_to_text import TextToText
@@ -40,6 +42,7 @@ def chat(
     best: Annotated[
         bool, typer.Option("--best", help="Always the most probable reply, found by search.")
     ] = False,
+    model: ModelFile = None,
 ) -> None:
     """Talk to a run of dialogue; it reads what was said before.
 
@@ -49,14 +52,15 @@ def chat(
     """
     if best:
         refuse_draws(context, "of which there are none with --best; leave it out, or these.")
-    from ..core.run import Run
-
-    config = Run(run).read_config()
-    if config.task != "dialogue":
-        raise Refused(f"chat is for a run of dialogue; {run} is of {config.task}.")
     load_tensorflow()
+    from ..core.task import source_format
+
+    opened = open_run(run, model=model)
+    config = opened.read_config()
+    if [item.kind for item in source_format(config).inputs] != ["turns", "text"]:
+        raise Refused(f"chat is for a run of dialogue; {run} is of {config.task}.")
     options = {} if best else {"beam_size": 1, **sampling(temperature, top_k, top_p, seed)}
-    model = Run(run).load(**options)
+    loaded = opened.load(**options)
     if sys.stdin.isatty():
         with contextlib.suppress(ImportError):
             importlib.import_module("readline")  # then arrow keys edit the line
@@ -64,11 +68,12 @@ def chat(
             f"{config.model}, reads {config.history_turns} turns before.\n"
             f"{FORGET} begins another conversation, {QUIT} stops."
         )
-    talk(model)
+    talk(loaded)
 
 
 def talk(model: TextToText) -> None:
     """Answers each line of stdin until there are no more."""
+    history, said = (item.name for item in model.source_format.inputs)
     turns: list[str] = []
     while True:
         try:
@@ -87,7 +92,7 @@ def talk(model: TextToText) -> None:
         if text == FORGET:
             turns.clear()
         elif text:
-            source = {"history": "\n".join(turns), "text": text}
+            source = {history: "\n".join(turns), said: text}
             reply = model.predict([source])[0].text
             print(reply, flush=True)
             turns += [text, reply]

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from ..core.tensorflow_setup import load_tensorflow
-from .app import BeamSize, app, parse_fall, parse_lengths
-from .sources import check_folder
+from .app import BeamSize, ModelFile, TaskFile, app, parse_fall, parse_lengths
+from .sources import check_folder, open_run
 
 
 @app.command(rich_help_panel="Use")
@@ -55,6 +55,8 @@ def compare(
     timed_rows: Annotated[
         int, typer.Option(min=0, help="Texts decoded one by one for the latency; 0 for none.")
     ] = 20,
+    task: TaskFile = None,
+    model: ModelFile = None,
 ) -> None:
     """Compare runs on one file: scores, intervals, quality by length, time, significance.
 
@@ -71,7 +73,7 @@ def compare(
     from ..analysis.comparison_report import to_markdown, write_report
 
     comparison = compare_runs(
-        runs,
+        [open_run(run, task, model) for run in runs],
         data,
         metric=metric,
         tokenize=tokenize,
@@ -80,7 +82,7 @@ def compare(
         resamples=resamples,
         seed=seed,
         timed_rows=timed_rows,
-        fall=sides,
+        degradation=sides,
         report=lambda line: print(line, file=sys.stderr),
     )
     print(to_markdown(comparison), end="")

@@ -14,10 +14,11 @@ from ...serving.client.client import Client
 from ...serving.export.export import export
 from ...zoo.pipeline.text_to_text import TextToText
 from ..core.config import Budget
-from ..core.task import make_config, read_validation
+from ..core.corpora import read_validation
+from ..core.make_config import make_config
 from ..data.corpus import PairCorpus
 from ..training.evaluation import scores_by_length
-from ..training.task_runs import run_task
+from ..training.launch import run_task
 
 MODELS = {"rnn": "one fixed context", "rnn-bahdanau": "attention"}
 STEPS = 1500

@@ -14,13 +14,15 @@ from .app import (
     LengthPenalty,
     MaxLength,
     MaxLengthRatio,
+    ModelFile,
     Refused,
     RunFolder,
+    TaskFile,
     Truncate,
     app,
     search_options,
 )
-from .sources import check_file, given, say_cut, sources_of
+from .sources import check_file, given, open_run, say_cut, sources_of
 
 if TYPE_CHECKING:
     from ...zoo.visualization.explanation import Explanation
@@ -50,6 +52,8 @@ def explain(
     max_length: MaxLength = None,
     max_length_ratio: MaxLengthRatio = None,
     truncate: Truncate = False,
+    task: TaskFile = None,
+    model: ModelFile = None,
 ) -> None:
     """Show which words of a text the model looked at for each word that it wrote.
 
@@ -67,24 +71,23 @@ def explain(
         _check_output(output)
     load_tensorflow()
     from ...zoo.pipeline.explain import explain as explain_layers
-    from ..core.run import Run
 
-    opened = Run(run)
+    opened = open_run(run, task, model)
     (source,) = sources_of(opened.read_config(), [text])
     options = search_options(beam_size, length_penalty, max_length, max_length_ratio)
-    model = opened.load(truncate=True, **options)
-    say_cut(model, [source], truncate)
+    loaded = opened.load(truncate=True, **options)
+    say_cut(loaded, [source], truncate)
     number = int(head) if head is not None and head.isdecimal() else head
     chosen = given(kind=kind, layer=layer, head=number)
-    several = model.model.has_attention_maps
+    several = loaded.model.has_attention_maps
     every = several and output is not None and output.suffix.lower() == ".html"
     found: Explanation | LayeredExplanation
     try:
         if chosen or every:
-            layered = explain_layers(model, [source])[0]
+            layered = explain_layers(loaded, [source])[0]
             found = layered.view(**chosen) if chosen else layered
         else:
-            found = model.explain([source])[0]
+            found = loaded.explain([source])[0]
         if output is not None:
             found.save(output)
     except ValueError as error:

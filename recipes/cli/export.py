@@ -13,10 +13,13 @@ from .app import (
     LengthPenalty,
     MaxLength,
     MaxLengthRatio,
+    ModelFile,
     RunFolder,
+    TaskFile,
     app,
     search_options,
 )
+from .sources import open_run
 
 DEV_ROWS = 200  # scored to see what a variant loses
 DEV_SAMPLES = 8  # sent by the checks, and with which a server warms up
@@ -44,6 +47,8 @@ def export(
     length_penalty: LengthPenalty = None,
     max_length: MaxLength = None,
     max_length_ratio: MaxLengthRatio = None,
+    task: TaskFile = None,
+    model: ModelFile = None,
 ) -> None:
     """Publish a run as a SavedModel for TensorFlow Serving, if it passes every check.
 
@@ -56,13 +61,13 @@ def export(
     check_variant(variant)
     load_tensorflow()
     from ...serving.export.export import export as publish
-    from ..core.publishing import RunNotes
-    from ..core.run import Run
+    from .model_card_notes import RunNotes
 
+    opened = open_run(run, task, model)
     options = search_options(beam_size, length_penalty, max_length, max_length_ratio)
-    notes = RunNotes(Run(run), DEV_SAMPLES, DEV_ROWS, options)
+    notes = RunNotes(opened, DEV_SAMPLES, DEV_ROWS, options)
     path = publish(
-        Run(run).load(truncate=True, **options),
+        opened.load(truncate=True, **options),
         directory,
         version,
         name=name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -39,12 +39,16 @@ from . import server as cli_server  # noqa: F401
 from ...zoo.errors import ConfigError, DataError
 from ..core.checkpoint import CheckpointError
 from ..core.interruption import Interrupted
+from ..core.parts import is_importing_file
 from ..distribute.workers import TRY_AGAIN, WorkerLost
 from .app import Refused, app
 from .server_options import without_values
 
+if TYPE_CHECKING:
+    from ..core.task import Task
 
-def main(arguments: list[str] | None = None) -> None:
+
+def main(arguments: list[str] | None = None, task: Task | None = None) -> None:
     """Runs a command and exits: 0, 2 with one line for wrong input, 130 after Ctrl-C.
 
     75 (EX_TEMPFAIL) when another worker of a training has gone and all may be started again.
@@ -52,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
     reader has gone, as in `attention-zoo settings | head -1`.
     """
     _open_closed_streams()
-    status = run_command(app, arguments)
+    status = run_command(app, arguments, task)
     if status == TRY_AGAIN:
         # TensorFlow would wait for the worker that has gone.
         sys.stdout.flush()
@@ -60,13 +64,21 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(status)
 
 
-def run_command(application: typer.Typer, arguments: list[str] | None = None) -> int:
-    """The exit status of a command; errors that a user can mend are one line on stderr."""
+def run_command(
+    application: typer.Typer, arguments: list[str] | None = None, task: Task | None = None
+) -> int:
+    """The exit status of a command; errors that a user can mend are one line on stderr.
+
+    Args:
+        application: The commands.
+        arguments: Of the command line; those of the process if left out.
+        task: The task that `train` trains, in place of that which its argument names.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["serve"]:
         arguments = without_values(arguments)
     try:
-        result = typer.main.get_command(application)(arguments, standalone_mode=False)
+        result = typer.main.get_command(application)(arguments, standalone_mode=False, obj=task)
         sys.stdout.flush()  # here, where what goes wrong with it is handled
     except WorkerLost as error:
         return _fail(str(error), TRY_AGAIN)
@@ -149,6 +161,13 @@ def _fail(message: str, status: int = 2) -> int:
     return status
 
 
-def run_recipe(task_name: str) -> None:
-    """What `python recipes/TASK.py` does: `attention-zoo train TASK` with the same options."""
-    main(["train", task_name, *sys.argv[1:]])
+def run(task: Task) -> None:
+    """Trains a task as `attention-zoo train` does, with the options of the command line.
+
+    The last line of a recipe. Where the recipe is not run but imported, it does nothing.
+
+    Args:
+        task: The task.
+    """
+    if not is_importing_file():
+        main(["train", task.name, *sys.argv[1:]], task)

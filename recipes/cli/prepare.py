@@ -55,9 +55,9 @@ def prepare(
     character_coverage, max_source_length, max_target_length, history_turns; and the seed of draws.
     With --start-from the subwords are those of a run, and so are the longest lengths if not said.
     """
+    from ..core.make_config import preparation_config
     from ..core.preparing import SAMPLE_ROWS, Request
     from ..core.preparing import prepare as prepare_corpus
-    from ..core.task import preparation_config
 
     if start_from is not None:
         load_tensorflow()

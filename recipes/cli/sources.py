@@ -14,6 +14,18 @@ from .app import Refused
 if TYPE_CHECKING:
     from ...zoo.pipeline.text_to_text import TextToText
     from ..core.config import RunConfig
+    from ..core.run import Run
+
+
+def open_run(folder: Path, task: str | None = None, model: Path | None = None) -> Run:
+    """The run in a folder, with the files of its own parts that the user gives."""
+    from ..core.parts import import_file
+    from ..core.run import Run
+    from ..core.task import task as task_meant
+
+    own = {} if model is None else vars(import_file(str(model).partition(":")[0]))
+    classes = {name: value for name, value in own.items() if isinstance(value, type)}
+    return Run(folder, task_meant(task) if task else None, classes)
 
 
 def read_lines(path: Path | None) -> list[str]:
@@ -38,19 +50,18 @@ def read_lines(path: Path | None) -> list[str]:
 
 def sources_of(config: RunConfig, lines: list[str], length: int | None = None) -> list[Source]:
     """The sources in some lines, with a wish for a length."""
-    from ..core.task import task
+    from ..core.task import parse_of, parse_source, source_format
 
-    chosen = task(config.task)
+    inputs, parse = source_format(config), parse_of(config)
     sources: list[Source] = []
     for number, line in enumerate(lines, start=1):
         try:
-            sources.append(chosen.parse_source(line))
+            sources.append(parse_source(line, inputs, parse))
         except DataError as error:
             where = f"text {number:,}: " if len(lines) > 1 else ""
             raise DataError(f"{where}{error}") from error
     if length is None:
         return sources
-    inputs = chosen.source_format
     if all(item.kind != "length" for item in inputs.inputs):
         raise Refused(f"--length is for summarization; this run is of {config.task}.")
     return [
@@ -92,7 +103,7 @@ def check_cut(model: TextToText, count: int, truncate: bool, which: str = "") ->
     """Refuses sources that are too long if nobody asked for a part; tasks may have a rule."""
     if count and not truncate and model.source_format.leave_out_long:
         raise Refused(
-            f"{count:,} sources are longer than the {model.max_source_length} subwords that the "
+            f"{count:,} sources are longer than the {model.max_source_length} tokens that the "
             f"model reads{which}; with --truncate the {model.source_format.keep} of each is read."
         )
 
@@ -100,4 +111,4 @@ def check_cut(model: TextToText, count: int, truncate: bool, which: str = "") ->
 def cut_line(model: TextToText, count: int) -> str:
     """That a part of some sources is read."""
     kept, sources = model.source_format.keep, "source" if count == 1 else "sources"
-    return f"{count:,} {sources} longer than {model.max_source_length} subwords: the {kept} read"
+    return f"{count:,} {sources} longer than {model.max_source_length} tokens: the {kept} read"

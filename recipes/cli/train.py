@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..core.tensorflow_setup import load_tensorflow
-from .app import app, console_for_tables
+from .app import Refused, app, console_for_tables
 
 
 @app.command("list", rich_help_panel="Train")
@@ -20,7 +20,7 @@ def list_models() -> None:
     from rich.table import Column, Table
 
     from ...zoo.catalog import MODELS
-    from ..core.task import TASKS, task
+    from ..core.task import TASKS
 
     def table(*names: str, title: str | None = None, show_header: bool = True) -> Table:
         # Folded, as an address without its end is none.
@@ -30,9 +30,9 @@ def list_models() -> None:
     models = table("model", "what it is", "paper", title="Models")
     for name, entry in MODELS.items():
         models.add_row(name, entry.description, entry.paper)
+    tasks = {name: TASKS[name] for name in TASKS}
     recipes = table("recipe", "what it does", "embedded default", title="Recipes")
-    for name in TASKS:
-        recipe = task(name)
+    for name, recipe in tasks.items():
         recipes.add_row(name, recipe.description, recipe.default_description)
     console = console_for_tables()
     console.print(models)
@@ -42,17 +42,23 @@ def list_models() -> None:
         "\nA recipe runs on its default as it is, and on your own text with --train and --valid:"
     )
     forms = table("recipe", "a corpus", show_header=False)
-    for name in TASKS:
-        forms.add_row(name, task(name).corpora)
+    for name, recipe in tasks.items():
+        forms.add_row(name, recipe.corpora)
     console.print(forms)
 
 
 @app.command(rich_help_panel="Train")
 def train(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="A recipe, see `list`.")],
+    context: typer.Context,
+    task: Annotated[
+        str, typer.Argument(metavar="TASK", help="A recipe, see `list`, or a file of your own.")
+    ],
     model: Annotated[
         str | None,
-        typer.Option(help="A model of the catalog, see `list`.", show_default="rnn-bahdanau"),
+        typer.Option(
+            help="A model of the catalog, see `list`, or one of your own, FILE:NAME.",
+            show_default="rnn-bahdanau",
+        ),
     ] = None,
     train: Annotated[
         str | None,
@@ -106,28 +112,42 @@ def train(
     With --start-from a run learns on from the best weights of another, which stays as it is: on
     other text (fine-tuning), or with other settings. What is not said is as in that run.
     """
-    from ..core.config import Budget, parse_profile
-    from ..core.task import make_config
+    from ..core.config import Budget
+    from ..core.make_config import make_config
+    from ..core.task import task as task_meant
     from ..distribute.strategies import StrategyOptions
-    from ..training.task_runs import run_task
+    from ..training.launch import run_task
 
-    chosen = [f"precision={precision}"] if precision else []
-    chosen += ["jit=true"] if jit else []
-    chosen = [*(settings or []), *chosen]
+    chosen = context.obj or task_meant(task)  # a script passes its own
+    values = [*(settings or [])]
+    values += [f"precision={precision}"] if precision else []
+    values += ["jit=true"] if jit else []
     if start_from is not None:
         load_tensorflow()
         from ..core.starting import start_config
 
-        config = start_config(start_from, task, model, train, valid, reverse, chosen)
+        config = start_config(start_from, chosen, model, train, valid, reverse, values)
     else:
-        config = make_config(task, model or "rnn-bahdanau", train, valid, reverse, chosen)
+        config = make_config(chosen, model or "rnn-bahdanau", train, valid, reverse, values)
     run_task(
         config,
-        output or Path("runs") / f"{task}-{config.model}",
+        output or Path("runs") / f"{config.task}-{config.model}",
         Budget(max_steps, max_minutes),
         strategy=StrategyOptions(strategy, workers, index, replicas),
         profile=parse_profile(profile) if profile else None,
     )
+
+
+def parse_profile(text: str) -> tuple[int, int]:
+    """The first and the last step of `FIRST,LAST`.
+
+    Raises:
+        Refused: the text is something else.
+    """
+    first, _, last = text.partition(",")
+    if first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last):
+        return int(first), int(last)
+    raise Refused(f"--profile takes FIRST,LAST, steps of this start from 1. Received: {text}")
 
 
 @app.command(rich_help_panel="Train")

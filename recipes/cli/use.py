@@ -19,10 +19,12 @@ from .app import (
     LengthPenalty,
     MaxLength,
     MaxLengthRatio,
+    ModelFile,
     Refused,
     RunFolder,
     Sample,
     Seed,
+    TaskFile,
     Temperature,
     TopK,
     TopP,
@@ -32,7 +34,15 @@ from .app import (
     sampling,
     search_options,
 )
-from .sources import check_cut, check_file, cut_line, read_lines, say_cut, sources_of
+from .sources import (
+    check_cut,
+    check_file,
+    cut_line,
+    open_run,
+    read_lines,
+    say_cut,
+    sources_of,
+)
 
 if TYPE_CHECKING:
     from ...zoo.pipeline.text_to_text import TextToText
@@ -52,6 +62,8 @@ def evaluate(
         str | None,
         typer.Option(help="Sources and references; the run's own to validate with if left out."),
     ] = None,
+    task: TaskFile = None,
+    model: ModelFile = None,
     beam_size: BeamSize = None,
     length_penalty: LengthPenalty = None,
     max_length: MaxLength = None,
@@ -74,32 +86,34 @@ def evaluate(
     if not sample:
         refuse_draws(context, NO_DRAWS)
     load_tensorflow()
-    from ..core.length_limits import beyond_line
-    from ..core.run import Run
-    from ..core.task import OTHER_TEXTS, check_scores, read_validation, task, with_tokenization
-    from ..metrics.target_scores import unknown_line
+    from ..core.corpora import OTHER_TEXTS, read_validation
+    from ..core.make_config import check_scores, with_tokenization
+    from ..core.task import metric_of, task_of
+    from ..metrics.scoring import unknown_line
     from ..training.evaluation import Evaluator, unscored_line
+    from ..training.length_limits import beyond_line
 
-    opened = Run(run)
+    opened = open_run(run, task, model)
     config = with_tokenization(opened.read_config(), tokenize)
+    metric_of(config)  # if it is nowhere, that is told before all else
     check_scores(config)
     if data is None:
         corpus = read_validation(config)
         if opened.changed_texts({"valid": corpus.checksum}):
             print(OTHER_TEXTS, file=sys.stderr)
     else:
-        corpus = task(config.task).read_file(data, config.reverse, min_pairs=1)
+        corpus = task_of(config).read_file(data, config.reverse, min_pairs=1)
     options = search_options(beam_size, length_penalty, max_length, max_length_ratio)
     share_threads(len(corpus))
     if sample:
         options = {"beam_size": 1, **options, **sampling(temperature, top_k, top_p, seed)}
-    model = opened.load(truncate=True, **options)
-    evaluator = Evaluator(model, corpus, config)
+    loaded = opened.load(truncate=True, **options)
+    evaluator = Evaluator(loaded, corpus, config)
     num_cut, unscored = evaluator.num_cut(), evaluator.num_unscored()
     unknown, beyond = evaluator.unknown(), evaluator.num_beyond()
-    check_cut(model, num_cut, truncate)
+    check_cut(loaded, num_cut, truncate)
     scores = evaluator.full()
-    baselines = _baselines(config, corpus, model)
+    baselines = _baselines(config, corpus, loaded)
     if as_json:
         values: dict[str, Any] = {
             **scores.values,
@@ -121,12 +135,12 @@ def evaluate(
     print(f"{scores}\nrows: {len(corpus):,}")
     corpus.tell_skipped(print)
     if num_cut:
-        print(cut_line(model, num_cut))
+        print(cut_line(loaded, num_cut))
     if unscored:
         print(unscored_line(unscored, config))
     if beyond:
-        print(beyond_line(beyond, model.generation.max_length_ratio))
-    if line := unknown_line(**unknown, copied=model.generation.replace_unknown):
+        print(beyond_line(beyond, loaded.generation.max_length_ratio))
+    if line := unknown_line(**unknown, copied=loaded.generation.replace_unknown):
         print(line)
     for name, found in baselines.items():
         print(f"baseline, {name}: {found.one_line()}")
@@ -158,6 +172,8 @@ def predict(
     top_p: TopP = 1.0,
     seed: Seed = None,
     truncate: Truncate = False,
+    task: TaskFile = None,
+    model: ModelFile = None,
 ) -> None:
     """Write the output for each text, or for each line of --input or of stdin.
 
@@ -177,24 +193,23 @@ def predict(
     lines = texts or read_lines(input)
     load_tensorflow()
     from ...zoo.files import written_atomically
-    from ..core.run import Run
 
     if n_best and beam_size and beam_size < n_best:
         raise Refused(
             f"--beam-size {beam_size} finds fewer than --n-best {n_best} results; raise it."
         )
-    opened = Run(run)
+    opened = open_run(run, task, model)
     sources = sources_of(opened.read_config(), lines, length)
     if n_best and any(not isinstance(source, str) and source.get("length") for source in sources):
         raise Refused("A length is a wish for one result; leave out --n-best.")
     share_threads(len(sources))
     options = search_options(beam_size, length_penalty, max_length, max_length_ratio)
-    model = opened.load(truncate=True, **options)
-    say_cut(model, sources, truncate)
-    beams = beam_size or max(1 if sample else model.generation.beam_size, n_best or 1)
+    loaded = opened.load(truncate=True, **options)
+    say_cut(loaded, sources, truncate)
+    beams = beam_size or max(1 if sample else loaded.generation.beam_size, n_best or 1)
     drawn = sampling(temperature, top_k, top_p, seed) if sample else {}
-    model = model.with_generation(beam_size=beams, **drawn)
-    results = _n_best_lines(model, sources, n_best) if n_best else _best_lines(model, sources)
+    loaded = loaded.with_generation(beam_size=beams, **drawn)
+    results = _n_best_lines(loaded, sources, n_best) if n_best else _best_lines(loaded, sources)
     if output is None:
         for line in results:
             print(line, flush=True)
@@ -206,9 +221,10 @@ def predict(
 def _baselines(config: RunConfig, corpus: PairCorpus, model: TextToText) -> dict[str, Scores]:
     """What is simplest for the task, learnt from the training corpus if that is still there."""
     from ...zoo.errors import ConfigError, DataError
-    from ..core.task import read_training_texts, task
+    from ..core.corpora import read_training_texts
+    from ..core.task import task_of
 
-    chosen = task(config.task)
+    chosen = task_of(config)
     if chosen.baselines is None:
         return {}
     try:

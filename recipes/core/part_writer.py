@@ -17,7 +17,7 @@ from ..data.prepared import PreparedPart
 from ..data.shards import SUFFIX, write_shard
 from .config import RunConfig
 from .pace import Pace
-from .task import task
+from .task import source_format, task_of
 
 if TYPE_CHECKING:
     from ...zoo.text.tokenizer import SubwordTokenizer
@@ -67,7 +67,7 @@ class PartWriter:
         pace: Pace,
         save: Callable[[], None],
     ):
-        self.config, self.task = config, task(config.task)
+        self.config, self.task = config, task_of(config)
         self.folder, self.number, self.part = folder, number, part
         self.tokenizer, self.compressed = tokenizer, compressed
         self.pace, self.save = pace, save
@@ -125,20 +125,20 @@ class PartWriter:
 
     def _encode(self, chunk: list[Row], number: int) -> TokenizedPairs:
         from ..data.batching import TokenizedPairs
-        from .run import source_format
 
         config = self.config
         _, sources, targets = (list(column) for column in zip(*chunk, strict=True))
         corpus = PairCorpus(sources, targets, self.part.spec)
         # What a task draws by chance, it draws anew for each chunk.
         corpus = self.task.prepare(corpus, config.seed + number)
-        return TokenizedPairs.encode_some(
+        return TokenizedPairs.encode(
             corpus.sources,
             corpus.targets,
             self.tokenizer,
             config.max_source_length,
             config.max_target_length,
             source_format(config),
+            allow_empty=True,
         )
 
     def _collect(self) -> None:

@@ -38,7 +38,7 @@ from .config import RunConfig
 from .interruption import Interrupted
 from .pace import Pace
 from .part_writer import PartWriter, Row, turned
-from .task import task
+from .task import task_of
 
 # From which the subwords are learnt. What SentencePiece holds are the words; without spaces, as in
 # Chinese, those are whole sentences, and take some 140 bytes a character (BPE; measured). So such
@@ -160,7 +160,7 @@ class _Preparation:
     def __init__(self, request: Request, folder: Path, report: Callable[[str], None]):
         self.request = request
         self.config = request.config
-        self.task = task(self.config.task)
+        self.task = task_of(self.config)
         self.folder = folder
         self.report = report
         self.state = _State(request.to_dict())

@@ -5,13 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import keras
+from typing import TYPE_CHECKING, Any
 
 from ... import __version__
-from ...zoo.catalog import MODELS
-from ...zoo.decoding.options import GenerationOptions
 from ...zoo.errors import ConfigError
 from ...zoo.files import file_above, partial_file, write_json, written_atomically
 from ...zoo.models.encoder_decoder import EncoderDecoder
@@ -21,7 +17,13 @@ from ...zoo.text.tokenizer import SubwordTokenizer
 from ..data.corpus import NOT_JSON
 from .checkpoint import Checkpoints
 from .config import RunConfig
-from .task import check_model, task
+from .model import defaults_of, entry_of
+from .parts import Parts
+from .saved_model import origins_of, read_model, text_to_text
+from .task import source_format, task_of
+
+if TYPE_CHECKING:
+    from .task import Task
 
 
 class Run:
@@ -39,10 +41,19 @@ class Run:
 
     Args:
         folder: the folder, which need not exist.
+        task: The task of the run, if it is the user's own.
+        custom_objects: Keras classes of the user's own that the model is made of, by name.
     """
 
-    def __init__(self, folder: str | Path):
+    def __init__(
+        self,
+        folder: str | Path,
+        task: Task | None = None,
+        custom_objects: Mapping[str, Any] | None = None,
+    ):
         self.folder = Path(folder)
+        self.task = task
+        self.custom_objects = custom_objects or {}
         self.config_path = self.folder / "config.json"
         self.tokenizer_path = self.folder / "tokenizer.model"
         self.source_tokenizer_path = self.folder / "source_tokenizer.model"
@@ -52,7 +63,11 @@ class Run:
         self.checkpoints = Checkpoints(self.folder / "checkpoints")
 
     def open(
-        self, config: RunConfig, texts: Mapping[str, int] | None = None, **generation: Any
+        self,
+        config: RunConfig,
+        texts: Mapping[str, int] | None = None,
+        model: EncoderDecoder | None = None,
+        **generation: Any,
     ) -> bool:
         """Claims the folder for a config; returns whether the run was begun before.
 
@@ -62,6 +77,7 @@ class Run:
             config: of the run.
             texts: checksums of the texts that are learnt from, `"train"`, and validated with,
                 `"valid"`, which a run remembers from when it is begun.
+            model: the model, of which the run says where its classes come from.
             **generation: fields of `GenerationOptions` that follow from the training corpus.
 
         Raises:
@@ -73,10 +89,16 @@ class Run:
         if begun:
             return True
         self.folder.mkdir(parents=True, exist_ok=True)
-        values = {**config.to_dict(), "model_defaults": _model_defaults(config.model)}
-        values |= {"texts": dict(texts)} if texts else {}
-        values |= {"generation": generation} if generation else {}
-        write_json(self.config_path, {"attention_zoo": __version__, **values})
+        values = {
+            "attention_zoo": __version__,
+            **config.to_dict(),
+            "model_defaults": defaults_of(config),
+            "source_format": source_format(config).to_dict(),
+            "parts": origins_of(config, model),
+            **({"texts": dict(texts)} if texts else {}),
+            **({"generation": generation} if generation else {}),
+        }
+        write_json(self.config_path, values)
         return False
 
     def check(self, config: RunConfig, texts: Mapping[str, int] | None = None) -> bool:
@@ -91,7 +113,7 @@ class Run:
                 run.
         """
         if self.config_path.exists():
-            ours = _settings(config, _model_defaults(config.model))
+            ours = _settings(config, defaults_of(config))
             theirs = _settings(*self._read_config())
             differences = ", ".join(
                 f"{name} is {theirs.get(name)!r} there and {ours.get(name)!r} here"
@@ -165,7 +187,7 @@ class Run:
     def former_defaults(self) -> dict[str, Any]:
         """The arguments of its model whose default is another now than when the run was begun."""
         config, defaults = self._read_config()
-        now = _model_defaults(config.model)
+        now = defaults_of(config)
         return {
             name: defaults[name] for name in now.keys() & defaults if defaults[name] != now[name]
         }
@@ -191,18 +213,27 @@ class Run:
         """The settings of the run, and the defaults of its model when it was begun."""
         values = self._read_values()
         values.pop("attention_zoo", None)
-        values.pop("texts", None)
-        values.pop("generation", None)
-        defaults = values.pop("model_defaults", None)
-        if not isinstance(defaults, dict | None):
-            raise ConfigError(f"{self.config_path}: model_defaults is no object: {defaults!r}")
+        for name in ("texts", "generation"):
+            values.pop(name, None)
+        defaults, form, origins = (
+            values.pop(name, None) for name in ("model_defaults", "source_format", "parts")
+        )
+        for name, value in {"model_defaults": defaults, "parts": origins}.items():
+            if not isinstance(value, dict | None):
+                raise ConfigError(f"{self.config_path}: {name} is no object: {value!r}")
         try:
-            config = RunConfig.from_dict(values)
-            task(config.task)
-            check_model(config.model)
+            saved = None if form is None else SourceFormat.from_dict(form)
+            parts = Parts(self.task, source_format=saved, origins=origins or {})
+            config = RunConfig.from_dict(values, parts)
+            if self.task is not None and self.task.name != config.task:
+                raise ConfigError(f"The run is of {config.task}. Received: {self.task.name}")
+            if "task" not in config.parts.origins and config.parts.source_format is None:
+                task_of(config)
+            if "model" not in config.parts.origins:
+                entry_of(config)
             # Runs of version 0.1.0 may have none: those of today are taken for theirs.
-            return config, _model_defaults(config.model) if defaults is None else defaults
-        except ConfigError as error:
+            return config, defaults_of(config) if defaults is None else defaults
+        except ValueError as error:
             raise ConfigError(f"{self.config_path}: {error}") from error
 
     def save_model(self, model: EncoderDecoder) -> None:
@@ -267,82 +298,9 @@ class Run:
         Raises:
             ConfigError: there is none yet, or its file is damaged.
         """
+        config = self.read_config()
         self.check_model_file()
-        try:
-            model = keras.models.load_model(self.model_path, compile=False)
-        except ConfigError:
-            raise
-        except Exception as error:  # there are as many kinds of errors as ways of being damaged
-            if isinstance(error, OSError) and error.errno is not None:
-                raise  # it is there, and may not be read
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise ConfigError(
-                f"{self.model_path} cannot be read as a model of attention-zoo {__version__}: it "
-                "is damaged, or another version wrote it. Copy the run again, or train it anew. "
-                f"Keras says: {reason[:300]}"
-            ) from error
-        if not isinstance(model, EncoderDecoder):
-            raise ConfigError(f"{self.model_path} is no model of this package.")
-        return model
-
-
-def text_to_text(
-    model: EncoderDecoder,
-    tokenizer: SubwordTokenizer,
-    config: RunConfig,
-    name: str = "model",
-    truncate: bool | None = None,
-    **generation: Any,
-) -> TextToText:
-    """The model with the search of its config.
-
-    Raises:
-        ValueError: the subwords are not those of the task, or options are impossible.
-    """
-    inputs = source_format(config)
-    for symbol in inputs.symbols:
-        tokenizer.source.id_of(symbol)
-    # Where nobody said how long targets are, the training corpus says it, or the options do.
-    ratio = config.max_length_ratio
-    limit = {} if ratio is None else {"max_length_ratio": ratio or None}
-    options = {
-        **limit,
-        "beam_size": config.beam_size,
-        "length_penalty": config.length_penalty,
-        "max_length": config.max_target_length,
-        "coverage_penalty": config.coverage_penalty,
-        "no_repeat_ngram": config.no_repeat_ngram,
-        "replace_unknown": config.replace_unknown,
-        **generation,
-    }
-    return TextToText(
-        model,
-        tokenizer,
-        GenerationOptions(**options),
-        config.max_source_length,
-        name,
-        inputs,
-        truncate,
-    )
-
-
-def source_format(config: RunConfig) -> SourceFormat:
-    """The inputs of the config's task, and how they become one source."""
-    return task(config.task).source_format.with_turns(config.history_turns)
-
-
-def build_model(config: RunConfig, tokenizer: SubwordTokenizer) -> EncoderDecoder:
-    """The untrained model of a config, for the subwords of a tokenizer."""
-    model = MODELS[config.model]
-    options = {**model.kwargs_from_tokenizer(tokenizer), **config.model_options}
-    if not tokenizer.shares_vocabulary:
-        options["source_vocab_size"] = tokenizer.source.vocab_size
-    return model.build(tokenizer.vocab_size, **options)
-
-
-def _model_defaults(name: str) -> dict[str, Any]:
-    """The arguments of a model of the catalog that nobody gave, by name."""
-    return MODELS[name].defaults()
+        return read_model(self.model_path, config.parts.origins, self.custom_objects)
 
 
 def _settings(config: RunConfig, model_defaults: dict[str, Any]) -> dict[str, Any]:
@@ -352,6 +310,23 @@ def _settings(config: RunConfig, model_defaults: dict[str, Any]) -> dict[str, An
     return values | {f"model.{name}": value for name, value in options.items()}
 
 
-def load(folder: str | Path, truncate: bool | None = None, **generation: Any) -> TextToText:
-    """Loads a trained run: `attention_zoo.load("runs/en-de").predict(["a house"])`."""
-    return Run(folder).load(truncate, **generation)
+def load(
+    folder: str | Path,
+    truncate: bool | None = None,
+    custom_objects: Mapping[str, Any] | None = None,
+    **generation: Any,
+) -> TextToText:
+    """Loads a trained run: `attention_zoo.load("runs/en-de").predict(["a house"])`.
+
+    Args:
+        folder: The folder of the run.
+        truncate: Cuts sources that are too long; if `None` as the task says.
+        custom_objects: Keras classes of your own that the model is made of, by name, where their
+            module is not installed.
+        **generation: Fields of `GenerationOptions` that replace those of the run.
+
+    Raises:
+        ConfigError: The folder is no run, has no model yet, or is damaged; a class of your own is
+            not there; or the options are impossible.
+    """
+    return Run(folder, custom_objects=custom_objects).load(truncate, **generation)

@@ -11,7 +11,8 @@ from ...zoo.text.tokenizer import SubwordTokenizer
 from ..data.corpus import PairCorpus
 from ..data.prepared import PreparedCorpus
 from .config import RunConfig
-from .run import Run, source_format
+from .run import Run
+from .task import source_format
 
 
 def run_tokenizer(

@@ -4,17 +4,22 @@ a corpus that is prepared for it in its subwords, `prepare --start-from`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ...zoo.catalog import CatalogEntry
 from ...zoo.errors import ConfigError
 from ...zoo.models.encoder_decoder import EncoderDecoder
 from ..data.prepared import BAKED
 from .config import RunConfig
+from .make_config import check_baked, check_direction, check_names, named, settings_of_corpus
+from .model import model_of
+from .parts import Parts
 from .run import Run
-from .task import check_baked, check_direction, check_metric, settings_of_corpus
+from .task import Task
+from .task import task as task_meant
 
 # What the subwords follow from: they are those of the run that is started from.
 SUBWORDS = ("vocab_size", "shared_vocabulary", "subwords", "character_coverage")
@@ -22,12 +27,12 @@ SUBWORDS = ("vocab_size", "shared_vocabulary", "subwords", "character_coverage")
 
 def start_config(
     folder: str | Path,
-    task: str,
-    model: str | None = None,
+    task: str | Task,
+    model: str | CatalogEntry | Callable | None = None,
     train: str | None = None,
     valid: str | None = None,
     reverse: bool = False,
-    settings: Sequence[str] = (),
+    settings: Sequence[str] | Mapping[str, Any] = (),
 ) -> RunConfig:
     """The config of a run that starts from another: the settings of that one, over them the user's.
 
@@ -39,7 +44,7 @@ def start_config(
         valid: what to validate with.
         reverse: whether source and target are swapped, of the corpora that are given, or once more
             of those of the other run.
-        settings: `name=value` strings.
+        settings: `name=value` strings, or values by name.
 
     Raises:
         ConfigError: the folder is no run, or of another task or model, or the subwords would not be
@@ -49,22 +54,25 @@ def start_config(
 
     >>> config = start_config("runs/en-de", "translation", train="law.tsv", valid="law-dev.tsv")
     """
-    run, theirs = _run_and_config(folder, task, model)
-    check_direction(task, reverse)
+    chosen = task_meant(task)
+    run, theirs = _run_and_config(folder, chosen, model)
+    check_direction(chosen, reverse)
     options = {**run.former_defaults(), **theirs.model_options}
     values: dict[str, Any] = {"start_from": str(folder), "model_options": options}
     if train is None and valid is None:
         values["reverse"] = theirs.reverse != reverse
     else:
         values |= {"train": train, "valid": valid, **settings_of_corpus(train, reverse)}
+    settings, objects = named(settings)
+    values["parts"] = replace(theirs.parts, **objects)
     config = replace(theirs, **values).with_settings(settings)
-    check_metric(config)
+    check_names(config)
     _check_subwords(config, theirs)
     return config
 
 
 def start_preparation(
-    folder: str | Path, task: str, reverse: bool = False, settings: Sequence[str] = ()
+    folder: str | Path, task: str | Task, reverse: bool = False, settings: Sequence[str] = ()
 ) -> RunConfig:
     """The config for `attention-zoo prepare` of a corpus for runs that start from another.
 
@@ -78,8 +86,9 @@ def start_preparation(
         ConfigError: the folder is no run, or of another task; the run has two vocabularies, or none
             yet, or a damaged one; the subwords would not be its own.
     """
-    run, theirs = _run_and_config(folder, task)
-    check_direction(task, reverse)
+    chosen = task_meant(task)
+    run, theirs = _run_and_config(folder, chosen)
+    check_direction(chosen, reverse)
     check_baked(settings)
     if not theirs.shared_vocabulary:
         raise ConfigError(
@@ -90,8 +99,10 @@ def start_preparation(
         raise ConfigError(f"{folder} has no subwords yet: its training has not begun.")
     run.read_tokenizer()  # before a long text is read
     values = {name: getattr(theirs, name) for name in BAKED}
-    config = RunConfig(task, start_from=str(folder), reverse=reverse, **values)
-    config = config.with_settings(settings)
+    parts = Parts(task=chosen)
+    config = RunConfig(
+        chosen.name, start_from=str(folder), reverse=reverse, parts=parts, **values
+    ).with_settings(settings)
     _check_subwords(config, theirs)
     return config
 
@@ -114,18 +125,20 @@ def load_start(config: RunConfig, model: EncoderDecoder) -> None:
 
 
 def _run_and_config(
-    folder: str | Path, task: str, model: str | None = None
+    folder: str | Path, task: Task, model: str | CatalogEntry | Callable | None = None
 ) -> tuple[Run, RunConfig]:
     """The run that is started from, which has this task and model."""
     run = Run(folder)
     config = run.read_config()
-    for what, asked, found in (("task", task, config.task), ("model", model, config.model)):
-        if asked not in (None, found):
+    name, own = (config.model, None) if model is None else model_of(model)
+    for what, asked, found in (("task", task.name, config.task), ("model", name, config.model)):
+        if asked != found:
             raise ConfigError(
                 f"--start-from {folder} is a run with the {what} {found}, which is that of the new "
                 f"run too. Received: {asked}"
             )
-    return run, config
+    # Nothing of it is the new run's but the origins, should the model be one that they find.
+    return run, replace(config, parts=Parts(task, own, origins=config.parts.origins))
 
 
 def _check_subwords(config: RunConfig, theirs: RunConfig) -> None:

@@ -38,7 +38,7 @@ def load_tensorflow() -> None:
 
 def share_threads(rows: int) -> None:
     """Gives each batch its own threads, where a command decodes so many rows and nothing else."""
-    from ...zoo.pipeline.parallel import give_each_batch_its_threads
+    from ...zoo.pipeline.parallel import limit_operation_threads
 
     if rows > MANY_ROWS:
-        give_each_batch_its_threads()
+        limit_operation_threads()

@@ -20,17 +20,18 @@ Batch = tuple[dict[str, np.ndarray], np.ndarray]  # source and target, labels
 
 @dataclass(frozen=True)
 class Share:
-    """Share of each batch that a process reads.
+    """The share of each batch that a process reads.
 
-    A batch is dealt out over the replicas of a model row by row. Rows of padding, which count for
-    nothing, fill it up, so that all replicas have as many rows.
+    The rows of a batch are distributed over the replicas of a model one by one. It is filled up
+    with rows of padding, which count for nothing, so that all replicas have the same number of
+    rows.
 
     Attributes:
-        replicas: over which each batch is dealt out, on all machines.
-        first: number of the first replica of this process.
-        count: replicas of this process; the dataset gives their parts one after the other.
-        static: whether all batches of one length are filled up to as many rows, so that there are
-            few shapes.
+        replicas: Number of replicas on all machines.
+        first: Number of the first replica of this process.
+        count: Number of replicas of this process; the dataset gives their parts in order.
+        static: Whether all batches of one length are filled up to the same number of rows, so that
+            there are few shapes.
     """
 
     replicas: int = 1
@@ -43,12 +44,15 @@ WHOLE = Share()
 
 
 def without_unknown(batch: Batch, copied: bool) -> Batch:
-    """A batch whose labels have padding, which counts for nothing, for what no search writes.
+    """Replaces labels that no search writes with padding, which counts for nothing.
 
     Args:
-        batch: source and target, labels (B, T).
-        copied: whether the unknown subword may be written for one of the source: then it is a
-            label in rows whose source has one.
+        batch: Source and target, and labels (B, T).
+        copied: Whether an unknown token may be written for one of the source: then it is a label in
+            rows whose source has one.
+
+    Returns:
+        The batch with the new labels, int32.
     """
     inputs, labels = batch
     unknown = labels == UNKNOWN_ID
@@ -58,14 +62,15 @@ def without_unknown(batch: Batch, copied: bool) -> Batch:
 
 
 class BatchStream(ABC):
-    """An endless stream of batches that depends on a seed alone, and can start anywhere.
+    """An endless stream of batches that depends on a seed alone and can start anywhere.
 
     Attributes:
-        tokens: budget of a batch, in padded tokens: rows times the longer of the two lengths.
-        num_pairs: how many pairs there are to learn from.
-        too_long: rows that were left out because a side was longer than the limit.
-        cut: sources of which a part was left out.
-        error: why the stream ended, if it did: `dataset` has errors of TensorFlow's instead.
+        tokens: Budget of a batch in padded tokens: rows times the longer of the two lengths.
+        num_pairs: Number of pairs to learn from.
+        too_long: Number of rows that were left out because a side exceeds its limit.
+        cut: Number of sources of which a part was left out.
+        error: The error that ended the stream, if any: `dataset` raises TensorFlow's errors
+            instead.
     """
 
     tokens: int
@@ -77,15 +82,15 @@ class BatchStream(ABC):
 
     @abstractmethod
     def stream(self, start_batch: int = 0) -> Iterator[Batch]:
-        """The batches from a number on."""
+        """The batches of the stream, beginning with number `start_batch`."""
 
     @abstractmethod
     def lengths(self) -> Iterator[np.ndarray]:
-        """Subwords of source and target of all pairs, their ends included, (rows, 2) in parts."""
+        """Numbers of source and target tokens of all pairs with their ends, arrays of (rows, 2)."""
 
     @abstractmethod
     def rows_of_batch(self, number: int) -> np.ndarray:
-        """Rows of the corpus that a batch is made of, by its number in the stream."""
+        """Rows of the corpus in a batch, given its number in the stream."""
 
     @abstractmethod
     def batches_in_epoch(self) -> int:
@@ -93,10 +98,18 @@ class BatchStream(ABC):
 
     @abstractmethod
     def checksum(self) -> int:
-        """A number that other rows, or the same in another order, would not have."""
+        """A checksum that changes with any row and with their order."""
 
     def rows_of_step(self, step: int, accumulate: int = 1) -> np.ndarray:
-        """Rows of the corpus that are read in a step, counted from 0."""
+        """Rows of the corpus that a step reads.
+
+        Args:
+            step: Number of the step, from 0.
+            accumulate: Number of batches in a step.
+
+        Returns:
+            Row numbers, int64.
+        """
         numbers = range(step * accumulate, (step + 1) * accumulate)
         return np.concatenate([self.rows_of_batch(number) for number in numbers])
 
@@ -106,9 +119,13 @@ class BatchStream(ABC):
         """The stream as a `tf.data.Dataset` of `({"source", "target"}, labels)`.
 
         Args:
-            start_step: steps that were made already.
-            accumulate: batches in a step; those after the first are `inputs["accumulated"]`.
-            share: what of each batch is read here.
+            start_step: Number of steps that have been made.
+            accumulate: Number of batches in a step; `inputs["accumulated"]` has those after the
+                first.
+            share: The part of each batch that this process reads.
+
+        Returns:
+            An endless dataset, which `end` ends.
         """
         lock = self._reading
         ids = tf.TensorSpec((None, None), tf.int32)
@@ -130,14 +147,14 @@ class BatchStream(ABC):
 
     @functools.cached_property
     def _reading(self) -> threading.Lock:
-        """Held while batches are made."""
+        """A lock that is held while batches are made."""
         return threading.Lock()
 
     def end(self) -> None:
-        """Ends all datasets of this stream, when the batch that is being made is done.
+        """Ends all datasets of this stream once the batch that is being made is done.
 
         TensorFlow reads ahead. A program that ended in the middle of that would wait for a batch,
-        which the interpreter, as it shuts down, no longer makes.
+        which the interpreter no longer makes during shutdown.
         """
         self._ended = True
         with self._reading:
@@ -174,9 +191,9 @@ def padded(values: np.ndarray, lengths: np.ndarray, width: int) -> np.ndarray:
     """Rows of token ids, each with its end, padded to one width.
 
     Args:
-        values: The ids of all rows, one row after the other.
-        lengths: The number of ids of each row (R,), the end not counted.
-        width: The width W, larger than any length.
+        values: Ids of all rows, one row after the other.
+        lengths: Number of ids of each row (R,), without the end.
+        width: Width W of the result, larger than any length.
 
     Returns:
         int32 (R, W).
@@ -188,11 +205,14 @@ def padded(values: np.ndarray, lengths: np.ndarray, width: int) -> np.ndarray:
 
 
 def teacher_forced(source: np.ndarray, labels: np.ndarray) -> Batch:
-    """The inputs of a model and its labels: each token of a target is read at the step after.
+    """Inputs and labels of a model: each target token is read one step after it is predicted.
 
     Args:
         source: Ids of the sources (R, S), each with its end.
         labels: Ids of the targets (R, T), each with its end.
+
+    Returns:
+        `source` and `target`, and the labels.
     """
     target = np.full_like(labels, PAD_ID)
     target[:, 0] = START_ID

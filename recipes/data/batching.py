@@ -1,11 +1,11 @@
-"""Token-budgeted batches of similar lengths, in an order that depends on seed and epoch alone."""
+"""Token-budgeted batches of similar lengths, in an order that depends only on seed and epoch."""
 
 from __future__ import annotations
 
 import functools
 import itertools
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,18 +16,19 @@ from ...zoo.text.composing import encode_sources
 from ...zoo.text.source_format import PLAIN, Source, SourceFormat
 from ...zoo.text.tokenizer import SubwordTokenizer
 from .batch_stream import Batch, BatchStream, padded, teacher_forced, without_unknown
+from .bucketing import check_budget_of_batch, length_bounds, plan_batches, round_up
 
 
 @dataclass(frozen=True)
 class TokenizedPairs:
-    """Subword ids of a corpus, without start and end.
+    """Token ids of a corpus, without start and end.
 
     Attributes:
-        sources: int32 arrays, one a row.
-        targets: int32 arrays, one a row.
-        too_long: rows left out because a side was longer than the limit.
-        cut: sources of which a part was left out.
-        rows: row of the corpus that each pair is; as many rows as pairs if `None`.
+        sources: int32 arrays, one for each row.
+        targets: int32 arrays, one for each row.
+        too_long: Number of rows that were left out because a side exceeds its limit.
+        cut: Number of sources of which a part was left out.
+        rows: Row of the corpus of each pair; `None` if no row was left out.
     """
 
     sources: list[np.ndarray]
@@ -40,7 +41,7 @@ class TokenizedPairs:
         return len(self.sources)
 
     def checksum(self) -> int:
-        """A number that other rows, or the same in another order, would not have."""
+        """A checksum that changes with any row and with their order."""
         value = 0
         for ids in itertools.chain(self.sources, self.targets):
             value = zlib.crc32(len(ids).to_bytes(4, "little") + ids.tobytes(), value)
@@ -49,9 +50,17 @@ class TokenizedPairs:
     def split_anew(
         self, source: BpeDropout, target: BpeDropout, random: np.random.Generator
     ) -> TokenizedPairs:
-        """The same texts in other subwords.
+        """Splits the same texts into other tokens, by BPE-dropout.
 
-        No row is longer than the longest was: one that would be stays as it is.
+        A row that would become longer than the longest of its side stays as it is.
+
+        Args:
+            source: BPE-dropout of the sources.
+            target: BPE-dropout of the targets.
+            random: Draws the merges that are left out.
+
+        Returns:
+            The pairs with new ids.
         """
 
         def side(rows: list[np.ndarray], dropout: BpeDropout) -> list[np.ndarray]:
@@ -72,32 +81,28 @@ class TokenizedPairs:
         max_source_length: int,
         max_target_length: int,
         source_format: SourceFormat = PLAIN,
+        allow_empty: bool = False,
     ) -> TokenizedPairs:
-        """Encodes both sides, end id included in the limits.
+        """Encodes both sides of a corpus.
 
-        Rows with a longer target are left out. Longer sources are cut as the format says, or their
-        rows are left out too.
+        Rows with a target above its limit are left out. Longer sources are cut as the format says,
+        or their rows are left out too.
+
+        Args:
+            sources: Source of each row.
+            targets: Target of each row.
+            tokenizer: The tokenizer, with that of the sources.
+            max_source_length: Limit of a source in tokens, end included.
+            max_target_length: Limit of a target in tokens, end included.
+            source_format: Inputs of a source, and the part that is kept of long ones.
+            allow_empty: Whether all rows may be left out.
+
+        Returns:
+            The token ids of the rows.
 
         Raises:
-            DataError: all rows are left out.
+            DataError: All rows are left out.
         """
-        limits = max_source_length, max_target_length
-        pairs = cls.encode_some(sources, targets, tokenizer, *limits, source_format)
-        if not pairs:
-            raise all_too_long(len(sources), *limits)
-        return pairs
-
-    @classmethod
-    def encode_some(
-        cls,
-        sources: Sequence[Source],
-        targets: list[str],
-        tokenizer: SubwordTokenizer,
-        max_source_length: int,
-        max_target_length: int,
-        source_format: SourceFormat = PLAIN,
-    ) -> TokenizedPairs:
-        """As `encode`; there may be no row that is short enough."""
         if source_format.inputs == PLAIN.inputs and source_format.leave_out_long:
             # The same ids as in the graph, in half of the time.
             ids = tokenizer.source.encode([str(source) for source in sources])
@@ -114,6 +119,8 @@ class TokenizedPairs:
             )
             if (fit or not source_format.leave_out_long) and len(target) < max_target_length
         ]
+        if not kept and not allow_empty:
+            raise all_too_long(len(sources), max_source_length, max_target_length)
         cut = 0 if source_format.leave_out_long else int((~fits).sum())
         return cls(
             [source for source, _, _ in kept],
@@ -125,31 +132,41 @@ class TokenizedPairs:
 
 
 def all_too_long(rows: int, max_source_length: int, max_target_length: int) -> DataError:
+    """The error of a corpus of which no row is short enough.
+
+    Args:
+        rows: Number of rows of the corpus.
+        max_source_length: Limit of the source in tokens, end included.
+        max_target_length: Limit of the target in tokens, end included.
+    """
     return DataError(
         f"All {rows} rows are longer than {max_source_length} source or {max_target_length} target "
-        "subwords; raise max_source_length or max_target_length."
+        "tokens; raise max_source_length or max_target_length."
     )
 
 
 class TokenBatches(BatchStream):
-    """Batches of about `tokens` padded tokens on the longer side, an endless stream of epochs.
+    """Endless epochs of batches of about `tokens` padded tokens on the longer side.
 
-    Rows are shuffled, rows of similar length are put together, each batch is padded to bounds out
-    of a short list for source and target (so that the number of shapes is bounded), and the
-    batches of an epoch are shuffled. The order is a function of `seed` and epoch alone: a run that
-    is started again at step k reads what it would have read.
+    Rows are shuffled, rows of similar length are put together, each batch is padded to bounds from
+    a short list for source and target, so that the number of shapes is bounded, and the batches of
+    an epoch are shuffled. The order is a function of `seed` and epoch alone: a run that is resumed
+    at step k reads what it would have read.
 
-    With BPE-dropout each epoch has subwords of its own. It has as many batches as the first: where
-    its rows would fill more, the last of its order are left out, and where fewer, some come twice.
+    With BPE-dropout each epoch has its own tokens. It has as many batches as the first one: if its
+    rows fill more, the last of them are left out, and if they fill fewer, some are read twice.
 
     Args:
-        pairs: the corpus.
-        tokens: budget of a batch, in padded tokens: rows times the longer of the two lengths.
-        seed: seed of the order, and of the subwords.
-        bucket_count: number of bounds for each of source and target.
-        dropout: BPE-dropout of sources and of targets; the same subwords each time if `None`.
-        copy_unknown: whether unknown subwords are labels where the source has one too; no labels
-            at all if not.
+        pairs: The corpus.
+        tokens: Budget of a batch in padded tokens: rows times the longer of the two lengths.
+        seed: Seed of the order and of BPE-dropout.
+        bucket_count: Number of bounds for each of source and target.
+        dropout: BPE-dropout of sources and of targets; the same tokens in each epoch if `None`.
+        copy_unknown: Whether unknown tokens are labels where the source has one too; otherwise they
+            are never labels.
+
+    Raises:
+        DataError: The longest row does not fit into a batch.
 
     Example:
 
@@ -182,7 +199,7 @@ class TokenBatches(BatchStream):
         self._batches = len(self._epoch(0).plan)
 
     def _spell(self, epoch: int) -> tuple[TokenizedPairs, np.ndarray, np.ndarray]:
-        """The corpus in the subwords of an epoch, and the lengths of its sources and targets."""
+        """The corpus in the tokens of an epoch, and the lengths of its sources and targets."""
         pairs = self.pairs
         if self.dropout is not None:
             random = np.random.default_rng([self.seed, epoch, 1])
@@ -204,25 +221,33 @@ class TokenBatches(BatchStream):
     def stream(self, start_batch: int = 0) -> Iterator[Batch]:
         """The batches from number `start_batch` of the endless stream on."""
         for number in itertools.count(start_batch):
-            yield self.batch(*self._place(number))
+            yield self.batch(*self._locate(number))
 
     def batch(self, rows: np.ndarray, epoch: int = 0) -> Batch:
-        """Model inputs and labels of some rows, as an epoch reads them."""
+        """Inputs and labels of some rows, as an epoch reads them.
+
+        Args:
+            rows: Row numbers.
+            epoch: Number of the epoch, from 0; it matters for BPE-dropout.
+
+        Returns:
+            Source and target, and labels.
+        """
         return without_unknown(self._epoch(epoch).batch(rows), self.copy_unknown)
 
-    def _place(self, number: int) -> tuple[np.ndarray, int]:
-        """The rows of a batch, and its epoch."""
-        epoch, place = divmod(number, self._batches)
+    def _locate(self, number: int) -> tuple[np.ndarray, int]:
+        """The rows of a batch and its epoch."""
+        epoch, position = divmod(number, self._batches)
         plan = self._epoch(epoch).plan
-        return plan[place % len(plan)], epoch
+        return plan[position % len(plan)], epoch
 
     def lengths(self) -> Iterator[np.ndarray]:
-        """Subwords of source and target of all pairs, their ends included, (rows, 2) in parts."""
+        """Tokens of source and target of all pairs, their ends included, (rows, 2) in parts."""
         yield np.stack([_lengths(self.pairs.sources), _lengths(self.pairs.targets)], axis=1)
 
     def rows_of_batch(self, number: int) -> np.ndarray:
         """Rows of the corpus that a batch is made of."""
-        pairs, _ = self._place(number)
+        pairs, _ = self._locate(number)
         return pairs if self.pairs.rows is None else self.pairs.rows[pairs]
 
     def batches_in_epoch(self) -> int:
@@ -236,7 +261,7 @@ class TokenBatches(BatchStream):
 
 @dataclass(frozen=True)
 class _Epoch:
-    """The corpus as an epoch reads it: subwords, lengths that rows are padded to, and batches."""
+    """The corpus as an epoch reads it: tokens, padded lengths and batches."""
 
     pairs: TokenizedPairs
     padded_source: np.ndarray
@@ -256,90 +281,12 @@ class _Epoch:
 
 
 def _lengths(rows: list[np.ndarray]) -> np.ndarray:
-    """One more than the text: the end of the source, the start or end of the target."""
+    """Ids of each row and one more, for the end of a source or the start of a target."""
     return np.array([len(ids) + 1 for ids in rows])
 
 
 def _bounds(rows: list[np.ndarray], lengths: np.ndarray, count: int) -> np.ndarray:
-    """Lengths to pad to: of those in the first epoch, and of the longest row that any can have."""
+    """The lengths to pad to: bounds of the first epoch, and the longest row of any epoch."""
     bounds = length_bounds(lengths, count)
     bounds[-1] = _lengths(rows).max()
     return bounds
-
-
-def check_budget_of_batch(longest: int, tokens: int) -> None:
-    """Refuses batches in which the longest row has no room."""
-    if longest > tokens:
-        raise DataError(
-            f"The longest row has {longest} subwords and a batch only {tokens}; raise "
-            "batch_tokens or lower max_source_length and max_target_length."
-        )
-
-
-def plan_batches(
-    padded_source: np.ndarray, padded_target: np.ndarray, tokens: int, random: np.random.Generator
-) -> list[np.ndarray]:
-    """Puts rows of similar length together, both in a random order.
-
-    Args:
-        padded_source: length to which each source is padded at least.
-        padded_target: the same of each target.
-        tokens: budget of a batch.
-        random: draws the order.
-
-    Returns:
-        Row numbers of each batch. How many batches there are, and of what sizes, follows from how
-        many rows have each pair of lengths.
-    """
-    rows = random.permutation(len(padded_source))
-    order = np.lexsort((padded_source[rows], padded_target[rows]))
-    rows = rows[order]  # the sort is stable, so rows of one shape stay shuffled
-    longer = np.maximum(padded_source, padded_target)[rows]
-    changes = np.flatnonzero(np.diff(longer)) + 1
-    starts = np.concatenate([[0], changes])
-    sizes = batch_sizes(longer[starts], np.diff([*starts, len(rows)]), tokens)
-    batches = np.split(rows, np.cumsum(sizes)[:-1])
-    return [batches[i] for i in random.permutation(len(batches))]
-
-
-def batch_sizes(lengths: Iterable[int], counts: Iterable[int], tokens: int) -> list[int]:
-    """Rows of each batch, when rows are put into batches one after the other.
-
-    Args:
-        lengths: padded length of the longer side, of rows one after the other.
-        counts: how many rows have each of them.
-        tokens: most padded tokens of a batch; no length is above it.
-    """
-    sizes, rows, longest = [], 0, 0  # of the batch that is being filled
-    for length, count in zip(map(int, lengths), map(int, counts), strict=True):
-        if not count:
-            continue
-        more = min(count, max(0, tokens // max(longest, length) - rows))
-        rows, longest = rows + more, max(longest, length) if more else longest
-        if more == count:
-            continue
-        sizes.append(rows)
-        whole, rows = divmod(count - more, tokens // length)
-        sizes += [tokens // length] * whole
-        if not rows:  # the last one is full, but it is ended by the row after it
-            rows = sizes.pop()
-        longest = length
-    return [*sizes, rows] if rows else sizes
-
-
-def length_bounds(lengths: np.ndarray, count: int) -> np.ndarray:
-    """At most `count` rising lengths, so that rounding up to them pads every quantile alike."""
-    return bounds_of_counts(*np.unique(lengths, return_counts=True), count)
-
-
-def bounds_of_counts(lengths: np.ndarray, counts: np.ndarray, count: int) -> np.ndarray:
-    """The same of rising lengths, of which `counts` says how often each occurs."""
-    ends = np.cumsum(counts)
-    # Of all rows by their length, the first at or after each quantile.
-    places = np.ceil((ends[-1] - 1) * np.linspace(0, 1, count + 1)[1:]).astype(np.int64)
-    return np.unique(lengths[np.searchsorted(ends, places, side="right")])
-
-
-def round_up(lengths: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Each length's smallest bound that is no shorter."""
-    return bounds[np.searchsorted(bounds, lengths)]

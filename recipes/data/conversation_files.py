@@ -1,12 +1,12 @@
-"""Reading conversations: what was said before, a text, and the reply to it.
+"""Reading conversations: the turns before, a text, and the reply to it.
 
 | spec | what it is |
 |---|---|
 | `train.jsonl` | a conversation a row: `{"turns": ["...", "...", ...]}` or a list of texts |
 | any other of `read_pairs` | a row is a text and the reply to it |
 
-Of a conversation every turn but the first is learnt as a reply to those before it. Where the text
-of a pair is the reply of the row before, the pairs are one conversation that goes on.
+Every turn of a conversation but the first is learned as a reply to the turns before it. Where the
+text of a pair is the reply of the row before, the pairs belong to one conversation.
 """
 
 from __future__ import annotations
@@ -16,37 +16,26 @@ from typing import Any
 
 from ...zoo.errors import DataError
 from ...zoo.text.source_format import Source
-from .corpus import PairCorpus, Rows, flaw, is_blank
+from .corpus import Rows, flaw, is_blank
 from .pair_files import read_json_lines, read_rows
 
 # More of a history than any setting reads is not kept with every reply.
 MAX_TURNS = 16
 
 
-def read_conversations(
-    spec: str, *, max_bad_rows: int | None = None, min_pairs: int = 2
-) -> PairCorpus:
-    """Read a corpus of replies with what was said before.
+def read_conversation_rows(spec: str, rows: Rows) -> None:
+    """Reads a corpus of replies with the turns before them, row by row.
+
+    Sources have a `text` and a `history`, one turn a line. Rows that cannot be used are
+    conversations with one turn, empty turns, and lines that are not UTF-8.
 
     Args:
-        spec: See the table at the head of this module.
-        max_bad_rows: How many unusable rows to skip before stopping, by default one in a hundred.
-        min_pairs: Fewer replies than this are an error.
-
-    Returns:
-        A `PairCorpus` whose sources have a `text` and a `history`, one turn a line.
+        spec: A spec of the table at the head of this module.
+        rows: Collects the rows, good and bad.
 
     Raises:
-        DataError: The corpus is missing, empty, or has too many unusable rows: a conversation with
-            one turn, an empty turn, not UTF-8.
+        DataError: The corpus is missing or damaged.
     """
-    rows = Rows(spec, max_bad_rows)
-    read_conversation_rows(spec, rows)
-    return rows.finish(min_pairs)
-
-
-def read_conversation_rows(spec: str, rows: Rows) -> None:
-    """Reads such a corpus row by row."""
     if not spec.removesuffix(".gz").endswith(".jsonl"):
         read_rows(spec, JoinedPairs(rows))
         return
@@ -55,17 +44,17 @@ def read_conversation_rows(spec: str, rows: Rows) -> None:
 
 
 def replies(turns: Sequence[str]) -> Iterable[tuple[Source, str]]:
-    """Each turn but the first as the reply to the one before it, with what was said earlier."""
+    """Each turn but the first as the reply to the one before it, with the earlier turns."""
     for i in range(1, len(turns)):
         history = "\n".join(turns[max(0, i - 1 - MAX_TURNS) : i - 1])
         yield {"history": history, "text": turns[i - 1]}, turns[i]
 
 
 class JoinedPairs(Rows):
-    """Takes pairs of text and reply and adds the turns before, where pairs go on from row to row.
+    """Adds the earlier turns to pairs of text and reply that continue from row to row.
 
     Args:
-        rows: what the replies with their history are added to.
+        rows: Collects the replies with their history.
     """
 
     def __init__(self, rows: Rows):
@@ -91,7 +80,7 @@ class JoinedPairs(Rows):
 
 
 def parse_turns(line: str) -> Source:
-    """The source in a line: turns with tabs between them, of which the last is to be answered."""
+    """The source in a line: turns separated by tabs, of which the last is to be answered."""
     turns = [turn.strip() for turn in line.split("\t") if not is_blank(turn)] or [""]
     return {"history": "\n".join(turns[:-1]), "text": turns[-1]}
 
@@ -100,7 +89,7 @@ def join_turns(turns: Sequence[Any]) -> str:
     """Turns as the lines of one text.
 
     Raises:
-        DataError: one of them is no text.
+        DataError: A turn is not a text.
     """
     for number, turn in enumerate(turns, start=1):
         if not isinstance(turn, str):

@@ -1,7 +1,7 @@
-"""A corpus of text pairs in memory, and how its rows are collected while it is read.
+"""A corpus of text pairs in memory, and the collection of its rows while it is read.
 
-Rows that cannot be used are counted, remembered by file and line, and skipped as long as there are
-few of them; a file with many is not the file its owner thinks it is, so reading stops.
+Rows that cannot be used are counted, remembered by file and line, and skipped as long as they are
+few; a file with many is probably not the intended one, so reading stops.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import zlib
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from ...zoo.errors import DataError
 from ...zoo.text.source_format import Source
 
 MAX_BAD_SHARE = 0.01  # by default one row in a hundred may be unusable; in a small file none may
-SKIPPED_ROWS_KEPT = 20  # a report is for reading: the first rows are told, the others counted
+SKIPPED_ROWS_KEPT = 20  # a report names the first rows and counts the others
 SKIPPED_ROWS_NAMED = 3  # in a single line
 
 # What `json.loads` raises; the second where values are nested too deeply.
@@ -32,7 +32,7 @@ NULL = "a null character, as files in UTF-16 and UTF-32 have; convert it to UTF-
 
 @dataclass(frozen=True)
 class SkippedRow:
-    """A row that was left out: its file, its line number (from 1) and why."""
+    """A row that was left out: its file, its line number (from 1) and the reason."""
 
     file: str
     line: int
@@ -43,7 +43,7 @@ class SkippedRow:
 
 
 class PairOrigin(NamedTuple):
-    """Origin of a pair, and its texts; lines count from 1."""
+    """Origin of a pair and its texts; lines count from 1."""
 
     file: str
     line: int
@@ -58,11 +58,11 @@ class PairCorpus:
     Args:
         sources: Source texts, none empty, without white space at the ends; of a task with several
             inputs, mappings from their names.
-        targets: Target texts, as many as there are sources.
-        name: What the corpus is called in messages: the spec it was read from.
-        num_skipped: How many rows could not be used.
+        targets: Target texts, one for each source.
+        name: Name in messages: the spec from which the corpus was read.
+        num_skipped: Number of rows that could not be used.
         skipped: The first `SKIPPED_ROWS_KEPT` of them.
-        alternatives: For each row the targets that count as right too; empty if none has any.
+        alternatives: For each row the further targets that are right; empty if no row has any.
         lines: For each row its line in the file, from 1; empty if the rows are not lines.
     """
 
@@ -81,7 +81,7 @@ class PairCorpus:
         return zip(self.sources, self.targets, strict=True)
 
     def reversed(self) -> PairCorpus:
-        """The same pairs the other way round: from target to source."""
+        """The same pairs in the other direction, from target to source."""
         if not all(isinstance(source, str) for source in self.sources):
             raise DataError(f"{self.name} has sources of several inputs, which cannot be targets.")
         targets = [str(source) for source in self.sources]
@@ -99,7 +99,7 @@ class PairCorpus:
 
     @property
     def checksum(self) -> int:
-        """A number that other texts, or the same in another order, would not have."""
+        """A checksum that changes with any text and with their order."""
         value = 0
         for source, targets in zip(self.sources, self.references(), strict=True):
             row = source if isinstance(source, str) else sorted(source.items())
@@ -107,7 +107,7 @@ class PairCorpus:
         return value
 
     def references(self) -> list[tuple[str, ...]]:
-        """Of each row, all targets that count as right."""
+        """For each row all targets that are right."""
         others = self.alternatives or [()] * len(self)
         return [(target, *more) for target, more in zip(self.targets, others, strict=True)]
 
@@ -120,17 +120,11 @@ class PairCorpus:
         ]
 
     def report(self) -> str:
-        """The number of pairs, and the skipped rows one a line."""
-        lines = [f"{self.name}: {len(self):,} pairs"]
-        if self.num_skipped:
-            lines[0] += f", {self.num_skipped:,} rows skipped"
-            lines += [f"  {row}" for row in self.skipped]
-            if self.num_skipped > len(self.skipped):
-                lines.append(f"  and {self.num_skipped - len(self.skipped):,} more")
-        return "\n".join(lines)
+        """The number of pairs, and the skipped rows, one a line."""
+        return f"{self.name}: {len(self):,} pairs" + skipped_lines(self.num_skipped, self.skipped)
 
     def tell_skipped(self, report: Callable[[str], None]) -> None:
-        """Tells in one line how many rows were skipped, and names the first, if there are any."""
+        """Reports the number of skipped rows, if any, and the first of them in one line."""
         if not self.num_skipped:
             return
         named = [str(row) for row in self.skipped[:SKIPPED_ROWS_NAMED]]
@@ -139,8 +133,25 @@ class PairCorpus:
         report(f"{rows} skipped: {'; '.join(named)}")
 
 
+def skipped_lines(number: int, rows: Sequence[SkippedRow]) -> str:
+    """The end of a report: the number of skipped rows, and the first of them, one a line.
+
+    Args:
+        number: Number of skipped rows.
+        rows: The first of them, of which at most `SKIPPED_ROWS_KEPT` are named.
+
+    Returns:
+        Text that follows the first line of the report; "" if no row was skipped.
+    """
+    if not number:
+        return ""
+    named = [f"\n  {row}" for row in rows[:SKIPPED_ROWS_KEPT]]
+    more = f"\n  and {number - len(named):,} more" if number > len(named) else ""
+    return f", {number:,} rows skipped" + "".join(named) + more
+
+
 def flaw(*texts: str) -> str | None:
-    """The reason why texts cannot be used, whatever they say; `None` if there is none."""
+    """The reason why texts cannot be used, whatever their content; `None` if there is none."""
     joined = "".join(texts)
     if "\0" in joined:
         return NULL
@@ -152,17 +163,49 @@ def flaw(*texts: str) -> str | None:
 
 
 def is_blank(text: str) -> bool:
-    """Says if there is nothing to be read: only white space, controls, and marks without width."""
+    """True if a text has only white space, control characters and marks without width."""
     return all(sign.isspace() or unicodedata.category(sign) in ("Cc", "Cf") for sign in text)
 
 
+def in_split(text: str, split: str, dev_share: int) -> bool:
+    """Decides by its checksum whether a text belongs to a split.
+
+    Args:
+        text: The text that no two splits may share.
+        split: "train" or "dev".
+        dev_share: One text in that many belongs to dev.
+
+    Returns:
+        True if the text belongs to the split.
+
+    Raises:
+        ValueError: There is no such split.
+    """
+    if split not in ("train", "dev"):
+        raise ValueError(f'split must be "train" or "dev". Received: split={split!r}')
+    return (zlib.crc32(text.encode()) % dev_share == 0) == (split == "dev")
+
+
 def spread_rows(total: int, count: int) -> list[int]:
-    """Numbers of so many rows, or of all there are, spread evenly from the first to the last."""
+    """Row numbers that are spread evenly from the first to the last row.
+
+    Args:
+        total: Number of rows.
+        count: Largest number of row numbers.
+
+    Returns:
+        `count` row numbers, or all if there are fewer.
+    """
     return np.linspace(0, total - 1, min(count, total)).astype(int).tolist()
 
 
 class Rows:
-    """Collects the good rows of a corpus and holds the bad ones to their limit."""
+    """Collects the good rows of a corpus and limits the number of bad ones.
+
+    Args:
+        name: Name of the corpus.
+        max_bad_rows: Number of unusable rows that are skipped; one in a hundred if `None`.
+    """
 
     streamed = False  # whether nothing that is read is kept, so that it may be larger than memory
 
@@ -172,6 +215,14 @@ class Rows:
         self.good = 0
 
     def add(self, file: str, line: int, source: str, target: str) -> None:
+        """Adds a pair of texts, or skips it if it cannot be used.
+
+        Args:
+            file: File of the row.
+            line: Its line, from 1.
+            source: Source text.
+            target: Target text.
+        """
         source, target = source.strip(), target.strip()
         reason = flaw(source, target)
         if reason is None and (is_blank(source) or is_blank(target)):
@@ -181,10 +232,36 @@ class Rows:
             return
         self.add_clean(line, source, target)
 
+    def add_record(
+        self, file: str, line: int, record: Any, source_key: str, target_key: str
+    ) -> None:
+        """Adds the pair in a record of named values, or skips it if it has none.
+
+        Args:
+            file: File of the record.
+            line: Its line or number, from 1.
+            record: A mapping.
+            source_key: Name of the source.
+            target_key: Name of the target.
+        """
+        values = record if isinstance(record, dict) else {}
+        source, target = values.get(source_key), values.get(target_key)
+        if isinstance(source, str) and isinstance(target, str):
+            self.add(file, line, source, target)
+        else:
+            self.skip(file, line, f'expected texts under "{source_key}" and "{target_key}"')
+
     def add_clean(
         self, line: int, source: Source, target: str, alternatives: tuple[str, ...] = ()
     ) -> None:
-        """Adds a row that was looked at before."""
+        """Adds a row that has been checked.
+
+        Args:
+            line: Line of the row, from 1.
+            source: Source text, or mapping of several inputs.
+            target: Target text.
+            alternatives: Further targets that are right.
+        """
         self.good += 1
         self._keep(line, source, target, alternatives)
 
@@ -199,15 +276,22 @@ class Rows:
             corpus.alternatives.append(alternatives)
 
     def skip(self, file: str, line: int, reason: str) -> None:
+        """Counts a row that cannot be used.
+
+        Args:
+            file: File of the row.
+            line: Its line, from 1.
+            reason: The reason, to be read after file and line.
+        """
         self.corpus.num_skipped += 1
         if len(self.corpus.skipped) < SKIPPED_ROWS_KEPT:
             self.corpus.skipped.append(SkippedRow(file, line, reason))
 
     def finish(self, min_pairs: int) -> PairCorpus:
-        """The corpus, of which nothing but the name and the bad rows is there if it is streamed.
+        """The corpus; if it is streamed, only its name and the bad rows.
 
         Raises:
-            DataError: there are too few good rows or too many bad ones.
+            DataError: There are too few good rows or too many bad ones.
         """
         name, good, bad = self.corpus.name, self.good, self.corpus.num_skipped
         if not good and not bad:
@@ -232,12 +316,12 @@ class Rows:
 
 
 class StreamedRows(Rows):
-    """Hands each good row on and keeps none.
+    """Passes each good row on and keeps none.
 
     Args:
-        name: of the corpus.
-        take: gets line, source and target of each row.
-        max_bad_rows: as in `read_pairs`.
+        name: Name of the corpus.
+        take: Called with line, source and target of each row.
+        max_bad_rows: As in `read_pairs`.
     """
 
     streamed = True

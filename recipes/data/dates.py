@@ -6,8 +6,8 @@
 
 It is made, not downloaded, from the names and patterns of the Unicode CLDR that Babel carries.
 English has many ways to write a date and Chinese here has one, always from the largest unit to the
-smallest, so a model has to read the parts in an order different from the one in which they stand;
-a range or a list in which a part is said once and meant twice makes it look there twice. The texts
+smallest, so a model has to read the parts in an order different from the one in which they stand; a
+range or a list in which a part is written once and meant twice makes it look there twice. The texts
 range from 5 characters to 150, where one fixed vector for the whole source no longer suffices.
 
 Everything the target says stands in the source: no weekday has to be worked out from a date.
@@ -18,7 +18,6 @@ from __future__ import annotations
 import datetime
 import functools
 import random
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -26,7 +25,7 @@ from babel.core import Locale
 from babel.dates import format_date, format_interval, format_time
 from babel.lists import format_list
 
-from .corpus import PairCorpus
+from .corpus import PairCorpus, in_split
 
 MAX_SOURCE_LENGTH = 150  # characters
 FIRST_DAY = datetime.date(1950, 1, 1)
@@ -53,26 +52,23 @@ def date_pairs(split: str = "train", size: int = 40_000, seed: int = 0) -> PairC
         >>> corpus = date_pairs("dev", size=1000)
         >>> corpus.sources[0], corpus.targets[0]
     """
-    if split not in ("train", "dev"):
-        raise ValueError(f'split must be "train" or "dev". Received: split={split!r}')
     if size < 1:
         raise ValueError(f"size must be at least 1. Received: size={size}")
     rng = random.Random(f"dates {seed} {split}")
     pairs: dict[str, str] = {}
     while len(pairs) < size:
         source, target = _pair(rng)
-        in_dev = zlib.crc32(target.encode()) % DEV_SHARE == 0
-        if in_dev == (split == "dev") and len(source) <= MAX_SOURCE_LENGTH:
+        if in_split(target, split, DEV_SHARE) and len(source) <= MAX_SOURCE_LENGTH:
             pairs[source] = target
     return PairCorpus(list(pairs), list(pairs.values()), f"dates ({split})")
 
 
-# What is said: a point in time, of which some parts are said and others are not
+# Contents: a point in time, of which some parts are written and others are not
 
 
 @dataclass(frozen=True)
 class _Moment:
-    """A day, a time of day, or both. `parts` names what is said of the day."""
+    """A day, a time of day, or both. `parts` names the written parts of the day."""
 
     day: datetime.date
     time: datetime.time | None
@@ -106,7 +102,7 @@ def _draw_times(rng: random.Random, count: int) -> list[datetime.time]:
 
 
 def _draw_moments(rng: random.Random, count: int) -> list[_Moment]:
-    """Moments of which the same parts are said, in the order of time."""
+    """Moments of which the same parts are written, in the order of time."""
     shape = rng.random()
     if shape < 0.1:
         parts, timed = frozenset[str](), True
@@ -256,7 +252,7 @@ def _hours(rng: random.Random) -> tuple[str, str]:
 
 
 def _interval(rng: random.Random) -> tuple[str, str]:
-    """Two days of one year as CLDR joins them: what they have in common is said once."""
+    """Two days of one year as CLDR joins them: common parts are written once."""
     with_year = rng.random() < 0.7
     parts = frozenset({"year", "date"} if with_year else {"date"})
     first = _draw_day(rng)

@@ -10,12 +10,11 @@ import functools
 import importlib.util
 import inspect
 import re
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from ...zoo.errors import DataError
-from .corpus import PairCorpus
+from .corpus import PairCorpus, in_split
 
 # Keras has a second copy within TensorFlow, and tests have few words.
 FOLDERS = {"numpy": ("",), "keras": ("src",), "tensorflow": ("python/ops", "python/framework",
@@ -41,12 +40,10 @@ def docstring_pairs(split: str = "train") -> PairCorpus:
     >>> corpus = docstring_pairs("dev")
     >>> corpus.sources[0], corpus.targets[0]
     """
-    if split not in ("train", "dev"):
-        raise ValueError(f'split must be "train" or "dev". Received: split={split!r}')
     chosen = [
         (body, summary)
         for body, summary in _all_pairs()
-        if (zlib.crc32(summary.lower().encode()) % DEV_SHARE == 0) == (split == "dev")
+        if in_split(summary.lower(), split, DEV_SHARE)
     ]
     return PairCorpus([body for body, _ in chosen], [s for _, s in chosen], f"docstrings ({split})")
 

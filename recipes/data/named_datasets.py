@@ -1,7 +1,7 @@
 """Corpora by name: Hugging Face and TFDS datasets (extra `[data]`).
 
-Where rows are streamed a Hugging Face dataset is too: it is read from its host as it goes and not
-stored first. TFDS makes its files once and reads them as it goes in any case.
+If rows are streamed, a Hugging Face dataset is streamed too: it is read from its host and not
+stored first. TFDS stores its files once and streams them in any case.
 """
 
 from __future__ import annotations
@@ -12,11 +12,18 @@ from typing import Any
 
 from ...zoo.errors import DataError
 from .corpus import Rows
-from .pair_files import add_record
 
 
 def read_dataset(spec: str, rows: Rows) -> None:
-    """Reads a corpus of the form `hf:NAME...` or `tfds:NAME...`; see `pair_files.read_rows`."""
+    """Reads a corpus of the form `hf:NAME...` or `tfds:NAME...` row by row.
+
+    Args:
+        spec: Name of the corpus; see `pair_files`.
+        rows: Collects the rows, good and bad.
+
+    Raises:
+        DataError: The dataset cannot be loaded, or has no such columns.
+    """
     kind, _, rest = spec.partition(":")
     rest, _, columns = rest.partition("#")
     name, _, split = rest.partition("@")
@@ -40,11 +47,11 @@ def read_dataset(spec: str, rows: Rows) -> None:
                     f"{spec} has no columns {keys[0]} and {keys[1]}. It has: {', '.join(record)}. "
                     "Name two of them as #SOURCE,TARGET."
                 )
-        add_record(rows, spec, number, record, *keys)
+        rows.add_record(spec, number, record, *keys)
 
 
 def _records(spec: str, records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The records, of which any may be one that does not come over the network."""
+    """The records; any of them may fail to arrive over the network."""
     try:
         yield from records
     except Exception as error:
@@ -57,7 +64,7 @@ def _no_dataset(spec: str, error: Exception) -> DataError:
 
 
 def _guess_keys(spec: str, record: dict[str, Any], found: list[str]) -> list[str]:
-    """`source` and `target`, else what the dataset itself calls its pair, else its only two."""
+    """`source` and `target`, or the pair that the dataset names, or its only two columns."""
     for keys in (["source", "target"], found, list(record)):
         if len(keys) == 2 and set(keys) <= set(record):
             return keys
@@ -79,7 +86,7 @@ def _load_hugging_face(
 
 
 def _texts(record: dict[str, Any]) -> dict[str, Any]:
-    """The texts of a row, which may lie in one column: `{"translation": {"de": …, "en": …}}`."""
+    """The texts of a row, which may be in one column: `{"translation": {"de": …, "en": …}}`."""
     inner = record.get("translation")  # a dataset that is streamed may not know its columns
     return inner if isinstance(inner, dict) else record
 
@@ -95,7 +102,7 @@ def _load_tfds(
 
 
 def _decode_values(record: dict[str, Any]) -> dict[str, Any]:
-    """TFDS hands out texts as bytes; a value that is not UTF-8 stays bytes and is a bad row."""
+    """A record of TFDS with bytes as texts; a value that is not UTF-8 stays and is a bad row."""
     decoded = {}
     for key, value in record.items():
         try:

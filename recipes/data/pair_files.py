@@ -45,26 +45,32 @@ Item = TypeVar("Item")
 
 
 def read_pairs(
-    spec: str, *, reverse: bool = False, max_bad_rows: int | None = None, min_pairs: int = 2
+    spec: str,
+    *,
+    reverse: bool = False,
+    max_bad_rows: int | None = None,
+    min_pairs: int = 2,
+    read: Callable[[str, Rows], None] | None = None,
 ) -> PairCorpus:
-    """Read a corpus of text pairs.
+    """Reads a corpus of text pairs.
 
     Args:
         spec: One of the forms in the table at the head of this module.
-        reverse: Swap source and target.
-        max_bad_rows: How many unusable rows to skip before stopping. By default one row in a
-            hundred, which means none in a file of fewer than 100 rows.
-        min_pairs: Fewer pairs than this are an error: 2 for training, 1 is enough to evaluate.
+        reverse: Whether source and target are swapped.
+        max_bad_rows: Number of unusable rows that are skipped. If `None`, one row in a hundred,
+            which means none in a file of fewer than 100 rows.
+        min_pairs: Smallest number of pairs: 2 for training, 1 to evaluate.
+        read: Reads the rows of another kind of corpus, such as `read_question_rows`.
 
     Returns:
-        A `PairCorpus`; its `report()` tells which rows were skipped.
+        A `PairCorpus`; its `report()` names the skipped rows.
 
     Raises:
         DataError: The corpus is missing, empty, too small, of unequal sides, or has too many
             unusable rows (no tab, an empty side, not UTF-8, a null character).
     """
     rows = Rows(spec, max_bad_rows)
-    read_rows(spec, rows)
+    (read or read_rows)(spec, rows)
     corpus = rows.finish(min_pairs)
     return corpus.reversed() if reverse else corpus
 
@@ -74,7 +80,10 @@ def read_rows(spec: str, rows: Rows) -> None:
 
     Args:
         spec: One of the forms in the table at the head of this module.
-        rows: What the rows are told to, the bad ones too.
+        rows: Collects the rows, good and bad.
+
+    Raises:
+        DataError: The corpus is missing, damaged, or has sides of unequal length.
     """
     if spec.startswith(("hf:", "tfds:")):
         from .named_datasets import read_dataset
@@ -84,13 +93,13 @@ def read_rows(spec: str, rows: Rows) -> None:
         _read_parallel(spec, rows)
     elif spec.removesuffix(".gz").endswith(".jsonl"):
         for number, row in read_json_lines(spec, rows):
-            add_record(rows, spec, number, row, "source", "target")
+            rows.add_record(spec, number, row, "source", "target")
     else:
         _read_tsv(spec, rows)
 
 
 def read_lines(path: str) -> Iterator[bytes]:
-    """The lines of a file as bytes, without byte order marks; gzip is unpacked.
+    """The lines of a file as bytes, without byte order marks; gzip is decompressed.
 
     A CR before the line feed stays: it is white space at the end of a text, which is removed there.
     """
@@ -124,11 +133,14 @@ def _check_encoding(path: str, start: bytes) -> None:
 
 
 def read_texts(path: str, rows: Rows) -> Iterator[tuple[int, str]]:
-    """The lines of a file as texts with their numbers, but for blank ones at its end.
+    """The lines of a file as texts with their numbers, without blank lines at its end.
 
     Args:
-        path: Of the file.
-        rows: What the lines that are no text are told to.
+        path: Path of the file.
+        rows: Collects the lines that are not text.
+
+    Returns:
+        Numbers from 1, and texts.
     """
     lines = enumerate(read_lines(path), start=1)
     for number, line in _without_blank_end(lines, lambda item: not item[1].strip()):
@@ -140,7 +152,7 @@ def read_texts(path: str, rows: Rows) -> Iterator[tuple[int, str]]:
 
 
 def decode(line: bytes) -> tuple[str, str | None]:
-    """The text of a line, and the reason why it is none, or `None`."""
+    """The text of a line, and the reason if it is not text."""
     if b"\0" in line:
         return "", NULL
     try:
@@ -150,7 +162,7 @@ def decode(line: bytes) -> tuple[str, str | None]:
 
 
 def _without_blank_end(items: Iterable[Item], blank: Callable[[Item], bool]) -> Iterator[Item]:
-    """The items but for the blank ones after the last that is not blank."""
+    """The items without the blank ones after the last that is not blank."""
     held: list[Item] = []
     for item in items:
         held.append(item)
@@ -163,8 +175,11 @@ def read_json_lines(path: str, rows: Rows) -> Iterator[tuple[int, Any]]:
     """Yields the JSON value of each line of a file with its number; empty lines are skipped.
 
     Args:
-        path: Of the file, of one JSON value a line.
-        rows: What the lines that are no text or not JSON are told to.
+        path: Path of a file with one JSON value a line.
+        rows: Collects the lines that are not JSON.
+
+    Returns:
+        Numbers from 1, and values.
     """
     for number, line in read_texts(path, rows):
         try:
@@ -185,10 +200,10 @@ def _read_tsv(path: str, rows: Rows) -> None:
 
 
 def parse_text(line: str) -> str:
-    """The source in a line: all of it.
+    """The source in a line: the whole line.
 
     Raises:
-        DataError: it has columns, as rows of a pair file have.
+        DataError: The line has columns, like a row of a pair file.
     """
     if "\t" in line.strip():
         raise DataError(
@@ -196,19 +211,6 @@ def parse_text(line: str) -> str:
             f"(cut -f1), or spaces for tabs. Received: {line[:60]!r}"
         )
     return line
-
-
-def add_record(
-    rows: Rows, file: str, number: int, row: Any, source_key: str, target_key: str
-) -> None:
-    """Adds a row of named values, of which two are its texts."""
-    source, target = (
-        (row.get(source_key), row.get(target_key)) if isinstance(row, dict) else (None, None)
-    )
-    if not isinstance(source, str) or not isinstance(target, str):
-        rows.skip(file, number, f'expected texts under "{source_key}" and "{target_key}"')
-        return
-    rows.add(file, number, source, target)
 
 
 def _read_parallel(spec: str, rows: Rows) -> None:

@@ -1,13 +1,13 @@
-"""A prepared corpus: a folder of subwords in shards, which a training reads without holding it.
+"""A prepared corpus: a folder of tokens in shards, which a training reads without loading it whole.
 
-| file | what |
+| file | content |
 |---|---|
-| `prepared.json` | what was prepared and how; written last, so a folder without it is not whole |
+| `prepared.json` | what was prepared and how; written last, so without it a folder is incomplete |
 | `tokenizer.model` | the SentencePiece model |
-| `sample.jsonl` | some pairs as they were, for what needs texts |
+| `sample.jsonl` | some pairs as texts, for what needs texts |
 | `CC-SSSSS.tfrecord`, `.npy` | shard S of corpus C, and the lengths of its rows |
 
-Reads without TensorFlow, as long as no shard is looked into.
+It is read without TensorFlow, as long as no shard is opened.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...zoo.errors import ConfigError, DataError
-from .corpus import SKIPPED_ROWS_KEPT, PairCorpus, PairOrigin, SkippedRow
+from .corpus import PairCorpus, PairOrigin, SkippedRow, skipped_lines
 from .shards import Shard, check_shard, read_lines_of_shard, read_shard
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 MANIFEST, UNFINISHED = "prepared.json", "preparing.json"
 TOKENIZER, SAMPLE = "tokenizer.model", "sample.jsonl"
-# Settings that are baked into the subwords of a corpus.
+# Settings that are baked into the tokens of a corpus.
 BAKED = ("vocab_size", "shared_vocabulary", "subwords", "character_coverage") + (
     "max_source_length", "max_target_length", "history_turns"
 )  # fmt: skip
@@ -47,16 +47,16 @@ class PreparedPart:
     """One of the corpora that were prepared together.
 
     Attributes:
-        spec: what it was read from.
-        pairs: how many there are in the shards.
-        too_long: rows that were left out because a side was longer than the limit.
-        cut: sources of which a part was left out.
-        num_skipped: rows that could not be used.
-        skipped: the first of them.
-        shards: the files, in the order of the rows.
-        source_lengths: how many sources have 0, 1, 2, ... subwords.
-        target_lengths: the same of the targets.
-        rows_read: usable rows that are in the shards, or left out.
+        spec: Spec from which it was read.
+        pairs: Number of pairs in the shards.
+        too_long: Number of rows that were left out because a side exceeds its limit.
+        cut: Number of sources of which a part was left out.
+        num_skipped: Number of rows that could not be used.
+        skipped: The first of them.
+        shards: The files, in the order of the rows.
+        source_lengths: Number of sources with 0, 1, 2, ... tokens.
+        target_lengths: Number of targets with 0, 1, 2, ... tokens.
+        rows_read: Number of usable rows that are in the shards or were left out as too long.
     """
 
     spec: str
@@ -77,26 +77,27 @@ class PreparedPart:
     def from_dict(cls, values: dict[str, Any]) -> PreparedPart:
         part = cls(**values)
         part.skipped = [SkippedRow(**row) for row in values["skipped"]]
-        part.shards = [Shard(**shard) for shard in values["shards"]]
+        # Earlier versions called the tokens subwords.
+        part.shards = [
+            Shard(
+                **{{"subwords": "tokens"}.get(name, name): value for name, value in shard.items()}
+            )
+            for shard in values["shards"]
+        ]
         return part
 
     def report(self) -> str:
-        """The number of pairs, and the skipped rows one a line."""
+        """The number of pairs, and the skipped rows, one a line."""
         more = f"{self.too_long:,} too long, " if self.too_long else ""
-        lines = [f"{self.spec}: {self.pairs:,} pairs, {more}{len(self.shards):,} shards"]
-        if self.num_skipped:
-            lines[0] += f", {self.num_skipped:,} rows skipped"
-            lines += [f"  {row}" for row in self.skipped[:SKIPPED_ROWS_KEPT]]
-            if self.num_skipped > len(self.skipped):
-                lines.append(f"  and {self.num_skipped - len(self.skipped):,} more")
-        return "\n".join(lines)
+        head = f"{self.spec}: {self.pairs:,} pairs, {more}{len(self.shards):,} shards"
+        return head + skipped_lines(self.num_skipped, self.skipped)
 
 
 def is_prepared(spec: str | None) -> bool:
-    """True where a spec names a prepared corpus.
+    """True if a spec names a prepared corpus.
 
     Raises:
-        DataError: it names one that is not whole.
+        DataError: It names one that is not complete.
     """
     if spec is None:
         return False
@@ -115,17 +116,17 @@ class PreparedCorpus:
     """The folder of a prepared corpus.
 
     Args:
-        spec: the folder.
+        spec: The folder.
 
     Attributes:
-        name: the folder, as it was given.
-        task: of which it is prepared.
-        settings: those that are baked in, by name, and `reverse`.
-        parts: the corpora in it.
-        weights: of each part in what is read; by their pairs if `None`.
+        name: The folder, as it was given.
+        task: Task for which it was prepared.
+        settings: Settings that are fixed in it, by name, and `reverse`.
+        parts: The corpora in it.
+        weights: Weight of each part in a batch; by their number of pairs if `None`.
 
     Raises:
-        DataError: the folder is none, or a file of it is missing.
+        DataError: The folder is not a prepared corpus, or a file is missing.
     """
 
     def __init__(self, spec: str | Path):
@@ -166,10 +167,10 @@ class PreparedCorpus:
         return self.folder / TOKENIZER
 
     def tokenizer(self) -> SubwordTokenizer:
-        """The tokenizer that made the subwords.
+        """The tokenizer of the corpus.
 
         Raises:
-            DataError: its file is damaged.
+            DataError: Its file is damaged.
         """
         from ...zoo.text.tokenizer import SubwordTokenizer
 
@@ -181,11 +182,11 @@ class PreparedCorpus:
             ) from error
 
     def check(self, config: RunConfig) -> None:
-        """Refuses what contradicts the corpus, and a corpus that is not whole.
+        """Checks that a config fits the corpus, and that the corpus is complete.
 
         Raises:
-            ConfigError: another task, or a setting that is baked in has another value.
-            DataError: a file is missing or has another size.
+            ConfigError: The config is of another task, or has another value of a fixed setting.
+            DataError: A file is missing or has another size.
         """
         if config.task != self.task:
             raise ConfigError(
@@ -218,7 +219,7 @@ class PreparedCorpus:
         return [weight / sum(exact) for weight in exact]
 
     def sample(self) -> PairCorpus:
-        """Some of the pairs, as texts; all of them, in their order, where there are few."""
+        """Some of the pairs as texts; all of them in order if there are few."""
         corpus = PairCorpus([], [], f"{self.name} (a sample)")
         path = self.folder / SAMPLE
         try:
@@ -232,9 +233,9 @@ class PreparedCorpus:
         return corpus
 
     def origins(self, rows: Sequence[int]) -> list[PairOrigin]:
-        """Origins of rows, by their numbers in all shards; their texts as the model reads them.
+        """Origins of rows, given their numbers in all shards, with texts as the model reads them.
 
-        Each shard that one of them is in is read, one after the other.
+        Each shard that has one of them is read, one after the other.
         """
         tokenizer = self.tokenizer()
         by_shard: dict[int, list[int]] = {}
@@ -246,10 +247,10 @@ class PreparedCorpus:
             sides = read_shard(self.folder, shard, self.compressed)
             lines = read_lines_of_shard(self.folder, shard, self.compressed)
             for row in wanted:
-                place = row - self._first_rows[number]
-                ids = [side.part(place, place + 1).values.tolist() for side in sides]
+                position = row - self._first_rows[number]
+                ids = [side.part(position, position + 1).values.tolist() for side in sides]
                 spec = self.parts[self._part_of_shard[number]].spec
-                found[row] = PairOrigin(spec, int(lines[place]), *tokenizer.decode(ids))
+                found[row] = PairOrigin(spec, int(lines[position]), *tokenizer.decode(ids))
         return [found[row] for row in rows]
 
     def first_rows(self, part: int) -> np.ndarray:

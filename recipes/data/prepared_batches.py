@@ -1,9 +1,9 @@
-"""Batches out of a prepared corpus, of which there is never more in memory than a pool.
+"""Batches of a prepared corpus, of which only a pool is in memory at a time.
 
-A pool is the next part of the stream: rows of shards that a seed puts into an order, of several
-corpora as many each as their weights say. The rows of a pool are planned as those of an epoch in
-memory are. How many batches a pool has follows from the lengths alone, so that any step is found
-without reading what comes before it.
+A pool is the next part of the stream: rows of shards in an order drawn from a seed, from each of
+several corpora as many as its weight says. The rows of a pool are put into batches as those of an
+epoch in memory are. The number of batches of a pool follows from the lengths alone, so that any
+step is found without reading what comes before it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .batch_stream import Batch, BatchStream, padded, teacher_forced, without_unknown
-from .batching import (
+from .bucketing import (
     batch_sizes,
     bounds_of_counts,
     check_budget_of_batch,
@@ -28,16 +28,16 @@ from .batching import (
 from .prepared import PreparedCorpus
 from .shards import Ragged, Shard, read_lengths, read_shard
 
-# A pool is shuffled as a whole. More of it mixes more, and takes more memory: 4 bytes a subword,
+# A pool is shuffled as a whole. More of it mixes more, and takes more memory: 4 bytes a token,
 # and three times as much while one pool follows the other.
 POOL_ROWS = 1 << 18
-POOL_SUBWORDS = 1 << 23
-READERS = 2  # threads; a shard of a million subwords takes one about a tenth of a second
+POOL_TOKENS = 1 << 23
+READERS = 2  # threads; a shard of a million tokens takes one about a tenth of a second
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Some rows of one shard, one after the other."""
+    """Consecutive rows of one shard."""
 
     part: int
     shard: int
@@ -48,20 +48,20 @@ class Piece:
 class PreparedBatches(BatchStream):
     """The batches of a prepared corpus; see the head of this module.
 
-    Each corpus in it is read from end to end before a row of it comes again, in another order of
-    its shards each time. An epoch is as many rows as there are in all of them.
+    Each corpus in it is read from end to end before a row of it is repeated, with its shards in
+    another order each time. An epoch has as many rows as all of them together.
 
     Args:
-        corpus: the prepared corpus.
-        tokens: budget of a batch, as for `TokenBatches`.
-        seed: seed of the order.
-        bucket_count: number of bounds for each of source and target.
-        pool_rows: most rows of a pool, about.
-        pool_subwords: most subwords of a pool, about.
-        copy_unknown: as for `TokenBatches`.
+        corpus: The prepared corpus.
+        tokens: Budget of a batch, as for `TokenBatches`.
+        seed: Seed of the order.
+        bucket_count: Number of bounds for each of source and target.
+        pool_rows: Approximate limit of the rows of a pool.
+        pool_tokens: Approximate limit of the tokens of a pool.
+        copy_unknown: As for `TokenBatches`.
 
     Raises:
-        DataError: the longest row has no room in a batch.
+        DataError: The longest row does not fit into a batch.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class PreparedBatches(BatchStream):
         seed: int = 0,
         bucket_count: int = 12,
         pool_rows: int = POOL_ROWS,
-        pool_subwords: int = POOL_SUBWORDS,
+        pool_tokens: int = POOL_TOKENS,
         copy_unknown: bool = False,
     ):
         self.corpus = corpus
@@ -86,9 +86,9 @@ class PreparedBatches(BatchStream):
         self.target_bounds = _bounds([part.target_lengths for part in corpus.parts], bucket_count)
         check_budget_of_batch(int(max(self.source_bounds[-1], self.target_bounds[-1])), tokens)
         shares = corpus.shares()
-        means = [sum(s.subwords for s in part.shards) / part.pairs for part in corpus.parts]
+        means = [sum(s.tokens for s in part.shards) / part.pairs for part in corpus.parts]
         mean = sum(float(share) * mean for share, mean in zip(shares, means, strict=True))
-        rows = max(1, min(pool_rows, int(pool_subwords / max(mean, 1.0))))
+        rows = max(1, min(pool_rows, int(pool_tokens / max(mean, 1.0))))
         self._pools_in_epoch = math.ceil(self.num_pairs / rows)
         # As fractions: the pools of one corpus, all of one size, end where its epochs end.
         self._rows_in_pool = [share * self.num_pairs / self._pools_in_epoch for share in shares]
@@ -100,7 +100,7 @@ class PreparedBatches(BatchStream):
     # What is in a pool
 
     def pieces(self, pool: int) -> list[Piece]:
-        """The pieces of shards that make up a pool."""
+        """The pieces of shards in a pool."""
         found: list[Piece] = []
         for part, rows in enumerate(self._rows_in_pool):
             start, stop = math.floor(pool * rows), math.floor((pool + 1) * rows)
@@ -111,12 +111,12 @@ class PreparedBatches(BatchStream):
         """Rows of the endless stream of one corpus."""
         pairs = self.corpus.parts[part].pairs
         while start < stop:
-            epoch, place = divmod(start, pairs)
+            epoch, position = divmod(start, pairs)
             order, ends = self._order(part, epoch)
-            number = int(np.searchsorted(ends, place, side="right"))
+            number = int(np.searchsorted(ends, position, side="right"))
             shard = int(order[number])
             rows = self.corpus.parts[part].shards[shard].rows
-            first = place - (int(ends[number]) - rows)
+            first = position - (int(ends[number]) - rows)
             last = min(rows, first + stop - start)
             yield Piece(part, shard, first, last)
             start += last - first
@@ -135,11 +135,14 @@ class PreparedBatches(BatchStream):
         return lengths[piece.start : piece.stop]
 
     def plan(self, pool: int, lengths: np.ndarray) -> list[np.ndarray]:
-        """Rows of each batch of a pool, as numbers in it.
+        """Rows of each batch of a pool, as numbers in the pool.
 
         Args:
-            pool: its number.
-            lengths: subwords of source and target of its rows, (rows, 2).
+            pool: Number of the pool.
+            lengths: Number of source and target tokens of its rows, (rows, 2).
+
+        Returns:
+            Row numbers of each batch.
         """
         if not len(lengths):
             return []
@@ -175,7 +178,7 @@ class PreparedBatches(BatchStream):
         return self._counts[pool]
 
     def _find(self, batch: int) -> tuple[int, int]:
-        """The pool that a batch of the stream is in, and its number there."""
+        """The pool of a batch of the stream, and the number of the batch in it."""
         for pool in itertools.count():
             if batch < self._batches_in_pool(pool):
                 return pool, batch
@@ -187,21 +190,21 @@ class PreparedBatches(BatchStream):
         return sum(map(self._batches_in_pool, range(self._pools_in_epoch)))
 
     def lengths(self) -> Iterator[np.ndarray]:
-        """Subwords of source and target of all pairs, their ends included, (rows, 2) in parts."""
+        """Tokens of source and target of all pairs, their ends included, (rows, 2) in parts."""
         for part in self.corpus.parts:
             for shard in part.shards:
                 yield read_lengths(self.corpus.folder, shard) + 1
 
     def rows_of_batch(self, number: int) -> np.ndarray:
-        """Rows that a batch is made of, as `PreparedCorpus.origins` numbers them."""
-        pool, place = self._find(number)
+        """Rows of a batch, as `PreparedCorpus.origins` numbers them."""
+        pool, position = self._find(number)
         pieces = self.pieces(pool)
         rows = [
             self.corpus.first_rows(piece.part)[piece.shard] + np.arange(piece.start, piece.stop)
             for piece in pieces
         ]
         plan = self.plan(pool, np.concatenate([self._lengths(piece) for piece in pieces]))
-        return np.concatenate(rows)[plan[place]]
+        return np.concatenate(rows)[plan[position]]
 
     def checksum(self) -> int:
         """A number that other rows, or the same in another order, would not have."""
@@ -211,15 +214,15 @@ class PreparedBatches(BatchStream):
 
     def stream(self, start_batch: int = 0) -> Iterator[Batch]:
         """The batches from number `start_batch` of the endless stream on."""
-        first, place = self._find(start_batch)
+        first, position = self._find(start_batch)
         for pool, (source, target) in self._read_pools(first):
             lengths = np.stack([source.lengths, target.lengths], axis=1)
-            for rows in self.plan(pool, lengths)[place:]:
+            for rows in self.plan(pool, lengths)[position:]:
                 yield self._batch(source, target, rows)
-            place = 0
+            position = 0
 
     def _read_pools(self, first: int) -> Iterator[tuple[int, tuple[Ragged, Ragged]]]:
-        """The rows of each pool from one on; the next is read while one is in use."""
+        """The rows of each pool from `first` on; the next one is read while one is in use."""
         readers = ThreadPoolExecutor(READERS, thread_name_prefix="shards")
         reading: dict[Shard, Future[tuple[Ragged, Ragged]]] = {}
 
@@ -257,15 +260,17 @@ class PreparedBatches(BatchStream):
 
 
 def _padded(side: Ragged, rows: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Some rows, each ended and padded to the first bound that holds all of them."""
+    """Rows with their ends, padded to the first bound that holds all of them."""
     starts, lengths = side.splits[rows], side.splits[rows + 1] - side.splits[rows]
     width = int(round_up(lengths.max(keepdims=True) + 1, bounds)[0])
-    places = np.arange(lengths.sum()) + np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
-    return padded(side.values[places], lengths, width)
+    positions = np.arange(lengths.sum()) + np.repeat(
+        starts - (np.cumsum(lengths) - lengths), lengths
+    )
+    return padded(side.values[positions], lengths, width)
 
 
 def _bounds(counts: list[list[int]], bucket_count: int) -> np.ndarray:
-    """Bounds of lengths, of which it is known how often each occurs in each corpus."""
+    """Bounds of lengths, given the histograms of all corpora."""
     total = np.zeros(max(map(len, counts)), np.int64)
     for of_part in counts:
         total[: len(of_part)] += of_part

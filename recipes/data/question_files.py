@@ -1,15 +1,15 @@
 """Reading a corpus of questions: a context, a question about it, and the answer.
 
-| spec | what it is |
+| spec | content |
 |---|---|
 | `train.tsv` | context TAB question TAB answer; or context and question TAB answer |
 | `train.jsonl` | a row is `{"context": "...", "question": "...", "answer": "..."}` |
-| `train.json` | as SQuAD has it: data, paragraphs, context, qas, question, answers, text |
+| `train.json` | as in SQuAD: data, paragraphs, context, qas, question, answers, text |
 
 All may be compressed with gzip. A question needs no context. A TSV may begin with a line of names:
 `context`, `question`, `answer`, in any order. In two columns without names the last sentence of the
-first is the question. Where a format has lists of answers, all count as right and the first is
-learnt. Bad rows are counted, told and skipped as in `read_pairs`.
+first is the question. Where a format has lists of answers, all are right and the first is learned.
+Bad rows are counted, reported and skipped as in `read_pairs`.
 """
 
 from __future__ import annotations
@@ -20,37 +20,28 @@ from typing import Any
 
 from ...zoo.errors import DataError
 from ...zoo.text.source_format import Source
-from .corpus import NOT_JSON, NULL, PairCorpus, Rows, flaw, is_blank
+from .corpus import NOT_JSON, NULL, Rows, flaw, is_blank
 from .pair_files import read_json_lines, read_lines, read_texts
 
 COLUMNS = ("context", "question", "answer")
-# What a context is called elsewhere; a file that has these would be learnt without its contexts.
+# What a context is called elsewhere; a file that has these would be learned without its contexts.
 _OTHER_NAMES = ("story", "passage", "paragraph", "document", "article", "text")
 _LAST_SENTENCE = re.compile(r"(.*[.!?。！？])\s*([^.!?。！？]+[.!?。！？]*)", re.DOTALL)
 
 
-def read_questions(spec: str, *, max_bad_rows: int | None = None, min_pairs: int = 2) -> PairCorpus:
-    """Read a corpus of contexts, questions and answers.
+def read_question_rows(spec: str, rows: Rows) -> None:
+    """Reads a corpus of questions row by row; a file in the format of SQuAD is read at once.
+
+    Sources have a `context` and a `question`. Rows that cannot be used have an empty answer or
+    question, or are not UTF-8.
 
     Args:
-        spec: A path, see the table at the head of this module.
-        max_bad_rows: How many unusable rows to skip before stopping, by default one in a hundred.
-        min_pairs: Fewer rows than this are an error.
-
-    Returns:
-        A `PairCorpus` whose sources have a `context` and a `question`.
+        spec: A path; see the table at the head of this module.
+        rows: Collects the rows, good and bad.
 
     Raises:
-        DataError: The corpus is missing, empty, has a column that is not known or too many
-            unusable rows (an empty answer or question, not UTF-8).
+        DataError: The corpus is missing, damaged, or has an unknown column.
     """
-    rows = Rows(spec, max_bad_rows)
-    read_question_rows(spec, rows)
-    return rows.finish(min_pairs)
-
-
-def read_question_rows(spec: str, rows: Rows) -> None:
-    """Reads such a corpus row by row; a file of SQuAD's form is one value and is read whole."""
     suffix = spec.removesuffix(".gz").rsplit(".", 1)[-1]
     {"jsonl": _read_jsonl, "json": _read_squad}.get(suffix, _read_tsv)(spec, rows)
 
@@ -66,7 +57,7 @@ def parse_question(line: str) -> Source:
     """The source in a line: context TAB question, or a text that ends with its question.
 
     Raises:
-        DataError: there are more columns, or a context has no question.
+        DataError: There are more columns, or a context has no question.
     """
     columns = [column.strip() for column in line.split("\t")]
     while len(columns) > 2 and not columns[-1]:
@@ -102,7 +93,7 @@ def _read_tsv(path: str, rows: Rows) -> None:
 
 
 def _names(path: str, first: list[str]) -> tuple[str, ...]:
-    """The names of the columns, by the first row: names themselves, or as many as they are."""
+    """The names of the columns, from the first row: its values, or by their number."""
     if set(first) & set(COLUMNS):  # one known name is enough to tell a misspelt one beside it
         unknown = [name for name in first if name not in COLUMNS]
         if unknown or len(set(first)) < len(first) or not {"question", "answer"} <= set(first):

@@ -10,17 +10,17 @@ Item = TypeVar("Item")
 
 
 class Reservoir(Generic[Item]):
-    """Keeps items of a stream so that each has the same chance to be kept.
+    """Keeps items of a stream so that each is kept with the same probability.
 
-    There are two limits: on how many items are kept, and on what they take together. Where the
-    second is passed half of the items are given up, and from then on so many fewer are kept.
-    While neither is reached all items are there, in their order.
+    There are two limits: the number of kept items, and their total size. If the size exceeds its
+    limit, half of the items are dropped and the first limit is halved. While neither limit is
+    reached all items are kept, in their order.
 
     Args:
-        items: most items.
-        size: most that they may take together.
-        measure: what an item takes.
-        seed: of the draws.
+        items: Largest number of items.
+        size: Largest total size.
+        measure: Computes the size of an item.
+        seed: Seed of the draws.
 
     Reference: Vitter 1985, algorithm R.
     """
@@ -35,28 +35,28 @@ class Reservoir(Generic[Item]):
         self._random = random.Random(seed)
 
     def add(self, item: Item) -> None:
-        """Takes the next item of the stream, and keeps it or not."""
+        """Takes the next item of the stream and decides whether it is kept."""
         self.seen += 1
         if len(self.kept) < self._limit:
             self.kept.append(item)
         else:
-            place = int(self._random.random() * self.seen)
-            if place >= self._limit:
+            position = int(self._random.random() * self.seen)
+            if position >= self._limit:
                 return
-            self._size -= self._measure(self.kept[place])
-            self.kept[place] = item
+            self._size -= self._measure(self.kept[position])
+            self.kept[position] = item
         self._size += self._measure(item)
         while self._size > self._size_limit and len(self.kept) > 1:
             self._halve()
 
     def _halve(self) -> None:
-        """Half of a sample, drawn from it, is a sample too."""
+        """Drops half of the items at random; what is left of a sample is a sample."""
         self._limit = max(1, len(self.kept) // 2)
         self.kept = self.draw(self._limit)
         self._size = sum(map(self._measure, self.kept))
 
     def draw(self, count: int) -> list[Item]:
-        """So many of the items, or all, in the order in which they are kept."""
+        """A random choice of that many items, or all, in the order in which they are kept."""
         if count >= len(self.kept):
             return list(self.kept)
         return [self.kept[i] for i in sorted(self._random.sample(range(len(self.kept)), count))]

@@ -1,8 +1,8 @@
-"""Shards: rows of subwords in TFRecord files, each with the lengths of its rows beside it.
+"""Shards: rows of tokens in TFRecord files, each with the lengths of its rows beside it.
 
-A record is a `tf.train.Example` of one row: `source` and `target`, subwords without start and end,
-and `line`, where the row stood in its corpus. The lengths are enough to plan batches, and to go to
-any place in them, without a look at the records.
+A record is a `tf.train.Example` of one row: `source` and `target`, token ids without start and end,
+and `line`, the number of the row in its corpus. The lengths suffice to plan batches, and to find
+any position in them, without reading the records.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Ragged(NamedTuple):
     """Rows of ids, one after the other.
 
     Attributes:
-        values: int32, all ids.
-        splits: int64 (rows + 1,), where each row begins, and the end of the last.
+        values: int32, ids of all rows.
+        splits: int64 (rows + 1,), the beginning of each row, and the end of the last.
     """
 
     values: np.ndarray
@@ -40,20 +40,28 @@ class Ragged(NamedTuple):
         return np.diff(self.splits)
 
     def part(self, start: int, stop: int) -> Ragged:
-        """The rows of a range, without a copy of their ids."""
+        """A range of rows, without a copy of their ids.
+
+        Args:
+            start: First row.
+            stop: Row after the last.
+
+        Returns:
+            The rows.
+        """
         splits = self.splits[start : stop + 1]
         return Ragged(self.values[splits[0] : splits[-1]], splits - splits[0])
 
     @classmethod
     def of(cls, rows: Sequence[np.ndarray]) -> Ragged:
-        """Rows from arrays of their own."""
+        """Rows from separate arrays."""
         splits = np.zeros(len(rows) + 1, np.int64)
         np.cumsum([len(row) for row in rows], out=splits[1:])
         return cls(np.concatenate(rows).astype(np.int32), splits)
 
     @classmethod
     def join(cls, parts: Sequence[Ragged]) -> Ragged:
-        """All rows of some, one after the other."""
+        """The rows of several, one after the other."""
         ends = np.cumsum([0, *(len(part.values) for part in parts)])
         splits = [part.splits[:-1] + end for part, end in zip(parts, ends[:-1], strict=True)]
         values = np.concatenate([part.values for part in parts])
@@ -65,16 +73,16 @@ class Shard:
     """One file of rows.
 
     Attributes:
-        file: its name in the folder of the corpus.
-        rows: how many rows it has.
-        subwords: of both sides.
-        bytes: size of the file.
-        checksum: of the lengths and ids of all rows.
+        file: Name of the file in the folder of the corpus.
+        rows: Number of rows.
+        tokens: Number of tokens of both sides.
+        bytes: Size of the file.
+        checksum: Checksum of the lengths and ids of all rows.
     """
 
     file: str
     rows: int
-    subwords: int
+    tokens: int
     bytes: int
     checksum: int
 
@@ -86,14 +94,17 @@ def write_shard(
     lines: Sequence[int],
     compressed: bool = False,
 ) -> Shard:
-    """Writes rows into a file, and their lengths into one beside it; each is whole or not there.
+    """Writes rows into a file, and their lengths into one beside it, each atomically.
 
     Args:
-        path: of the TFRecord file.
+        path: Path of the TFRecord file.
         sources: int32 ids of each row.
-        targets: the same.
-        lines: number of each row in its corpus.
-        compressed: whether with gzip.
+        targets: int32 ids of each row.
+        lines: Number of each row in its corpus.
+        compressed: Whether the file is compressed with gzip.
+
+    Returns:
+        The description of the file.
     """
     import tensorflow as tf
 
@@ -117,20 +128,24 @@ def write_shard(
         with writer:
             for row in zip(sources, targets, lines, strict=True):
                 writer.write(record(*row))
-    subwords = sum(len(side.values) for side in both)
-    return Shard(path.name, len(lines), subwords, path.stat().st_size, _checksum(*both))
+    tokens = sum(len(side.values) for side in both)
+    return Shard(path.name, len(lines), tokens, path.stat().st_size, _checksum(*both))
 
 
 def lengths_path(path: Path) -> Path:
-    """The file of the lengths of a shard."""
+    """The file with the lengths of a shard."""
     return path.with_suffix(".npy")
 
 
 def check_shard(folder: Path, shard: Shard) -> None:
-    """Looks, without reading it, whether a shard is there and has its size.
+    """Checks, without reading it, that a shard exists and has its size.
+
+    Args:
+        folder: Folder of the corpus.
+        shard: Description of the file.
 
     Raises:
-        DataError: it is not as it was prepared.
+        DataError: The file is missing or has another size.
     """
     path = folder / shard.file
     for needed in (path, lengths_path(path)):
@@ -142,10 +157,17 @@ def check_shard(folder: Path, shard: Shard) -> None:
 
 
 def read_lengths(folder: Path, shard: Shard) -> np.ndarray:
-    """Subwords of the source and target of each row, int32 (rows, 2).
+    """Reads the numbers of source and target tokens of each row.
+
+    Args:
+        folder: Folder of the corpus.
+        shard: Description of the file.
+
+    Returns:
+        int32 (rows, 2).
 
     Raises:
-        DataError: the file is damaged.
+        DataError: The file is damaged.
     """
     path = lengths_path(folder / shard.file)
     try:
@@ -158,10 +180,18 @@ def read_lengths(folder: Path, shard: Shard) -> np.ndarray:
 
 
 def read_shard(folder: Path, shard: Shard, compressed: bool = False) -> tuple[Ragged, Ragged]:
-    """The sources and the targets of a shard.
+    """Reads the sources and the targets of a shard.
+
+    Args:
+        folder: Folder of the corpus.
+        shard: Description of the file.
+        compressed: Whether the file is compressed with gzip.
+
+    Returns:
+        Ids of the sources and of the targets.
 
     Raises:
-        DataError: the file is damaged, or another one.
+        DataError: The file is damaged, or another one.
     """
     import tensorflow as tf
 
@@ -181,7 +211,16 @@ def read_shard(folder: Path, shard: Shard, compressed: bool = False) -> tuple[Ra
 
 
 def read_lines_of_shard(folder: Path, shard: Shard, compressed: bool = False) -> np.ndarray:
-    """Line of each row of a shard in its corpus, int64 (rows,)."""
+    """Reads the number of each row in its corpus.
+
+    Args:
+        folder: Folder of the corpus.
+        shard: Description of the file.
+        compressed: Whether the file is compressed with gzip.
+
+    Returns:
+        int64 (rows,).
+    """
     import tensorflow as tf
 
     line = {"line": tf.io.FixedLenFeature([], tf.int64)}
@@ -189,6 +228,12 @@ def read_lines_of_shard(folder: Path, shard: Shard, compressed: bool = False) ->
 
 
 def damaged(path: Path, what: str) -> DataError:
+    """The error of a damaged file.
+
+    Args:
+        path: Path of the file.
+        what: Description of the damage.
+    """
     return DataError(
         f"{path} is damaged: {what}. Remove its folder and prepare the corpus again, or bring the "
         "file back."

@@ -19,12 +19,11 @@ another way of putting facts together, and most sentences of a story have nothin
 from __future__ import annotations
 
 import random
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ...zoo.text.source_format import Source
-from .corpus import PairCorpus
+from .corpus import PairCorpus, in_split
 
 KINDS = ("person", "thing", "before", "count", "yes-no")
 DEV_SHARE = 10  # one story in so many belongs to dev
@@ -39,49 +38,75 @@ _DROP = ("{0} drops the {1}.", "{0} puts down the {1}.")
 
 @dataclass
 class World:
-    """State of a story: the places of people and things, and the sentences that told them.
+    """State of a story: the locations of people and things, and its sentences.
 
     Attributes:
-        rooms: of each person, once it was told.
-        holder: who carries a thing.
-        places: all rooms in which a thing is known to have been, the newest last.
-        sentences: the story so far.
+        rooms: Room of each person whose room has been mentioned.
+        holder: Person who carries each thing.
+        locations: Rooms in which a thing is known to have been, the newest last.
+        sentences: The story so far.
     """
 
     rooms: dict[str, str] = field(default_factory=dict)
     holder: dict[str, str] = field(default_factory=dict)
-    places: dict[str, list[str]] = field(default_factory=dict)
+    locations: dict[str, list[str]] = field(default_factory=dict)
     sentences: list[str] = field(default_factory=list)
 
     def go(self, person: str, room: str, wording: str = _GO[0]) -> None:
-        """The person enters a room with all that they carry."""
+        """Moves a person, with all things that they carry, into a room.
+
+        Args:
+            person: Name of the person.
+            room: Name of the room.
+            wording: Sentence with places for both.
+        """
         self.sentences.append(wording.format(person, room))
         self.rooms[person] = room
         for thing, holder in self.holder.items():
             if holder == person:
-                self._place(thing, room)
+                self._move(thing, room)
 
     def take(self, person: str, thing: str, wording: str = _TAKE[0]) -> None:
-        """The person, whose room is known, has the thing from now on."""
+        """Gives a thing to a person whose room is known.
+
+        Args:
+            person: Name of the person.
+            thing: Name of the thing.
+            wording: Sentence with places for both.
+        """
         self.sentences.append(wording.format(person, thing))
         self.holder[thing] = person
-        self._place(thing, self.rooms[person])
+        self._move(thing, self.rooms[person])
 
     def drop(self, person: str, thing: str, wording: str = _DROP[0]) -> None:
-        """The thing stays in the room."""
+        """Leaves a thing in the room of its holder.
+
+        Args:
+            person: Name of the holder.
+            thing: Name of the thing.
+            wording: Sentence with places for both.
+        """
         self.sentences.append(wording.format(person, thing))
         del self.holder[thing]
 
     def can_take(self, person: str, thing: str) -> bool:
-        """True where nobody has the thing, and it is not known to be in another room."""
-        place = self.places.get(thing, [None])[-1]
-        room = self.rooms.get(person)
-        return thing not in self.holder and room is not None and place in (None, room)
+        """Checks that nobody has a thing and that it is not known to be in another room.
 
-    def _place(self, thing: str, room: str) -> None:
-        places = self.places.setdefault(thing, [])
-        if not places or places[-1] != room:
-            places.append(room)
+        Args:
+            person: Name of the person who would take it.
+            thing: Name of the thing.
+
+        Returns:
+            True if the person can take it.
+        """
+        location = self.locations.get(thing, [None])[-1]
+        room = self.rooms.get(person)
+        return thing not in self.holder and room is not None and location in (None, room)
+
+    def _move(self, thing: str, room: str) -> None:
+        locations = self.locations.setdefault(thing, [])
+        if not locations or locations[-1] != room:
+            locations.append(room)
 
 
 def story_pairs(
@@ -89,24 +114,25 @@ def story_pairs(
 ) -> PairCorpus:
     """Stories with a question and its answer.
 
-    The same arguments give the same pairs on every machine. Story and question decide together to
-    which split they belong, so `train` and `dev` share no pair, whatever their seeds.
+    The same arguments give the same pairs on every machine. Story and question together decide the
+    split, so `train` and `dev` share no pair, whatever their seeds.
 
     Args:
         split: "train" or "dev".
-        size: The number of pairs, as many of each kind of question as of any other.
+        size: Number of pairs, with an equal number of each kind of question.
         seed: Another seed gives other pairs of the same split.
-        kinds: Which kinds of questions, see the head of this module.
+        kinds: Kinds of questions, see the head of this module.
 
     Returns:
         A `PairCorpus` whose sources have a `context` and a `question`.
+
+    Raises:
+        ValueError: An argument is out of range.
 
     Example:
 
     >>> story_pairs("dev", size=5).sources[0]["question"]
     """
-    if split not in ("train", "dev"):
-        raise ValueError(f'split must be "train" or "dev". Received: split={split!r}')
     unknown = set(kinds) - set(KINDS)
     if size < 1 or unknown or not kinds:
         raise ValueError(
@@ -119,8 +145,7 @@ def story_pairs(
     while len(targets) < size:
         context, question, answer = _ask(rng, kinds[len(targets) % len(kinds)])
         text = f"{context} {question}"
-        in_dev = zlib.crc32(text.encode()) % DEV_SHARE == 0
-        if in_dev == (split == "dev") and text not in sources:
+        if in_split(text, split, DEV_SHARE) and text not in sources:
             sources[text] = {"context": context, "question": question}
             targets.append(answer)
     return PairCorpus(list(sources.values()), targets, f"stories ({split})")
@@ -143,7 +168,7 @@ def _ask(rng: random.Random, kind: str) -> tuple[str, str, str]:
 
 
 def _tell(rng: random.Random, length: int, moves_only: bool) -> World:
-    """A story of so many sentences."""
+    """A story with that many sentences."""
     world = World()
     while len(world.sentences) < length:
         person = rng.choice(PEOPLE)
@@ -166,18 +191,18 @@ def _ask_person(rng: random.Random, world: World) -> tuple[str, str]:
 
 
 def _ask_thing(rng: random.Random, world: World) -> tuple[str, str] | None:
-    if not world.places:
+    if not world.locations:
         return None
-    thing = rng.choice(list(world.places))
-    return f"Where is the {thing}?", world.places[thing][-1]
+    thing = rng.choice(list(world.locations))
+    return f"Where is the {thing}?", world.locations[thing][-1]
 
 
 def _ask_before(rng: random.Random, world: World) -> tuple[str, str] | None:
-    moved = [thing for thing, places in world.places.items() if len(places) > 1]
+    moved = [thing for thing, locations in world.locations.items() if len(locations) > 1]
     if not moved:
         return None
     thing = rng.choice(moved)
-    last, now = world.places[thing][-2:]
+    last, now = world.locations[thing][-2:]
     return f"Where was the {thing} before the {now}?", last
 
 

@@ -1,4 +1,4 @@
-"""The cluster: the addresses of all workers, and the index of this one."""
+"""The addresses of all workers of a training, and the index of this one."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ EXAMPLE = "--workers 10.0.0.1:9000,10.0.0.2:9000 --index 0"
 
 @dataclass(frozen=True)
 class Cluster:
-    """The workers that train one model, and the number of this one.
+    """The workers that train one model, and the index of this one.
 
     Worker 0 is the chief: it writes the run, evaluates, and decides when to stop.
 
     Args:
         addresses: `host:port` of each worker, the same list in the same order everywhere.
-        index: the number of this process in it, from 0.
+        index: Index of this process in the list, from 0.
 
     Raises:
-        ConfigError: an address without a port, one that is there twice, a number out of range.
+        ConfigError: An address has no port or is there twice, or the index is out of range.
 
     Example:
 
@@ -61,19 +61,27 @@ class Cluster:
 
     @classmethod
     def from_options(cls, workers: str, index: int | None) -> Cluster:
-        """The cluster of `--workers` and `--index`."""
+        """The cluster of `--workers` and `--index`.
+
+        Args:
+            workers: `host:port` of all workers, separated by commas.
+            index: Index of this worker, from 0.
+
+        Raises:
+            ConfigError: The index is missing, or an address is wrong.
+        """
         if index is None:
             raise ConfigError(f"--workers needs --index, the number of this worker: {EXAMPLE}")
         return cls(tuple(part.strip() for part in workers.split(",") if part.strip()), index)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Cluster | None:
-        """The cluster of `TF_CONFIG`; none if it is not set or names no other process.
+        """The cluster of `TF_CONFIG`; `None` if it is not set or names no other process.
 
         A `chief` beside the workers is worker 0, as Vertex AI and Kubeflow write it.
 
         Raises:
-            ConfigError: `TF_CONFIG` is no JSON, or is for another kind of training.
+            ConfigError: `TF_CONFIG` is not JSON, or is for another kind of training.
         """
         text = environment.get("TF_CONFIG", "").strip()
         if not text:

@@ -1,6 +1,6 @@
 """Distribution strategies: one device, several of a machine, several machines, or a TPU.
 
-One recipe for all of them: a batch is dealt out over the replicas of the model, each replica adds
+All of them compute the same: each batch is split over the replicas of the model, each replica adds
 its share to the gradients, and the weights are those that one replica with the whole batch learns.
 """
 
@@ -12,8 +12,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ...zoo.cpus import available_cpus
 from ...zoo.errors import ConfigError
-from ...zoo.processors import processors
 from .cluster import Cluster
 from .workers import Workers
 
@@ -31,14 +31,14 @@ class StrategyOptions:
     """Options that choose the devices and machines of a training.
 
     Attributes:
-        name: one of `STRATEGIES`.
-        workers: `host:port,...` of all workers; `TF_CONFIG` if left out.
-        index: number of this worker.
-        replicas: devices to use under mirrored; all GPUs if left out. Without a GPU, so many parts
-            of the CPU, to try it.
+        name: One of `STRATEGIES`.
+        workers: `host:port,...` of all workers; those of `TF_CONFIG` if `None`.
+        index: Index of this worker, from 0.
+        replicas: Number of devices of `mirrored`; all GPUs if `None`. Without a GPU, the CPU is
+            divided into that many devices, for a trial.
 
     Raises:
-        ConfigError: an unknown strategy, or options that do not go together.
+        ConfigError: The strategy is unknown, or options contradict each other.
     """
 
     name: str = "auto"
@@ -59,10 +59,10 @@ class StrategyOptions:
             raise ConfigError(f"--replicas is for --strategy mirrored, not {self.name}.")
 
     def cluster(self) -> Cluster | None:
-        """The workers of `--workers` or `TF_CONFIG`; none if this process trains alone.
+        """The workers of `--workers` or `TF_CONFIG`; `None` if this process trains alone.
 
         Raises:
-            ConfigError: workers are asked for and not named, or named wrongly.
+            ConfigError: The strategy needs workers and none are named, or an address is wrong.
         """
         if self.name not in ("auto", "multiworker"):
             return None
@@ -79,14 +79,14 @@ class StrategyOptions:
         return cluster
 
 
-class Placement:
-    """The replicas of a model, and which of them are in this process.
+class DistributionContext:
+    """The replicas of a model, and the part of them that runs in this process.
 
     Args:
-        name: of the strategy, as on the command line.
-        devices: what runs where, in words.
-        strategy: TensorFlow's; none for one replica on the default device.
-        workers: the other processes, if there are any.
+        name: Name of the strategy, as on the command line.
+        devices: Description of the devices for people.
+        strategy: Strategy of TensorFlow; `None` for one replica on the default device.
+        workers: The other processes of the training, if there are any.
     """
 
     def __init__(
@@ -108,25 +108,29 @@ class Placement:
 
     @property
     def is_chief(self) -> bool:
-        """True for the process that writes, evaluates and decides."""
+        """True for the process that writes the run, evaluates and decides."""
         return self.workers is None or self.workers.is_chief
 
     def __str__(self) -> str:
         if self.replicas == 1:
             return f"strategy {self.name}: {self.devices}"
         return (
-            f"strategy {self.name}: {self.devices}; each batch is dealt out over {self.replicas} "
+            f"strategy {self.name}: {self.devices}; each batch is split over {self.replicas} "
             "replicas"
         )
 
     def scope(self) -> AbstractContextManager[Any]:
-        """In which the model and its optimizer are made."""
+        """The scope in which the model and its optimizer are made."""
         return nullcontext() if self.strategy is None else self.strategy.scope()
 
     def prepare(self, model: EncoderDecoder, static: bool = False) -> None:
-        """Gives each replica a dropout of its own; to be called after its variables have values.
+        """Gives each replica its own dropout seed, once the variables of the model have values.
 
         The seeds of the first replica stay as they are, so a checkpoint of them is one of all.
+
+        Args:
+            model: A model made in `scope`.
+            static: Whether all batches of one length have the same number of rows.
         """
         model.static_shapes = static or self.name == "tpu"
         if self.strategy is None:
@@ -145,7 +149,14 @@ class Placement:
     def dataset(
         self, batches: BatchStream, start_step: int, accumulate: int = 1, static: bool = False
     ) -> Any:
-        """The batches from a step on, as `fit` takes them; of few shapes if `static`."""
+        """The batches of this process, as `fit` takes them.
+
+        Args:
+            batches: The stream of all batches.
+            start_step: Number of steps that have been made.
+            accumulate: Number of batches in a step.
+            static: Whether batches are filled up with padding rows, so that there are few shapes.
+        """
         from ..data.batch_stream import Share
 
         if self.strategy is None:
@@ -157,32 +168,55 @@ class Placement:
             here = replicas // context.num_input_pipelines
             few_shapes = static or self.name == "tpu"
             share = Share(replicas, context.input_pipeline_id * here, here, few_shapes)
-            # Else the replicas ask each other before every step whether all have a batch.
+            # Otherwise the replicas ask each other before every step whether all have a batch.
             endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
             return batches.dataset(start_step, accumulate, share).apply(endless)
 
         return self.strategy.distribute_datasets_from_function(pipeline)
 
     def fit(self, model: EncoderDecoder, dataset: Any, callbacks: list[Any]) -> None:
-        """One endless epoch; the callbacks end it."""
+        """Trains in one endless epoch, until a callback stops the model.
+
+        Args:
+            model: A model compiled in `scope`.
+            dataset: The batches of `dataset`.
+            callbacks: Keras callbacks, one of which stops the model.
+        """
         if self.strategy is None:
             model.fit(dataset, shuffle=False, verbose=0, callbacks=callbacks)
             return
-        from .mended_fit import mended_fit
+        from .patched_fit import patched_fit
 
-        with mended_fit():
+        with patched_fit():
             model.fit(dataset, shuffle=False, verbose=0, callbacks=callbacks)
 
-    def decide(self, value: Any, decision: Callable[[list[Any]], Any]) -> Any:
-        """Result of the chief for the values of all workers; see `Workers.decide`."""
+    def coordinate(self, value: Any, decision: Callable[[list[Any]], Any]) -> Any:
+        """Makes one decision for all workers from their values; see `Workers.coordinate`.
+
+        Args:
+            value: The value of this worker: JSON or bytes.
+            decision: Called at the chief alone with the list of all values.
+
+        Returns:
+            The result of `decision`, the same at all workers.
+        """
         if self.workers is None:
             return decision([value])
-        return self.workers.decide(value, decision)
+        return self.workers.coordinate(value, decision)
 
-    def from_chief(
+    def broadcast_from_chief(
         self, make: Callable[[], Any], pack: Callable[[Any], bytes], unpack: Callable[[bytes], Any]
     ) -> Any:
-        """Object of the chief at all workers: packed into bytes there and unpacked here."""
+        """Makes an object at the chief and sends it to all workers.
+
+        Args:
+            make: Makes the object; called at the chief alone.
+            pack: Converts the object to bytes, at the chief.
+            unpack: Restores the object from those bytes, at the other workers.
+
+        Returns:
+            The object.
+        """
         if self.workers is None:
             return make()
         made: list[Any] = []
@@ -191,29 +225,40 @@ class Placement:
             made.append(make())
             return pack(made[0])
 
-        received = self.workers.decide(None, packed)
+        received = self.workers.coordinate(None, packed)
         return made[0] if made else unpack(received)
 
     def ask_chief_to_stop(self) -> None:
-        """Tells the chief at once that this worker has to end; see `Workers`."""
+        """Asks the chief to stop the training; see `Workers.ask_chief_to_stop`."""
         if self.workers is not None and not self.workers.is_chief:
             self.workers.ask_chief_to_stop()
 
     def check_same(self, what: str, value: Any) -> None:
-        """Refuses to go on unless all workers have the same value."""
+        """Checks that a value is equal at all workers; see `Workers.check_same`.
+
+        Args:
+            what: Name of the value in the error message.
+            value: The value of this worker: JSON.
+
+        Raises:
+            WorkerError: A worker has another value than the chief.
+        """
         if self.workers is not None:
             self.workers.check_same(what, value)
 
 
-def place(options: StrategyOptions, workers: Workers | None = None) -> Placement:
-    """Makes the strategy; to be called before anything else is done with TensorFlow.
+def make_strategy(options: StrategyOptions, workers: Workers | None = None) -> DistributionContext:
+    """Makes the strategy, before anything else is done with TensorFlow.
 
     Args:
-        options: what the user said.
-        workers: the others, who have been met, if `options.cluster()` names any.
+        options: The options of the user.
+        workers: The open channels to the other workers, if `options.cluster()` names any.
+
+    Returns:
+        The context in which the model is made and trained.
 
     Raises:
-        ConfigError: this machine cannot do it, and why.
+        ConfigError: This machine does not have the devices, or TensorFlow has been used before.
     """
     name = "multiworker" if workers is not None else options.name
     if name == "auto":
@@ -223,11 +268,11 @@ def place(options: StrategyOptions, workers: Workers | None = None) -> Placement
         "multiworker": lambda: _multiworker(workers),
         "tpu": _tpu,
     }
-    return makers[name]() if name in makers else Placement("single", _default_device())
+    return makers[name]() if name in makers else DistributionContext("single", _default_device())
 
 
 def _best() -> str:
-    """The strategy that uses all there is in this machine."""
+    """The name of the strategy that uses all devices of this machine."""
     import tensorflow as tf
 
     if os.environ.get("TPU_NAME") or tf.config.list_physical_devices("TPU"):
@@ -240,11 +285,11 @@ def _default_device() -> str:
 
     gpus = len(tf.config.list_physical_devices("GPU"))
     unused = f" of {gpus}; --strategy mirrored uses all" if gpus > 1 else ""
-    cores = processors()
+    cores = available_cpus()
     return f"one GPU{unused}" if gpus else f"the CPU, {cores} core{'s' * (cores > 1)}"
 
 
-def _mirrored(replicas: int | None) -> Placement:
+def _mirrored(replicas: int | None) -> DistributionContext:
     import tensorflow as tf
 
     gpus = len(tf.config.list_physical_devices("GPU"))
@@ -258,11 +303,11 @@ def _mirrored(replicas: int | None) -> Placement:
         _divide_cpu(count)
         devices = [f"CPU:{i}" for i in range(count)]
         words = f"no GPU; the CPU in {count} parts, which is no faster" if count > 1 else "the CPU"
-    return Placement("mirrored", words, tf.distribute.MirroredStrategy(devices))
+    return DistributionContext("mirrored", words, tf.distribute.MirroredStrategy(devices))
 
 
 def _divide_cpu(count: int) -> None:
-    """Makes so many devices of the CPU."""
+    """Divides the CPU into that many devices."""
     import tensorflow as tf
 
     cpu = tf.config.list_physical_devices("CPU")[0]
@@ -273,8 +318,8 @@ def _divide_cpu(count: int) -> None:
             cpu, [tf.config.LogicalDeviceConfiguration()] * count
         )
         # A replica that waits for the others holds a thread: with fewer of them than replicas, all
-        # would wait for ever.
-        tf.config.threading.set_inter_op_parallelism_threads(max(2 * count, processors()))
+        # would wait forever.
+        tf.config.threading.set_inter_op_parallelism_threads(max(2 * count, available_cpus()))
     except RuntimeError as error:
         raise ConfigError(
             f"The CPU cannot be divided into {count} devices any more: TensorFlow has been used in "
@@ -282,7 +327,7 @@ def _divide_cpu(count: int) -> None:
         ) from error
 
 
-def _multiworker(workers: Workers | None) -> Placement:
+def _multiworker(workers: Workers | None) -> DistributionContext:
     import tensorflow as tf
     from tensorflow.python.eager import context
 
@@ -294,7 +339,7 @@ def _multiworker(workers: Workers | None) -> Placement:
             "tfds: corpus uses it; write that to a file first."
         )
     gpus = len(tf.config.list_physical_devices("GPU"))
-    # TensorFlow takes it for granted, and waits for ever where it is not so.
+    # TensorFlow relies on it, and waits forever where it is not so.
     workers.check_same("number of GPUs", gpus)
     cluster = workers.cluster
     strategy = tf.distribute.MultiWorkerMirroredStrategy(
@@ -311,11 +356,11 @@ def _multiworker(workers: Workers | None) -> Placement:
     )
     if cluster.is_chief:
         words += "; it writes the run, evaluates and decides"
-    return Placement("multiworker", words, strategy, workers)
+    return DistributionContext("multiworker", words, strategy, workers)
 
 
-def _tpu() -> Placement:
-    """As the documentation of TPUStrategy has it; not tried on a TPU."""
+def _tpu() -> DistributionContext:
+    """Connects to a TPU as the documentation of TPUStrategy does; not tried on a TPU."""
     import tensorflow as tf
 
     name = os.environ.get("TPU_NAME", "local")
@@ -331,4 +376,6 @@ def _tpu() -> Placement:
             "TPU_NAME is its name or grpc:// address."
         ) from error
     strategy = tf.distribute.TPUStrategy(resolver)
-    return Placement("tpu", f"TPU {name}, {strategy.num_replicas_in_sync} cores", strategy)
+    return DistributionContext(
+        "tpu", f"TPU {name}, {strategy.num_replicas_in_sync} cores", strategy
+    )

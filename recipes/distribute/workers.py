@@ -1,10 +1,10 @@
-"""Workers: the rendezvous before TensorFlow's servers start, and the messages after it.
+"""Workers of one training: their channels, common decisions and common end.
 
 TensorFlow waits without end for a worker that never comes, and sums the gradients of workers that
-train different models. So the workers meet first, over plain sockets on the same addresses: the
-chief finds out who is there, whether each address leads where it should, and whether all want the
-same. The connections stay open for the decisions that all workers must take alike, and tell at once
-when a worker has gone.
+train different models. So the workers find each other first, over plain sockets on the same
+addresses, and the chief checks that all have arrived, that each address leads to its worker, and
+that all have the same settings. The channels stay open for the decisions that all workers must make
+alike, and show at once when a worker has gone.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from typing import Any
 
 from ...zoo.errors import ConfigError
 from ..core.interruption import Interrupted
+from .channel import Channel
 from .cluster import Cluster
-from .messages import Connection
 
-# What TensorFlow needs to end a sum of gradients by itself, when one of those who take part in it
-# has gone. If it has not ended by then the process is ended: it would wait for ever.
+# Time for TensorFlow to end a sum of gradients by itself when one of its workers has gone. If it
+# has not ended by then, the process is ended: it would wait forever.
 GRACE_SECONDS = 5.0
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
 DONE = "done"
@@ -37,41 +37,42 @@ class WorkerError(ConfigError):
 
 
 class WorkerLost(Exception):
-    """A worker that is not there, or no more; all may be started again."""
+    """A worker that did not arrive or has gone; all may be started again."""
 
 
 class Workers:
-    """The open connections between the chief and the other workers, who have met.
-
-    Args:
-        cluster: who they are.
-        connections: to each other worker at the chief; to the chief, as 0, at the others.
-        grace_seconds: how long the process may live once another worker is lost, unless an error
-            could be raised for it.
+    """The open channels between the chief and the other workers.
 
     As a context manager it ends the training together: the others wait for the chief, and an error
-    in one of them is told to all.
+    in one of them is reported to all.
+
+    Args:
+        cluster: The addresses of all workers and the index of this one.
+        channels: At the chief, one for each other worker by its index; at the others, the one to
+            the chief, under 0.
+        grace_seconds: Seconds until the process is ended once another worker is lost, unless an
+            error could be raised for it.
     """
 
     def __init__(
         self,
         cluster: Cluster,
-        connections: dict[int, Connection],
+        channels: dict[int, Channel],
         grace_seconds: float = GRACE_SECONDS,
     ):
         self.cluster = cluster
         self.lost: str | None = None
-        self._again = True  # whether what was lost may be there at the next start
-        self._connections = connections
-        self._inboxes: dict[int, queue.Queue[Any]] = {i: queue.Queue() for i in connections}
+        self._again = True  # True if another start may succeed
+        self._channels = channels
+        self._inboxes: dict[int, queue.Queue[Any]] = {i: queue.Queue() for i in channels}
         self._leaving = False
-        self._done: set[int] = set()  # those who only wait for the chief to end
-        self._awaited = False  # whether the others wait for a decision
+        self._done: set[int] = set()  # workers that only wait for the chief to end
+        self._awaited = False  # True while the others wait for a decision
         self._lock = threading.Lock()
         self._ending = threading.Timer(grace_seconds, self._end_process)
         self._readers = {
             index: threading.Thread(target=self._read, args=(index,), daemon=True)
-            for index in connections
+            for index in channels
         }
         for reader in self._readers.values():
             reader.start()
@@ -80,37 +81,44 @@ class Workers:
     def is_chief(self) -> bool:
         return self.cluster.is_chief
 
-    def decide(self, value: Any, decision: Callable[[list[Any]], Any]) -> Any:
-        """Result of the chief for the values of all workers, the same everywhere.
+    def coordinate(self, value: Any, decision: Callable[[list[Any]], Any]) -> Any:
+        """Makes one decision for all workers from the values of all.
 
-        The other workers wait for it, so it may take its time. To be called by all workers in the
-        same order.
+        All workers call it in the same order. The others wait for the chief, so the decision may
+        take its time.
 
         Args:
-            value: of this worker, JSON or bytes.
-            decision: called at the chief alone, with the values in the order of the workers; its
-                result is JSON or bytes.
+            value: The value of this worker: JSON or bytes.
+            decision: Called at the chief alone with the list of all values, in the order of the
+                workers. Returns JSON or bytes.
+
+        Returns:
+            The result of `decision`, the same at all workers.
 
         Raises:
-            WorkerLost: a worker has gone.
-            WorkerError: a worker has found a fault that all have to mend first.
+            WorkerLost: A worker has gone.
+            WorkerError: A worker has ended with an error that another start would repeat.
         """
         if not self.is_chief:
             self._send(0, value)
             return self._receive(0)
-        values = [value, *(self._receive(index) for index in sorted(self._connections))]
+        values = [value, *(self._receive(index) for index in sorted(self._channels))]
         self._awaited = True
         result = decision(values)
-        for index in self._connections:
+        for index in self._channels:
             self._send(index, result)
         self._awaited = False
         return result
 
     def check_same(self, what: str, value: Any) -> None:
-        """Refuses to go on unless all workers have the same value.
+        """Checks that a value is equal at all workers.
+
+        Args:
+            what: Name of the value in the error message.
+            value: The value of this worker: JSON.
 
         Raises:
-            WorkerError: names a worker with another value, at all workers.
+            WorkerError: A worker has another value than the chief; raised at all workers.
         """
 
         def compare(values: list[Any]) -> str | None:
@@ -122,12 +130,12 @@ class Workers:
                     )
             return None
 
-        problem = self.decide(value, compare)
+        problem = self.coordinate(value, compare)
         if problem:
             raise WorkerError(problem)
 
     def ask_chief_to_stop(self) -> None:
-        """Passes a SIGTERM of this worker on to the chief, which may be in a long evaluation."""
+        """Forwards a SIGTERM of this worker to the chief, which may be in a long evaluation."""
         # In a thread of its own: a signal may come while a message is being sent.
         threading.Thread(target=self._send, args=(0, STOP), daemon=True).start()
 
@@ -148,9 +156,9 @@ class Workers:
             why = str(error) or type(error).__name__
             if self.lost is None:
                 again = not isinstance(error, ValueError)  # wrong settings or data stay wrong
-                self._tell_failure(f"{self.cluster.name(self.cluster.index)}: {why}", again)
-        for connection in self._connections.values():
-            connection.close()
+                self._report_failure(f"{self.cluster.name(self.cluster.index)}: {why}", again)
+        for channel in self._channels.values():
+            channel.close()
 
     def _leave(self) -> None:
         """Ends together: TensorFlow takes a worker that ends earlier for one that died."""
@@ -158,13 +166,18 @@ class Workers:
         def everybody_is_here(values: list[Any]) -> None:
             self._leaving = True
 
-        # From now on the chief may close the connection at any moment.
+        # From now on the chief may close the channel at any moment.
         self._leaving = not self.is_chief
         with contextlib.suppress(WorkerLost, WorkerError):  # the training is done
-            self.decide(DONE, everybody_is_here)
+            self.coordinate(DONE, everybody_is_here)
 
     def explain(self, error: BaseException, seconds: float = GRACE_SECONDS / 2) -> None:
-        """Raises its own error if a lost worker is why TensorFlow failed; its news may be late."""
+        """Raises `WorkerLost` or `WorkerError` if TensorFlow failed because a worker has gone.
+
+        Args:
+            error: The error of TensorFlow, which becomes the cause.
+            seconds: Seconds to wait, as the lost channel may be noticed after TensorFlow's error.
+        """
         waiting = threading.Event()
         for _ in range(20):
             if self.lost is not None:
@@ -173,7 +186,7 @@ class Workers:
 
     def _send(self, index: int, value: Any) -> None:
         try:
-            self._connections[index].send(value)
+            self._channels[index].send(value)
         except OSError as error:
             # Why it has gone may have come before the end of the connection, and not be read yet.
             self._readers[index].join(GRACE_SECONDS)
@@ -183,7 +196,7 @@ class Workers:
     def _receive(self, index: int) -> Any:
         message = self._inboxes[index].get()
         if message is _GONE:
-            self._inboxes[index].put(_GONE)  # for whoever asks again
+            self._inboxes[index].put(_GONE)  # for the next call
             raise self._error()
         return message
 
@@ -198,10 +211,10 @@ class Workers:
         )
 
     def _read(self, index: int) -> None:
-        connection = self._connections[index]
+        channel = self._channels[index]
         while True:
             try:
-                message = connection.receive()
+                message = channel.receive()
             except OSError as error:
                 if index not in self._done:
                     self._lose(self._gone(index, error))
@@ -209,7 +222,7 @@ class Workers:
             if message == DONE:
                 self._done.add(index)
             if message == STOP:
-                # If nothing waits for the signal it would end the process in the midst of its work.
+                # Without a handler the signal would end the process in the middle of its work.
                 if callable(signal.getsignal(signal.SIGTERM)):
                     main = threading.main_thread().ident
                     signal.pthread_kill(main, signal.SIGTERM)  # type: ignore[arg-type]
@@ -225,21 +238,21 @@ class Workers:
             if self.lost is not None or self._leaving:
                 return
             self._again, self.lost = again, reason
-        self._tell_failure(reason, again)
+        self._report_failure(reason, again)
         for inbox in self._inboxes.values():
             inbox.put(_GONE)
         self._ending.daemon = True
         self._ending.start()
 
-    def _tell_failure(self, reason: str, again: bool) -> None:
-        for connection in self._connections.values():
+    def _report_failure(self, reason: str, again: bool) -> None:
+        for channel in self._channels.values():
             try:
-                connection.send({"failed": reason, "again": again})
+                channel.send({"failed": reason, "again": again})
             except OSError:
                 continue
 
     def _end_process(self) -> None:
-        """The way out of a sum of gradients that waits for a worker which is no more."""
+        """Ends a process whose sum of gradients waits for a worker that has gone."""
         print(f"error: {self.lost}", file=sys.stderr, flush=True)
         os._exit(TRY_AGAIN if self._again else 2)
 

@@ -1,4 +1,4 @@
-"""Baselines: scores that need no learning, or next to none."""
+"""Baselines: scores that need little or no learning."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import numpy as np
 
 from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.text.source_format import Source
-from ...zoo.text.tokenizer import UNKNOWN_ID
+from ...zoo.text.tokenizer import END_ID, START_ID, UNKNOWN_ID
 from ..data.corpus import PairCorpus, spread_rows
-from .ngrams import NgramModel
 from .scores import Scores, perplexity
-from .target_scores import counted_words
+from .scoring import counted_words
 from .text_scores import WORD, answer_scores, reply_scores, rouge_scores, words
 
 LEAD_ROWS = 200  # rows on which the number of first words is chosen
@@ -24,14 +23,24 @@ Baselines = dict[str, Scores]
 
 
 def summary_baselines(train: PairCorpus, valid: PairCorpus, _: TextToText) -> Baselines:
-    """The first words of each source, as many as are best on rows of the training corpus."""
+    """Scores the first words of each source as its summary.
+
+    The number of words is the one with the best ROUGE-L on rows of the training corpus.
+
+    Args:
+        train: Training corpus.
+        valid: Corpus to score.
+
+    Returns:
+        The scores by the name of the baseline.
+    """
     count = best_lead(train)
     outputs = [lead(text_of(source), count) for source in valid.sources]
     return {f"first {count} words": rouge_scores(outputs, valid.references())}
 
 
 def best_lead(corpus: PairCorpus) -> int:
-    """Number of first words with the best ROUGE-L, from half to twice those of a target."""
+    """The number of first words with the best ROUGE-L, from half to twice those of a target."""
     rows = range(0, len(corpus), max(1, len(corpus) // LEAD_ROWS))[:LEAD_ROWS]
     texts = [text_of(corpus.sources[row]) for row in rows]
     references = [(corpus.targets[row],) for row in rows]
@@ -47,13 +56,26 @@ def best_lead(corpus: PairCorpus) -> int:
 
 
 def lead(text: str, count: int) -> str:
-    """The first words of a text; characters, where there are no spaces between words."""
+    """The first words of a text, or characters where there are no spaces between words.
+
+    Args:
+        text: Any text.
+        count: Number of words.
+    """
     ends = [word.end() for word in itertools.islice(WORD.finditer(text), count)]
     return " ".join(text[: ends[-1] if ends else 0].split())
 
 
 def answer_baselines(train: PairCorpus, valid: PairCorpus, _: TextToText) -> Baselines:
-    """Answers without a look at the context: the most frequent, of all and of a question."""
+    """Scores answers without a look at the context: the most frequent of all and of a question.
+
+    Args:
+        train: Training corpus.
+        valid: Corpus to score.
+
+    Returns:
+        The scores by the name of the baseline.
+    """
     overall = Counter(train.targets).most_common(1)[0][0]
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for source, target in train:
@@ -68,18 +90,26 @@ def answer_baselines(train: PairCorpus, valid: PairCorpus, _: TextToText) -> Bas
 
 
 def reply_baselines(train: PairCorpus, valid: PairCorpus, model: TextToText) -> Baselines:
-    """Unigrams and bigrams of the model's subwords, and the reply to the nearest text.
+    """Scores unigrams and bigrams of the model's tokens, and the reply to the nearest text.
 
-    The perplexities are of the targets that the model has one of. The nearest text is found for all
-    rows, or for as many as `COMPARED` allows. Then there is no share of different words, which is
-    the smaller the more rows there are.
+    The perplexities are of the targets for which the model has one. The nearest text is searched
+    for all rows, or for as many as `COMPARED` allows; then there is no share of different words,
+    which falls with the number of rows.
+
+    Args:
+        train: Training corpus.
+        valid: Corpus to score.
+        model: The trained model, whose tokenizer and limits are used.
+
+    Returns:
+        The scores by the name of the baseline.
     """
     tokenizer = model.tokenizer
     ngrams = NgramModel(tokenizer.encode(train.targets), tokenizer.vocab_size)
     longest = model.generation.max_length
     rows = list(zip(valid.targets, tokenizer.encode(valid.targets), strict=True))
     scored = [(text, ids) for text, ids in rows if len(ids) < longest]
-    # Of unknown subwords as the perplexity of the model.
+    # Of unknown tokens as the perplexity of the model.
     copied = model.generation.replace_unknown
     unknown = [0 if copied else int(np.count_nonzero(ids == UNKNOWN_ID)) for _, ids in scored]
     texts = [text for text, _ in scored]
@@ -99,7 +129,7 @@ def reply_baselines(train: PairCorpus, valid: PairCorpus, model: TextToText) -> 
 
 
 def text_of(source: Source) -> str:
-    """The text of a source with or without other inputs."""
+    """The text of a source, with or without other inputs."""
     return source if isinstance(source, str) else str(source["text"])
 
 
@@ -108,10 +138,10 @@ def question_of(source: Source) -> str:
 
 
 class NearestSource:
-    """Finds the text that has the most rare words in common with another: cosine of tf-idf.
+    """Finds the text that shares the most rare words with another, by the cosine of tf-idf.
 
     Args:
-        texts: those among which to find.
+        texts: The texts to search.
     """
 
     def __init__(self, texts: Sequence[str]):
@@ -139,3 +169,60 @@ class NearestSource:
                 rows, weights = self._postings[word]
                 similarity[rows] += (1 + math.log(count)) * self._idf[word] * weights
         return int(np.argmax(similarity / self._norms))
+
+
+class NgramModel:
+    """A bigram model interpolated with a unigram model and the uniform distribution.
+
+    Each order gives a share of its probability to the order below, larger the more different tokens
+    have followed (Witten and Bell 1991), so that no token is impossible.
+
+    Args:
+        rows: Token ids of each text, without start and end.
+        vocab_size: Number of tokens of the vocabulary.
+
+    Example:
+
+    >>> model = NgramModel(tokenizer.encode(texts), tokenizer.vocab_size)
+    >>> model.log_probability(tokenizer.encode(["a house"])[0], order=2)
+
+    Reference: Witten and Bell 1991, https://doi.org/10.1109/18.87000
+    """
+
+    def __init__(self, rows: Sequence[np.ndarray], vocab_size: int):
+        ended = [np.append(row, END_ID) for row in rows]
+        counts = np.bincount(np.concatenate(ended), minlength=vocab_size)
+        kinds = np.count_nonzero(counts)
+        self.unigram = (counts + kinds / vocab_size) / (counts.sum() + kinds)
+        self._pairs: Counter[tuple[int, int]] = Counter()
+        for row in ended:
+            ids = row.tolist()
+            self._pairs.update(zip([START_ID, *ids[:-1]], ids, strict=True))
+        self._totals = np.zeros(vocab_size)
+        self._kinds = np.zeros(vocab_size)
+        for (before, _), count in self._pairs.items():
+            self._totals[before] += count
+            self._kinds[before] += 1
+
+    def log_probability(self, row: np.ndarray, order: int, count_unknown: bool = True) -> float:
+        """Natural log of the probability of a text, its end included.
+
+        Args:
+            row: Token ids of the text, without start and end.
+            order: 1 for the unigram model, 2 for the bigram model.
+            count_unknown: Whether unknown tokens count, or only the tokens after them.
+
+        Returns:
+            A number below 0.
+        """
+        ids = np.append(row, END_ID)
+        counted = (ids != UNKNOWN_ID) | count_unknown
+        unigram = self.unigram[ids]
+        if order == 1:
+            return float(np.log(unigram[counted]).sum())
+        before = np.append(START_ID, row).astype(int)
+        seen = [self._pairs[pair] for pair in zip(before.tolist(), ids.tolist(), strict=True)]
+        totals, kinds = self._totals[before], self._kinds[before]
+        below = np.where(totals > 0, kinds, 1.0)  # after what was never seen: the unigram alone
+        found = (np.array(seen) + below * unigram) / (totals + below)
+        return float(np.log(found[counted]).sum())

@@ -23,18 +23,18 @@ _BEYOND_ASCII = re.compile(r"[^\W\d_\x00-\x7f]")
 
 @dataclass(frozen=True)
 class Scores:
-    """Values by the name of their metric, and the signatures that say how they are counted.
+    """Values of metrics by name, with the signatures that say how they are counted.
 
-    Perplexity and cross entropy are of a subword, word perplexity of a word; all others are
-    percentages. `None` where a metric has no value: there is nothing in these rows that it counts,
-    so that outputs equal to their references would score 0 too.
+    Perplexity and cross entropy are per token, word perplexity is per word; all others are
+    percentages. A value is `None` where there is nothing in the rows that the metric counts, so
+    that outputs equal to their references would score 0 too.
     """
 
     values: Mapping[str, float | None]
     signatures: dict[str, str] = field(default_factory=dict)
 
     def one_line(self) -> str:
-        """The values alone."""
+        """The values in one line, without signatures."""
         return "  ".join(f"{name} {shown(value)}" for name, value in self.values.items())
 
     def __str__(self) -> str:
@@ -57,20 +57,24 @@ def translation_scores(
 ) -> Scores:
     """BLEU and chrF by sacreBLEU, and the share of exact matches.
 
-    BLEU counts runs of up to four tokens. Where no reference has four of them it is 0 for outputs
-    that are right, and above that for longer ones that are wrong: it has no value there.
+    BLEU counts n-grams of up to four tokens. Where no reference has four of them it is 0 for
+    outputs that are right, and above that for longer ones that are wrong: it has no value there.
 
     Args:
-        predictions: texts of the model.
-        references: one for each prediction; of several the first counts.
-        tokenize: sacreBLEU's name of a tokenization: `"13a"`, `"zh"`, `"char"`, `"none"` for text
-            that is tokenized already, …; `"auto"` is `"char"` where most references have kana,
-            Thai, Lao, Myanmar or Khmer, `"zh"` where most have Han, else `"13a"`.
+        predictions: Outputs of the model.
+        references: One for each prediction; of several the first counts.
+        tokenize: Tokenization of sacreBLEU: `"13a"`, `"zh"`, `"char"`, `"none"` for text that is
+            tokenized already, …; `"auto"` is `"char"` where most references have kana, Thai, Lao,
+            Myanmar or Khmer, `"zh"` where most have Han, `"13a"` otherwise.
+
+    Returns:
+        Scores `bleu`, `chrf` and `exact_match` in percent.
 
     Raises:
-        ConfigError: sacreBLEU cannot make the tokenization.
+        ValueError: There is not one reference for each prediction, or there are none.
+        ConfigError: sacreBLEU cannot load the tokenization.
 
-    References: Papineni et al. 2002, https://aclanthology.org/P02-1040; Popović 2015,
+    Reference: Papineni et al. 2002, https://aclanthology.org/P02-1040; Popović 2015,
     https://aclanthology.org/W15-3049; Post 2018, https://aclanthology.org/W18-6319
     """
     check_rows(predictions, references)
@@ -88,8 +92,15 @@ def translation_scores(
 def bleu_of(references: Sequence[str], tokenize: str = "auto") -> sacrebleu.BLEU:
     """SacreBLEU's BLEU with a tokenization, or with the one that fits the script.
 
+    Args:
+        references: Texts by whose script `"auto"` chooses.
+        tokenize: Name of a tokenization, or `"auto"`.
+
+    Returns:
+        A metric of sacreBLEU.
+
     Raises:
-        ConfigError: sacreBLEU cannot make it: a package or a download is missing.
+        ConfigError: sacreBLEU cannot load the tokenization: a package or a download is missing.
     """
     if tokenize == "auto":
         if _mostly(_UNSPLIT_BY_ZH, references):
@@ -107,20 +118,37 @@ def bleu_of(references: Sequence[str], tokenize: str = "auto") -> sacrebleu.BLEU
 
 
 def countable(metric: sacrebleu.BLEU | sacrebleu.CHRF, references: Sequence[str]) -> Iterator[bool]:
-    """Whether each reference has what a metric counts: it scores above 0 as its own output."""
+    """For each reference, True if it has what a metric counts: as its own output it scores above 0.
+
+    Args:
+        metric: A metric of sacreBLEU.
+        references: Texts.
+    """
     return (metric.corpus_score([text], [[text]]).score > 0 for text in references)
 
 
 def perplexity(log_probability: float, count: int) -> float:
-    """Perplexity of texts with this log probability, of so many subwords or words.
+    """Perplexity of texts, exp(-log p / count).
 
-    Bounded at that of a cross entropy of 50 nats, so that a model that has learnt nothing has one.
+    It is bounded at that of a cross entropy of 50 nats, so that an untrained model has one, too.
+
+    Args:
+        log_probability: Natural log of the probability of all texts.
+        count: Number of tokens or words in them.
     """
     return math.exp(min(-log_probability / count, 50.0))
 
 
 def check_rows(predictions: Sequence[str], references: Sequence) -> None:
-    """Refuses rows without a partner, and none at all."""
+    """Checks that there is one reference for each prediction.
+
+    Args:
+        predictions: Outputs of the model.
+        references: One for each prediction.
+
+    Raises:
+        ValueError: The numbers differ or are 0.
+    """
     if len(predictions) != len(references) or not references:
         raise ValueError(
             "Each prediction needs one reference, and there must be one at least. "
@@ -129,13 +157,25 @@ def check_rows(predictions: Sequence[str], references: Sequence) -> None:
 
 
 def exact_match(predictions: Sequence[str], references: Sequence[str]) -> float:
-    """Share in percent of the predictions that are equal to their reference."""
+    """Share of the predictions that equal their reference, in percent; see `equal_rows`.
+
+    Args:
+        predictions: Outputs of the model.
+        references: One for each prediction.
+    """
     equal = equal_rows(predictions, references)
     return 100.0 * sum(equal) / len(equal)
 
 
 def equal_rows(predictions: Sequence[str], references: Sequence[str]) -> list[bool]:
-    """Mask of the predictions that equal their reference but for white space and compatibility."""
+    """For each prediction, True if it equals its reference.
+
+    White space and the differences that NFKC removes do not count.
+
+    Args:
+        predictions: Outputs of the model.
+        references: One for each prediction.
+    """
     return [
         "".join(as_written(prediction).split()) == "".join(as_written(reference).split())
         for prediction, reference in zip(predictions, references, strict=True)
@@ -143,17 +183,17 @@ def equal_rows(predictions: Sequence[str], references: Sequence[str]) -> list[bo
 
 
 def as_written(text: str) -> str:
-    """A text in the form (NFKC) that subwords have, so that a model can write all of it."""
+    """A text in the form (NFKC) that tokens have, so that a model can write all of it."""
     return unicodedata.normalize("NFKC", text)
 
 
 def mostly_unspaced(texts: Sequence[str]) -> bool:
-    """True where most texts have a script that puts no spaces between words."""
+    """True if most texts are in a script that puts no spaces between words."""
     return _mostly(UNSPACED, texts)
 
 
 def mostly_beyond_ascii(texts: Sequence[str]) -> bool:
-    """True where most texts have a letter outside ASCII."""
+    """True if most texts have a letter outside ASCII."""
     return _mostly(_BEYOND_ASCII, texts)
 
 

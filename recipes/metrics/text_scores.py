@@ -1,4 +1,4 @@
-"""Scores of summaries, answers and replies. All are percentages but the counts of words."""
+"""Scores of summaries, answers and replies, in percent but for the counts of words."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ References = Sequence[Sequence[str]]
 
 
 class CharacterTokenizer:
-    """Characters of scripts that put no spaces between words, words of all others: lower case."""
+    """Splits text into lower-case words; scripts without spaces between words, into characters."""
 
     _TOKEN = re.compile(rf"{UNSPACED.pattern}|(?:(?!{UNSPACED.pattern})\w)+")
 
@@ -30,7 +30,7 @@ class CharacterTokenizer:
 
 
 class WordTokenizer:
-    """Runs of letters, digits and their marks, lower case; of ASCII those of rouge-score."""
+    """Splits text into lower-case runs of letters, digits and marks; ASCII as rouge-score does."""
 
     def tokenize(self, text: str) -> list[str]:
         # A vowel sign or an accent of its own is a mark, without which a word falls apart.
@@ -46,21 +46,24 @@ def _normal(text: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """The words between white space; of scripts without it, the characters."""
+    """The words between white space; the characters of scripts without it."""
     return WORD.findall(text)
 
 
 def rouge_scores(predictions: Sequence[str], references: References) -> Scores:
-    """ROUGE-1, -2 and -L by the package rouge-score: mean F of the rows, no stemming.
+    """ROUGE-1, -2 and -L by the package rouge-score: mean F of the rows, without stemming.
 
-    Of several references the best counts. That package's own words are of ASCII letters and digits
+    Of several references the best counts. The package's own words are of ASCII letters and digits
     alone, so where most references have other letters, words of any script are compared; and where
     most are in a script without spaces between words, characters. ROUGE-2 has no value where no
     reference has two words, and all three have none where no reference has a word.
 
     Args:
-        predictions: texts of the model.
-        references: for each prediction the texts that are right.
+        predictions: Outputs of the model.
+        references: For each prediction all texts that are right.
+
+    Returns:
+        Scores `rouge1`, `rouge2` and `rougeL` in percent.
 
     Reference: Lin 2004, https://aclanthology.org/W04-1013
     """
@@ -79,7 +82,15 @@ def rouge_signature(references: References) -> str:
 
 
 def rouge_rows(predictions: Sequence[str], references: References) -> dict[str, list[float]]:
-    """ROUGE of each row, from 0 to 1; their means are `rouge_scores`."""
+    """ROUGE of each row; `rouge_scores` are their means.
+
+    Args:
+        predictions: Outputs of the model.
+        references: For each prediction all texts that are right.
+
+    Returns:
+        Values from 0 to 1 for each row, by the name of the score.
+    """
     check_rows(predictions, references)
     scorer = _rouge_scorer(references)
     found: dict[str, list[float]] = {name: [] for name in ROUGE}
@@ -91,7 +102,12 @@ def rouge_rows(predictions: Sequence[str], references: References) -> dict[str, 
 
 
 def rouge_countable(name: str, references: References) -> Iterator[bool]:
-    """Whether a reference of each row has what ROUGE of this name counts: words, or pairs."""
+    """For each row, True if a reference has what a ROUGE score counts: words, or pairs of them.
+
+    Args:
+        name: `"rouge1"`, `"rouge2"` or `"rougeL"`.
+        references: For each row all texts that are right.
+    """
     scorer = _rouge_scorer(references)
     return (any(scorer.score(text, text)[name].fmeasure > 0 for text in row) for row in references)
 
@@ -114,12 +130,15 @@ def answer_scores(predictions: Sequence[str], references: References) -> Scores:
     """Exact match and F1 of answers as the SQuAD script counts them.
 
     Case, punctuation, articles and white space do not count; of several references the best does.
-    F1 is of the words that both have, and of characters in scripts without spaces, where
-    punctuation is more than that of ASCII.
+    F1 compares words, and characters of scripts without spaces, where punctuation is more than that
+    of ASCII.
 
     Args:
-        predictions: texts of the model.
-        references: for each prediction the answers that are right.
+        predictions: Outputs of the model.
+        references: For each prediction all answers that are right.
+
+    Returns:
+        Scores `exact_match` and `f1` in percent.
 
     Reference: Rajpurkar et al. 2016, https://aclanthology.org/D16-1264
     """
@@ -128,7 +147,15 @@ def answer_scores(predictions: Sequence[str], references: References) -> Scores:
 
 
 def answer_rows(predictions: Sequence[str], references: References) -> dict[str, list[float]]:
-    """Exact match and F1 of each row, from 0 to 1; their means are `answer_scores`."""
+    """Exact match and F1 of each row; `answer_scores` are their means.
+
+    Args:
+        predictions: Outputs of the model.
+        references: For each prediction all answers that are right.
+
+    Returns:
+        Values from 0 to 1 for each row, by the name of the score.
+    """
     check_rows(predictions, references)
     rows = list(zip(predictions, references, strict=True))
     return {
@@ -149,7 +176,15 @@ def normalize_answer(text: str) -> str:
 
 
 def word_f1(prediction: str, reference: str) -> float:
-    """F1 of the words of two answers, each as often as it stands there; from 0 to 1."""
+    """F1 of the words of two answers, counted with their multiplicity.
+
+    Args:
+        prediction: Output of the model.
+        reference: An answer that is right.
+
+    Returns:
+        A value from 0 to 1; 1 if both answers have no words.
+    """
     output, right = normalize_answer(prediction).split(), normalize_answer(reference).split()
     if not output or not right:
         return float(output == right)
@@ -158,16 +193,19 @@ def word_f1(prediction: str, reference: str) -> float:
 
 
 def reply_scores(predictions: Sequence[str], references: References) -> Scores:
-    """Scores of replies: their diversity, and their likeness to the reference.
+    """Scores of replies: their diversity and their overlap with the reference.
 
-    `distinct_1` and `distinct_2` are different words and pairs of words, for all that were
-    written, and have no value where none were; `most_repeated` is the share of rows that get the
-    most frequent reply; `f1` is the mean overlap of words with the reference, counted as in
+    `distinct_1` and `distinct_2` are the numbers of different words and pairs of words in a
+    hundred, and have no value where none were written; `most_repeated` is the share of rows with
+    the most frequent reply; `f1` is the mean overlap of words with the reference, as in
     `answer_scores`.
 
     Args:
-        predictions: texts of the model.
-        references: for each prediction the replies that are right.
+        predictions: Outputs of the model.
+        references: For each prediction all replies that are right.
+
+    Returns:
+        The four scores in percent.
 
     Reference: Li et al. 2016, https://aclanthology.org/N16-1014
     """
@@ -183,7 +221,15 @@ def reply_scores(predictions: Sequence[str], references: References) -> Scores:
 
 
 def distinct(texts: Sequence[str], size: int) -> float | None:
-    """Different runs of `size` words for a hundred that were written; `None` if there are none."""
+    """The number of different n-grams of words for a hundred that were written.
+
+    Args:
+        texts: Outputs of the model.
+        size: Words of an n-gram.
+
+    Returns:
+        A percentage; `None` if there are no n-grams of that size.
+    """
     runs = Counter(
         tuple(row[start : start + size])
         for row in (words(text.lower()) for text in texts)

@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 
 from ...zoo.errors import DataError
+from ...zoo.models.encoder_decoder import EncoderDecoder
 from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.text.composing import encode_sources
 from ...zoo.text.source_format import Source
 from ...zoo.text.tokenizer import SubwordTokenizer
-from ...zoo.visualization.explanation import Explanation
 from ..core.config import RunConfig
-from ..core.length_limits import beyond_limit
-from ..core.task import task
+from ..core.task import task_of
 from ..data.corpus import PairCorpus, spread_rows
 from ..metrics.scores import Scores, exact_match, perplexity
-from ..metrics.target_scores import (
-    UnknownSubwords,
+from ..metrics.scoring import (
+    UnknownTokens,
     counted_words,
     score_targets,
     target_lengths,
 )
-from ..tensorboard.attention_health import attention_health
+from ..tensorboard.attention_metrics import attention_metrics
+from .length_limits import beyond_limit
+from .periodic_evaluation import Evaluation
 
 SAMPLES = 8
 PINNED = 4
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What an evaluation during training shows."""
-
-    metrics: dict[str, float | None]
-    samples: list[tuple[str, str, str]]  # source, reference, output
-    explanations: list[Explanation]
-    health: dict[str, float]  # of the attention in these
 
 
 class Evaluator:
@@ -46,10 +37,17 @@ class Evaluator:
         text_to_text: the model; its present weights are evaluated.
         corpus: sources and references.
         config: says which task, which rows and which tokenization.
+        trained: a model whose weights are taken over at each evaluation, if it is another one.
     """
 
-    def __init__(self, text_to_text: TextToText, corpus: PairCorpus, config: RunConfig):
-        self.text_to_text = text_to_text
+    def __init__(
+        self,
+        text_to_text: TextToText,
+        corpus: PairCorpus,
+        config: RunConfig,
+        trained: EncoderDecoder | None = None,
+    ):
+        self.text_to_text, self._trained = text_to_text, trained
         # Beams are for the end: greedy search ranks the same weights alike in a fifth of the time.
         self._greedy = text_to_text.with_generation(beam_size=1)
         self.corpus = corpus
@@ -60,6 +58,7 @@ class Evaluator:
 
     def quick(self) -> Evaluation:
         """Greedy outputs of some rows, with samples and the attention of pinned ones."""
+        self._take_over_weights()
         outputs = [p.text for p in self._greedy.predict(self._sources)]
         scores = self._scores(self._sources, self._references, outputs)
         to_text = self.text_to_text.source_format.to_text
@@ -77,13 +76,19 @@ class Evaluator:
             dict(scores.values),
             samples[::every][:SAMPLES],
             explanations,
-            attention_health(self._greedy, explanations),
+            attention_metrics(self._greedy, explanations),
         )
 
     def full(self) -> Scores:
         """Scores of the whole corpus with the model's own search."""
+        self._take_over_weights()
         outputs = [p.text for p in self.text_to_text.predict(self.corpus.sources)]
         return self._scores(self.corpus.sources, self.corpus.references(), outputs)
+
+    def _take_over_weights(self) -> None:
+        trained = self._trained
+        if trained is not None and trained is not self.text_to_text.model:
+            self.text_to_text.model.set_weights(trained.get_weights())
 
     def num_cut(self) -> int:
         """How many sources of the corpus are longer than the model reads."""
@@ -108,19 +113,19 @@ class Evaluator:
         beyond = beyond_limit(lengths, model.generation)
         return int((beyond & (lengths[:, 1] <= model.generation.max_length)).sum())
 
-    def unknown(self) -> dict[str, UnknownSubwords]:
+    def unknown(self) -> dict[str, UnknownTokens]:
         """Unknown subwords in the sources and the targets of the corpus."""
         model, corpus = self.text_to_text, self.corpus
         sources, _ = encode_sources(
             model.tokenizer.source, model.source_format, corpus.sources, model.max_source_length
         )
         targets = model.tokenizer.encode(corpus.targets)
-        return {"sources": UnknownSubwords.of(sources), "targets": UnknownSubwords.of(targets)}
+        return {"sources": UnknownTokens.of(sources), "targets": UnknownTokens.of(targets)}
 
     def _scores(
         self, sources: list[Source], references: list[tuple[str, ...]], outputs: list[str]
     ) -> Scores:
-        chosen = task(self.config.task)
+        chosen = task_of(self.config)
         scores = chosen.score(outputs, references, self.config)
         targets = [row[0] for row in references]
         log_p, tokens = score_targets(self.text_to_text, sources, targets)
@@ -137,8 +142,13 @@ class Evaluator:
         return Scores(values, scores.signatures)
 
 
-def check_targets(config: RunConfig, tokenizer: SubwordTokenizer, corpus: PairCorpus) -> str | None:
-    """What there is to say of targets for validation that are longer than a model writes, if any.
+def check_targets(
+    config: RunConfig,
+    tokenizer: SubwordTokenizer,
+    corpus: PairCorpus,
+    report: Callable[[str], None],
+) -> None:
+    """Reports targets for validation that are longer than a model writes, if there are any.
 
     Raises:
         DataError: those that an evaluation in training looks at are all too long.
@@ -150,7 +160,8 @@ def check_targets(config: RunConfig, tokenizer: SubwordTokenizer, corpus: PairCo
             f"All {len(rows):,} targets of {corpus.name} that evaluations look at are longer than "
             f"{config.max_target_length} subwords; raise max_target_length."
         )
-    return unscored_line(int(long.sum()), config) if long.any() else None
+    if long.any():
+        report(f"validation: {unscored_line(int(long.sum()), config)}")
 
 
 def unscored_line(count: int, config: RunConfig) -> str:

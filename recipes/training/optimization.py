@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import keras
 
-from ...zoo.training import SCHEDULES
 from ...zoo.training.averaging import Average, LastAverage, WeightAverage
 from ..core.config import RunConfig
+from ..core.model import schedule_of
 
 
 def make_schedule(config: RunConfig) -> keras.optimizers.schedules.LearningRateSchedule:
     """Makes the schedule of a run, a registered one of its peak and warm-up steps."""
     rise = config.learning_rate, config.warmup_steps
-    schedule = SCHEDULES[config.schedule]
+    schedule = schedule_of(config)
     if config.schedule == "cooldown":
         return schedule(*rise, config.cooldown_share, config.cooldown_shape)
     return schedule(*rise)

@@ -16,7 +16,7 @@ from ...zoo.errors import ConfigError
 from ..core.config import RunConfig
 
 if TYPE_CHECKING:
-    from ..distribute.strategies import Placement
+    from ..distribute.strategies import DistributionContext
 
 # Lengths of source and of target that batches are padded to under XLA: it compiles the step anew
 # for each pair of them that occurs, which takes many steps' time.
@@ -34,7 +34,7 @@ def computing_in(precision: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def check_precision(config: RunConfig, place: Placement) -> None:
+def check_precision(config: RunConfig, place: DistributionContext) -> None:
     """Refuses what the place of a training cannot do.
 
     Raises:

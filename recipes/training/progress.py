@@ -1,121 +1,190 @@
-"""Where a run stands, and what is told of it."""
+"""Progress of a training: counters that its callbacks share, and lines that tell of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ...zoo.files import write_json
-from ...zoo.pipeline.text_to_text import TextToText
-from ..core.config import LOWER_IS_BETTER
-from ..core.run import Run
-from ..metrics.scores import Scores, shown
+import keras
+
+REPORT_SECONDS = 10.0
 
 
 @dataclass
 class Progress:
-    """Where a run stands; kept with its checkpoints."""
+    """Counters of a model's training over all calls of `fit`, as its checkpoints keep them.
+
+    The callbacks of a model share them; a step is counted by the first of them that it reaches.
+
+    Attributes:
+        step: Steps made.
+        seconds: Time of steps and of evaluations.
+        tokens: Target tokens that were learnt from, where the logs of a step count them.
+        token_seconds: Time of steps alone.
+        skipped: Steps that changed nothing, as their gradients were not finite.
+        best_step: Step of the best evaluation; 0 before there is one.
+        best_value: Its value of the metric that decides.
+        evaluations_since_best: Evaluations after it.
+        history: Step, minutes and scores of each evaluation.
+    """
 
     step: int = 0
     seconds: float = 0.0
-    tokens: float = 0.0  # of targets, and the seconds in which they were learnt from
+    tokens: float = 0.0
     token_seconds: float = 0.0
-    skipped: int = 0  # steps that changed nothing, as their gradients were not finite
+    skipped: int = 0
     best_step: int = 0
     best_value: float | None = None
     evaluations_since_best: int = 0
     history: list[dict[str, float | None]] = field(default_factory=list)
 
-    def ended_by(self, patience: int) -> str:
-        """What ends the run here: `"patience"`, or else its `"budget"`."""
-        return "patience" if self.evaluations_since_best >= patience else "budget"
+    def __post_init__(self) -> None:
+        self.step_seconds = 0.0  # of the last step
+        self._clock = time.perf_counter()
+        self._made = 0  # steps between the last two calls of callbacks
+        self._first: int | None = None
+
+    def load(self, values: Mapping[str, Any]) -> None:
+        """Takes over the counters of a checkpoint."""
+        vars(self).update(asdict(Progress(**values)))
+
+    def start_clock(self) -> None:
+        """Starts to count time, at a moment from which all of it is training."""
+        self._clock = time.perf_counter()
+
+    def tick(self) -> float:
+        """Counts the seconds since the last call, and returns them."""
+        now = time.perf_counter()
+        passed, self._clock = now - self._clock, now
+        self.seconds += passed
+        return passed
+
+    def begin_step(self, batch: int) -> None:
+        """Notes the first batch of what `fit` does before it calls callbacks again."""
+        self._first = batch
+
+    def end_step(self, batch: int, logs: Mapping[str, Any]) -> None:
+        """Counts the steps up to a batch, unless another callback has done so."""
+        if self._first is None:
+            return
+        self._made, self._first = batch - self._first + 1, None
+        self.step += self._made
+        self.step_seconds = self.tick()
+        self.token_seconds += self.step_seconds
+        if math.isfinite(logs.get("loss", 0.0)):
+            self.tokens += logs.get("tokens", 0.0)
+
+    def passed(self, every: int) -> bool:
+        """Tells whether the last step was one of each so many."""
+        return self.step // every > (self.step - self._made) // every
+
+    def ended_by(self, patience: int | None) -> str:
+        """Names what ends the run here: `"patience"`, or else its `"budget"`."""
+        ended = patience is not None and self.evaluations_since_best >= patience
+        return "patience" if ended else "budget"
 
 
-def is_better(metric: str, value: float | None, than: float | None) -> bool:
-    """Whether a value of a metric is better than another; one that there is not never is."""
-    if value is None or than is None:
-        return value is not None
-    return value < than if metric in LOWER_IS_BETTER else value > than
+def progress_of(model: keras.Model) -> Progress:
+    """Returns the counters of a model's training."""
+    if not hasattr(model, "training_progress"):
+        model.training_progress = Progress()
+    return model.training_progress
 
 
-class Window:
-    """Sums of what was logged since the last report."""
+class StepCallback(keras.callbacks.Callback):
+    """Base of callbacks that count the steps of a training over all calls of `fit`.
 
-    def __init__(self) -> None:
-        self.loss = self.cross_entropy = self.tokens = self.seconds = 0.0
+    A subclass does its work in `after_step`, and in `resume` what a stop has left undone.
 
-    def add(self, logs: dict[str, Any]) -> None:
-        """Takes in the logs of a step."""
-        tokens = float(logs["tokens"])
-        self.tokens += tokens
-        self.loss += tokens * float(logs["loss"])
-        self.cross_entropy += tokens * float(logs["cross_entropy"])
+    Attributes:
+        report: Takes each line that a callback tells; `print` unless it is set.
+    """
 
-    def means(self) -> dict[str, float]:
-        """Means over the tokens, and how many there were in a second."""
-        return {
-            "loss": self.loss / self.tokens,
-            "cross_entropy": self.cross_entropy / self.tokens,
-            "tokens_per_second": self.tokens / self.seconds,
-        }
+    report: Callable[[str], None] = staticmethod(print)
 
+    @property
+    def progress(self) -> Progress:
+        return progress_of(self.model)
 
-def training_line(progress: Progress, values: dict[str, float]) -> str:
-    """What is reported between two evaluations, in one line."""
-    return (
-        f"step {progress.step:>7,}  loss {values['loss']:.3f}  "
-        f"cross entropy {values['cross_entropy']:.3f}  "
-        f"rate {values['learning_rate']:.2e}  "
-        f"{values['tokens_per_second']:>6,.0f} tokens/s  "
-        f"{progress.seconds / 60:.1f} min"
-    )
+    def on_train_begin(self, logs=None):
+        self.progress.start_clock()
 
+    def on_train_batch_begin(self, batch, logs=None):
+        self.progress.begin_step(batch)
 
-def evaluation_line(progress: Progress, metric: str, better: bool) -> str:
-    """What is reported of the last evaluation, in one line."""
-    latest = progress.history[-1]
-    return (
-        f"step {progress.step:>7,}  validation: {metric} {shown(latest[metric])}  "
-        f"perplexity {shown(latest['perplexity'])}" + ("  (best so far)" if better else "")
-    )
+    def on_train_batch_end(self, batch, logs=None):
+        self.progress.end_step(batch, logs or {})
+        self.after_step(logs or {})
+
+    def after_step(self, logs: Mapping[str, Any]) -> None:
+        """Does what there is to do after a step, which `progress` counts already."""
+        self.resume()
+
+    def resume(self) -> None:
+        """Does what there is to do between the counters of a checkpoint and the next step."""
 
 
-def write_metrics(
-    run: Run,
-    progress: Progress,
-    best: TextToText,
-    scores: Scores,
-    baselines: dict[str, Scores],
-    metric: str,
-    ended: str,
-    report: Callable[[str], None],
-) -> None:
-    """Writes and reports the scores of the best model, and what it has to be better than."""
-    compared = {name: found.values for name, found in baselines.items()}
-    write_json(
-        run.metrics_path,
-        {
-            "steps": progress.step,
-            "minutes": round(progress.seconds / 60, 2),
-            "ended": ended,
-            "tokens_per_second": round(progress.tokens / max(progress.token_seconds, 1e-9), 1),
-            **({"skipped_steps": progress.skipped} if progress.skipped else {}),
-            "parameters": best.model.count_params(),
-            "metric": metric,
-            "best_step": progress.best_step,
-            "valid": scores.values,
-            "signatures": scores.signatures,
-            **({"baselines": compared} if compared else {}),
-            "beam_size": best.generation.beam_size,
-            "length_penalty": best.generation.length_penalty,
-            "history": progress.history,
-        },
-    )
-    report(
-        f"best at step {progress.best_step:,} of {progress.step:,}, "
-        f"{progress.seconds / 60:.1f} minutes; validation, beam {best.generation.beam_size}:\n"
-        f"{scores}"
-    )
-    for name, found in baselines.items():
-        report(f"baseline, {name}: {found.one_line()}")
+class StepMeans(StepCallback):
+    """Base of callbacks that show means over the steps of every few seconds.
+
+    Logs of a step that count its `tokens`, as those of the zoo's models do, weigh as many. Steps
+    whose loss is not finite are left out.
+
+    Args:
+        seconds: Time of the steps that one mean is over.
+    """
+
+    def __init__(self, seconds: float = REPORT_SECONDS):
+        super().__init__()
+        self.seconds = seconds
+        self._clear()
+
+    def _clear(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._weight = self._seconds = 0.0
+
+    def after_step(self, logs: Mapping[str, Any]) -> None:
+        self._seconds += self.progress.step_seconds
+        if math.isfinite(logs.get("loss", 0.0)):
+            weight = logs.get("tokens", 1.0)
+            self._weight += weight
+            for name, value in logs.items():
+                if name != "tokens" and isinstance(value, float):
+                    self._sums[name] = self._sums.get(name, 0.0) + weight * value
+        if self._weight and self._seconds >= self.seconds:
+            values = {name: total / self._weight for name, total in self._sums.items()}
+            rate = "tokens_per_second" if "tokens" in logs else "steps_per_second"
+            values[rate] = self._weight / max(self._seconds, 1e-9)
+            values["learning_rate"] = float(self.model.optimizer.learning_rate)
+            self.show(values)
+            self._clear()
+
+    def show(self, values: dict[str, float]) -> None:
+        """Shows means by the name of the measure."""
+        raise NotImplementedError
+
+
+class ProgressReport(StepMeans):
+    """Reports a line every few seconds: loss, learning rate, tokens or steps a second, minutes.
+
+    Args:
+        seconds: Time of the steps between two lines.
+
+    Example:
+
+    >>> model.fit(x, y, verbose=0, callbacks=[ProgressReport()])
+    """
+
+    def show(self, values: dict[str, float]) -> None:
+        rate = values.pop("learning_rate")
+        unit = "tokens" if "tokens_per_second" in values else "steps"
+        speed = values.pop(f"{unit}_per_second")
+        names = sorted(values, key=lambda name: name != "loss")  # that first
+        measures = "  ".join(f"{name.replace('_', ' ')} {values[name]:.3f}" for name in names)
+        self.report(
+            f"step {self.progress.step:>7,}  {measures}  rate {rate:.2e}  {speed:>6,.0f} {unit}/s  "
+            f"{self.progress.seconds / 60:.1f} min"
+        )

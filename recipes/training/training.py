@@ -1,243 +1,290 @@
-"""Training a model of the zoo on pairs of texts: what all recipes share."""
+"""Training of a run, from its texts to its best model, in the order of the work."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
 
 import keras
 
-from ...zoo.errors import ConfigError
+from ...zoo.models.encoder_decoder import EncoderDecoder
 from ...zoo.pipeline.text_to_text import TextToText
-from ...zoo.text.bpe_dropout import BpeDropout
 from ...zoo.text.tokenizer import SubwordTokenizer
+from ...zoo.training.loss import SmoothedCrossEntropy
+from ...zoo.training.optimizers import FusedAdam
 from ..core.config import Budget, RunConfig
+from ..core.corpora import read_corpora, texts
 from ..core.interruption import Interrupted, StopNow, StopRequest
-from ..core.length_limits import limit_of_corpus
-from ..core.run import Run, build_model, source_format
+from ..core.model import build_model
+from ..core.run import Run
 from ..core.run_tokenizer import pack, run_tokenizer, unpack
+from ..core.saved_model import text_to_text
 from ..core.starting import load_start
-from ..core.task import deciding_metric, task, texts
+from ..core.task import deciding_metric, task_of
 from ..data.batch_stream import BatchStream
-from ..data.batching import TokenBatches, TokenizedPairs
-from ..data.corpus import PairCorpus
+from ..data.corpus import PairCorpus, PairOrigin
 from ..data.prepared import PreparedCorpus
-from ..data.prepared_batches import PreparedBatches
-from ..distribute.strategies import Placement
-from ..metrics.target_scores import UnknownSubwords, unknown_line
-from ..tensorboard.model_pictures import log_embedding
+from ..distribute.strategies import DistributionContext
+from ..metrics.metric import Metric
+from ..metrics.scores import Scores, shown
+from ..tensorboard.model_pictures import log_embedding, model_graph
 from ..tensorboard.profiling import StepProfiler
-from .evaluation import check_targets
-from .nonfinite import NonfiniteSteps
-from .precision import COMPILED_BUCKETS, check_precision, computing_in
-from .progress import write_metrics
-from .training_loop import TrainingLoop
-
-# Share of unknown subwords in targets above which nothing can be learnt from them. A text in a
-# script without pieces has from a third on: white space and punctuation are known.
-MOST_UNKNOWN = 0.25
+from ..tensorboard.run_logger import RunLogger
+from .batches import check_unknown, make_batches
+from .callbacks import (
+    ChiefCallbacks,
+    FollowBudget,
+    StopAtBudget,
+    StopOnSignal,
+    TensorBoardLog,
+    WeightAveraging,
+)
+from .evaluation import Evaluator, check_targets
+from .length_limits import limit_of_corpus
+from .nan_guard import NanGuard
+from .optimization import make_average, make_schedule
+from .periodic_evaluation import PeriodicEvaluation
+from .precision import computing_in
+from .progress import Progress, ProgressReport, progress_of
+from .reporting import sizes_line, write_metrics
+from .training_checkpoint import TrainingCheckpoint
 
 
 def train(
     config: RunConfig,
     run: Run,
-    train_corpus: PairCorpus | PreparedCorpus,
-    valid_corpus: PairCorpus,
     budget: Budget,
     report: Callable[[str], None] = print,
-    place: Placement | None = None,
+    place: DistributionContext | None = None,
     profile: tuple[int, int] | None = None,
 ) -> TextToText:
-    """Trains the model of a config, or goes on where the run was stopped.
+    """Trains the model of a config, or resumes its training where it was stopped.
 
     Args:
-        config: all that decides what is learnt.
-        run: the folder, which is claimed when all is ready to start.
-        train_corpus: what is learnt from.
-        valid_corpus: what decides which weights are best, and when to stop.
-        budget: how long to train; with neither limit, until the metric gets no better.
-        report: takes each line of progress.
-        place: where; one replica of the model on the default device if left out.
-        profile: first and last step, of this call, that are profiled for TensorBoard.
+        config: All that decides what is learnt.
+        run: The folder, which is claimed when all is ready to start.
+        budget: Steps or minutes of the training; with neither, it ends when the metric gets no
+            better.
+        report: Takes each line of progress.
+        place: Where the training runs; one replica of the model on the default device if left out.
+        profile: First and last step, of this call, that are profiled for TensorBoard.
 
     Returns:
         The best model, with the search that the config asks for. At a worker that is not the chief,
         which has no run folder, the model as it was last.
 
     Raises:
-        ConfigError: the text and the settings do not go together, or the folder is another run's,
+        ConfigError: The text and the settings do not go together, or the folder is another run's,
             or was begun with other texts.
-        DataError: no row is short enough, to learn from or to evaluate, or one is longer than a
-            batch.
+        DataError: A corpus cannot be used, or no row of one is short enough, or a row is longer
+            than a batch.
         Interrupted: SIGINT or SIGTERM came; the run is saved.
     """
-    place = place or Placement()
-    check_precision(config, place)
-    keras.utils.set_random_seed(config.seed)
-    chosen = task(config.task)
+    place = place or DistributionContext()
+
+    # Corpora
+    train_corpus, valid_corpus = read_corpora(config)
     checksums = {"train": train_corpus.checksum, "valid": valid_corpus.checksum}
+    report(train_corpus.report())
+    report(valid_corpus.report())
     if place.is_chief:
         run.check(config, checksums)
-    # One for all workers: only the chief is sure to see the folder of the run.
-    tokenizer = place.from_chief(
-        lambda: run_tokenizer(config, run, train_corpus),
-        pack,
-        unpack,
+    keras.utils.set_random_seed(config.seed)
+
+    # Tokenizer: one for all workers, as only the chief is sure to see the folder of the run
+    tokenizer = place.broadcast_from_chief(
+        lambda: run_tokenizer(config, run, train_corpus), pack, unpack
     )
+
+    # Batches
     batches = make_batches(config, train_corpus, tokenizer)
-    unknown = check_unknown(config, tokenizer, train_corpus, batches)
+    check_unknown(config, tokenizer, train_corpus, batches, report)
+    check_targets(config, tokenizer, valid_corpus, report)
     place.check_same("training rows", batches.checksum() if place.workers else None)
+
+    # Model
     with place.scope(), computing_in(config.precision):
         model = build_model(config, tokenizer)
     if config.start_from and not run.checkpoints.paths():
         load_start(config, model)
         report(f"starts with the weights of {config.start_from}")
-    keep = source_format(config).keep
-    cut = f", {batches.cut:,} sources cut to their {keep}" if batches.cut else ""
-    report(
-        f"{config.model}: {model.count_params():,} parameters, {_vocabulary(tokenizer)} subwords, "
-        f"{batches.num_pairs:,} training pairs ({batches.too_long:,} too long{cut}), "
-        f"{batches.batches_in_epoch():,} batches an epoch"
-    )
+    report(sizes_line(config, model, tokenizer, batches))
     generation = limit_of_corpus(config, batches, report)
-    if unknown is not None:
-        report(f"training: {unknown}")
-    if unscored := check_targets(config, tokenizer, valid_corpus):
-        report(f"validation: {unscored}")
-    if (metric := deciding_metric(config, valid_corpus)) != config.metric:
-        report(
-            f"validation: {config.metric} has no value on these references, which would score 0 "
-            f"themselves; {metric} decides which weights are best"
-        )
     if place.is_chief:
-        if run.open(config, checksums, **generation):
-            generation = run.generation()
+        begun = run.open(config, checksums, model, **generation)
+        generation = run.generation() if begun else generation
         if not run.tokenizer_path.exists():
             run.save_tokenizer(tokenizer)
-    accumulate = config.accumulate_steps
-    nonfinite = NonfiniteSteps(
-        train_corpus.origins, lambda step: batches.rows_of_step(step, accumulate), run.folder
+
+    # Compile
+    with place.scope():
+        schedule = make_schedule(config)
+        clip, skip = config.clip_norm or None, config.skip_nonfinite
+        optimizer = FusedAdam(schedule, global_clipnorm=clip, skip_nonfinite=skip)
+        loss = SmoothedCrossEntropy(config.label_smoothing, r_drop=config.r_drop)
+        model.compile(optimizer, loss=loss, jit_compile=config.jit)
+        model.optimizer.build(model.trainable_variables)
+    average, progress = make_average(model, config), progress_of(model)
+    checkpoint = TrainingCheckpoint(run.checkpoints, config.checkpoint_minutes, average)
+    if checkpoint.restore(model, place):
+        minutes = progress.seconds / 60
+        report(f"going on at step {progress.step:,} after {minutes:.1f} minutes of training")
+    place.prepare(model, static=config.jit)
+
+    # Fit: the callbacks act in this order
+    served = _served(model, config, tokenizer, place)
+    name = run.folder.resolve().name
+    as_served = text_to_text(served, tokenizer, config, name, truncate=True, **generation)
+    evaluator = Evaluator(as_served, valid_corpus, config, model)
+    request, logger = StopRequest(), _logger(run, config, progress, place)
+    metric = _deciding_metric(config, valid_corpus, report)
+    evaluation = PeriodicEvaluation(
+        evaluator.quick,
+        keep=lambda: run.save_model(served),
+        every=config.evaluate_every,
+        metric=metric.name,
+        is_better=metric.is_better,
+        patience=config.patience,
+        weights=average.applied if average else nullcontext,
+        request=request,
     )
-    loop = TrainingLoop(
-        config,
-        run,
-        model,
-        tokenizer,
-        valid_corpus,
-        metric,
-        budget,
-        nonfinite,
-        report,
-        place,
-        generation,
-    )
-    loop.restore()
-    profilers = []
-    if profile is not None and place.is_chief:
-        profilers.append(StepProfiler(run.tensorboard_path, *profile, report))
-    with StopRequest() as loop.stop_request, loop.begin():
+    end = StopAtBudget(budget)
+    rows = partial(_rows_of_step, config, train_corpus, batches)
+    decided_by_chief = [
+        NanGuard(config.skip_nonfinite, rows, run.folder / "nonfinite.json"),
+        ProgressReport(),
+        end,
+        evaluation,
+        end,  # an evaluation takes time too
+        TensorBoardLog(logger, evaluation, partial(model_graph, as_served)),
+        StopOnSignal(request),
+        checkpoint,
+    ]
+    chief = ChiefCallbacks(decided_by_chief, place, request, report)
+    callbacks = [
+        *([StepProfiler(run.tensorboard_path, *profile, report)] if profile else []),
+        FollowBudget(budget, [model, schedule]),
+        *([WeightAveraging(average)] if average else []),
+        chief,
+    ]
+    with request, logger:
         try:
-            loop.run_to_end(batches, profilers)
-            if not place.is_chief:
-                return loop.text_to_text
-            with loop.stop_request.at_once():
-                best, scores = loop.finish()
-                baselines = chosen.baseline_scores(texts(train_corpus), valid_corpus, best)
+            if chief.resume(model):
+                _fit(model, batches, config, place, callbacks)
+
+            # Evaluate
+            with request.at_once():
+                if not place.is_chief:
+                    return as_served
+                best, scores = _best(run, evaluator, evaluation, checkpoint)
+                train_texts = texts(train_corpus)
+                baselines = task_of(config).baseline_scores(train_texts, valid_corpus, best)
         except StopNow:
             raise Interrupted(
-                loop.stop_request.signal_number or signal.SIGTERM,
-                f"stopped and saved at step {loop.progress.step:,}; give the same command to go on",
+                request.signal_number or signal.SIGTERM,
+                f"stopped and saved at step {progress.step:,}; give the same command to go on",
             ) from None
-        loop.logger.log_final(loop.progress.step, scores.values)
+        logger.log_final(progress.step, scores.values)
+
+    # Report
     log_embedding(run, best)
-    ended = loop.progress.ended_by(config.patience)
-    write_metrics(run, loop.progress, best, scores, baselines, metric, ended, report)
-    if loop.progress.step < config.warmup_steps:
-        report(
-            f"the learning rate was still rising, to its peak at step {config.warmup_steps:,}: "
-            "train for longer, or with fewer warmup_steps"
-        )
+    write_metrics(run, config, progress, best, scores, baselines, metric.name, report)
     return best
 
 
-def _vocabulary(tokenizer: SubwordTokenizer) -> str:
-    if tokenizer.shares_vocabulary:
-        return f"{tokenizer.vocab_size:,}"
-    return f"{tokenizer.source.vocab_size:,} source and {tokenizer.vocab_size:,} target"
-
-
-def make_batches(
-    config: RunConfig, corpus: PairCorpus | PreparedCorpus, tokenizer: SubwordTokenizer
-) -> BatchStream:
-    """The batches of a training corpus as the task wants it, in subwords."""
-    buckets = {"bucket_count": COMPILED_BUCKETS} if config.jit else {}
-    if isinstance(corpus, PreparedCorpus):
-        if config.subword_dropout:
-            raise ConfigError(
-                f"{corpus.name} is a prepared corpus, whose subwords stay as they are: set "
-                "subword_dropout=0, or train on the text itself. "
-                f"Received: subword_dropout={config.subword_dropout}"
-            )
-        return PreparedBatches(
-            corpus,
-            config.batch_tokens,
-            config.seed,
-            copy_unknown=config.replace_unknown,
-            **buckets,
-        )
-    pairs = _tokenized(config, task(config.task).prepare(corpus, config.seed), tokenizer)
-    dropout = None
-    if config.subword_dropout:
-        source, target = (
-            BpeDropout(side, config.subword_dropout) for side in (tokenizer.source, tokenizer)
-        )
-        dropout = source, target
-    return TokenBatches(
-        pairs,
-        config.batch_tokens,
-        config.seed,
-        dropout=dropout,
-        copy_unknown=config.replace_unknown,
-        **buckets,
-    )
-
-
-def _tokenized(
-    config: RunConfig, corpus: PairCorpus, tokenizer: SubwordTokenizer
-) -> TokenizedPairs:
-    return TokenizedPairs.encode(
-        corpus.sources,
-        corpus.targets,
-        tokenizer,
-        config.max_source_length,
-        config.max_target_length,
-        source_format(config),
-    )
-
-
-def check_unknown(
+def _served(
+    model: EncoderDecoder,
     config: RunConfig,
     tokenizer: SubwordTokenizer,
-    corpus: PairCorpus | PreparedCorpus,
-    batches: BatchStream,
-) -> str | None:
-    """What there is to say of unknown subwords in a training corpus, if any.
+    place: DistributionContext,
+) -> EncoderDecoder:
+    """Returns what is evaluated, kept and served: the model itself, or a copy of it.
 
-    Of a prepared corpus they are those of its sample.
+    A strategy's variables are on devices that may know neither strings nor searches, and what is
+    evaluated, kept and served computes in float32.
+    """
+    alike = place.strategy is None and config.precision == "float32"
+    return model if alike or not place.is_chief else build_model(config, tokenizer)
+
+
+def _logger(run: Run, config: RunConfig, progress: Progress, place: DistributionContext) -> Any:
+    """Opens the log for TensorBoard, which forgets steps that are made anew; at the chief alone."""
+    if not place.is_chief:
+        return nullcontext()
+    logger = RunLogger(run.tensorboard_path, progress.step + 1 if progress.step else 0)
+    logger.log_hyperparameters(config.to_dict())
+    return logger
+
+
+def _deciding_metric(
+    config: RunConfig, valid_corpus: PairCorpus, report: Callable[[str], None]
+) -> Metric:
+    """Returns the metric that decides which weights are best; reports if it is another one."""
+    metric = deciding_metric(config, valid_corpus)
+    if metric.name != config.metric:
+        report(
+            f"validation: {config.metric} has no value on these references, which would score 0 "
+            f"themselves; {metric.name} decides which weights are best"
+        )
+    return metric
+
+
+def _rows_of_step(
+    config: RunConfig, corpus: PairCorpus | PreparedCorpus, batches: BatchStream, step: int
+) -> list[PairOrigin]:
+    """Returns where the rows of a step, counted from 1, are from."""
+    rows = batches.rows_of_step(step - 1, config.accumulate_steps)
+    return corpus.origins([int(row) for row in rows])
+
+
+def _fit(
+    model: EncoderDecoder,
+    batches: BatchStream,
+    config: RunConfig,
+    place: DistributionContext,
+    callbacks: list[keras.callbacks.Callback],
+) -> None:
+    """Fits one endless epoch: what happens when is counted in steps.
 
     Raises:
-        ConfigError: the subwords are those of another run, and hardly a target can be written in
-            them.
+        DataError: A file of the training corpus cannot be read any more.
     """
-    if isinstance(batches, TokenBatches):
-        pairs = batches.pairs
-    else:
-        pairs = _tokenized(config, texts(corpus), tokenizer)
-    sources, targets = UnknownSubwords.of(pairs.sources), UnknownSubwords.of(pairs.targets)
-    if config.start_from and not config.replace_unknown and targets.share > MOST_UNKNOWN:
-        raise ConfigError(
-            f"{targets.share:.0%} of the subwords of the targets are unknown to {config.start_from}"
-            f", {targets}: it has none for their characters, and what starts from it could not "
-            "write them. Train without --start-from."
-        )
-    return unknown_line(sources, targets, config.replace_unknown)
+    first_step = progress_of(model).step
+    dataset = place.dataset(batches, first_step, config.accumulate_steps, static=config.jit)
+    try:
+        place.fit(model, dataset, callbacks)
+    except Exception as error:
+        # TensorFlow makes an error of its own of what its input raises.
+        if batches.error is None:
+            raise
+        raise batches.error from error
+    finally:
+        batches.end()
+
+
+def _best(
+    run: Run, evaluator: Evaluator, evaluation: PeriodicEvaluation, checkpoint: TrainingCheckpoint
+) -> tuple[TextToText, Scores]:
+    """Returns the best model and its scores with the search of the config.
+
+    It is that of the best evaluation, or of the last step if its scores are better: evaluations are
+    greedy, and of some rows.
+    """
+    best = run.load(truncate=True)
+    scores = Evaluator(best, evaluator.corpus, evaluator.config).full()
+    progress, metric = evaluation.progress, str(evaluation.metric)
+    last = progress.history[-1]
+    if progress.step == progress.best_step or progress.step != last["step"]:
+        return best, scores
+    with evaluation.weights():
+        last_scores = evaluator.full()
+        value, before = last_scores.values[metric], scores.values[metric]
+        if not evaluation.is_better(value, before) or not evaluation.keep(last[metric]):
+            return best, scores
+    told = f"{metric} {shown(value)}, not {shown(before)}"
+    evaluation.report(f"step {progress.step:>7,}  better in full: {told}")
+    checkpoint.save()
+    return run.load(truncate=True), last_scores

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ...zoo.processors import processors
+from ...zoo.cpus import available_cpus
 from .batch_concatenation import Arrays, check_output, concatenate, join, num_rows, split
 from .batching_parameters import BatchingParameters
 from .dtypes import from_numpy
@@ -103,7 +103,7 @@ class BatchingSession:
         self._idle = 0
         self._usual_rows = 0.0
         self._usual_seconds = 0.0
-        num_threads = self._parameters.num_batch_threads or processors()
+        num_threads = self._parameters.num_batch_threads or available_cpus()
         self._threads = [
             threading.Thread(target=self._work, name="attention-zoo-batch", daemon=True)
             for _ in range(num_threads)

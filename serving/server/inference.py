@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ...zoo.processors import processors
+from ...zoo.cpus import available_cpus
 from ..rest_json.json_parser import encode, parse
 from ..rest_json.json_reply import write_outputs
 from ..rest_json.json_tensor import read_inputs, read_signature_name
@@ -66,7 +66,7 @@ class InferenceCore:
         self._max_pending = max_pending
         self._pending = 0  # counted in the event loop alone
         self._pool = ThreadPoolExecutor(
-            num_threads or 4 * processors(), thread_name_prefix="attention-zoo-request"
+            num_threads or 4 * available_cpus(), thread_name_prefix="attention-zoo-request"
         )
 
     def use(self, spec: ModelSpec) -> Handle:

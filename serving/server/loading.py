@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ...zoo.processors import processors
+from ...zoo.cpus import available_cpus
 from ..export.isolated_load import load_isolated
 from ..export.manifest import check_manifest
 from ..export.warmup import WarmupResult, warm_up
@@ -52,7 +52,7 @@ class Loader:
             load_isolated(path)
         threads = self.options.intra_op_threads
         if threads is None:
-            threads = max(1, processors() // 4)
+            threads = max(1, available_cpus() // 4)
         session = SavedModelSession(
             path, intra_op_threads=threads, inter_op_threads=self.options.inter_op_threads
         )

@@ -17,8 +17,12 @@ from tiny_models import tiny_model
 
 from attention_zoo.recipes.data.batching import TokenBatches, TokenizedPairs
 from attention_zoo.recipes.distribute.cluster import Cluster
-from attention_zoo.recipes.distribute.meeting import meet
-from attention_zoo.recipes.distribute.strategies import Placement, StrategyOptions, place
+from attention_zoo.recipes.distribute.rendezvous import wait_for_workers
+from attention_zoo.recipes.distribute.strategies import (
+    DistributionContext,
+    StrategyOptions,
+    make_strategy,
+)
 from attention_zoo.zoo.training.loss import SmoothedCrossEntropy
 from attention_zoo.zoo.training.optimizers import FusedAdam
 
@@ -87,15 +91,15 @@ def on_parts_of_the_cpu(output):
     for count in (4, 2, 1):
         # As TensorFlow's own tests do: the sums of two strategies in one process have other names.
         tf.distribute.MirroredStrategy._collective_key_base = 10_000 * count
-        mirrored[count] = place(StrategyOptions("mirrored", replicas=count))
+        mirrored[count] = make_strategy(StrategyOptions("mirrored", replicas=count))
     found = {}
     for kind in KINDS:
-        found[f"{kind} single"] = learn(Placement(), kind, batches)
+        found[f"{kind} single"] = learn(DistributionContext(), kind, batches)
         for count, where in mirrored.items():
             assert where.replicas == count
             found[f"{kind} {count}"] = learn(where, kind, batches)
     # Two batches a step; and the way without shapes that depend on values.
-    found["accumulated single"] = learn(Placement(), "bahdanau", batches, accumulate=2)
+    found["accumulated single"] = learn(DistributionContext(), "bahdanau", batches, accumulate=2)
     found["accumulated 2"] = learn(mirrored[2], "bahdanau", batches, accumulate=2)
     found["static 2"] = learn(mirrored[2], "transformer", batches, static=True)
     found["seeds"] = {"4": seeds(mirrored[4])}
@@ -104,8 +108,8 @@ def on_parts_of_the_cpu(output):
 
 def as_a_worker(output, addresses, index):
     cluster = Cluster(tuple(addresses.split(",")), int(index))
-    with meet(cluster, {}) as workers:
-        where = place(StrategyOptions("multiworker"), workers)
+    with wait_for_workers(cluster, {}) as workers:
+        where = make_strategy(StrategyOptions("multiworker"), workers)
         found = {kind: learn(where, kind, make_batches(), steps=50) for kind in KINDS}
         found["seeds"] = {"here": seeds(where)}
     save(output, found)

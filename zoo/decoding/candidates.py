@@ -1,68 +1,224 @@
-"""What may be written next, and what is most probable. Shapes: B batch, N hypotheses, V vocabulary.
+"""State of a search, the candidates for the next token, and what restricts them.
 
-Over a vocabulary every pass counts, so each is made once: the best subwords are found without
-sorting, and only for them log probabilities are computed.
+Over a vocabulary every pass counts, so each is made once and only if it is asked for: the best
+tokens are found without sorting, and only for them log probabilities are computed.
+Shapes: R rows that go on, N hypotheses of a row, T target length, S source length, P prefix length,
+V vocabulary.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
 
-from ..text.tokenizer import END_ID, UNKNOWN_ID
+from ..models.parts import Nest
+from ..text.tokenizer import END_ID, PAD_ID, UNKNOWN_ID
 from ..text.unknown import has_unknown
-from .options import IMPOSSIBLE, GenerationOptions
+from .options import NEG_INF, GenerationOptions
 
-# So many subwords, or nearly, have their maximum looked at in place of them.
+# So many tokens, or nearly, have their maximum looked at in place of them.
 _BLOCK, _BLOCKS = 32, range(16, 65)
-SPECIAL = 4  # ids below are not subwords
+SPECIAL = 4  # ids below are no text
 
 
-class Candidates(NamedTuple):
-    """The most probable subwords that go on with each hypothesis, and its end.
+class Search(NamedTuple):
+    """State of a search before a step.
 
     Attributes:
-        tokens: int32 (B, N, K), the best first.
-        log_p: float32 (B, N, K); `IMPOSSIBLE` for what may not be written.
-        end_log_p: float32 (B, N).
-        log_total: float32 (B, N), log of the sum of e to each logit.
+        step: int32 (), the number of tokens that each live hypothesis has.
+        rows: int32 (R,), the indices of the rows in the whole batch.
+        source: int32 (R, S), negative for unknown pieces.
+        limits: int32 (R,), the most tokens of a target, end included.
+        min_lengths: int32 (R,), the fewest tokens before the end; () without such a limit.
+        prefix: int32 (R, P), tokens to begin with, then padding; () without prefixes.
+        tokens: int32 (R, N), the last token of each hypothesis.
+        log_p: float32 (R, N), log probability of each.
+        live: boolean (R, N), True for hypotheses that go on. A row without one is done.
+        written: int32 (R, N, T), all tokens of each, padding from `step` on; () unless a logits
+            processor or the strategy reads them.
+        own: Nest of tensors (R, ...), state of the strategy.
     """
 
+    step: tf.Tensor
+    rows: tf.Tensor
+    source: tf.Tensor
+    limits: tf.Tensor
+    min_lengths: Any
+    prefix: Any
     tokens: tf.Tensor
     log_p: tf.Tensor
-    end_log_p: tf.Tensor
-    log_total: tf.Tensor
+    live: tf.Tensor
+    written: Any
+    own: Nest = ()
 
 
-def candidates(
-    logits: tf.Tensor,
-    count: int,
-    may_end: tf.Tensor,
-    options: GenerationOptions,
-    allowed: tf.Tensor | None = None,
-    nameable: tf.Tensor | None = None,
-) -> Candidates:
-    """The `count` best continuations of each hypothesis, as far as there are so many.
+class LogitsProcessor(Protocol):
+    """A function that changes the logits of the next token: any callable with these arguments.
 
     Args:
-        logits: (B, N, V).
-        count: how many.
-        may_end: boolean (B,), whether the targets of a row may end here.
-        options: whether the unknown subword may be written.
-        allowed: logits with `IMPOSSIBLE` for what may not be written here, if there is such.
-        nameable: boolean (B,), whether the unknown subword stands for something in a row.
+        logits: float32 (R, N, V), of the model or of the processor before.
+        search: The `Search` so far.
+
+    Returns:
+        Logits of the same shape; `NEG_INF` forbids a token. Anything else that is added to a logit
+        is added to the log p of the hypothesis that goes on with it.
+
+    Example: tokens that are never written.
+
+    >>> def forbid(*tokens):
+    ...     def processor(logits, search):
+    ...         forbidden = tf.reduce_any(tf.range(logits.shape[-1])[:, None] == tokens, axis=1)
+    ...         return tf.where(forbidden, NEG_INF, logits)
+    ...     return processor
+    >>> generate(model, source, options, logits_processors=[forbid(17, 123)])
     """
-    special = ruled_out(options, nameable)
-    searched = logits if allowed is None else allowed
-    tokens, values = best_subwords(searched, min(count, logits.shape[-1]), special)
-    log_total = log_of_total(logits, tokens[..., :1] if allowed is None else None)
-    log_p = tf.where(values > IMPOSSIBLE / 2, values - log_total[..., None], IMPOSSIBLE)
-    end_log_p = tf.where(may_end[:, None], logits[..., END_ID] - log_total, IMPOSSIBLE)
-    return Candidates(tokens, log_p, end_log_p, log_total)
+
+    def __call__(self, logits: tf.Tensor, search: Search) -> tf.Tensor: ...
 
 
-def log_of_total(logits: tf.Tensor, best: tf.Tensor | None = None) -> tf.Tensor:
+@dataclass(frozen=True)
+class NoRepeatNgram:
+    """Logits processor that forbids each token that would write an n-gram a second time.
+
+    Args:
+        size: The length of the n-gram, at least 1.
+
+    Reference: Paulus et al. 2018, https://arxiv.org/abs/1705.04304
+    """
+
+    size: int
+
+    def __call__(self, logits: tf.Tensor, search: Search) -> tf.Tensor:
+        context, written = self.size - 1, search.written
+        starts = tf.range(tf.maximum(search.step - context, 0))  # of the n-grams that are complete
+        newest = tf.maximum(search.step - context + tf.range(context), 0)
+        last = tf.gather(written, newest, axis=2)[:, :, None]  # (R, N, 1, context)
+        windows = tf.gather(written, starts[:, None] + tf.range(context), axis=2)
+        repeats = tf.where(tf.reduce_all(windows == last, axis=-1))  # (repeats, 3)
+        follows = tf.gather_nd(tf.gather(written, starts + context, axis=2), repeats)
+        ids = tf.concat([repeats[:, :2], tf.cast(follows, repeats.dtype)[:, None]], axis=1)
+        return tf.tensor_scatter_nd_update(logits, ids, tf.fill(tf.shape(ids)[:1], NEG_INF))
+
+
+@dataclass(eq=False)
+class Candidates:
+    """The tokens that each hypothesis can go on with, the end among them.
+
+    Args:
+        model_logits: float32 (R, N, V), the model's own.
+        processed: The same after the logits processors.
+        special: (..., 4), added to the logits of the special ids: `NEG_INF` for all that may not
+            be written.
+        attention: float32 (R, N, S) over the source in this step.
+    """
+
+    model_logits: tf.Tensor
+    processed: tf.Tensor
+    special: tf.Tensor
+    attention: tf.Tensor
+    _largest: tf.Tensor | None = None  # (R, N, 1), the id of the largest logit that is not special
+
+    @property
+    def are_processed(self) -> bool:
+        """Whether more is ruled out than special ids, which can be all there is."""
+        return self.processed is not self.model_logits
+
+    @functools.cached_property
+    def logits(self) -> tf.Tensor:
+        """Logits (R, N, V), below `NEG_INF / 2` for all that may not be written."""
+        return self.processed + _widened(self.special, self.processed.shape[-1])
+
+    def best(self, count: int, with_end: bool = True) -> tuple[tf.Tensor, tf.Tensor]:
+        """The most probable tokens, as far as there are that many.
+
+        Args:
+            count: How many.
+            with_end: Whether the end may be among them.
+
+        Returns:
+            Ids int32 and log probabilities float32, both (R, N, count), the best first; `NEG_INF`
+            for what may not be written.
+        """
+        special = self.special
+        if not with_end:
+            special += tf.where(tf.range(SPECIAL) == END_ID, NEG_INF, 0.0)
+        count = min(count, self.processed.shape[-1])
+        tokens, values = best_tokens(self.processed, count, special)
+        if not self.are_processed:
+            self._largest = tokens[..., :1]
+        return tokens, self._log_p(values)
+
+    def end_log_p(self) -> tf.Tensor:
+        """Log probability (R, N) of the end, `NEG_INF` where it may not be written."""
+        end = self.processed[..., END_ID] + self.special[..., END_ID]
+        return tf.where(end > NEG_INF / 2, end - self.log_total, NEG_INF)
+
+    def log_p(self, tokens: tf.Tensor) -> tf.Tensor:
+        """Log probability (R, N) of tokens (R, N), of forbidden ones as the model has it."""
+        values = tf.gather(self.model_logits, tokens, batch_dims=2)
+        if self.are_processed:
+            processed = tf.gather(self.processed, tokens, batch_dims=2)
+            values = tf.where(processed > NEG_INF / 2, processed, values)
+        return values - self.log_total
+
+    @functools.cached_property
+    def log_total(self) -> tf.Tensor:
+        """Log of the sum of e to each of the model's logits, (R, N)."""
+        return _log_of_total(self.model_logits, self._largest)
+
+    def _log_p(self, values: tf.Tensor) -> tf.Tensor:
+        return tf.where(values > NEG_INF / 2, values - self.log_total[..., None], NEG_INF)
+
+
+def make_candidates(
+    logits: tf.Tensor,
+    attention: tf.Tensor,
+    search: Search,
+    options: GenerationOptions,
+    processors: Sequence[LogitsProcessor],
+) -> Candidates:
+    """What may be written in a step by the options, processors and prefixes."""
+    logits = processed = tf.cast(logits, tf.float32)
+    for processor in processors:
+        processed = tf.convert_to_tensor(processor(processed, search), tf.float32)
+        if not processed.shape.is_compatible_with(logits.shape):
+            raise ValueError(
+                "A logits processor returns logits of the shape that it is given, "
+                f"{tuple(logits.shape)}. Received: shape={tuple(processed.shape)} of {processor!r}"
+            )
+    special = _special_mask(search, options)
+    if not isinstance(search.prefix, tuple):
+        # Where a prefix goes on, its token is the one candidate.
+        forced = search.prefix[:, search.step]
+        is_forced = (forced != PAD_ID)[:, None, None]
+        others = tf.one_hot(forced, logits.shape[-1], on_value=False, off_value=True)[:, None]
+        processed = tf.where(is_forced, tf.where(others, NEG_INF, logits), processed)
+        special = tf.where(is_forced, 0.0, special)
+    return Candidates(logits, processed, special, attention)
+
+
+def _special_mask(search: Search, options: GenerationOptions) -> tf.Tensor:
+    """Addend to the logits of the special ids, (4,) or (R, 1, 4): 0 for those that may be written.
+
+    None of them goes on with a target but the unknown token, where it is allowed or can be copied.
+    """
+    ids = tf.range(SPECIAL)
+    free = ids == END_ID
+    if not options.forbid_unknown:
+        free |= ids == UNKNOWN_ID
+    elif options.replace_unknown:
+        can_copy_unknown = has_unknown(search.source)[:, None, None]
+        free |= (ids == UNKNOWN_ID) & can_copy_unknown
+    if not isinstance(search.min_lengths, tuple):
+        free &= (ids != END_ID) | (search.step >= search.min_lengths)[:, None, None]
+    return tf.where(free, 0.0, NEG_INF)
+
+
+def _log_of_total(logits: tf.Tensor, best: tf.Tensor | None = None) -> tf.Tensor:
     """Log of the sum of e to each logit: (..., V) to (...,).
 
     That is what a logit is above the log of its probability, so a softmax tells it, which oneDNN
@@ -83,26 +239,7 @@ def log_of_total(logits: tf.Tensor, best: tf.Tensor | None = None) -> tf.Tensor:
     return largest(logits) - tf.math.log(largest(tf.nn.softmax(logits)))
 
 
-def nameable_rows(source: tf.Tensor, options: GenerationOptions) -> tf.Tensor | None:
-    """Boolean (B,), in which rows the unknown subword may stand for something; `None` if never."""
-    return has_unknown(source) if options.replace_unknown else None
-
-
-def ruled_out(options: GenerationOptions, nameable: tf.Tensor | None = None) -> tf.Tensor:
-    """What is added to the logits of the special ids, (4,) or (B, 1, 4), so that they lose.
-
-    None of them goes on with a target but the unknown one, where it is allowed or nameable.
-    """
-    ids = tf.range(SPECIAL)
-    free = (ids == UNKNOWN_ID) & (not options.forbid_unknown)
-    if nameable is not None:
-        free |= (ids == UNKNOWN_ID) & nameable[:, None, None]
-    return tf.where(free, 0.0, IMPOSSIBLE)
-
-
-def best_subwords(
-    logits: tf.Tensor, count: int, special: tf.Tensor | None = None
-) -> tuple[tf.Tensor, tf.Tensor]:
+def best_tokens(logits: tf.Tensor, count: int, special: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Ids and logits (..., count) of the largest logits (..., V), the largest first.
 
     The `count` largest lie in the `count` blocks with the largest maxima, so only those are
@@ -110,18 +247,15 @@ def best_subwords(
 
     Args:
         logits: (..., V).
-        count: how many.
-        special: what is added to the logits of the special ids, (..., 4), not above 0.
+        count: How many.
+        special: Addend to the logits of the special ids, (..., 4), not above 0.
     """
     vocab_size = logits.shape[-1]
     block = _block_size(vocab_size)
     blocks = vocab_size // block
-    # The first block may owe its maximum to a special id.
-    chosen = count if special is None else count + 1
+    chosen = count + 1  # the first block may owe its maximum to a special id
     if blocks <= 2 * chosen:
-        if special is not None:
-            logits += widened(special, vocab_size)
-        values, ids = tf.math.top_k(logits, count)
+        values, ids = tf.math.top_k(logits + _widened(special, vocab_size), count)
         return ids, values
     shape = tf.shape(logits)[:-1]
     rest = vocab_size % block
@@ -131,9 +265,8 @@ def best_subwords(
     best = tf.sort(best, axis=-1)  # so that of equal logits the first wins, as in a sort of all
     dims = len(logits.shape) - 1
     values = tf.gather(in_blocks, best, batch_dims=dims)  # (..., chosen, block)
-    if special is not None:
-        is_first = tf.cast(best == 0, values.dtype)[..., None]
-        values += is_first * widened(special, block)[..., None, :]
+    is_first = tf.cast(best == 0, values.dtype)[..., None]
+    values += is_first * _widened(special, block)[..., None, :]
     values = tf.reshape(values, tf.concat([shape, [chosen * block]], axis=0))
     if rest:  # as one more block
         values = tf.concat([values, logits[..., vocab_size - rest :]], axis=-1)
@@ -142,7 +275,7 @@ def best_subwords(
     return tf.gather(best, order // block, batch_dims=dims) * block + order % block, values
 
 
-def widened(special: tf.Tensor, width: int) -> tf.Tensor:
+def _widened(special: tf.Tensor, width: int) -> tf.Tensor:
     """(..., 4) with zeros after it, (..., width)."""
     before = [[0, 0]] * (len(special.shape) - 1)
     return tf.pad(special, [*before, [0, width - SPECIAL]])
@@ -152,25 +285,3 @@ def _block_size(vocab_size: int) -> int:
     """The best size that leaves no rest, for which all logits would have to be copied."""
     sizes = sorted(_BLOCKS, key=lambda size: abs(size - _BLOCK))
     return next((size for size in sizes if vocab_size % size == 0), _BLOCK)
-
-
-def without_repeated_ngrams(
-    logits: tf.Tensor, written: tf.Tensor, step: tf.Tensor, size: int
-) -> tf.Tensor:
-    """Rules out each subword that would write a run of `size` subwords a second time.
-
-    Args:
-        logits: (B, N, V) at this step.
-        written: int32 (B, N, T), the subwords so far, then anything.
-        step: how many of them there are.
-        size: length of the run, at least 1.
-    """
-    context = size - 1
-    starts = tf.range(tf.maximum(step - context, 0))  # of the runs that are complete
-    newest = tf.maximum(step - context + tf.range(context), 0)
-    last = tf.gather(written, newest, axis=2)[:, :, None]  # (B, N, 1, context)
-    windows = tf.gather(written, starts[:, None] + tf.range(context), axis=2)
-    repeats = tf.where(tf.reduce_all(windows == last, axis=-1))  # (repeats, 3): row, beam, start
-    follows = tf.gather_nd(tf.gather(written, starts + context, axis=2), repeats)
-    ids = tf.concat([repeats[:, :2], tf.cast(follows, repeats.dtype)[:, None]], axis=1)
-    return tf.tensor_scatter_nd_update(logits, ids, tf.fill(tf.shape(ids)[:1], IMPOSSIBLE))

@@ -1,5 +1,6 @@
-"""How a target is written: the options, and the result. Shapes: B batch, N hypotheses, S source,
-T target length.
+"""Options of generation, and its result.
+
+Shapes: B batch, N hypotheses, S source length, T target length.
 """
 
 from __future__ import annotations
@@ -14,25 +15,14 @@ import tensorflow as tf
 from ..text.tokenizer import PAD_ID
 
 # A log probability that no hypothesis can come back from; finite, so that it can be added to.
-IMPOSSIBLE = -1e9
+NEG_INF = -1e9
 
 MORE_SUBWORDS = 10  # of a target, beside what `max_length_ratio` allows
 
-# The least that each option may be.
-_LOWEST = {
-    "beam_size": 1,
-    "max_length": 1,
-    "min_length": 0,
-    "no_repeat_ngram": 0,
-    "top_k": 0,
-    "length_penalty": 0,
-    "coverage_penalty": 0,
-    "min_length_ratio": 0,
-    "temperature": 0,
-    "top_p": 0,
-}
 _LARGEST = 2**30  # of a whole number: lengths are int32
-_WHOLE = ("beam_size", "max_length", "min_length", "no_repeat_ngram", "top_k")
+_POSITIVE = ("beam_size", "max_length")  # no other number may be below 0
+_WHOLE = (*_POSITIVE, "min_length", "no_repeat_ngram", "top_k")
+_REAL = ("length_penalty", "coverage_penalty", "min_length_ratio", "temperature", "top_p")
 _SWITCHES = ("early_stopping", "forbid_unknown", "replace_unknown", "do_sample")
 
 
@@ -43,30 +33,30 @@ class GenerationOptions:
     Args:
         beam_size: hypotheses N kept at every step; 1 is greedy search. With `do_sample`, how many
             targets are drawn.
-        length_penalty: exponent alpha of Wu et al. 2016: a hypothesis of n subwords (its end
+        length_penalty: exponent alpha of Wu et al. 2016: a hypothesis of n tokens (its end
             included) is ranked by log p / ((5 + n) / 6) ** alpha. 0 ranks by log p.
         coverage_penalty: factor beta of Wu et al. 2016: added to the rank is beta times the sum,
-            over the source, of log min(1, all attention paid to the subword). 0 for none. It
+            over the source, of log min(1, all attention paid to the token). 0 for none. It
             ranks hypotheses of a beam search; greedy search and draws take no notice of it.
-        max_length: most subwords of a target, end included.
-        max_length_ratio: a target has at most this many subwords for one of the source, plus ten;
+        max_length: most tokens of a target, end included.
+        max_length_ratio: a target has at most this many tokens for one of the source, plus ten;
             `None` leaves `max_length` alone.
-        min_length: fewest subwords before the end.
-        min_length_ratio: fewest subwords before the end, for one of the source; the larger of the
+        min_length: fewest tokens before the end.
+        min_length_ratio: fewest tokens before the end, for one of the source; the larger of the
             two holds.
         early_stopping: stop a sentence when no live hypothesis, at its present length, is better
             than the worst of N finished ones. `False` goes on until none can become better.
-        forbid_unknown: never write the unknown subword.
-        replace_unknown: where a source has unknown pieces, the unknown subword may be written, and
+        forbid_unknown: never write the unknown token.
+        replace_unknown: where a source has unknown pieces, the unknown token may be written, and
             stands for the one of them that is attended to most; see `unknown`. Elsewhere
             `forbid_unknown` holds.
-        no_repeat_ngram: no run of so many subwords is written twice; 0 allows all. Where nothing is
+        no_repeat_ngram: no run of so many tokens is written twice; 0 allows all. Where nothing is
             left to write before the end may come, greedy search and draws end all the same; a beam
             search gives the hypothesis up.
         do_sample: draw the targets from the model's distribution in place of searching.
         temperature: what logits are divided by before a draw; below 1 is more careful.
-        top_k: draw from so many of the most probable subwords; 0 for all.
-        top_p: draw from the fewest subwords that have this probability together.
+        top_k: draw from so many of the most probable tokens; 0 for all.
+        top_p: draw from the fewest tokens that have this probability together.
         seed: of the draws. As the seed of a Keras layer it moves on: a second call draws anew, and
             the same calls draw the same in a new process, or by another `TextToText` with the same
             seed. `None` draws others every time.
@@ -94,7 +84,8 @@ class GenerationOptions:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        for name, low in _LOWEST.items():
+        for name in _WHOLE + _REAL:
+            low = int(name in _POSITIVE)
             _check_number(name, getattr(self, name), low, whole=name in _WHOLE)
         for name in _SWITCHES:
             if not isinstance(value := getattr(self, name), bool):
@@ -142,11 +133,11 @@ class GenerationOptions:
         return asdict(self)
 
     def penalty(self, length: tf.Tensor) -> tf.Tensor:
-        """What the log probability of a hypothesis of `length` subwords is divided by."""
+        """What the log probability of a hypothesis of `length` tokens is divided by."""
         return ((5.0 + tf.cast(length, tf.float32)) / 6.0) ** self.length_penalty
 
     def length_limits(self, source: tf.Tensor) -> tf.Tensor:
-        """Most subwords of each target, end included, for sources (B, S): int32 (B,).
+        """Most tokens of each target, end included, for sources (B, S): int32 (B,).
 
         The limit of a row follows from its own length: it does not change with its neighbours.
         """
@@ -155,13 +146,13 @@ class GenerationOptions:
         allowed = self._share_of(source, self.max_length_ratio) + MORE_SUBWORDS
         return tf.clip_by_value(allowed, self.min_length + 1, self.max_length)
 
-    def fewest(self, source: tf.Tensor) -> tf.Tensor:
-        """Fewest subwords before the end of each target, for sources (B, S): int32 (B,)."""
+    def min_lengths(self, source: tf.Tensor) -> tf.Tensor:
+        """Fewest tokens before the end of each target, for sources (B, S): int32 (B,)."""
         relative = self._share_of(source, self.min_length_ratio)
         return tf.minimum(tf.maximum(relative, self.min_length), self.length_limits(source) - 1)
 
     def _share_of(self, source: tf.Tensor, ratio: float) -> tf.Tensor:
-        """`ratio` subwords for each one of a source (B, S), as far as they can matter: (B,)."""
+        """`ratio` tokens for each one of a source (B, S), as far as they can matter: (B,)."""
         lengths = tf.reduce_sum(tf.cast(source != PAD_ID, tf.float32), axis=1)
         # Cut before the cast, which makes anything of what is too large for an integer.
         most = float(self.max_length)
@@ -189,8 +180,11 @@ class Hypotheses(NamedTuple):
             negative ids are unknown pieces of the source.
         scores: float32 (B, N), log probability over length penalty, with the coverage penalty.
         attention: float32 (B, N, T, S) over the source, or `None` if not asked for.
+        finished: boolean (B, N), False for a target that is as long as its limit, where it had to
+            end, and for one that is not there.
     """
 
     ids: tf.Tensor
     scores: tf.Tensor
     attention: Any  # a tensor, or None
+    finished: tf.Tensor

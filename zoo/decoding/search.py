@@ -1,14 +1,19 @@
-"""Writing targets with any model of the zoo, by the options given."""
+"""Generation of targets with any model of the zoo, by the options given."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 from ..models.encoder_decoder import EncoderDecoder
-from .beam_search import beam_search
+from ..text.tokenizer import END_ID, PAD_ID, START_ID
+from ..text.unknown import known_ids
+from .beam_search import BeamSearch
+from .candidates import LogitsProcessor, NoRepeatNgram, Search
+from .decode_loop import decode_loop
 from .options import GenerationOptions, Hypotheses
-from .prefixes import until_end, with_room_for
-from .sampling import write_one_by_one
+from .strategies import GreedySearch, Sampling, Strategy
 
 
 def generate(
@@ -17,50 +22,101 @@ def generate(
     options: GenerationOptions,
     return_attention: bool = False,
     prefix: tf.Tensor | None = None,
+    logits_processors: Sequence[LogitsProcessor] = (),
+    strategy: Callable[[GenerationOptions], Strategy] | None = None,
+    source_mask: tf.Tensor | None = None,
 ) -> Hypotheses:
-    """Writes targets for each row of source ids (B, S): beam search, greedy search, or sampling.
+    """Generates targets for each row of a source by beam search, greedy search or sampling.
 
     Written over the protocol of `EncoderDecoder` in core TensorFlow operations, so that it runs in
     any graph and in any exported model.
 
     Args:
-        model: a model of the zoo. One with learned positions can neither read nor write more
-            subwords than it has of them.
-        source: whole numbers (B, S), S at least 1, padded with 0; negative for unknown pieces, see
-            `unknown`.
-        options: how to search, and what may be written.
-        return_attention: whether the attention over the source is wanted too.
-        prefix: whole numbers (B, P), ids that each target begins with, up to the first end or
-            padding. They count for the score. A target whose prefix reaches the limit of its length
-            still gets its end.
+        model: A model of the zoo. One with learned positions can neither read nor write more
+            tokens than it has of them.
+        source: Token ids (B, S), S at least 1, padded with 0; negative for unknown pieces, see
+            `unknown`. Features (B, S, F) for a model without an embedding of the source.
+        options: How to search, and what may be written.
+        return_attention: Whether the attention over the source is wanted too.
+        prefix: Token ids (B, P) that each target begins with, up to the first end or padding. They
+            count for the score. A target whose prefix reaches the limit of its length still gets
+            its end.
+        logits_processors: Functions `(logits, search) -> logits` that change what may be written,
+            called in this order in every step, see `LogitsProcessor`.
+        strategy: A subclass of `Strategy`, or another function of the options that returns one. By
+            default `Sampling`, `GreedySearch` or `BeamSearch`, as the options say.
+        source_mask: Of features, boolean (B, S), True for those that are there; all if `None`.
+
+    Returns:
+        `Hypotheses`.
 
     Raises:
-        ValueError: the source has no place for a subword, there is not one prefix for each source,
-            or the model cannot read or write as much as source, options and prefix ask for.
+        ValueError: The source has no position for a token, there is not one prefix for each
+            source, the model cannot read or write as much as source, options and prefix ask for,
+            or a processor returns logits of another shape.
 
     Example:
 
     >>> hypotheses = generate(model, source, GenerationOptions(beam_size=5))
     >>> tokenizer.decode(hypotheses.ids[:, 0].numpy())
     """
-    source = tf.cast(source, tf.int32)
+    source = tf.convert_to_tensor(source)
     if source.shape[1] == 0:
         raise ValueError(
-            "A source has its end at least, so its ids are (B, S) with an S from 1 on. "
+            "A source has its end at least, so it has an S from 1 on. "
             f"Received: source.shape={tuple(source.shape)}"
         )
-    longest = options.max_length
+    if has_features := len(source.shape) == 3:
+        mask = tf.ones(tf.shape(source)[:2], tf.bool) if source_mask is None else source_mask
+        ids = tf.where(mask, END_ID, PAD_ID)  # stand for them in all that is no model
+    else:
+        ids = tf.cast(source, tf.int32)
+    limits, longest = options.length_limits(ids), options.max_length
     if prefix is not None:
-        prefix = until_end(tf.cast(prefix, tf.int32))
+        prefix = _until_end(tf.cast(prefix, tf.int32))
         if not prefix.shape[:1].is_compatible_with(source.shape[:1]):
             raise ValueError(
                 "Each source needs one prefix, one of padding alone if it has none. Received: "
                 f"source.shape={tuple(source.shape)}, prefix.shape={tuple(prefix.shape)}"
             )
+        with_end = tf.math.count_nonzero(prefix != PAD_ID, axis=1, dtype=tf.int32) + 1
+        limits = tf.maximum(limits, with_end)
         # Not known in a graph, where the prefix may be shorter than it is wide.
-        needed = tf.get_static_value(tf.reduce_max(with_room_for(prefix, longest)))
-        longest = max(longest, needed or 0)
+        longest = max(longest, tf.get_static_value(tf.reduce_max(with_end)) or 0)
     model.check_lengths(source.shape[1] or 0, longest)
-    one_by_one = options.do_sample or options.beam_size == 1
-    search = write_one_by_one if one_by_one else beam_search
-    return search(model, source, options, return_attention, prefix)
+    if strategy is None:
+        one_at_a_time = Sampling if options.do_sample else GreedySearch
+        strategy = one_at_a_time if options.do_sample or options.beam_size == 1 else BeamSearch
+    chooser = strategy(options)
+    processors = tuple(logits_processors)
+    if options.no_repeat_ngram:
+        processors += (NoRepeatNgram(options.no_repeat_ngram),)
+    memory = model.encode(source, mask) if has_features else model.encode(known_ids(ids))
+    search = _first_search(ids, limits, prefix, chooser, with_written=bool(processors))
+    return decode_loop(model, memory, search, chooser, processors, return_attention)
+
+
+def _first_search(ids, limits, prefix, strategy: Strategy, with_written: bool) -> Search:
+    options, shape = strategy.options, [tf.shape(ids)[0], strategy.num_hypotheses]
+    steps = tf.maximum(tf.reduce_max(limits), 1)  # also of a batch without rows
+    has_min_length = options.min_length or options.min_length_ratio
+    with_written |= strategy.reads_written
+    return Search(
+        step=tf.constant(0),
+        rows=tf.range(shape[0]),
+        source=ids,
+        limits=limits,
+        min_lengths=options.min_lengths(ids) if has_min_length else (),
+        # Padded, as steps go on after it.
+        prefix=() if prefix is None else tf.pad(prefix, [[0, 0], [0, steps]]),
+        tokens=tf.fill(shape, START_ID),
+        log_p=tf.zeros(shape),
+        live=tf.fill(shape, True),
+        written=tf.zeros([*shape, steps], tf.int32) if with_written else (),
+    )
+
+
+def _until_end(prefix: tf.Tensor) -> tf.Tensor:
+    """Prefixes (B, P) up to their first end or padding, and padding from there on."""
+    ended = tf.cast((prefix == END_ID) | (prefix == PAD_ID), tf.int32)
+    return tf.where(tf.cumsum(ended, axis=1) == 0, prefix, PAD_ID)

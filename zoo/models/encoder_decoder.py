@@ -170,7 +170,8 @@ class EncoderDecoder(TokenTrainer):
                 'with {"source": (None, None, width), "target": (None, None)}.'
             )
         if self.source_embedding is None:
-            source = ops.zeros((1, 2, input_shape["source"][-1]))
+            _, length, width = input_shape["source"]
+            source = ops.zeros((1, length or 2, width))
         encoded = self._encoded({"source": source})
         target = self.target_embedding(ids)
         if not self.decoder.built:

@@ -16,15 +16,15 @@ from .text_to_text import TextToText
 def explain(
     model: TextToText, texts: Sequence[Source], batch_size: int = 16
 ) -> list[LayeredExplanation]:
-    """The best target of each text, with the attention of every layer and head to all tokens.
+    """Explains the outputs of a model with the attention of every layer and head.
 
     The target is written by the model's own search and then read once more as a whole, which gives
     all weights at once. A recurrent model has one map: one layer with one head.
 
     Args:
-        model: a trained model, such as `attention_zoo.load("runs/en-de")`.
-        texts: sources.
-        batch_size: how many are read at once.
+        model: A trained model, such as `attention_zoo.load("runs/en-de")`.
+        texts: Sources.
+        batch_size: Number of texts that are read at once.
 
     Returns:
         A record for each text.
@@ -33,7 +33,7 @@ def explain(
 
     >>> attention_zoo.explain(translator, ["a house"])[0]     # draws itself in a notebook
 
-    References: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; on rollout Abnar and Zuidema
+    Reference: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; on rollout Abnar and Zuidema
     2020, https://arxiv.org/abs/2005.00928
     """
     found = []
@@ -68,13 +68,13 @@ def reading_inputs(
     """Inputs of a model that reads its own outputs once more.
 
     Args:
-        tokenizer: that of the model.
-        explanations: the outputs, with their tokens.
-        padding: places of padding after the longest source and the longest target.
+        tokenizer: The tokenizer of the model.
+        explanations: The outputs with their tokens.
+        padding: Positions of padding after the longest source and the longest target.
 
     Returns:
-        `source` (B, S), and `target` (B, T), whose row t is what was read when token t was written.
-        An output without tokens, that of a blank text, is read as one that is nothing but its end.
+        `source` (B, S), and `target` (B, T), whose row t was read when token t was written. An
+        output without tokens, that of a blank text, is read as if it had an end and nothing else.
     """
     sources = [_ids(tokenizer.source, e.source_tokens) or [END_ID] for e in explanations]
     targets = [[START_ID, *_ids(tokenizer, e.target_tokens)[:-1]] for e in explanations]
@@ -82,11 +82,11 @@ def reading_inputs(
 
 
 def _ids(tokenizer: SubwordTokenizer, tokens: list[str]) -> list[int]:
-    """Ids of tokens; what a text merely calls by the name of a mark is unknown to the model."""
+    """Ids of tokens; text that looks like a control symbol is unknown to the model."""
     ids = tokenizer.ids(tokens)
     return [
-        UNKNOWN_ID if i in (PAD_ID, START_ID) or (i == END_ID and place < len(ids) - 1) else i
-        for place, i in enumerate(ids)
+        UNKNOWN_ID if i in (PAD_ID, START_ID) or (i == END_ID and position < len(ids) - 1) else i
+        for position, i in enumerate(ids)
     ]
 
 

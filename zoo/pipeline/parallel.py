@@ -1,7 +1,7 @@
-"""Batches that run side by side, each on a core of its own.
+"""Parallel batches, each on its own CPU core.
 
-The operations of a decoding step are small: two threads that share one are not twice as fast, two
-that have a batch each nearly are.
+The operations of a decoding step are small: two threads that share an operation are not twice as
+fast as one, two threads with a batch each nearly are.
 """
 
 from __future__ import annotations
@@ -13,52 +13,66 @@ from typing import TypeVar
 
 import tensorflow as tf
 
-from ..processors import processors
+from ..cpus import available_cpus
 
-# Each batch takes memory of its own.
-MOST_BATCHES = 8
+MOST_BATCHES = 8  # as each takes memory of its own
 
 Item = TypeVar("Item")
 
 
-def batches_side_by_side() -> int:
-    """Number of batches that run at a time: one on accelerators and under a strategy."""
+def parallel_batches() -> int:
+    """Number of batches to run at a time: one on accelerators and under a strategy."""
     accelerators = tf.config.get_visible_devices("GPU") + tf.config.get_visible_devices("TPU")
     if accelerators or tf.distribute.has_strategy():
         return 1
-    return min(processors(), MOST_BATCHES)
+    return min(available_cpus(), MOST_BATCHES)
 
 
-def give_each_batch_its_threads() -> None:
-    """Has operations use no more threads than there are for each batch, in all of this process.
+def limit_operation_threads() -> None:
+    """Limits the threads of each operation in this process to the CPUs of one batch.
 
-    For a program that does nothing but run many batches. Where something was computed before, all
-    stays as it is.
+    For a program that does nothing but run many batches. If TensorFlow has computed anything
+    before, it cannot be limited any more and all stays as it is.
     """
     with contextlib.suppress(RuntimeError):
         tf.config.threading.set_intra_op_parallelism_threads(
-            max(1, processors() // batches_side_by_side())
+            max(1, available_cpus() // parallel_batches())
         )
 
 
 def batches_by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Row numbers in batches of like lengths: first that of the shortest, then from the longest on.
+    """Groups rows of similar lengths into batches.
 
-    A batch runs for as long as its longest row; and the longest batch is not to be begun last, to
-    run alone then.
+    The batch of the shortest rows comes first, as nothing runs beside the first one, then the
+    longest, so that no long batch runs alone at the end.
+
+    Args:
+        lengths: Length of each row, in any unit.
+        batch_size: Number of rows of a batch.
+
+    Returns:
+        The row numbers of each batch.
+
+    Raises:
+        ValueError: `batch_size` is below 1.
     """
     if batch_size < 1:
-        raise ValueError(f"A batch has one row at least. Received: batch_size={batch_size}")
+        raise ValueError(f"batch_size must be at least 1. Received: batch_size={batch_size}")
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     return [*batches[:1], *batches[:0:-1]]
 
 
-def run_side_by_side(work: Callable[[Item], None], items: Sequence[Item], at_a_time: int) -> None:
-    """Calls `work` with each item, so many at a time.
+def run_parallel(work: Callable[[Item], None], items: Sequence[Item], at_a_time: int) -> None:
+    """Calls a function with each item, in parallel.
 
-    The first is done before the others begin, as it may make what they share. An exception of one
-    is raised, when those have ended that had begun; the others are left out.
+    The first call ends before the others begin, as it may make what they share. An exception of one
+    call is raised once the running calls have ended; the remaining items are left out.
+
+    Args:
+        work: Called with one item in one of the threads.
+        items: The items, in the order in which their calls begin.
+        at_a_time: Number of calls that run at a time.
     """
     for item in items[:1] if at_a_time > 1 else items:
         work(item)

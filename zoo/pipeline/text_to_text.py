@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ..decoding.options import IMPOSSIBLE, GenerationOptions, Hypotheses
+from ..decoding.options import NEG_INF, GenerationOptions
 from ..decoding.search import generate
 from ..models.encoder_decoder import EncoderDecoder
 from ..text.composing import compose, graph_function, rows_too_long
@@ -18,7 +19,7 @@ from ..text.source_format import PLAIN, Source, SourceFormat
 from ..text.tokenizer import PAD_ID, START_ID, SubwordTokenizer, with_end
 from ..text.unknown import SurfaceReader, decode_tensor, known_ids, may_be_written, pieces_tensor
 from ..visualization.explanation import Explanation
-from .parallel import batches_by_length, batches_side_by_side, run_side_by_side
+from .parallel import batches_by_length, parallel_batches, run_parallel
 
 TARGET = tf.TensorSpec((None,), tf.string, name="target")
 
@@ -46,11 +47,11 @@ class TextToText:
 
     `explain` adds `source_tokens` (B, S), `target_tokens` (B, T) and `attention` (B, T, S); of a
     model with several layers and heads also `attention_heads` (B, L, H, T, S), and of one that
-    copies `p_gen` (B, T), the share of each subword that was written rather than copied.
+    copies `p_gen` (B, T), the share of each token that was written rather than copied.
     `score` of the first three is what hypotheses are ranked by, log p over the length penalty; the
-    signature `score` gives log p of the target itself and the number of its subwords, end
+    signature `score` gives log p of the target itself and the number of its tokens, end
     included. Padding is "" and 0. The signatures cut texts that are longer than `max_source_length`
-    subwords, and targets that are longer than the `max_length` of `generation`: their score is that
+    tokens, and targets that are longer than the `max_length` of `generation`: their score is that
     of what is left, and an end. In Python both are refused unless `truncate` says that they are to
     be cut.
 
@@ -65,9 +66,9 @@ class TextToText:
 
     Args:
         model: a model of the zoo.
-        tokenizer: the subwords it was trained on, those of the source among them.
+        tokenizer: the tokens it was trained on, those of the source among them.
         generation: how targets are searched for.
-        max_source_length: most subwords of a source, end included.
+        max_source_length: most tokens of a source, end included.
         name: name under which the model is exported and served.
         source_format: the inputs, and how they become one source; one text if left out.
         truncate: whether a part of sources that are too long is read, the one that the format
@@ -107,16 +108,11 @@ class TextToText:
 
     def with_generation(self, **changes) -> TextToText:
         """The same model with other options of generation."""
-        options = replace(self.generation, **changes)
-        return TextToText(
-            self.model,
-            self.tokenizer,
-            options,
-            self.max_source_length,
-            self.name,
-            self.source_format,
-            self.truncate,
-        )
+        other = copy.copy(self)
+        other.generation = replace(self.generation, **changes)
+        other.model.check_lengths(other.max_source_length, other.generation.max_length)
+        other._functions = other._score_written = None
+        return other
 
     def signatures(self) -> dict[str, tf.types.experimental.PolymorphicFunction]:
         """The graph functions by name, each returning a dictionary of tensors."""
@@ -131,7 +127,7 @@ class TextToText:
             for item in self.source_format.optional:
                 inputs = tuple(x for x in self.source_format.inputs if not x.optional or x is item)
                 functions[f"with_{item.name}"] = graph_function(self._best, inputs)
-            self._functions = functions  # whole, as other threads may ask meanwhile
+            self._functions = functions  # set at once, as other threads may read it
         return functions
 
     def _required_columns(self, texts: Sequence[Source]) -> dict[str, list]:
@@ -153,19 +149,30 @@ class TextToText:
         return rows_too_long(tokenizer, self.source_format, texts, limit)
 
     def _columns(self, texts: Sequence[Source]) -> dict[str, list]:
-        """A list for each input; refuses texts that are too long, unless they are to be cut."""
+        """A list for each input; refuses texts that are too long, unless they may be cut."""
         columns = self.source_format.columns(texts)
         long = [] if self.truncate else self.too_long(texts)
         if long:
             raise ValueError(
                 f"{len(long)} of {len(texts)} texts have more than the {self.max_source_length} "
-                f"subwords that the model reads; with truncate=True the {self.source_format.keep} "
+                f"tokens that the model reads; with truncate=True the {self.source_format.keep} "
                 f"of each is read. Received, among them: text {long[0]}"
             )
         return columns
 
     def predict(self, texts: Sequence[Source], batch_size: int = 64) -> list[Prediction]:
-        """The best target of each text; at most one optional input can be among them."""
+        """The best target of each text; at most one optional input may be used at a time.
+
+        Args:
+            texts: N sources.
+            batch_size: Number of texts that are decoded at once.
+
+        Returns:
+            The output and its score for each text.
+
+        Raises:
+            ValueError: A text is too long and `truncate` is off, or a source has an unknown input.
+        """
         columns = self._columns(texts)
         given = self.source_format.optional_in(columns)
         signature = "serving_default" if given is None else f"with_{given}"
@@ -173,18 +180,34 @@ class TextToText:
         return [Prediction(row["text"].decode(), float(row["score"])) for row in rows]
 
     def n_best(self, texts: Sequence[Source], batch_size: int = 64) -> list[list[Prediction]]:
-        """At most `beam_size` targets of each text, the best first."""
+        """At most `beam_size` targets of each text, the best first.
+
+        Args:
+            texts: N sources.
+            batch_size: Number of texts that are decoded at once.
+
+        Returns:
+            The outputs and their scores for each text.
+        """
         return [
             [
                 Prediction(text.decode(), float(score))
                 for text, score in zip(row["text"], row["score"], strict=True)
-                if score > IMPOSSIBLE / 2
+                if score > NEG_INF / 2
             ]
             for row in self._rows("n_best", batch_size, self._required_columns(texts))
         ]
 
     def explain(self, texts: Sequence[Source], batch_size: int = 16) -> list[Explanation]:
-        """The best target of each text with the attention that each of its subwords paid."""
+        """The best target of each text with the attention of each of its tokens.
+
+        Args:
+            texts: N sources.
+            batch_size: Number of texts that are decoded at once.
+
+        Returns:
+            An explanation for each text, with one map: the attention that the model serves.
+        """
         explanations = []
         rows = self._rows("explain", batch_size, self._required_columns(texts))
         for text, row in zip(texts, rows, strict=True):
@@ -210,17 +233,21 @@ class TextToText:
         batch_size: int = 64,
         written_only: bool = False,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Log probability of each given target, and its number of subwords, end included.
+        """Log probability of each given target, and its number of tokens, end included.
 
         Args:
-            texts: sources.
-            targets: one for each.
-            batch_size: texts of a batch.
-            written_only: leave out the unknown subwords that no search may write, as training does.
+            texts: N sources.
+            targets: One for each source.
+            batch_size: Number of texts that are scored at once.
+            written_only: Whether unknown tokens that no search may write are left out, as in
+                training.
+
+        Returns:
+            Natural logs, float32 (N,), and numbers of tokens, int32 (N,).
 
         Raises:
-            ValueError: there is not one target for each text, or one of either is too long, unless
-                it is to be cut.
+            ValueError: There is not one target for each text, or a text or target is too long and
+                `truncate` is off.
         """
         if len(texts) != len(targets):
             raise ValueError(
@@ -232,7 +259,7 @@ class TextToText:
         long = [] if self.truncate else rows_too_long(self.tokenizer, PLAIN, targets, limit)
         if long:
             raise ValueError(
-                f"{len(long)} of {len(targets)} targets have more than the {limit} subwords that "
+                f"{len(long)} of {len(targets)} targets have more than the {limit} tokens that "
                 "the model writes: raise max_length, or with truncate=True the start of each is "
                 f"scored. Received, among them: target {long[0]}"
             )
@@ -261,8 +288,8 @@ class TextToText:
                 rows[row] = {name: array[position] for name, array in arrays.items()}
 
         # Draws come one after the other: which text gets which would not be the same each time.
-        at_a_time = 1 if self.generation.do_sample else batches_side_by_side()
-        run_side_by_side(run, batches_by_length(lengths, batch_size), at_a_time)
+        at_a_time = 1 if self.generation.do_sample else parallel_batches()
+        run_parallel(run, batches_by_length(lengths, batch_size), at_a_time)
         return iter(rows)
 
     def _run(self, signature: str, arguments: list[tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -276,7 +303,7 @@ class TextToText:
             return self._function(signature)(*arguments)
 
     def _function(self, name: str) -> tf.types.experimental.PolymorphicFunction:
-        """A signature by its name, or the one function that is none."""
+        """A signature by its name, or the function that is not a signature."""
         if name != "score_written":
             return self.signatures()[name]
         if (function := self._score_written) is None:
@@ -297,7 +324,7 @@ class TextToText:
         ids = tf.reshape(found.ids, (-1, tf.shape(found.ids)[2]))  # (B*N, T)
         texts = decode_tensor(self.tokenizer, ids, surfaces)
         texts = tf.reshape(texts, (-1, self.generation.beam_size))
-        texts = tf.where(found.scores > IMPOSSIBLE / 2, texts, "")
+        texts = tf.where(found.scores > NEG_INF / 2, texts, "")
         return {"text": texts, "score": found.scores}
 
     def _explain(self, **columns):
@@ -326,9 +353,9 @@ class TextToText:
 
     def _score(self, target, written_only=False, **columns):
         # The scopes are for people who look at the graph, as TensorBoard shows this one.
-        with tf.name_scope("source_subwords"):
+        with tf.name_scope("source_tokens"):
             source, blank = self._source(columns)
-        with tf.name_scope("target_subwords"):
+        with tf.name_scope("target_tokens"):
             limit = self.generation.max_length
             labels = with_end(compose(self.tokenizer, PLAIN, {"text": target}, limit).ids)
             start = tf.fill([tf.shape(labels)[0], 1], START_ID)
@@ -350,20 +377,21 @@ class TextToText:
     def _write(self, columns, return_attention: bool = False):
         """Hypotheses, their source ids (B, S), and the texts of unknown pieces or `None`.
 
-        Of a blank text there is one hypothesis without a subword, even an end.
+        A blank text has one hypothesis without a token, even an end.
         """
         reader = SurfaceReader(self.tokenizer.source) if self.generation.replace_unknown else None
         source, blank = self._source(columns, reader)
-        ids, scores, attention = generate(self.model, source, self.generation, return_attention)
-        ids = tf.where(blank[:, None, None], PAD_ID, ids)
-        one = tf.one_hot(0, self.generation.beam_size, on_value=0.0, off_value=IMPOSSIBLE)
-        scores = tf.where(blank[:, None], one, scores)
+        found = generate(self.model, source, self.generation, return_attention)
+        ids = tf.where(blank[:, None, None], PAD_ID, found.ids)
+        one = tf.one_hot(0, self.generation.beam_size, on_value=0.0, off_value=NEG_INF)
+        found = found._replace(ids=ids, scores=tf.where(blank[:, None], one, found.scores))
         if return_attention:
-            attention = tf.where(blank[:, None, None, None], 0.0, attention)
-        return Hypotheses(ids, scores, attention), source, reader and reader.surfaces()
+            attention = tf.where(blank[:, None, None, None], 0.0, found.attention)
+            found = found._replace(attention=attention)
+        return found, source, reader and reader.surfaces()
 
     def _source(self, columns, reader: SurfaceReader | None = None):
-        """Source ids (B, S), and which are of a text that is blank (B,)."""
+        """Source ids (B, S), and a mask (B,) of the blank texts."""
         tokenizer, limit = self.tokenizer.source, self.max_source_length
         composed = compose(tokenizer, self.source_format, columns, limit, reader)
         return with_end(composed.ids), composed.blank

@@ -1,4 +1,4 @@
-"""BPE-dropout: the same text in other subwords each time that it is learnt from."""
+"""BPE-dropout: the same text in other tokens each time that it is learned from."""
 
 from __future__ import annotations
 
@@ -8,25 +8,29 @@ import numpy as np
 
 from .tokenizer import UNKNOWN_ID, SubwordTokenizer
 
-_NONE = np.iinfo(np.int32).max  # the rank of two subwords that make no subword together
+_NONE = np.iinfo(np.int32).max  # the rank of two tokens that make no token together
 _CHUNK = 8192  # rows at once, so that memory does not grow with a corpus
 
 
 class BpeDropout:
-    """Splits rows of subword ids anew, with some merges of byte-pair encoding left out at random.
+    """Splits rows of token ids anew, leaving out random merges of byte-pair encoding.
 
     A row is taken apart into characters, which are merged again as the vocabulary says, the most
-    frequent pair first; each possible merge is left out with a probability, anew at each step. Of
-    one text a model then reads many spellings, and learns how its words are made up: worth a good
-    deal where there are few texts to learn from. Texts that are translated are never split so.
+    frequent pair first; each possible merge is left out with a probability, drawn anew at each
+    step. A model then reads many segmentations of a text and learns how its words are made up,
+    which helps where there are few texts to learn from. Texts that are translated are never split
+    so.
 
-    SentencePiece can do the same, but its draws cannot be repeated, and a training that is gone on
-    with, or shared by several machines, has to read what it would have read.
+    SentencePiece can do the same, but its draws cannot be repeated, and a training that is resumed,
+    or shared by several machines, has to read what it would have read.
 
     Args:
-        tokenizer: with subwords of the kind `"bpe"`.
-        dropout: probability in [0, 1) that a merge is left out; 0.1 is usual. With 0 each row
-            stays as it is.
+        tokenizer: A tokenizer of the kind `"bpe"`.
+        dropout: Probability in [0, 1) that a merge is left out; 0.1 is usual. With 0 each row stays
+            as it is.
+
+    Raises:
+        ValueError: The probability is out of range, or the tokenizer is of another kind.
 
     Example:
 
@@ -36,7 +40,7 @@ class BpeDropout:
     >>> tokenizer.decode(rows)
     ['ein Hausboot']
 
-    Reference: https://aclanthology.org/2020.acl-main.170
+    Reference: Provilkov et al. 2020, https://aclanthology.org/2020.acl-main.170
     """
 
     def __init__(self, tokenizer: SubwordTokenizer, dropout: float):
@@ -45,7 +49,7 @@ class BpeDropout:
         scores = tokenizer.scores()
         if np.any(scores != np.round(scores)):
             raise ValueError(
-                "BPE-dropout is for subwords of the kind 'bpe', whose scores are whole numbers. "
+                "BPE-dropout is for tokens of the kind 'bpe', whose scores are whole numbers. "
                 f"Received: a tokenizer with scores down to {scores.min():.3f}"
             )
         self.dropout = dropout
@@ -56,12 +60,15 @@ class BpeDropout:
         self._set_merges(pieces, ids, scores)
 
     def __call__(self, rows: Sequence[np.ndarray], random: np.random.Generator) -> list[np.ndarray]:
-        """Rows of ids in other subwords; the text of each stays the same.
+        """Rows of ids in other tokens; the text of each stays the same.
 
         Args:
-            rows: int32 ids of each text, as `SubwordTokenizer.encode` gives them. Marks, and what
-                is unknown, stay where they are.
-            random: draws which merges are left out; the same state gives the same rows.
+            rows: int32 ids of each text, as the tokenizer gives them. Control symbols and unknown
+                tokens stay as they are.
+            random: Draws the merges that are left out; the same state gives the same rows.
+
+        Returns:
+            int32 ids of each text.
         """
         found: list[np.ndarray] = []
         for start in range(0, len(rows), _CHUNK):
@@ -69,29 +76,29 @@ class BpeDropout:
         return found
 
     def _set_characters(self, pieces: list[str], ids: dict[str, int]) -> None:
-        """The ids of the characters of each piece; of a mark, itself."""
-        spelt = [
+        """Sets the ids of the characters of each piece; a control symbol stands for itself."""
+        spelled = [
             [ids[character] for character in piece]
             if piece in ids and all(character in ids for character in piece)
             else [number]
             for number, piece in enumerate(pieces)
         ]
-        self._counts = np.array([len(row) for row in spelt])
+        self._counts = np.array([len(row) for row in spelled])
         self._starts = np.cumsum(self._counts) - self._counts
-        self._characters = np.array([i for row in spelt for i in row], np.int32)
+        self._characters = np.array([i for row in spelled for i in row], np.int32)
 
     def _set_merges(self, pieces: list[str], ids: dict[str, int], scores: np.ndarray) -> None:
-        """Sets the merges: the pairs of ids that make a third one, and their order."""
+        """Sets the merges: the pairs of ids that make a third one, and their ranks."""
         self._piece_of_rank = np.argsort(-scores, kind="stable").astype(np.int32)
         ranks = np.argsort(self._piece_of_rank).astype(np.int32)
         merges = {}
         for piece, number in ids.items():
-            for place in range(1, len(piece)):
-                left, right = ids.get(piece[:place]), ids.get(piece[place:])
+            for position in range(1, len(piece)):
+                left, right = ids.get(piece[:position]), ids.get(piece[position:])
                 if left is not None and right is not None:
                     merges[left * len(pieces) + right] = ranks[number]
         keys = sorted(merges)
-        # One key at the end that no two ids have, so that each search finds a place.
+        # One key at the end that no two ids have, so that each search finds a position.
         self._keys = np.array([*keys, len(pieces) ** 2], np.int64)
         self._ranks = np.array([*(merges[key] for key in keys), _NONE], np.int32)
         # Words are worked at side by side: no merge goes over the start of one.
@@ -114,18 +121,18 @@ class BpeDropout:
         return np.split(merged[kept], np.cumsum(lengths)[:-1])
 
     def _merge(self, ids: np.ndarray, word: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Merges characters until nothing more is to be merged in any word.
+        """Merges characters until no word has a merge left.
 
         Args:
-            ids: int32 (n,), of characters.
-            word: int64 (n,), the number of the word of each, rising.
+            ids: Ids of characters, int32 (n,).
+            word: Number of the word of each character, rising, int64 (n,).
 
         Returns:
-            int32 (n,), a subword in the place of its first character, and -1 in its others.
+            int32 (n,): each token in the position of its first character, -1 in its others.
         """
         merged = ids.copy()
-        place = np.arange(len(ids))
-        rank = self._rank(ids, word, place)
+        position = np.arange(len(ids))
+        rank = self._rank(ids, word, position)
         while len(ids):
             drawn = rank
             if self.dropout:
@@ -138,16 +145,16 @@ class BpeDropout:
             at = np.flatnonzero((drawn == best) & going_on)
             at = at[np.diff(word[at], prepend=-1) > 0]  # in each word the leftmost
             ids[at] = self._piece_of_rank[best[at]]
-            merged[place[at]], merged[place[at + 1]] = ids[at], -1
+            merged[position[at]], merged[position[at + 1]] = ids[at], -1
             going_on[at + 1] = False
             at = (np.cumsum(going_on) - 1)[at]
-            ids, word, place, rank = (array[going_on] for array in (ids, word, place, rank))
+            ids, word, position, rank = (array[going_on] for array in (ids, word, position, rank))
             for changed in (at, at[at > 0] - 1):
                 rank[changed] = self._rank(ids, word, changed)
         return merged
 
     def _rank(self, ids: np.ndarray, word: np.ndarray, at: np.ndarray) -> np.ndarray:
-        """The rank of what the ids in some places make with the ones after them."""
+        """The rank of the merges of the ids in some positions with those after them."""
         after = np.minimum(at + 1, len(ids) - 1)
         keys = ids[at].astype(np.int64) * len(self._counts) + ids[after]
         found = np.searchsorted(self._keys, keys)

@@ -1,4 +1,4 @@
-"""The source ids of a task's inputs, put together in the graph. S is the source length."""
+"""Composition of a task's inputs into source ids, in the graph. S is the source length."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _CHUNK = 2048
 
 
 class Composed(NamedTuple):
-    """Sources in subwords.
+    """Sources in tokens.
 
     Attributes:
-        ids: ragged int32 (B, None), cut to the limit, without the end id.
-        lengths: int64 (B,), subwords before they were cut; the limit or more where characters were
-            cut before there were subwords.
-        blank: boolean (B,), whether the main text has no subword: there is nothing to answer.
+        ids: Ragged int32 (B, None), cut to the limit, without the end id.
+        lengths: int64 (B,), number of tokens before the cut; the limit or more where characters
+            were cut before tokenization.
+        blank: Boolean (B,), True where the main text has no token: there is nothing to answer.
     """
 
     ids: tf.RaggedTensor
@@ -39,18 +39,21 @@ def compose(
     max_length: int,
     reader: SurfaceReader | None = None,
 ) -> Composed:
-    """Tokenizes the inputs of a format and puts them together.
+    """Tokenizes the inputs of a format and composes them into one source.
 
-    Each is bounded by the limit before it is tokenized, see `SubwordTokenizer.clip`: what a text
-    costs grows with its length, and no text is too long for memory.
+    Each input is clipped to the limit before it is tokenized, so that the cost of a text grows
+    linearly with its length and no text is too long for memory.
 
     Args:
-        tokenizer: has the symbols of the format.
-        source_format: says what stands where, and what is cut.
-        columns: a tensor (B,) for each input, strings or, for lengths, integers; optional ones may
+        tokenizer: A tokenizer with the symbols of the format.
+        source_format: Order of the inputs, and the part that is kept of long ones.
+        columns: A tensor (B,) for each input, strings or, for lengths, integers; optional ones may
             be missing.
-        max_length: most subwords, the end id that is added later included.
-        reader: gives unknown pieces ids of their own, if they are to keep their text.
+        max_length: Largest number of tokens, including the end id that is added later.
+        reader: Gives unknown pieces their own ids, if their text is to be kept.
+
+    Returns:
+        The ids, their lengths before the cut, and the blank rows.
     """
 
     def tokenize(texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
@@ -94,7 +97,18 @@ def encode_sources(
     sources: Sequence[Source],
     max_length: int,
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """The ids of each source, cut to the limit and without end, and their lengths before it."""
+    """Encodes sources in Python with the operations of the graph.
+
+    Args:
+        tokenizer: A tokenizer with the symbols of the format.
+        source_format: Inputs of a source.
+        sources: N sources.
+        max_length: Largest number of tokens, end included.
+
+    Returns:
+        The ids of each source, cut to the limit and without end, and the lengths before the cut,
+        int64 (N,).
+    """
     rows: list[np.ndarray] = []
     lengths = []
     for start in range(0, len(sources), _CHUNK):
@@ -117,7 +131,17 @@ def rows_too_long(
     sources: Sequence[Source],
     max_length: int,
 ) -> list[int]:
-    """The sources of which a part would be cut, by their numbers from 0 on."""
+    """The numbers of the sources of which a part would be cut.
+
+    Args:
+        tokenizer: A tokenizer with the symbols of the format.
+        source_format: Inputs of a source.
+        sources: N sources.
+        max_length: Largest number of tokens, end included.
+
+    Returns:
+        Row numbers from 0.
+    """
     if not sources:
         return []
     _, lengths = encode_sources(tokenizer, source_format, sources, max_length)
@@ -127,7 +151,16 @@ def rows_too_long(
 def graph_function(
     method: Callable, inputs: Sequence[SourceInput], *more: tf.TensorSpec
 ) -> tf.types.experimental.PolymorphicFunction:
-    """A graph function whose parameters are named as the inputs, which is what clients see."""
+    """A graph function whose parameters have the names of the inputs, which clients see.
+
+    Args:
+        method: Function of keyword arguments, a tensor for each input.
+        inputs: Inputs of a task, each a batch (B,).
+        *more: Specs of further parameters.
+
+    Returns:
+        A `tf.function` with an input signature.
+    """
     types = {"length": tf.int32}
     specs = [
         *(tf.TensorSpec((None,), types.get(item.kind, tf.string), item.name) for item in inputs),
@@ -148,7 +181,7 @@ def graph_function(
 
 
 def _length_ids(tokenizer: SubwordTokenizer, lengths: tf.Tensor) -> tf.RaggedTensor:
-    """The symbol of each wish (B, 1); none (B, 0) where it is 0."""
+    """The symbol of each requested length (B, 1); none (B, 0) where it is 0."""
     symbols = tf.constant([tokenizer.id_of(length_symbol(length)) for length in LENGTHS])
     lengths = tf.cast(lengths, tf.int32)
     chosen = tf.searchsorted(tf.constant(LENGTHS), lengths, side="right") - 1
@@ -159,7 +192,7 @@ def _length_ids(tokenizer: SubwordTokenizer, lengths: tf.Tensor) -> tf.RaggedTen
 def _turn_ids(
     tokenizer: SubwordTokenizer, tokenize: Callable, history: tf.Tensor, max_turns: int
 ) -> tuple[tf.RaggedTensor, tf.Tensor]:
-    """The newest turns of each history (B,), a separator after each, and whether one was cut."""
+    """The newest turns of each history (B,), each with a separator, and whether one was cut."""
     lines = tf.strings.split(history, "\n")  # (B, turns)
     is_blank = lines.with_values(tf.strings.regex_full_match(lines.values, BLANK))
     lines = tf.ragged.boolean_mask(lines, ~is_blank)
@@ -172,26 +205,26 @@ def _turn_ids(
 
 
 def _separated(tokenizer: SubwordTokenizer, ids: tf.RaggedTensor) -> tf.RaggedTensor:
-    """The rows that are not empty, a separator after each."""
+    """The rows that are not empty, each followed by a separator."""
     mark = tf.fill([ids.nrows(), 1], tokenizer.id_of(SEPARATOR))
     marks = tf.ragged.boolean_mask(mark, (ids.row_lengths() > 0)[:, None])
     return tf.concat([ids, marks], axis=1)
 
 
 def _announced(main: tf.RaggedTensor, text: tf.RaggedTensor, max_length: int) -> tf.RaggedTensor:
-    """The main inputs (B, None), none where there is nothing else or no room for two of them."""
-    lengths = main.row_lengths()  # a separator included, which is the place of the end
+    """The main inputs (B, None); empty where there is nothing else or no room for two of them."""
+    lengths = main.row_lengths()  # a separator included, which is the position of the end
     wanted = (text.row_lengths() >= lengths) & (2 * lengths <= max_length)
     return tf.ragged.boolean_mask(main, main.with_values(tf.gather(wanted, main.value_rowids())))
 
 
 def _keep(ids: tf.RaggedTensor, room: tf.Tensor, keep: str) -> tf.RaggedTensor:
     """At most `room` ids of each row, from its start or its end."""
-    places = tf.ragged.range(ids.row_lengths())  # the number of each id in its row
+    positions = tf.ragged.range(ids.row_lengths())  # the number of each id in its row
     room = tf.broadcast_to(room, tf.shape(ids.row_lengths(), tf.int64))
     rows = ids.value_rowids()
     if keep == "end":
-        kept = places.values >= tf.gather(ids.row_lengths() - room, rows)
+        kept = positions.values >= tf.gather(ids.row_lengths() - room, rows)
     else:
-        kept = places.values < tf.gather(room, rows)
+        kept = positions.values < tf.gather(room, rows)
     return tf.ragged.boolean_mask(ids, ids.with_values(kept))

@@ -1,9 +1,10 @@
-"""Source formats: the named inputs of a task as the one source of a model, without TensorFlow."""
+"""Source formats: the named inputs of a task and their order in the source, without TensorFlow."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 SEPARATOR = "<sep>"
 # A wish for a length is one of these symbols; the largest that is not above it.
@@ -18,10 +19,13 @@ class SourceInput:
     """One input of a task.
 
     Args:
-        name: as in the signatures.
-        kind: `"text"`; `"turns"`, texts one a line, the oldest first; or `"length"`, a number of
-            words, 0 for no wish.
-        optional: only the signature `with_NAME` takes it.
+        name: Name of the input in the signatures.
+        kind: `"text"`; `"turns"`, one text a line, the oldest first; or `"length"`, a number of
+            words, 0 for any.
+        optional: Whether only the signature `with_NAME` takes the input.
+
+    Raises:
+        ValueError: The kind is unknown.
     """
 
     name: str
@@ -37,17 +41,21 @@ class SourceInput:
 class SourceFormat:
     """The inputs of a task, in the order in which they stand in the source.
 
-    Texts and turns have a separator between them that no text can write; a length is one symbol.
+    Texts and turns are separated by a symbol that no text can write; a length is one symbol.
 
     Args:
-        inputs: what the source is put together from; the last one that is no length is the main
-            one, which a plain string means.
-        keep: which part of a source stays that is longer than the limit: its `"start"`, or its
-            `"end"`, so that the oldest sentences and turns go first.
-        leave_out_long: whether rows longer than the limit are left out of training, not cut.
-        max_turns: the newest turns that are read; the others are not.
-        main_first: whether the main input stands in front as well, so that who reads the others
-            from left to right knows what for. Left out where it does not fit twice, or alone.
+        inputs: Inputs that make up the source; the last one that is not a length is the main one,
+            which a plain string stands for.
+        keep: Part of a long source that is kept: its `"start"`, or its `"end"`, so that the oldest
+            sentences and turns are dropped first.
+        leave_out_long: Whether rows above the limit are left out of training instead of cut.
+        max_turns: Number of the newest turns that are read.
+        main_first: Whether the main input is also put in front, so that a model that reads from
+            left to right knows what to look for. It is left out where it does not fit twice, or is
+            the only input.
+
+    Raises:
+        ValueError: No input is a text, or `keep` is unknown.
 
     Example:
 
@@ -68,6 +76,23 @@ class SourceFormat:
         if all(item.kind == "length" for item in self.inputs):
             raise ValueError(f"A source needs a text. Received: inputs={self.inputs}")
 
+    def to_dict(self) -> dict[str, Any]:
+        """The values of the format, for a file."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Any) -> SourceFormat:
+        """The format of the values that `to_dict` gave.
+
+        Raises:
+            ValueError: They are something else.
+        """
+        try:
+            inputs = tuple(SourceInput(**item) for item in values["inputs"])
+            return cls(**{**values, "inputs": inputs})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"Expected a format of sources. Received: {values!r}") from error
+
     @property
     def required(self) -> tuple[SourceInput, ...]:
         return tuple(item for item in self.inputs if not item.optional)
@@ -78,27 +103,27 @@ class SourceFormat:
 
     @property
     def main(self) -> str:
-        """The name of the input that a plain string is."""
+        """The name of the input that a plain string stands for."""
         return [item.name for item in self.inputs if item.kind != "length"][-1]
 
     @property
     def symbols(self) -> list[str]:
-        """Symbols that the tokenizer needs beside its subwords."""
+        """Symbols that the tokenizer needs in addition to its tokens."""
         kinds = [item.kind for item in self.inputs]
         separated = len(kinds) - kinds.count("length") > 1 or "turns" in kinds
         lengths = [length_symbol(length) for length in LENGTHS] if "length" in kinds else []
         return [SEPARATOR] * separated + lengths
 
     def with_turns(self, max_turns: int) -> SourceFormat:
-        """The same with another number of turns."""
+        """The same format with another number of turns."""
         return replace(self, max_turns=max_turns)
 
     def columns(self, sources: Sequence[Source]) -> dict[str, list]:
-        """A list for each input; what a source does not name is empty.
+        """A list of values for each input; an input that a source does not have is empty.
 
         Raises:
-            ValueError: it is one source and no list of them, or a source has an input that there is
-                not, or a text that is none.
+            ValueError: The argument is a single source, or a source has an unknown input or a value
+                of the wrong type.
         """
         if isinstance(sources, (str, Mapping)):
             raise ValueError(
@@ -122,7 +147,7 @@ class SourceFormat:
         """The optional input that some source of these columns has, or `None`.
 
         Raises:
-            ValueError: there are several, and a signature takes one.
+            ValueError: There are several, and a signature takes one.
         """
         given = [item.name for item in self.optional if any(columns[item.name])]
         if len(given) > 1:
@@ -133,7 +158,7 @@ class SourceFormat:
         return given[0] if given else None
 
     def to_text(self, source: Source) -> str:
-        """A source as one text, to be read by people."""
+        """A source as one text for people."""
         if isinstance(source, str):
             return source
         values = [source.get(item.name) for item in self.inputs if item.kind != "length"]

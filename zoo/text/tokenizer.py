@@ -1,4 +1,4 @@
-"""Subword tokenization: SentencePiece, trained on the run's own text and run inside the graph."""
+"""Token tokenization: SentencePiece, trained on the run's own text and run inside the graph."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import sentencepiece
 import tensorflow as tf
 import tensorflow_text
 
-from ..processors import processors
+from ..cpus import available_cpus
 
 PAD_ID, UNKNOWN_ID, START_ID, END_ID = 0, 1, 2, 3
 WHITE_SPACE_MARK = "\u2581"
@@ -28,10 +28,10 @@ _MOST_CHARACTERS = 2**28  # lengths in bytes, four times that at most, are int32
 
 
 class SubwordTokenizer:
-    """Text to subword ids and back, in Python and in a TensorFlow graph.
+    """Text to token ids and back, in Python and in a TensorFlow graph.
 
     SentencePiece (Kudo and Richardson 2018) learns its pieces from raw text, so Chinese and
-    Japanese need no segmentation before. Unicode NFKC and white space are normalised by the model
+    Japanese need no segmentation before. Unicode NFKC and white space are normalized by the model
     itself, but for punctuation and symbols that the text it learns from has again and again: a
     Chinese question ends with a wide question mark, and a model has to be able to write it (not
     so with whole words). The same trained model is run in Python while data is prepared and by
@@ -103,7 +103,7 @@ class SubwordTokenizer:
         """
         if kind not in KINDS:
             raise ValueError(
-                f"The kind of subwords is one of {', '.join(KINDS)}. Received: kind={kind!r}"
+                f"The kind of tokens is one of {', '.join(KINDS)}. Received: kind={kind!r}"
             )
         texts = list(texts)
         buffer = io.BytesIO()
@@ -125,7 +125,7 @@ class SubwordTokenizer:
                 bos_id=START_ID,
                 eos_id=END_ID,
                 control_symbols=list(symbols),
-                # These are not normalised. A word, though, would be learnt without its marks.
+                # These are not normalized. A word, though, would be learned without its marks.
                 user_defined_symbols=[] if kind == "word" else _kept_marks(texts),
                 max_sentence_length=100_000,
                 # More threads change the order of sums and with it, now and then, a piece.
@@ -137,7 +137,7 @@ class SubwordTokenizer:
             condition, _, reason = str(error).split("[", 1)[-1].partition("] ")
             reason = reason.split(". ")[0].strip() or condition
             raise ValueError(
-                f"SentencePiece could not learn subwords from this text: {reason}. Give more "
+                f"SentencePiece could not learn tokens from this text: {reason}. Give more "
                 f"text or a larger vocabulary. Received: vocab_size={vocab_size}"
             ) from error
         return cls(buffer.getvalue())
@@ -146,16 +146,30 @@ class SubwordTokenizer:
     def load(
         cls, path: str | os.PathLike, source_path: str | os.PathLike | None = None
     ) -> SubwordTokenizer:
-        """Reads a SentencePiece model file, and that of the sources if they have their own."""
+        """Reads a SentencePiece model file, and that of the sources if they have their own.
+
+        Args:
+            path: File of the model.
+            source_path: File of the model of the sources; `None` if both sides share one.
+
+        Returns:
+            The tokenizer.
+
+        Raises:
+            ValueError: A file is not a SentencePiece model, or has other ids of special tokens.
+        """
         source = None if source_path is None else Path(source_path).read_bytes()
         return cls(Path(path).read_bytes(), source)
 
     def save(self, path: str | os.PathLike, source_path: str | os.PathLike | None = None) -> None:
-        """Writes the SentencePiece model to `path`, and that of the sources to `source_path`.
+        """Writes the SentencePiece model, and that of the sources if they have their own.
+
+        Args:
+            path: File of the model.
+            source_path: File of the model of the sources; `None` if both sides share one.
 
         Raises:
-            ValueError: there is a vocabulary of the sources and no path for it, or the other way
-                round.
+            ValueError: The sources have their own vocabulary and no path, or the other way round.
         """
         if self.shares_vocabulary != (source_path is None):
             raise ValueError(
@@ -194,7 +208,7 @@ class SubwordTokenizer:
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         """The ids of each text, without start and end, as int32 arrays."""
-        encoded = self._processor.encode(list(texts), out_type=int, num_threads=processors())
+        encoded = self._processor.encode(list(texts), out_type=int, num_threads=available_cpus())
         return [np.asarray(ids, dtype=np.int32) for ids in encoded]
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
@@ -244,18 +258,18 @@ class SubwordTokenizer:
     def clip(
         self, texts: tf.Tensor, max_length: int, keep: str = "start"
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Cuts texts in the graph to what can become `max_length` subwords, before they do.
+        """Cuts texts in the graph to what can become `max_length` tokens, before they do.
 
         Tokenization takes the square of the time for a run of characters without a piece, so a
-        text is bounded before it. `max_length` subwords are at most so many times four times the
-        characters of the longest piece, since letters may come decomposed: no subword that would
-        be kept is lost. Only of what is one unknown subword however long it is, or none, such as
+        text is bounded before it. `max_length` tokens are at most so many times four times the
+        characters of the longest piece, since letters may come decomposed: no token that would
+        be kept is lost. Only of what is one unknown token however long it is, or none, such as
         other white space than spaces, no more than these characters are read.
 
         Args:
             texts: strings (B,). Nothing is left of a blank one: of white space, and characters that
-                only control others, which are unknown subwords or none.
-            max_length: the number of subwords.
+                only control others, which are unknown tokens or none.
+            max_length: the number of tokens.
             keep: which part stays, the `"start"` or the `"end"`.
 
         Returns:
@@ -317,8 +331,8 @@ def _read_model(model: bytes) -> sentencepiece.SentencePieceProcessor:
 
 
 def with_end(ids: tf.RaggedTensor) -> tf.Tensor:
-    """Ids (B, S), each row ended and padded; one place wide where there is no row."""
+    """Ids (B, S), each row ended and padded; one position wide where there is no row."""
     end = tf.fill([ids.nrows(), 1], END_ID)
     rows = tf.concat([ids, tf.RaggedTensor.from_tensor(end)], axis=1).to_tensor(PAD_ID)
-    # Loops over the places of a batch have to know how wide their results are.
+    # Loops over the positions of a batch have to know how wide their results are.
     return tf.pad(rows, [[0, 0], [0, tf.maximum(1 - tf.shape(rows)[1], 0)]])

@@ -1,9 +1,9 @@
-"""Unknown pieces of a source that keep their own text, to be written as they are.
+"""Unknown pieces of a source that keep their text, so that they can be copied.
 
 The tokenizer has one id for everything that it has no piece for. Here each unknown piece of a
-source has a negative id of its own in place of it: -1 is the first piece that a `SurfaceReader`
-met, -2 the second, over all rows of a batch. A model reads all of them as the unknown subword;
-where it writes the unknown subword, the piece it attended to most is written.
+source has its own negative id instead: -1 is the first piece that a `SurfaceReader` met, -2 the
+second, over all rows of a batch. A model reads all of them as the unknown token; where it writes
+the unknown token, the piece that it attended to most is written.
 
 Shapes: B batch, S source length, T target length, N hypotheses, K unknown pieces.
 """
@@ -25,13 +25,13 @@ _SPACE = r"[\s\v\x{85}\p{Z}]+"
 class SurfaceReader:
     """Tokenizes texts in the graph and remembers the text of each unknown piece.
 
-    SentencePiece makes one unknown piece of a run of characters that it does not know. Its text is
-    that of the source before normalisation. Of a character that NFKC replaces by several it belongs
-    to the last of them: if only others are unknown, their piece has no text. Of a tokenizer whose
-    pieces are whole words, the text of an unknown one begins with a space.
+    SentencePiece makes one unknown piece of a run of unknown characters. Its text is that of the
+    source before normalization. Where NFKC replaces a character by several, it belongs to the last
+    of them: if only others are unknown, their piece has no text. If the pieces of a tokenizer are
+    whole words, the text of an unknown one begins with a space.
 
     Args:
-        tokenizer: has the pieces that are known.
+        tokenizer: The tokenizer of the known pieces.
 
     Example:
 
@@ -49,12 +49,12 @@ class SurfaceReader:
     def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
         """Ids of texts (B,), ragged (B, None), negative for unknown pieces."""
         ids, starts, ends = self._tokenizer.tokenize_with_offsets(texts)
-        places = tf.where(ids.values == UNKNOWN_ID)[:, 0]
-        first = tf.gather(starts.values, places)
+        positions = tf.where(ids.values == UNKNOWN_ID)[:, 0]
+        first = tf.gather(starts.values, positions)
         surfaces = tf.strings.substr(
-            tf.gather(texts, tf.gather(ids.value_rowids(), places)),
+            tf.gather(texts, tf.gather(ids.value_rowids(), positions)),
             first,
-            tf.gather(ends.values, places) - first,
+            tf.gather(ends.values, positions) - first,
         )
         if self._of_words:
             # Several words in a row are one unknown piece, with all white space between them.
@@ -63,15 +63,15 @@ class SurfaceReader:
         met = sum(tf.size(earlier) for earlier in self._surfaces)
         numbers = -1 - met - tf.range(tf.size(surfaces))
         self._surfaces.append(surfaces)
-        return ids.with_values(tf.tensor_scatter_nd_update(ids.values, places[:, None], numbers))
+        return ids.with_values(tf.tensor_scatter_nd_update(ids.values, positions[:, None], numbers))
 
     def surfaces(self) -> tf.Tensor:
-        """The text of each unknown piece met so far, (K,)."""
+        """The text of each unknown piece that was met so far, (K,)."""
         return tf.concat(self._surfaces, axis=0)
 
 
 def known_ids(ids: tf.Tensor) -> tf.Tensor:
-    """Ids as a model reads them: the unknown subword for all unknown pieces."""
+    """Ids as a model reads them, with the unknown token for all unknown pieces."""
     return tf.where(ids < 0, UNKNOWN_ID, ids)
 
 
@@ -81,9 +81,18 @@ def has_unknown(source: tf.Tensor) -> tf.Tensor:
 
 
 def may_be_written(labels: tf.Tensor, source: tf.Tensor, options: GenerationOptions) -> tf.Tensor:
-    """Which labels (B, T) a search with these options may write for sources (B, S): boolean.
+    """Mask of the labels that a search with given options may write.
 
-    Every one but the unknown subword, which is allowed, or copied where a source has one too.
+    These are all but the unknown token, which is allowed by the options, or copied where a source
+    has an unknown piece.
+
+    Args:
+        labels: Target ids (B, T).
+        source: Source ids (B, S).
+        options: Options of generation.
+
+    Returns:
+        Boolean (B, T).
     """
     known = labels != UNKNOWN_ID
     if not options.forbid_unknown:
@@ -94,12 +103,16 @@ def may_be_written(labels: tf.Tensor, source: tf.Tensor, options: GenerationOpti
 
 
 def name_unknown(tokens: tf.Tensor, attention: tf.Tensor, source: tf.Tensor) -> tf.Tensor:
-    """The unknown piece that was attended to most, for each unknown subword.
+    """Replaces unknown tokens by the unknown piece of the source that was attended to most.
 
     Args:
-        tokens: (B, N), what was written at a step.
-        attention: (B, N, S), with which it was written.
-        source: (B, S), with negative ids; a row without them keeps its unknown subwords.
+        tokens: Tokens written at a step, (B, N).
+        attention: Attention weights with which they were written, (B, N, S).
+        source: Source ids (B, S), negative for unknown pieces; a row without them keeps its unknown
+            tokens.
+
+    Returns:
+        Ids (B, N).
     """
     is_unknown = (source < 0)[:, None]
     weights = tf.where(is_unknown, tf.cast(attention, tf.float32), -1.0)
@@ -110,7 +123,16 @@ def name_unknown(tokens: tf.Tensor, attention: tf.Tensor, source: tf.Tensor) -> 
 def pieces_tensor(
     tokenizer: SubwordTokenizer, ids: tf.Tensor, surfaces: tf.Tensor | None
 ) -> tf.Tensor:
-    """The piece of each id, of the shape of `ids`; unknown ones by their text. Padding gives ""."""
+    """The piece of each id in the graph, with the text of unknown ones.
+
+    Args:
+        tokenizer: The tokenizer of the ids.
+        ids: Ids of any shape, negative for unknown pieces.
+        surfaces: Text of each unknown piece, (K,); `None` to write the unknown token.
+
+    Returns:
+        Strings of the shape of `ids`; "" for padding.
+    """
     pieces = tokenizer.pieces_tensor(known_ids(ids))
     if surfaces is None:
         return pieces
@@ -121,7 +143,16 @@ def pieces_tensor(
 def decode_tensor(
     tokenizer: SubwordTokenizer, ids: tf.Tensor, surfaces: tf.Tensor | None
 ) -> tf.Tensor:
-    """Texts (B,) of ids (B, T) up to their ends, unknown pieces (K,) as the source has them."""
+    """Texts of ids in the graph, with unknown pieces as they are in the source.
+
+    Args:
+        tokenizer: The tokenizer of the ids.
+        ids: Ids (B, T), of which those from the first end on are left out.
+        surfaces: Text of each unknown piece, (K,); `None` to write the unknown token.
+
+    Returns:
+        Strings (B,).
+    """
     texts = tokenizer.decode_tensor(known_ids(ids))
     if surfaces is None:
         return texts

@@ -51,7 +51,7 @@ class BudgetSchedule(keras.optimizers.schedules.LearningRateSchedule):
     """A schedule that is at its end when the budget of the training is spent.
 
     A budget may be one of time, so the schedule cannot tell from the step how much of it is spent.
-    Whoever trains says so before each step, with `set_spent`. A run that is gone on with says where
+    Whoever trains says so before each step, with `set_progress`. A run that is resumed says where
     it stands and so has the rate it would have had.
 
     Args:
@@ -65,7 +65,7 @@ class BudgetSchedule(keras.optimizers.schedules.LearningRateSchedule):
         self.warmup_steps = warmup_steps
         self.spent = keras.Variable(0.0, trainable=False, dtype="float32", name="spent")
 
-    def set_spent(self, share: float) -> None:
+    def set_progress(self, share: float) -> None:
         """Says which share of the budget, in [0, 1], is spent before the next step."""
         self.spent.assign(min(max(share, 0.0), 1.0))
 
@@ -86,7 +86,7 @@ class CosineToZero(BudgetSchedule):
     Example:
 
     >>> schedule = CosineToZero(peak=0.004, warmup_steps=1000)
-    >>> schedule.set_spent(0.5)
+    >>> schedule.set_progress(0.5)
     >>> float(schedule(20000))
     0.002
 
@@ -115,7 +115,7 @@ class Cooldown(BudgetSchedule):
     Example:
 
     >>> schedule = Cooldown(peak=0.004, warmup_steps=1000, share=0.2, shape="linear")
-    >>> schedule.set_spent(0.9)  # half of the cooldown
+    >>> schedule.set_progress(0.9)  # half of the cooldown
     >>> float(schedule(4000))
     0.001
 

@@ -75,7 +75,10 @@ class TokenTrainer(keras.Model):
                 f"weighted_metrics={compiled._user_weighted_metrics}"
             )
         inputs = dict(inputs)
-        if accumulated := inputs.pop("accumulated", ()):
+        accumulated = inputs.pop("accumulated", ())
+        if not self.built:  # as Keras does in its own step, while the step is traced
+            self(inputs)
+        if accumulated:
             gradients, sums = accumulated_gradients(self, [(inputs, labels), *accumulated])
         else:
             gradients, sums = batch_gradients(self, (inputs, labels))
@@ -87,6 +90,8 @@ class TokenTrainer(keras.Model):
         by_tokens = isinstance(self.loss, SmoothedCrossEntropy) and sample_weight is None
         if not by_tokens or self._compile_metrics is not None:
             return super().test_step(data)
+        if not self.built:
+            self(inputs)
         # As in training, so that losses can be compared, and do not depend on the batches.
         return self._token_metrics.update(
             self._loss_tracker, evaluated_sums(self, (inputs, labels))

@@ -15,7 +15,7 @@ def entropy(weights: np.ndarray) -> np.ndarray:
 
         H = - 1/T sum_ts w[t, s] ln w[t, s]
 
-    0 where each row looks at one place, ln S where it looks at all alike.
+    0 where each row looks at one position, ln S where it looks at all alike.
 
     Args:
         weights: (..., T, S).
@@ -33,7 +33,7 @@ def coverage(weights: np.ndarray) -> np.ndarray:
 
         C = 1/S sum_s min(1, sum_t w[t, s])
 
-    1 where each place got as much attention as one row can give. It is what the coverage penalty
+    1 where each position got as much attention as one row can give. It is what the coverage penalty
     of beam search rewards.
 
     Args:
@@ -58,7 +58,7 @@ def diagonality(weights: np.ndarray) -> np.ndarray:
         D = sum_ts p[t, s] (t - t') (s - s')
             / sqrt(sum_ts p[t, s] (t - t')^2  sum_ts p[t, s] (s - s')^2)
 
-    1 where the attention moves evenly from the first to the last place, 0 where the place does not
+    1 where the attention moves evenly from the first to the last position, 0 where it does not
     depend on the row, -1 where it moves backwards.
 
     Args:
@@ -108,7 +108,7 @@ def rollout(weights: np.ndarray) -> np.ndarray:
         weights: (L, H, S, S).
 
     Returns:
-        (S, S), row by row what each place is made of.
+        (S, S), row by row what each position is made of.
 
     Reference: Abnar and Zuidema 2020, https://arxiv.org/abs/2005.00928
     """
@@ -124,7 +124,7 @@ def cross_rollout(
 ) -> np.ndarray:
     """Rollout to the source: the share of each source token in each position of the decoder.
 
-    `rollout`, continued through a decoder. Its places are made of source tokens, R (T, S), and of
+    `rollout`, continued through a decoder. Its positions consist of source tokens, R (T, S), and of
     the target tokens read so far, O (T, T). With A the mix of the self-attention of layer l, C the
     attention of the layer to the source, both averaged over the heads, and E the rollout of the
     encoder,

@@ -135,7 +135,7 @@ class Explanation:
         Path(path).write_bytes(heat_map_bytes(self, "svg"))
 
     def to_html(self, path: str | PathLike[str]) -> None:
-        """Writes an interactive page in one file, which asks nothing from any server."""
+        """Writes an interactive page in one file, which needs no server."""
         Path(path).write_text(self._page(), encoding="utf-8")
 
     def to_terminal(self, width: int | None = None, color: bool = True) -> str:
@@ -143,7 +143,7 @@ class Explanation:
 
         Args:
             width: Columns that the lines may take; those of the terminal when left out.
-            color: Whether to shade with ANSI colours; with ASCII characters otherwise.
+            color: Whether to shade with ANSI colors; with ASCII characters otherwise.
 
         Returns:
             Lines to print. Where a sentence is too long for the width, its source is continued

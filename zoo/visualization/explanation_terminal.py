@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["render_lines"]
 
-# Background and foreground of xterm's 256 colours, from nothing to all of the attention. Each
+# Background and foreground of xterm's 256 colors, from nothing to all of the attention. Each
 # background has its own foreground, so that it is readable on dark terminals and on light ones.
 BACKGROUNDS = (231, 195, 153, 111, 69, 26, 25, 18)
 FOREGROUNDS = (16, 16, 16, 16, 16, 231, 231, 231)
@@ -36,7 +36,7 @@ def render_lines(explanation: Explanation, width: int | None, color: bool) -> li
     Args:
         explanation: What to draw.
         width: Columns that a line may take; those of the terminal if None.
-        color: Whether to shade with ANSI colours; with ASCII characters otherwise.
+        color: Whether to shade with ANSI colors; with ASCII characters otherwise.
 
     Returns:
         The lines.
@@ -94,7 +94,7 @@ def render_lines(explanation: Explanation, width: int | None, color: bool) -> li
 
 
 def _plain(label: str, color: bool) -> str:
-    """Without colour all that this module adds is ASCII: the marks in labels as well."""
+    """Without color all that this module adds is ASCII: the marks in labels as well."""
     return label if color else label.replace("\u00b7", "-").replace("\u2423", "_")
 
 

@@ -73,7 +73,7 @@ def render_page(
 
     Pointing at a target token, or reaching it with the keyboard, shades the source tokens it
     attended to; pointing at a source token shades the target tokens that attended to it. The
-    strongest weights are also said in words, and a table has all of them. Where there are several,
+    strongest weights are also given in words, and a table has all of them. Where there are several,
     the kind of attention, the layer and the head can be chosen.
 
     Args:
@@ -87,7 +87,7 @@ def render_page(
     notes = explanation.notes
     if explanation.p_gen is not None:  # the viewer shows the other share
         notes = [COPIED_NOTE, *notes[1:]]
-    told = "".join(f"<p>{escape(note[0].upper() + note[1:])}.</p>\n" for note in notes)
+    notes_html = "".join(f"<p>{escape(note[0].upper() + note[1:])}.</p>\n" for note in notes)
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -115,7 +115,7 @@ def render_page(
 <summary>All weights, in percent</summary>
 <div class="map" role="region" aria-label="All weights, in percent" tabindex="0"></div>
 </details>
-{_numbers(statistics)}{told}<p>Score {explanation.score:.3f}</p>
+{_numbers(statistics)}{notes_html}<p>Score {explanation.score:.3f}</p>
 </main>
 <script type="application/json" id="data">{_json(_data(explanation, kinds))}</script>
 <script type="module">{_script()}</script>

@@ -1,4 +1,4 @@
-"""Subwords as labels: what a reader sees of a token in a picture, on a page or in a terminal."""
+"""Token labels for a picture, a page or a terminal."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ JOINERS = "\u200c\u200d"  # they choose letter shapes in Persian, Hindi and emoj
 
 
 def clean_text(text: str) -> str:
-    r"""Text without the characters that would act on the page or terminal instead of being read.
+    r"""Text without characters that would act on a page or terminal instead of being read.
 
-    Control characters (a line break, the start of a terminal's escape sequence) become what Python
-    writes for them, direction overrides and other invisible format characters are dropped, and
-    what neither XML nor UTF-8 can hold becomes the replacement character.
+    Control characters (a line break, the start of a terminal's escape sequence) become their Python
+    escapes, direction overrides and other invisible format characters are dropped, and what neither
+    XML nor UTF-8 can hold becomes the replacement character.
 
     Args:
         text: Any text.
@@ -28,8 +28,9 @@ def clean_text(text: str) -> str:
         The text on one line, safe to print, to draw, and, once escaped, to write as XML.
 
     Example:
-        >>> print(clean_text("a\nb"))
-        a\nb
+
+    >>> print(clean_text("a\nb"))
+    a\nb
     """
     return "".join(_clean_character(character) for character in text)
 
@@ -85,16 +86,25 @@ def _joins(character: str) -> bool:
 
 
 def display_width(text: str) -> int:
-    """Columns that the text takes in a terminal: 2 for a wide character, 0 for a combining mark."""
+    """Number of terminal columns of a text: 2 for a wide character, 0 for a combining mark."""
     return cell_len(text)
 
 
 def shorten(text: str, columns: int, ellipsis: str = ELLIPSIS) -> str:
-    """The text cut to at most `columns` terminal columns, an ellipsis in place of what is left out.
+    """Shortens a text to a number of terminal columns.
+
+    Args:
+        text: Any text.
+        columns: Largest number of columns.
+        ellipsis: Replaces the part that is left out.
+
+    Returns:
+        The text, with an ellipsis at its end if it was too long.
 
     Example:
-        >>> shorten("Donaudampfschiff", 8)
-        'Donauda…'
+
+    >>> shorten("Donaudampfschiff", 8)
+    'Donauda…'
     """
     if cell_len(text) <= columns:
         return text
@@ -108,7 +118,7 @@ def shorten(text: str, columns: int, ellipsis: str = ELLIPSIS) -> str:
 
 
 def is_right_to_left(text: str) -> bool:
-    """True where the first letter that has a direction is written from right to left."""
+    """True if the first letter that has a direction is written from right to left."""
     for character in text:
         direction = unicodedata.bidirectional(character)
         if direction in ("R", "AL"):

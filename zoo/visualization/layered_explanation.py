@@ -22,17 +22,17 @@ MEAN, ROLLOUT = "mean", "rollout"
 
 @dataclass(frozen=True)
 class HeadStatistics:
-    """One head in numbers; `attention_statistics` has the formulas.
+    """Statistics of one head; `attention_statistics` has the formulas.
 
     Attributes:
         kind: `"cross"`, `"encoder"` or `"decoder"`.
-        layer: from 1.
-        head: from 1.
-        entropy: in nats, 0 where each token looks at one place.
-        coverage: the share of the places that were looked at.
-        diagonality: from -1 to 1, where the attention moves along with the text.
-        end: the share of the attention on the end of the sentence; of the decoder's attention to
-            itself that on the start, which is its place to rest.
+        layer: Number of the layer, from 1.
+        head: Number of the head, from 1.
+        entropy: Entropy in nats, 0 where each token attends to one position.
+        coverage: Share of the positions that were attended to.
+        diagonality: From -1 to 1, where the attention follows the order of the text.
+        end: Share of the attention on the end of the sentence; of the decoder's self-attention, on
+            its start.
     """
 
     kind: str
@@ -48,17 +48,17 @@ class HeadStatistics:
 class LayeredExplanation:
     """An output with the attention of every layer and head of the model that wrote it.
 
-    In a notebook it shows itself as a page on which layer and head can be switched.
+    In a notebook it shows itself as a page with a choice of layer and head.
 
     Args:
-        explanation: the output, and the attention that the signature `explain` serves.
-        cross: of each target token over the source, (L, H, T, S).
-        encoder: of each source token over the source, (L, H, S, S), if there is such.
-        decoder: of each target token over what was written before it, (L, H, T, T), if there is
-            such: column 0 is the start, column t the target token t - 1.
+        explanation: The output, and the attention that the signature `explain` serves.
+        cross: Attention of each target token over the source, (L, H, T, S).
+        encoder: Attention of each source token over the source, (L, H, S, S), if there is any.
+        decoder: Attention of each target token over those before it, (L, H, T, T), if there is any:
+            column 0 is the start, column t the target token t - 1.
 
     Raises:
-        ValueError: if the shapes are not those of the tokens.
+        ValueError: The shapes do not fit the tokens.
 
     Example:
 
@@ -105,17 +105,20 @@ class LayeredExplanation:
     def view(
         self, kind: str = "cross", layer: int | None = None, head: int | str = MEAN
     ) -> Explanation:
-        """One map as an explanation, which can be saved and drawn as any other.
+        """One map as an explanation, which can be saved and drawn like any other.
 
         Args:
             kind: `"cross"` (target over source), `"encoder"` (source over itself) or `"decoder"`
-                (target over what was written before).
-            layer: from 1 to L; the mean of all layers if left out.
-            head: from 1 to H, `"mean"` of the heads, or `"rollout"`: what each token is made of
-                after all layers, or after those up to `layer`.
+                (target over the tokens written before).
+            layer: Number from 1 to L; the mean of all layers if `None`.
+            head: Number from 1 to H, `"mean"` of the heads, or `"rollout"`: the share of each input
+                in each position after all layers, or after those up to `layer`.
+
+        Returns:
+            The map with its tokens.
 
         Raises:
-            ValueError: there is no such attention, layer or head.
+            ValueError: There is no such attention, layer or head.
         """
         weights = self.weights(kind)
         layers, heads = weights.shape[:2]
@@ -129,7 +132,7 @@ class LayeredExplanation:
         return self._explanation(kind, chosen.mean(axis=(0, 1)))
 
     def statistics(self) -> list[HeadStatistics]:
-        """Entropy, coverage, diagonality and rest of every head of every layer."""
+        """Statistics of every head of every layer."""
         found = []
         for kind in self.kinds:
             weights = self.weights(kind)
@@ -152,18 +155,26 @@ class LayeredExplanation:
         return found
 
     def to_html(self, path: str | PathLike[str]) -> None:
-        """Writes a page in one file on which attention, layer and head can be switched."""
+        """Writes a page in one file, with a choice of attention, layer and head."""
         Path(path).write_text(self._page(), encoding="utf-8")
 
     def to_terminal(self, width: int | None = None, color: bool = True) -> str:
-        """The served attention as lines of text; see `Explanation.to_terminal`."""
+        """The served attention as lines of text.
+
+        Args:
+            width: Number of columns of a line; those of the terminal if `None`.
+            color: Whether cells are shaded with ANSI colors; with ASCII characters otherwise.
+
+        Returns:
+            The lines in one text.
+        """
         return self.explanation.to_terminal(width, color)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Writes the page to a path that ends in `.html`, the served attention to any other.
 
         Raises:
-            ValueError: the suffix is none of those that an `Explanation` can be saved as.
+            ValueError: The suffix is not one of those that an `Explanation` can be saved as.
         """
         if Path(path).suffix.lower() == ".html":
             self.to_html(path)

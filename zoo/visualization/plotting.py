@@ -32,7 +32,7 @@ REPLACEMENT = "\ufffd"  # drawn for a character that no installed font has
 
 
 def heat_map(explanation: Explanation, max_tokens: int = 80) -> Figure:
-    """A figure of the attention, labelled with the tokens.
+    """A figure of the attention, labeled with the tokens.
 
     Source tokens are along the top, target tokens down the left side; the darker a cell, the
     larger the weight. The scale always runs from 0 to 1, so that pictures of different sentences
@@ -45,7 +45,7 @@ def heat_map(explanation: Explanation, max_tokens: int = 80) -> Figure:
 
     Args:
         explanation: What to draw.
-        max_tokens: Most tokens drawn along either side; what is left out is said under the map.
+        max_tokens: Most tokens drawn along either side; the caption says what is left out.
 
     Returns:
         A `matplotlib.figure.Figure`.
@@ -109,7 +109,7 @@ def draw_heat_map(
     families: Sequence[str],
     font_size: float = 9.0,
 ):
-    """Draws one labelled map of weights into the axes of any figure.
+    """Draws one labeled map of weights into the axes of any figure.
 
     Args:
         axes: Where to draw.
@@ -120,7 +120,7 @@ def draw_heat_map(
         font_size: Of the labels, in points.
 
     Returns:
-        The mesh that was drawn, which a colour bar can be made from.
+        The mesh that was drawn, which a color bar can be made from.
     """
     mesh = axes.pcolormesh(
         np.asarray(attention, np.float32),
@@ -154,7 +154,7 @@ def _column_label(label: str) -> tuple[str, int]:
 
 
 def _font_size(cell: float) -> float:
-    """The largest size in points at which lines in neighbouring cells stay apart."""
+    """The largest size in points at which lines in neighboring cells stay apart."""
     return min(11.0, 0.72 * cell * POINTS_PER_INCH)
 
 
@@ -172,7 +172,7 @@ def _caption(explanation: Explanation, max_tokens: int) -> list[str]:
 
 
 def _add_scale(figure: Figure, mesh, width: float, height: float) -> None:
-    """A colour bar of a fixed size in inches beside the map, which may be larger or smaller."""
+    """A color bar of a fixed size in inches beside the map, which may be larger or smaller."""
     long, thick = min(max(height, 1.2), 2.4), 0.12
     left = max(width, 0.9) + 0.18  # to the right of the caption as well
     scale_axes = figure.add_axes((left / width, 1 - long / height, thick / width, long / height))

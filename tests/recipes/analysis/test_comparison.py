@@ -5,7 +5,7 @@ import itertools
 import json
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
@@ -24,9 +24,9 @@ from attention_zoo.recipes.analysis.comparison_plots import DARK, encode, plot_q
 from attention_zoo.recipes.analysis.comparison_report import to_html, to_markdown, write_report
 from attention_zoo.recipes.analysis.source_lengths import (
     Bucket,
-    LengthFall,
-    RunFall,
-    length_fall,
+    LengthDegradation,
+    RunDegradation,
+    length_degradation,
     sort_by_length,
     source_lengths,
 )
@@ -34,9 +34,9 @@ from attention_zoo.recipes.cli.main import app, run_command
 from attention_zoo.recipes.core.config import RunConfig
 from attention_zoo.recipes.core.run import Run
 from attention_zoo.recipes.data.corpus import PairCorpus
-from attention_zoo.recipes.metrics.bootstrap import Interval
-from attention_zoo.recipes.metrics.row_scores import row_score
+from attention_zoo.recipes.metrics.row_statistics import row_statistics
 from attention_zoo.recipes.metrics.scores import translation_scores
+from attention_zoo.recipes.metrics.significance import Interval
 from attention_zoo.zoo.errors import ConfigError, DataError
 from attention_zoo.zoo.text.tokenizer import SubwordTokenizer
 
@@ -64,13 +64,15 @@ def make_comparison():
         p_values=[[None, 0.012], [0.012, None]],
         resamples=1000,
         seed=12345,
-        fall=LengthFall(5, 6, 10, 20, [fallen(40.0, None), fallen(-1.0, Interval(0.3, -0.1, 0.7))]),
+        degradation=LengthDegradation(
+            5, 6, 10, 20, [fallen(40.0, None), fallen(-1.0, Interval(0.3, -0.1, 0.7))]
+        ),
     )
 
 
 def fallen(percent, share):
     score = Interval(20.0, 18.0, 22.0)
-    return RunFall(score, score, Interval(percent, percent - 9, percent + 9), share)
+    return RunDegradation(score, score, Interval(percent, percent - 9, percent + 9), share)
 
 
 @pytest.fixture
@@ -186,11 +188,11 @@ def test_a_score_without_a_value_is_a_dash_in_every_form(comparison, tmp_path):
     none = Interval(None, None, None)
     run = replace(comparison.runs[0], by_length=[none, comparison.runs[0].score])
     run = replace(run, scores={**run.scores, "chrf": None})
-    nothing = RunFall(none, run.score, none, None)
+    nothing = RunDegradation(none, run.score, none, None)
     comparison = replace(
         comparison,
         runs=[run, comparison.runs[1]],
-        fall=replace(comparison.fall, runs=[nothing, comparison.fall.runs[1]]),
+        degradation=replace(comparison.degradation, runs=[nothing, comparison.degradation.runs[1]]),
     )
     write_report(comparison, tmp_path)
     lines = (tmp_path / "comparison.md").read_text().splitlines()
@@ -207,9 +209,9 @@ def test_a_score_without_a_value_is_a_dash_in_every_form(comparison, tmp_path):
 
 def test_a_fall_from_or_to_nothing_that_is_counted_has_no_value():
     texts = ["a", "b", "a b c d", "e f g h i"]
-    score = row_score("translation", "bleu", texts, [(text,) for text in texts], "none")
+    score = row_statistics("translation", "bleu", texts, [(text,) for text in texts], "none")
     lengths = np.array([1, 1, 4, 5])
-    (found,) = length_fall([score], lengths, (2, 3), 50, 1).runs
+    (found,) = length_degradation([score], lengths, (2, 3), 50, 1).runs
     assert found.short.value is found.percent.value is None and found.long.value > 99
 
 
@@ -293,17 +295,17 @@ def test_rows_that_cannot_be_read_are_told(runs, reverse_files):
     assert f"1 row skipped: {bad}" in told
     assert (found.rows, found.skipped, found.skipped_rows) == (160, 1, [bad])
     assert f"Rows skipped: 1, the first {bad}." in to_markdown(found)
-    assert json.loads(json.dumps(found.to_dict()))["skipped_rows"] == [bad]
+    assert json.loads(json.dumps(asdict(found)))["skipped_rows"] == [bad]
 
 
-def test_perplexities_of_different_subwords_are_not_compared(runs, tmp_path, monkeypatch):
+def test_perplexities_of_different_tokenizers_are_not_compared(runs, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "attention_zoo.recipes.analysis.comparison._measure", lambda *_: pytest.fail("measured")
     )
     copy = tmp_path / "other-subwords"
     shutil.copytree(runs[1], copy)
     SubwordTokenizer.train(["abc cba"] * 9, 9).save(copy / "tokenizer.model")
-    with pytest.raises(ConfigError, match=r"different subwords.* choose another --metric"):
+    with pytest.raises(ConfigError, match=r"different tokenizers.* choose another --metric"):
         compare([runs[0], copy], metric="perplexity")
 
 
@@ -319,7 +321,7 @@ def test_the_command_finds_the_same_again(found, runs, reverse_files, tmp_path, 
         assert name in printed.err and (folder / name).exists()
     untimed = replace(found, runs=[replace(run, latency=None) for run in found.runs])
     values = json.loads((folder / "comparison.json").read_text())
-    assert values == json.loads(json.dumps(untimed.to_dict()))
+    assert values == json.loads(json.dumps(asdict(untimed)))
 
 
 def test_what_cannot_be_compared(runs, tmp_path, capsys, monkeypatch):
@@ -337,7 +339,7 @@ def test_what_cannot_be_compared(runs, tmp_path, capsys, monkeypatch):
         ({"bleu_tokenize": "zh"}, data, "Give --tokenize"),
         ({"train": "a", "valid": "b"}, [], "different rows; give --data"),
         ({}, data, "none.tsv does not exist"),
-        ({}, [*data, "--metric", "rougeL"], "--metric of translation is one of bleu"),
+        ({}, [*data, "--metric", "rougeL"], "metric of translation is one of bleu"),
         ({}, [*data, "--lengths", "9,5"], "--lengths takes rising numbers"),
         ({}, [*data, "--fall", "9"], "--fall takes two rising numbers"),
         ({}, [*data, "--tokenize", "french"], "bleu_tokenize is one of"),

@@ -119,7 +119,7 @@ def test_what_is_trained_is_compared_and_not_trained_twice(pairs, tmp_path, caps
     assert {budget for *_, budget in trained} == {Budget(max_steps=2)}
     ((compared_folders, data, options),) = compared
     assert compared_folders == folders and data is None
-    assert (options["lengths"], options["fall"]) == ([1, 2], (2, 3))
+    assert (options["lengths"], options["degradation"]) == ([1, 2], (2, 3))
     assert f"written to {output}/comparison/comparison.html" in told
     # Nothing is left to train; with a larger budget, everything.
     assert run_command(app, command(pairs, output)) == 0
@@ -172,7 +172,7 @@ def test_an_experiment_from_end_to_end(pairs, tmp_path):
     rows = len(read_pairs(str(next((output / "joined").glob("valid-4-*")))))
     assert values["rows"] == rows < 30
     assert [run["name"] for run in values["runs"]] == ["rnn", "rnn-bahdanau"]
-    assert values["fall"]["short"] == 2 and len(values["fall"]["runs"]) == 2
+    assert values["degradation"]["short"] == 2 and len(values["degradation"]["runs"]) == 2
 
 
 def test_what_is_wrong_is_told_before_anything_is_trained(pairs, tmp_path, capsys, monkeypatch):
@@ -185,7 +185,7 @@ def test_what_is_wrong_is_told_before_anything_is_trained(pairs, tmp_path, capsy
         (["--models", "rnn"], "Two models or more"),
         (["--set", "lstm:seed=2"], "is for none of"),
         (["--data", "none.tsv"], "none.tsv does not exist"),
-        (["--set", "schedule=nothing"], "schedule is one of"),
+        (["--set", "schedule=nothing"], "There is no schedule 'nothing'"),
         (["--set", "rnn:model.layers=9"], "rnn cannot be made with"),
         (["--set", "rnn-bahdanau:jit=true"], "jit is for transformers"),
         (["--set", "rnn:bleu_tokenize=char"], "rnn-bahdanau has auto. Give --set bleu_tokenize="),
@@ -213,7 +213,7 @@ def test_without_long_sources_there_is_no_fall_unless_it_is_asked_for(tmp_path, 
     assert run_command(app, [*command, "--fall", "3,4"]) == 2
     assert "no source with a length of 4 and more" in capsys.readouterr().err
     assert run_command(app, command) == 0
-    assert stubs[1][0][2]["fall"] is None
+    assert stubs[1][0][2]["degradation"] is None
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import attention_zoo
 from attention_zoo.recipes.cli.main import app, run_command
 
 LONG = "abcd" * 60  # the run reads 128 subwords, of which each has a few letters
-SAID = "source longer than 128 subwords: the start read"
+SAID = "source longer than 128 tokens: the start read"
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def done(capsys, *command):
 def test_predict(run, capsys, more):
     status, out, err = done(capsys, "predict", run, "abc", LONG, *more)
     assert (status, out) == (2, "")
-    assert err.startswith("error: 1 sources are longer than the 128 subwords") and "text 2" in err
+    assert err.startswith("error: 1 sources are longer than the 128 tokens") and "text 2" in err
     assert "--truncate" in err and err.count("\n") == 1
     status, out, err = done(capsys, "predict", run, "abc", LONG, *more, "--truncate")
     assert (status, err) == (0, f"1 {SAID}\n")
@@ -58,7 +58,7 @@ def test_evaluate(run, tmp_path, capsys):
 
 
 def test_in_python(run):
-    with pytest.raises(ValueError, match="1 of 2 texts have more than the 128 subwords"):
+    with pytest.raises(ValueError, match="1 of 2 texts have more than the 128 tokens"):
         attention_zoo.load(run).predict(["abc", LONG])
     cut, short = attention_zoo.load(run, truncate=True).predict([LONG, "abc"])
     assert short == attention_zoo.load(run).predict(["abc"])[0]

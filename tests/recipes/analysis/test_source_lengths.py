@@ -3,14 +3,16 @@
 import numpy as np
 import pytest
 
-from attention_zoo.recipes.analysis.source_lengths import length_fall, length_sides
-from attention_zoo.recipes.metrics.bootstrap import RowScore
+from attention_zoo.recipes.analysis.source_lengths import length_degradation, length_sides
+from attention_zoo.recipes.metrics.significance import RowStatistics
 from attention_zoo.zoo.errors import ConfigError
 
 
 def means(values):
     values = np.asarray(values, np.float64)
-    return RowScore(np.stack([values, np.ones_like(values)], 1), lambda sums: sums[0] / sums[1])
+    return RowStatistics(
+        np.stack([values, np.ones_like(values)], 1), lambda sums: sums[0] / sums[1]
+    )
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def scores(short, long, noise=1.0):
 
 
 def test_what_is_lost_is_a_share_of_the_score_on_short_sources(lengths):
-    found = length_fall([scores(40, 20), scores(50, 45)], lengths, (19, 40), 400, 1)
+    found = length_degradation([scores(40, 20), scores(50, 45)], lengths, (19, 40), 400, 1)
     assert (found.short, found.long, found.short_rows, found.long_rows) == (19, 40, 100, 100)
     first, second = found.runs
     assert (first.short.value, first.long.value) == pytest.approx((40, 20))
@@ -39,7 +41,7 @@ def test_what_is_lost_is_a_share_of_the_score_on_short_sources(lengths):
 
 
 def test_intervals_are_those_of_independent_sides(lengths):
-    found = length_fall([scores(40, 20, noise=5.0)], lengths, (19, 40), 4000, 1).runs[0]
+    found = length_degradation([scores(40, 20, noise=5.0)], lengths, (19, 40), 4000, 1).runs[0]
     # Of 100 rows with a deviation of 5 a mean has one of 0.5; the fall is 1 - long / short.
     deviation = 100 * np.hypot(0.5 / 40, 20 * 0.5 / 40**2)
     assert found.percent.high - found.percent.low == pytest.approx(2 * 1.96 * deviation, rel=0.1)
@@ -49,25 +51,30 @@ def test_intervals_are_those_of_independent_sides(lengths):
 def test_rows_of_either_side_are_drawn_apart():
     values = np.random.default_rng(0).normal(40, 5, 100)
     twice = means(np.concatenate([values, values]))
-    percent = length_fall([twice], np.repeat([5, 70], 100), (19, 40), 400, 1).runs[0].percent
+    percent = length_degradation([twice], np.repeat([5, 70], 100), (19, 40), 400, 1).runs[0].percent
     assert percent.value == 0 and percent.low < -1 and percent.high > 1
 
 
 def test_a_perplexity_that_rises_is_lost_too(lengths):
-    found = length_fall([scores(10, 15)], lengths, (19, 40), 100, 1, lower_is_better=True)
+    found = length_degradation([scores(10, 15)], lengths, (19, 40), 100, 1, lower_is_better=True)
     assert found.runs[0].percent.value == pytest.approx(50)
 
 
 def test_no_share_of_what_may_be_nothing(lengths):
-    found = length_fall([scores(40, 40), scores(50, 45)], lengths, (19, 40), 400, 1)
+    found = length_degradation([scores(40, 40), scores(50, 45)], lengths, (19, 40), 400, 1)
     assert found.runs[1].share is None and found.runs[1].percent.value == pytest.approx(10)
-    nothing = length_fall([scores(0, 0, 0), scores(0, 0, 0)], lengths, (19, 40), 100, 1)
+    nothing = length_degradation([scores(0, 0, 0), scores(0, 0, 0)], lengths, (19, 40), 100, 1)
     assert nothing.runs[0].percent.value == 0
 
 
 @pytest.mark.parametrize(
     ("limits", "words"),
-    [((20, 20), "end before"), ((0, 5), "end before"), ((4, 40), "up to 4;"), ((5, 71), "of 71")],
+    [
+        ((20, 20), "below that of long ones"),
+        ((0, 5), "below that of long ones"),
+        ((4, 40), "up to 4;"),
+        ((5, 71), "of 71"),
+    ],
 )
 def test_impossible_limits(lengths, limits, words):
     with pytest.raises(ConfigError, match=words):

@@ -9,8 +9,10 @@ import pytest
 from reverse_task import arguments, write_pairs
 
 import attention_zoo
-from attention_zoo.recipes.cli.main import app, main, run_command, run_recipe
+from attention_zoo import recipes
+from attention_zoo.recipes.cli.main import app, main, run_command
 from attention_zoo.recipes.core.config import describe_settings
+from attention_zoo.recipes.core.task import task
 from attention_zoo.zoo.catalog import MODELS
 
 
@@ -228,7 +230,7 @@ def test_unknown_subwords_of_a_file_are_told(run, tmp_path, capsys):
     assert [unknown[side]["count"] for side in ("sources", "targets")] == [1, 1]
     assert unknown["targets"]["rows"] == 1
     assert run_command(app, ["evaluate", run, "--data", "unknown.tsv"]) == 0
-    line = f"unknown subwords: 1 of {unknown['targets']['total']} ("
+    line = f"unknown tokens: 1 of {unknown['targets']['total']} ("
     assert line in capsys.readouterr().out
 
 
@@ -331,13 +333,14 @@ def test_main_exits_with_the_status_of_the_command(capsys):
 def test_a_recipe_takes_the_options_of_train(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["translation.py", "--model", "lstm"])
     with pytest.raises(SystemExit) as stopped:
-        run_recipe("translation")
+        recipes.run(task("translation"))
     assert stopped.value.code == 2
     assert "no model 'lstm'" in capsys.readouterr().err
 
 
 LIGHT = """
 import sys
+from attention_zoo import recipes
 from attention_zoo.recipes.cli.main import app, run_command
 for command in (["list"], ["--help"], ["train", "--help"], ["settings"], ["train", "translation",
                 "--model", "lstm"], ["train", "translation", "--train", "a", "--valid", "b"]):

@@ -13,12 +13,12 @@ from sacrebleu.metrics import bleu
 from attention_zoo.recipes.cli import use as cli_using
 from attention_zoo.recipes.cli.main import app, run_command
 from attention_zoo.recipes.cli.sources import read_lines
-from attention_zoo.recipes.core import config
-from attention_zoo.recipes.core import task as tasks
+from attention_zoo.recipes.core import config, corpora
 from attention_zoo.recipes.core.config import RunConfig
+from attention_zoo.recipes.core.task import Task
 from attention_zoo.recipes.data.corpus import PairCorpus, SkippedRow
 from attention_zoo.zoo.errors import ConfigError
-from attention_zoo.zoo.pipeline import parallel as side_by_side
+from attention_zoo.zoo.pipeline import parallel
 
 
 def test_a_byte_order_mark_is_no_part_of_a_line(monkeypatch):
@@ -61,8 +61,8 @@ def test_evaluate_says_which_rows_were_left_out(trained, reverse_files, capsys):
 
 def test_baselines_tell_of_rows_that_they_cannot_learn_from(monkeypatch, capsys):
     corpus = PairCorpus([], [], "a.tsv", 1, [SkippedRow("a.tsv", 7, "not UTF-8")])
-    monkeypatch.setattr(tasks, "read_training_texts", lambda config: corpus)
-    monkeypatch.setattr(tasks.Task, "baseline_scores", lambda *_: {})
+    monkeypatch.setattr(corpora, "read_training_texts", lambda config: corpus)
+    monkeypatch.setattr(Task, "baseline_scores", lambda *_: {})
     assert cli_using._baselines(RunConfig("dialogue"), None, None) == {}
     assert capsys.readouterr().err == "baselines: 1 row skipped: a.tsv:7: not UTF-8\n"
 
@@ -84,7 +84,7 @@ def test_a_tokenization_that_cannot_be_made_is_found_at_once(
         raise RuntimeError("\nInstall it.\n")
 
     monkeypatch.setattr(bleu, "_get_tokenizer", fail)
-    for name in ("training.evaluation.Evaluator", "training.task_runs.read_corpora"):
+    for name in ("training.evaluation.Evaluator", "training.launch.read_corpora"):
         monkeypatch.setattr(f"attention_zoo.recipes.{name}", lambda *_: pytest.fail("late"))
     command = arguments(reverse_files, "other", settings=["bleu_tokenize=ja-mecab"])
     for options in (
@@ -98,7 +98,7 @@ def test_scores_are_told_where_the_training_corpus_has_changed(monkeypatch, caps
     def refuse(config):
         raise ConfigError("prepared with vocab_size=9")
 
-    monkeypatch.setattr(tasks, "read_training_texts", refuse)
+    monkeypatch.setattr(corpora, "read_training_texts", refuse)
     assert cli_using._baselines(RunConfig("dialogue"), None, None) == {}
     assert capsys.readouterr().err == "no baselines: prepared with vocab_size=9\n"
 
@@ -126,7 +126,7 @@ def test_blank_lines_stay_blank(trained, capsys):
 
 def test_batches_get_their_own_threads_where_there_are_several(trained, monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(side_by_side, "give_each_batch_its_threads", lambda: asked.append(1))
+    monkeypatch.setattr(parallel, "limit_operation_threads", lambda: asked.append(1))
     for rows, times in ((2, 0), (70, 1)):
         texts = ["abcd"[: 1 + row % 4] for row in range(rows)]
         Path("in.txt").write_text("".join(f"{text}\n" for text in texts))

@@ -8,8 +8,8 @@ from reverse_task import SETTINGS, train, write_pairs
 
 from attention_zoo.recipes.analysis.comparison import compare
 from attention_zoo.recipes.cli.main import app, run_command
+from attention_zoo.recipes.core.corpora import OTHER_TEXTS
 from attention_zoo.recipes.core.run import Run
-from attention_zoo.recipes.core.task import OTHER_TEXTS
 
 
 @pytest.fixture

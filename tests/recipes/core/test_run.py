@@ -9,8 +9,9 @@ import keras
 import pytest
 
 from attention_zoo.recipes.core.config import RunConfig
-from attention_zoo.recipes.core.run import Run, load, text_to_text
-from attention_zoo.recipes.core.task import make_config
+from attention_zoo.recipes.core.make_config import make_config
+from attention_zoo.recipes.core.run import Run, load
+from attention_zoo.recipes.core.saved_model import text_to_text
 from attention_zoo.zoo.catalog import MODELS
 from attention_zoo.zoo.decoding.options import GenerationOptions
 from attention_zoo.zoo.errors import ConfigError
@@ -198,10 +199,22 @@ def test_a_damaged_tokenizer_says_so_in_one_line(content, copy):
 
 def test_a_config_of_another_task_says_so_in_one_line(copy):
     values = json.loads(copy.config_path.read_text())
+    del values["source_format"]  # as in a run of version 0.1.0
     copy.config_path.write_text(json.dumps({**values, "task": "dialogue"}))
     line = refusal(copy.load)
     assert line.startswith(f"{copy.folder}, dialogue: The tokenizer was trained without this")
     assert "Received: symbol='<sep>'" in line
+
+
+def test_the_format_of_sources_is_that_of_the_run(copy):
+    values = json.loads(copy.config_path.read_text())
+    inputs = [{"name": "phrase", "kind": "text", "optional": False}]
+    form = {**values["source_format"], "inputs": inputs}
+    copy.config_path.write_text(json.dumps({**values, "source_format": form}))
+    assert copy.load().predict([{"phrase": "abc"}]) == copy.load().predict(["abc"])
+    for wrong in ({"inputs": 3}, [], {**form, "keep": "middle"}):
+        copy.config_path.write_text(json.dumps({**values, "source_format": wrong}))
+        assert str(copy.config_path) in refusal(copy.load)
 
 
 def test_a_model_of_something_else_is_refused(tmp_path, config):

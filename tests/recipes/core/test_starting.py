@@ -49,7 +49,7 @@ def test_it_begins_with_the_best_weights_and_the_subwords_of_the_other_run(
     assert start(parent, tmp_path / "child", *law, *still) == 0
     told = capsys.readouterr().out
     assert f"starts with the weights of {parent}\n" in told
-    assert "training: unknown subwords: " in told and "in sources; no output has them" in told
+    assert "training: unknown tokens: " in told and "in sources; no output has them" in told
     for ours, theirs in zip(weights(tmp_path / "child"), weights(parent), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
     subwords = [folder / "tokenizer.model" for folder in (tmp_path / "child", parent)]
@@ -95,7 +95,9 @@ def test_a_corpus_is_read_as_it_is_said_and_the_other_runs_turned_once_more(trai
 
 
 def test_a_task_with_one_direction_is_not_turned(tmp_path):
-    Run(tmp_path / "parent").open(RunConfig("dialogue", train="a.jsonl", valid="b.jsonl"))
+    Run(tmp_path / "parent").open(
+        RunConfig("dialogue", metric="f1", train="a.jsonl", valid="b.jsonl")
+    )
     for start in (start_config, start_preparation):
         with pytest.raises(ConfigError, match="dialogue has one direction"):
             start(tmp_path / "parent", "dialogue", reverse=True)

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from attention_zoo.recipes.data.batch_stream import WHOLE, Share
-from attention_zoo.recipes.data.batching import (
-    TokenBatches,
-    TokenizedPairs,
+from attention_zoo.recipes.data.batching import TokenBatches, TokenizedPairs
+from attention_zoo.recipes.data.bucketing import (
     batch_sizes,
     bounds_of_counts,
     length_bounds,
@@ -231,9 +230,7 @@ def test_rows_that_are_too_long_are_counted(tokenizer):
 
 
 def test_only_rows_that_are_too_long_are_refused(tokenizer):
-    with pytest.raises(
-        DataError, match=r"All 2 rows are longer than 2 source or 9 target subwords"
-    ):
+    with pytest.raises(DataError, match=r"All 2 rows are longer than 2 source or 9 target tokens"):
         TokenizedPairs.encode(["a b c d e", "f g h a"], ["a", "b"], tokenizer, 2, 9)
 
 

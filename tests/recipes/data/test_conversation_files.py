@@ -1,5 +1,6 @@
 """Conversations from JSON lines and pair files, and what is refused."""
 
+import functools
 import itertools
 import json
 
@@ -9,10 +10,13 @@ from attention_zoo.recipes.data.conversation_files import (
     MAX_TURNS,
     JoinedPairs,
     parse_turns,
-    read_conversations,
+    read_conversation_rows,
 )
 from attention_zoo.recipes.data.corpus import Rows
+from attention_zoo.recipes.data.pair_files import read_pairs
 from attention_zoo.zoo.errors import DataError
+
+read_conversations = functools.partial(read_pairs, read=read_conversation_rows)
 
 TURNS = ["Hello", "Hi, how are you?", "Fine", "Good"]
 SOURCES = [

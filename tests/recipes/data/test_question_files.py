@@ -1,12 +1,20 @@
 """Questions from TSV, JSON lines and SQuAD's form, and what is refused."""
 
+import functools
 import gzip
 import json
 
 import pytest
 
-from attention_zoo.recipes.data.question_files import parse_question, read_questions, split_question
+from attention_zoo.recipes.data.pair_files import read_pairs
+from attention_zoo.recipes.data.question_files import (
+    parse_question,
+    read_question_rows,
+    split_question,
+)
 from attention_zoo.zoo.errors import DataError
+
+read_questions = functools.partial(read_pairs, read=read_question_rows)
 
 STORY = "Anna went home. Tom did not."
 ROWS = [(STORY, "Where is Anna?", "home"), ("", "Who?", "Tom")]

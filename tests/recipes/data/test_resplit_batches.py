@@ -9,10 +9,11 @@ import pytest
 from prepared_folders import prepare
 from reverse_task import assert_same_run, train
 
+from attention_zoo.recipes.core.corpora import read_corpora
+from attention_zoo.recipes.core.make_config import make_config
 from attention_zoo.recipes.core.run_tokenizer import train_tokenizer
-from attention_zoo.recipes.core.task import make_config, read_corpora
 from attention_zoo.recipes.data.batching import TokenBatches, TokenizedPairs
-from attention_zoo.recipes.training.training import make_batches
+from attention_zoo.recipes.training.batches import make_batches
 from attention_zoo.zoo.text.bpe_dropout import BpeDropout
 from attention_zoo.zoo.text.tokenizer import END_ID, PAD_ID, SubwordTokenizer
 

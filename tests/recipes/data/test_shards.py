@@ -44,7 +44,7 @@ def test_a_shard_gives_its_rows_back(tmp_path, shard, compressed):
     assert read_lines_of_shard(tmp_path, shard, compressed).tolist() == LINES
     both = zip(SOURCES, TARGETS, strict=True)
     assert read_lengths(tmp_path, shard).tolist() == [[len(s), len(t)] for s, t in both]
-    assert shard.rows == 50 and shard.subwords == sum(map(len, SOURCES + TARGETS))
+    assert shard.rows == 50 and shard.tokens == sum(map(len, SOURCES + TARGETS))
     check_shard(tmp_path, shard)
 
 

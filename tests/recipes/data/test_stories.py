@@ -10,8 +10,8 @@ SENTENCE = re.compile(r"(\w+) (goes|walks|runs|takes|picks up|drops|puts down) (
 
 
 def replay(context):
-    """Rooms of people, what they hold, and all places of things, by reading the sentences."""
-    rooms, held, places = {}, {}, {}
+    """Rooms of people, what they hold, and all locations of things, by reading the sentences."""
+    rooms, held, locations = {}, {}, {}
     sentences = [part.strip() + "." for part in context.split(".") if part.strip()]
     for sentence in sentences:
         person, verb, what = SENTENCE.fullmatch(sentence).groups()
@@ -19,7 +19,7 @@ def replay(context):
         if verb in ("takes", "picks up"):
             assert all(what not in things for things in held.values())
             mine.append(what)
-            known = places.setdefault(what, [])
+            known = locations.setdefault(what, [])
             assert not known or known[-1] == rooms[person]  # nobody takes what is elsewhere
             if not known:
                 known.append(rooms[person])
@@ -28,22 +28,22 @@ def replay(context):
         else:
             rooms[person] = what
             for thing in mine:
-                places[thing].append(what)
-    return rooms, held, places
+                locations[thing].append(what)
+    return rooms, held, locations
 
 
 def answer(context, question):
-    rooms, held, places = replay(context)
+    rooms, held, locations = replay(context)
     named = re.findall(r"\w+", question)
     if question.startswith("How many"):
         return NUMBERS[len(held[named[4]])]
     if question.startswith("Is"):
         return "yes" if rooms[named[1]] == named[4] else "no"
     if question.startswith("Where was"):
-        found = places[named[3]]
+        found = locations[named[3]]
         assert found[-1] == named[6]
         return found[-2]
-    return places[named[3]][-1] if named[2] == "the" else rooms[named[2]]
+    return locations[named[3]][-1] if named[2] == "the" else rooms[named[2]]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,4 +1,4 @@
-"""Where a training runs: what is chosen, what is refused; the same weights everywhere."""
+"""Distribution strategies: choice, refusals, and the same weights under each of them."""
 
 import contextlib
 import os
@@ -16,9 +16,13 @@ import tensorflow as tf
 from keras.src.backend.tensorflow import trainer
 from loopback import free_addresses
 
-from attention_zoo.recipes.distribute import mended_fit
+from attention_zoo.recipes.distribute import patched_fit
 from attention_zoo.recipes.distribute.cluster import Cluster
-from attention_zoo.recipes.distribute.strategies import Placement, StrategyOptions, place
+from attention_zoo.recipes.distribute.strategies import (
+    DistributionContext,
+    StrategyOptions,
+    make_strategy,
+)
 from attention_zoo.zoo.errors import ConfigError
 
 # Options
@@ -83,31 +87,33 @@ def machine(monkeypatch):
 
 
 def test_auto_takes_what_the_machine_has(machine):
-    here = place(StrategyOptions())
+    here = make_strategy(StrategyOptions())
     assert (here.name, here.replicas, here.is_chief) == ("single", 1, True)
     assert str(here) == f"strategy single: the CPU, {len(os.sched_getaffinity(0))} cores"
     machine.devices["GPU"] = 1
-    assert str(place(StrategyOptions())) == "strategy single: one GPU"
+    assert str(make_strategy(StrategyOptions())) == "strategy single: one GPU"
     machine.devices["GPU"] = 4
-    assert place(StrategyOptions()).name == "mirrored"
+    assert make_strategy(StrategyOptions()).name == "mirrored"
     machine.calls.MirroredStrategy.assert_called_once_with([f"GPU:{i}" for i in range(4)])
-    assert "one GPU of 4; --strategy mirrored uses all" in str(place(StrategyOptions("single")))
+    assert "one GPU of 4; --strategy mirrored uses all" in str(
+        make_strategy(StrategyOptions("single"))
+    )
     machine.devices["TPU"] = 8
-    assert place(StrategyOptions()).name == "tpu"
+    assert make_strategy(StrategyOptions()).name == "tpu"
 
 
 def test_mirrored_takes_so_many_gpus_and_no_more(machine):
     machine.devices["GPU"] = 2
-    assert "1 of 2 GPUs" in str(place(StrategyOptions("mirrored", replicas=1)))
+    assert "1 of 2 GPUs" in str(make_strategy(StrategyOptions("mirrored", replicas=1)))
     with pytest.raises(ConfigError, match="Received: --replicas 3"):
-        place(StrategyOptions("mirrored", replicas=3))
+        make_strategy(StrategyOptions("mirrored", replicas=3))
 
 
 @pytest.mark.parametrize("name", [None, "grpc://10.0.0.9:8470"])
 def test_a_tpu_is_resolved_connected_and_started_before_the_strategy(machine, monkeypatch, name):
     if name:
         monkeypatch.setenv("TPU_NAME", name)
-    here = place(StrategyOptions("tpu"))
+    here = make_strategy(StrategyOptions("tpu"))
     resolver = machine.calls.TPUClusterResolver.return_value
     connected = [mock.call.connect(resolver)] if name else []
     assert machine.calls.mock_calls == [
@@ -126,7 +132,7 @@ def test_a_tpu_is_resolved_connected_and_started_before_the_strategy(machine, mo
 def test_a_machine_without_a_tpu_says_so(machine):
     machine.calls.TPUClusterResolver.side_effect = ValueError("no cluster")
     with pytest.raises(ConfigError, match=r"No TPU was found as 'local' \(no cluster\)"):
-        place(StrategyOptions("tpu"))
+        make_strategy(StrategyOptions("tpu"))
 
 
 def test_a_cpu_that_is_in_use_cannot_be_divided(machine, monkeypatch):
@@ -136,11 +142,11 @@ def test_a_cpu_that_is_in_use_cannot_be_divided(machine, monkeypatch):
     monkeypatch.setattr(tf.config, "get_logical_device_configuration", lambda device: None)
     monkeypatch.setattr(tf.config, "set_logical_device_configuration", refuse)
     with pytest.raises(ConfigError, match="cannot be divided into 2 devices any more"):
-        place(StrategyOptions("mirrored", replicas=2))
-    assert place(StrategyOptions("mirrored")).name == "mirrored"  # in one part it can
+        make_strategy(StrategyOptions("mirrored", replicas=2))
+    assert make_strategy(StrategyOptions("mirrored")).name == "mirrored"  # in one part it can
 
 
-# Keras's faults: once these tests fail, mended_fit.py can go.
+# Keras's faults: once these tests fail, patched_fit.py can go.
 
 
 def several_workers():
@@ -154,7 +160,7 @@ def test_keras_still_reduces_scalars_along_an_axis():
     trainer.reduce_per_replica({"loss": loss}, strategy, "auto")
     strategy.reduce.assert_called_once_with("MEAN", loss, axis=0), "mended in Keras"
     strategy.reset_mock()
-    mended_fit.reduce_per_replica({"loss": loss}, strategy, "auto")
+    patched_fit.reduce_per_replica({"loss": loss}, strategy, "auto")
     strategy.reduce.assert_called_once_with("MEAN", loss, axis=None)
 
 
@@ -169,14 +175,14 @@ def test_keras_still_builds_from_the_mean_of_the_replicas():
 
     strategy.experimental_local_results.return_value = ("first", "second")
     batches = [(0, 0, iter([(batch, batch)]))]
-    mended_fit._build_from_one_replica(model, iterator=iter(batches))
+    patched_fit._build_from_one_replica(model, iterator=iter(batches))
     model._symbolic_build.assert_called_with(data_batch=("first", "first"))
 
 
 def test_fit_is_mended_inside_the_block_alone():
     before = trainer.reduce_per_replica, trainer.TensorFlowTrainer._maybe_symbolic_build
-    with contextlib.suppress(KeyError), mended_fit.mended_fit():
-        assert trainer.reduce_per_replica is mended_fit.reduce_per_replica
+    with contextlib.suppress(KeyError), patched_fit.patched_fit():
+        assert trainer.reduce_per_replica is patched_fit.reduce_per_replica
         raise KeyError
     assert before == (trainer.reduce_per_replica, trainer.TensorFlowTrainer._maybe_symbolic_build)
 
@@ -185,19 +191,20 @@ def test_fit_is_mended_inside_the_block_alone():
 
 
 def test_one_replica_needs_no_strategy():
-    here = Placement()
-    assert here.decide(7, lambda values: [*values, "chief"]) == [7, "chief"]
-    assert here.from_chief(lambda: "made", None, None) == "made"
+    here = DistributionContext()
+    assert here.coordinate(7, lambda values: [*values, "chief"]) == [7, "chief"]
+    assert here.broadcast_from_chief(lambda: "made", None, None) == "made"
     with here.scope():
         assert keras.Variable(1.0).numpy() == 1.0
 
 
 def test_fit_under_a_strategy_learns_as_without():
     batches = replica_runs.make_batches()
-    here = place(StrategyOptions("mirrored"))
+    here = make_strategy(StrategyOptions("mirrored"))
     assert here.replicas == 1 and here.strategy is not None
     one, other = (
-        replica_runs.learn(where, "bahdanau", batches, steps=3) for where in (here, Placement())
+        replica_runs.learn(where, "bahdanau", batches, steps=3)
+        for where in (here, DistributionContext())
     )
     np.testing.assert_array_equal(one["tokens"], other["tokens"])
     np.testing.assert_allclose(one["losses"], other["losses"], atol=1e-6)
@@ -256,7 +263,7 @@ def test_several_processes_have_the_loss_curve_of_one(tmp_path, count):
     found = [replica_runs.load(output) for output in outputs]
     batches = replica_runs.make_batches()
     for kind in replica_runs.KINDS:
-        expected = replica_runs.learn(Placement(), kind, batches, steps=50)
+        expected = replica_runs.learn(DistributionContext(), kind, batches, steps=50)
         for worker in found:
             np.testing.assert_allclose(worker[kind]["losses"], expected["losses"], atol=1e-4)
             np.testing.assert_array_equal(worker[kind]["weights"], found[0][kind]["weights"])

@@ -1,4 +1,4 @@
-"""Workers over loopback: who is refused and why, what they decide together, what ends them."""
+"""Workers over loopback: refusals and their reasons, common decisions, and what ends them."""
 
 import contextlib
 import errno
@@ -13,9 +13,9 @@ import pytest
 from loopback import free_addresses
 
 from attention_zoo.recipes.core.interruption import Interrupted, StopNow, StopRequest
-from attention_zoo.recipes.distribute import meeting, workers
+from attention_zoo.recipes.distribute import rendezvous, workers
 from attention_zoo.recipes.distribute.cluster import Cluster
-from attention_zoo.recipes.distribute.meeting import meet
+from attention_zoo.recipes.distribute.rendezvous import wait_for_workers
 from attention_zoo.recipes.distribute.workers import WorkerError, WorkerLost
 from attention_zoo.zoo.errors import ConfigError
 
@@ -33,10 +33,13 @@ def together(*functions):
         return list(threads.map(result, functions))
 
 
-def meetings(clusters, settings=None, wait=10.0):
+def wait_together(clusters, settings=None, wait=10.0):
     settings = settings or [{}] * len(clusters)
     results = together(
-        *(lambda c=c, s=s: meet(c, s, wait) for c, s in zip(clusters, settings, strict=True))
+        *(
+            lambda c=c, s=s: wait_for_workers(c, s, wait)
+            for c, s in zip(clusters, settings, strict=True)
+        )
     )
     for result in results:
         if not isinstance(result, (workers.Workers, WorkerError, WorkerLost)):
@@ -65,15 +68,15 @@ def no_late_end(monkeypatch):
 def three():
     """Three workers that have met."""
     addresses = free_addresses(3)
-    found = meetings([Cluster(addresses, i) for i in range(3)])
+    found = wait_together([Cluster(addresses, i) for i in range(3)])
     assert all(isinstance(worker, workers.Workers) for worker in found), found
     return found
 
 
-# The meeting
+# The rendezvous
 
 
-def test_after_the_meeting_the_addresses_are_free_for_tensorflow(three):
+def test_after_the_rendezvous_the_addresses_are_free_for_tensorflow(three):
     for address in three[0].cluster.addresses:
         with socket.create_server(("", int(address.split(":")[1]))):
             pass
@@ -85,7 +88,7 @@ def test_workers_may_come_late_and_in_any_order():
 
     def late(cluster):
         time.sleep(0.2 * cluster.index)
-        return meet(cluster, {}, 5.0)
+        return wait_for_workers(cluster, {}, 5.0)
 
     found = together(*(lambda c=c: late(c) for c in clusters))
     assert [worker.cluster.index for worker in found] == [2, 0, 1]
@@ -93,7 +96,7 @@ def test_workers_may_come_late_and_in_any_order():
 
 def test_a_worker_that_does_not_come_is_named_at_all_others():
     addresses = free_addresses(3)
-    chief, other = meetings([Cluster(addresses, 0), Cluster(addresses, 1)], wait=1.0)
+    chief, other = wait_together([Cluster(addresses, 0), Cluster(addresses, 1)], wait=1.0)
     for error in (chief, other):
         assert isinstance(error, WorkerLost)  # it may come later
         assert f"worker 2 ({addresses[2]}) did not come" in str(error)
@@ -102,10 +105,10 @@ def test_a_worker_that_does_not_come_is_named_at_all_others():
 
 def test_a_chief_that_is_not_there_is_named():
     addresses = free_addresses(2)
-    (error,) = meetings([Cluster(addresses, 1)], wait=0.5)
+    (error,) = wait_together([Cluster(addresses, 1)], wait=0.5)
     assert f"does not reach worker 0 ({addresses[0]}): Connection refused" in str(error)
     wrong = ("no-such-host.invalid:9000", addresses[1])
-    (error,) = meetings([Cluster(wrong, 1)], wait=0.1)
+    (error,) = wait_together([Cluster(wrong, 1)], wait=0.1)
     assert "does not reach worker 0 (no-such-host.invalid:9000)" in str(error)
 
 
@@ -113,18 +116,18 @@ def test_an_address_that_leads_nowhere_or_elsewhere_is_named():
     # Worker 1 listens on its port; only its host is wrong, as seen by the chief.
     addresses = free_addresses(2)
     wrong = (addresses[0], addresses[1].replace("127.0.0.1", "no-such-host.invalid"))
-    errors = meetings([Cluster(wrong, 0), Cluster(wrong, 1)], wait=1.0)
+    errors = wait_together([Cluster(wrong, 0), Cluster(wrong, 1)], wait=1.0)
     for error in errors:
         assert f"worker 1 ({wrong[1]}) is not at its address" in str(error)
 
 
 def test_another_server_is_not_taken_for_a_worker(monkeypatch):
-    monkeypatch.setattr(meeting, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(rendezvous, "ANSWER_SECONDS", 0.2)
     server = http.server.ThreadingHTTPServer(("", 0), http.server.BaseHTTPRequestHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     addresses = (f"127.0.0.1:{server.server_port}", *free_addresses(1))
     try:
-        taken, other = meetings([Cluster(addresses, 0), Cluster(addresses, 1)], wait=0.2)
+        taken, other = wait_together([Cluster(addresses, 0), Cluster(addresses, 1)], wait=0.2)
     finally:
         server.shutdown()
         server.server_close()
@@ -134,7 +137,9 @@ def test_another_server_is_not_taken_for_a_worker(monkeypatch):
 
 def test_two_workers_of_one_number_on_a_machine():
     addresses = free_addresses(2)
-    errors = [str(e) for e in meetings([Cluster(addresses, 1), Cluster(addresses, 1)], wait=0.3)]
+    errors = [
+        str(e) for e in wait_together([Cluster(addresses, 1), Cluster(addresses, 1)], wait=0.3)
+    ]
     assert sum("Another worker with the same --index" in error for error in errors) == 1
 
 
@@ -142,39 +147,41 @@ def test_two_workers_of_one_number_on_two_machines():
     # One machine cannot have two listeners at one address, so the second worker knows another one.
     addresses = free_addresses(4)
     chief = Cluster(addresses[:3], 0)
-    door = meeting._Door(Cluster((addresses[0], addresses[3]), 1))
-    with door:
+    listener = rendezvous._Listener(Cluster((addresses[0], addresses[3]), 1))
+    with listener:
         hello = {"the list of workers": list(addresses[:3])}
 
         def twin():
-            meeting._join(Cluster(addresses[:3], 1), door, hello, time.monotonic() + 2)
+            rendezvous._register(Cluster(addresses[:3], 1), listener, hello, time.monotonic() + 2)
 
         errors = together(
-            lambda: meet(chief, {}, 2.0), lambda: meet(Cluster(addresses[:3], 1), {}, 2.0), twin
+            lambda: wait_for_workers(chief, {}, 2.0),
+            lambda: wait_for_workers(Cluster(addresses[:3], 1), {}, 2.0),
+            twin,
         )
     for error in errors:
         assert "Two workers say that they are number 1: one at 127.0.0.1" in str(error)
 
 
-def test_a_worker_that_is_started_anew_during_the_meeting_is_no_second_one():
+def test_a_worker_that_is_started_anew_during_the_rendezvous_is_no_second_one():
     addresses = free_addresses(3)
     clusters = [Cluster(addresses, i) for i in range(3)]
 
     def killed_and_started_again():
         settings = {"the list of workers": list(addresses)}
         time.sleep(0.2)  # so that the chief is there
-        with meeting._Door(clusters[1]) as door:
-            connection = meeting._dial(addresses[0])
-            connection.send({"index": 1, "id": door.id, "settings": settings})
+        with rendezvous._Listener(clusters[1]) as listener:
+            channel = rendezvous._connect(addresses[0])
+            channel.send({"index": 1, "id": listener.id, "settings": settings})
             time.sleep(0.2)
-        connection.close()
-        return meet(clusters[1], {}, 5.0)
+        channel.close()
+        return wait_for_workers(clusters[1], {}, 5.0)
 
     def late():
         time.sleep(0.8)
-        return meet(clusters[2], {}, 5.0)
+        return wait_for_workers(clusters[2], {}, 5.0)
 
-    found = together(lambda: meet(clusters[0], {}, 5.0), killed_and_started_again, late)
+    found = together(lambda: wait_for_workers(clusters[0], {}, 5.0), killed_and_started_again, late)
     assert all(isinstance(worker, workers.Workers) for worker in found), found
 
 
@@ -188,7 +195,7 @@ def test_a_worker_that_is_started_anew_during_the_meeting_is_no_second_one():
 def test_workers_with_other_settings_are_refused_with_the_differences(ours, theirs, message):
     addresses = free_addresses(2)
     both = {"batch_tokens": 64}
-    errors = meetings(
+    errors = wait_together(
         [Cluster(addresses, 0), Cluster(addresses, 1)], [{**both, **ours}, {**both, **theirs}]
     )
     for error in errors:
@@ -199,7 +206,7 @@ def test_workers_with_other_settings_are_refused_with_the_differences(ours, thei
 
 def test_workers_with_other_lists_are_refused():
     addresses = free_addresses(3)
-    errors = meetings([Cluster(addresses, 0), Cluster(addresses[:2], 1)])
+    errors = wait_together([Cluster(addresses, 0), Cluster(addresses[:2], 1)])
     for error in errors:
         assert "the list of workers is [" in str(error)
 
@@ -210,10 +217,10 @@ def test_workers_with_other_lists_are_refused():
 def test_the_chief_decides_from_the_values_of_all(three):
     blob = bytes(range(256)) * 9000
     values = together(
-        *(lambda w=w: w.decide(w.cluster.index, lambda values: [values, "go"]) for w in three)
+        *(lambda w=w: w.coordinate(w.cluster.index, lambda values: [values, "go"]) for w in three)
     )
     assert values == [[[0, 1, 2], "go"]] * 3
-    assert together(*(lambda w=w: w.decide(None, lambda _: blob) for w in three)) == [blob] * 3
+    assert together(*(lambda w=w: w.coordinate(None, lambda _: blob) for w in three)) == [blob] * 3
 
 
 def test_workers_that_read_other_data_are_refused(three):
@@ -253,11 +260,11 @@ def test_all_leave_together(three, ended, stop):
 
 
 def test_a_worker_that_is_done_may_die(three, ended):
-    connection = three[2]._connections[0]
-    connection.send(workers.DONE)
+    channel = three[2]._channels[0]
+    channel.send(workers.DONE)
     time.sleep(0.1)
     three[2]._leaving = True
-    connection.close()
+    channel.close()
 
     def leave(worker):
         with worker:
@@ -270,7 +277,7 @@ def test_a_worker_that_is_done_may_die(three, ended):
 def test_a_chief_that_fails_while_it_decides_tells_the_others(three, ended):
     def work(worker):
         with worker:
-            worker.decide(None, stop)
+            worker.coordinate(None, stop)
 
     def stop(values):
         raise Interrupted(15, "stopped")
@@ -283,12 +290,12 @@ def test_a_chief_that_fails_while_it_decides_tells_the_others(three, ended):
 
 def kill(worker):
     worker._leaving = True  # a dead worker says nothing
-    worker._connections[0].close()  # as the system does for it
+    worker._channels[0].close()  # as the system does for it
 
 
 def test_a_worker_that_dies_is_named_at_all_others(three, ended):
     kill(three[2])
-    errors = together(*(lambda w=w: w.decide(None, lambda _: 1) for w in three[:2]))
+    errors = together(*(lambda w=w: w.coordinate(None, lambda _: 1) for w in three[:2]))
     for error in errors:
         assert isinstance(error, WorkerLost)
         assert "worker 2 (127.0.0.1:" in str(error) and "has gone" in str(error)
@@ -308,7 +315,7 @@ def test_a_process_that_was_told_is_not_ended(three, ended):
     for worker in three:
         worker._ending.interval = 0.2
     kill(three[2])
-    together(*(lambda w=w: w.decide(None, lambda _: 1) for w in three[:2]))
+    together(*(lambda w=w: w.coordinate(None, lambda _: 1) for w in three[:2]))
     time.sleep(0.4)
     assert ended == []
 
@@ -327,7 +334,7 @@ def test_sigterm_at_a_worker_breaks_off_what_the_chief_does(three):
             evaluate()
         assert request.signal_number == signal.SIGTERM
     # Between the messages of both nothing is lost.
-    assert together(*(lambda w=w: w.decide(1, sum) for w in three)) == [3] * 3
+    assert together(*(lambda w=w: w.coordinate(1, sum) for w in three)) == [3] * 3
 
 
 @pytest.mark.parametrize(
@@ -342,7 +349,7 @@ def test_an_error_in_one_worker_is_told_to_all(three, ended, failure, told):
         with worker:
             if worker.cluster.index == 1:
                 raise failure
-            worker.decide(None, lambda _: 1)
+            worker.coordinate(None, lambda _: 1)
 
     errors = together(*(lambda w=w: work(w) for w in three))
     assert errors[1] is failure
@@ -353,16 +360,16 @@ def test_an_error_in_one_worker_is_told_to_all(three, ended, failure, told):
 
 def test_the_reason_that_is_not_read_yet_is_told_where_a_message_cannot_be_sent(three, ended):
     def gone(value):
-        threading.Timer(0.2, three[0]._tell_failure, ["worker 1: disk full", True]).start()
+        threading.Timer(0.2, three[0]._report_failure, ["worker 1: disk full", True]).start()
         raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
-    three[2]._connections[0].send = gone
+    three[2]._channels[0].send = gone
     with pytest.raises(WorkerLost, match="worker 1: disk full"):
-        three[2].decide(None, lambda _: 1)
+        three[2].coordinate(None, lambda _: 1)
 
 
 def test_what_tensorflow_fails_with_is_explained_by_a_lost_worker(three, ended):
     three[0].explain(RuntimeError("collective aborted"), seconds=0.05)  # nobody is lost
-    threading.Timer(0.1, three[1]._tell_failure, ["worker 1: disk full", True]).start()
+    threading.Timer(0.1, three[1]._report_failure, ["worker 1: disk full", True]).start()
     with pytest.raises(WorkerLost, match="disk full"):
         three[0].explain(RuntimeError("collective aborted"), seconds=2.0)

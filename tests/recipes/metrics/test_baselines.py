@@ -12,13 +12,13 @@ from attention_zoo.recipes.data.corpus import PairCorpus
 from attention_zoo.recipes.metrics import baselines
 from attention_zoo.recipes.metrics.baselines import (
     NearestSource,
+    NgramModel,
     answer_baselines,
     best_lead,
     lead,
     summary_baselines,
 )
-from attention_zoo.recipes.metrics.ngrams import NgramModel
-from attention_zoo.recipes.metrics.target_scores import counted_words
+from attention_zoo.recipes.metrics.scoring import counted_words
 from attention_zoo.recipes.metrics.text_scores import reply_scores
 from attention_zoo.zoo.text.tokenizer import END_ID, START_ID
 

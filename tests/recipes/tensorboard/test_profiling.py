@@ -3,9 +3,9 @@
 import pytest
 import tensorflow as tf
 
-from attention_zoo.recipes.core.config import parse_profile
+from attention_zoo.recipes.cli.app import Refused
+from attention_zoo.recipes.cli.train import parse_profile
 from attention_zoo.recipes.tensorboard.profiling import StepProfiler
-from attention_zoo.zoo.errors import ConfigError
 
 
 def run_steps(profiler, steps):
@@ -53,5 +53,5 @@ def test_steps_are_parsed():
 
 @pytest.mark.parametrize("text", ["", "10", "0,3", "5,4", "a,b", "1,2,3", "-1,2", "1.5,2"])
 def test_other_steps_are_refused(text):
-    with pytest.raises(ConfigError, match=rf"takes FIRST,LAST.* Received: {text}$"):
+    with pytest.raises(Refused, match=rf"takes FIRST,LAST.* Received: {text}$"):
         parse_profile(text)

@@ -11,7 +11,7 @@ from tensorboard.util.tensor_util import make_ndarray
 from tiny_models import tiny_model
 
 import attention_zoo
-from attention_zoo.recipes.tensorboard.attention_health import attention_health
+from attention_zoo.recipes.tensorboard.attention_metrics import attention_metrics
 from attention_zoo.recipes.tensorboard.embedding_projector import MAX_POINTS, write_embedding
 from attention_zoo.zoo.decoding.options import GenerationOptions
 from attention_zoo.zoo.pipeline.text_to_text import TextToText
@@ -67,7 +67,7 @@ def health_one_by_one(model, tokenizer):
 
 def test_health_is_the_mean_over_sentences_and_heads(tokenizer, explanations):
     model = tiny_model("transformer", tokenizer.vocab_size)
-    found = attention_health(TextToText(model, tokenizer), explanations)
+    found = attention_metrics(TextToText(model, tokenizer), explanations)
     diagonality = {name for name in found if "diagonality" in name}
     assert diagonality == {
         f"attention_diagonality/{kind}_{layer}"
@@ -81,11 +81,11 @@ def test_health_is_the_mean_over_sentences_and_heads(tokenizer, explanations):
 def test_health_sees_attention_to_padding(tokenizer, explanations, monkeypatch):
     model = tiny_model("transformer", tokenizer.vocab_size)
     pipeline = TextToText(model, tokenizer)
-    assert attention_health(pipeline, explanations[:1])["attention_on_padding/cross_1"] == 0
+    assert attention_metrics(pipeline, explanations[:1])["attention_on_padding/cross_1"] == 0
     for block in model.decoder_blocks:  # the mask of the source forgotten
         project = block.project
         monkeypatch.setattr(block, "project", lambda x, mask, own=project: own(x))
-    assert attention_health(pipeline, explanations[:1])["attention_on_padding/cross_1"] > 0.01
+    assert attention_metrics(pipeline, explanations[:1])["attention_on_padding/cross_1"] > 0.01
 
 
 def test_health_of_sentences_as_long_as_the_model_reads(tokenizer, explanations):
@@ -93,15 +93,15 @@ def test_health_of_sentences_as_long_as_the_model_reads(tokenizer, explanations)
     options = {"positions": "learned", "max_length": longest}
     model = tiny_model("transformer", tokenizer.vocab_size, **options)
     pipeline = TextToText(model, tokenizer, GenerationOptions(max_length=longest), longest)
-    found = attention_health(pipeline, explanations)
+    found = attention_metrics(pipeline, explanations)
     expected = health_one_by_one(model, tokenizer)
     assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_model_without_attention_has_no_health(tokenizer, explanations):
     pipeline = TextToText(tiny_model("none", tokenizer.vocab_size), tokenizer)
-    assert attention_health(pipeline, explanations) == {}
-    assert attention_health(pipeline, []) == {}
+    assert attention_metrics(pipeline, explanations) == {}
+    assert attention_metrics(pipeline, []) == {}
 
 
 # The projector
@@ -147,6 +147,7 @@ def test_a_run_logs_health_at_every_evaluation(valid, trained):
 def test_a_run_logs_the_scores_of_its_best_model(trained):
     final = EventAccumulator(str(trained[0] / "tensorboard" / "final")).Reload()
     scores = json.loads((trained[0] / "metrics.json").read_text())["valid"]
+    assert "final/bleu" not in final.Tags()["tensors"] and scores.pop("bleu") is None
     for name, score in scores.items():
         (event,) = final.Tensors(f"final/{name}")
         np.testing.assert_allclose(make_ndarray(event.tensor_proto), score, rtol=1e-6)
@@ -155,7 +156,7 @@ def test_a_run_logs_the_scores_of_its_best_model(trained):
 def test_a_run_shows_its_graph(valid):
     graph = valid.Graph()
     names = [node.name.split("/") for node in graph.node]
-    scopes = {"source_subwords", "target_subwords", "log_probability"}
+    scopes = {"source_tokens", "target_tokens", "log_probability"}
     assert {"text", "target"} | scopes <= {name[0] for name in names}
     parts = {name[1].rstrip("_0123456789") for name in names if name[0].startswith("recurrent")}
     assert {"embedding", "encoder", "bridge", "readout"} <= parts

@@ -9,10 +9,10 @@ import pytest
 from attention_zoo.recipes.core.config import RunConfig
 from attention_zoo.recipes.core.task import deciding_metric
 from attention_zoo.recipes.data.corpus import PairCorpus
-from attention_zoo.recipes.metrics import target_scores
-from attention_zoo.recipes.metrics.target_scores import UnknownSubwords, score_targets, unknown_line
+from attention_zoo.recipes.metrics import scoring
+from attention_zoo.recipes.metrics.metric import METRICS
+from attention_zoo.recipes.metrics.scoring import UnknownTokens, score_targets, unknown_line
 from attention_zoo.recipes.training.evaluation import Evaluator, check_targets
-from attention_zoo.recipes.training.progress import is_better
 from attention_zoo.zoo.errors import DataError
 from attention_zoo.zoo.pipeline.text_to_text import Prediction
 
@@ -57,8 +57,8 @@ class FakeModel:
 
 
 def test_targets_are_scored_in_batches_of_so_many_subwords(monkeypatch):
-    monkeypatch.setattr(target_scores, "SCORED_TOKENS", 34)
-    monkeypatch.setattr(target_scores, "SCORED_ROWS", 4)
+    monkeypatch.setattr(scoring, "SCORED_TOKENS", 34)
+    monkeypatch.setattr(scoring, "SCORED_ROWS", 4)
     model = FakeModel(longest=41)
     log_p, tokens = score_targets(model, CORPUS.sources, CORPUS.targets)
     counted = [0 if length == 70 else length + 1 for length in LENGTHS]
@@ -81,21 +81,24 @@ def test_long_targets_are_decoded_and_left_out_of_the_perplexity():
             100 / sum(length - 1 for length in LENGTHS)
         )
     assert evaluator.num_unscored() == 2
-    told = check_targets(config, FakeModel(17).tokenizer, CORPUS)
-    assert told == "2 targets longer than 17 subwords: left out of the perplexity"
+    told = []
+    check_targets(config, FakeModel(17).tokenizer, CORPUS, told.append)
+    assert told == ["validation: 2 targets longer than 17 subwords: left out of the perplexity"]
 
 
 def test_where_no_target_is_short_enough_there_is_no_perplexity_and_no_training():
-    config = RunConfig("dialogue", max_target_length=3, evaluate_rows=2)  # the first and the last
+    config = RunConfig(
+        "dialogue", metric="f1", max_target_length=3, evaluate_rows=2
+    )  # the first and the last
     with pytest.raises(DataError, match=r"All 2 targets of valid.tsv .* longer than 3 subwords"):
-        check_targets(config, FakeModel(3).tokenizer, CORPUS)
+        check_targets(config, FakeModel(3).tokenizer, CORPUS, pytest.fail)
     long = CORPUS.part([1, 6])
     values = Evaluator(FakeModel(3), long, config).full().values
     assert values["f1"] == 100
     for name in ("perplexity", "word_perplexity", "cross_entropy"):
         assert values[name] is None
-    short = RunConfig("dialogue", max_target_length=128)
-    assert check_targets(short, FakeModel(128).tokenizer, CORPUS) is None
+    short = RunConfig("dialogue", metric="f1", max_target_length=128)
+    check_targets(short, FakeModel(128).tokenizer, CORPUS, pytest.fail)
 
 
 @pytest.mark.parametrize(
@@ -114,24 +117,25 @@ def test_where_no_target_is_short_enough_there_is_no_perplexity_and_no_training(
 def test_a_metric_without_a_value_does_not_decide(task_name, asked, targets, decides):
     config = RunConfig(task_name, metric=asked)
     corpus = PairCorpus(["s1", "s2"], targets, "valid.tsv")
-    assert deciding_metric(config, corpus) == decides
+    assert deciding_metric(config, corpus).name == decides
     # Those that evaluations look at are what counts.
-    assert deciding_metric(RunConfig(metric="bleu", evaluate_rows=1), corpus) != "bleu"
+    assert deciding_metric(RunConfig(metric="bleu", evaluate_rows=1), corpus).name != "bleu"
 
 
 def test_no_value_is_never_better():
-    assert not is_better("bleu", None, 0.0) and not is_better("perplexity", None, 9.0)
-    assert is_better("bleu", 0.0, None) and not is_better("bleu", None, None)
-    assert is_better("perplexity", 9.0, None) and is_better("perplexity", 8.0, 9.0)
+    bleu, perplexity = METRICS["bleu"], METRICS["perplexity"]
+    assert not bleu.is_better(None, 0.0) and not perplexity.is_better(None, 9.0)
+    assert bleu.is_better(0.0, None) and not bleu.is_better(None, None)
+    assert perplexity.is_better(9.0, None) and perplexity.is_better(8.0, 9.0)
 
 
 def test_unknown_subwords_are_counted_and_told():
     rows = [np.array(row, np.int32) for row in ([5, 1, 1], [], [6], [1], [7, 7, 7])]
-    targets, none = UnknownSubwords.of(rows), UnknownSubwords.of(rows[1:3])
-    assert (targets, none) == (UnknownSubwords(3, 8, 2), UnknownSubwords(0, 1, 0))
-    assert UnknownSubwords.of([]).share == none.share == 0
+    targets, none = UnknownTokens.of(rows), UnknownTokens.of(rows[1:3])
+    assert (targets, none) == (UnknownTokens(3, 8, 2), UnknownTokens(0, 1, 0))
+    assert UnknownTokens.of([]).share == none.share == 0
     assert unknown_line(none, none, copied=False) is None
-    sides = "unknown subwords: 3 of 8 (37.50%, in 2 rows) in "
+    sides = "unknown tokens: 3 of 8 (37.50%, in 2 rows) in "
     assert unknown_line(targets, none, copied=False) == f"{sides}sources"
     told = unknown_line(none, targets, copied=False)
     assert told.startswith(f"{sides}targets; no output has them, loss and perplexity leave out")

@@ -12,7 +12,7 @@ from reverse_task import arguments, final_state
 import attention_zoo
 from attention_zoo.recipes.cli.main import app, run_command
 from attention_zoo.recipes.core.config import RunConfig
-from attention_zoo.recipes.distribute.strategies import Placement
+from attention_zoo.recipes.distribute.strategies import DistributionContext
 from attention_zoo.recipes.training.precision import check_precision, computing_in
 from attention_zoo.zoo.catalog import MODELS
 from attention_zoo.zoo.errors import ConfigError
@@ -174,11 +174,11 @@ class TwoReplicas:
 
 
 def test_what_several_replicas_cannot_is_refused():
-    place = Placement("mirrored", "two devices", TwoReplicas())
+    place = DistributionContext("mirrored", "two devices", TwoReplicas())
     with pytest.raises(ConfigError, match=r"jit is for a single device.*Received: --strategy mir"):
         check_precision(RunConfig(model="transformer-tiny", jit=True), place)
     with pytest.raises(ConfigError, match="take mixed_bfloat16"):
         check_precision(RunConfig(precision="mixed_float16"), place)
     check_precision(RunConfig(precision="mixed_bfloat16"), place)
     config = RunConfig(model="transformer-tiny", precision="mixed_float16", jit=True)
-    check_precision(config, Placement())
+    check_precision(config, DistributionContext())

@@ -8,9 +8,10 @@ from prepared_folders import prepare, small_shards
 from reverse_task import arguments, final_state, write_pairs
 
 from attention_zoo.recipes.cli.main import app, run_command
+from attention_zoo.recipes.core.corpora import read_corpora
+from attention_zoo.recipes.core.make_config import make_config
 from attention_zoo.recipes.core.run import Run
 from attention_zoo.recipes.core.run_tokenizer import run_tokenizer
-from attention_zoo.recipes.core.task import make_config, read_corpora
 from attention_zoo.recipes.data.prepared import PreparedCorpus
 from attention_zoo.zoo.errors import ConfigError
 from attention_zoo.zoo.text.tokenizer import SubwordTokenizer

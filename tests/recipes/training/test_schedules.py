@@ -13,7 +13,9 @@ from reverse_task import arguments, train
 
 from attention_zoo.recipes.cli.main import app, run_command
 from attention_zoo.recipes.core.config import Budget, RunConfig, check_budget
-from attention_zoo.recipes.training import training_loop
+from attention_zoo.recipes.core.make_config import make_config
+from attention_zoo.recipes.training import progress
+from attention_zoo.recipes.training.callbacks import FollowBudget, StopOnSignal
 from attention_zoo.recipes.training.optimization import make_schedule
 from attention_zoo.zoo.errors import ConfigError
 from attention_zoo.zoo.training import register_schedule
@@ -62,7 +64,7 @@ def inverse_square_root(step, peak, warmup):
 )
 def test_cosine(step, spent, expected):
     schedule = CosineToZero(0.1, 10)
-    schedule.set_spent(spent)
+    schedule.set_progress(spent)
     np.testing.assert_allclose(schedule(step), expected, rtol=1e-5, atol=1e-8)
 
 
@@ -81,7 +83,7 @@ def test_cosine(step, spent, expected):
 )
 def test_cooldown(shape, spent, factor):
     schedule = Cooldown(0.1, 10, share=0.25, shape=shape)
-    schedule.set_spent(spent)
+    schedule.set_progress(spent)
     for step in (2, 9, 500):
         expected = factor * inverse_square_root(step, 0.1, 10)
         np.testing.assert_allclose(schedule(step), expected, rtol=1e-5, atol=1e-9)
@@ -141,13 +143,13 @@ def test_share_of_a_budget(budget, step, seconds, share):
 def rates_of(monkeypatch):
     """Collects the rate of every step, as the optimizer has it."""
     rates = []
-    begin = training_loop.TrainingLoop.on_train_batch_begin
+    begin = FollowBudget.on_train_batch_begin
 
     def on_train_batch_begin(self, batch, logs=None):
         begin(self, batch, logs)
-        rates.append(float(self.trained.optimizer.learning_rate))
+        rates.append(float(self.model.optimizer.learning_rate))
 
-    monkeypatch.setattr(training_loop.TrainingLoop, "on_train_batch_begin", on_train_batch_begin)
+    monkeypatch.setattr(FollowBudget, "on_train_batch_begin", on_train_batch_begin)
     return rates
 
 
@@ -156,14 +158,14 @@ def test_a_cosine_over_the_steps_goes_on_where_it_was(reverse_files, tmp_path, m
     output, steps = tmp_path / "run", 12
     options = {"model": "rnn", "settings": ("schedule=cosine", "evaluate_every=12", "beam_size=1")}
 
-    def stop(self, batch, logs=None):
-        if self.progress.step == 5:
-            self.stop_request.signal_number = 2
-        end(self, batch, logs)
+    def stop(self, logs):
+        if self.progress.step == 6:
+            self.request.signal_number = 2
+        after_step(self, logs)
 
-    end = training_loop.TrainingLoop.on_train_batch_end
+    after_step = StopOnSignal.after_step
     with monkeypatch.context() as context:
-        context.setattr(training_loop.TrainingLoop, "on_train_batch_end", stop)
+        context.setattr(StopOnSignal, "after_step", stop)
         assert train(reverse_files, output, steps=steps, **options) == 130
     assert len(rates) == 6
     assert train(reverse_files, output, steps=steps, **options) == 0
@@ -176,7 +178,7 @@ def test_a_cooldown_over_minutes_follows_the_clock(reverse_files, tmp_path, monk
     # It goes on by half a second whenever it is looked at.
     ticks = itertools.count()
     clock = types.SimpleNamespace(perf_counter=lambda: next(ticks) / 2)
-    monkeypatch.setattr(training_loop, "time", clock)
+    monkeypatch.setattr(progress, "time", clock)
     rates = rates_of(monkeypatch)
     cooldown = ("schedule=cooldown", "cooldown_share=0.5", "cooldown_shape=linear")
     settings = (*cooldown, "evaluate_every=100")  # as an evaluation would take time too
@@ -212,8 +214,8 @@ def test_a_registered_schedule_is_chosen_by_its_name():
             return self.peak
 
     name = "constant of a test"
-    with pytest.raises(ConfigError, match="inverse_sqrt, cosine, cooldown, or registered"):
-        RunConfig().with_settings([f"schedule={name}"])
+    with pytest.raises(ConfigError, match=r"no schedule '.*'\. Known: inverse_sqrt"):
+        make_config("translation", "rnn", settings=[f"schedule={name}"])
     register_schedule(name, Constant)
     config = RunConfig().with_settings([f"schedule={name}", "learning_rate=0.25"])
     assert make_schedule(config)(3) == 0.25

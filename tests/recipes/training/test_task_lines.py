@@ -13,10 +13,12 @@ from attention_zoo.recipes.cli.app import Refused
 from attention_zoo.recipes.cli.chat import talk
 from attention_zoo.recipes.cli.main import app, run_command
 from attention_zoo.recipes.core.config import Budget
-from attention_zoo.recipes.core.run import Run, source_format
-from attention_zoo.recipes.core.task import TASKS, make_config, read_corpora, task
+from attention_zoo.recipes.core.corpora import read_corpora
+from attention_zoo.recipes.core.make_config import make_config
+from attention_zoo.recipes.core.run import Run
+from attention_zoo.recipes.core.task import TASKS, source_format, task
 from attention_zoo.recipes.data.stories import story_pairs
-from attention_zoo.recipes.training.task_runs import run_task
+from attention_zoo.recipes.training.launch import run_task
 from attention_zoo.serving.client.client import Client
 from attention_zoo.serving.runtime.session import SavedModelSession
 from attention_zoo.serving.server.server import ServerOptions, ServerThread
@@ -135,7 +137,7 @@ def test_predict_and_explain_read_all_inputs(line, model, capsys):
     assert run_command(app, ["predict", str(run), LINES[name], json.dumps(REQUESTS[name])]) == 0
     told = capsys.readouterr()
     kept = "start" if name == "summarization" else "end"
-    assert re.search(rf"[12] sources? longer than \d+ subwords: the {kept} read\n", told.err)
+    assert re.search(rf"[12] sources? longer than \d+ tokens: the {kept} read\n", told.err)
     printed = told.out.splitlines()
     assert printed == [p.text for p in model.predict([source, REQUESTS[name]])]
     explanation = model.explain([source])[0]

@@ -18,9 +18,10 @@ import attention_zoo
 from attention_zoo.recipes.core.config import Budget
 from attention_zoo.recipes.core.run import Run
 from attention_zoo.recipes.metrics.scores import Scores
-from attention_zoo.recipes.training import training_loop
-from attention_zoo.recipes.training.evaluation import Evaluation
-from attention_zoo.recipes.training.training_loop import TrainingLoop
+from attention_zoo.recipes.training import training
+from attention_zoo.recipes.training.callbacks import FollowBudget
+from attention_zoo.recipes.training.periodic_evaluation import Evaluation
+from attention_zoo.recipes.training.progress import Progress
 from attention_zoo.zoo.files import partial_file
 from attention_zoo.zoo.text.tokenizer import SubwordTokenizer
 from attention_zoo.zoo.training.averaging import Average
@@ -130,8 +131,8 @@ class FakeEvaluator:
 
     in_full = None  # gives the chrF of weights
 
-    def __init__(self, text_to_text, corpus, config):
-        self.corpus = corpus
+    def __init__(self, text_to_text, corpus, config, trained=None):
+        self.corpus, self.config = corpus, config
         self.weights = text_to_text.model.get_weights
 
     def quick(self):
@@ -140,7 +141,7 @@ class FakeEvaluator:
             signal.raise_signal(signal.SIGTERM)
         value = self.values[min(FakeEvaluator.calls, len(self.values) - 1)]
         FakeEvaluator.calls += 1
-        return Evaluation({"chrf": value, "cross_entropy": 0.7, "perplexity": 2.0}, [], [], {})
+        return Evaluation({"chrf": value, "cross_entropy": 0.7, "perplexity": 2.0})
 
     def full(self):
         return Scores({"chrf": self.in_full(self.weights()) if self.in_full else 1.0})
@@ -148,21 +149,21 @@ class FakeEvaluator:
 
 @pytest.fixture
 def fake_evaluator(monkeypatch):
-    monkeypatch.setattr(training_loop, "Evaluator", FakeEvaluator)
+    monkeypatch.setattr(training, "Evaluator", FakeEvaluator)
     monkeypatch.setattr(FakeEvaluator, "calls", 0)
     return FakeEvaluator
 
 
 def send_at_step(monkeypatch, number, step):
     """Sends this process a signal in the middle of a step of training."""
-    begin = training_loop.TrainingLoop.on_train_batch_begin
+    begin = FollowBudget.on_train_batch_begin
 
     def on_train_batch_begin(self, batch, logs=None):
         begin(self, batch, logs)
         if self.progress.step == step - 1:
             signal.raise_signal(number)
 
-    monkeypatch.setattr(training_loop.TrainingLoop, "on_train_batch_begin", on_train_batch_begin)
+    monkeypatch.setattr(FollowBudget, "on_train_batch_begin", on_train_batch_begin)
 
 
 def fill_disk_at_save(monkeypatch, number):
@@ -342,13 +343,12 @@ def test_what_is_evaluated_and_kept_is_the_average(trained):
 
 def test_a_model_is_told_how_much_of_its_budget_is_spent():
     told = []
-    loop = SimpleNamespace(
-        budget=Budget(max_steps=10, max_minutes=2.0),
-        progress=SimpleNamespace(step=3, seconds=90.0),
-        trained=SimpleNamespace(set_progress=told.append),
-        schedule=None,
+    model = SimpleNamespace(
+        training_progress=Progress(step=3, seconds=90.0), set_progress=told.append
     )
-    TrainingLoop.on_train_batch_begin(loop, 0)
+    follow = FollowBudget(Budget(max_steps=10, max_minutes=2.0), [model])
+    follow.set_model(model)
+    follow.on_train_batch_begin(0)
     assert told == [0.75]
 
 

@@ -224,6 +224,6 @@ def test_operations_take_a_quarter_of_the_processors_if_nothing_is_asked(
         return SavedModelSession(*arguments, **settings)
 
     monkeypatch.setattr(loading, "SavedModelSession", open_session)
-    monkeypatch.setattr(loading, "processors", lambda: processors)
+    monkeypatch.setattr(loading, "available_cpus", lambda: processors)
     Loader(ServerOptions(intra_op_threads=asked, warm_up=False))(exported).close()
     assert opened == [threads]

@@ -1,5 +1,7 @@
 """Beam search against the enumeration of every target, and against a search over plain lists."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -15,17 +17,18 @@ from tiny_models import (
     trimmed,
 )
 
-from attention_zoo.zoo.decoding.beam_search import beam_search
-from attention_zoo.zoo.decoding.options import IMPOSSIBLE, GenerationOptions
+from attention_zoo.zoo.decoding import BeamSearch, generate
+from attention_zoo.zoo.decoding.options import NEG_INF, GenerationOptions
 from attention_zoo.zoo.text.tokenizer import END_ID, START_ID, UNKNOWN_ID
 
 A, B = 4, 5
+beam_search = functools.partial(generate, strategy=BeamSearch)
 
 
 def found(hypotheses, row):
     """Ids and scores of the hypotheses of a row that are there, and how many are not."""
     scores = hypotheses.scores.numpy()[row]
-    there = scores > IMPOSSIBLE / 2
+    there = scores > NEG_INF / 2
     ids = [trimmed(ids) for ids in hypotheses.ids.numpy()[row][there]]
     return ids, scores[there], int(np.sum(~there))
 
@@ -274,4 +277,4 @@ def test_what_cannot_be_filled_is_empty(one_source):
     ids, _, missing = found(hypotheses, 0)
     assert sorted(ids) == [(END_ID,), (A, END_ID), (A, A, END_ID)]
     assert missing == 5
-    assert (hypotheses.scores.numpy()[0, 3:] == IMPOSSIBLE).all()
+    assert (hypotheses.scores.numpy()[0, 3:] == NEG_INF).all()

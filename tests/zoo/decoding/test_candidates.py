@@ -1,13 +1,22 @@
-"""What may be written next, against a sort of the whole vocabulary and against plain lists."""
+"""Candidates for the next token, against a sort of the whole vocabulary and plain lists."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from tiny_models import repeats_ngram
 
-from attention_zoo.zoo.decoding.candidates import best_subwords, candidates, without_repeated_ngrams
-from attention_zoo.zoo.decoding.options import IMPOSSIBLE, GenerationOptions
+from attention_zoo.zoo.decoding.candidates import NoRepeatNgram, best_tokens, make_candidates
+from attention_zoo.zoo.decoding.options import NEG_INF, GenerationOptions
 from attention_zoo.zoo.text.tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID
+
+
+def candidates(logits, options=None, min_lengths=(), processors=()):
+    """The candidates of a first step."""
+    search = SimpleNamespace(step=0, prefix=(), min_lengths=min_lengths)
+    options = options or GenerationOptions()
+    return make_candidates(tf.constant(logits), None, search, options, processors)
 
 
 @pytest.mark.parametrize("vocab_size", [5, 64, 999, 1024, 1031])
@@ -18,7 +27,7 @@ def test_the_best_are_those_of_a_full_sort(vocab_size, count):
     logits = random.normal(size=(3, 2, vocab_size)).astype("float32")
     logits[0, 0, -3:] = 9.0, 8.0, 9.0  # the last block, with two that are equal
     logits[1] = np.round(logits[1])  # many that are equal
-    ids, values = best_subwords(tf.constant(logits), count)
+    ids, values = best_tokens(tf.constant(logits), count, tf.zeros(4))
     expected = np.argsort(-logits, axis=-1, kind="stable")[..., :count]
     np.testing.assert_array_equal(ids, expected)
     np.testing.assert_array_equal(values, np.take_along_axis(logits, expected, axis=-1))
@@ -32,13 +41,13 @@ def test_special_ids_that_are_ruled_out_take_no_place_of_others(vocab_size):
     logits[1, :, :32] -= 4.0
     logits[2, :, :4] = -9.0
     special = np.zeros((3, 1, 4), "float32")
-    special[..., [0, 2]], special[0, 0, 1] = IMPOSSIBLE, IMPOSSIBLE
-    ids, values = best_subwords(tf.constant(logits), 3, tf.constant(special))
+    special[..., [0, 2]], special[0, 0, 1] = NEG_INF, NEG_INF
+    ids, values = best_tokens(tf.constant(logits), 3, tf.constant(special))
     logits[..., :4] += special
     expected = np.argsort(-logits, axis=-1, kind="stable")[..., :3]
     found = np.take_along_axis(logits, expected, axis=-1)
     np.testing.assert_array_equal(values, found)
-    possible = found > IMPOSSIBLE / 2
+    possible = found > NEG_INF / 2
     np.testing.assert_array_equal(ids.numpy()[possible], expected[possible])
 
 
@@ -46,21 +55,24 @@ def test_special_ids_that_are_ruled_out_take_no_place_of_others(vocab_size):
 def test_large_logits_have_finite_log_probabilities(largest):
     logits = np.zeros((1, 1, 2000), "float32")
     logits[..., largest] = 5000.0
-    found = candidates(tf.constant(logits), 2, tf.constant([True]), GenerationOptions())
-    assert found.log_total[0, 0] == 5000
-    assert found.end_log_p[0, 0] == logits[0, 0, END_ID] - 5000
+    for with_end in (True, False):
+        found = candidates(logits)
+        found.best(2, with_end)
+        assert found.log_total[0, 0] == 5000
+        assert found.end_log_p()[0, 0] == logits[0, 0, END_ID] - 5000
 
 
 def test_what_may_not_be_written_counts_all_the_same():
     logits = np.zeros((1, 1, 2000), "float32")
     logits[..., [8, 9]] = 1000.0, 3.0  # beside the first, no other has a probability above zero
     allowed = logits.copy()
-    allowed[..., 8] = IMPOSSIBLE
-    given = tf.constant(logits), 1, tf.constant([True]), GenerationOptions()
-    found = candidates(*given, allowed=tf.constant(allowed))
-    assert found.tokens[0, 0, 0] == 9
+    allowed[..., 8] = NEG_INF
+    found = candidates(logits, processors=[lambda logits, search: allowed])
+    tokens, log_p = found.best(1)
+    assert tokens[0, 0, 0] == 9
     assert found.log_total[0, 0] == 1000
-    assert found.log_p[0, 0, 0] == -997
+    assert log_p[0, 0, 0] == found.log_p(tokens[..., 0])[0, 0] == -997
+    assert found.log_p(tf.constant([[8]]))[0, 0] == 0  # what the model has
 
 
 @pytest.mark.parametrize("vocab_size", [7, 2000])
@@ -70,18 +82,18 @@ def test_log_probabilities_are_of_the_whole_vocabulary(vocab_size, forbid_unknow
     logits = random.normal(0, 3, (2, 3, vocab_size)).astype("float32")
     logits[:, :, :4] += 8  # special ids, and the end, are the most probable
     options = GenerationOptions(forbid_unknown=forbid_unknown)
-    may_end = np.array([True, False])
-    found = candidates(tf.constant(logits), 3, tf.constant(may_end), options)
+    found = candidates(logits, options, min_lengths=tf.constant([0, 1]))
+    tokens, best_log_p = found.best(3, with_end=False)
     log_p = logits - np.log(np.exp(logits.astype("float64")).sum(-1, keepdims=True))
     np.testing.assert_allclose(
-        found.end_log_p, np.where(may_end[:, None], log_p[..., END_ID], IMPOSSIBLE), rtol=1e-5
+        found.end_log_p(), np.where([[True], [False]], log_p[..., END_ID], NEG_INF), rtol=1e-5
     )
     for special in (PAD_ID, START_ID, END_ID) + ((UNKNOWN_ID,) if forbid_unknown else ()):
         log_p[..., special] = -np.inf
     expected = np.argsort(-log_p, axis=-1)[..., :3]
-    np.testing.assert_array_equal(found.tokens, expected)
+    np.testing.assert_array_equal(tokens, expected)
     np.testing.assert_allclose(
-        found.log_p, np.take_along_axis(log_p, expected, axis=-1), rtol=1e-5, atol=1e-5
+        best_log_p, np.take_along_axis(log_p, expected, axis=-1), rtol=1e-5, atol=1e-5
     )
 
 
@@ -91,9 +103,8 @@ def test_repeats_are_ruled_out_and_nothing_else(size, step):
     random = np.random.default_rng(size)
     written = random.integers(4, 7, (4, 2, 8)).astype("int32")  # after `step` anything
     logits = random.normal(size=(4, 2, 9)).astype("float32")
-    result = without_repeated_ngrams(
-        tf.constant(logits), tf.constant(written), tf.constant(step), size
-    ).numpy()
+    search = SimpleNamespace(written=tf.constant(written), step=tf.constant(step))
+    result = NoRepeatNgram(size)(tf.constant(logits), search).numpy()
     for row in np.ndindex(4, 2):
         before = tuple(written[row][:step])
         old = repeats_ngram(before, size)
@@ -101,5 +112,5 @@ def test_repeats_are_ruled_out_and_nothing_else(size, step):
             new = (*before, i)
             runs = [new[j : j + size] for j in range(len(new) - size + 1)]
             repeated = bool(runs) and runs[-1] in runs[:-1]
-            assert result[row][i] == (np.float32(IMPOSSIBLE) if repeated else logits[row][i])
+            assert result[row][i] == (np.float32(NEG_INF) if repeated else logits[row][i])
             assert old or repeated == repeats_ngram(new, size)

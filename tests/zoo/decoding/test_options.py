@@ -63,7 +63,7 @@ def test_ratios_beyond_any_length_leave_the_other_limits(source, ratio):
     assert longest.length_limits(tf.constant(source)).numpy().tolist() == [12, 12, 12, 12]
     shortest = GenerationOptions(max_length=12, max_length_ratio=None, min_length_ratio=ratio)
     fewest = [min(11, 3 * (length + 1)) if ratio == 3.0 else 11 for length in LENGTHS]
-    assert shortest.fewest(tf.constant(source)).numpy().tolist() == fewest
+    assert shortest.min_lengths(tf.constant(source)).numpy().tolist() == fewest
 
 
 @pytest.mark.parametrize("beam_size", [1, 3])

@@ -8,17 +8,16 @@ import pytest
 import tensorflow as tf
 from tiny_models import tiny_model
 
+from attention_zoo.zoo.cpus import available_cpus
 from attention_zoo.zoo.decoding.options import GenerationOptions
-from attention_zoo.zoo.pipeline import parallel as side_by_side
-from attention_zoo.zoo.pipeline import text_to_text
+from attention_zoo.zoo.pipeline import parallel, text_to_text
 from attention_zoo.zoo.pipeline.parallel import (
     MOST_BATCHES,
     batches_by_length,
-    batches_side_by_side,
-    run_side_by_side,
+    parallel_batches,
+    run_parallel,
 )
 from attention_zoo.zoo.pipeline.text_to_text import TextToText
-from attention_zoo.zoo.processors import processors
 from attention_zoo.zoo.text.tokenizer import SubwordTokenizer
 
 
@@ -42,12 +41,12 @@ def test_so_many_run_at_a_time_and_the_first_alone():
             together.wait()
         running.remove(item)
 
-    run_side_by_side(work, range(7), at_a_time=3)
+    run_parallel(work, range(7), at_a_time=3)
     assert seen[0] == 1 and max(seen) <= 3 and len(seen) == 7
     done = []
-    run_side_by_side(done.append, range(5), at_a_time=1)
+    run_parallel(done.append, range(5), at_a_time=1)
     assert done == [0, 1, 2, 3, 4]
-    run_side_by_side(done.append, [], at_a_time=2)
+    run_parallel(done.append, [], at_a_time=2)
 
 
 @pytest.mark.parametrize("failing", [0, 2])
@@ -65,7 +64,7 @@ def test_an_exception_is_raised_and_ends_the_rest(failing):
     timer = threading.Timer(0.2, failed.set)
     timer.start()
     with pytest.raises(ValueError, match=f"item {failing}"):
-        run_side_by_side(work, range(50), at_a_time=2)
+        run_parallel(work, range(50), at_a_time=2)
     timer.cancel()
     assert len(begun) < 10
 
@@ -83,7 +82,7 @@ def test_an_exception_ends_the_rest_while_an_earlier_item_still_runs():
             raise ValueError("item 2")
 
     with pytest.raises(ValueError, match="item 2"):
-        run_side_by_side(work, range(500), at_a_time=2)
+        run_parallel(work, range(500), at_a_time=2)
     assert len(begun) < 250
 
 
@@ -96,11 +95,11 @@ def test_a_batch_without_rows_is_refused(batch_size):
 def test_as_many_batches_as_processors_but_one_in_a_scope(monkeypatch):
     accelerators = []
     monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: accelerators)
-    assert batches_side_by_side() == min(processors(), MOST_BATCHES)
+    assert parallel_batches() == min(available_cpus(), MOST_BATCHES)
     with tf.distribute.OneDeviceStrategy("CPU:0").scope():
-        assert batches_side_by_side() == 1
+        assert parallel_batches() == 1
     accelerators.append("a device")
-    assert batches_side_by_side() == 1
+    assert parallel_batches() == 1
 
 
 WORDS = ["a", "red", "house", "dog", "两只"]
@@ -117,7 +116,7 @@ def test_a_text_gets_the_same_whatever_runs_beside_it(sampled, monkeypatch):
     texts = [" ".join(random.choice(WORDS, count)) for count in random.integers(1, 9, 40)]
 
     def outputs(at_a_time):
-        monkeypatch.setattr(text_to_text, "batches_side_by_side", lambda: at_a_time)
+        monkeypatch.setattr(text_to_text, "parallel_batches", lambda: at_a_time)
         pipeline = TextToText(model, tokenizer, options)
         return pipeline.predict(texts, batch_size=4), pipeline.score(texts, texts, batch_size=4)
 
@@ -133,12 +132,12 @@ def test_operations_get_the_threads_of_one_batch_where_nothing_was_computed(monk
     asked = []
     monkeypatch.setattr(tf.config.threading, "set_intra_op_parallelism_threads", asked.append)
     for cores, threads in ((2, 1), (8, 1), (32, 4)):
-        monkeypatch.setattr(side_by_side, "processors", lambda cores=cores: cores)
-        side_by_side.give_each_batch_its_threads()
+        monkeypatch.setattr(parallel, "available_cpus", lambda cores=cores: cores)
+        parallel.limit_operation_threads()
         assert asked.pop() == threads
 
     def refuse(count):
         raise RuntimeError("cannot be modified after initialization")
 
     monkeypatch.setattr(tf.config.threading, "set_intra_op_parallelism_threads", refuse)
-    side_by_side.give_each_batch_its_threads()
+    parallel.limit_operation_threads()

@@ -8,7 +8,7 @@ from tiny_models import TableModel, tiny_model
 
 from attention_zoo.serving.export.comparison import same_values
 from attention_zoo.zoo import explain
-from attention_zoo.zoo.decoding.options import IMPOSSIBLE, GenerationOptions
+from attention_zoo.zoo.decoding.options import NEG_INF, GenerationOptions
 from attention_zoo.zoo.decoding.search import generate
 from attention_zoo.zoo.pipeline.text_to_text import Prediction, TextToText
 from attention_zoo.zoo.text.source_format import SourceFormat, SourceInput
@@ -116,7 +116,7 @@ def test_n_best_leaves_out_beams_that_found_nothing(tokenizer):
     single = pipeline.with_generation(max_length=1)
     result = single.signatures()["n_best"](tf.constant(["x", "two"]))
     assert result["text"].numpy().tolist() == [[b""] * 4] * 2
-    assert (result["score"].numpy()[:, 1:] == IMPOSSIBLE).all()
+    assert (result["score"].numpy()[:, 1:] == NEG_INF).all()
     assert [[p.text for p in row] for row in single.n_best(["x", "two"])] == [[""], [""]]
 
 
@@ -164,16 +164,16 @@ def test_scores_sum_the_log_probabilities_of_the_target(attentive, tokenizer):
     assert labels.count(UNKNOWN_ID) == 1
     known = np.array(labels) != UNKNOWN_ID
     for written_by, kept in (
-        (attentive, known),
-        (attentive.with_generation(forbid_unknown=False), known | True),
-        (attentive.with_generation(replace_unknown=True), known),  # the source has none
+        (longer, known),
+        (longer.with_generation(forbid_unknown=False), known | True),
+        (longer.with_generation(replace_unknown=True), known),  # the source has none
     ):
         some, counts = written_by.score(TEXTS, targets, written_only=True)
         np.testing.assert_allclose(some[:-1], scores[:-1], atol=1e-4)
         expected = log_p[np.arange(len(labels)), labels][kept].sum()
         np.testing.assert_allclose(some[-1], expected, atol=1e-4)
         assert counts.tolist() == [*tokens[:-1], kept.sum()]
-    copying = attentive.with_generation(replace_unknown=True)
+    copying = longer.with_generation(replace_unknown=True)
     sources = [*TEXTS[:-1], "ж"]
     every, all_counts = copying.score(sources, targets)
     some, counts = copying.score(sources, targets, written_only=True)
@@ -194,7 +194,7 @@ def test_long_targets_are_cut_before_they_take_memory(tokenizer):
     log_p = tf.nn.log_softmax(model(inputs)[0]).numpy()[np.arange(7), labels].sum()
     np.testing.assert_allclose(scores[:2], [log_p] * 2, atol=1e-4)
     exact = TextToText(model, tokenizer, OPTIONS, 16)
-    with pytest.raises(ValueError, match=r"1 of 2 targets.* 7 subwords.*truncate=True.*: target 1"):
+    with pytest.raises(ValueError, match=r"1 of 2 targets.* 7 tokens.*truncate=True.*: target 1"):
         exact.score(["x", "x"], ["x", long])
 
 
@@ -228,7 +228,7 @@ def test_a_blank_text_has_an_empty_output_and_changes_no_other(kind, tokenizer):
     assert served["serving_default"]["text"][blank].tolist() == texts
     assert served["explain"]["text"][blank].tolist() == texts
     assert served["n_best"]["text"][blank].tolist() == [[b"", b""]] * len(BLANKS)
-    assert served["n_best"]["score"][blank].tolist() == [[0, IMPOSSIBLE]] * len(BLANKS)
+    assert served["n_best"]["score"][blank].tolist() == [[0, NEG_INF]] * len(BLANKS)
     for name, outputs in served.items():
         for key, values in outputs.items():
             if (name, key) != ("n_best", "score"):

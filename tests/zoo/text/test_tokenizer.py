@@ -244,7 +244,7 @@ def test_a_vocabulary_smaller_than_the_alphabet_is_refused():
 
 
 def test_text_without_characters_is_refused():
-    with pytest.raises(ValueError, match="could not learn subwords"):
+    with pytest.raises(ValueError, match="could not learn tokens"):
         SubwordTokenizer.train(["", " "], vocab_size=20)
 
 

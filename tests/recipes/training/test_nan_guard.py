@@ -10,7 +10,7 @@ from reverse_task import final_state, train
 
 from attention_zoo.recipes.data.corpus import PairCorpus
 from attention_zoo.recipes.data.pair_files import read_pairs
-from attention_zoo.recipes.training.nonfinite import NonfiniteSteps
+from attention_zoo.recipes.training.nan_guard import NanGuard
 from attention_zoo.zoo.models import EncoderDecoder
 
 BAD_STEP = 4
@@ -68,11 +68,11 @@ def test_lines_are_those_of_the_file_and_rows_where_there_is_none(tmp_path):
     (tmp_path / "pairs.tsv").write_text("a\tb\nno tab\nc\td\ne\tf\n")
     corpus = read_pairs(str(tmp_path / "pairs.tsv"), max_bad_rows=1)
     for one in (corpus, corpus.reversed()):
-        steps = NonfiniteSteps(one.origins, lambda step: [2, 1][: step + 1], tmp_path)
-        note = steps.note(2, 0.1, np.inf)
+        guard = NanGuard(rows=lambda step, one=one: one.origins([2, 1][:step]))
+        note = guard.note(2, 0.1, np.inf)
         assert note.endswith("pairs.tsv lines 3, 4")
     made = PairCorpus(list("abcdefghijkl"), list("ABCDEFGHIJKL"), "made")
-    note = NonfiniteSteps(made.origins, lambda step: range(12), tmp_path).note(1, 0.1, np.nan)
+    note = NanGuard(rows=lambda step: made.origins(range(12))).note(1, 0.1, np.nan)
     assert note == (
         "step 1, loss nan, learning rate 1.00e-01, made lines 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 "
         "and 2 more"
@@ -85,9 +85,9 @@ def test_steps_of_before_are_kept_but_for_those_that_are_made_again(tmp_path):
 
     def note(*steps):
         """As a process does that goes on with a run."""
-        told = NonfiniteSteps(lambda rows: [], lambda step: [], tmp_path)
+        guard = NanGuard(path=tmp_path / "nonfinite.json")
         for step in steps:
-            told.note(step, 0.1, float("nan"))
+            guard.note(step, 0.1, float("nan"))
 
     note(2, 3)
     note(8, 9)

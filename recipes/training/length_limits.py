@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ...zoo.decoding.options import MORE_SUBWORDS, GenerationOptions
+from ..core.config import RunConfig
 from ..data.batch_stream import BatchStream
-from .config import RunConfig
 
 
 def beyond_limit(lengths: np.ndarray, options: GenerationOptions) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""`Model.fit` where Keras 3 cannot: on several workers, and with batches of unequal shapes.
+"""A patch of `Model.fit` for several workers and for batches of unequal shapes.
 
 Keras 3.15 has two faults here (https://github.com/keras-team/keras/issues/20585, open since 2024):
 
@@ -6,7 +6,7 @@ Keras 3.15 has two faults here (https://github.com/keras-team/keras/issues/20585
   there is only if all have the same shape, and under several workers not even then;
 - it asks `MultiWorkerMirroredStrategy` for the mean of scalar logs along their first axis.
 
-A test says when Keras has mended them, and this file can go.
+The tests fail once Keras has fixed them; then this file can go.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ _reduce_per_replica = trainer.reduce_per_replica
 
 
 @contextmanager
-def mended_fit() -> Iterator[None]:
-    """Inside the `with` block `fit` and `evaluate` of all Keras models work under all strategies.
+def patched_fit() -> Iterator[None]:
+    """Patches Keras so that `fit` and `evaluate` of all models work under every strategy.
 
-    Model, optimizer and metrics are made in the scope of the strategy, as usual.
+    The patch ends with the `with` block. Model, optimizer and metrics are made in the scope of the
+    strategy, as usual.
 
     Example:
 
-    >>> with mended_fit():
+    >>> with patched_fit():
     ...     model.fit(dataset)
     """
     build = trainer.TensorFlowTrainer._maybe_symbolic_build
@@ -42,7 +43,7 @@ def mended_fit() -> Iterator[None]:
 
 
 def _build_from_one_replica(self, iterator=None, data_batch=None):
-    """As Keras's own, from the batch of this process's first replica."""
+    """Builds the model as Keras does, but from the batch of this process's first replica."""
     strategy = self._distribute_strategy
     if strategy is None:
         return
@@ -57,7 +58,16 @@ def _build_from_one_replica(self, iterator=None, data_batch=None):
 
 
 def reduce_per_replica(values, strategy, reduction):
-    """As Keras's own, with the mean over replicas of what has no axis."""
+    """Reduces values as Keras does, but takes the mean over replicas of values without axes.
+
+    Args:
+        values: Values of the replicas, in any structure.
+        strategy: The strategy of the training.
+        reduction: `"auto"`, `"mean"`, `"sum"`, `"first"` or `"concat"`, as in Keras.
+
+    Returns:
+        The reduced values, in the same structure.
+    """
     several = trainer._collective_all_reduce_multi_worker(strategy)
     if not several or reduction not in ("auto", "mean"):
         return _reduce_per_replica(values, strategy, reduction)

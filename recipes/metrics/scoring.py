@@ -18,33 +18,39 @@ if TYPE_CHECKING:
     from ...zoo.text.source_format import Source
     from ...zoo.text.tokenizer import SubwordTokenizer
 
-# Subwords of the targets of a batch, padded: their logits (B, T, V) are half a gigabyte where V is
+# Tokens of the targets of a batch, padded: their logits (B, T, V) are half a gigabyte where V is
 # 32,000.
 SCORED_TOKENS = 4096
 SCORED_ROWS = 64  # of a batch, at most
 
 
 def target_lengths(tokenizer: SubwordTokenizer, targets: Sequence[str]) -> np.ndarray:
-    """Subwords of each target, its end included, int (N,)."""
+    """The number of tokens of each target with its end, int64 (N,).
+
+    Args:
+        tokenizer: The tokenizer of the model.
+        targets: N texts.
+    """
     return np.array([len(ids) + 1 for ids in tokenizer.encode(targets)], np.int64)
 
 
 def score_targets(
     model: TextToText, sources: Sequence[Source], targets: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Log probability of each target and its number of subwords, end included, (N,) each.
+    """Log probability and number of tokens of each target, its end included.
 
-    Unknown subwords that no search of the model writes are left out of both. Targets that are
-    longer than the model writes, `max_length` of its generation, are not scored: it has not learnt
-    any of this length, and one of them may need more memory than there is.
+    Unknown tokens that no search of the model writes are left out of both. Targets longer than the
+    model writes, `max_length` of its generation, are not scored: it has not learned that length,
+    and one of them may need more memory than there is.
 
     Args:
-        model: the model.
-        sources: one for each target.
-        targets: texts.
+        model: A trained model.
+        sources: One for each target.
+        targets: N texts.
 
     Returns:
-        float32 and int32; both are 0 for a target that is not scored.
+        Log probabilities, float32 (N,), and numbers of tokens, int32 (N,); both are 0 for a target
+        that is not scored.
     """
     lengths, longest = target_lengths(model.tokenizer, targets), model.generation.max_length
     log_p, tokens = np.zeros(len(lengths), np.float32), np.zeros(len(lengths), np.int32)
@@ -64,11 +70,14 @@ def score_targets(
 
 
 def counted_words(text: str, unknown: int) -> int:
-    """Words that the log probability of a target is of, the end of the text among them.
+    """The number of words that the log probability of a target covers, with the end of the text.
 
     Args:
-        text: the target.
-        unknown: how many unknown subwords were left out, each of which is taken for a word.
+        text: The target.
+        unknown: Number of unknown tokens that were left out, each of which is taken for a word.
+
+    Returns:
+        A number of words, at least 1.
     """
     from .text_scores import words
 
@@ -76,20 +85,26 @@ def counted_words(text: str, unknown: int) -> int:
 
 
 @dataclass(frozen=True)
-class UnknownSubwords:
-    """Unknown subwords on one side of a corpus: how many, of how many, and in how many rows."""
+class UnknownTokens:
+    """Unknown tokens on one side of a corpus.
+
+    Attributes:
+        count: Number of unknown tokens.
+        total: Number of all tokens.
+        rows: Number of rows with an unknown token.
+    """
 
     count: int
     total: int
     rows: int
 
     @classmethod
-    def of(cls, side: Sequence[np.ndarray]) -> UnknownSubwords:
-        """Counts those in the subwords of each row, without ends."""
+    def of(cls, side: Sequence[np.ndarray]) -> UnknownTokens:
+        """Counts unknown tokens in the ids of each row, without ends."""
         ends = np.cumsum([len(row) for row in side])
-        places = np.flatnonzero(np.concatenate([*side, []]) == UNKNOWN_ID)
-        rows = np.unique(np.searchsorted(ends, places, side="right"))
-        return cls(len(places), int(ends[-1]) if len(ends) else 0, len(rows))
+        positions = np.flatnonzero(np.concatenate([*side, []]) == UNKNOWN_ID)
+        rows = np.unique(np.searchsorted(ends, positions, side="right"))
+        return cls(len(positions), int(ends[-1]) if len(ends) else 0, len(rows))
 
     @property
     def share(self) -> float:
@@ -99,20 +114,23 @@ class UnknownSubwords:
         return f"{self.count:,} of {self.total:,} ({self.share:.2%}, in {self.rows:,} rows)"
 
 
-def unknown_line(sources: UnknownSubwords, targets: UnknownSubwords, copied: bool) -> str | None:
-    """What there is to say of unknown subwords in a corpus, if any.
+def unknown_line(sources: UnknownTokens, targets: UnknownTokens, copied: bool) -> str | None:
+    """A line that reports the unknown tokens of a corpus; `None` if there are none.
 
     Args:
-        sources: those of the sources.
-        targets: those of the targets.
-        copied: whether a search may write them for those of the source.
+        sources: Unknown tokens of the sources.
+        targets: Unknown tokens of the targets.
+        copied: Whether a search may write them for unknown tokens of the source.
+
+    Returns:
+        The line.
     """
     sides = {"targets": targets, "sources": sources}
     found = [f"{side} in {name}" for name, side in sides.items() if side.count]
     if not found:
         return None
-    told = f"unknown subwords: {', '.join(found)}"
+    line = f"unknown tokens: {', '.join(found)}"
     if not targets.count:
-        return told
+        return line
     but = " but where the source has one to copy" if copied else ""
-    return f"{told}; no output has them, loss and perplexity leave out those of targets{but}"
+    return f"{line}; no output has them, loss and perplexity leave out those of targets{but}"

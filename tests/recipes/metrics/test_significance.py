@@ -5,15 +5,16 @@ import pytest
 import sacrebleu
 from sacrebleu.significance import PairedTest
 
-from attention_zoo.recipes.core import config
-from attention_zoo.recipes.metrics.bootstrap import Interval, p_value, resample
-from attention_zoo.recipes.metrics.row_scores import (
+from attention_zoo.recipes.metrics.metric import METRICS as ALL_METRICS
+from attention_zoo.recipes.metrics.metric import PERPLEXITIES
+from attention_zoo.recipes.metrics.row_statistics import (
     NOT_OF_ROWS,
-    mean_rows,
-    row_score,
-    sacrebleu_rows,
+    mean_statistics,
+    row_statistics,
+    sacrebleu_statistics,
 )
 from attention_zoo.recipes.metrics.scores import translation_scores
+from attention_zoo.recipes.metrics.significance import Interval, p_value, resample
 from attention_zoo.recipes.metrics.text_scores import answer_scores, rouge_scores
 from attention_zoo.zoo.errors import ConfigError
 
@@ -43,7 +44,7 @@ def test_the_paired_test_of_sacrebleu(name, monkeypatch):
     test = PairedTest(systems, {name: METRICS[name]}, [references], "bs", n_samples=300)
     _, expected = test()
     (key,) = set(expected) - {"System"}
-    scores = [sacrebleu_rows(METRICS[name], texts, references) for _, texts in systems]
+    scores = [sacrebleu_statistics(METRICS[name], texts, references) for _, texts in systems]
     drawn = resample(scores, 300)
     for system, result in enumerate(expected[key]):
         interval = Interval.of(scores[system].value(), drawn[system])
@@ -62,7 +63,7 @@ def test_each_resample_is_the_score_of_a_drawn_corpus():
     rows = random.choice(12, size=(20, 12), replace=True)
     for name in ("bleu", "chrf", "exact_match"):
         scores = [
-            row_score("translation", name, texts, [(r,) for r in references], "13a")
+            row_statistics("translation", name, texts, [(r,) for r in references], "13a")
             for texts in (one, other)
         ]
         found = resample(scores, 20, seed=7)
@@ -84,27 +85,27 @@ def test_rows_of_means_give_the_scores_of_their_tasks():
         (answer_scores(one, several), "question-answering", ("exact_match", "f1")),
     ):
         for name in names:
-            value = row_score(task_name, name, one, several, "auto").value()
+            value = row_statistics(task_name, name, one, several, "auto").value()
             assert value == pytest.approx(scores.values[name], abs=1e-9)
     # What is refused before there are outputs is what cannot be told of them.
-    for metric in set(config.METRICS) - config.LOWER_IS_BETTER - NOT_OF_ROWS:
-        row_score("dialogue", metric, one, several, "auto")
+    for metric in set(ALL_METRICS) - set(PERPLEXITIES) - NOT_OF_ROWS:
+        row_statistics("dialogue", metric, one, several, "auto")
     for metric in NOT_OF_ROWS:
         with pytest.raises(ConfigError, match=f"{metric} is not a score of rows"):
-            row_score("dialogue", metric, one, several, "auto")
+            row_statistics("dialogue", metric, one, several, "auto")
 
 
 def test_draws_do_not_depend_on_the_number_of_systems():
     values = np.random.default_rng(1).random((2, 30))
-    alone = resample([mean_rows(values[0])], 50, seed=3)
-    both = resample([mean_rows(values[1]), mean_rows(values[0])], 50, seed=3)
+    alone = resample([mean_statistics(values[0])], 50, seed=3)
+    both = resample([mean_statistics(values[1]), mean_statistics(values[0])], 50, seed=3)
     np.testing.assert_array_equal(alone[0], both[1])
-    assert not np.array_equal(alone, resample([mean_rows(values[0])], 50, seed=4))
+    assert not np.array_equal(alone, resample([mean_statistics(values[0])], 50, seed=4))
 
 
 def test_the_interval_of_a_mean_is_that_of_the_normal_distribution():
     values = np.random.default_rng(2).random(400)
-    score = mean_rows(values)
+    score = mean_statistics(values)
     interval = Interval.of(score.value(), resample([score], 2000)[0])
     half = 1.96 * 100 * values.std() / 20
     assert interval.high - interval.value == pytest.approx(half, rel=0.1)
@@ -112,16 +113,16 @@ def test_the_interval_of_a_mean_is_that_of_the_normal_distribution():
 
 
 def test_equal_systems_do_not_differ():
-    score = mean_rows([0.0, 1.0, 1.0])
+    score = mean_statistics([0.0, 1.0, 1.0])
     drawn = resample([score, score], 100)
     assert p_value(score.value(), score.value(), *drawn) == 1.0
 
 
 def test_systems_of_different_rows_are_refused():
     with pytest.raises(ValueError, match="Received: 2, 3 rows"):
-        resample([mean_rows([0, 1]), mean_rows([0, 1, 1])])
+        resample([mean_statistics([0, 1]), mean_statistics([0, 1, 1])])
     with pytest.raises(ValueError, match="one at least"):
-        resample([mean_rows([])])
+        resample([mean_statistics([])])
 
 
 @pytest.mark.parametrize(
@@ -130,7 +131,7 @@ def test_systems_of_different_rows_are_refused():
 )
 def test_rows_that_a_score_does_not_count_have_no_value(task_name, metric, long):
     texts = [long, "a", "b", "c"]
-    score = row_score(task_name, metric, texts, [(text,) for text in texts], "none")
+    score = row_statistics(task_name, metric, texts, [(text,) for text in texts], "none")
     assert score.value() > 0
     short = score.of(np.array([1, 2, 3]))
     assert short.value() is None

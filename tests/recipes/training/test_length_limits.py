@@ -10,14 +10,15 @@ import typer
 from attention_zoo.recipes.cli.app import search_options
 from attention_zoo.recipes.cli.main import app
 from attention_zoo.recipes.core.config import RunConfig
-from attention_zoo.recipes.core.length_limits import (
+from attention_zoo.recipes.core.run import Run
+from attention_zoo.recipes.core.saved_model import text_to_text
+from attention_zoo.recipes.data.batching import TokenBatches, TokenizedPairs
+from attention_zoo.recipes.training.length_limits import (
     beyond_limit,
     beyond_line,
     fitting_ratio,
     limit_of_corpus,
 )
-from attention_zoo.recipes.core.run import Run, text_to_text
-from attention_zoo.recipes.data.batching import TokenBatches, TokenizedPairs
 from attention_zoo.zoo.decoding.options import GenerationOptions
 
 RANDOM = np.random.default_rng(1)

@@ -1,4 +1,4 @@
-"""The meeting of the workers before a training: all there, all at their addresses, all alike."""
+"""The rendezvous of the workers before a training, and the checks that they fit together."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from .channel import Channel
 from .cluster import Cluster, split_address
-from .messages import Connection
 from .workers import WorkerError, WorkerLost, Workers
 
 WAIT_SECONDS = 45.0  # for all workers to come; with what follows, less than a minute
@@ -22,62 +22,65 @@ RETRY_SECONDS = 0.3
 ACCEPTED = "accepted"
 
 
-def meet(cluster: Cluster, settings: dict[str, Any], wait_seconds: float = WAIT_SECONDS) -> Workers:
-    """Waits until all workers of a cluster are there and want the same.
+def wait_for_workers(
+    cluster: Cluster, settings: dict[str, Any], wait_seconds: float = WAIT_SECONDS
+) -> Workers:
+    """Waits until all workers of a cluster have arrived and checks that their settings agree.
 
-    To be called before TensorFlow's own server listens on the address of this worker; when it
-    returns, no worker listens there any more.
+    Call it before TensorFlow's own server listens on the address of this worker; when it returns,
+    no worker listens there any more.
 
     Args:
-        cluster: the workers.
-        settings: JSON; what has to be the same at all of them, by name.
-        wait_seconds: how long to wait for the others to come.
+        cluster: The addresses of all workers and the index of this one.
+        settings: JSON values by name that must be equal at all workers.
+        wait_seconds: Seconds to wait for the other workers.
 
     Returns:
-        The connections between them.
+        The open channels between the chief and the other workers.
 
     Raises:
-        WorkerError: an address that leads to another process, two workers with one number, or one
-            with other settings; said at every worker that has come.
-        WorkerLost: a worker did not come, or is not reached; the same, and it may come later.
+        WorkerError: An address leads to another process, two workers have the same index, or the
+            settings differ. Every worker that has arrived raises it.
+        WorkerLost: A worker did not arrive or cannot be reached; starting all again may help. Every
+            worker that has arrived raises it.
     """
     settings = {"the list of workers": list(cluster.addresses), **settings}
-    with _Door(cluster) as door:
+    with _Listener(cluster) as listener:
         until = time.monotonic() + wait_seconds
         if cluster.is_chief:
-            connections = _receive_all(cluster, door, settings, until)
+            channels = _accept_workers(cluster, listener, settings, until)
         else:
-            connections = {0: _join(cluster, door, settings, until)}
+            channels = {0: _register(cluster, listener, settings, until)}
     try:
-        # All doors are closed before any server of TensorFlow knocks at one.
+        # All listeners are closed before a server of TensorFlow connects to any address.
         if cluster.is_chief:
-            for connection in connections.values():
-                connection.receive()
-            for connection in connections.values():
-                connection.send("start")
+            for channel in channels.values():
+                channel.receive()
+            for channel in channels.values():
+                channel.send("start")
         else:
-            connections[0].send("closed")
-            connections[0].receive()
+            channels[0].send("closed")
+            channels[0].receive()
     except OSError as error:
-        raise WorkerLost(f"A worker went away during the meeting ({error}).") from error
-    for connection in connections.values():
-        connection.limit(None)
-    return Workers(cluster, connections)
+        raise WorkerLost(f"A worker went away during the rendezvous ({error}).") from error
+    for channel in channels.values():
+        channel.limit(None)
+    return Workers(cluster, channels)
 
 
-class _Door:
-    """Listens at the address of this worker; tells who asks which worker this is."""
+class _Listener:
+    """Listens at the address of this worker and tells callers its index and identity."""
 
     def __init__(self, cluster: Cluster):
         self.id = secrets.token_hex(8)
-        self.arrivals: queue.Queue[tuple[Connection, dict[str, Any]]] = queue.Queue()
+        self.arrivals: queue.Queue[tuple[Channel, dict[str, Any]]] = queue.Queue()
         self._index = cluster.index
         _, port = split_address(cluster.addresses[cluster.index])
         both = socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if both else socket.AF_INET
         try:
             # At all interfaces, as TensorFlow's server: a machine may not know its outer address.
-            self._listener = socket.create_server(("", port), family=family, dualstack_ipv6=both)
+            self._socket = socket.create_server(("", port), family=family, dualstack_ipv6=both)
         except OSError as error:
             raise WorkerError(
                 f"{cluster.name(cluster.index)} cannot listen on port {port} "
@@ -86,72 +89,74 @@ class _Door:
             ) from error
         threading.Thread(target=self._listen, daemon=True).start()
 
-    def __enter__(self) -> _Door:
+    def __enter__(self) -> _Listener:
         return self
 
     def __exit__(self, *error: object) -> None:
         with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread
-        self._listener.close()
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes the thread
+        self._socket.close()
 
     def _listen(self) -> None:
         while True:
             try:
-                sock, _ = self._listener.accept()
+                sock, _ = self._socket.accept()
             except OSError:
                 return
-            threading.Thread(target=self._welcome, args=(sock,), daemon=True).start()
+            threading.Thread(target=self._answer, args=(sock,), daemon=True).start()
 
-    def _welcome(self, sock: socket.socket) -> None:
+    def _answer(self, sock: socket.socket) -> None:
         sock.settimeout(ANSWER_SECONDS)
-        connection = Connection(sock)
+        channel = Channel(sock)
         try:
-            message = connection.receive()
-            if message == "who":
-                connection.send({"index": self._index, "id": self.id})
+            message = channel.receive()
+            if message == "identify":
+                channel.send({"index": self._index, "id": self.id})
             elif isinstance(message, dict) and self._index == 0:
-                self.arrivals.put((connection, message))
+                self.arrivals.put((channel, message))
                 return
         except (OSError, ValueError):
-            pass  # somebody else's, who gets no answer
-        connection.close()
+            pass  # not a worker, so it gets no answer
+        channel.close()
 
 
-def _dial(address: str) -> Connection:
+def _connect(address: str) -> Channel:
     sock = socket.create_connection(split_address(address), timeout=ANSWER_SECONDS)
-    return Connection(sock)
+    return Channel(sock)
 
 
-def _who(address: str) -> dict[str, Any]:
-    """Identity that the worker at an address gives."""
-    connection = _dial(address)
+def _identify(address: str) -> dict[str, Any]:
+    """Asks the worker at an address for its index and identity."""
+    channel = _connect(address)
     try:
-        connection.send("who")
-        return connection.receive()
+        channel.send("identify")
+        return channel.receive()
     finally:
-        connection.close()
+        channel.close()
 
 
 def _reason(error: Exception) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def _join(cluster: Cluster, door: _Door, settings: dict[str, Any], until: float) -> Connection:
-    """Comes to the chief and waits to be accepted."""
-    hello = {"index": cluster.index, "id": door.id, "settings": settings}
+def _register(
+    cluster: Cluster, listener: _Listener, settings: dict[str, Any], until: float
+) -> Channel:
+    """Registers this worker with the chief and waits to be accepted."""
+    hello = {"index": cluster.index, "id": listener.id, "settings": settings}
     while True:
         try:
-            found = _who(cluster.addresses[0])
+            found = _identify(cluster.addresses[0])
             if found["index"] != 0:
                 raise WorkerError(
                     f"The address of {cluster.name(0)} leads to another process, which says that "
                     f"it is worker {found['index']}."
                 )
-            connection = _dial(cluster.addresses[0])
-            connection.send(hello)
+            channel = _connect(cluster.addresses[0])
+            channel.send(hello)
             # The chief may have begun to wait for the others only now.
-            connection.limit(WAIT_SECONDS + 2 * ANSWER_SECONDS)
-            answer = connection.receive()
+            channel.limit(WAIT_SECONDS + 2 * ANSWER_SECONDS)
+            answer = channel.receive()
             break
         except OSError as error:
             if time.monotonic() > until:
@@ -162,59 +167,64 @@ def _join(cluster: Cluster, door: _Door, settings: dict[str, Any], until: float)
             time.sleep(RETRY_SECONDS)
     if answer != ACCEPTED:
         raise (WorkerLost if answer["again"] else WorkerError)(answer["refused"])
-    return connection
+    return channel
 
 
-def _receive_all(
-    cluster: Cluster, door: _Door, settings: dict[str, Any], until: float
-) -> dict[int, Connection]:
-    """At the chief: the connections of all others, by number; or all are told why not."""
-    joined: dict[int, tuple[Connection, dict[str, Any]]] = {}
+def _accept_workers(
+    cluster: Cluster, listener: _Listener, settings: dict[str, Any], until: float
+) -> dict[int, Channel]:
+    """The channels of all other workers by index, as the chief gets them.
+
+    If anything is wrong, every worker that has arrived is sent the reason.
+    """
+    joined: dict[int, tuple[Channel, dict[str, Any]]] = {}
     try:
         while len(joined) < len(cluster) - 1:
             try:
-                connection, hello = door.arrivals.get(timeout=max(0.0, until - time.monotonic()))
+                channel, hello = listener.arrivals.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
-                raise _who_is_missing(cluster, door, set(joined)) from None
+                raise _missing_error(cluster, listener, set(joined)) from None
             index = hello["index"]
             before = joined.get(index)
-            if before is not None and _leads_to(cluster.addresses[index], hello["id"]):
+            if before is not None and _has_identity(cluster.addresses[index], hello["id"]):
                 before[0].close()  # the same worker, which was started anew
                 before = None
-            joined[index if before is None else -1] = connection, hello
+            joined[index if before is None else -1] = channel, hello
             _compare(cluster, index, settings, hello["settings"])
             if before is not None or index == 0:
                 other = "here" if before is None else f"at {before[0].peer()}"
                 raise WorkerError(
                     f"Two workers say that they are number {index}: one {other} and one at "
-                    f"{connection.peer()}. Give each its own --index."
+                    f"{channel.peer()}. Give each its own --index."
                 )
-        _visit_all(cluster, {0: door.id, **{i: hello["id"] for i, (_, hello) in joined.items()}})
+        _check_addresses(
+            cluster, {0: listener.id, **{i: hello["id"] for i, (_, hello) in joined.items()}}
+        )
     except (WorkerError, WorkerLost) as error:
         _send_all(joined, {"refused": str(error), "again": isinstance(error, WorkerLost)})
         raise
     _send_all(joined, ACCEPTED)
-    return {index: connection for index, (connection, _) in joined.items()}
+    return {index: channel for index, (channel, _) in joined.items()}
 
 
-def _send_all(joined: dict[int, tuple[Connection, dict[str, Any]]], value: Any) -> None:
-    for connection, _ in joined.values():
+def _send_all(joined: dict[int, tuple[Channel, dict[str, Any]]], value: Any) -> None:
+    for channel, _ in joined.values():
         try:
-            connection.send(value)
+            channel.send(value)
         except OSError:
             continue  # it has gone, which is found out when it is needed
 
 
-def _leads_to(address: str, identity: str) -> bool:
+def _has_identity(address: str, identity: str) -> bool:
     try:
-        return _who(address)["id"] == identity
+        return _identify(address)["id"] == identity
     except (OSError, LookupError, TypeError, ValueError):
         return False
 
 
-def _who_is_missing(cluster: Cluster, door: _Door, came: set[int]) -> Exception:
+def _missing_error(cluster: Cluster, listener: _Listener, came: set[int]) -> Exception:
     try:
-        if _who(cluster.addresses[0])["id"] != door.id:
+        if _identify(cluster.addresses[0])["id"] != listener.id:
             return WorkerError(
                 f"Another process is worker 0 at {cluster.addresses[0]}. Give each worker its own "
                 "--index."
@@ -242,12 +252,12 @@ def _compare(cluster: Cluster, index: int, ours: dict[str, Any], theirs: dict[st
         )
 
 
-def _visit_all(cluster: Cluster, ids: dict[int, str]) -> None:
+def _check_addresses(cluster: Cluster, ids: dict[int, str]) -> None:
     """Checks that each address leads to the worker of its index."""
 
     def visit(index: int) -> Exception | None:
         try:
-            found = _who(cluster.addresses[index])
+            found = _identify(cluster.addresses[index])
         except (OSError, ValueError) as error:
             return WorkerLost(f"{cluster.name(index)} is not at its address: {_reason(error)}.")
         if found["id"] != ids[index]:

@@ -1,4 +1,4 @@
-"""Long sources out of short ones: consecutive pairs of a corpus joined into one."""
+"""Long sources from short ones: consecutive pairs of a corpus concatenated into one."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from ..data.corpus import PairCorpus
 from ..metrics.text_scores import words
 
 
-def join_pairs(corpus: PairCorpus, longest: int, seed: int = 1) -> PairCorpus:
-    """Joins consecutive pairs until each source has a length drawn for it.
+def concatenate_pairs(corpus: PairCorpus, longest: int, seed: int = 1) -> PairCorpus:
+    """Concatenates consecutive pairs until each source has a length drawn for it.
 
-    The lengths are drawn evenly from 1 to `longest`, so that all of them are seen, from single
-    pairs to long rows of them. As pairs stay whole, a source ends up with its length or a little
-    more. Each pair is used once, in the order of the corpus; the last row may be shorter.
+    The lengths are drawn uniformly from 1 to `longest`, so that all of them occur. As pairs stay
+    whole, a source has its length or a little more. Each pair is used once, in the order of the
+    corpus; the last row may be shorter.
 
     Args:
-        corpus: pairs whose sources are texts.
-        longest: the largest length that is drawn, in words; in characters of scripts without
-            spaces.
-        seed: of the lengths.
+        corpus: Pairs whose sources are texts.
+        longest: Largest length that is drawn, in words; in characters of scripts without spaces.
+        seed: Seed of the lengths.
 
     Returns:
-        The joined pairs, with one space between two texts.
+        The concatenated pairs, with one space between two texts.
 
     Raises:
-        DataError: a source has several inputs.
+        DataError: A source has several inputs.
 
     Example:
 
-    >>> join_pairs(PairCorpus(["a b", "c", "d"], ["A B", "C", "D"], "x"), longest=4).sources
+    >>> corpus = PairCorpus(["a b", "c", "d"], ["A B", "C", "D"], "x")
+    >>> concatenate_pairs(corpus, longest=4).sources
     ['a b c', 'd']
     """
     draws = random.Random(seed)
@@ -55,14 +55,17 @@ def join_pairs(corpus: PairCorpus, longest: int, seed: int = 1) -> PairCorpus:
     return PairCorpus(list(sources), targets, corpus.name)
 
 
-def write_joined(corpus: PairCorpus, folder: Path, name: str) -> Path:
-    """Writes pairs as JSON lines into a file whose name says what is in it.
+def write_concatenated(corpus: PairCorpus, folder: Path, name: str) -> Path:
+    """Writes pairs as JSON lines into a file with a checksum of them in its name.
 
     Args:
-        corpus: pairs whose sources are texts.
-        folder: made if it is not there.
-        name: how the name of the file begins; a checksum of the pairs follows, so that a run
-            cannot go on with other pairs unnoticed.
+        corpus: Pairs whose sources are texts.
+        folder: Folder of the file; it is made if missing.
+        name: Beginning of the file name. The checksum follows, so that a run cannot be resumed with
+            other pairs unnoticed.
+
+    Returns:
+        The path of the file.
     """
     lines = [
         json.dumps({"source": source, "target": target}, ensure_ascii=False) + "\n"

@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 from tiny_models import TableModel, random_source, repeats_ngram, tiny_model, trimmed
 
-from attention_zoo.zoo.decoding.options import IMPOSSIBLE, GenerationOptions
-from attention_zoo.zoo.decoding.sampling import draw
+from attention_zoo.zoo.decoding.options import NEG_INF, GenerationOptions
 from attention_zoo.zoo.decoding.search import generate
+from attention_zoo.zoo.decoding.strategies import draw
 from attention_zoo.zoo.text.tokenizer import END_ID, START_ID
 
 PROBABILITIES = np.array([0.4, 0.1, 0.3, 0.05, 0.15])
@@ -63,7 +63,7 @@ def test_next_to_no_temperature_leaves_the_most_probable(sign, temperature, top_
 
 @pytest.mark.parametrize("temperature", [1e9, 1e30])
 def test_no_temperature_lets_write_what_may_not_be_written(temperature):
-    logits = tf.constant([IMPOSSIBLE, 2.0, IMPOSSIBLE - 5.0, 1.0])
+    logits = tf.constant([NEG_INF, 2.0, NEG_INF - 5.0, 1.0])
     options = GenerationOptions(do_sample=True, temperature=temperature, seed=3)
     ids = draw(tf.broadcast_to(logits, (10, 40, 4)), options).numpy()
     assert set(ids.ravel()) == {1, 3}

@@ -1,4 +1,4 @@
-"""Messages between workers: JSON or bytes over a socket, each with its length before it."""
+"""Channels between workers: JSON or bytes over a socket, each preceded by its length."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class NotAWorker(OSError):
     """Received bytes that are not a message."""
 
 
-class Connection:
-    """A socket that sends and receives values whole.
+class Channel:
+    """A connected socket that sends and receives whole values.
+
+    Network errors, including the end of the connection, are raised as `OSError`.
 
     Args:
-        sock: connected; it is closed with the connection.
-
-    Errors of the network, the end of the connection included, are `OSError`.
+        sock: A connected socket, which `close` closes.
     """
 
     def __init__(self, sock: socket.socket):
@@ -51,20 +51,20 @@ class Connection:
             self._socket.sendall(body)
 
     def receive(self) -> Any:
-        """The next value; waits for it.
+        """Waits for the next value and returns it.
 
         Raises:
-            NotAWorker: something else than a worker is at the other end.
-            OSError: the connection ended, or a time limit passed.
+            NotAWorker: The other end is not a worker.
+            OSError: The connection ended, or the time limit has passed.
         """
         magic, kind, length = HEADER.unpack(self._exactly(HEADER.size))
         if magic != MAGIC or (kind == b"j" and length > LARGEST_JSON):
-            raise NotAWorker("what answers there is no worker of attention-zoo")
+            raise NotAWorker("what answers there is not a worker of attention-zoo")
         body = self._exactly(length)
         return body if kind == b"b" else json.loads(body)
 
     def limit(self, seconds: float | None) -> None:
-        """Time limit of a send or receive; `None` for any time."""
+        """Sets the time limit of each send and receive in seconds; `None` for no limit."""
         self._socket.settimeout(seconds)
 
     def peer(self) -> str:

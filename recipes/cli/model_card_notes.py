@@ -1,16 +1,18 @@
-"""What a run tells of itself at export: its data, its scores, texts to try it with."""
+"""Notes of a run for the card of its export: data, scores, and texts to try it with."""
 
 from __future__ import annotations
 
 import functools
+import sys
 from typing import Any
 
 from ...zoo.errors import ConfigError, DataError
 from ...zoo.text.source_format import Source
+from ..core.corpora import read_validation
+from ..core.run import Run
+from ..core.task import source_format, task_of
 from ..data.corpus import PairCorpus
 from ..metrics.scores import shown
-from .run import Run
-from .task import read_validation, task
 
 
 class RunNotes:
@@ -38,12 +40,15 @@ class RunNotes:
             return read_validation(config)
         except (DataError, OSError):
             return None
+        except ConfigError as error:  # the task is in a file that nobody gave
+            print(f"without rows of the validation data: {error}", file=sys.stderr)
+            return None
 
     def samples(self) -> list[Source] | None:
         """Dev sources from the shortest to the longest; `None` if there are none."""
         if self._dev is None:
             return None
-        to_text = task(self._config.task).source_format.to_text
+        to_text = source_format(self._config).to_text
         by_text = {to_text(source): source for source in self._dev.sources}
         ordered = [by_text[text] for text in sorted(by_text, key=len)]
         count = min(self._num_samples, len(ordered))
@@ -60,14 +65,14 @@ class RunNotes:
         sources = self._dev.sources[::every][: self._num_rows]
         references = self._dev.references()[::every][: self._num_rows]
         outputs = [prediction.text for prediction in pipeline.predict(sources)]
-        scores = task(self._config.task).score(outputs, references, self._config).values
+        scores = task_of(self._config).score(outputs, references, self._config).values
         return {name: value for name, value in scores.items() if value is not None}
 
     def text(self) -> str:
         """Data and scores in Markdown, for the card."""
         config = self._config
         data = "the embedded example" if config.train is None else f"`{config.train}`"
-        keep = task(config.task).source_format.keep
+        keep = source_format(config).keep
         lines = [
             f"- task: {config.task}",
             f"- model: `{config.model}`",

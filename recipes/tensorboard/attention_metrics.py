@@ -13,7 +13,7 @@ from ...zoo.visualization import attention_statistics as statistics
 from ...zoo.visualization.explanation import Explanation
 
 
-def attention_health(model: TextToText, explanations: Sequence[Explanation]) -> dict[str, float]:
+def attention_metrics(model: TextToText, explanations: Sequence[Explanation]) -> dict[str, float]:
     """Means over some sentences and all heads, for each layer of each kind of attention.
 
     | name | what it says |

@@ -1,0 +1,109 @@
+"""Checkpoints from which a training goes on exactly where it was."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from ...zoo.training.averaging import Average
+from ..core.checkpoint import Checkpoints, pack, unpack
+from ..distribute.strategies import DistributionContext
+from .progress import Progress, StepCallback
+
+
+class TrainingCheckpoint(StepCallback):
+    """Writes all that a training goes on from: weights, optimizer, average, seeds and counters.
+
+    A checkpoint is written every few minutes, and when an earlier callback or `fit` ends the
+    training, so this one is the last of the list.
+    Where one cannot be written, mostly for a full disk, the one before stays, and the next is tried
+    later; an error is raised only if it was the last.
+
+    Args:
+        files: Folder of the checkpoints.
+        minutes: Time between two of them.
+        average: An average of the weights, if there is one.
+
+    Example:
+
+    >>> checkpoint = TrainingCheckpoint("run/checkpoints")
+    >>> steps = checkpoint.restore(model)
+    >>> model.fit(dataset.skip(steps), callbacks=[checkpoint])
+    """
+
+    def __init__(
+        self, files: str | Path | Checkpoints, minutes: float = 5.0, average: Average | None = None
+    ):
+        super().__init__()
+        self.files = files if isinstance(files, Checkpoints) else Checkpoints(Path(files))
+        self.minutes, self.average = minutes, average
+        self._saved = asdict(Progress())
+
+    def restore(self, model: keras.Model, place: DistributionContext | None = None) -> int:
+        """Loads the newest checkpoint that is whole, if there is one, into a compiled model.
+
+        Args:
+            model: The model, which has its weights.
+            place: Where several workers train: all of them get the state of the chief.
+
+        Returns:
+            The number of steps that were made; 0 without a checkpoint.
+
+        Raises:
+            CheckpointError: The checkpoint is of another model, or all are damaged.
+        """
+        if not model.optimizer.built:
+            model.optimizer.build(model.trainable_variables)
+        self.set_model(model)
+        variables = self._variables()
+        saved = (place or DistributionContext()).broadcast_from_chief(
+            lambda: self.files.restore(variables),
+            lambda values: pack(variables, values),
+            lambda state: unpack(variables, state),
+        )
+        if saved is not None:
+            self.progress.load(saved)
+        self._saved = asdict(self.progress)
+        return self.progress.step
+
+    def after_step(self, logs):
+        over = self.model.stop_training
+        if over or self.progress.seconds - self._saved["seconds"] >= 60 * self.minutes:
+            self.save(last=over)
+
+    def on_train_end(self, logs=None):
+        self.resume()
+
+    def resume(self):
+        if self.progress.step and self._saved != asdict(self.progress):
+            self.save()
+
+    def save(self, last: bool = True) -> None:
+        """Writes a checkpoint of this moment.
+
+        Args:
+            last: Whether it is an error if that cannot be done.
+        """
+        self._saved = asdict(self.progress)
+        try:
+            self.files.save(self.progress.step, self._variables(), self._saved)
+        except OSError as error:
+            if last:
+                raise
+            self.report(
+                f"step {self.progress.step:>7,}  no checkpoint could be written: {error.strerror}; "
+                "the one before stays, and the next is tried later"
+            )
+
+    def _variables(self) -> list[Any]:
+        model = self.model
+        # A metric's state says nothing of what is learnt, and some appear only during `fit`.
+        metrics = {id(v) for metric in model.metrics for v in metric.variables}
+        return [
+            *(v for v in model.variables if id(v) not in metrics),
+            *model.optimizer.variables,
+            *(self.average.variables if self.average else []),
+        ]
