@@ -140,8 +140,7 @@ def main(folder, count=5000, epochs=16):
     print(f"{right.mean():.0%} of the captions of {len(right)} pictures are exactly right")
     folder.mkdir(parents=True, exist_ok=True)
     best = max(range(200), key=lambda i: right[i] * len({*captions[i].split()}))
-    chosen = pictures[best], written[best].decode(), attention[best]
-    save_picture(folder / "attention.png", *chosen)
+    save_picture(folder / "attention.png", pictures[best], written[best].decode(), attention[best])
     model.save(folder / "model.keras")
     export(model, folder / "saved_model")
     return model
