@@ -31,7 +31,7 @@ _PUBLIC = {
     "MODELS": ".zoo.catalog",
     "TextToText": ".zoo.pipeline.text_to_text",
     "GenerationOptions": ".zoo.decoding.options",
-    "SubwordTokenizer": ".zoo.text.tokenizer",
+    "Tokenizer": ".zoo.text.tokenizer",
     "generate": ".zoo.decoding.search",
     "explain": ".zoo.pipeline.explain",
     "export": ".serving.export.export",

@@ -181,7 +181,7 @@ def test_layers_load_no_tensorflow_on_another_backend():
 # What a user imports; a change of it is a decision.
 PUBLIC = {
     *("load", "train", "build", "generate", "explain", "export", "Client", "MODELS"),
-    *("TextToText", "GenerationOptions", "SubwordTokenizer"),
+    *("TextToText", "GenerationOptions", "Tokenizer"),
     *("EncoderDecoder", "Encoder", "Decoder", "Output"),
     *("register_model", "register_task", "register_attention"),
     *("register_metric", "register_schedule"),

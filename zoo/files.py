@@ -27,12 +27,13 @@ def partial_file(path: Path) -> Path:
 def claimed(folder: Path) -> Iterator[None]:
     """Makes a folder and locks it for this process until the end of the `with` block.
 
-    On a file system without locks it is not locked. A new folder that stays empty is removed.
+    On a file system without locks it is not locked. A new folder that stays empty is removed, with
+    those above it that were made for it.
 
     Raises:
         ConfigError: Another process has locked it.
     """
-    is_new = not folder.exists()
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -48,9 +49,9 @@ def claimed(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-        if is_new:
-            with suppress(OSError):  # it is not empty
-                folder.rmdir()
+        with suppress(OSError):  # one is not empty
+            for path in new:
+                path.rmdir()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..core.config import LARGEST_BEAM
+from ..core.options import LARGEST_BEAM
 
 if TYPE_CHECKING:
     from rich.console import Console

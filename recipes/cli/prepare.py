@@ -51,7 +51,7 @@ def prepare(
     --output prepared/en-de --set vocab_size=16000`
 
     Then `attention-zoo train translation --train prepared/en-de --valid valid.tsv`. What was
-    stopped goes on with the same command. Settings that are baked in: vocab_size, subwords,
+    stopped goes on with the same command. Settings that are baked in: vocab_size, tokenizer,
     character_coverage, max_source_length, max_target_length, history_turns; and the seed of draws.
     With --start-from the subwords are those of a run, and so are the longest lengths if not said.
     """
@@ -61,7 +61,7 @@ def prepare(
 
     if start_from is not None:
         load_tensorflow()
-        from ..core.starting import start_preparation
+        from ..training.warm_start import start_preparation
 
         config = start_preparation(start_from, task, reverse, settings or [])
     else:

@@ -124,7 +124,7 @@ def train(
     values += ["jit=true"] if jit else []
     if start_from is not None:
         load_tensorflow()
-        from ..core.starting import start_config
+        from ..training.warm_start import start_config
 
         config = start_config(start_from, chosen, model, train, valid, reverse, values)
     else:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ...zoo.text.source_format import Source
-from ..core.config import LARGEST_BEAM
+from ..core.options import LARGEST_BEAM
 from ..core.tensorflow_setup import load_tensorflow, share_threads
 from .app import (
     BeamSize,
@@ -137,7 +137,7 @@ def evaluate(
     if num_cut:
         print(cut_line(loaded, num_cut))
     if unscored:
-        print(unscored_line(unscored, config))
+        print(unscored_line(unscored, config.max_target_length))
     if beyond:
         print(beyond_line(beyond, loaded.generation.max_length_ratio))
     if line := unknown_line(**unknown, copied=loaded.generation.replace_unknown):

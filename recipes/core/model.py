@@ -14,7 +14,7 @@ from .parts import find_part, is_file_spec, live, load_object, plain
 
 if TYPE_CHECKING:
     from ...zoo.models.encoder_decoder import EncoderDecoder
-    from ...zoo.text.tokenizer import SubwordTokenizer
+    from ...zoo.text.tokenizer import Tokenizer
 
 
 def model_of(spec: str | CatalogEntry | Callable) -> tuple[str, CatalogEntry | None]:
@@ -86,7 +86,7 @@ def options_of(config: RunConfig) -> dict[str, Any]:
     return {name: live(value) for name, value in config.model_options.items()}
 
 
-def build_model(config: RunConfig, tokenizer: SubwordTokenizer) -> EncoderDecoder:
+def build_model(config: RunConfig, tokenizer: Tokenizer) -> EncoderDecoder:
     """The untrained model of a config, for the tokens of a tokenizer."""
     entry = entry_of(config)
     options = {**entry.kwargs_from_tokenizer(tokenizer), **options_of(config)}

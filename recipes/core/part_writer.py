@@ -20,7 +20,7 @@ from .pace import Pace
 from .task import source_format, task_of
 
 if TYPE_CHECKING:
-    from ...zoo.text.tokenizer import SubwordTokenizer
+    from ...zoo.text.tokenizer import Tokenizer
     from ..data.batching import TokenizedPairs
 
 CHUNK = 2048  # rows that are encoded at a time; a shard ends where one ends
@@ -62,7 +62,7 @@ class PartWriter:
         folder: Path,
         number: int,
         part: PreparedPart,
-        tokenizer: SubwordTokenizer,
+        tokenizer: Tokenizer,
         compressed: bool,
         pace: Pace,
         save: Callable[[], None],

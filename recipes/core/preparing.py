@@ -32,6 +32,7 @@ from ..data.prepared import (
     PreparedCorpus,
     PreparedPart,
     is_prepared,
+    present_names,
 )
 from ..data.reservoir import Reservoir
 from .config import RunConfig
@@ -208,7 +209,7 @@ class _Preparation:
 
     def _check_same(self, found: dict[str, Any]) -> None:
         ours, theirs = (
-            {**request, **request["settings"], "settings": None}
+            {**request, **present_names(request["settings"]), "settings": None}
             for request in (self.state.request, found)
         )
         for name in ours:
@@ -279,9 +280,9 @@ class _Preparation:
     # The second pass
 
     def _encode_all(self) -> None:
-        from ...zoo.text.tokenizer import SubwordTokenizer
+        from ...zoo.text.tokenizer import Tokenizer
 
-        tokenizer = SubwordTokenizer.load(self.folder / TOKENIZER)
+        tokenizer = Tokenizer.load(self.folder / TOKENIZER)
         pace = Pace(self.report, "encoded", sum(self.state.rows))
         for number, part in enumerate(self.state.parts):
             pace.skip(part.rows_read)

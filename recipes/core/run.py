@@ -13,7 +13,7 @@ from ...zoo.files import file_above, partial_file, write_json, written_atomicall
 from ...zoo.models.encoder_decoder import EncoderDecoder
 from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.text.source_format import SourceFormat
-from ...zoo.text.tokenizer import SubwordTokenizer
+from ...zoo.text.tokenizer import Tokenizer
 from ..data.corpus import NOT_JSON
 from .checkpoint import Checkpoints
 from .config import RunConfig
@@ -240,7 +240,7 @@ class Run:
         with written_atomically(self.model_path) as aside:
             model.save(aside)
 
-    def save_tokenizer(self, tokenizer: SubwordTokenizer) -> None:
+    def save_tokenizer(self, tokenizer: Tokenizer) -> None:
         """Writes the tokenizer: the last file that is written says that all are there."""
         if not tokenizer.shares_vocabulary:
             with written_atomically(self.source_tokenizer_path) as aside:
@@ -248,7 +248,7 @@ class Run:
         with written_atomically(self.tokenizer_path) as aside:
             aside.write_bytes(tokenizer.model)
 
-    def read_tokenizer(self) -> SubwordTokenizer:
+    def read_tokenizer(self) -> Tokenizer:
         """The tokenizer of the run, with that of its sources.
 
         Raises:
@@ -259,7 +259,7 @@ class Run:
         if not self.read_config().shared_vocabulary:
             paths.append(self.source_tokenizer_path)
         try:
-            return SubwordTokenizer.load(*paths)
+            return Tokenizer.load(*paths)
         except ValueError as error:
             names = " or ".join(map(str, paths))
             raise ConfigError(f"{names} cannot be read. {error}") from error

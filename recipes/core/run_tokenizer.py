@@ -6,18 +6,17 @@ import itertools
 from collections.abc import Iterable, Sequence
 
 from ...zoo.errors import ConfigError
-from ...zoo.text.source_format import Source
-from ...zoo.text.tokenizer import SubwordTokenizer
+from ...zoo.text.source_format import Source, SourceFormat
+from ...zoo.text.tokenizer import Tokenizer
 from ..data.corpus import PairCorpus
 from ..data.prepared import PreparedCorpus
 from .config import RunConfig
+from .options import TokenizerOptions
 from .run import Run
 from .task import source_format
 
 
-def run_tokenizer(
-    config: RunConfig, run: Run, corpus: PairCorpus | PreparedCorpus
-) -> SubwordTokenizer:
+def run_tokenizer(config: RunConfig, run: Run, corpus: PairCorpus | PreparedCorpus) -> Tokenizer:
     """The tokenizer that a run has or is to have; nothing is written.
 
     Raises:
@@ -44,7 +43,7 @@ def run_tokenizer(
 
 def new_tokenizer(
     config: RunConfig, sources: Sequence[Source], targets: Sequence[str]
-) -> SubwordTokenizer:
+) -> Tokenizer:
     """The tokenizer of what begins: that of the run it starts from, or one learnt from texts.
 
     Raises:
@@ -52,51 +51,57 @@ def new_tokenizer(
     """
     if config.start_from:
         return Run(config.start_from).read_tokenizer()
-    return train_tokenizer(config, sources, targets)
+    return train_tokenizer(config, source_format(config), sources, targets)
 
 
 def train_tokenizer(
-    config: RunConfig, sources: Sequence[Source], targets: Sequence[str]
-) -> SubwordTokenizer:
-    """Learns the subwords of a config from texts.
+    options: TokenizerOptions,
+    inputs: SourceFormat,
+    sources: Sequence[Source],
+    targets: Sequence[str],
+) -> Tokenizer:
+    """Trains a tokenizer on texts.
+
+    Args:
+        options: The vocabulary.
+        inputs: The inputs of a source.
+        sources: The sources.
+        targets: The targets.
 
     Raises:
-        ConfigError: there is too little text for these settings.
+        ConfigError: There is too little text for these settings.
     """
-    texts = _texts(config, sources)
-    symbols = source_format(config).symbols
+    texts = _texts(inputs, sources)
     try:
-        if config.shared_vocabulary:
-            return _learn(config, itertools.chain(texts, targets), symbols)
-        source, target = _learn(config, texts, symbols), _learn(config, targets)
+        if options.shared_vocabulary:
+            return _learn(options, itertools.chain(texts, targets), inputs.symbols)
+        source, target = _learn(options, texts, inputs.symbols), _learn(options, targets)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    return SubwordTokenizer(target.model, source.model)
+    return Tokenizer(target.model, source.model)
 
 
-def pack(tokenizer: SubwordTokenizer) -> bytes:
+def pack(tokenizer: Tokenizer) -> bytes:
     """A tokenizer as bytes, that of its sources among them."""
     other = b"" if tokenizer.shares_vocabulary else tokenizer.source.model
     return len(other).to_bytes(8, "little") + other + tokenizer.model
 
 
-def unpack(packed: bytes) -> SubwordTokenizer:
+def unpack(packed: bytes) -> Tokenizer:
     """Unpacks the result of `pack`."""
     end = 8 + int.from_bytes(packed[:8], "little")
-    return SubwordTokenizer(packed[end:], packed[8:end] or None)
+    return Tokenizer(packed[end:], packed[8:end] or None)
 
 
 def _learn(
-    config: RunConfig, texts: Iterable[str], symbols: Sequence[str] = ()
-) -> SubwordTokenizer:
-    return SubwordTokenizer.train(
-        texts, config.vocab_size, config.subwords, config.character_coverage, symbols=symbols
-    )
+    options: TokenizerOptions, texts: Iterable[str], symbols: Sequence[str] = ()
+) -> Tokenizer:
+    coverage = options.character_coverage
+    return Tokenizer.train(texts, options.vocab_size, options.tokenizer, coverage, symbols=symbols)
 
 
-def _texts(config: RunConfig, sources: Sequence[Source]) -> Iterable[str]:
+def _texts(inputs: SourceFormat, sources: Sequence[Source]) -> Iterable[str]:
     """The texts of all inputs; each turn of a history once."""
-    inputs = source_format(config)
     columns = inputs.columns(sources)
     for item in inputs.inputs:
         if item.kind == "text":

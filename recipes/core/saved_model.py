@@ -19,7 +19,7 @@ from ...zoo.errors import ConfigError
 from ...zoo.models.encoder_decoder import EncoderDecoder
 from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.registry import PACKAGE, load_entry
-from ...zoo.text.tokenizer import SubwordTokenizer
+from ...zoo.text.tokenizer import Tokenizer
 from ..data.pair_files import parse_text
 from .config import RunConfig
 from .model import entry_of, schedule_of
@@ -109,7 +109,7 @@ def read_model(
 
 def text_to_text(
     model: EncoderDecoder,
-    tokenizer: SubwordTokenizer,
+    tokenizer: Tokenizer,
     config: RunConfig,
     name: str = "model",
     truncate: bool | None = None,
@@ -123,19 +123,7 @@ def text_to_text(
     inputs = source_format(config)
     for symbol in inputs.symbols:
         tokenizer.source.id_of(symbol)
-    # Where nobody said how long targets are, the training corpus says it, or the options do.
-    ratio = config.max_length_ratio
-    limit = {} if ratio is None else {"max_length_ratio": ratio or None}
-    options = {
-        **limit,
-        "beam_size": config.beam_size,
-        "length_penalty": config.length_penalty,
-        "max_length": config.max_target_length,
-        "coverage_penalty": config.coverage_penalty,
-        "no_repeat_ngram": config.no_repeat_ngram,
-        "replace_unknown": config.replace_unknown,
-        **generation,
-    }
+    options = {**config.generation(config.max_target_length), **generation}
     return TextToText(
         model,
         tokenizer,

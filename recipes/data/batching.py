@@ -14,7 +14,7 @@ from ...zoo.errors import DataError
 from ...zoo.text.bpe_dropout import BpeDropout
 from ...zoo.text.composing import encode_sources
 from ...zoo.text.source_format import PLAIN, Source, SourceFormat
-from ...zoo.text.tokenizer import SubwordTokenizer
+from ...zoo.text.tokenizer import Tokenizer
 from .batch_stream import Batch, BatchStream, padded, teacher_forced, without_unknown
 from .bucketing import check_budget_of_batch, length_bounds, plan_batches, round_up
 
@@ -77,7 +77,7 @@ class TokenizedPairs:
         cls,
         sources: Sequence[Source],
         targets: list[str],
-        tokenizer: SubwordTokenizer,
+        tokenizer: Tokenizer,
         max_source_length: int,
         max_target_length: int,
         source_format: SourceFormat = PLAIN,

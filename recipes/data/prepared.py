@@ -30,16 +30,25 @@ from .corpus import PairCorpus, PairOrigin, SkippedRow, skipped_lines
 from .shards import Shard, check_shard, read_lines_of_shard, read_shard
 
 if TYPE_CHECKING:
-    from ...zoo.text.tokenizer import SubwordTokenizer
+    from ...zoo.text.tokenizer import Tokenizer
     from ..core.config import RunConfig
 
 FORMAT = 1
 MANIFEST, UNFINISHED = "prepared.json", "preparing.json"
 TOKENIZER, SAMPLE = "tokenizer.model", "sample.jsonl"
 # Settings that are baked into the tokens of a corpus.
-BAKED = ("vocab_size", "shared_vocabulary", "subwords", "character_coverage") + (
+BAKED = ("vocab_size", "shared_vocabulary", "tokenizer", "character_coverage") + (
     "max_source_length", "max_target_length", "history_turns"
 )  # fmt: skip
+
+
+# Settings that an earlier version called otherwise.
+RENAMED = {"subwords": "tokenizer", "subword_dropout": "bpe_dropout"}
+
+
+def present_names(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings, those of an earlier version by their names of today."""
+    return {RENAMED.get(name, name): value for name, value in settings.items()}
 
 
 @dataclass
@@ -141,7 +150,7 @@ class PreparedCorpus:
                     f"{path} is of format {found}, expected {FORMAT}; prepare the corpus again."
                 )
             self.task: str = values["task"]
-            self.settings: dict[str, Any] = values["settings"]
+            self.settings: dict[str, Any] = present_names(values["settings"])
             if "reverse" not in self.settings or set(self.settings) - {*BAKED, "reverse"}:
                 raise ValueError(f"settings of something else: {', '.join(self.settings)}")
             self.weights: list[float] | None = values["weights"]
@@ -166,16 +175,16 @@ class PreparedCorpus:
     def tokenizer_path(self) -> Path:
         return self.folder / TOKENIZER
 
-    def tokenizer(self) -> SubwordTokenizer:
+    def tokenizer(self) -> Tokenizer:
         """The tokenizer of the corpus.
 
         Raises:
             DataError: Its file is damaged.
         """
-        from ...zoo.text.tokenizer import SubwordTokenizer
+        from ...zoo.text.tokenizer import Tokenizer
 
         try:
-            return SubwordTokenizer.load(self.tokenizer_path)
+            return Tokenizer.load(self.tokenizer_path)
         except ValueError as error:
             raise DataError(
                 f"{self.tokenizer_path} is damaged; prepare the corpus again."

@@ -16,7 +16,7 @@ from ...zoo.text.tokenizer import UNKNOWN_ID
 if TYPE_CHECKING:
     from ...zoo.pipeline.text_to_text import TextToText
     from ...zoo.text.source_format import Source
-    from ...zoo.text.tokenizer import SubwordTokenizer
+    from ...zoo.text.tokenizer import Tokenizer
 
 # Tokens of the targets of a batch, padded: their logits (B, T, V) are half a gigabyte where V is
 # 32,000.
@@ -24,7 +24,7 @@ SCORED_TOKENS = 4096
 SCORED_ROWS = 64  # of a batch, at most
 
 
-def target_lengths(tokenizer: SubwordTokenizer, targets: Sequence[str]) -> np.ndarray:
+def target_lengths(tokenizer: Tokenizer, targets: Sequence[str]) -> np.ndarray:
     """The number of tokens of each target with its end, int64 (N,).
 
     Args:

@@ -6,9 +6,11 @@ from collections.abc import Callable
 
 from ...zoo.errors import ConfigError
 from ...zoo.text.bpe_dropout import BpeDropout
-from ...zoo.text.tokenizer import SubwordTokenizer
+from ...zoo.text.source_format import SourceFormat
+from ...zoo.text.tokenizer import Tokenizer
 from ..core.config import RunConfig
 from ..core.corpora import texts
+from ..core.options import DataOptions
 from ..core.task import source_format, task_of
 from ..data.batch_stream import BatchStream
 from ..data.batching import TokenBatches, TokenizedPairs
@@ -24,16 +26,16 @@ MOST_UNKNOWN = 0.25
 
 
 def make_batches(
-    config: RunConfig, corpus: PairCorpus | PreparedCorpus, tokenizer: SubwordTokenizer
+    config: RunConfig, corpus: PairCorpus | PreparedCorpus, tokenizer: Tokenizer
 ) -> BatchStream:
     """The batches of a training corpus as the task wants it, in subwords."""
     buckets = {"bucket_count": COMPILED_BUCKETS} if config.jit else {}
     if isinstance(corpus, PreparedCorpus):
-        if config.subword_dropout:
+        if config.bpe_dropout:
             raise ConfigError(
                 f"{corpus.name} is a prepared corpus, whose subwords stay as they are: set "
-                "subword_dropout=0, or train on the text itself. "
-                f"Received: subword_dropout={config.subword_dropout}"
+                "bpe_dropout=0, or train on the text itself. "
+                f"Received: bpe_dropout={config.bpe_dropout}"
             )
         return PreparedBatches(
             corpus,
@@ -42,11 +44,12 @@ def make_batches(
             copy_unknown=config.replace_unknown,
             **buckets,
         )
-    pairs = _tokenized(config, task_of(config).prepare(corpus, config.seed), tokenizer)
+    prepared = task_of(config).prepare(corpus, config.seed)
+    pairs = _tokenized(config, source_format(config), prepared, tokenizer)
     dropout = None
-    if config.subword_dropout:
+    if config.bpe_dropout:
         source, target = (
-            BpeDropout(side, config.subword_dropout) for side in (tokenizer.source, tokenizer)
+            BpeDropout(side, config.bpe_dropout) for side in (tokenizer.source, tokenizer)
         )
         dropout = source, target
     return TokenBatches(
@@ -60,21 +63,21 @@ def make_batches(
 
 
 def _tokenized(
-    config: RunConfig, corpus: PairCorpus, tokenizer: SubwordTokenizer
+    data: DataOptions, inputs: SourceFormat, corpus: PairCorpus, tokenizer: Tokenizer
 ) -> TokenizedPairs:
     return TokenizedPairs.encode(
         corpus.sources,
         corpus.targets,
         tokenizer,
-        config.max_source_length,
-        config.max_target_length,
-        source_format(config),
+        data.max_source_length,
+        data.max_target_length,
+        inputs,
     )
 
 
 def check_unknown(
     config: RunConfig,
-    tokenizer: SubwordTokenizer,
+    tokenizer: Tokenizer,
     corpus: PairCorpus | PreparedCorpus,
     batches: BatchStream,
     report: Callable[[str], None],
@@ -90,7 +93,7 @@ def check_unknown(
     if isinstance(batches, TokenBatches):
         pairs = batches.pairs
     else:
-        pairs = _tokenized(config, texts(corpus), tokenizer)
+        pairs = _tokenized(config, source_format(config), texts(corpus), tokenizer)
     sources, targets = UnknownTokens.of(pairs.sources), UnknownTokens.of(pairs.targets)
     if config.start_from and not config.replace_unknown and targets.share > MOST_UNKNOWN:
         raise ConfigError(

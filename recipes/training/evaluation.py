@@ -11,8 +11,9 @@ from ...zoo.models.encoder_decoder import EncoderDecoder
 from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.text.composing import encode_sources
 from ...zoo.text.source_format import Source
-from ...zoo.text.tokenizer import SubwordTokenizer
+from ...zoo.text.tokenizer import Tokenizer
 from ..core.config import RunConfig
+from ..core.options import EvaluationOptions
 from ..core.task import task_of
 from ..data.corpus import PairCorpus, spread_rows
 from ..metrics.scores import Scores, exact_match, perplexity
@@ -143,8 +144,9 @@ class Evaluator:
 
 
 def check_targets(
-    config: RunConfig,
-    tokenizer: SubwordTokenizer,
+    evaluation: EvaluationOptions,
+    max_target_length: int,
+    tokenizer: Tokenizer,
     corpus: PairCorpus,
     report: Callable[[str], None],
 ) -> None:
@@ -153,23 +155,22 @@ def check_targets(
     Raises:
         DataError: those that an evaluation in training looks at are all too long.
     """
-    long = target_lengths(tokenizer, corpus.targets) > config.max_target_length
-    rows = spread_rows(len(corpus), config.evaluate_rows)
+    long = target_lengths(tokenizer, corpus.targets) > max_target_length
+    rows = spread_rows(len(corpus), evaluation.evaluate_rows)
     if long[rows].all():
         raise DataError(
             f"All {len(rows):,} targets of {corpus.name} that evaluations look at are longer than "
-            f"{config.max_target_length} subwords; raise max_target_length."
+            f"{max_target_length} subwords; raise max_target_length."
         )
     if long.any():
-        report(f"validation: {unscored_line(int(long.sum()), config)}")
+        report(f"validation: {unscored_line(int(long.sum()), max_target_length)}")
 
 
-def unscored_line(count: int, config: RunConfig) -> str:
+def unscored_line(count: int, max_target_length: int) -> str:
     """That some targets are left out of the perplexity."""
     targets = "target" if count == 1 else "targets"
     return (
-        f"{count:,} {targets} longer than {config.max_target_length} subwords: left out of the "
-        "perplexity"
+        f"{count:,} {targets} longer than {max_target_length} subwords: left out of the perplexity"
     )
 
 

@@ -98,7 +98,7 @@ def train(
     settings |= {f"model.{name}": value for name, value in (model_options or {}).items()}
     if start_from is not None:
         load_tensorflow()
-        from ..core.starting import start_config
+        from .warm_start import start_config
 
         config = start_config(start_from, chosen, model, train, valid, reverse, settings)
     else:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...zoo.decoding.options import MORE_SUBWORDS, GenerationOptions
-from ..core.config import RunConfig
+from ..core.options import SearchOptions
 from ..data.batch_stream import BatchStream
 
 
@@ -47,15 +47,18 @@ def fitting_ratio(parts: Iterable[np.ndarray], least: float) -> float:
 
 
 def limit_of_corpus(
-    config: RunConfig, batches: BatchStream, report: Callable[[str], None]
+    search: SearchOptions,
+    max_target_length: int,
+    batches: BatchStream,
+    report: Callable[[str], None],
 ) -> dict[str, Any]:
     """The options of generation that follow from a training corpus; tells what they are.
 
-    Where the config says how long targets may be, it stays so, and what cannot be written is told.
+    Where the search says how long targets may be, it stays so, and what cannot be written is told.
     """
-    options = GenerationOptions(max_length=max(config.max_target_length, 1))
-    if config.max_length_ratio is not None:
-        ratio = config.max_length_ratio or None
+    options = GenerationOptions(max_length=max(max_target_length, 1))
+    if search.max_length_ratio is not None:
+        ratio = search.max_length_ratio or None
         options = GenerationOptions(max_length=options.max_length, max_length_ratio=ratio)
         count = sum(int(beyond_limit(part, options).sum()) for part in batches.lengths())
         if count:

@@ -8,7 +8,7 @@ import keras
 
 from ...zoo.files import write_json
 from ...zoo.pipeline.text_to_text import TextToText
-from ...zoo.text.tokenizer import SubwordTokenizer
+from ...zoo.text.tokenizer import Tokenizer
 from ..core.config import RunConfig
 from ..core.run import Run
 from ..core.task import source_format
@@ -18,7 +18,7 @@ from .progress import Progress
 
 
 def sizes_line(
-    config: RunConfig, model: keras.Model, tokenizer: SubwordTokenizer, batches: BatchStream
+    config: RunConfig, model: keras.Model, tokenizer: Tokenizer, batches: BatchStream
 ) -> str:
     """Returns a line with the numbers of parameters, tokens, pairs and batches."""
     vocabulary = f"{tokenizer.vocab_size:,}"

@@ -12,7 +12,8 @@ import keras
 
 from ...zoo.models.encoder_decoder import EncoderDecoder
 from ...zoo.pipeline.text_to_text import TextToText
-from ...zoo.text.tokenizer import SubwordTokenizer
+from ...zoo.text.tokenizer import Tokenizer
+from ...zoo.training import SCHEDULES
 from ...zoo.training.averaging import Average, LastAverage, WeightAverage
 from ...zoo.training.loss import SmoothedCrossEntropy
 from ...zoo.training.optimizers import FusedAdam
@@ -20,10 +21,10 @@ from ..core.config import Budget, RunConfig
 from ..core.corpora import read_corpora, texts
 from ..core.interruption import Interrupted, StopNow, StopRequest
 from ..core.model import build_model, schedule_of
+from ..core.options import OptimizerOptions
 from ..core.run import Run
 from ..core.run_tokenizer import pack, run_tokenizer, unpack
 from ..core.saved_model import text_to_text
-from ..core.starting import load_start
 from ..core.task import deciding_metric, task_of
 from ..data.batch_stream import BatchStream
 from ..data.corpus import PairCorpus, PairOrigin
@@ -51,6 +52,7 @@ from .precision import computing_in
 from .progress import Progress, ProgressReport, progress_of
 from .reporting import sizes_line, write_metrics
 from .training_checkpoint import TrainingCheckpoint
+from .warm_start import load_start
 
 
 def train(
@@ -102,7 +104,7 @@ def train(
     # Batches
     batches = make_batches(config, train_corpus, tokenizer)
     check_unknown(config, tokenizer, train_corpus, batches, report)
-    check_targets(config, tokenizer, valid_corpus, report)
+    check_targets(config, config.max_target_length, tokenizer, valid_corpus, report)
     place.check_same("training rows", batches.checksum() if place.workers else None)
 
     # Model
@@ -112,7 +114,7 @@ def train(
         load_start(config, model)
         report(f"starts with the weights of {config.start_from}")
     report(sizes_line(config, model, tokenizer, batches))
-    generation = limit_of_corpus(config, batches, report)
+    generation = limit_of_corpus(config, config.max_target_length, batches, report)
     if place.is_chief:
         begun = run.open(config, checksums, model, **generation)
         generation = run.generation() if begun else generation
@@ -121,13 +123,13 @@ def train(
 
     # Compile
     with place.scope():
-        schedule = make_schedule(config)
+        schedule = make_schedule(config, schedule_of(config))
         clip, skip = config.clip_norm or None, config.skip_nonfinite
         optimizer = FusedAdam(schedule, global_clipnorm=clip, skip_nonfinite=skip)
         loss = SmoothedCrossEntropy(config.label_smoothing, r_drop=config.r_drop)
         model.compile(optimizer, loss=loss, jit_compile=config.jit)
         model.optimizer.build(model.trainable_variables)
-    average, progress = make_average(model, config), progress_of(model)
+    average, progress = make_average(model, config, config.evaluate_every), progress_of(model)
     checkpoint = TrainingCheckpoint(run.checkpoints, config.checkpoint_minutes, average)
     if checkpoint.restore(model, place):
         minutes = progress.seconds / 60
@@ -197,7 +199,7 @@ def train(
 def _served(
     model: EncoderDecoder,
     config: RunConfig,
-    tokenizer: SubwordTokenizer,
+    tokenizer: Tokenizer,
     place: DistributionContext,
 ) -> EncoderDecoder:
     """Returns what is evaluated, kept and served: the model itself, or a copy of it.
@@ -289,19 +291,23 @@ def _best(
     return run.load(truncate=True), last_scores
 
 
-def make_schedule(config: RunConfig) -> keras.optimizers.schedules.LearningRateSchedule:
+def make_schedule(
+    options: OptimizerOptions, schedule: Callable[..., Any] | None = None
+) -> keras.optimizers.schedules.LearningRateSchedule:
     """Makes the schedule of a run, a registered one of its peak and warm-up steps."""
-    rise = config.learning_rate, config.warmup_steps
-    schedule = schedule_of(config)
-    if config.schedule == "cooldown":
-        return schedule(*rise, config.cooldown_share, config.cooldown_shape)
+    rise = options.learning_rate, options.warmup_steps
+    schedule = schedule or SCHEDULES[options.schedule]
+    if options.schedule == "cooldown":
+        return schedule(*rise, options.cooldown_share, options.cooldown_shape)
     return schedule(*rise)
 
 
-def make_average(model: keras.Model, config: RunConfig) -> Average | None:
+def make_average(
+    model: keras.Model, options: OptimizerOptions, evaluate_every: int
+) -> Average | None:
     """Makes the average of the weights of a run, if it asks for one."""
-    if config.average_last:
-        return LastAverage(model, config.average_last, config.evaluate_every)
-    if config.average_decay:
-        return WeightAverage(model, config.average_decay)
+    if options.average_last:
+        return LastAverage(model, options.average_last, evaluate_every)
+    if options.average_decay:
+        return WeightAverage(model, options.average_decay)
     return None

@@ -14,7 +14,7 @@ from keras import ops
 from ...layers.ops.arguments import positive_int
 from ...layers.ops.dropout import Dropout
 from ..text.source_format import SEPARATOR
-from ..text.tokenizer import END_ID, PAD_ID, SubwordTokenizer
+from ..text.tokenizer import END_ID, PAD_ID, Tokenizer
 from .backend import take_beams
 from .parts import Encoded, Encoder, check_rate
 from .unroll import BidirectionalGRU
@@ -64,7 +64,7 @@ class Boundaries(NamedTuple):
     separators: list[int]
 
     @classmethod
-    def of(cls, tokenizer: SubwordTokenizer) -> Boundaries:
+    def of(cls, tokenizer: Tokenizer) -> Boundaries:
         """Those of the sources of a tokenizer."""
         pieces = tokenizer.source.pieces(range(tokenizer.source.vocab_size))
         marks = [index for index, piece in enumerate(pieces) if piece.endswith(MARKS)]
@@ -210,7 +210,7 @@ class SentenceEncoder(Encoder):
         )
 
 
-def kwargs_from_tokenizer(tokenizer: SubwordTokenizer) -> dict[str, Any]:
+def kwargs_from_tokenizer(tokenizer: Tokenizer) -> dict[str, Any]:
     """Arguments of `memory_network` that follow from the tokens of a source."""
     marks, separators = Boundaries.of(tokenizer)
     return {"sentence_marks": marks, "separator_ids": separators}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from ..text.source_format import Source
-from ..text.tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID, SubwordTokenizer
+from ..text.tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID, Tokenizer
 from ..visualization.explanation import Explanation
 from ..visualization.layered_explanation import LayeredExplanation
 from .text_to_text import TextToText
@@ -63,7 +63,7 @@ def _explain_batch(model: TextToText, explanations: list[Explanation]) -> list[L
 
 
 def reading_inputs(
-    tokenizer: SubwordTokenizer, explanations: Sequence[Explanation], padding: int = 0
+    tokenizer: Tokenizer, explanations: Sequence[Explanation], padding: int = 0
 ) -> dict[str, tf.Tensor]:
     """Inputs of a model that reads its own outputs once more.
 
@@ -81,7 +81,7 @@ def reading_inputs(
     return {"source": _padded(sources, padding), "target": _padded(targets, padding)}
 
 
-def _ids(tokenizer: SubwordTokenizer, tokens: list[str]) -> list[int]:
+def _ids(tokenizer: Tokenizer, tokens: list[str]) -> list[int]:
     """Ids of tokens; text that looks like a control symbol is unknown to the model."""
     ids = tokenizer.ids(tokens)
     return [

@@ -16,7 +16,7 @@ from ..decoding.search import generate
 from ..models.encoder_decoder import EncoderDecoder
 from ..text.composing import compose, graph_function, rows_too_long
 from ..text.source_format import PLAIN, Source, SourceFormat
-from ..text.tokenizer import PAD_ID, START_ID, SubwordTokenizer, with_end
+from ..text.tokenizer import PAD_ID, START_ID, Tokenizer, with_end
 from ..text.unknown import SurfaceReader, decode_tensor, known_ids, may_be_written, pieces_tensor
 from ..visualization.explanation import Explanation
 from .parallel import batches_by_length, parallel_batches, run_parallel
@@ -88,7 +88,7 @@ class TextToText:
     def __init__(
         self,
         model: EncoderDecoder,
-        tokenizer: SubwordTokenizer,
+        tokenizer: Tokenizer,
         generation: GenerationOptions | None = None,
         max_source_length: int = 256,
         name: str = "model",

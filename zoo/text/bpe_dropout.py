@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .tokenizer import UNKNOWN_ID, SubwordTokenizer
+from .tokenizer import UNKNOWN_ID, Tokenizer
 
 _NONE = np.iinfo(np.int32).max  # the rank of two tokens that make no token together
 _CHUNK = 8192  # rows at once, so that memory does not grow with a corpus
@@ -34,7 +34,7 @@ class BpeDropout:
 
     Example:
 
-    >>> tokenizer = SubwordTokenizer.train(["ein Haus", "ein Hausboot"] * 10, vocab_size=30)
+    >>> tokenizer = Tokenizer.train(["ein Haus", "ein Hausboot"] * 10, vocab_size=30)
     >>> resplit = BpeDropout(tokenizer, dropout=0.5)
     >>> rows = resplit(tokenizer.encode(["ein Hausboot"]), np.random.default_rng(1))
     >>> tokenizer.decode(rows)
@@ -43,7 +43,7 @@ class BpeDropout:
     Reference: Provilkov et al. 2020, https://aclanthology.org/2020.acl-main.170
     """
 
-    def __init__(self, tokenizer: SubwordTokenizer, dropout: float):
+    def __init__(self, tokenizer: Tokenizer, dropout: float):
         if not 0.0 <= dropout < 1.0:
             raise ValueError(f"dropout must be at least 0 and below 1. Received: dropout={dropout}")
         scores = tokenizer.scores()

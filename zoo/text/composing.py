@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from .source_format import LENGTHS, SEPARATOR, Source, SourceFormat, SourceInput, length_symbol
-from .tokenizer import BLANK, SubwordTokenizer
+from .tokenizer import BLANK, Tokenizer
 from .unknown import SurfaceReader
 
 _CHUNK = 2048
@@ -33,7 +33,7 @@ class Composed(NamedTuple):
 
 
 def compose(
-    tokenizer: SubwordTokenizer,
+    tokenizer: Tokenizer,
     source_format: SourceFormat,
     columns: Mapping[str, tf.Tensor],
     max_length: int,
@@ -92,7 +92,7 @@ def compose(
 
 
 def encode_sources(
-    tokenizer: SubwordTokenizer,
+    tokenizer: Tokenizer,
     source_format: SourceFormat,
     sources: Sequence[Source],
     max_length: int,
@@ -126,7 +126,7 @@ def encode_sources(
 
 
 def rows_too_long(
-    tokenizer: SubwordTokenizer,
+    tokenizer: Tokenizer,
     source_format: SourceFormat,
     sources: Sequence[Source],
     max_length: int,
@@ -180,7 +180,7 @@ def graph_function(
     return tf.function(function, input_signature=specs, autograph=False)
 
 
-def _length_ids(tokenizer: SubwordTokenizer, lengths: tf.Tensor) -> tf.RaggedTensor:
+def _length_ids(tokenizer: Tokenizer, lengths: tf.Tensor) -> tf.RaggedTensor:
     """The symbol of each requested length (B, 1); none (B, 0) where it is 0."""
     symbols = tf.constant([tokenizer.id_of(length_symbol(length)) for length in LENGTHS])
     lengths = tf.cast(lengths, tf.int32)
@@ -190,7 +190,7 @@ def _length_ids(tokenizer: SubwordTokenizer, lengths: tf.Tensor) -> tf.RaggedTen
 
 
 def _turn_ids(
-    tokenizer: SubwordTokenizer, tokenize: Callable, history: tf.Tensor, max_turns: int
+    tokenizer: Tokenizer, tokenize: Callable, history: tf.Tensor, max_turns: int
 ) -> tuple[tf.RaggedTensor, tf.Tensor]:
     """The newest turns of each history (B,), each with a separator, and whether one was cut."""
     lines = tf.strings.split(history, "\n")  # (B, turns)
@@ -204,7 +204,7 @@ def _turn_ids(
     return ids, tf.reduce_any(lines.with_values(cut), axis=1)
 
 
-def _separated(tokenizer: SubwordTokenizer, ids: tf.RaggedTensor) -> tf.RaggedTensor:
+def _separated(tokenizer: Tokenizer, ids: tf.RaggedTensor) -> tf.RaggedTensor:
     """The rows that are not empty, each followed by a separator."""
     mark = tf.fill([ids.nrows(), 1], tokenizer.id_of(SEPARATOR))
     marks = tf.ragged.boolean_mask(mark, (ids.row_lengths() > 0)[:, None])

@@ -27,7 +27,7 @@ BLANK = r"[\s\v\p{Z}\p{Cc}\p{Cf}]*"
 _MOST_CHARACTERS = 2**28  # lengths in bytes, four times that at most, are int32
 
 
-class SubwordTokenizer:
+class Tokenizer:
     """Text to token ids and back, in Python and in a TensorFlow graph.
 
     SentencePiece (Kudo and Richardson 2018) learns its pieces from raw text, so Chinese and
@@ -48,7 +48,7 @@ class SubwordTokenizer:
 
     Example:
 
-    >>> tokenizer = SubwordTokenizer.train(["ein Haus", "a house"] * 10, vocab_size=24)
+    >>> tokenizer = Tokenizer.train(["ein Haus", "a house"] * 10, vocab_size=24)
     >>> tokenizer.decode(tokenizer.encode(["a house"]))
     ['a house']
 
@@ -57,7 +57,7 @@ class SubwordTokenizer:
 
     def __init__(self, model: bytes, source_model: bytes | None = None):
         self.model = model
-        self.source = self if source_model is None else SubwordTokenizer(source_model)
+        self.source = self if source_model is None else Tokenizer(source_model)
         self._processor = _read_model(model)
         specials = [
             self._processor.pad_id(),
@@ -68,7 +68,7 @@ class SubwordTokenizer:
         if specials != [PAD_ID, UNKNOWN_ID, START_ID, END_ID]:
             raise ValueError(
                 "A SentencePiece model must have padding, unknown, start and end as ids 0, 1, 2 "
-                "and 3; train one with SubwordTokenizer.train or with --pad_id=0 --unk_id=1 "
+                "and 3; train one with Tokenizer.train or with --pad_id=0 --unk_id=1 "
                 f"--bos_id=2 --eos_id=3. Received: {specials}"
             )
         # One resource for the life of the tokenizer: an export must track exactly this object.
@@ -88,7 +88,7 @@ class SubwordTokenizer:
         character_coverage: float = 0.9999,
         max_sentences: int = 1_000_000,
         symbols: Sequence[str] = (),
-    ) -> SubwordTokenizer:
+    ) -> Tokenizer:
         """Learns at most `vocab_size` pieces from `texts`; fewer where the text has fewer.
 
         Args:
@@ -145,7 +145,7 @@ class SubwordTokenizer:
     @classmethod
     def load(
         cls, path: str | os.PathLike, source_path: str | os.PathLike | None = None
-    ) -> SubwordTokenizer:
+    ) -> Tokenizer:
         """Reads a SentencePiece model file, and that of the sources if they have their own.
 
         Args:
@@ -192,9 +192,9 @@ class SubwordTokenizer:
         """True where source and target have one vocabulary."""
         return self.source is self
 
-    def renewed(self) -> SubwordTokenizer:
+    def renewed(self) -> Tokenizer:
         """The same once more, with resources of its own in the graph."""
-        return SubwordTokenizer(self.model, None if self.shares_vocabulary else self.source.model)
+        return Tokenizer(self.model, None if self.shares_vocabulary else self.source.model)
 
     def id_of(self, symbol: str) -> int:
         """The id of one of the symbols that the tokenizer was trained with."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from .tokenizer import END_ID, UNKNOWN_ID, WHITE_SPACE_MARK, SubwordTokenizer
+from .tokenizer import END_ID, UNKNOWN_ID, WHITE_SPACE_MARK, Tokenizer
 
 if TYPE_CHECKING:
     from ..decoding.options import GenerationOptions
@@ -40,7 +40,7 @@ class SurfaceReader:
     >>> reader.surfaces()                                       # ["龘"]
     """
 
-    def __init__(self, tokenizer: SubwordTokenizer):
+    def __init__(self, tokenizer: Tokenizer):
         self._tokenizer = tokenizer.graph_tokenizer
         # With other pieces the space before an unknown character is a piece of its own.
         self._of_words = tokenizer.is_of_words()
@@ -120,9 +120,7 @@ def name_unknown(tokens: tf.Tensor, attention: tf.Tensor, source: tf.Tensor) -> 
     return tf.where((tokens == UNKNOWN_ID) & (pieces < 0), pieces, tokens)
 
 
-def pieces_tensor(
-    tokenizer: SubwordTokenizer, ids: tf.Tensor, surfaces: tf.Tensor | None
-) -> tf.Tensor:
+def pieces_tensor(tokenizer: Tokenizer, ids: tf.Tensor, surfaces: tf.Tensor | None) -> tf.Tensor:
     """The piece of each id in the graph, with the text of unknown ones.
 
     Args:
@@ -140,9 +138,7 @@ def pieces_tensor(
     return tf.where((ids < 0) & (named != ""), named, pieces)
 
 
-def decode_tensor(
-    tokenizer: SubwordTokenizer, ids: tf.Tensor, surfaces: tf.Tensor | None
-) -> tf.Tensor:
+def decode_tensor(tokenizer: Tokenizer, ids: tf.Tensor, surfaces: tf.Tensor | None) -> tf.Tensor:
     """Texts of ids in the graph, with unknown pieces as they are in the source.
 
     Args:

@@ -38,7 +38,7 @@ from attention_zoo.recipes.metrics.row_statistics import row_statistics
 from attention_zoo.recipes.metrics.scores import translation_scores
 from attention_zoo.recipes.metrics.significance import Interval
 from attention_zoo.zoo.errors import ConfigError, DataError
-from attention_zoo.zoo.text.tokenizer import SubwordTokenizer
+from attention_zoo.zoo.text.tokenizer import Tokenizer
 
 HOSTILE = "<script>alert('1')</script> | \"$x_1$\" שלום\u202e 词汇"
 
@@ -304,7 +304,7 @@ def test_perplexities_of_different_tokenizers_are_not_compared(runs, tmp_path, m
     )
     copy = tmp_path / "other-subwords"
     shutil.copytree(runs[1], copy)
-    SubwordTokenizer.train(["abc cba"] * 9, 9).save(copy / "tokenizer.model")
+    Tokenizer.train(["abc cba"] * 9, 9).save(copy / "tokenizer.model")
     with pytest.raises(ConfigError, match=r"different tokenizers.* choose another --metric"):
         compare([runs[0], copy], metric="perplexity")
 

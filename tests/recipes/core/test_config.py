@@ -21,9 +21,9 @@ def refusal(call, *arguments, **options):
 
 
 def test_all_kinds_of_the_tokenizer_can_be_set():
-    assert [RunConfig(subwords=kind).subwords for kind in KINDS] == list(KINDS)
-    with pytest.raises(ConfigError, match="subwords"):
-        RunConfig(subwords="syllable")
+    assert [RunConfig(tokenizer=kind).tokenizer for kind in KINDS] == list(KINDS)
+    with pytest.raises(ConfigError, match="tokenizer"):
+        RunConfig(tokenizer="syllable")
 
 
 # --set
@@ -38,7 +38,7 @@ def test_all_kinds_of_the_tokenizer_can_be_set():
         ("learning_rate=2e-4", "learning_rate", 0.0002),
         ("clip_norm=0", "clip_norm", 0.0),
         ("average_decay=0", "average_decay", 0.0),
-        ("subwords=unigram", "subwords", "unigram"),
+        ("tokenizer=unigram", "tokenizer", "unigram"),
         ("metric=chrf", "metric", "chrf"),
         ("bleu_tokenize=zh", "bleu_tokenize", "zh"),
         ("bleu_tokenize=none", "bleu_tokenize", "none"),  # sacreBLEU's name, not None
@@ -88,6 +88,7 @@ def test_the_last_of_several_counts_and_the_config_itself_stays():
         ("dropout=0.1", "no setting 'dropout'"),
         ("model=rnn", "no setting 'model'"),
         ("task=dialogue", "no setting 'task'"),
+        ("subwords=char", "The setting subwords is called tokenizer now"),
         ("train=a.tsv", "no setting 'train'"),
         ("seed", "--set takes name=value. Received: seed"),
         ("seed=1.5", "seed takes a value of type int. Received: seed=1.5"),
@@ -132,7 +133,7 @@ def test_an_unknown_setting_is_answered_with_the_known_ones():
         "average_decay=-0.5",
         "metric=",
         "bleu_tokenize=french",
-        "subwords=words",
+        "tokenizer=words",
         "evaluate_every=0",
         "evaluate_rows=0",
         "patience=0",
@@ -171,6 +172,14 @@ def test_round_trip_through_json():
     ).with_settings(["learning_rate=3", "metric=exact_match"])
     written = json.dumps(config.to_dict())
     assert RunConfig.from_dict(json.loads(written)) == config
+
+
+def test_a_config_of_an_earlier_version_is_read_by_the_names_of_today():
+    values = RunConfig(tokenizer="bpe", bpe_dropout=0.1).to_dict()
+    values["subwords"], values["subword_dropout"] = (
+        values.pop(name) for name in ("tokenizer", "bpe_dropout")
+    )
+    assert RunConfig.from_dict(values) == RunConfig(bpe_dropout=0.1)
 
 
 def test_a_config_from_another_version_is_refused():

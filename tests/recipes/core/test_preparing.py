@@ -17,7 +17,7 @@ from attention_zoo.recipes.data.batching import TokenizedPairs
 from attention_zoo.recipes.data.pair_files import read_pairs
 from attention_zoo.recipes.data.prepared import PreparedCorpus, is_prepared
 from attention_zoo.zoo.errors import DataError
-from attention_zoo.zoo.text.tokenizer import SubwordTokenizer
+from attention_zoo.zoo.text.tokenizer import Tokenizer
 
 ROWS = 90
 
@@ -35,7 +35,7 @@ def test_subwords_and_rows_are_those_of_the_corpus_in_memory(words, tmp_path, mo
     with small_shards(monkeypatch):
         corpus = prepared(tmp_path / "out", words)
     pairs = read_pairs(str(words))
-    tokenizer = SubwordTokenizer.train([*pairs.sources, *pairs.targets], vocab_size=30)
+    tokenizer = Tokenizer.train([*pairs.sources, *pairs.targets], vocab_size=30)
     assert corpus.tokenizer().model == tokenizer.model
     expected = TokenizedPairs.encode(pairs.sources, pairs.targets, tokenizer, 128, 128)
     assert rows_of(corpus) == [

@@ -16,7 +16,7 @@ from attention_zoo.recipes.data.bucketing import (
 from attention_zoo.zoo.errors import DataError
 from attention_zoo.zoo.text.composing import encode_sources
 from attention_zoo.zoo.text.source_format import PLAIN
-from attention_zoo.zoo.text.tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID, SubwordTokenizer
+from attention_zoo.zoo.text.tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID, Tokenizer
 
 ROWS, TOKENS = 300, 200
 
@@ -192,7 +192,7 @@ def test_bounds_are_quantiles():
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return SubwordTokenizer.train(["a b c d e f g h"] * 5, vocab_size=30)
+    return Tokenizer.train(["a b c d e f g h"] * 5, vocab_size=30)
 
 
 def test_a_plain_source_has_the_subwords_that_the_graph_gives_it(tokenizer):

@@ -15,7 +15,8 @@ from attention_zoo.recipes.core.run_tokenizer import train_tokenizer
 from attention_zoo.recipes.data.batching import TokenBatches, TokenizedPairs
 from attention_zoo.recipes.training.batches import make_batches
 from attention_zoo.zoo.text.bpe_dropout import BpeDropout
-from attention_zoo.zoo.text.tokenizer import END_ID, PAD_ID, SubwordTokenizer
+from attention_zoo.zoo.text.source_format import PLAIN
+from attention_zoo.zoo.text.tokenizer import END_ID, PAD_ID, Tokenizer
 
 ROWS, TOKENS = 300, 400
 
@@ -30,7 +31,7 @@ def spelt():
     random = np.random.default_rng(5)
     words = ["".join(random.choice(list("abcde"), random.integers(1, 7))) for _ in range(60)]
     texts = [" ".join(random.choice(words, random.integers(1, 12))) for _ in range(2 * ROWS)]
-    tokenizer = SubwordTokenizer.train(texts, vocab_size=100)
+    tokenizer = Tokenizer.train(texts, vocab_size=100)
     pairs = TokenizedPairs.encode(texts[:ROWS], texts[ROWS:], tokenizer, 100, 100)
     return tokenizer, pairs, (BpeDropout(tokenizer, 0.2), BpeDropout(tokenizer, 0.4))
 
@@ -114,8 +115,8 @@ def test_a_config_has_its_batches_drawn_with_its_dropout(reverse_files):
     files = (str(reverse_files / name) for name in ("train.tsv", "valid.tsv"))
     plain = make_config("translation", "rnn", *files).with_settings(["vocab_size=13"])
     corpus, _ = read_corpora(plain)
-    tokenizer = train_tokenizer(plain, corpus.sources, corpus.targets)
-    config = plain.with_settings(["subword_dropout=0.3"])
+    tokenizer = train_tokenizer(plain, PLAIN, corpus.sources, corpus.targets)
+    config = plain.with_settings(["bpe_dropout=0.3"])
     (one, labels), (other, _) = (
         take(make_batches(each, corpus, tokenizer), 1)[0] for each in (config, plain)
     )
@@ -131,7 +132,7 @@ def test_a_config_has_its_batches_drawn_with_its_dropout(reverse_files):
 
 @pytest.mark.slow
 def test_a_training_with_bpe_dropout_in_parts_ends_like_one_in_one_part(reverse_files, tmp_path):
-    settings = ("subword_dropout=0.3",)
+    settings = ("bpe_dropout=0.3",)
     for output, parts in ((tmp_path / "whole", (9,)), (tmp_path / "parts", (4, 9))):
         for steps in parts:
             assert train(reverse_files, output, steps=steps, model="rnn", settings=settings) == 0
@@ -141,15 +142,15 @@ def test_a_training_with_bpe_dropout_in_parts_ends_like_one_in_one_part(reverse_
 def test_bpe_dropout_is_refused_where_nothing_is_merged_anew(reverse_files, tmp_path, refused):
     output = tmp_path / "run"
     for kind in ("unigram", "word", "char"):
-        settings = ("subword_dropout=0.1", f"subwords={kind}")
+        settings = ("bpe_dropout=0.1", f"tokenizer={kind}")
         line = refused(train(reverse_files, output, settings=settings))
-        assert f"Received: subword_dropout=0.1, subwords={kind}" in line
-    assert "Received: 1.0" in refused(train(reverse_files, output, settings=["subword_dropout=1"]))
+        assert f"Received: bpe_dropout=0.1, tokenizer={kind}" in line
+    assert "Received: 1.0" in refused(train(reverse_files, output, settings=["bpe_dropout=1"]))
     settings = ("vocab_size=13", "max_target_length=12")
     assert prepare(tmp_path / "train.tsv", reverse_files / "train.tsv", settings=settings) == 0
     shutil.copy(reverse_files / "valid.tsv", tmp_path)
-    line = refused(train(tmp_path, output, settings=["subword_dropout=0.1"]))
-    assert "set subword_dropout=0, or" in line and "Received: subword_dropout=0.1" in line
+    line = refused(train(tmp_path, output, settings=["bpe_dropout=0.1"]))
+    assert "set bpe_dropout=0, or" in line and "Received: bpe_dropout=0.1" in line
     assert not output.exists()
 
 

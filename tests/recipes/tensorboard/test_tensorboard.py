@@ -15,7 +15,7 @@ from attention_zoo.recipes.tensorboard.attention_metrics import attention_metric
 from attention_zoo.recipes.tensorboard.model_pictures import MAX_POINTS, write_embedding
 from attention_zoo.zoo.decoding.options import GenerationOptions
 from attention_zoo.zoo.pipeline.text_to_text import TextToText
-from attention_zoo.zoo.text.tokenizer import END_ID, START_ID, SubwordTokenizer
+from attention_zoo.zoo.text.tokenizer import END_ID, START_ID, Tokenizer
 from attention_zoo.zoo.visualization.explanation import Explanation
 
 TEXTS = ["a red house", "two dogs and a house", "x"]
@@ -25,7 +25,7 @@ SPACE = "\u2423"
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return SubwordTokenizer.train([*TEXTS, *TARGETS] * 5, vocab_size=30, character_coverage=1.0)
+    return Tokenizer.train([*TEXTS, *TARGETS] * 5, vocab_size=30, character_coverage=1.0)
 
 
 @pytest.fixture(scope="module")

@@ -114,7 +114,8 @@ def test_impossible_averages_are_refused(model, count, every):
 
 def test_a_config_chooses_its_average(model):
     def chosen(*settings):
-        return make_average(model, RunConfig().with_settings(settings))
+        config = RunConfig().with_settings(settings)
+        return make_average(model, config, config.evaluate_every)
 
     assert type(chosen("average_decay=0.9")) is WeightAverage
     assert chosen("average_decay=0.9").decay == 0.9

@@ -82,7 +82,7 @@ def test_long_targets_are_decoded_and_left_out_of_the_perplexity():
         )
     assert evaluator.num_unscored() == 2
     told = []
-    check_targets(config, FakeModel(17).tokenizer, CORPUS, told.append)
+    check_targets(config, config.max_target_length, FakeModel(17).tokenizer, CORPUS, told.append)
     assert told == ["validation: 2 targets longer than 17 subwords: left out of the perplexity"]
 
 
@@ -91,14 +91,14 @@ def test_where_no_target_is_short_enough_there_is_no_perplexity_and_no_training(
         "dialogue", metric="f1", max_target_length=3, evaluate_rows=2
     )  # the first and the last
     with pytest.raises(DataError, match=r"All 2 targets of valid.tsv .* longer than 3 subwords"):
-        check_targets(config, FakeModel(3).tokenizer, CORPUS, pytest.fail)
+        check_targets(config, config.max_target_length, FakeModel(3).tokenizer, CORPUS, pytest.fail)
     long = CORPUS.part([1, 6])
     values = Evaluator(FakeModel(3), long, config).full().values
     assert values["f1"] == 100
     for name in ("perplexity", "word_perplexity", "cross_entropy"):
         assert values[name] is None
     short = RunConfig("dialogue", metric="f1", max_target_length=128)
-    check_targets(short, FakeModel(128).tokenizer, CORPUS, pytest.fail)
+    check_targets(short, short.max_target_length, FakeModel(128).tokenizer, CORPUS, pytest.fail)
 
 
 @pytest.mark.parametrize(

@@ -52,17 +52,17 @@ def test_the_ratio_of_a_corpus_lets_all_targets_be_written():
 def test_a_training_takes_the_ratio_of_its_corpus_and_says_so():
     told = []
     years = SimpleNamespace(lengths=lambda: iter([np.array([[5, 25], [5, 12]])]))
-    found = limit_of_corpus(RunConfig(), years, told.append)
+    found = limit_of_corpus(RunConfig(), 128, years, told.append)
     assert found == {"max_length_ratio": 3.1}
     assert told == [
         "training: max_length_ratio=3.1, as with 2 not all targets could be written to the end"
     ]
     short = SimpleNamespace(lengths=lambda: iter([np.array([[5, 12]])]))
-    assert limit_of_corpus(RunConfig(), short, told.append) == {"max_length_ratio": 2.0}
+    assert limit_of_corpus(RunConfig(), 128, short, told.append) == {"max_length_ratio": 2.0}
     # What the user says stays, and what it leaves out is told.
     for ratio, count in ((2.0, 1), (0.1, 2), (0.0, 0), (3.0, 0)):
         told.clear()
-        assert limit_of_corpus(RunConfig(max_length_ratio=ratio), years, told.append) == {}
+        assert limit_of_corpus(RunConfig(max_length_ratio=ratio), 128, years, told.append) == {}
         assert told == ([f"training: {beyond_line(count, ratio)}"] if count else [])
 
 

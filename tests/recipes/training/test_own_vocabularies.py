@@ -13,7 +13,7 @@ import attention_zoo
 from attention_zoo.recipes.cli.main import app, run_command
 from attention_zoo.recipes.core.run_tokenizer import pack, unpack
 from attention_zoo.serving.export.export import export
-from attention_zoo.zoo.text.tokenizer import SubwordTokenizer
+from attention_zoo.zoo.text.tokenizer import Tokenizer
 
 NUMERALS = dict(zip("abcd", "1234", strict=True))
 
@@ -74,8 +74,8 @@ def test_it_is_gone_on_with_evaluated_and_exported(run, files, tmp_path, capsys)
 
 
 def test_a_tokenizer_goes_to_other_workers_with_that_of_the_source():
-    one, other = (SubwordTokenizer.train([text] * 9, 30) for text in ("a house", "ein Haus"))
-    both = unpack(pack(SubwordTokenizer(one.model, other.model)))
+    one, other = (Tokenizer.train([text] * 9, 30) for text in ("a house", "ein Haus"))
+    both = unpack(pack(Tokenizer(one.model, other.model)))
     assert (both.model, both.source.model) == (one.model, other.model)
     alone = unpack(pack(one))
     assert alone.model == one.model and alone.shares_vocabulary

@@ -14,7 +14,7 @@ from attention_zoo.recipes.core.run import Run
 from attention_zoo.recipes.core.run_tokenizer import run_tokenizer
 from attention_zoo.recipes.data.prepared import PreparedCorpus
 from attention_zoo.zoo.errors import ConfigError
-from attention_zoo.zoo.text.tokenizer import SubwordTokenizer
+from attention_zoo.zoo.text.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_settings_that_are_baked_in_come_from_the_folder(reverse_prepared, tmp_p
     assert (config.vocab_size, config.max_target_length, config.reverse) == (13, 12, False)
     train, _ = read_corpora(config)
     assert isinstance(train, PreparedCorpus)
-    for setting in ("vocab_size=14", "max_target_length=13", "subwords=unigram"):
+    for setting in ("vocab_size=14", "max_target_length=13", "tokenizer=unigram"):
         line = refused(run_command(app, arguments(reverse_prepared, tmp_path / "run",
                                                   settings=[setting])))  # fmt: skip
         name, value = setting.split("=")
@@ -90,6 +90,6 @@ def test_a_corpus_prepared_anew_is_not_gone_on_with(reverse_prepared, tmp_path, 
     corpus = PreparedCorpus(spec)
     run.tokenizer_path.write_bytes(corpus.tokenizer().model)
     assert run_tokenizer(config, run, corpus).model == corpus.tokenizer().model
-    SubwordTokenizer.train(["a b c"] * 9, vocab_size=9).save(run.tokenizer_path)
+    Tokenizer.train(["a b c"] * 9, vocab_size=9).save(run.tokenizer_path)
     with pytest.raises(ConfigError, match="was prepared anew since"):
         run_tokenizer(config, run, corpus)

@@ -23,7 +23,7 @@ from attention_zoo.recipes.training.callbacks import FollowBudget
 from attention_zoo.recipes.training.periodic_evaluation import Evaluation
 from attention_zoo.recipes.training.progress import Progress
 from attention_zoo.zoo.files import partial_file
-from attention_zoo.zoo.text.tokenizer import SubwordTokenizer
+from attention_zoo.zoo.text.tokenizer import Tokenizer
 from attention_zoo.zoo.training.averaging import Average
 
 
@@ -353,7 +353,7 @@ def test_a_model_is_told_how_much_of_its_budget_is_spent():
 
 
 def test_the_tokenizer_is_that_of_both_sides(trained, reverse_files):
-    tokenizer = SubwordTokenizer.load(trained[0] / "tokenizer.model")
+    tokenizer = Tokenizer.load(trained[0] / "tokenizer.model")
     text = (reverse_files / "train.tsv").read_text()
     for line in text.splitlines():
         for side, ids in zip(line.split("\t"), tokenizer.encode(line.split("\t")), strict=True):

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tiny_models import random_source, tiny_model
 
 from attention_zoo.zoo.models.sentences import Boundaries, SentenceEncoder, split_sentences
-from attention_zoo.zoo.text.tokenizer import END_ID, PAD_ID, SubwordTokenizer
+from attention_zoo.zoo.text.tokenizer import END_ID, PAD_ID, Tokenizer
 
 SEPARATOR_ID = 4
 BOUNDARIES = Boundaries([7, 9], [END_ID, SEPARATOR_ID])
@@ -82,11 +82,11 @@ def test_attention_is_shared_out_among_the_tokens_of_a_sentence():
 
 def test_boundaries_are_those_of_the_subwords():
     texts = ["Mr. Ford is here. Is he?", "他在这里。", "No, he is not!"] * 20
-    tokenizer = SubwordTokenizer.train(texts, vocab_size=60, symbols=["<sep>"])
+    tokenizer = Tokenizer.train(texts, vocab_size=60, symbols=["<sep>"])
     marks, separators = Boundaries.of(tokenizer)
     assert {"。", "?", "!"} <= {piece[-1] for piece in tokenizer.pieces(marks)} <= set("。?!.")
     assert tokenizer.pieces(separators) == ["</s>", "<sep>"]
-    assert Boundaries.of(SubwordTokenizer.train(texts, vocab_size=60)).separators == [END_ID]
+    assert Boundaries.of(Tokenizer.train(texts, vocab_size=60)).separators == [END_ID]
 
 
 def keras_gru(layer, direction):

@@ -18,7 +18,7 @@ from attention_zoo.zoo.pipeline.parallel import (
     run_parallel,
 )
 from attention_zoo.zoo.pipeline.text_to_text import TextToText
-from attention_zoo.zoo.text.tokenizer import SubwordTokenizer
+from attention_zoo.zoo.text.tokenizer import Tokenizer
 
 
 def test_batches_have_rows_of_like_lengths_the_longest_begin_first_but_for_the_first():
@@ -107,7 +107,7 @@ WORDS = ["a", "red", "house", "dog", "两只"]
 
 @pytest.mark.parametrize("sampled", [False, True])
 def test_a_text_gets_the_same_whatever_runs_beside_it(sampled, monkeypatch):
-    tokenizer = SubwordTokenizer.train([" ".join(WORDS)] * 5, vocab_size=30)
+    tokenizer = Tokenizer.train([" ".join(WORDS)] * 5, vocab_size=30)
     model = tiny_model("transformer", tokenizer.vocab_size, seed=1)
     options = GenerationOptions(
         2, max_length=9, min_length=3, do_sample=sampled, seed=4 if sampled else None

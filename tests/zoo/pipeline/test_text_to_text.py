@@ -12,7 +12,7 @@ from attention_zoo.zoo.decoding.options import NEG_INF, GenerationOptions
 from attention_zoo.zoo.decoding.search import generate
 from attention_zoo.zoo.pipeline.text_to_text import Prediction, TextToText
 from attention_zoo.zoo.text.source_format import SourceFormat, SourceInput
-from attention_zoo.zoo.text.tokenizer import END_ID, START_ID, UNKNOWN_ID, SubwordTokenizer
+from attention_zoo.zoo.text.tokenizer import END_ID, START_ID, UNKNOWN_ID, Tokenizer
 
 TEXTS = ["a red house", "two dogs", "一 座 房 子", "x", "a red dog and two red houses", "两 只 狗"]
 OPTIONS = GenerationOptions(beam_size=3, max_length=7)
@@ -20,7 +20,7 @@ OPTIONS = GenerationOptions(beam_size=3, max_length=7)
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return SubwordTokenizer.train(TEXTS * 5, vocab_size=40, character_coverage=1.0)
+    return Tokenizer.train(TEXTS * 5, vocab_size=40, character_coverage=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -301,8 +301,8 @@ def test_limits_beyond_the_positions_of_a_model_are_refused(tokenizer):
 
 
 def test_each_side_is_read_and_written_with_its_own_subwords(tokenizer):
-    sources = SubwordTokenizer.train(["ein roter Hund", "zwei rote Hunde"] * 9, vocab_size=40)
-    both = SubwordTokenizer(tokenizer.model, sources.model)
+    sources = Tokenizer.train(["ein roter Hund", "zwei rote Hunde"] * 9, vocab_size=40)
+    both = Tokenizer(tokenizer.model, sources.model)
     assert not both.shares_vocabulary and tokenizer.shares_vocabulary
     model = tiny_model(
         "transformer", tokenizer.vocab_size, seed=2, source_vocab_size=sources.vocab_size
@@ -354,7 +354,7 @@ def test_trackables_are_the_resources_of_the_graph(attentive):
 def test_heads_of_a_transformer_average_to_its_attention(tokenizer):
     model = tiny_model("transformer", tokenizer.vocab_size, seed=1)
     # A tokenizer of its own: seeds set in another test drop the graph's resource of the shared one.
-    pipeline = TextToText(model, SubwordTokenizer(tokenizer.model), OPTIONS)
+    pipeline = TextToText(model, Tokenizer(tokenizer.model), OPTIONS)
     outputs = {
         name: tensor.numpy()
         for name, tensor in pipeline.signatures()["explain"](tf.constant(TEXTS)).items()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attention_zoo.zoo.text.bpe_dropout import BpeDropout
-from attention_zoo.zoo.text.tokenizer import UNKNOWN_ID, SubwordTokenizer
+from attention_zoo.zoo.text.tokenizer import UNKNOWN_ID, Tokenizer
 
 TEXTS = [
     "the lowest newest widest house is the oldest",
@@ -20,7 +20,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return SubwordTokenizer.train(TEXTS * 5, vocab_size=120, symbols=["<sep>"])
+    return Tokenizer.train(TEXTS * 5, vocab_size=120, symbols=["<sep>"])
 
 
 def exact_distribution(tokenizer, word, dropout):
@@ -108,6 +108,6 @@ def test_an_impossible_dropout_is_refused(tokenizer, dropout):
 
 
 def test_subwords_of_another_kind_are_refused():
-    unigram = SubwordTokenizer.train(TEXTS * 5, vocab_size=90, kind="unigram")
+    unigram = Tokenizer.train(TEXTS * 5, vocab_size=90, kind="unigram")
     with pytest.raises(ValueError, match=r"kind 'bpe'.*Received: a tokenizer with scores"):
         BpeDropout(unigram, 0.1)

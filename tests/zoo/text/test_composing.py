@@ -16,7 +16,7 @@ from attention_zoo.zoo.text.source_format import (
     SourceInput,
     length_symbol,
 )
-from attention_zoo.zoo.text.tokenizer import END_ID, PAD_ID, SubwordTokenizer, with_end
+from attention_zoo.zoo.text.tokenizer import END_ID, PAD_ID, Tokenizer, with_end
 
 TEXTS = ["a red house", "two dogs ran", "no", "where is the red dog"]
 QUESTIONS = SourceFormat((SourceInput("context"), SourceInput("question")), keep="end")
@@ -26,7 +26,7 @@ SUMMARY = SourceFormat((SourceInput("length", "length", optional=True), SourceIn
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return SubwordTokenizer.train(TEXTS * 5, 80, symbols=[*CHAT.symbols, *SUMMARY.symbols])
+    return Tokenizer.train(TEXTS * 5, 80, symbols=[*CHAT.symbols, *SUMMARY.symbols])
 
 
 def ids_of(tokenizer, *parts):

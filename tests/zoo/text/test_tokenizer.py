@@ -15,7 +15,7 @@ from attention_zoo.zoo.text.tokenizer import (
     START_ID,
     UNKNOWN_ID,
     WHITE_SPACE_MARK,
-    SubwordTokenizer,
+    Tokenizer,
 )
 
 TEXTS = [
@@ -30,29 +30,29 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return SubwordTokenizer.train(TEXTS * 20, vocab_size=160, character_coverage=1.0)
+    return Tokenizer.train(TEXTS * 20, vocab_size=160, character_coverage=1.0)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_round_trip(kind):
-    trained = SubwordTokenizer.train(TEXTS * 20, 160, kind, character_coverage=1.0)
+    trained = Tokenizer.train(TEXTS * 20, 160, kind, character_coverage=1.0)
     assert trained.decode(trained.encode(TEXTS)) == TEXTS
     assert trained.vocab_size <= 160
 
 
 def test_words_and_characters_are_whole():
-    words = SubwordTokenizer.train(["the dog", "the cat"] * 5, 6, "word")
+    words = Tokenizer.train(["the dog", "the cat"] * 5, 6, "word")
     assert words.is_of_words()
     assert words.pieces(range(4, words.vocab_size)) == ["\u2581the", "\u2581cat"]
     np.testing.assert_array_equal(words.encode(["the dog the"])[0], [4, UNKNOWN_ID, 4])
-    characters = SubwordTokenizer.train(["abba"] * 5, 9, "char")
+    characters = Tokenizer.train(["abba"] * 5, 9, "char")
     assert sorted(characters.pieces(range(4, characters.vocab_size))) == ["a", "b", "\u2581"]
     assert not characters.is_of_words()
 
 
 def test_another_kind_is_refused():
     with pytest.raises(ValueError, match="bpe, unigram, word, char"):
-        SubwordTokenizer.train(TEXTS, kind="syllable")
+        Tokenizer.train(TEXTS, kind="syllable")
 
 
 def test_text_is_normalised(tokenizer):
@@ -63,18 +63,18 @@ def test_text_is_normalised(tokenizer):
 @pytest.mark.parametrize("kind", ["bpe", "unigram", "char"])
 def test_marks_of_the_text_are_kept_and_read_as_they_are(kind):
     texts = ["可以 开始 了 吗 ？", "等 一 下 ！ 好…", "Wait… I can't , ５ ℃ ."]
-    trained = SubwordTokenizer.train(texts * 20, 120, kind, character_coverage=1.0)
+    trained = Tokenizer.train(texts * 20, 120, kind, character_coverage=1.0)
     expected = [text.replace("５", "5") for text in texts]  # it is no mark
     assert trained.decode(trained.encode(texts)) == expected
     graph = trained.encode_tensor(tf.constant(texts))
     assert trained.decode_tensor(graph).numpy().tolist() == [text.encode() for text in expected]
     # A mark that the text has hardly ever, or never, is normalised as before.
-    rare = SubwordTokenizer.train(["too rare？", *["can it be? no..."] * 10_000], 60, kind)
+    rare = Tokenizer.train(["too rare？", *["can it be? no..."] * 10_000], 60, kind)
     assert not set("？…") & set("".join(rare.pieces(range(rare.vocab_size))))
 
 
 def test_whole_words_are_learnt_with_their_marks():
-    trained = SubwordTokenizer.train(["好… really？"] * 5, 9, "word")
+    trained = Tokenizer.train(["好… really？"] * 5, 9, "word")
     assert trained.decode(trained.encode(["really？ 好…"])) == ["really? 好..."]
 
 
@@ -127,7 +127,7 @@ LONG_TEXTS = [
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_subword_is_lost_by_cutting_characters(kind, keep):
     corpus = [*TEXTS * 20, *["quarterback"] * 40, *["ᾧ Ǖ ế 한글"] * 40]
-    trained = SubwordTokenizer.train(corpus, 220, kind, character_coverage=1.0)
+    trained = Tokenizer.train(corpus, 220, kind, character_coverage=1.0)
     for limit in (2, 7, 30):
         texts, cut = trained.clip(tf.constant(LONG_TEXTS), limit, keep)
         kept = trained.graph_tokenizer.tokenize(texts).to_list()
@@ -166,7 +166,7 @@ def test_a_bound_has_no_bound(tokenizer):
 
 
 def test_pieces_without_end_do_not_lift_the_bound():
-    trained = SubwordTokenizer.train(["y" * 3000, *TEXTS] * 5, 60, "word")
+    trained = Tokenizer.train(["y" * 3000, *TEXTS] * 5, 60, "word")
     assert max(map(len, trained.pieces(range(trained.vocab_size)))) > 3000
     texts, _ = trained.clip(tf.constant(["x " * 100_000]), 10)
     assert len(texts.numpy()[0]) == 4 * 128 * 10
@@ -186,7 +186,7 @@ def test_spaces_that_are_subwords_are_kept():
         eos_id=3,
         minloglevel=2,
     )
-    spaced = SubwordTokenizer(model.getvalue())
+    spaced = Tokenizer(model.getvalue())
     assert spaced.clip(tf.constant(["a   b"]), 9)[0].numpy().tolist() == [b"a   b"]
 
 
@@ -211,18 +211,18 @@ def test_special_ids(tokenizer):
 
 def test_saved_and_loaded(tokenizer, tmp_path):
     tokenizer.save(tmp_path / "tokenizer.model")
-    loaded = SubwordTokenizer.load(tmp_path / "tokenizer.model")
+    loaded = Tokenizer.load(tmp_path / "tokenizer.model")
     assert loaded.model == tokenizer.model
     assert loaded.vocab_size == tokenizer.vocab_size
     assert loaded.shares_vocabulary
 
 
 def test_a_vocabulary_of_the_sources_is_saved_too(tokenizer, tmp_path):
-    sources = SubwordTokenizer.train(["ein roter Hund"] * 9, vocab_size=20)
+    sources = Tokenizer.train(["ein roter Hund"] * 9, vocab_size=20)
     paths = tmp_path / "target.model", tmp_path / "source.model"
-    both = SubwordTokenizer(tokenizer.model, sources.model)
+    both = Tokenizer(tokenizer.model, sources.model)
     both.save(*paths)
-    loaded = SubwordTokenizer.load(*paths)
+    loaded = Tokenizer.load(*paths)
     assert (loaded.model, loaded.source.model) == (tokenizer.model, sources.model)
     with pytest.raises(ValueError, match=r"vocabulary of their own.*Received: source_path=None"):
         both.save(tmp_path / "other.model")
@@ -234,23 +234,23 @@ def test_a_vocabulary_of_the_sources_is_saved_too(tokenizer, tmp_path):
 def test_training_depends_on_the_text_alone():
     texts = [f"{a} {b}" for a in ("red", "green", "blue") for b in map(str, range(200))]
     # More sentences than are used: the sample must be the same each time.
-    trained = [SubwordTokenizer.train(texts, 60, max_sentences=150).model for _ in range(2)]
+    trained = [Tokenizer.train(texts, 60, max_sentences=150).model for _ in range(2)]
     assert trained[0] == trained[1]
 
 
 def test_a_vocabulary_smaller_than_the_alphabet_is_refused():
     with pytest.raises(ValueError, match=r"larger vocabulary. Received: vocab_size=10"):
-        SubwordTokenizer.train(TEXTS, vocab_size=10, character_coverage=1.0)
+        Tokenizer.train(TEXTS, vocab_size=10, character_coverage=1.0)
 
 
 def test_text_without_characters_is_refused():
     with pytest.raises(ValueError, match="could not learn tokens"):
-        SubwordTokenizer.train(["", " "], vocab_size=20)
+        Tokenizer.train(["", " "], vocab_size=20)
 
 
 def test_unknown_kind_is_refused():
     with pytest.raises(ValueError, match="Received: kind='wordpiece'"):
-        SubwordTokenizer.train(TEXTS, kind="wordpiece")
+        Tokenizer.train(TEXTS, kind="wordpiece")
 
 
 def test_a_model_with_other_special_ids_is_refused():
@@ -263,4 +263,4 @@ def test_a_model_with_other_special_ids_is_refused():
         minloglevel=2,
     )
     with pytest.raises(ValueError, match=r"Received: \[-1, 0, 1, 2\]"):
-        SubwordTokenizer(buffer.getvalue())
+        Tokenizer(buffer.getvalue())

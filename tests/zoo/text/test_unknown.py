@@ -11,7 +11,7 @@ from attention_zoo.zoo.decoding.search import generate
 from attention_zoo.zoo.pipeline.text_to_text import TextToText
 from attention_zoo.zoo.text.composing import compose
 from attention_zoo.zoo.text.source_format import SourceFormat, SourceInput
-from attention_zoo.zoo.text.tokenizer import END_ID, PAD_ID, UNKNOWN_ID, SubwordTokenizer
+from attention_zoo.zoo.text.tokenizer import END_ID, PAD_ID, UNKNOWN_ID, Tokenizer
 from attention_zoo.zoo.text.unknown import SurfaceReader, decode_tensor, known_ids, pieces_tensor
 
 CORPUS = ["a red house", "two dogs", "a red dog and two red houses", "fifty finches", "1 2"]
@@ -21,9 +21,7 @@ UNKNOWN = [["龘靐", "龘"], [], ["x龘"], ["Ω", "靐"], ["￦"]]
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return SubwordTokenizer.train(
-        CORPUS * 5, vocab_size=40, character_coverage=1.0, symbols=["<sep>"]
-    )
+    return Tokenizer.train(CORPUS * 5, vocab_size=40, character_coverage=1.0, symbols=["<sep>"])
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +41,7 @@ def test_reads_the_ids_of_the_tokenizer_and_the_text_of_unknown_pieces(tokenizer
 
 
 def test_unknown_words_keep_their_space_wherever_they_are_copied_to():
-    tokenizer = SubwordTokenizer.train(CORPUS * 5, 40, "word")
+    tokenizer = Tokenizer.train(CORPUS * 5, 40, "word")
     reader = SurfaceReader(tokenizer)
     ids = reader.tokenize(tf.constant(["zebras  a red", "a  blue\r\n\u2028\x85bird red"]))
     assert [name.decode() for name in reader.surfaces().numpy()] == [" zebras", " blue bird"]

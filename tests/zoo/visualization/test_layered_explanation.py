@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from attention_zoo.zoo.pipeline.explain import reading_inputs
-from attention_zoo.zoo.text.tokenizer import END_ID, START_ID, UNKNOWN_ID, SubwordTokenizer
+from attention_zoo.zoo.text.tokenizer import END_ID, START_ID, UNKNOWN_ID, Tokenizer
 from attention_zoo.zoo.visualization import attention_statistics as statistics
 from attention_zoo.zoo.visualization.explanation import Explanation
 from attention_zoo.zoo.visualization.layered_explanation import LayeredExplanation
@@ -103,7 +103,7 @@ def test_what_there_is_not(arguments, message, layered):
 
 
 def test_texts_that_are_called_like_marks_are_unknown_to_the_model():
-    tokenizer = SubwordTokenizer.train(["a b", "ab ba"] * 9, vocab_size=12, character_coverage=1.0)
+    tokenizer = Tokenizer.train(["a b", "ab ba"] * 9, vocab_size=12, character_coverage=1.0)
     own = Explanation("", "", ["▁a", "</s>", "<pad>", "</s>"], ["<s>", "</s>"], np.eye(2, 4), 0.0)
     short = Explanation("", "", ["▁a"], ["</s>"], np.ones((1, 1)), 0.0)
     (a,) = tokenizer.ids(["▁a"])

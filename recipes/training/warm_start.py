@@ -12,17 +12,17 @@ from typing import Any
 from ...zoo.catalog import CatalogEntry
 from ...zoo.errors import ConfigError
 from ...zoo.models.encoder_decoder import EncoderDecoder
+from ..core.config import RunConfig
+from ..core.make_config import check_baked, check_direction, check_names, named, settings_of_corpus
+from ..core.model import model_of
+from ..core.parts import Parts
+from ..core.run import Run
+from ..core.task import Task
+from ..core.task import task as task_meant
 from ..data.prepared import BAKED
-from .config import RunConfig
-from .make_config import check_baked, check_direction, check_names, named, settings_of_corpus
-from .model import model_of
-from .parts import Parts
-from .run import Run
-from .task import Task
-from .task import task as task_meant
 
 # What the subwords follow from: they are those of the run that is started from.
-SUBWORDS = ("vocab_size", "shared_vocabulary", "subwords", "character_coverage")
+SUBWORDS = ("vocab_size", "shared_vocabulary", "tokenizer", "character_coverage")
 
 
 def start_config(

@@ -12,10 +12,10 @@ import attention_zoo
 from attention_zoo.recipes.cli.main import app, run_command
 from attention_zoo.recipes.core.config import RunConfig
 from attention_zoo.recipes.core.run import Run
-from attention_zoo.recipes.core.starting import start_config, start_preparation
 from attention_zoo.recipes.data.batching import TokenizedPairs
 from attention_zoo.recipes.data.pair_files import read_pairs
 from attention_zoo.recipes.data.prepared import BAKED, PreparedCorpus
+from attention_zoo.recipes.training.warm_start import start_config, start_preparation
 from attention_zoo.zoo.errors import ConfigError
 
 
@@ -125,7 +125,7 @@ def test_what_was_stopped_goes_on_where_it_was_without_the_other_weights(
     [
         (("--model", "rnn"), "is a run with the model rnn-bahdanau"),
         (("--set", "vocab_size=20"), "leave out vocab_size, which is 13 there. Received: vocab"),
-        (("--set", "subwords=char"), "leave out subwords, which is bpe there"),
+        (("--set", "tokenizer=char"), "leave out tokenizer, which is bpe there"),
         (("--set", "metric=f1"), "metric of translation is one of"),
         (
             ("--set", "model.decoder_units=20"),
