@@ -31,10 +31,9 @@ def model_graph(model: TextToText) -> bytes:
 
 def log_embedding(run: Run, model: TextToText) -> None:
     """Writes the embedding for the projector, with the subwords as labels."""
-    embedding = getattr(model.model, "embedding", None)
-    if embedding is not None:
-        pieces = model.tokenizer.pieces(range(model.tokenizer.vocab_size))
-        write_embedding(run.tensorboard_path / "valid", pieces, embedding.embeddings.numpy())
+    vectors = model.model.target_embedding.embeddings.numpy()
+    pieces = model.tokenizer.pieces(range(model.tokenizer.vocab_size))
+    write_embedding(run.tensorboard_path / "valid", pieces, vectors)
 
 
 def write_embedding(folder: Path, labels: Sequence[str], vectors: np.ndarray) -> None:
