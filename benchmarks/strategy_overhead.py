@@ -20,11 +20,8 @@ import keras  # isort: skip: after what sets the environment
 import numpy as np
 
 from attention_zoo.recipes.data.batching import TokenBatches, TokenizedPairs
-from attention_zoo.recipes.distribute.strategies import (
-    DistributionContext,
-    StrategyOptions,
-    make_strategy,
-)
+from attention_zoo.recipes.distribute.context import DistributionContext
+from attention_zoo.recipes.distribute.strategies import StrategyOptions, make_strategy
 from attention_zoo.zoo.training.loss import SmoothedCrossEntropy
 from attention_zoo.zoo.training.optimizers import FusedAdam
 

@@ -139,8 +139,8 @@ def main(folder, count=5000, epochs=16):
     right = written == np.char.encode(captions)
     print(f"{right.mean():.0%} of the captions of {len(right)} pictures are exactly right")
     folder.mkdir(parents=True, exist_ok=True)
-    best, caption = right.argmax(), written[right.argmax()].decode()
-    save_picture(folder / "attention.png", pictures[best], caption, attention[best])
+    best = max(range(200), key=lambda i: right[i] * len({*captions[i].split()}))
+    save_picture(folder / "attention.png", pictures[best], written[best].decode(), attention[best])
     model.save(folder / "model.keras")
     export(model, folder / "saved_model")
     return model

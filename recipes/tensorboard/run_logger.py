@@ -235,7 +235,7 @@ def _flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 
 def _session_end_pb(status: int) -> Summary:
-    """Summary of the end of a run; TensorBoard's own function for it would import TensorFlow 1."""
+    """End of the run and its time; TensorBoard's own function for it would import TensorFlow 1."""
     ended = SessionEndInfo(status=status, end_time_secs=time.time())
     summary = Summary()
     summary.value.add(

@@ -9,7 +9,7 @@ order of their list:
 ...     NanGuard(),
 ...     ProgressReport(),
 ...     StopAtBudget(Budget(max_steps=10_000)),
-...     PeriodicEvaluation(scores, keep=save, every=500, patience=5),
+...     PeriodicEvaluation(scores, save, every=500, metric=Metric("accuracy"), patience=5),
 ...     StopOnSignal(),
 ...     checkpoint,
 ... ]

@@ -10,7 +10,7 @@ import keras
 from ...zoo.training.averaging import Average
 from ..core.config import Budget
 from ..core.interruption import StopRequest
-from ..distribute.strategies import DistributionContext
+from ..distribute.context import DistributionContext
 from ..tensorboard.run_logger import RunLogger
 from .periodic_evaluation import PeriodicEvaluation
 from .progress import REPORT_SECONDS, StepCallback, StepMeans, progress_of

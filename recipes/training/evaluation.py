@@ -1,4 +1,4 @@
-"""Evaluation on a corpus: scores of decoded outputs, perplexity, and samples to read."""
+"""Evaluation of a model on a corpus: decoded scores, perplexity, and samples to read."""
 
 from __future__ import annotations
 
@@ -92,16 +92,16 @@ class Evaluator:
             self.text_to_text.model.set_weights(trained.get_weights())
 
     def num_cut(self) -> int:
-        """Number of sources of the corpus that are longer than the model reads."""
+        """Counts the sources of the corpus that are longer than the model reads."""
         return len(self.text_to_text.too_long(self.corpus.sources))
 
     def num_unscored(self) -> int:
-        """Number of targets of the corpus that are too long for the perplexity."""
+        """Counts the targets of the corpus that are too long for the perplexity."""
         lengths = target_lengths(self.text_to_text.tokenizer, self.corpus.targets)
         return int((lengths > self.config.max_target_length).sum())
 
     def num_beyond(self) -> int:
-        """Number of targets of the corpus that are longer than the search writes for their source.
+        """Counts the targets of the corpus that are longer than any output for their source.
 
         Those that are longer than any target is are counted by `num_unscored` alone.
         """

@@ -16,8 +16,9 @@ from ..core.make_config import check_model_options, check_scores, make_config
 from ..core.task import Task
 from ..core.task import task as task_meant
 from ..core.tensorflow_setup import load_tensorflow
+from ..distribute.context import DistributionContext
 from ..distribute.rendezvous import wait_for_workers
-from ..distribute.strategies import DistributionContext, StrategyOptions, make_strategy
+from ..distribute.strategies import StrategyOptions, make_strategy
 from ..distribute.workers import Workers
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Limits of lengths: checks that the targets of a corpus can be written within them.
+"""Limits of the length of targets, within which a corpus can be written.
 
 Shapes: N rows.
 """
@@ -17,7 +17,7 @@ from ..data.batch_stream import BatchStream
 
 
 def beyond_limit(lengths: np.ndarray, options: GenerationOptions) -> np.ndarray:
-    """Mask (N,) of the targets that no search with these options can write to the end.
+    """Finds targets that no search with these options can write to the end, boolean (N,).
 
     Args:
         lengths: subwords of source and target, their ends included, (N, 2).

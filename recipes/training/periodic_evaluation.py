@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..core.interruption import StopNow, StopRequest
+from ..metrics.metric import Metric
 from ..metrics.scores import shown
 from .progress import StepCallback
 
@@ -44,8 +44,7 @@ class PeriodicEvaluation(StepCallback):
         evaluate: Returns scores by name, or an `Evaluation`: by decoding, say.
         keep: Saves the weights, as they are the best so far.
         every: Steps between two evaluations.
-        metric: Name of the score that decides; the first if left out.
-        is_better: Compares two values of it; the higher one is better if left out.
+        metric: The score that decides, and which way it is better.
         patience: Evaluations without a better one after which the training ends; never if `None`.
         weights: Makes a context in which the model has the weights to be evaluated and kept, such
             as `average.applied`.
@@ -58,6 +57,7 @@ class PeriodicEvaluation(StepCallback):
     ...     lambda: {"exact": share_of_exact_outputs(model)},
     ...     keep=lambda: model.save("best.keras"),
     ...     every=500,
+    ...     metric=Metric("exact"),
     ...     patience=5,
     ... )
     >>> model.fit(dataset, callbacks=[best])
@@ -68,23 +68,16 @@ class PeriodicEvaluation(StepCallback):
         evaluate: Callable[[], Values | Evaluation],
         keep: Callable[[], None],
         every: int,
-        metric: str | None = None,
-        is_better: Callable[[float, float], bool] = operator.gt,
+        metric: Metric,
         patience: int | None = None,
         weights: Callable[[], AbstractContextManager] = nullcontext,
         request: StopRequest | None = None,
     ):
         super().__init__()
         self.evaluate, self._keep, self.every = evaluate, keep, every
-        self.metric, self._is_better, self.patience = metric, is_better, patience
+        self.metric, self.patience = metric, patience
         self.weights, self.request = weights, request
         self.latest: Evaluation | None = None
-
-    def is_better(self, value: float | None, than: float | None) -> bool:
-        """Compares two values of the metric; one that there is not is never better."""
-        if value is None or than is None:
-            return value is not None
-        return self._is_better(value, than)
 
     def after_step(self, logs):
         if self.model.stop_training or self.progress.passed(self.every):
@@ -128,17 +121,16 @@ class PeriodicEvaluation(StepCallback):
                     found = self.evaluate()
                 self.latest = found if isinstance(found, Evaluation) else Evaluation(dict(found))
                 metrics = self.latest.metrics
-                self.metric = self.metric or next(iter(metrics))
-                value = metrics[self.metric]
+                value = metrics[self.metric.name]
                 progress.history.append(
                     {"step": progress.step, "minutes": progress.seconds / 60, **metrics}
                 )
-                better = not progress.best_step or self.is_better(value, progress.best_value)
+                better = not progress.best_step or self.metric.is_better(value, progress.best_value)
                 kept = better and self.keep(value)
         except StopNow:
             return
         progress.evaluations_since_best = 0 if better else progress.evaluations_since_best + 1
-        names = dict.fromkeys(name for name in (self.metric, "perplexity") if name in metrics)
+        names = dict.fromkeys(name for name in (self.metric.name, "perplexity") if name in metrics)
         told = "  ".join(f"{name} {shown(metrics[name])}" for name in names)
         best = "  (best so far)" if kept else ""
         self.report(f"step {progress.step:>7,}  validation: {told}{best}")

@@ -1,4 +1,4 @@
-"""Precision and compilation of the training step.
+"""Precision in which a step is computed, and its compilation by XLA.
 
 Weights, optimizer, checkpoints and what is exported are float32 in any case.
 """
@@ -16,7 +16,7 @@ from ..core.config import RunConfig
 from ..core.model import entry_of, options_of
 
 if TYPE_CHECKING:
-    from ..distribute.strategies import DistributionContext
+    from ..distribute.context import DistributionContext
 
 # Lengths of source and of target that batches are padded to under XLA: it compiles the step anew
 # for each pair of them that occurs, which takes many steps' time.

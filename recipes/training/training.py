@@ -13,12 +13,15 @@ import keras
 from ...zoo.models.encoder_decoder import EncoderDecoder
 from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.text.tokenizer import Tokenizer
+from ...zoo.training import SCHEDULES
+from ...zoo.training.averaging import Average, LastAverage, WeightAverage
 from ...zoo.training.loss import SmoothedCrossEntropy
 from ...zoo.training.optimizers import FusedAdam
 from ..core.config import Budget, RunConfig
 from ..core.corpora import read_corpora, texts
 from ..core.interruption import Interrupted, StopNow, StopRequest
 from ..core.model import build_model, schedule_of
+from ..core.options import OptimizerOptions
 from ..core.run import Run
 from ..core.run_tokenizer import pack, run_tokenizer, unpack
 from ..core.saved_model import text_to_text
@@ -26,7 +29,7 @@ from ..core.task import deciding_metric, task_of
 from ..data.batch_stream import BatchStream
 from ..data.corpus import PairCorpus, PairOrigin
 from ..data.prepared import PreparedCorpus
-from ..distribute.strategies import DistributionContext
+from ..distribute.context import DistributionContext
 from ..metrics.metric import Metric
 from ..metrics.scores import Scores, shown
 from ..tensorboard.model_pictures import log_embedding, model_graph
@@ -44,7 +47,6 @@ from .callbacks import (
 from .evaluation import Evaluator, check_targets
 from .length_limits import limit_of_corpus
 from .nan_guard import NanGuard
-from .optimization import make_average, make_schedule
 from .periodic_evaluation import PeriodicEvaluation
 from .precision import computing_in
 from .progress import Progress, ProgressReport, progress_of
@@ -145,8 +147,7 @@ def train(
         evaluator.quick,
         keep=lambda: run.save_model(served),
         every=config.evaluate_every,
-        metric=metric.name,
-        is_better=metric.is_better,
+        metric=metric,
         patience=config.patience,
         weights=average.applied if average else nullcontext,
         request=request,
@@ -275,16 +276,38 @@ def _best(
     """
     best = run.load(truncate=True)
     scores = Evaluator(best, evaluator.corpus, evaluator.config).full()
-    progress, metric = evaluation.progress, str(evaluation.metric)
+    progress, metric = evaluation.progress, evaluation.metric
     last = progress.history[-1]
     if progress.step == progress.best_step or progress.step != last["step"]:
         return best, scores
     with evaluation.weights():
         last_scores = evaluator.full()
-        value, before = last_scores.values[metric], scores.values[metric]
-        if not evaluation.is_better(value, before) or not evaluation.keep(last[metric]):
+        value, before = last_scores.values[metric.name], scores.values[metric.name]
+        if not metric.is_better(value, before) or not evaluation.keep(last[metric.name]):
             return best, scores
-    told = f"{metric} {shown(value)}, not {shown(before)}"
+    told = f"{metric.name} {shown(value)}, not {shown(before)}"
     evaluation.report(f"step {progress.step:>7,}  better in full: {told}")
     checkpoint.save()
     return run.load(truncate=True), last_scores
+
+
+def make_schedule(
+    options: OptimizerOptions, schedule: Callable[..., Any] | None = None
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Makes the schedule of a run, a registered one of its peak and warm-up steps."""
+    rise = options.learning_rate, options.warmup_steps
+    schedule = schedule or SCHEDULES[options.schedule]
+    if options.schedule == "cooldown":
+        return schedule(*rise, options.cooldown_share, options.cooldown_shape)
+    return schedule(*rise)
+
+
+def make_average(
+    model: keras.Model, options: OptimizerOptions, evaluate_every: int
+) -> Average | None:
+    """Makes the average of the weights of a run, if it asks for one."""
+    if options.average_last:
+        return LastAverage(model, options.average_last, evaluate_every)
+    if options.average_decay:
+        return WeightAverage(model, options.average_decay)
+    return None

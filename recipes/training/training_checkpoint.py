@@ -10,7 +10,7 @@ import keras
 
 from ...zoo.training.averaging import Average
 from ..core.checkpoint import Checkpoints, pack, unpack
-from ..distribute.strategies import DistributionContext
+from ..distribute.context import DistributionContext
 from .progress import Progress, StepCallback
 
 

@@ -17,12 +17,9 @@ from tiny_models import tiny_model
 
 from attention_zoo.recipes.data.batching import TokenBatches, TokenizedPairs
 from attention_zoo.recipes.distribute.cluster import Cluster
+from attention_zoo.recipes.distribute.context import DistributionContext
 from attention_zoo.recipes.distribute.rendezvous import wait_for_workers
-from attention_zoo.recipes.distribute.strategies import (
-    DistributionContext,
-    StrategyOptions,
-    make_strategy,
-)
+from attention_zoo.recipes.distribute.strategies import StrategyOptions, make_strategy
 from attention_zoo.zoo.training.loss import SmoothedCrossEntropy
 from attention_zoo.zoo.training.optimizers import FusedAdam
 

@@ -284,12 +284,13 @@ class EncoderDecoder(TokenTrainer):
                     f"them. Received: r_drop={self.loss.r_drop}"
                 )
             inputs = {name: ops.concatenate([x, x]) for name, x in inputs.items()}
-        with_coverage = training and self.coverage is not None
-        read = self.teacher_forced(inputs, training, with_coverage)
+        read = self.teacher_forced(inputs, training, training and self.coverage is not None)
         keep, labels = self.loss.counted(labels)
         kept = KeptRows(keep, self.static_shapes)
-        smoothed, plain = self.output_layer.token_losses(self.loss, labels, *read, kept, training)
-        if with_coverage:
+        smoothed, plain = self.output_layer.token_losses(
+            self.loss, labels, read.hidden, read.attention, read.source, kept, training
+        )
+        if training and self.coverage is not None:
             smoothed += kept.rows(self.coverage(read.attention, self.optimizer.iterations))
         return kept.without_padding(smoothed), kept.without_padding(plain)
 

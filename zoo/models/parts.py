@@ -159,7 +159,7 @@ class Output(keras.layers.Layer):
     copies = False
     supports_r_drop = False
     tied = False
-    embedding: keras.layers.Embedding | None = None
+    embedding: Any = None
 
     def __init__(self, **kwargs):
         # Attention stays in float32.

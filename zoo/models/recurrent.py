@@ -179,6 +179,7 @@ def recurrent(
         num_heads=num_heads,
         readout_units=readout_units,
     )
+    layer: Attention | None
     if coverage:
         layer = CoverageAttention(attention_units, location_window)
     else:

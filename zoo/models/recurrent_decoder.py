@@ -98,7 +98,7 @@ class RecurrentDecoder(Decoder):
                 f"attention={attention}, attention_query={attention_query!r}, input_feeding=True"
             )
         self.units = positive_int("units", units)
-        self.attention = attention and copy_of(attention, "attention", self.dtype_policy)
+        self.attention: Any = attention and copy_of(attention, "attention", self.dtype_policy)
         self.attention_query = attention_query
         self.input_feeding = input_feeding
         self.attentional_units = attentional_units

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...layers import Attention
+from ..errors import ConfigError
 from .attention_registry import make_attention
 from .coverage import CoverageLoss
 from .embedding import make_embeddings
@@ -118,13 +119,17 @@ def transformer(
         "max_length": max_length,
         "dtype": dtype,
     }
-    attentions = {
-        name: None if attention is None else make_attention(attention, width, num_heads, width)
-        for name, attention in (
-            ("self_attention", self_attention),
-            ("cross_attention", cross_attention),
-        )
+    attentions: dict[str, Any] = {
+        "self_attention": self_attention,
+        "cross_attention": cross_attention,
     }
+    for kind, given in attentions.items():
+        if given is not None:
+            attentions[kind] = make_attention(given, width, num_heads, width)
+            if attentions[kind] is None:
+                raise ConfigError(
+                    f"A Transformer cannot do without {kind}. Received: {kind}={given!r}"
+                )
     output = PointerGeneratorOutput if copying else VocabularyOutput
     return EncoderDecoder(
         TransformerEncoder(

@@ -45,10 +45,10 @@ class TransformerState(NamedTuple):
     positions: Any
 
 
-class _Stack:
+class _Stack(keras.layers.Layer):
     """Base of encoder and decoder of self-attention: a stack of blocks, and positions."""
 
-    block_class: type
+    block_class: Any
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class _Stack:
             for i in range(num_layers)
         ]
         # Of the whole stack; with post-norm each block has normalised what it gives.
-        self.norm = None
+        self.norm: Any = None
         if norm_first:
             self.norm = LayerNormalization(epsilon=1e-6, name="norm", dtype=dtype)
         self._dropout = Dropout(dropout, dtype=dtype)

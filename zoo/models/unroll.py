@@ -131,13 +131,18 @@ def unroll_cell(cell: AttentionGRUCell, given, states, memory, with_scores: bool
     with_scores = with_scores and cell.attention is not None
     if (tf := tensorflow()) is None:
 
-        def step(states, given):
-            output, states, scores = cell(given[:, None], states, memory, weights)
-            found = (output[:, 0], states[0][:, 0], *([scores[:, 0]] if with_scores else []))
-            return states, found
+        def step(carry, given):
+            output, states, scores = cell(given[:, None], carry[0], memory, weights)
+            carry = (states, output, scores if with_scores else ())
+            return carry, carry
 
-        _, (outputs, hidden, *looked_at) = ops.scan(step, states, given)
-        scores = looked_at[0] if with_scores else ()
+        # Some backends want what is collected to be like what is carried, so the first step begins.
+        first, _ = step((states,), given[0])
+        _, rest = ops.scan(step, first, given[1:])
+        states, outputs, scores = keras.tree.map_structure(
+            lambda x, more: ops.concatenate([x[None], more])[:, :, 0], first, rest
+        )
+        hidden = states[0]
     else:
         outputs, hidden, scores = _unroll_in_graph(tf, cell, given, states, memory, with_scores)
     outputs, hidden = (ops.transpose(x, (1, 0, 2)) for x in (outputs, hidden))

@@ -18,11 +18,8 @@ from loopback import free_addresses
 
 from attention_zoo.recipes.distribute import patched_fit
 from attention_zoo.recipes.distribute.cluster import Cluster
-from attention_zoo.recipes.distribute.strategies import (
-    DistributionContext,
-    StrategyOptions,
-    make_strategy,
-)
+from attention_zoo.recipes.distribute.context import DistributionContext
+from attention_zoo.recipes.distribute.strategies import StrategyOptions, make_strategy
 from attention_zoo.zoo.errors import ConfigError
 
 # Options

@@ -12,7 +12,7 @@ from tiny_models import tiny_model
 
 import attention_zoo
 from attention_zoo.recipes.tensorboard.attention_metrics import attention_metrics
-from attention_zoo.recipes.tensorboard.embedding_projector import MAX_POINTS, write_embedding
+from attention_zoo.recipes.tensorboard.model_pictures import MAX_POINTS, write_embedding
 from attention_zoo.zoo.decoding.options import GenerationOptions
 from attention_zoo.zoo.pipeline.text_to_text import TextToText
 from attention_zoo.zoo.text.tokenizer import END_ID, START_ID, Tokenizer
@@ -82,7 +82,7 @@ def test_health_sees_attention_to_padding(tokenizer, explanations, monkeypatch):
     model = tiny_model("transformer", tokenizer.vocab_size)
     pipeline = TextToText(model, tokenizer)
     assert attention_metrics(pipeline, explanations[:1])["attention_on_padding/cross_1"] == 0
-    for block in model.decoder_blocks:  # the mask of the source forgotten
+    for block in model.decoder.blocks:  # the mask of the source forgotten
         project = block.project
         monkeypatch.setattr(block, "project", lambda x, mask, own=project: own(x))
     assert attention_metrics(pipeline, explanations[:1])["attention_on_padding/cross_1"] > 0.01
@@ -158,8 +158,8 @@ def test_a_run_shows_its_graph(valid):
     names = [node.name.split("/") for node in graph.node]
     scopes = {"source_tokens", "target_tokens", "log_probability"}
     assert {"text", "target"} | scopes <= {name[0] for name in names}
-    parts = {name[1].rstrip("_0123456789") for name in names if name[0].startswith("recurrent")}
-    assert {"embedding", "encoder", "bridge", "readout"} <= parts
+    parts = {name[1].rstrip("_0123456789") for name in names if name[0].startswith("encoder_")}
+    assert {"target_embedding", "encoder", "bridge", "decoder", "output"} <= parts
     assert graph.ByteSize() < 2**20
 
 

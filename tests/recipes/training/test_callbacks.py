@@ -10,7 +10,8 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
 from attention_zoo.recipes.core.interruption import StopRequest
-from attention_zoo.recipes.distribute.strategies import DistributionContext
+from attention_zoo.recipes.distribute.context import DistributionContext
+from attention_zoo.recipes.metrics import Metric
 from attention_zoo.recipes.training import (
     Budget,
     ChiefCallbacks,
@@ -32,6 +33,7 @@ from attention_zoo.zoo.training.optimizers import FusedAdam
 from attention_zoo.zoo.training.schedules import CosineToZero
 
 STEPS = 8  # of an epoch
+EXACT = Metric("exact")
 X = np.random.default_rng(0).normal(size=(4 * STEPS, 3)).astype("float32")
 Y = X.sum(axis=1, keepdims=True)
 
@@ -122,6 +124,7 @@ def test_the_best_weights_are_kept_and_patience_ends(model):
         lambda: {"exact": next(scores)},
         keep=lambda: kept.append(best.progress.step),
         every=2,
+        metric=EXACT,
         patience=2,
     )
     model.fit(dataset(), epochs=2, verbose=0, callbacks=[best])
@@ -135,19 +138,11 @@ def test_what_is_evaluated_is_what_the_context_puts_in(model):
         lambda: seen.append(model.get_weights()[:4]) or {"loss": -len(seen)},
         keep=lambda: None,
         every=8,
-        is_better=lambda value, than: value < than,
+        metric=Metric("loss", higher_is_better=False),
         weights=average.applied,
     )
     course = weights_after_steps(model, WeightAveraging(average), best)
     np.testing.assert_array_equal(seen[0][0], course[6][0])
-
-
-def test_no_value_is_never_better():
-    higher = PeriodicEvaluation(dict, print, every=1)
-    lower = PeriodicEvaluation(dict, print, every=1, is_better=lambda value, than: value < than)
-    assert not higher.is_better(None, 0.0) and not higher.is_better(None, None)
-    assert higher.is_better(0.0, None) and higher.is_better(2.0, 1.0)
-    assert lower.is_better(9.0, None) and lower.is_better(8.0, 9.0)
 
 
 def test_a_signal_breaks_an_evaluation_off(model):
@@ -156,7 +151,9 @@ def test_a_signal_breaks_an_evaluation_off(model):
         return {"exact": 1.0}
 
     with StopRequest() as request:
-        best = PeriodicEvaluation(evaluate, keep=lambda: None, every=3, request=request)
+        best = PeriodicEvaluation(
+            evaluate, keep=lambda: None, every=3, metric=EXACT, request=request
+        )
         callbacks = [best, StopOnSignal(request)]
         model.fit(dataset(), verbose=0, callbacks=callbacks)
     assert (best.progress.step, best.progress.history, best.latest) == (3, [], None)
@@ -175,7 +172,7 @@ def test_lines_of_progress(model):
 
 
 def test_a_log_for_tensorboard(model, tmp_path):
-    best = PeriodicEvaluation(lambda: {"exact": 1.0}, keep=lambda: None, every=4)
+    best = PeriodicEvaluation(lambda: {"exact": 1.0}, keep=lambda: None, every=4, metric=EXACT)
     with RunLogger(tmp_path) as logger:
         log = TensorBoardLog(logger, best, seconds=0)
         model.fit(dataset(), verbose=0, callbacks=[best, log])
@@ -242,7 +239,7 @@ def test_a_step_that_is_nan_is_left_out():
 
 def test_callbacks_that_share_their_counters_count_each_step_once(tmp_path):
     model = make_model(steps_per_execution=4)
-    best = PeriodicEvaluation(lambda: {"one": 1}, keep=lambda: None, every=3)
+    best = PeriodicEvaluation(lambda: {"exact": 1}, keep=lambda: None, every=3, metric=EXACT)
     callbacks = [NanGuard(), best, TrainingCheckpoint(tmp_path)]
     for _ in range(2):
         model.fit(dataset(), verbose=0, callbacks=callbacks)
@@ -268,7 +265,7 @@ class TwoWorkers(DistributionContext):
 
     is_chief = property(lambda self: self.chief)
 
-    def decide(self, value, decision):
+    def coordinate(self, value, decision):
         return decision([value, next(self.sent)]) if self.chief else next(self.sent)
 
     def ask_chief_to_stop(self):
@@ -300,6 +297,6 @@ def test_another_worker_does_what_the_chief_decides(model):
 def test_nothing_is_left_to_train_where_a_training_has_ended(model, max_steps, since_best):
     progress_of(model).load({"step": 5, "best_step": 4, "evaluations_since_best": since_best})
     progress_of(model).history.append({"step": 5})
-    best = PeriodicEvaluation(pytest.fail, pytest.fail, every=5, patience=2)
+    best = PeriodicEvaluation(pytest.fail, pytest.fail, every=5, metric=EXACT, patience=2)
     callbacks = [StopAtBudget(Budget(max_steps=max_steps)), best]
     assert not ChiefCallbacks(callbacks, DistributionContext(), StopRequest()).resume(model)

@@ -12,7 +12,7 @@ from reverse_task import arguments, final_state
 import attention_zoo
 from attention_zoo.recipes.cli.main import app, run_command
 from attention_zoo.recipes.core.config import RunConfig
-from attention_zoo.recipes.distribute.strategies import DistributionContext
+from attention_zoo.recipes.distribute.context import DistributionContext
 from attention_zoo.recipes.training.precision import check_precision, computing_in
 from attention_zoo.zoo.catalog import MODELS
 from attention_zoo.zoo.errors import ConfigError

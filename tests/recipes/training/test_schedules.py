@@ -16,7 +16,7 @@ from attention_zoo.recipes.core.config import Budget, RunConfig, check_budget
 from attention_zoo.recipes.core.make_config import make_config
 from attention_zoo.recipes.training import progress
 from attention_zoo.recipes.training.callbacks import FollowBudget, StopOnSignal
-from attention_zoo.recipes.training.optimization import make_schedule
+from attention_zoo.recipes.training.training import make_schedule
 from attention_zoo.zoo.errors import ConfigError
 from attention_zoo.zoo.training import register_schedule
 from attention_zoo.zoo.training.schedules import Cooldown, CosineToZero, InverseSquareRoot

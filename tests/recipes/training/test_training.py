@@ -269,7 +269,7 @@ def test_training_stops_when_it_gets_no_better_and_keeps_the_best(
     # The best model is that of step 4, the checkpoint that of step 8.
     state = final_state(output, 8)
     best = attention_zoo.load(output).model
-    kernel = best.cell.recurrent_kernel.numpy()
+    kernel = best.decoder.cell.recurrent_kernel.numpy()
     assert not any(np.array_equal(kernel, array) for array in state.values())
 
     # Given the same command again it has nothing to do.
@@ -333,7 +333,7 @@ def test_the_weights_of_the_last_step_are_kept_if_they_are_better_in_full(
 def test_what_is_evaluated_and_kept_is_the_average(trained):
     output, _ = trained
     state = final_state(output)
-    kernel = attention_zoo.load(output).model.cell.recurrent_kernel.numpy()
+    kernel = attention_zoo.load(output).model.decoder.cell.recurrent_kernel.numpy()
     metrics = json.loads((output / "metrics.json").read_text())
     alike = [name for name, array in state.items() if np.array_equal(kernel, array)]
     if metrics["best_step"] == STEPS:

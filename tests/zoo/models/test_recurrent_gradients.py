@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from tiny_models import ATTENTIONS, random_source, random_target, tiny_model
 
+from attention_zoo.zoo.models import backend, unroll
 from attention_zoo.zoo.models.unroll import BidirectionalGRU
 
 KINDS = (*ATTENTIONS, "pointer", "copying-luong", "deep-encoder", "looks-before", "heads", "memory")
@@ -107,6 +108,18 @@ def test_one_step_of_target_and_source():
     problem.factors = problem.factors[:, :1]
     expected = problem.gradients(problem.value_by_steps)
     for one, other in zip(problem.gradients(problem.value), expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", ["luong", "none", "pointer-location", "memory"])
+def test_the_loops_of_other_backends_have_the_same_values(kind, monkeypatch):
+    problem = Problem(kind)
+    expected, gradients = problem.model(problem.inputs), problem.gradients(problem.value)
+    for module in (unroll, backend):
+        monkeypatch.setattr(module, "tensorflow", lambda: None)
+    problem.model.static_shapes = kind == "memory"
+    np.testing.assert_allclose(problem.model(problem.inputs), expected, atol=1e-10)
+    for one, other in zip(problem.gradients(problem.value), gradients, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-10)
 
 
