@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ..data.corpus import PairCorpus
+from ..data.pair_files import read_lines
 from ..data.prepared import PreparedCorpus, is_prepared
 from .config import RunConfig
+from .parts import origin_of
 from .task import task_of
 
 OTHER_TEXTS = "the validation texts are not those that the run was begun with"
@@ -25,6 +29,25 @@ def read_corpora(config: RunConfig) -> tuple[PairCorpus | PreparedCorpus, PairCo
         read_prepared(config) or chosen.read_file(config.train, config.reverse),
         chosen.read_file(config.valid, config.reverse, min_pairs=1),
     )
+
+
+def check_files(config: RunConfig) -> None:
+    """Refuses a corpus whose file is not there, before anything that takes time.
+
+    Only where a reader of the package reads it: what names a corpus for a reader of the user's is
+    the user's.
+
+    Raises:
+        DataError: A file does not exist or cannot be opened.
+    """
+    if origin_of(task_of(config).read_rows) is not None:
+        return
+    for spec in (config.train, config.valid):
+        if spec is None or spec.startswith(("hf:", "tfds:")) or is_prepared(spec):
+            continue
+        is_one = "," not in spec or Path(spec).expanduser().exists()
+        for path in [spec] if is_one else spec.split(","):
+            next(read_lines(path.strip()), None)
 
 
 def read_prepared(config: RunConfig) -> PreparedCorpus | None:

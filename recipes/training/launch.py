@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ...zoo.errors import DataError
 from ...zoo.files import claimed
 from ..core.config import Budget, RunConfig, check_budget
-from ..core.corpora import read_corpora, read_prepared
+from ..core.corpora import check_files, read_corpora, read_prepared
 from ..core.make_config import check_model_options, check_scores, make_config
 from ..core.task import Task
 from ..core.task import task as task_meant
@@ -214,6 +214,7 @@ def _run_here(
 ) -> TextToText:
     check_budget(config, budget)
     check_scores(config)
+    check_files(config)
     load_tensorflow()
     from ..core.run import Run
     from .precision import check_precision
