@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _ROOT = Path(__file__).resolve().parents[2]
 _FOLDERS = ("layers", "zoo", "serving", "recipes")
 _modules_of_files: dict[str, Path] = {}  # by name, what `import_file` imported
+_added_folders: set[Path] = set()  # of these files, for what lies beside them
 _being_imported: list[Path] = []
 
 
@@ -136,6 +137,7 @@ def import_file(path: str | Path) -> ModuleType:
     _modules_of_files[name] = found
     if str(found.parent) not in sys.path:
         sys.path.append(str(found.parent))
+        _added_folders.add(found.parent)
     _being_imported.append(found)
     try:
         spec.loader.exec_module(module)
@@ -197,7 +199,9 @@ def find_part(kind: str, name: str, origin: str, option: str) -> Any:
     where, _, attribute = origin.rpartition(":")
     path, told = Path(where), f"The {kind} {name} of this run"
     if path.is_absolute():
-        module = imported_file(path) or _import_installed(path.stem, path)
+        module = imported_file(path)
+        if module is None and path.parent not in _added_folders:
+            module = _import_installed(path.stem, path)  # where the user's own path has it
         if module is None and path.is_file():
             raise ConfigError(
                 f"{told} is in {where}, whose code runs only if you give it: {option} {where}"

@@ -9,7 +9,7 @@ from attention_zoo.recipes.core import parts
 from attention_zoo.recipes.core.config import RunConfig
 from attention_zoo.recipes.core.make_config import make_config
 from attention_zoo.recipes.core.model import entry_of, model_of
-from attention_zoo.recipes.core.parts import Parts, find_part, load_object, origin_of
+from attention_zoo.recipes.core.parts import Parts, find_part, import_file, load_object, origin_of
 from attention_zoo.recipes.core.task import TASKS, Task, metric_of, parse_of, register_task, task
 from attention_zoo.recipes.metrics.metric import METRICS, Metric, as_metric, register_metric
 from attention_zoo.zoo.errors import ConfigError
@@ -29,6 +29,7 @@ def write(tmp_path, monkeypatch):
     """Writes a file into a folder that is not on the path, and forgets what was imported."""
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(parts, "_modules_of_files", {})
+    monkeypatch.setattr(parts, "_added_folders", set())
     before = set(sys.modules)
 
     def make(name, text):
@@ -106,6 +107,8 @@ def test_code_that_a_run_names_does_not_run_by_itself(write):
         f"The task mine of this run is in {path}, whose code runs only if you give it: "
         f"--task {path}"
     )
+    import_file(write("given_by_the_user.py", ""))  # which puts its folder on the path
+    assert refusal(find_part, "task", "mine", origin, "--task") == told
     path.unlink()
     told = refusal(find_part, "task", "mine", origin, "--task")
     assert f"was in {path}, which is gone" in told and "--task FILE" in told
