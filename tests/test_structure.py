@@ -54,6 +54,19 @@ RETIRED = {
     "joining": "concatenation",
     "row_scores": "row_statistics",
     "target_scores": "scoring",
+    "places": "positions",
+    "options_of": "kwargs_from_tokenizer",
+    "set_spent": "set_progress",
+    "run_in_phases": "decode_loop",
+    "IMPOSSIBLE": "NEG_INF",
+    "nameable": "can_copy_unknown",
+    "nonfinite": "nan_guard",
+    "attention_health": "attention_metrics",
+    "embedding_power": "embedding_scale_power",
+    "subwords": "tokenizer",
+    "subword_dropout": "bpe_dropout",
+    "wiring": "attention_query",
+    "SubwordTokenizer": "Tokenizer",
 }
 FOLDERS = ("layers", "zoo", "serving", "recipes")
 MODULES = {

@@ -12,7 +12,7 @@ from ...zoo.training import SCHEDULES
 from ..data.prepared import BAKED, PreparedCorpus, is_prepared
 from ..metrics.metric import as_metric
 from .config import RunConfig
-from .model import entry_of, model_of, options_of, schedule_of
+from .model import entry_of, model_of, model_options_of, schedule_of
 from .parts import Parts, load_object
 from .task import Task, metric_of, task, task_of
 
@@ -142,7 +142,7 @@ def _has_tokenization(config: RunConfig) -> bool:
 
 def check_model_options(config: RunConfig) -> None:
     """Refuses what the model of a config cannot be made of, before anything is read or written."""
-    options = options_of(config)
+    options = model_options_of(config)
     if "source_vocab_size" in options:
         raise ConfigError(
             "source_vocab_size follows from the text: set shared_vocabulary=false for a "

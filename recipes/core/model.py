@@ -81,7 +81,7 @@ def defaults_of(config: RunConfig) -> dict[str, Any]:
     return {name: plain(value) for name, value in entry_of(config).defaults().items()}
 
 
-def options_of(config: RunConfig) -> dict[str, Any]:
+def model_options_of(config: RunConfig) -> dict[str, Any]:
     """Arguments of a config's model; layers among them also where the config was in a file."""
     return {name: live(value) for name, value in config.model_options.items()}
 
@@ -89,7 +89,7 @@ def options_of(config: RunConfig) -> dict[str, Any]:
 def build_model(config: RunConfig, tokenizer: Tokenizer) -> EncoderDecoder:
     """The untrained model of a config, for the tokens of a tokenizer."""
     entry = entry_of(config)
-    options = {**entry.kwargs_from_tokenizer(tokenizer), **options_of(config)}
+    options = {**entry.kwargs_from_tokenizer(tokenizer), **model_options_of(config)}
     if not tokenizer.shares_vocabulary:
         options["source_vocab_size"] = tokenizer.source.vocab_size
     return entry.build(tokenizer.vocab_size, **options)

@@ -1,4 +1,4 @@
-"""The second pass of `attention-zoo prepare` over one corpus: from rows to shards of subwords."""
+"""The second pass of `attention-zoo prepare` over one corpus: from rows to shards of tokens."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 CHUNK = 2048  # rows that are encoded at a time; a shard ends where one ends
 ENCODERS = 2  # threads
 # A training reads whole shards, and has some in memory.
-SHARD_SUBWORDS = 1 << 20
+SHARD_TOKENS = 1 << 20
 SHARD_ROWS = 1 << 16
 
 Row = tuple[int, Source, str]  # line, source, target
@@ -50,7 +50,7 @@ class PartWriter:
         folder: of the shards.
         number: of the corpus.
         part: what is known of it; how far it is written, too.
-        tokenizer: makes the subwords.
+        tokenizer: makes the tokens.
         compressed: whether shards are packed.
         pace: is told of the rows.
         save: is called after each shard, when `part` says what is there.
@@ -81,7 +81,7 @@ class PartWriter:
         self.sources: list[np.ndarray] = []
         self.targets: list[np.ndarray] = []
         self.lines: list[int] = []
-        self.subwords = 0
+        self.num_tokens = 0
 
     def run(self, rows: int) -> None:
         """Reads the corpus from its start, passing over what is in shards already.
@@ -153,9 +153,9 @@ class PartWriter:
         self.sources += pairs.sources
         self.targets += pairs.targets
         self.lines += [chunk[row][0] for row in pairs.rows]
-        self.subwords += sum(map(len, pairs.sources)) + sum(map(len, pairs.targets))
+        self.num_tokens += sum(map(len, pairs.sources)) + sum(map(len, pairs.targets))
         self.pace.add(len(chunk))
-        if self.subwords >= SHARD_SUBWORDS or len(self.lines) >= SHARD_ROWS:
+        if self.num_tokens >= SHARD_TOKENS or len(self.lines) >= SHARD_ROWS:
             self._write()
 
     def _write(self) -> None:

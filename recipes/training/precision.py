@@ -13,7 +13,7 @@ import keras
 
 from ...zoo.errors import ConfigError
 from ..core.config import RunConfig
-from ..core.model import entry_of, options_of
+from ..core.model import entry_of, model_options_of
 
 if TYPE_CHECKING:
     from ..distribute.context import DistributionContext
@@ -40,7 +40,7 @@ def check_precision(config: RunConfig, place: DistributionContext) -> None:
     Raises:
         ConfigError: XLA for a recurrent model; XLA, or a scaled loss, under several replicas.
     """
-    if config.jit and entry_of(config).instance(8, **options_of(config)).loops_over_time:
+    if config.jit and entry_of(config).instance(8, **model_options_of(config)).loops_over_time:
         raise ConfigError(
             "jit is for transformers: a loop over time has no use of XLA, it took twice the time. "
             f"Leave it out. Received: {config.model}"

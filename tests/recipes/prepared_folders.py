@@ -17,7 +17,7 @@ def small_shards(monkeypatch, chunk=8, subwords=100):
     """A chunk has 8 rows; a shard about 100 subwords, which are 2 chunks of short words."""
     with monkeypatch.context() as context:
         context.setattr(part_writer, "CHUNK", chunk)
-        context.setattr(part_writer, "SHARD_SUBWORDS", subwords)
+        context.setattr(part_writer, "SHARD_TOKENS", subwords)
         yield context
 
 

@@ -100,9 +100,9 @@ def split_sentences(
     count = length if static_shapes else ops.maximum(ops.max(of) + 1, 1)
     lengths = _by_sentence(ops.segment_sum, ops.cast(text, "int32"), of, count)
     width = longest if static_shapes else ops.maximum(ops.max(lengths), 1)
-    places = ops.arange(width, dtype="int32")
-    inside = places < ops.expand_dims(lengths, -1)
-    positions = ops.expand_dims(_first_positions(here, of, count), -1) + places
+    offsets = ops.arange(width, dtype="int32")
+    inside = offsets < ops.expand_dims(lengths, -1)
+    positions = ops.expand_dims(_first_positions(here, of, count), -1) + offsets
     positions = ops.where(inside, positions, 0)
     ids = ops.reshape(take_beams(source, ops.reshape(positions, (batch, -1))), ops.shape(inside))
     return Sentences(ops.where(inside, ids, PAD_ID), positions, lengths, of)
