@@ -129,7 +129,7 @@ def test_what_was_stopped_goes_on_where_it_was_without_the_other_weights(
         (("--set", "metric=f1"), "metric of translation is one of"),
         (
             ("--set", "model.decoder_units=20"),
-            "shape (32, 16) there and (32, 20) here",
+            "shape (16, 16) there and (20, 16) here",
         ),
         (("--set", "model.encoder_layers=2"), "Leave out what changes the shape of the model."),
     ],
