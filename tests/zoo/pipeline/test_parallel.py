@@ -80,6 +80,7 @@ def test_an_exception_ends_the_rest_while_an_earlier_item_still_runs():
         if item == 2:
             failed.set()
             raise ValueError("item 2")
+        time.sleep(0.01)  # items without any work would all be done before anyone looks
 
     with pytest.raises(ValueError, match="item 2"):
         run_parallel(work, range(500), at_a_time=2)

@@ -113,9 +113,9 @@ def source():
 @pytest.fixture(scope="module", params=["pointer", "transformer"])
 def model(request):
     model = tiny_model(request.param, seed=3)
-    bias = model.vocabulary_bias.numpy()
+    bias = model.output_layer.bias.numpy()
     bias[UNKNOWN_ID] += 4.0  # which would be written often
-    model.vocabulary_bias.assign(bias)
+    model.output_layer.bias.assign(bias)
     return model
 
 
@@ -158,11 +158,11 @@ def test_a_source_of_plain_ids_has_nothing_to_be_named(model, source):
 def copying(tokenizer):
     """A model that does nothing but copy what it attends to, by chance."""
     model = tiny_model("pointer", tokenizer.vocab_size, seed=0)
-    model.pointer.kernel.assign(tf.zeros_like(model.pointer.kernel))
-    model.pointer.bias.assign([-40.0])
-    bias = model.vocabulary_bias.numpy()
+    model.output_layer.pointer.kernel.assign(tf.zeros_like(model.output_layer.pointer.kernel))
+    model.output_layer.pointer.bias.assign([-40.0])
+    bias = model.output_layer.bias.numpy()
     bias[END_ID] = 60.0  # what is left to the vocabulary, by attention to the end
-    model.vocabulary_bias.assign(bias)
+    model.output_layer.bias.assign(bias)
     options = GenerationOptions(beam_size=2, max_length=9, min_length=4, replace_unknown=True)
     return TextToText(model, tokenizer, options)
 
