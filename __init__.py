@@ -41,12 +41,16 @@ _PUBLIC = {
     "register_schedule": ".zoo.training",
 }
 
+_FOLDERS = ("layers", "zoo", "serving", "recipes")
+
 __all__ = [*_PUBLIC, "__version__"]
 
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(importlib.import_module(_PUBLIC[name], __name__), name)
+    if name in _FOLDERS:
+        return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

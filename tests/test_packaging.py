@@ -190,5 +190,6 @@ PUBLIC = {
 
 def test_public_names():
     assert set(attention_zoo.__all__) == {*PUBLIC, "__version__"}
+    assert attention_zoo.layers.Attention.__name__ == "Attention"  # without an import of its own
     for name in PUBLIC:
         assert getattr(attention_zoo, name) is not None
