@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import shlex
@@ -85,3 +86,13 @@ def test_every_page_is_on_the_site():
 def test_a_notebook_is_kept_without_results(notebook):
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     assert not any(cell.get("outputs") for cell in cells)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
+def test_what_the_code_of_a_page_imports_is_there(page):
+    imported = re.findall(
+        r"^from (attention_zoo[\w.]*) import ([\w, ]+)", page.read_text(encoding="utf-8"), re.M
+    )
+    for module, things in imported:
+        for name in things.split(","):
+            assert hasattr(importlib.import_module(module), name.strip()), f"{module}: {name}"
