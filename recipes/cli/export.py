@@ -18,7 +18,6 @@ from ... import __version__
 from ...serving.runtime.versions import find_models
 from ...zoo.presets.names import locate
 from ...zoo.presets.pack import is_pack, read_manifest
-from ...zoo.presets.remote import cache_folder
 from ..core.tensorflow_setup import load_tensorflow
 from .app import (
     BeamSize,
@@ -106,6 +105,8 @@ def exported(name: str) -> Path:
         ConfigError: There is no such run.
         Refused: It cannot be exported.
     """
+    from ...zoo.presets.remote import cache_folder
+
     path = Path(name)
     if path.exists() and not (path / "config.json").is_file() and not zipfile.is_zipfile(path):
         return path
