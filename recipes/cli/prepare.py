@@ -28,7 +28,7 @@ def prepare(
         ),
     ] = None,
     start_from: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             metavar="RUN", help="Take the subwords of a run, for `train --start-from` of it."
         ),

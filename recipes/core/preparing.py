@@ -37,8 +37,7 @@ from ..data.prepared import (
 from ..data.reservoir import Reservoir
 from .config import RunConfig
 from .interruption import Interrupted
-from .pace import Pace
-from .part_writer import PartWriter, Row, turned
+from .part_writer import Pace, PartWriter, Row, turned
 from .task import task_of
 
 # From which the subwords are learnt. What SentencePiece holds are the words; without spaces, as in
