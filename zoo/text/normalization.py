@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sentencepiece.sentencepiece_model_pb2 import ModelProto
-
 KINDS = ("bpe", "unigram", "word", "char")  # of tokens
 # SentencePiece's own, by its names, and two more.
 NORMALIZATIONS = ("nfc", "none", "nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf")
@@ -45,6 +43,9 @@ def normalization_options(name: str) -> Iterator[dict[str, Any]]:
 
 def without_path(model: bytes) -> bytes:
     """A trained model that no longer names the file from which its rules were read."""
+    # Here, as the names above are read by commands that must not wait for it.
+    from sentencepiece.sentencepiece_model_pb2 import ModelProto
+
     proto = ModelProto.FromString(model)
     if proto.normalizer_spec.normalization_rule_tsv:
         proto.normalizer_spec.ClearField("normalization_rule_tsv")
