@@ -63,7 +63,7 @@ class Client:
 
     >>> client = Client("http://127.0.0.1:8501", model="rnn-bahdanau")
     >>> client.translate(["a house"])
-    [Prediction(text='ein Haus', score=-0.31)]
+    [Prediction(text='ein Haus', score=-0.31, truncated=False)]
 
     A text is a string; for a model that takes other inputs, a mapping from their names:
 

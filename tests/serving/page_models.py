@@ -45,7 +45,9 @@ def check(text: tf.Tensor) -> tf.Tensor:
 
 
 def serving_default(text):
-    return {"text": backwards(check(text)), "score": tf.fill(tf.shape(text), -0.25)}
+    pieces = tokens_of(text).row_lengths()
+    outputs = {"text": backwards(check(text)), "score": tf.fill(tf.shape(text), -0.25)}
+    return {**outputs, "truncated": pieces > MOST_PIECES}
 
 
 def n_best(text):

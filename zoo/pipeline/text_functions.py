@@ -31,27 +31,29 @@ class TextFunctions:
     source_format: SourceFormat
 
     def _best(self, **columns):
-        found, _, surfaces = self._write(columns)
+        found, _, surfaces, truncated = self._write(columns)
         return {
             "text": decode_tensor(self.tokenizer, found.ids[:, 0], surfaces),
             "score": found.scores[:, 0],
+            "truncated": truncated,
         }
 
     def _n_best(self, **columns):
-        found, _, surfaces = self._write(columns)
+        found, _, surfaces, truncated = self._write(columns)
         ids = tf.reshape(found.ids, (-1, tf.shape(found.ids)[2]))  # (B*N, T)
         texts = decode_tensor(self.tokenizer, ids, surfaces)
         texts = tf.reshape(texts, (-1, self.generation.beam_size))
         texts = tf.where(found.scores > NEG_INF / 2, texts, "")
-        return {"text": texts, "score": found.scores}
+        return {"text": texts, "score": found.scores, "truncated": truncated}
 
     def _explain(self, **columns):
-        found, source, surfaces = self._write(columns, return_attention=True)
+        found, source, surfaces, truncated = self._write(columns, return_attention=True)
         ids = found.ids[:, 0]
         read = tf.where(ids[:, :1] == PAD_ID, PAD_ID, source)  # nothing of a blank text
         outputs = {
             "text": decode_tensor(self.tokenizer, ids, surfaces),
             "score": found.scores[:, 0],
+            "truncated": truncated,
             "source_tokens": pieces_tensor(self.tokenizer.source, read, surfaces),
             "target_tokens": pieces_tensor(self.tokenizer, ids, surfaces),
             "attention": found.attention[:, 0],
@@ -72,10 +74,11 @@ class TextFunctions:
     def _score(self, target, written_only=False, **columns):
         # The scopes are for people who look at the graph, as TensorBoard shows this one.
         with tf.name_scope("source_tokens"):
-            source, blank = self._source(columns)
+            source, blank, truncated = self._source(columns)
         with tf.name_scope("target_tokens"):
             limit = self.generation.max_length
-            labels = with_end(compose(self.tokenizer, PLAIN, {"text": target}, limit).ids)
+            composed = compose(self.tokenizer, PLAIN, {"text": target}, limit)
+            labels = with_end(composed.ids)
             start = tf.fill([tf.shape(labels)[0], 1], START_ID)
             written = tf.concat([start, labels[:, :-1]], axis=1)
         logits = self.model({"source": source, "target": written}, training=False)
@@ -90,15 +93,17 @@ class TextFunctions:
             return {
                 "score": tf.reduce_sum(log_p * tf.cast(counts, tf.float32), axis=1),
                 "tokens": tf.reduce_sum(counts, axis=1),
+                "truncated": truncated | composed.is_cut(limit),
             }
 
     def _write(self, columns, return_attention: bool = False):
-        """Hypotheses, their source ids (B, S), and the texts of unknown pieces or `None`.
+        """Hypotheses, their source ids (B, S), the texts of unknown pieces or `None`, and a mask.
 
-        A blank text has one hypothesis without a token, even an end.
+        The mask (B,) is that of the texts of which a part was not read, or whose best hypothesis
+        had to end. A blank text has one hypothesis without a token, even an end.
         """
         reader = SurfaceReader(self.tokenizer.source) if self.generation.replace_unknown else None
-        source, blank = self._source(columns, reader)
+        source, blank, truncated = self._source(columns, reader)
         found = generate(self.model, source, self.generation, return_attention)
         ids = tf.where(blank[:, None, None], PAD_ID, found.ids)
         one = tf.one_hot(0, self.generation.beam_size, on_value=0.0, off_value=NEG_INF)
@@ -106,10 +111,11 @@ class TextFunctions:
         if return_attention:
             attention = tf.where(blank[:, None, None, None], 0.0, found.attention)
             found = found._replace(attention=attention)
-        return found, source, reader and reader.surfaces()
+        truncated |= ~found.finished[:, 0] & ~blank
+        return found, source, reader and reader.surfaces(), truncated
 
     def _source(self, columns, reader: SurfaceReader | None = None):
-        """Source ids (B, S), and a mask (B,) of the blank texts."""
+        """Source ids (B, S), and masks (B,) of the blank texts and of those that are cut."""
         tokenizer, limit = self.tokenizer.source, self.max_source_length
         composed = compose(tokenizer, self.source_format, columns, limit, reader)
-        return with_end(composed.ids), composed.blank
+        return with_end(composed.ids), composed.blank, composed.is_cut(limit)

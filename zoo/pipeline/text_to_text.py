@@ -25,10 +25,17 @@ TARGET = tf.TensorSpec((None,), tf.string, name="target")
 
 @dataclass(frozen=True)
 class Prediction:
-    """Output of a model for one text, and its score: log probability over length penalty."""
+    """Output of a model for one text.
+
+    Attributes:
+        text: The output.
+        score: Its log probability over the length penalty.
+        truncated: Whether a part of the source was not read, or the output is as long as it may be.
+    """
 
     text: str
     score: float
+    truncated: bool = False
 
 
 class TextToText(TextFunctions):
@@ -39,10 +46,10 @@ class TextToText(TextFunctions):
 
     | signature | inputs | outputs |
     |---|---|---|
-    | `serving_default` | `text` (B,) | `text` (B,), `score` (B,) |
-    | `n_best` | `text` (B,) | `text` (B, N), `score` (B, N) |
+    | `serving_default` | `text` (B,) | `text` (B,), `score` (B,), `truncated` (B,) |
+    | `n_best` | `text` (B,) | `text` (B, N), `score` (B, N), `truncated` (B,) |
     | `explain` | `text` (B,) | those of `serving_default`, and the three below |
-    | `score` | `text`, `target` (B,) | `score` (B,), `tokens` (B,) |
+    | `score` | `text`, `target` (B,) | `score` (B,), `tokens` (B,), `truncated` (B,) |
 
     `explain` adds `source_tokens` (B, S), `target_tokens` (B, T) and `attention` (B, T, S); of a
     model with several layers and heads also `attention_heads` (B, L, H, T, S), and of one that
@@ -51,8 +58,9 @@ class TextToText(TextFunctions):
     signature `score` gives log p of the target itself and the number of its tokens, end
     included. Padding is "" and 0. The signatures cut texts that are longer than `max_source_length`
     tokens, and targets that are longer than the `max_length` of `generation`: their score is that
-    of what is left, and an end. In Python both are refused unless `truncate` says that they are to
-    be cut.
+    of what is left, and an end. `truncated` tells that, and also that the best output is as long as
+    the options of the search allow. In Python both are refused unless `truncate` says that they are
+    to be cut.
 
     A blank text, nothing but white space and control characters, has an empty output: score 0, no
     tokens, attention 0; `n_best` gives it once. Of several inputs that is the main one, the text or
@@ -81,7 +89,7 @@ class TextToText(TextFunctions):
 
     >>> translator = attention_zoo.load("runs/en-de")
     >>> translator.predict(["a house"])
-    [Prediction(text='ein haus', score=-0.31)]
+    [Prediction(text='ein haus', score=-0.31, truncated=False)]
     """
 
     def __init__(
@@ -176,7 +184,10 @@ class TextToText(TextFunctions):
         given = self.source_format.optional_in(columns)
         signature = "serving_default" if given is None else f"with_{given}"
         rows = self._rows(signature, batch_size, columns)
-        return [Prediction(row["text"].decode(), float(row["score"])) for row in rows]
+        return [
+            Prediction(row["text"].decode(), float(row["score"]), bool(row["truncated"]))
+            for row in rows
+        ]
 
     def n_best(self, texts: Sequence[Source], batch_size: int = 64) -> list[list[Prediction]]:
         """At most `beam_size` targets of each text, the best first.
@@ -190,7 +201,7 @@ class TextToText(TextFunctions):
         """
         return [
             [
-                Prediction(text.decode(), float(score))
+                Prediction(text.decode(), float(score), bool(row["truncated"]))
                 for text, score in zip(row["text"], row["score"], strict=True)
                 if score > NEG_INF / 2
             ]
@@ -221,6 +232,7 @@ class TextToText(TextFunctions):
                     attention=row["attention"][: len(target), : len(source)],
                     score=float(row["score"]),
                     p_gen=row["p_gen"][: len(target)] if "p_gen" in row else None,
+                    truncated=bool(row["truncated"]),
                 )
             )
         return explanations

@@ -31,6 +31,10 @@ class Composed(NamedTuple):
     lengths: tf.Tensor
     blank: tf.Tensor
 
+    def is_cut(self, max_length: int) -> tf.Tensor:
+        """Mask (B,) of the sources of which a part is left out at this limit, end included."""
+        return self.lengths >= max_length
+
 
 def compose(
     tokenizer: Tokenizer,

@@ -76,6 +76,15 @@ def test_what_is_typed_meanwhile_is_asked_afterwards_and_never_twice_at_a_time(v
     assert (asked, max(most)) == (["one", "one two"], 1)
 
 
+def test_a_text_that_was_cut_says_so(visit):
+    page = visit(**{"in.text": TEXT})
+    expect(page.locator("#answer .result")).to_have_text(WRITTEN)
+    expect(page.locator("#answer .cut")).to_have_count(0)
+    expect(page.locator("#answer .pair")).to_have_text(["score -0.25"])
+    page.get_by_label("Text").fill("house " * 100)
+    expect(page.locator("#answer .cut")).to_contain_text("A part of the text was not read")
+
+
 def test_the_best_with_their_scores(visit):
     page = visit(signature="n_best", **{"in.text": TEXT})
     items = page.locator("#answer li")

@@ -60,7 +60,7 @@ def test_signatures_have_names_types_and_ranks(attentive):
         texts = tf.constant(TEXTS[:3])
         results = functions[name](*[texts] * len(inputs))
         found = {key: (tensor.dtype, tensor.shape.rank) for key, tensor in results.items()}
-        assert found.items() >= outputs.items()
+        assert found == {**outputs, "truncated": (tf.bool, 1)}
         assert all(tensor.shape[0] == 3 for tensor in results.values())
         structured = functions[name].get_concrete_function().structured_outputs
         assert {key: spec.shape.rank for key, spec in structured.items()} == {
@@ -254,6 +254,33 @@ def test_a_blank_text_has_an_empty_output_and_changes_no_other(kind, tokenizer):
 def test_a_blank_text_is_empty_by_any_search(options, attentive):
     found = attentive.with_generation(**options).n_best(["\u3000", "two dogs"])
     assert found[0] == [Prediction("", 0.0)] and len(found[1]) == options["beam_size"]
+
+
+def test_what_is_cut_is_told_by_every_signature(tokenizer):
+    """By rows: one that fits exactly, one of a token more, many characters, and a blank text."""
+    size, limit = tokenizer.vocab_size, 5
+    end = np.zeros((2, size, size))
+    end[:, :, END_ID] = 1.0  # every output is empty and has ended by itself
+    model = TableModel(end)
+    pipeline = TextToText(model, tokenizer, OPTIONS, max_source_length=limit, truncate=True)
+    ids = tokenizer.encode(["a red dog and two red houses"])[0]
+    fits, longer = tokenizer.decode([ids[: limit - 1], ids[:limit]])
+    texts = [fits, longer, "red " * 5000, "\t" * 5000]
+    cut = [False, True, True, True]
+    assert [p.truncated for p in pipeline.predict(texts)] == cut
+    assert [row[0].truncated for row in pipeline.n_best(texts)] == cut
+    assert [e.truncated for e in pipeline.explain(texts)] == cut
+    attentive = TextToText(tiny_model("luong", size), tokenizer, OPTIONS, limit, truncate=True)
+    score = attentive.signatures()["score"]
+    rows = tf.constant([*texts, fits, fits])
+    targets = tf.constant([""] * 5 + ["red " * 50])
+    assert score(rows, targets)["truncated"].numpy().tolist() == [*cut, False, True]
+
+    # An output that had to end is told too.
+    endless = np.zeros((OPTIONS.max_length + 1, size, size))
+    endless[:, :, ids[0]] = 1.0
+    pipeline = TextToText(TableModel(endless), tokenizer, OPTIONS)
+    assert [p.truncated for p in pipeline.predict(["x", " "])] == [True, False]
 
 
 def test_one_target_for_each_text(attentive):
