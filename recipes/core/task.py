@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...zoo.errors import ConfigError, DataError
 from ...zoo.registry import Registry
+from ...zoo.text.sentences import RULES_VERSION
 from ...zoo.text.source_format import PLAIN, Source, SourceFormat
 from ..data.conversation_files import join_turns
 from ..data.corpus import NOT_JSON, PairCorpus, Rows, flaw, spread_rows
@@ -18,6 +19,7 @@ from ..data.pair_files import parse_text, read_rows
 from ..data.prepared import is_prepared
 from ..metrics.metric import METRICS, PERPLEXITIES, Metric, as_metric
 from .config import RunConfig
+from .model import entry_of
 from .parts import find_part, is_file_spec, load_object
 
 if TYPE_CHECKING:
@@ -255,8 +257,10 @@ def task_of(config: RunConfig) -> Task:
 
 def source_format(config: RunConfig) -> SourceFormat:
     """The inputs of a config, and how they become one source."""
-    saved = config.parts.source_format
-    return saved or task_of(config).source_format.with_turns(config.history_turns)
+    if (saved := config.parts.source_format) is not None:
+        return saved
+    inputs = task_of(config).source_format.with_turns(config.history_turns)
+    return replace(inputs, sentences=RULES_VERSION if entry_of(config).reads_sentences else 0)
 
 
 def metric_of(config: RunConfig) -> Metric:

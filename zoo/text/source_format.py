@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from .sentences import RULES_VERSION
+
 SEPARATOR = "<sep>"
 # A wish for a length is one of these symbols; the largest that is not above it.
 LENGTHS = (*range(1, 13), 14, 17, 20, 25, 30, 40, 55, 75, 100, 150, 200)
@@ -53,9 +55,11 @@ class SourceFormat:
         main_first: Whether the main input is also put in front, so that a model that reads from
             left to right knows what to look for. It is left out where it does not fit twice, or is
             the only input.
+        sentences: Version of the rules by which texts are split into sentences, with a separator
+            between them, for models that read sentences; 0 to leave them whole.
 
     Raises:
-        ValueError: No input is a text, or `keep` is unknown.
+        ValueError: No input is a text, `keep` is unknown, or there are no rules of this version.
 
     Example:
 
@@ -69,12 +73,19 @@ class SourceFormat:
     leave_out_long: bool = False
     max_turns: int = 4
     main_first: bool = False
+    sentences: int = 0
 
     def __post_init__(self) -> None:
         if self.keep not in ("start", "end"):
             raise ValueError(f"keep is 'start' or 'end'. Received: keep={self.keep!r}")
         if all(item.kind == "length" for item in self.inputs):
             raise ValueError(f"A source needs a text. Received: inputs={self.inputs}")
+        if self.sentences not in (0, RULES_VERSION):
+            raise ValueError(
+                f"Texts are split into sentences by rules of version {RULES_VERSION}, or not (0). "
+                f"Received: sentences={self.sentences!r}; use the version of this package that "
+                "trained the model"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """The values of the format, for a file."""
@@ -110,7 +121,8 @@ class SourceFormat:
     def symbols(self) -> list[str]:
         """Symbols that the tokenizer needs in addition to its tokens."""
         kinds = [item.kind for item in self.inputs]
-        separated = len(kinds) - kinds.count("length") > 1 or "turns" in kinds
+        several = len(kinds) - kinds.count("length") > 1 or "turns" in kinds
+        separated = several or bool(self.sentences)
         lengths = [length_symbol(length) for length in LENGTHS] if "length" in kinds else []
         return [SEPARATOR] * separated + lengths
 
