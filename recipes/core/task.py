@@ -9,9 +9,11 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ...zoo.errors import ConfigError, DataError
 from ...zoo.registry import Registry
-from ...zoo.text.sentences import RULES_VERSION
+from ...zoo.text.sentences import RULES_VERSION, split_sentences
 from ...zoo.text.source_format import PLAIN, Source, SourceFormat
 from ..data.conversation_files import join_turns
 from ..data.corpus import NOT_JSON, PairCorpus, Rows, flaw, spread_rows
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from ...zoo.pipeline.text_to_text import TextToText
     from ..metrics.scores import Scores
 
+LOOKED_AT = 2000  # sources of a corpus, to see how many sentences they have
 TASKS = Registry(
     "task",
     {
@@ -261,6 +264,22 @@ def source_format(config: RunConfig) -> SourceFormat:
         return saved
     inputs = task_of(config).source_format.with_turns(config.history_turns)
     return replace(inputs, sentences=RULES_VERSION if entry_of(config).reads_sentences else 0)
+
+
+def with_max_sentences(config: RunConfig, corpus: PairCorpus) -> RunConfig:
+    """The config with the number of sentences that its model knows to read at once.
+
+    That is what all but one in a hundred sources of the training have at most. Sources are looked
+    at where a long one may be split.
+    """
+    inputs = source_format(config)
+    if not inputs.can_be_split:
+        return config
+    rows = spread_rows(len(corpus), LOOKED_AT)
+    counts = [len(split_sentences(inputs.to_text(corpus.sources[row]))) for row in rows]
+    most = int(np.percentile(counts, 99, method="higher"))
+    saved = replace(inputs, max_sentences=most)
+    return replace(config, parts=replace(config.parts, source_format=saved))
 
 
 def metric_of(config: RunConfig) -> Metric:

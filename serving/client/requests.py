@@ -167,15 +167,21 @@ def _only_texts(columns: Columns) -> Columns:
 
 def predict(texts: Sequence[Source]) -> Request[Prediction]:
     """Asks for the best output for each text."""
-
-    def read(_: Columns, outputs: Columns) -> list[Prediction]:
-        rows = zip(outputs["text"], outputs["score"], _truncated(outputs), strict=True)
-        return [Prediction(text, float(score), cut) for text, score, cut in rows]
-
     columns = _columns(texts)
     # What is no text is what a task can do without, which has a signature of its own.
     wishes = [name for name, column in columns.items() if column and isinstance(column[0], int)]
-    return Request(f"with_{wishes[0]}" if wishes else "serving_default", columns, read)
+    wishes += ["prefix"] if "prefix" in columns else []
+    return Request(f"with_{wishes[0]}" if wishes else "serving_default", columns, _predictions)
+
+
+def document(texts: Sequence[str]) -> Request[Prediction]:
+    """Asks for the output for each whole text, of any number of lines and sentences."""
+    return Request("document", _only_texts(_columns(texts)), _predictions)
+
+
+def _predictions(_: Columns, outputs: Columns) -> list[Prediction]:
+    rows = zip(outputs["text"], outputs["score"], _truncated(outputs), strict=True)
+    return [Prediction(text, float(score), cut) for text, score, cut in rows]
 
 
 def n_best(texts: Sequence[Source]) -> Request[list[Prediction]]:

@@ -50,6 +50,13 @@ def serving_default(text):
     return {**outputs, "truncated": pieces > MOST_PIECES}
 
 
+def document(text):
+    """Line by line, and nothing is cut."""
+    lines = tf.strings.split(text, "\n")
+    written = lines.with_values(backwards(lines.values))
+    return {"text": tf.strings.reduce_join(written, axis=1, separator="\n")}
+
+
 def n_best(text):
     texts = tf.stack([backwards(text), tf.strings.upper(text), tf.zeros_like(text)], axis=1)
     return {"text": texts, "score": tf.tile([[-0.25, -1.5, -1e9]], [tf.shape(text)[0], 1])}
@@ -94,6 +101,7 @@ def signatures() -> dict[str, tf.types.experimental.GenericFunction]:
     text = tf.TensorSpec([None], tf.string, name="text")
     specs = {
         serving_default: [text],
+        document: [text],
         n_best: [text],
         explain: [text],
         copying: [text],

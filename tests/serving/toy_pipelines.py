@@ -113,6 +113,13 @@ class ToyTextToText:
         ids, score, _ = self.decode(text)
         return {"text": self.detokenize(ids), "score": score, "truncated": is_long(text)}
 
+    def document(self, text):
+        lines = tf.strings.split(text, "\n")
+        outputs = self.serving_default(lines.values)
+        written = tf.strings.reduce_join(lines.with_values(outputs["text"]), 1, separator="\n")
+        score = tf.reduce_sum(lines.with_values(outputs["score"]), 1)
+        return {"text": written, "score": score, "truncated": is_long(text)}
+
     def n_best(self, text):
         found = [self.decode(text, first) for first in range(2, 2 + NUM_HYPOTHESES)]
         return {
@@ -151,6 +158,7 @@ class ToyTextToText:
         target = tf.TensorSpec([None], tf.string, name="target")
         return {
             "serving_default": tf.function(self.serving_default, input_signature=[text]),
+            "document": tf.function(self.document, input_signature=[text]),
             "n_best": tf.function(self.n_best, input_signature=[text]),
             "explain": tf.function(self.explain, input_signature=[text]),
             "score": tf.function(self.score, input_signature=[text, target]),

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from ..decoding.options import NEG_INF, GenerationOptions
 from ..decoding.search import generate
 from ..models.encoder_decoder import EncoderDecoder
-from ..text.composing import compose
+from ..text.composing import compose, graph_function
 from ..text.source_format import PLAIN, SourceFormat
 from ..text.tokenizer import PAD_ID, START_ID, Tokenizer, with_end
 from ..text.unknown import SurfaceReader, decode_tensor, known_ids, may_be_written, pieces_tensor
+from .documents import Units, in_chunks, join_document, split_document
+
+TARGET = tf.TensorSpec((None,), tf.string, name="target")
+PREFIX = tf.TensorSpec((None,), tf.string, name="prefix")
 
 
 class TextFunctions:
@@ -22,6 +29,7 @@ class TextFunctions:
         generation: How targets are searched for.
         max_source_length: The most tokens of a source.
         source_format: How the inputs become one source.
+        max_document_sentences: The most sentences of a text that are read.
     """
 
     model: EncoderDecoder
@@ -29,13 +37,100 @@ class TextFunctions:
     generation: GenerationOptions
     max_source_length: int
     source_format: SourceFormat
+    max_document_sentences: int
+    _functions: dict[str, Callable] | None = None
+    _inner: dict[str, Callable]  # those that are no signatures
+
+    def signatures(self) -> dict[str, tf.types.experimental.PolymorphicFunction]:
+        """The graph functions by name, each returning a dictionary of tensors."""
+        if (functions := self._functions) is None:
+            required = self.source_format.required
+            functions = {
+                "serving_default": graph_function(self._best, required),
+                "n_best": graph_function(self._n_best, required),
+                "explain": graph_function(self._explain, required),
+                "score": graph_function(self._score, required, TARGET),
+            }
+            if self.source_format.can_be_split:
+                functions["document"] = graph_function(self._document, required)
+            functions["with_prefix"] = graph_function(self._with_prefix, required, PREFIX)
+            for item in self.source_format.optional:
+                inputs = tuple(x for x in self.source_format.inputs if not x.optional or x is item)
+                functions[f"with_{item.name}"] = graph_function(self._best, inputs)
+            self._functions = functions  # set at once, as other threads may read it
+        return functions
+
+    def _forget_functions(self) -> None:
+        self._functions, self._inner = None, {}
+
+    def _function(self, name: str) -> tf.types.experimental.PolymorphicFunction:
+        """A signature by its name, or one of the functions that are not signatures."""
+        if name in self.signatures():
+            return self.signatures()[name]
+        if name not in self._inner:
+            required = self.source_format.required
+            if name == "units":
+                self._inner[name] = graph_function(self._units, required)
+            else:
+                method = functools.partial(self._score, written_only=True)
+                self._inner[name] = graph_function(method, required, TARGET)
+        return self._inner[name]
+
+    def _run(self, signature: str, arguments: list[tf.Tensor]) -> dict[str, tf.Tensor]:
+        try:
+            return self._function(signature)(*arguments)
+        except tf.errors.NotFoundError:
+            # TensorFlow drops the SentencePiece resource of a tokenizer whenever its caches of
+            # kernels are cleared, as `keras.utils.set_random_seed` does. A new one is the same.
+            self.tokenizer = self.tokenizer.renewed()
+            self._forget_functions()
+            return self._function(signature)(*arguments)
 
     def _best(self, **columns):
-        found, _, surfaces, truncated = self._write(columns)
+        return self._best_of(self._write(columns))
+
+    def _with_prefix(self, prefix, **columns):
+        limit = self.generation.max_length
+        composed = compose(self.tokenizer, PLAIN, {"text": prefix}, limit)
+        outputs = self._best_of(self._write(columns, prefix=composed.ids.to_tensor(PAD_ID)))
+        return {**outputs, "truncated": outputs["truncated"] | composed.is_cut(limit)}
+
+    def _best_of(self, written):
+        found, _, surfaces, truncated = written
         return {
             "text": decode_tensor(self.tokenizer, found.ids[:, 0], surfaces),
             "score": found.scores[:, 0],
             "truncated": truncated,
+        }
+
+    def _units(self, **columns):
+        """What is read at a time of texts (B,), see `Units`."""
+        (texts,) = columns.values()
+        units = split_document(
+            texts,
+            self.tokenizer.source,
+            self.max_source_length,
+            self.source_format.max_sentences,
+            self.max_document_sentences,
+        )
+        return units._asdict()
+
+    def _document(self, **columns):
+        ((name, texts),) = columns.items()
+        units = Units(**self._units(**columns))
+
+        def write(part):
+            best = self._best(**{name: part})
+            return best["text"], best["score"], best["truncated"]
+
+        types = [tf.string, tf.float32, tf.bool]
+        written, scores, truncated = in_chunks(write, units.texts, types)
+        count = tf.size(texts)
+        truncated = tf.math.unsorted_segment_max(tf.cast(truncated, tf.int32), units.rows, count)
+        return {
+            "text": join_document(units, written),
+            "score": tf.math.unsorted_segment_sum(scores, units.rows, count),
+            "truncated": (truncated > 0) | units.cut,
         }
 
     def _n_best(self, **columns):
@@ -96,7 +191,7 @@ class TextFunctions:
                 "truncated": truncated | composed.is_cut(limit),
             }
 
-    def _write(self, columns, return_attention: bool = False):
+    def _write(self, columns, return_attention: bool = False, prefix: tf.Tensor | None = None):
         """Hypotheses, their source ids (B, S), the texts of unknown pieces or `None`, and a mask.
 
         The mask (B,) is that of the texts of which a part was not read, or whose best hypothesis
@@ -104,7 +199,7 @@ class TextFunctions:
         """
         reader = SurfaceReader(self.tokenizer.source) if self.generation.replace_unknown else None
         source, blank, truncated = self._source(columns, reader)
-        found = generate(self.model, source, self.generation, return_attention)
+        found = generate(self.model, source, self.generation, return_attention, prefix)
         ids = tf.where(blank[:, None, None], PAD_ID, found.ids)
         one = tf.one_hot(0, self.generation.beam_size, on_value=0.0, off_value=NEG_INF)
         found = found._replace(ids=ids, scores=tf.where(blank[:, None], one, found.scores))

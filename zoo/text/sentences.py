@@ -32,8 +32,8 @@ _END = "\x1e"  # marks the end of a sentence
 _LOWER = _characters(str.islower)
 _LETTER = _LOWER + _characters(str.isupper)
 _INITIAL = _characters(lambda c: c.isupper() and c != "I")
-_SPACE = " \t\v\f\r\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-_SPACES = f"[{_SPACE}]{{1,9}}"
+SPACE = " \t\v\f\r\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+_SPACES = f"[{SPACE}]{{1,9}}"
 _MARK = ".!?…‽։؟۔\u037e"  # an end where white space comes after it; the last is the Greek "?"
 _WIDE = "。！？｡．।॥።፧။។៕།༎"  # an end without white space, too
 _IDEOGRAPH = "ぁ-ヿ㐀-䶿一-鿿"  # and kana
@@ -41,7 +41,7 @@ _OPENING = "[\"'*_(\\[{«‹‘“‚„¿¡]{0,3}"
 _CLOSED = "[\"'*_)\\]}«»‹›‘’“”]"
 _WIDE_CLOSED = "[\"'’”」』）)》〉】]{0,4}"
 _BEFORE = f"(?:^|[^{_LETTER}0-9+])"  # a word; of the keys Ctrl+C the second is none
-_GAP = f"\\.{_END}?[{_SPACE}]?"  # within an abbreviation of several words
+_GAP = f"\\.{_END}?[{SPACE}]?"  # within an abbreviation of several words
 # A run of these is no word, so it is an abbreviation.
 _CONSONANT = "b-df-hj-np-tv-xzB-DF-HJ-NP-TV-XZб-джзй-нп-тф-щБ-ДЖЗЙ-НП-ТФ-Щ"
 _CONTINUED = f"(?:{_SPACES}[–—-])?{_SPACES}{_OPENING}[{_LOWER}]"
@@ -110,21 +110,21 @@ _RULES = [
     ("\x1f", "\x1ff"),
     (_END, "\x1fe"),
     # Where sentences may end: before white space, after a wide mark, between ideographs.
-    (f"([{_MARK}]{_CLOSED}{{0,4}}(?:[ \xa0\u202f]»)?)([{_SPACE}])", rf"\1{_END}\2"),
+    (f"([{_MARK}]{_CLOSED}{{0,4}}(?:[ \xa0\u202f]»)?)([{SPACE}])", rf"\1{_END}\2"),
     (f"([{_WIDE}][{_WIDE}!?…]{{0,8}}{_WIDE_CLOSED})", rf"\1{_END}"),
     (f"([{_IDEOGRAPH}][!?]{{1,4}}{_WIDE_CLOSED})([{_IDEOGRAPH}])", rf"\1{_END}\2"),
     # Not where the text goes on.
     _keep(f"(?:\\.\\.|…){_CLOSED}{{0,4}}|{_CLOSED}", _CONTINUED),
     _keep("[!?]", f"{_SPACES}[–—]{_SPACES}[{_LOWER}]"),
-    _keep("", f"[{_SPACE}]{{0,9}}[,;:.!?…)\\]}}、，]"),
+    _keep("", f"[{SPACE}]{{0,9}}[,;:.!?…)\\]}}、，]"),
     _keep("．", "[0-9０-９]"),
     _keep("[」』]", "[とっがをはにのもでな]"),
     _keep('[”"」]', "[他她我它你您]们?[说道问喊叫答]"),
     # Nor after initials, but before a word that begins a sentence.
     _keep(f"{_BEFORE}[{_INITIAL}]\\."),
     _keep(f"{_BEFORE}I\\.", f"{_SPACES}[{_INITIAL}]\\."),
-    _keep(f"{_BEFORE}[{_INITIAL}]\\.[{_SPACE}]?I\\."),
-    (f"({_BEFORE}[{_INITIAL}]\\.)([{_SPACE}]{_BEGINNINGS}[{_SPACE}])", rf"\1{_END}\2"),
+    _keep(f"{_BEFORE}[{_INITIAL}]\\.[{SPACE}]?I\\."),
+    (f"({_BEFORE}[{_INITIAL}]\\.)([{SPACE}]{_BEGINNINGS}[{SPACE}])", rf"\1{_END}\2"),
     # Nor after other abbreviations. Twice, as a match takes the letter in front of the next.
     *_ABBREVIATED,
     *_ABBREVIATED,
@@ -133,11 +133,11 @@ _RULES = [
     _keep(f"{_BEFORE}(?:al|etc|usw|ecc|ff)\\.", f"{_SPACES}[(\\[]"),
     # Nor after ordinal numbers, and those of lists.
     _keep("[0-9]\\.", f"{_SPACES}{_COUNTED}"),
-    _keep(f"{_BEFORE}{_ARTICLES}[{_SPACE}][0-9]{{1,3}}\\."),
-    _keep(f"(?:^|\n|{_END})[{_SPACE}]{{0,9}}\\(?(?:[0-9]{{1,3}}|[{_LETTER}]|[ivxIVX]{{2,4}})\\."),
+    _keep(f"{_BEFORE}{_ARTICLES}[{SPACE}][0-9]{{1,3}}\\."),
+    _keep(f"(?:^|\n|{_END})[{SPACE}]{{0,9}}\\(?(?:[0-9]{{1,3}}|[{_LETTER}]|[ivxIVX]{{2,4}})\\."),
     # White space goes with the sentence before it, and a line is never more than one.
-    (f"{_END}+([{_SPACE}]+)", rf"\1{_END}"),
-    (f"{_END}?(\n[\n{_SPACE}]*)", rf"\1{_END}"),
+    (f"{_END}+([{SPACE}]+)", rf"\1{_END}"),
+    (f"{_END}?(\n[\n{SPACE}]*)", rf"\1{_END}"),
 ]
 _UNESCAPE = (("\x1fe", _END), ("\x1ff", "\x1f"))
 

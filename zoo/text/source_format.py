@@ -57,6 +57,8 @@ class SourceFormat:
             the only input.
         sentences: Version of the rules by which texts are split into sentences, with a separator
             between them, for models that read sentences; 0 to leave them whole.
+        max_sentences: Number of sentences that a line of a whole text may have to be read at once,
+            as the sources of the training had them; 0 for any.
 
     Raises:
         ValueError: No input is a text, `keep` is unknown, or there are no rules of this version.
@@ -74,6 +76,7 @@ class SourceFormat:
     max_turns: int = 4
     main_first: bool = False
     sentences: int = 0
+    max_sentences: int = 0
 
     def __post_init__(self) -> None:
         if self.keep not in ("start", "end"):
@@ -111,6 +114,11 @@ class SourceFormat:
     @property
     def optional(self) -> tuple[SourceInput, ...]:
         return tuple(item for item in self.inputs if item.optional)
+
+    @property
+    def can_be_split(self) -> bool:
+        """True where a long text may be read in parts: there is no other input, and no rule."""
+        return len(self.inputs) == 1 and self.inputs[0].kind == "text" and self.leave_out_long
 
     @property
     def main(self) -> str:

@@ -40,6 +40,19 @@ def test_predictions_are_those_of_the_pipeline(client, toy):
     assert client.predict(TEXTS[:1])[0].text == predictions[0].text
 
 
+def test_whole_texts(client):
+    text = "\n".join(TEXTS)
+    lines = client.predict(TEXTS)
+    assert [p.text for p in client.document([text, "", TEXTS[0]])] == [
+        "\n".join(p.text for p in lines), "", lines[0].text,
+    ]  # fmt: skip
+    found = client.document([text])[0]
+    assert found.score == pytest.approx(sum(p.score for p in lines), abs=1e-4)
+    assert found.truncated and client.document([]) == []
+    with pytest.raises(TypeError, match="'length' can be asked for in `predict` alone"):
+        client.document([{"text": "b", "length": 3}])
+
+
 def test_several_hypotheses(client, toy):
     expected = toy.n_best(TEXTS)
     found = client.n_best(TEXTS)

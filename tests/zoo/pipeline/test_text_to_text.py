@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_models import TableModel, tiny_model
+from tiny_models import TableModel, exhaustive_search, tiny_model
 
 from attention_zoo.serving.export.comparison import same_values
 from attention_zoo.zoo import explain
@@ -45,7 +45,10 @@ SIGNATURES = {
         "attention": (tf.float32, 3),
     },
     "score": {"score": (tf.float32, 1), "tokens": (tf.int32, 1)},
+    "document": {"text": (tf.string, 1), "score": (tf.float32, 1)},
+    "with_prefix": {"text": (tf.string, 1), "score": (tf.float32, 1)},
 }
+MORE = {"score": ["target"], "with_prefix": ["prefix"]}  # inputs beside the text
 
 
 def test_signatures_have_names_types_and_ranks(attentive):
@@ -53,7 +56,7 @@ def test_signatures_have_names_types_and_ranks(attentive):
     assert set(functions) == set(SIGNATURES)
     for name, outputs in SIGNATURES.items():
         inputs = functions[name].input_signature
-        names = ["text", "target"] if name == "score" else ["text"]
+        names = ["text", *MORE.get(name, [])]
         assert [(spec.name, spec.dtype, spec.shape.as_list()) for spec in inputs] == [
             (argument, tf.string, [None]) for argument in names
         ]
@@ -222,7 +225,7 @@ def test_a_blank_text_has_an_empty_output_and_changes_no_other(kind, tokenizer):
     served = {
         name: {key: value.numpy() for key, value in function(rows, *more).items()}
         for name, function in functions.items()
-        for more in [[rows[::-1]] if name == "score" else []]
+        for more in [[rows[::-1]] if name in MORE else []]
     }
     texts = [b""] * len(BLANKS)
     assert served["serving_default"]["text"][blank].tolist() == texts
@@ -234,7 +237,7 @@ def test_a_blank_text_has_an_empty_output_and_changes_no_other(kind, tokenizer):
             if (name, key) != ("n_best", "score"):
                 assert not np.any(values[blank].astype(bool)), (name, key)
             for row in (0, -1):
-                more = [rows[::-1][row][None]] if name == "score" else []
+                more = [rows[::-1][row][None]] if name in MORE else []
                 alone = functions[name](rows[row][None], *more)[key][0].numpy()
                 assert same_values(values[row], alone, padded=True)[0], (name, key)
     assert served["serving_default"]["text"][0] and served["explain"]["attention"][[0, -1]].any()
@@ -248,6 +251,33 @@ def test_a_blank_text_has_an_empty_output_and_changes_no_other(kind, tokenizer):
         assert found.target == "" and found.cross.shape[2:] == (0, 0)
         assert found.explanation.source_tokens == found.explanation.target_tokens == []
         assert found.to_terminal(80, color=False) and found._repr_html_()
+
+
+def test_targets_begin_with_their_prefix_and_are_the_best_that_do():
+    words = ["ab", "ba", "abc", "cab"]
+    tokenizer = Tokenizer.train(words * 5, vocab_size=20, kind="char")
+    size = tokenizer.vocab_size
+    model = tiny_model("luong", size, seed=3)
+    options = GenerationOptions(beam_size=20, max_length=5, max_length_ratio=None)
+    pipeline = TextToText(model, tokenizer, options)
+    prefixes = ["ab", "c", "ba", "cab"]
+    ids = [tuple(map(int, row)) for row in tokenizer.encode(prefixes)]
+    for text, prefix, forced, found in zip(
+        words, prefixes, ids, pipeline.predict(words, prefix=prefixes), strict=True
+    ):
+        source = np.array([*tokenizer.encode([text])[0], END_ID])
+        best = exhaustive_search(model, source, size, options, forced)[0]
+        assert found.text.startswith(prefix)
+        assert found.score == pytest.approx(best.score, abs=1e-4)
+        assert found.text == tokenizer.decode([best.ids])[0]
+    one = [p.text for p in pipeline.predict(words, prefix="ab")]
+    assert one == [pipeline.predict([text], prefix=["ab"])[0].text for text in words]
+    assert pipeline.predict([" "], prefix="ab")[0].text == ""
+    for prefix, message in ((["a"], "4 texts and 1 prefixes"), ("ж", "'ж'"), ("abab", "'abab'")):
+        with pytest.raises(ValueError, match=message):
+            pipeline.predict(words, prefix=prefix)
+    cut = pipeline.signatures()["with_prefix"](tf.constant(words[:1]), tf.constant(["abab"]))
+    assert cut["truncated"].numpy().tolist() == [True]
 
 
 @pytest.mark.parametrize("options", [{"beam_size": 1}, {"beam_size": 2, "do_sample": True}])
