@@ -59,6 +59,9 @@ def export(
     length_penalty: LengthPenalty = None,
     max_length: MaxLength = None,
     max_length_ratio: MaxLengthRatio = None,
+    max_sentences: Annotated[
+        int, typer.Option(min=1, help="Most sentences of a text that `document` reads.")
+    ] = 500,
     task: TaskFile = None,
     model: ModelFile = None,
 ) -> None:
@@ -78,8 +81,10 @@ def export(
     opened = open_run(run, task, model)
     options = search_options(beam_size, length_penalty, max_length, max_length_ratio)
     notes = RunNotes(opened, DEV_SAMPLES, DEV_ROWS, options)
+    loaded = opened.load(truncate=True, **options)
+    loaded.max_document_sentences = max_sentences
     path = publish(
-        opened.load(truncate=True, **options),
+        loaded,
         directory,
         version,
         name=name,

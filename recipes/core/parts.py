@@ -62,7 +62,9 @@ def plain(value: Any) -> Any:
     Raises:
         ConfigError: It is neither.
     """
-    if isinstance(value, (str, int, float, list, tuple, dict, type(None))):
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, (str, int, float, list, dict, type(None))):
         return value
     import keras
 

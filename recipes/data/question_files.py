@@ -15,10 +15,10 @@ Bad rows are counted, reported and skipped as in `read_pairs`.
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 from ...zoo.errors import DataError
+from ...zoo.text.sentences import split_sentences
 from ...zoo.text.source_format import Source
 from .corpus import NOT_JSON, NULL, Rows, flaw, is_blank
 from .pair_files import read_json_lines, read_lines, read_texts
@@ -26,7 +26,6 @@ from .pair_files import read_json_lines, read_lines, read_texts
 COLUMNS = ("context", "question", "answer")
 # What a context is called elsewhere; a file that has these would be learned without its contexts.
 _OTHER_NAMES = ("story", "passage", "paragraph", "document", "article", "text")
-_LAST_SENTENCE = re.compile(r"(.*[.!?。！？])\s*([^.!?。！？]+[.!?。！？]*)", re.DOTALL)
 
 
 def read_question_rows(spec: str, rows: Rows) -> None:
@@ -48,9 +47,8 @@ def read_question_rows(spec: str, rows: Rows) -> None:
 
 def split_question(text: str) -> dict[str, str]:
     """Context and question of a text whose last sentence is the question."""
-    match = _LAST_SENTENCE.fullmatch(text.strip())
-    context, question = match.groups() if match else ("", text)
-    return {"context": context.strip(), "question": question.strip()}
+    *context, question = split_sentences(text.strip()) or [""]
+    return {"context": "".join(context).strip(), "question": question}
 
 
 def parse_question(line: str) -> Source:

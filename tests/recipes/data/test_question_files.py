@@ -77,6 +77,11 @@ def test_the_last_sentence_is_the_question():
         "context": "小明回家了。",
         "question": "小明在哪里？",
     }
+    assert split_question("Mr. Ford paid 3.5 dollars at 2 p.m. Who is Mr. Ford?") == {
+        "context": "Mr. Ford paid 3.5 dollars at 2 p.m.",
+        "question": "Who is Mr. Ford?",
+    }
+    assert split_question(" ") == {"context": "", "question": ""}
     assert parse_question(f"{STORY}\tWho?") == {"context": STORY, "question": "Who?"}
     assert parse_question("Who?") == {"context": "", "question": "Who?"}
 
