@@ -1,4 +1,4 @@
-"""Limits of the length of targets, within which a corpus can be written.
+"""Limits of a search, of lengths and of repetitions, within which a corpus can be written.
 
 Shapes: N rows.
 """
@@ -6,14 +6,20 @@ Shapes: N rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ...zoo.decoding.options import MORE_SUBWORDS, GenerationOptions
+from ...zoo.text.tokenizer import Tokenizer
 from ..core.options import SearchOptions
 from ..data.batch_stream import BatchStream
+from ..data.corpus import spread_rows
+
+REPETITION_ROWS = 20_000  # targets that are looked at
+REPETITIONS = (3, 4, 5, 6)
+MOST_REPEATING = 0.001  # share of the targets
 
 
 def beyond_limit(lengths: np.ndarray, options: GenerationOptions) -> np.ndarray:
@@ -72,6 +78,52 @@ def limit_of_corpus(
             "written to the end"
         )
     return {"max_length_ratio": ratio}
+
+
+def ngram_of_corpus(
+    search: SearchOptions,
+    tokenizer: Tokenizer,
+    targets: Sequence[str],
+    report: Callable[[str], None],
+) -> dict[str, Any]:
+    """The length of the runs of words that are not written twice, as a training corpus has it.
+
+    It is 3, or the least above at which hardly a target repeats a run, or 0 where many do: what is
+    right must not be kept from being written. A length that the search says stays, and what cannot
+    be written is told.
+    """
+    given, starts = search.no_repeat_ngram, np.array(tokenizer.word_starts())
+    if given == 0:
+        return {}
+    rows = spread_rows(len(targets), REPETITION_ROWS)
+    texts = [_words(ids, starts) for ids in tokenizer.encode([targets[row] for row in rows])]
+    sizes = REPETITIONS if given is None else (given,)
+    counts = {n: sum(repeats_run(text, n) for text in texts) for n in sizes}
+    shares = {n: f"{count / len(texts):.2%} of the targets" for n, count in counts.items()}
+    if given:
+        if counts[given]:
+            report(f"training: no_repeat_ngram={given} cannot write {shares[given]}")
+        return {}
+    fitting = [n for n, count in counts.items() if count <= MOST_REPEATING * len(texts)]
+    found = fitting[0] if fitting else 0
+    if found != REPETITIONS[0]:
+        least = REPETITIONS[0]
+        report(
+            f"training: no_repeat_ngram={found}, as {shares[least]} have {least} words in a row "
+            "twice"
+        )
+    return {"no_repeat_ngram": found}
+
+
+def repeats_run(words: Sequence[tuple[int, ...]], size: int) -> bool:
+    """True where so many words in a row stand in a text twice."""
+    runs = [tuple(words[i : i + size]) for i in range(len(words) - size + 1)]
+    return len(runs) > len(set(runs))
+
+
+def _words(ids: np.ndarray, starts: np.ndarray) -> list[tuple[int, ...]]:
+    begins = np.flatnonzero(starts[ids])
+    return [tuple(part.tolist()) for part in np.split(ids, begins) if len(part)]
 
 
 def beyond_line(count: int, ratio: float | None) -> str:

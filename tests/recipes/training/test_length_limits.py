@@ -18,8 +18,11 @@ from attention_zoo.recipes.training.length_limits import (
     beyond_line,
     fitting_ratio,
     limit_of_corpus,
+    ngram_of_corpus,
+    repeats_run,
 )
 from attention_zoo.zoo.decoding.options import GenerationOptions
+from attention_zoo.zoo.text.tokenizer import Tokenizer
 
 RANDOM = np.random.default_rng(1)
 LENGTHS = RANDOM.integers(1, 60, (300, 2))
@@ -101,3 +104,42 @@ def test_all_commands_that_write_take_the_same_options_of_the_search():
         "beam_size": 2, "length_penalty": 0.0, "max_length": 9, "max_length_ratio": 1.5,
     }  # fmt: skip
     assert search_options(None, None, None, 0.0) == {"max_length_ratio": None}
+
+
+ONCE = [f"the cat number {i} and the dog number {i} are here" for i in range(1000)]
+TWICE = [f"a package for library a package for {i}" for i in range(1000)]
+
+
+@pytest.mark.parametrize(
+    ("texts", "given", "found", "said"),
+    [
+        (ONCE, None, {"no_repeat_ngram": 3}, None),
+        (ONCE + TWICE[:2], None, {"no_repeat_ngram": 4}, "=4, as 0.20% of the targets have 3"),
+        ([*ONCE, "x y " * 20, "a b " * 20], None, {"no_repeat_ngram": 0}, "=0, as 0.20%"),
+        ([*ONCE, TWICE[0]], None, {"no_repeat_ngram": 3}, None),  # one in a thousand
+        (TWICE, 3, {}, "no_repeat_ngram=3 cannot write 100.00% of the targets"),
+        (TWICE, 4, {}, None),
+        (TWICE, 0, {}, None),
+    ],
+)
+@pytest.mark.parametrize("kind", ["char", "bpe"])
+def test_runs_of_words_may_be_written_twice_where_the_corpus_has_them(
+    kind, texts, given, found, said
+):
+    tokenizer = Tokenizer.train(ONCE[:50] + TWICE[:50] + ["x y a b"] * 50, 80, kind)
+    lines = []
+    search = RunConfig(no_repeat_ngram=given)
+    assert ngram_of_corpus(search, tokenizer, texts, lines.append) == found
+    assert lines == [] if said is None else said in lines[0]
+    expected = {} if given is None else {"no_repeat_ngram": given}
+    assert {k: v for k, v in search.generation(9).items() if k == "no_repeat_ngram"} == expected
+
+
+def test_repetitions_are_found_by_their_definition():
+    random = np.random.default_rng(2)
+    for _ in range(100):
+        words = random.choice(list("abc"), 7).tolist()
+        for size in (1, 2, 3):
+            pairs = [(i, j) for j in range(8 - size) for i in range(j)]
+            equal = any(words[i : i + size] == words[j : j + size] for i, j in pairs)
+            assert repeats_run(words, size) == equal
