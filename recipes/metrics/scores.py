@@ -15,7 +15,6 @@ from ...zoo.text.normalization import SOUTHEAST_ASIAN, UNSPACED, to_nfc
 
 # What sacreBLEU's "zh" leaves in one piece. Not the kana's middle dot: names in Chinese have it.
 _UNSPLIT_BY_ZH = re.compile(rf"[\u3041-\u309f\u30a1-\u30fa{SOUTHEAST_ASIAN}]")
-_BEYOND_ASCII = re.compile(r"[^\W\d_\x00-\x7f]")
 
 
 @dataclass(frozen=True)
@@ -203,11 +202,6 @@ def _rows(references: Sequence[str | tuple[str, ...]]) -> list[tuple[str, ...]]:
 def mostly_unspaced(texts: Sequence[str]) -> bool:
     """True if most texts are in a script that puts no spaces between words."""
     return _mostly(UNSPACED, texts)
-
-
-def mostly_beyond_ascii(texts: Sequence[str]) -> bool:
-    """True if most texts have a letter outside ASCII."""
-    return _mostly(_BEYOND_ASCII, texts)
 
 
 def _mostly(pattern: re.Pattern[str], texts: Sequence[str]) -> bool:
