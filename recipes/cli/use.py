@@ -237,9 +237,21 @@ def _baselines(config: RunConfig, corpus: PairCorpus, model: TextToText) -> dict
 
 
 def _best_lines(model: Any, sources: list[Source], chunk: int = 1024) -> Iterator[str]:
+    from ..training.length_limits import num_at_limit
+
+    at_limit = 0
     for start in range(0, len(sources), chunk):
-        for prediction in model.predict(sources[start : start + chunk]):
-            yield prediction.text
+        part = sources[start : start + chunk]
+        outputs = [prediction.text for prediction in model.predict(part)]
+        yield from outputs
+        at_limit += num_at_limit(model, part, outputs)
+    if at_limit:
+        many = "output is" if at_limit == 1 else "outputs are"
+        print(
+            f"{at_limit:,} {many} as long as allowed and may have lost the end; raise --max-length "
+            "or --max-length-ratio",
+            file=sys.stderr,
+        )
 
 
 def _n_best_lines(
