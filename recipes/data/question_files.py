@@ -8,7 +8,9 @@
 
 All may be compressed with gzip. A question needs no context. A TSV may begin with a line of names:
 `context`, `question`, `answer`, in any order. In two columns without names the last sentence of the
-first is the question. Where a format has lists of answers, all are right and the first is learned.
+first is the question. Where a format has lists of answers, all are right and the first is learned;
+an empty list, as SQuAD 2.0 has it, is that of a question without an answer: the output is to be
+empty.
 Bad rows are counted, reported and skipped as in `read_pairs`.
 """
 
@@ -117,6 +119,8 @@ def _add(rows: Rows, file: str, number: int, row: dict[str, Any], answers: list[
         rows.skip(file, number, f'expected texts under "{COLUMNS[0]}" and "{COLUMNS[1]}"')
         return
     texts = [str(answer).strip() for answer in answers if not is_blank(str(answer))]
+    if answers == []:
+        texts = [""]  # there is no answer
     reason = flaw(context, question, *map(str, answers))
     if reason is None and (is_blank(question) or not texts):
         reason = f"the {'question' if is_blank(question) else 'answer'} is empty"

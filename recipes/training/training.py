@@ -46,7 +46,7 @@ from .callbacks import (
     WeightAveraging,
 )
 from .evaluation import Evaluator, check_targets
-from .length_limits import limit_of_corpus
+from .length_limits import limit_of_corpus, ngram_of_corpus
 from .nan_guard import NanGuard
 from .periodic_evaluation import PeriodicEvaluation
 from .precision import computing_in
@@ -119,6 +119,7 @@ def train(
         report(f"starts with the weights of {config.start_from}")
     report(sizes_line(config, model, tokenizer, batches))
     generation = limit_of_corpus(config, config.max_target_length, batches, report)
+    generation |= ngram_of_corpus(config, tokenizer, texts(train_corpus).targets, report)
     if place.is_chief:
         begun = run.open(config, checksums, model, **generation)
         generation = run.generation() if begun else generation

@@ -148,7 +148,7 @@ class TextFunctions:
         is_text = found.ids[:, 0, 0] != PAD_ID
         short = tf.where(is_text & (scores[:, -1] <= NEG_INF / 2))[:, 0]
         options = replace(self.generation, beam_size=wider)
-        more = generate(self.model, tf.gather(source, short), options)
+        more = self._search(tf.gather(source, short), options)
         best, others = tf.gather(scores, short), more.scores
         # The best stays the one of the other signatures.
         others = tf.where(others > best[:, :1], NEG_INF, others)
@@ -235,7 +235,7 @@ class TextFunctions:
         surfaces = None
         if reader is not None:
             source, _, surfaces = reader.number(source)
-        found = generate(self.model, source, self.generation, return_attention, prefix)
+        found = self._search(source, self.generation, return_attention, prefix)
         ids = tf.where(blank[:, None, None], PAD_ID, found.ids)
         one = tf.one_hot(0, self.generation.beam_size, on_value=0.0, off_value=NEG_INF)
         found = found._replace(ids=ids, scores=tf.where(blank[:, None], one, found.scores))
@@ -247,6 +247,10 @@ class TextFunctions:
 
     def _reader(self) -> SurfaceReader | None:
         return SurfaceReader() if self.generation.replace_unknown else None
+
+    def _search(self, source, options: GenerationOptions, return_attention=False, prefix=None):
+        starts = self.tokenizer.word_starts() if options.no_repeat_ngram else None
+        return generate(self.model, source, options, return_attention, prefix, word_starts=starts)
 
     def _source(self, columns, reader: SurfaceReader | None = None):
         """Source ids (B, S), and masks (B,) of the blank texts and of those that are cut."""
