@@ -88,12 +88,13 @@ def _rules() -> Iterator[tuple[str, str]]:
 
 def _spellings(decomposed: str) -> Iterator[str]:
     """The sequences that NFC composes to the same: some of the marks composed, in any order."""
-    first, *marks = decomposed
+    first, marks = decomposed[0], decomposed[1:]
     composed = unicodedata.normalize("NFC", decomposed)
     # Only marks have an order that does not matter; the letters of a Korean syllable are none.
-    orders = itertools.permutations(marks) if all(map(unicodedata.combining, marks)) else [marks]
-    for order in set(map(tuple, orders)):
-        spelling = first + "".join(order)
+    are_marks = all(map(unicodedata.combining, marks))
+    orders = map("".join, itertools.permutations(marks)) if are_marks else [marks]
+    for order in set(orders):
+        spelling = first + order
         if unicodedata.normalize("NFC", spelling) == composed:
             for end in range(1, len(spelling) + 1):
                 yield unicodedata.normalize("NFC", spelling[:end]) + spelling[end:]
