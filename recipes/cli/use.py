@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...zoo.errors import DataError
 from ...zoo.text.source_format import Source
 from ..core.options import LARGEST_BEAM
 from ..core.tensorflow_setup import load_tensorflow, share_threads
@@ -101,7 +102,10 @@ def evaluate(
     metric_of(config)  # if it is nowhere, that is told before all else
     check_scores(config)
     if data is None:
-        corpus = read_validation(config)
+        try:
+            corpus = read_validation(config)
+        except DataError as error:
+            raise DataError(f"{error} Give rows to score with --data FILE.") from error
         if opened.changed_texts({"valid": corpus.checksum}):
             print(OTHER_TEXTS, file=sys.stderr)
     else:
@@ -233,7 +237,7 @@ def predict(
 
 def _baselines(config: RunConfig, corpus: PairCorpus, model: TextToText) -> dict[str, Scores]:
     """Baselines of the task, learnt from the training corpus if that is still there."""
-    from ...zoo.errors import ConfigError, DataError
+    from ...zoo.errors import ConfigError
     from ..core.corpora import read_training_texts
     from ..core.task import task_of
 

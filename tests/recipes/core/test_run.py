@@ -45,6 +45,17 @@ def test_a_new_folder_is_claimed_and_gone_on_with(tmp_path, config):
     assert Run(run.folder).open(config) is True
 
 
+@pytest.mark.parametrize(
+    "model", ["rnn", "pointer-generator", "memory-network", "transformer-tiny"]
+)
+def test_every_kind_of_model_is_gone_on_with(tmp_path, model):
+    """Defaults that JSON has no type for, such as tuples, are the same when they are read again."""
+    config = make_config("translation", model, "a.tsv", "b.tsv")
+    assert Run(tmp_path / "run").open(config) is False
+    assert Run(tmp_path / "run").open(config) is True
+    assert Run(tmp_path / "run").former_defaults() == {}
+
+
 def test_an_empty_folder_can_be_claimed(tmp_path, config):
     assert Run(tmp_path).open(config) is False
 
