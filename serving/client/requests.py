@@ -83,7 +83,11 @@ class Request(Generic[Result]):
         Raises:
             ClientError: if the reply is not that of a model from text to text.
         """
+        sent = len(next(iter(self.inputs.values())))
         try:
+            for name, column in outputs.items():
+                if len(column) != sent:
+                    raise ValueError(f"{sent} texts, {len(column)} rows of '{name}'")
             return self.read(self.inputs, outputs)
         except (KeyError, TypeError, ValueError) as error:
             raise ClientError(
@@ -166,7 +170,7 @@ def predict(texts: Sequence[Source]) -> Request[Prediction]:
 
     def read(_: Columns, outputs: Columns) -> list[Prediction]:
         rows = zip(outputs["text"], outputs["score"], strict=True)
-        return [Prediction(text, float(score)) for text, score in rows]
+        return [Prediction(_text(text), _number(score)) for text, score in rows]
 
     columns = _columns(texts)
     # What is no text is what a task can do without, which has a signature of its own.
@@ -180,9 +184,9 @@ def n_best(texts: Sequence[Source]) -> Request[list[Prediction]]:
     def read(_: Columns, outputs: Columns) -> list[list[Prediction]]:
         return [
             [
-                Prediction(text, float(score))
+                Prediction(_text(text), _number(score))
                 for text, score in zip(*row, strict=True)
-                if float(score) > _NO_HYPOTHESIS
+                if _number(score) > _NO_HYPOTHESIS
             ]
             for row in zip(outputs["text"], outputs["score"], strict=True)
         ]
@@ -214,9 +218,21 @@ def score(texts: Sequence[Source], targets: Sequence[str]) -> Request[Score]:
 
     def read(_: Columns, outputs: Columns) -> list[Score]:
         rows = zip(outputs["score"], outputs["tokens"], strict=True)
-        return [Score(float(value), int(tokens)) for value, tokens in rows]
+        return [Score(_number(value), int(_number(tokens))) for value, tokens in rows]
 
     return Request("score", {**_only_texts(_columns(texts)), "target": list(targets)}, read)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a text")
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{value!r} is not a number")
+    return float(value)
 
 
 def _to_text(values: Sequence[str]) -> str:
@@ -241,10 +257,10 @@ def _explanation(
     attention = np.asarray(weights, np.float32).reshape(len(written), len(source))
     return Explanation(
         text=text,
-        target=target,
+        target=_text(target),
         source_tokens=source_tokens,
         target_tokens=target_tokens,
         attention=attention[: len(target_tokens), : len(source_tokens)],
-        score=float(score),
+        score=_number(score),
         p_gen=None if p_gen is None else np.asarray(p_gen, np.float32)[: len(target_tokens)],
     )

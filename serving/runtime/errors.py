@@ -85,7 +85,12 @@ class ServingError(Exception):
         message: the text on the wire.
         permanent: whether the same call would fail again, even where other errors of this code
             pass.
+
+    Attributes:
+        retry_after: seconds that a server asked for before the next call.
     """
+
+    retry_after = 0.0
 
     def __init__(self, code: Code, message: str, permanent: bool = False):
         super().__init__(message)
