@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_FROM_ONE = (
-    "max_batch_size",
-    "max_enqueued_batches",
-    "num_batch_threads",
-    "max_execution_batch_size",
-)
+# The most that any server has a use for; a process with more threads ends.
+_MOST = {
+    "max_batch_size": 2**20,
+    "max_enqueued_batches": 2**20,
+    "num_batch_threads": 512,
+    "max_execution_batch_size": 2**20,
+}
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,13 @@ class BatchingParameters:
     max_execution_batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        for name in _FROM_ONE:
+        for name, most in _MOST.items():
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"`{name}` is a number from 1. Received: {name}={value}")
-        if self.batch_timeout_micros < 0:
+            if value is not None and not 1 <= value <= most:
+                raise ValueError(f"`{name}` is a number from 1 to {most}. Received: {name}={value}")
+        if not 0 <= self.batch_timeout_micros <= 10**8:
             raise ValueError(
-                "`batch_timeout_micros` is a number from 0. "
+                "`batch_timeout_micros` is a number from 0 to 100000000. "
                 f"Received: batch_timeout_micros={self.batch_timeout_micros}"
             )
         if self.execution_size > self.max_batch_size:

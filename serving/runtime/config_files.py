@@ -93,6 +93,9 @@ def read_config_message(data: bytes) -> list[ModelConfig]:
 
 
 def _config_of(entry: Any) -> ModelConfig:
+    for text in (entry.name, entry.base_path):
+        if not text.isprintable():  # such as a line break, or the NUL that no path has
+            raise invalid_argument(f"A name and a base path are printable. Received: {text!r}")
     if not entry.name:
         raise invalid_argument("A model in the config list has no name")
     if not entry.base_path:
