@@ -80,15 +80,14 @@ class PredictionService:
             self.NAME,
             Predict=(self._predict, protos.PredictRequest),
             GetModelMetadata=(self._metadata, protos.GetModelMetadataRequest),
-            Classify=(self._refuser("classification", "classify"), protos.ClassificationRequest),
-            Regress=(self._refuser("regression", "regress"), protos.RegressionRequest),
+            Classify=(self._refuser("classify"), protos.ClassificationRequest),
+            Regress=(self._refuser("regress"), protos.RegressionRequest),
             MultiInference=(self._multi_inference, protos.MultiInferenceRequest),
         )
 
     async def _predict(self, request: Any, timeout: float | None) -> Any:
-        self._core.check_pending()
-        deadline = deadline_after(timeout)
-        with self._core.use(_spec_of(request)) as handle:
+        deadline, spec = deadline_after(timeout), _spec_of(request)
+        with self._core.admit(spec, deadline), self._core.use(spec) as handle:
             name = request.model_spec.signature_name or DEFAULT_SIGNATURE
             signature = handle.session.signature(name)
             check_inputs(signature, request.inputs)
@@ -134,13 +133,9 @@ class PredictionService:
             Code.UNIMPLEMENTED, "This server answers Predict; it has no MultiInference"
         )
 
-    def _refuser(self, kind: str, method: str) -> Callable[..., Awaitable[Any]]:
+    def _refuser(self, verb: str) -> Callable[..., Awaitable[Any]]:
         async def refuse(request: Any, timeout: float | None) -> NoReturn:
-            self._core.use(_spec_of(request)).release()
-            raise invalid_argument(
-                f"Expected {kind} signature method_name to be tensorflow/serving/{method}. "
-                "Was: tensorflow/serving/predict"
-            )
+            self._core.refuse_examples(_spec_of(request), request.model_spec.signature_name, verb)
 
         return refuse
 
@@ -175,12 +170,13 @@ class ModelService:
 
     Args:
         core: Has the models.
-        folders: Folders from which a configuration that comes over gRPC may take models.
+        folders: Folders from which a configuration that comes over gRPC may take models; `None`
+            refuses every configuration.
     """
 
     NAME = "tensorflow.serving.ModelService"
 
-    def __init__(self, core: InferenceCore, folders: Sequence[Path] = ()):
+    def __init__(self, core: InferenceCore, folders: Sequence[Path] | None = ()):
         self._core = core
         self._folders = folders
 
@@ -204,6 +200,10 @@ class ModelService:
         return response
 
     async def _reload(self, request: Any, timeout: float | None) -> Any:
+        if self._folders is None:
+            raise ServingError(
+                Code.PERMISSION_DENIED, "This server takes no configuration from clients"
+            )
         try:
             configs = read_config_message(request.config)
             check_inside(configs, self._folders)
@@ -228,7 +228,7 @@ class HealthService:
     """
 
     NAME = "grpc.health.v1.Health"
-    SERVICES = ("", PredictionService.NAME, ModelService.NAME)
+    SERVICES = ("", "PredictionService", "ModelService")
 
     def __init__(self, core: InferenceCore):
         self._core = core
@@ -307,7 +307,7 @@ def _or_none(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
 def add_services(
     server: grpc.aio.Server,
     core: InferenceCore,
-    folders: Sequence[Path],
+    folders: Sequence[Path] | None,
     max_tensor_bytes: int,
 ) -> None:
     """Puts all services on a server of gRPC.
@@ -315,7 +315,7 @@ def add_services(
     Args:
         server: of gRPC.
         core: runs the requests.
-        folders: where a configuration that comes over gRPC may take models from.
+        folders: where a configuration that comes over gRPC may take models from, or `None`.
         max_tensor_bytes: the largest tensor that a request may ask to make.
     """
     services = (

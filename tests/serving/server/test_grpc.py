@@ -360,7 +360,7 @@ def test_health(channel):
         )
         return call(protos.HealthCheckRequest(service=service)).status
 
-    assert check("") == check("tensorflow.serving.PredictionService") == 1
+    assert check("") == check("PredictionService") == check("ModelService") == 1
     with pytest.raises(grpc.RpcError) as error:
         check("nope")
     assert error.value.code() == grpc.StatusCode.NOT_FOUND
