@@ -20,6 +20,7 @@ from aiohttp import web
 from ..runtime import c_api
 from ..runtime.metrics import Metrics
 from ..runtime.model_config import ModelConfig, folders_of
+from ..runtime.versions import remove_abandoned
 from .connections import end_unread_replies, max_connections, raise_descriptor_limit
 from .inference import InferenceCore, in_daemon_thread
 from .loading import Loader
@@ -221,6 +222,8 @@ def serve(
     configs = find_configs(directory) if configs is None else configs
     c_api.disable_xla()
     raise_descriptor_limit()
+    for config in configs:
+        remove_abandoned(config.base_path)
     chosen = replace(
         options or ServerOptions(), host=host, rest_port=rest_port, grpc_port=grpc_port
     )
