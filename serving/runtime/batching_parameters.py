@@ -17,6 +17,9 @@ _MOST = {
 class BatchingParameters:
     """Parameters of dynamic batching; the names and defaults of TensorFlow Serving.
 
+    The local server fills up no batch, pads no inputs and takes no request apart: no answer depends
+    on that.
+
     Args:
         max_batch_size: most rows in a batch; a request with more is refused.
         batch_timeout_micros: how long a batch that is not full waits for more while a thread is
@@ -72,7 +75,3 @@ class BatchingParameters:
         if self.enable_large_batch_splitting and self.max_execution_batch_size is not None:
             return self.max_execution_batch_size
         return self.max_batch_size
-
-    def padded_size(self, rows: int) -> int:
-        """The number of rows with which a batch of `rows` is run."""
-        return next((size for size in self.allowed_batch_sizes if size >= rows), rows)

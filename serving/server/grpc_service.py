@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc
 import numpy as np
@@ -80,9 +80,6 @@ class PredictionService:
             self.NAME,
             Predict=(self._predict, protos.PredictRequest),
             GetModelMetadata=(self._metadata, protos.GetModelMetadataRequest),
-            Classify=(self._refuser("classify"), protos.ClassificationRequest),
-            Regress=(self._refuser("regress"), protos.RegressionRequest),
-            MultiInference=(self._multi_inference, protos.MultiInferenceRequest),
         )
 
     async def _predict(self, request: Any, timeout: float | None) -> Any:
@@ -127,17 +124,6 @@ class PredictionService:
             packed.type_url = _SIGNATURE_MAP_TYPE
             packed.value = handle.session.signature_map
         return response
-
-    async def _multi_inference(self, request: Any, timeout: float | None) -> NoReturn:
-        raise ServingError(
-            Code.UNIMPLEMENTED, "This server answers Predict; it has no MultiInference"
-        )
-
-    def _refuser(self, verb: str) -> Callable[..., Awaitable[Any]]:
-        async def refuse(request: Any, timeout: float | None) -> NoReturn:
-            self._core.refuse_examples(_spec_of(request), request.model_spec.signature_name, verb)
-
-        return refuse
 
 
 def _fill_outputs(response: Any, outputs: Mapping[str, np.ndarray]) -> None:

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -120,14 +120,10 @@ class InferenceCore:
         finally:
             self._pending -= 1
 
-    async def answer_json(
-        self, spec: ModelSpec, verb: str, body: bytes, deadline: float | None
-    ) -> bytes:
+    async def answer_json(self, spec: ModelSpec, body: bytes, deadline: float | None) -> bytes:
         """Answers a request in JSON with a reply in JSON."""
         document = await self.aside(len(body), lambda: parse(body), deadline)
         name = read_signature_name(document)
-        if verb != "predict":
-            self.refuse_examples(spec, name, verb)
         with self.use(spec) as handle:
             signature = handle.session.signatures.get(name or DEFAULT_SIGNATURE)
             if signature is None:
@@ -144,22 +140,6 @@ class InferenceCore:
                 values * 8, lambda: write_outputs(outputs, read.by_row), deadline
             )
         return encode(text)
-
-    def refuse_examples(self, spec: ModelSpec, name: str, verb: str) -> NoReturn:
-        """Refuses to classify or to regress, which models from text to text have no signature for.
-
-        Raises:
-            ServingError: in the words of TensorFlow Serving.
-        """
-        with self.use(spec) as handle:
-            signature = handle.session.signatures.get(name or DEFAULT_SIGNATURE)
-        if signature is None:
-            raise invalid_argument(f"No signature was found with the name: {name}")
-        kind = "classification" if verb == "classify" else "regression"
-        raise invalid_argument(
-            f"Expected {kind} signature method_name to be tensorflow/serving/{verb}. "
-            f"Was: {signature.method_name}"
-        )
 
     async def predict(
         self,

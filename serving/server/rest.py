@@ -29,7 +29,7 @@ _JSON = "application/json"
 _MODEL = r"(?:/v1/models)(?:/([^/:]+))"
 _VERSION = r"(?:(?:/versions/([0-9]+))|(?:/labels/([^/:]+)))?"
 _API = re.compile(r"/v1/.*", re.IGNORECASE | re.DOTALL)
-_PREDICT = re.compile(rf"{_MODEL}{_VERSION}:(classify|regress|predict)", re.IGNORECASE)
+_PREDICT = re.compile(rf"{_MODEL}{_VERSION}:predict", re.IGNORECASE)
 _STATUS = re.compile(rf"{_MODEL}?{_VERSION}(?:/(metadata))?", re.IGNORECASE)
 _LONGEST_LINE = 4096
 _ORIGIN = re.compile(r"https?://")
@@ -97,7 +97,7 @@ class RestApi:
         except ServingError as error:
             if error.code != Code.UNAVAILABLE:
                 return None  # it is told with all the others
-            self._core.count_request(spec.name, match.group(4).lower(), "REST", 0.0, error.code)
+            self._core.count_request(spec.name, "predict", "REST", 0.0, error.code)
             return _error_body(error.message)
         return None
 
@@ -131,9 +131,10 @@ class RestApi:
         try:
             response, code = await self._answer_or_explain(request, address)
         finally:
-            match = _PREDICT.fullmatch(address) or _STATUS.fullmatch(address)
+            predict, status = _PREDICT.fullmatch(address), _STATUS.fullmatch(address)
+            match = predict or status
             name = unquote(match.group(1) or "") if match else ""
-            verb = (match.group(4) or "").lower() if match else ""
+            verb = "predict" if predict else (status.group(4) or "").lower() if status else ""
             self._core.count_request(name, verb, "REST", time.perf_counter() - start, code)
         return response
 
@@ -165,11 +166,10 @@ class RestApi:
         method = request.method
         if method == "POST" and (match := _PREDICT.fullmatch(address)):
             spec = _spec_of(*match.group(1, 2, 3))
-            verb = match.group(4).lower()
             deadline = deadline_after(self._options.timeout)
             with self._core.admit(spec, deadline):
                 async with self._bodies.read(request) as body:
-                    return await self._core.answer_json(spec, verb, body, deadline)
+                    return await self._core.answer_json(spec, body, deadline)
         if method == "GET" and (match := _STATUS.fullmatch(address)):
             spec = _spec_of(*match.group(1, 2, 3))
             if not spec.name:

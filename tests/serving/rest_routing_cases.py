@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from rest_case import CALC, PREDICT, Case, ask
 
 
@@ -18,11 +16,6 @@ def _malformed(method: str, path: str) -> Case:
         f"Malformed request: {method} {path}",
     )
 
-
-_NO_REGRESSION = (
-    "Expected regression signature method_name to be tensorflow/serving/regress. "
-    "Was: tensorflow/serving/predict"
-)
 
 ROUTING: list[Case] = [
     _malformed("GET", "/v1/foo"),
@@ -43,6 +36,8 @@ ROUTING: list[Case] = [
     _malformed("POST", f"{CALC}/versions/1/labels/stable:predict"),
     _malformed("POST", f"{CALC}/labels/:predict"),
     _malformed("POST", f"{CALC}:explain"),
+    _malformed("POST", f"{CALC}:classify"),
+    _malformed("POST", f"{CALC}:regress"),
     _malformed("POST", f"{CALC}:predict/"),
     _malformed("POST", f"{PREDICT}?x=1"),
     _malformed("POST", f"{PREDICT}?"),
@@ -61,7 +56,7 @@ ROUTING: list[Case] = [
     (
         "version too large",
         "POST",
-        f"{CALC}/versions/18446744073709551615:regress",
+        f"{CALC}/versions/18446744073709551615:predict",
         "",
         400,
         "Failed to convert version: 18446744073709551615 to numeric.",
@@ -185,54 +180,5 @@ ROUTING: list[Case] = [
         ask(instances=[1.0]),
         404,
         "Servable not found for request: Latest(../calc)",
-    ),
-    (
-        "classify needs another method",
-        "POST",
-        f"{CALC}:classify",
-        json.dumps({"examples": [{"x": 1.0}]}),
-        400,
-        "Expected classification signature method_name to be tensorflow/serving/classify. "
-        "Was: tensorflow/serving/predict",
-    ),
-    (
-        "regress needs another method",
-        "POST",
-        f"{CALC}:regress",
-        json.dumps({"examples": [{"x": 1.0}]}),
-        400,
-        _NO_REGRESSION,
-    ),
-    (
-        "classify without a body",
-        "POST",
-        f"{CALC}:classify",
-        "",
-        400,
-        "...JSON Parse error: ",
-    ),
-    (
-        "classify with a signature that is no string",
-        "POST",
-        f"{CALC}:classify",
-        '{"signature_name": ["hello"], "examples": [{"names": ["foo"]}]}',
-        400,
-        "...'signature_name' key must be a string value.",
-    ),
-    (
-        "classify with an unknown signature",
-        "POST",
-        f"{CALC}:classify",
-        '{"signature_name": "foo", "examples": [{"x": 1.0}]}',
-        400,
-        "No signature was found with the name: foo",
-    ),
-    (
-        "classify on an unknown model",
-        "POST",
-        "/v1/models/foo:classify",
-        json.dumps({"examples": [{"x": 1.0}]}),
-        404,
-        "Servable not found for request: Latest(foo)",
     ),
 ]

@@ -57,7 +57,7 @@ def test_a_large_body_that_is_refused_keeps_nobody_waiting(server, monkeypatch):
         return {}
 
     monkeypatch.setattr(inference, "parse", parse_slowly)
-    body = (server, "POST", "/v1/models/calc:classify", b" " * 20_000)
+    body = (server, "POST", "/v1/models/calc:predict", b" " * 20_000)
     sending = threading.Thread(target=send, args=body)
     sending.start()
     assert begun.wait(20)
