@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from typing import Any
 
 
 class Code(enum.IntEnum):
@@ -60,15 +59,10 @@ class ServingError(Exception):
     retry_after = 0.0
 
     def __init__(self, code: Code, message: str, permanent: bool = False):
-        super().__init__(message)
+        # Without that of `Exception`, which would keep the message alone for other processes.
         self.code = code
         self.message = message
         self.permanent = permanent
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # By default an exception is made again of its message alone, which is too little here: one
-        # that came up in another process would end the pool of processes in place of its call.
-        return _made_again, (type(self), self.__dict__)
 
     def __str__(self) -> str:
         return self.message
@@ -80,12 +74,6 @@ class ServingError(Exception):
     def status_text(self) -> str:
         """Code and message as TensorFlow prints a status inside another message."""
         return f"{self.code.name}: {self.message}"
-
-
-def _made_again(kind: type[ServingError], state: dict[str, Any]) -> ServingError:
-    error = kind.__new__(kind, state["message"])
-    error.__dict__.update(state)
-    return error
 
 
 def invalid_argument(*parts: object) -> ServingError:

@@ -31,6 +31,9 @@ _LOG = logging.getLogger("attention_zoo.serving")
 _MAX_MESSAGE = 1024  # bytes
 _SIGNATURE_DEF = "signature_def"
 _SIGNATURE_MAP_TYPE = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
+# Of the official server, which has no packages in them.
+_HEALTH_NAMES = ("", "PredictionService", "ModelService")
+_Methods = dict[str, tuple[Callable[..., Awaitable[Any]], Any]]
 _FAILED = (grpc.StatusCode.INTERNAL, "The server failed to answer; its log says why")
 _NO_MESSAGE = (grpc.StatusCode.INVALID_ARGUMENT, "The bytes of the request are no such message")
 
@@ -59,28 +62,43 @@ def _cut(message: str) -> str:
     return f"{data[:_MAX_MESSAGE].decode('utf-8', 'ignore')}...TRUNCATED"
 
 
-class PredictionService:
-    """`tensorflow.serving.PredictionService` on an `InferenceCore`.
+class Services:
+    """Services of TensorFlow Serving and `grpc.health.v1.Health` on an `InferenceCore`.
+
+    The official server says once that it is well and never again looks; this one says so for as
+    long as it has a model that can be used.
 
     Args:
         core: Runs the requests.
+        folders: Folders from which a configuration that comes over gRPC may take models; `None`
+            refuses every configuration.
         max_tensor_bytes: Size of the largest tensor that a request may ask to make.
     """
 
-    NAME = "tensorflow.serving.PredictionService"
-
-    def __init__(self, core: InferenceCore, max_tensor_bytes: int = 16 * 2**20):
+    def __init__(
+        self,
+        core: InferenceCore,
+        folders: Sequence[Path] | None = (),
+        max_tensor_bytes: int = 16 * 2**20,
+    ):
         self._core = core
+        self._folders = folders
         self._max_tensor_bytes = max_tensor_bytes
 
-    def handler(self) -> grpc.GenericRpcHandler:
+    def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         """Makes what a server of gRPC calls."""
-        return _handler(
-            self._core,
-            self.NAME,
-            Predict=(self._predict, protos.PredictRequest),
-            GetModelMetadata=(self._metadata, protos.GetModelMetadataRequest),
-        )
+        services: dict[str, _Methods] = {
+            "tensorflow.serving.PredictionService": {
+                "Predict": (self._predict, protos.PredictRequest),
+                "GetModelMetadata": (self._metadata, protos.GetModelMetadataRequest),
+            },
+            "tensorflow.serving.ModelService": {
+                "GetModelStatus": (self._status, protos.GetModelStatusRequest),
+                "HandleReloadConfigRequest": (self._reload, protos.ReloadConfigRequest),
+            },
+            "grpc.health.v1.Health": {"Check": (self._check_health, protos.HealthCheckRequest)},
+        }
+        return tuple(_handler(self._core, name, methods) for name, methods in services.items())
 
     async def _predict(self, request: Any, timeout: float | None) -> Any:
         deadline, spec = deadline_after(timeout), _spec_of(request)
@@ -125,56 +143,6 @@ class PredictionService:
             packed.value = handle.session.signature_map
         return response
 
-
-def _fill_outputs(response: Any, outputs: Mapping[str, np.ndarray]) -> None:
-    for alias, array in outputs.items():
-        fill_tensor(response.outputs[alias], array)
-
-
-def _fill_spec(spec: Any, name: str, version: int, signature: str) -> None:
-    spec.name = name
-    spec.version.value = version
-    spec.signature_name = signature
-
-
-def _check_filter(signature: Signature, aliases: list[str]) -> list[str] | None:
-    """The outputs that a request wants; `None` if it wants all."""
-    for index, alias in enumerate(aliases):
-        if alias not in signature.outputs:
-            names = ",".join(sorted(signature.outputs))
-            raise invalid_argument(
-                f"output tensor alias not found in signature: {alias} "
-                f"Outputs expected to be in the set {{{names}}}."
-            )
-        if alias in aliases[:index]:
-            raise invalid_argument(f"duplicate output tensor alias: {alias}")
-    return aliases or None
-
-
-class ModelService:
-    """`tensorflow.serving.ModelService` on an `InferenceCore`.
-
-    Args:
-        core: Has the models.
-        folders: Folders from which a configuration that comes over gRPC may take models; `None`
-            refuses every configuration.
-    """
-
-    NAME = "tensorflow.serving.ModelService"
-
-    def __init__(self, core: InferenceCore, folders: Sequence[Path] | None = ()):
-        self._core = core
-        self._folders = folders
-
-    def handler(self) -> grpc.GenericRpcHandler:
-        """Makes what a server of gRPC calls."""
-        return _handler(
-            self._core,
-            self.NAME,
-            GetModelStatus=(self._status, protos.GetModelStatusRequest),
-            HandleReloadConfigRequest=(self._reload, protos.ReloadConfigRequest),
-        )
-
     async def _status(self, request: Any, timeout: float | None) -> Any:
         spec = _spec_of(request)
         response = protos.GetModelStatusResponse()
@@ -202,37 +170,39 @@ class ModelService:
         response.status.error_code = Code.OK
         return response
 
-
-class HealthService:
-    """`grpc.health.v1.Health`, which says if the server takes requests.
-
-    The official server says once that it is well and never again looks; this one says so for as
-    long as it has a model that can be used.
-
-    Args:
-        core: Has the models.
-    """
-
-    NAME = "grpc.health.v1.Health"
-    SERVICES = ("", "PredictionService", "ModelService")
-
-    def __init__(self, core: InferenceCore):
-        self._core = core
-
-    def handler(self) -> grpc.GenericRpcHandler:
-        """Makes what a server of gRPC calls."""
-        return _handler(self._core, self.NAME, Check=(self._check, protos.HealthCheckRequest))
-
-    async def _check(self, request: Any, timeout: float | None) -> Any:
-        if request.service not in self.SERVICES:
+    async def _check_health(self, request: Any, timeout: float | None) -> Any:
+        if request.service not in _HEALTH_NAMES:
             raise not_found("unknown service")
         serving = any(self._core.manager.models().values())
         return protos.HealthCheckResponse(status=1 if serving else 2)
 
 
-def _handler(
-    core: InferenceCore, service: str, **methods: tuple[Callable[..., Awaitable[Any]], Any]
-) -> grpc.GenericRpcHandler:
+def _fill_outputs(response: Any, outputs: Mapping[str, np.ndarray]) -> None:
+    for alias, array in outputs.items():
+        fill_tensor(response.outputs[alias], array)
+
+
+def _fill_spec(spec: Any, name: str, version: int, signature: str) -> None:
+    spec.name = name
+    spec.version.value = version
+    spec.signature_name = signature
+
+
+def _check_filter(signature: Signature, aliases: list[str]) -> list[str] | None:
+    """The outputs that a request wants; `None` if it wants all."""
+    for index, alias in enumerate(aliases):
+        if alias not in signature.outputs:
+            names = ",".join(sorted(signature.outputs))
+            raise invalid_argument(
+                f"output tensor alias not found in signature: {alias} "
+                f"Outputs expected to be in the set {{{names}}}."
+            )
+        if alias in aliases[:index]:
+            raise invalid_argument(f"duplicate output tensor alias: {alias}")
+    return aliases or None
+
+
+def _handler(core: InferenceCore, service: str, methods: _Methods) -> grpc.GenericRpcHandler:
     """Makes the methods of a service, which count calls and turn errors into a status.
 
     Bytes that are no message of the right kind reach a method as `None`: gRPC itself would write a
@@ -241,7 +211,7 @@ def _handler(
     Args:
         core: Counts the calls.
         service: Full name of the service.
-        **methods: By name a coroutine function, called with the message and the seconds left or
+        methods: By name a coroutine function, called with the message and the seconds left or
             `None`, and the class of the message.
     """
     handlers = {
@@ -288,25 +258,3 @@ def _or_none(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
             return None
 
     return tolerant
-
-
-def add_services(
-    server: grpc.aio.Server,
-    core: InferenceCore,
-    folders: Sequence[Path] | None,
-    max_tensor_bytes: int,
-) -> None:
-    """Puts all services on a server of gRPC.
-
-    Args:
-        server: of gRPC.
-        core: runs the requests.
-        folders: where a configuration that comes over gRPC may take models from, or `None`.
-        max_tensor_bytes: the largest tensor that a request may ask to make.
-    """
-    services = (
-        PredictionService(core, max_tensor_bytes),
-        ModelService(core, folders),
-        HealthService(core),
-    )
-    server.add_generic_rpc_handlers(tuple(service.handler() for service in services))

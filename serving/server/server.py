@@ -128,7 +128,7 @@ class ModelServer:
             return None
         import grpc
 
-        from .grpc_service import add_services
+        from .grpc_service import Services
 
         # Without this option two servers could share a port, and each get half of the requests.
         settings = [
@@ -141,7 +141,8 @@ class ModelServer:
             settings += [("grpc.server_handshake_timeout_ms", int(1000 * options.receive_timeout))]
         self._grpc_server = grpc.aio.server(options=settings)
         folders = [*folders_of(self._configs), *options.reload_from] if options.reload else None
-        add_services(self._grpc_server, self.core, folders, options.max_body_bytes)
+        services = Services(self.core, folders, options.max_body_bytes)
+        self._grpc_server.add_generic_rpc_handlers(services.handlers())
         host = f"[{options.host}]" if ":" in options.host else options.host
         with contextlib.suppress(RuntimeError):
             port = self._grpc_server.add_insecure_port(f"{host}:{options.grpc_port}")
