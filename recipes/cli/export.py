@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import signal
 import subprocess
 import sys
 import zipfile
@@ -34,7 +35,6 @@ from .app import (
 from .sources import open_run
 
 DEV_ROWS = 200  # scored to see what a variant loses
-DEV_SAMPLES = 8  # sent by the checks, and with which a server warms up
 
 
 @app.command(rich_help_panel="Serve")
@@ -80,21 +80,26 @@ def export(
 
     opened = open_run(run, task, model)
     options = search_options(beam_size, length_penalty, max_length, max_length_ratio)
-    notes = RunNotes(opened, DEV_SAMPLES, DEV_ROWS, options)
+    notes = RunNotes(opened, DEV_ROWS, options)
     loaded = opened.load(truncate=True, **options)
     loaded.max_document_sentences = max_sentences
-    path = publish(
-        loaded,
-        directory,
-        version,
-        name=name,
-        keep=keep,
-        samples=notes.samples(),
-        notes=notes.text(),
-        report=lambda found: print(found),
-        variant=variant,
-        quality=notes.quality,
-    )
+    # So that what is half written is removed.
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        path = publish(
+            loaded,
+            directory,
+            version,
+            name=name,
+            keep=keep,
+            samples=opened.read_samples(),
+            notes=notes.text(),
+            report=lambda found: print(found),
+            variant=variant,
+            quality=notes.quality,
+        )
+    finally:
+        signal.signal(signal.SIGTERM, before)
     print(f"published {path}")
 
 

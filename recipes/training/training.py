@@ -124,6 +124,7 @@ def train(
         begun = run.open(config, checksums, model, **generation)
         generation = run.generation() if begun else generation
         if not run.tokenizer_path.exists():
+            run.save_samples(valid_corpus.sources)
             run.save_tokenizer(tokenizer)
 
     # Compile
