@@ -28,6 +28,7 @@ ROOMS = [
     "serving.server",
     "serving.client",
     "serving",
+    "recipes.data.files",
     "recipes.data",
     "recipes.metrics",
     "recipes.core",

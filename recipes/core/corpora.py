@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ..data.corpus import PairCorpus
-from ..data.pair_files import read_lines
+from ..data.files.opening import open_unpacked
+from ..data.pair_files import paths_of
 from ..data.prepared import PreparedCorpus, is_prepared
 from .config import RunConfig
 from .parts import origin_of
@@ -43,11 +42,10 @@ def check_files(config: RunConfig) -> None:
     if origin_of(task_of(config).read_rows) is not None:
         return
     for spec in (config.train, config.valid):
-        if spec is None or spec.startswith(("hf:", "tfds:")) or is_prepared(spec):
-            continue
-        is_one = "," not in spec or Path(spec).expanduser().exists()
-        for path in [spec] if is_one else spec.split(","):
-            next(read_lines(path.strip()), None)
+        if spec is not None and not is_prepared(spec):
+            for path in paths_of(spec):
+                with open_unpacked(path) as stream:
+                    stream.read(1)
 
 
 def read_prepared(config: RunConfig) -> PreparedCorpus | None:
