@@ -303,7 +303,7 @@ def _measure(
     chosen = metric_of(replace(config, metric=metric))
     if metric in PERPLEXITIES:
         rows = perplexity_statistics(model, metric, corpus.sources, corpus.targets)
-    elif chosen.function is not None:
+    elif chosen.mean_of_rows:
         rows = own_metric_statistics(chosen, outputs, references)
     else:
         rows = row_statistics(config.task, metric, outputs, references, config.bleu_tokenize)

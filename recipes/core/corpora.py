@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from ..data.corpus import PairCorpus
-from ..data.files.opening import open_unpacked
-from ..data.pair_files import paths_of
+from ..data.pair_files import check_readable
 from ..data.prepared import PreparedCorpus, is_prepared
 from .config import RunConfig
 from .parts import origin_of
@@ -43,9 +42,7 @@ def check_files(config: RunConfig) -> None:
         return
     for spec in (config.train, config.valid):
         if spec is not None and not is_prepared(spec):
-            for path in paths_of(spec):
-                with open_unpacked(path) as stream:
-                    stream.read(1)
+            check_readable(spec)
 
 
 def read_prepared(config: RunConfig) -> PreparedCorpus | None:

@@ -72,10 +72,12 @@ def train_tokenizer(
         ConfigError: There is too little text for these settings.
     """
     texts = _texts(inputs, sources)
+    source_kind, target_kind = options.kinds_of_tokens
     try:
         if options.shared_vocabulary:
-            return _learn(options, itertools.chain(texts, targets), inputs.symbols)
-        source, target = _learn(options, texts, inputs.symbols), _learn(options, targets)
+            return _learn(options, itertools.chain(texts, targets), target_kind, inputs.symbols)
+        source = _learn(options, texts, source_kind, inputs.symbols)
+        target = _learn(options, targets, target_kind)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     return Tokenizer(target.model, source.model)
@@ -94,10 +96,17 @@ def unpack(packed: bytes) -> Tokenizer:
 
 
 def _learn(
-    options: TokenizerOptions, texts: Iterable[str], symbols: Sequence[str] = ()
+    options: TokenizerOptions, texts: Iterable[str], kind: str, symbols: Sequence[str] = ()
 ) -> Tokenizer:
-    coverage = options.character_coverage
-    return Tokenizer.train(texts, options.vocab_size, options.tokenizer, coverage, symbols=symbols)
+    return Tokenizer.train(
+        texts,
+        options.vocab_size,
+        kind,
+        options.character_coverage,
+        symbols=symbols,
+        normalization=options.normalization,
+        byte_fallback=options.byte_fallback,
+    )
 
 
 def _texts(inputs: SourceFormat, sources: Sequence[Source]) -> Iterable[str]:

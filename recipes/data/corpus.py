@@ -217,23 +217,25 @@ class Rows:
         self.max_bad_rows = max_bad_rows
         self.good = 0
 
-    def add(self, file: str, line: int, source: str, target: str) -> None:
+    def add(self, file: str, line: int, source: str, *targets: str) -> None:
         """Adds a pair of texts, or skips it if it cannot be used.
 
         Args:
             file: File of the row.
             line: Its line, from 1.
             source: Source text.
-            target: Target text.
+            *targets: Target text, and others that are right; blank ones are left out.
         """
-        source, target = source.strip(), target.strip()
-        reason = flaw(source, target)
-        if reason is None and (is_blank(source) or is_blank(target)):
+        source = source.strip()
+        given = dict.fromkeys(target.strip() for target in targets if not is_blank(target))
+        reason = flaw(source, *targets)
+        if reason is None and (is_blank(source) or not given):
             reason = f"the {'source' if is_blank(source) else 'target'} is empty"
         if reason is not None:
             self.skip(file, line, reason)
             return
-        self.add_clean(line, source, target)
+        target, *others = given
+        self.add_clean(line, source, target, tuple(others))
 
     def tell(self, note: str) -> None:
         """Keeps a note of what was taken of the file.
@@ -305,6 +307,8 @@ class Rows:
     def _hint(self, good: int) -> str:
         if not good and all(row.reason == NO_TAB for row in self.corpus.skipped):
             return ", or name two parallel files as SOURCE_FILE,TARGET_FILE"
+        if all(row.reason == NOT_UTF8 for row in self.corpus.skipped):
+            return ", or convert the file from its encoding, as in iconv -f ENCODING -t UTF-8"
         return ""
 
 

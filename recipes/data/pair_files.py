@@ -20,6 +20,10 @@ any line, end their lines in CR LF, end with blank lines, and be packed (gzip, b
 line ends at a line feed and nowhere else: texts from the web are full of characters such as U+2028
 and U+0085, which `str.splitlines` takes for line ends.
 
+Several targets that are all right are a list in JSON, `"target": ["...", "..."]`; in a table
+they are columns of that name: `source TAB target TAB target` as the first line of the file, in any
+order, and of a row as many as it has. The first is learned, and scores count all of them.
+
 Rows that cannot be used are skipped as long as they are few; see `corpus.Rows`. Nothing is ever
 written to the files.
 """
@@ -33,7 +37,7 @@ from collections.abc import Callable
 from ...zoo.errors import DataError
 from .corpus import PairCorpus, Rows, flaw, is_blank
 from .files.columns import pair_columns
-from .files.opening import open_text
+from .files.opening import open_text, open_unpacked
 from .files.tables import Table, open_table, split_columns, without_blank_end
 
 
@@ -50,8 +54,8 @@ def read_pairs(
     Args:
         spec: One of the forms in the table at the head of this module.
         reverse: Whether source and target are swapped.
-        max_bad_rows: Number of unusable rows that are skipped. If `None`, one row in a hundred,
-            which means none in a file of fewer than 100 rows.
+        max_bad_rows: Number of unusable rows that are skipped. If `None`, one row in a hundred, and
+            one in a file of 20 rows or more.
         min_pairs: Smallest number of pairs: 2 for training, 1 to evaluate.
         read: Reads the rows of another kind of corpus, such as `read_question_rows`.
 
@@ -108,9 +112,11 @@ def add_pairs(table: Table, rows: Rows) -> None:
     def skip(line: int, reason: str) -> None:
         rows.skip(table.name, line, reason)
 
-    for line, (source, target) in table.rows(columns, skip):
-        if isinstance(source, str) and isinstance(target, str):
-            rows.add(table.name, line, source, target)
+    for line, (source, *targets) in table.rows(columns, skip):
+        if targets and isinstance(targets[0], list):  # all of them right
+            targets = targets[0]
+        if all(isinstance(text, str) for text in (source, *targets)):
+            rows.add(table.name, line, source, *targets)
         else:
             skip(line, missing)
 
@@ -122,15 +128,16 @@ def is_parallel(spec: str) -> bool:
     return "," in split_columns(spec)[0]
 
 
-def paths_of(spec: str) -> list[str]:
-    """Paths of the files of a corpus; none of a dataset by name."""
-    if spec.startswith(("hf:", "tfds:")):
-        return []
-    return (
-        [path.strip() for path in spec.split(",")]
-        if is_parallel(spec)
-        else [split_columns(spec)[0]]
-    )
+def check_readable(spec: str) -> None:
+    """Refuses a corpus whose files cannot be opened, before anything that takes time.
+
+    Raises:
+        DataError: One of them is missing or damaged.
+    """
+    if not spec.startswith(("hf:", "tfds:")):
+        for path in spec.split(",") if is_parallel(spec) else [split_columns(spec)[0]]:
+            with open_unpacked(path.strip()) as stream:
+                stream.read(1)
 
 
 def parse_text(line: str) -> str:

@@ -29,7 +29,7 @@ from .pair_files import open_corpus
 
 COLUMNS = ("context", "question", "answer")
 # Names that the columns have in files.
-_NAMES = {
+COLUMN_NAMES = {
     "context": words_of("context story passage paragraph document article text"),
     "question": words_of("question query"),
     "answer": words_of("answer answers"),
@@ -77,7 +77,7 @@ def _columns(table: Table) -> tuple[Columns, tuple[str, ...]]:
     head = alike(table.head)
     if not head:
         return Columns(COLUMNS), COLUMNS
-    found = named_columns(table.name, head, _NAMES, table.wanted, "context")
+    found = named_columns(table.name, head, COLUMN_NAMES, table.wanted, ["context"])
     if found is not None:
         return found
     table.strict = True

@@ -5,7 +5,7 @@ a corpus that is prepared for it in its subwords, `prepare --start-from`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ...zoo.models.encoder_decoder import EncoderDecoder
 from ..core.config import RunConfig
 from ..core.make_config import check_baked, check_direction, check_names, named, settings_of_corpus
 from ..core.model import model_of
+from ..core.options import TokenizerOptions
 from ..core.parts import Parts
 from ..core.run import Run
 from ..core.task import Task
@@ -22,7 +23,7 @@ from ..core.task import task as task_meant
 from ..data.prepared import BAKED
 
 # What the subwords follow from: they are those of the run that is started from.
-SUBWORDS = ("vocab_size", "shared_vocabulary", "tokenizer", "character_coverage")
+SUBWORDS = tuple(f.name for f in fields(TokenizerOptions) if f.name != "bpe_dropout")
 
 
 def start_config(

@@ -72,10 +72,12 @@ class Columns:
     Attributes:
         keys: Number or name of each.
         header: True where the first row holds the names.
+        required: Number of them that each row has, if the others may be missing.
     """
 
     keys: tuple[Key, ...]
     header: bool = False
+    required: int | None = None
 
     def said(self, width: int, form: str) -> str:
         """The columns in words.
@@ -109,6 +111,10 @@ def pair_columns(name: str, rows: Sequence[Row], wanted: Sequence[str] = ()) -> 
         return wanted_columns(name, rows, wanted, (2,))
     if not rows or isinstance(rows[0], Mapping):
         return Columns(_pair_of_records(name, rows))
+    names = [cell.strip() for cell in rows[0]]
+    if set(names) == {"source", "target"} and names.count("source") == 1:
+        targets = [i for i, name in enumerate(names) if name == "target"]
+        return Columns((names.index("source"), *targets), True, required=2)
     if (keys := _header_pair(rows)) is not None:
         return Columns(keys, True)
     return _pair_by_content(name, rows)
@@ -139,7 +145,7 @@ def named_columns(
     rows: Sequence[Row],
     roles: Mapping[str, frozenset[str]],
     wanted: Sequence[str] = (),
-    optional: str = "",
+    optional: Sequence[str] = (),
 ) -> tuple[Columns, tuple[str, ...]] | None:
     """Columns by the names of their roles, and the roles that were found.
 
@@ -148,7 +154,7 @@ def named_columns(
         rows: The first rows.
         roles: Names of a column of each role.
         wanted: Names or numbers that the user gives, for the last of the roles.
-        optional: The role that need not be there.
+        optional: The roles that need not be there; the first ones.
 
     Returns:
         The columns and their roles, or `None` if none of the roles has a column.
@@ -158,13 +164,13 @@ def named_columns(
     """
     found = tuple(roles)
     if wanted:
-        found = found if len(wanted) == len(found) else found[1:]
-        return wanted_columns(name, rows, wanted, (len(roles), len(roles) - 1)), found
+        counts = tuple(range(len(found) - len(optional), len(found) + 1))
+        return wanted_columns(name, rows, wanted, counts), found[-len(wanted) :]
     is_mapping = isinstance(rows[0], Mapping)
     names = list(dict.fromkeys(key for row in rows for key in row)) if is_mapping else rows[0]
     keys = {role: _first_of(names, words) for role, words in roles.items()}
     found = tuple(role for role, key in keys.items() if key is not None)
-    if not set(roles) - {optional} <= set(found):
+    if not set(roles) - set(optional) <= set(found):
         return None
     chosen = tuple(key if is_mapping else names.index(key) for role, key in keys.items() if key)
     return Columns(chosen, not is_mapping), found
@@ -207,7 +213,7 @@ def _pair_of_records(name: str, rows: Sequence[Mapping[str, Any]]) -> tuple[Key,
     texts = [
         key
         for key in dict.fromkeys(key for row in rows for key in row)
-        if 2 * sum(isinstance(row.get(key), str) for row in rows) > len(rows)
+        if 2 * sum(_is_text(row.get(key)) for row in rows) > len(rows)
     ]
     if found := named_pair(texts):
         return tuple(texts[int(key)] for key in found)
@@ -220,6 +226,11 @@ def _pair_of_records(name: str, rows: Sequence[Mapping[str, Any]]) -> tuple[Key,
         f"{name} has texts under {', '.join(texts)}: say which are source and target, as in "
         f"{name}#{texts[0]},{texts[1]}"
     )
+
+
+def _is_text(value: Any) -> bool:
+    """True for a text, and for several that are all right."""
+    return isinstance(value, str) or (bool(value) and _are_texts(value))
 
 
 def named_pair(cells: Sequence[str]) -> tuple[int, int] | None:

@@ -243,8 +243,8 @@ def _encoding(path: str, sample: bytes, whole: bool) -> str:
     lines = sample.split(b"\n")
     foreign = [line for line in lines if not line.isascii()]
     bad = [line for line in foreign if not _is_utf8(line)]
-    # Some damaged lines make no other encoding; those of another one are hardly ever UTF-8.
-    if 2 * len(bad) <= len(foreign) or 100 * len(bad) <= len(lines):
+    # Some damaged lines make no other encoding, of which hardly any is UTF-8.
+    if len(bad) < 3 or 2 * len(bad) <= len(foreign) or 100 * len(bad) <= len(lines):
         return "utf-8"
     return _legacy(path, b"\n".join(foreign[:2000])[:CHUNK])
 

@@ -72,7 +72,7 @@ class Table:
     @property
     def width(self) -> int:
         """The number of cells that most rows have."""
-        return usual_width(row for row in self.head if isinstance(row, (list, dict)))
+        return usual_width([row for row in self.head if isinstance(row, (list, dict))])
 
     def said(self, columns: Columns) -> str:
         """The columns and the form, in words."""
@@ -95,14 +95,14 @@ class Table:
                 yield line, [get(key) for key in keys]
             return
         numbers = [int(key) for key in keys]
-        least = 1 + max(numbers)
+        least = 1 + max(numbers[: columns.required])
         for line, row in rows:
             if not isinstance(row, list):
                 skip(line, "expected a list of texts")
             elif len(row) < least or (width and len(row) != width):
                 skip(line, self._wrong_width(len(row), least))
             else:
-                yield line, [row[number] for number in numbers]
+                yield line, [row[number] for number in numbers if number < len(row)]
 
     def _wrong_width(self, found: int, least: int) -> str:
         if found == 1 and least == 2 and self.form.startswith(_NAMES["\t"]):
@@ -286,8 +286,8 @@ def _delimiter(text: TextFile, kind: str) -> str:
         return "\t"
     if regular:
         raise DataError(
-            f"{text.path}: {' and '.join(map(_NAMES.get, regular))} its rows have as many cells "
-            "each. Say which by a first line of names, such as source;target"
+            f"{text.path}: {' and '.join(_NAMES[sign] for sign in regular)} its rows have as many "
+            "cells each. Say which by a first line of names, such as source;target"
         )
     raise DataError(
         f"{text.path}: its rows have different numbers of cells, whether commas, semicolons or "
