@@ -37,8 +37,9 @@ from collections.abc import Callable
 from ...zoo.errors import DataError
 from .corpus import PairCorpus, Rows, flaw, is_blank
 from .files.columns import pair_columns
+from .files.delimited import without_blank_end
 from .files.opening import open_text, open_unpacked
-from .files.tables import Table, open_table, split_columns, without_blank_end
+from .files.tables import Table, open_table, split_columns
 
 
 def read_pairs(

@@ -333,7 +333,7 @@ def _pair_by_content(name: str, rows: Sequence[Sequence[str]]) -> Columns:
     )
 
 
-def usual_width(rows: Iterable[Sequence[Any]]) -> int:
+def usual_width(rows: Iterable[Any]) -> int:
     """The number of cells that most rows have; 0 without rows."""
     return next((width for width, _ in Counter(map(len, rows)).most_common(1)), 0)
 
