@@ -24,7 +24,7 @@ from ...zoo.files import claimed, file_above, partial_file, write_json, written_
 from ...zoo.text.source_format import Source
 from ..data.corpus import NOT_JSON
 from ..data.files.tables import split_columns
-from ..data.pair_files import is_parallel
+from ..data.pair_files import is_named, is_parallel
 from ..data.prepared import (
     BAKED,
     FORMAT,
@@ -41,8 +41,7 @@ from ..data.prepared import (
 from ..data.reservoir import Reservoir
 from .config import RunConfig
 from .interruption import Interrupted
-from .pace import Pace
-from .part_writer import PartWriter, Row, read_part, turned
+from .part_writer import Pace, PartWriter, Row, read_part, turned
 from .task import task_of
 
 # From which the subwords are learnt. What SentencePiece holds are the words; without spaces, as in
@@ -193,7 +192,7 @@ class _Preparation:
     def _is_whole(self) -> bool:
         """True where nothing is left to do; takes up the state of a stopped preparation."""
         for spec in self.request.corpora:
-            if not spec.startswith(("hf:", "tfds:")) and is_prepared(spec):
+            if not is_named(spec) and is_prepared(spec):
                 raise ConfigError(f"{spec} is prepared already.")
         manifest, unfinished = self.folder / MANIFEST, self.folder / UNFINISHED
         if manifest.is_file():

@@ -12,6 +12,7 @@ from ..data.corpus import PairCorpus
 from ..data.prepared import PreparedCorpus
 from .config import RunConfig
 from .options import TokenizerOptions
+from .packed_run import open_run
 from .run import Run
 from .task import source_format
 
@@ -30,7 +31,10 @@ def run_tokenizer(config: RunConfig, run: Run, corpus: PairCorpus | PreparedCorp
                 f"{run.folder} was begun with other subwords than those of {corpus.name}, which "
                 "was prepared anew since; train into a new folder."
             )
-        if config.start_from and Run(config.start_from).read_tokenizer().model != tokenizer.model:
+        if (
+            config.start_from
+            and open_run(config.start_from).read_tokenizer().model != tokenizer.model
+        ):
             raise ConfigError(
                 f"{corpus.name} was prepared with other subwords than those of {config.start_from};"
                 " train on the text itself, or `prepare` it with that --start-from."
@@ -50,7 +54,7 @@ def new_tokenizer(
         ConfigError: there is too little text for these settings, or that run is damaged.
     """
     if config.start_from:
-        return Run(config.start_from).read_tokenizer()
+        return open_run(config.start_from).read_tokenizer()
     return train_tokenizer(config, source_format(config), sources, targets)
 
 

@@ -97,7 +97,7 @@ def open_corpus(spec: str, rows: Rows) -> Table:
         spec: The corpus.
         rows: Collects its rows; whether they are streamed decides if a dataset is.
     """
-    if spec.startswith(("hf:", "tfds:")):
+    if is_named(spec):
         from .named_datasets import open_dataset
 
         return open_dataset(spec, rows.streamed)
@@ -122,9 +122,14 @@ def add_pairs(table: Table, rows: Rows) -> None:
             skip(line, missing)
 
 
+def is_named(spec: str) -> bool:
+    """True for a dataset by name, which is no path; `hf://` stands before the name of a model."""
+    return spec.startswith(("hf:", "tfds:")) and not spec.startswith("hf://")
+
+
 def is_parallel(spec: str) -> bool:
     """True for a spec of two files."""
-    if spec.startswith(("hf:", "tfds:")) or os.path.exists(os.path.expanduser(spec)):
+    if is_named(spec) or os.path.exists(os.path.expanduser(spec)):
         return False
     return "," in split_columns(spec)[0]
 
@@ -135,7 +140,7 @@ def check_readable(spec: str) -> None:
     Raises:
         DataError: One of them is missing or damaged.
     """
-    if not spec.startswith(("hf:", "tfds:")):
+    if not is_named(spec):
         for path in spec.split(",") if is_parallel(spec) else [split_columns(spec)[0]]:
             with open_unpacked(path.strip()) as stream:
                 stream.read(1)

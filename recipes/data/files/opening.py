@@ -116,6 +116,11 @@ def open_text(path: str) -> TextFile:
 @contextmanager
 def open_unpacked(path: str) -> Iterator[Any]:
     """Opens a file as bytes, unpacked; what goes wrong while it is read is a `DataError`."""
+    if path.startswith("hf://"):
+        raise DataError(
+            f"{path} names a model, for predict and all else that takes a run; a dataset of the "
+            "Hugging Face Hub is hf:NAME."
+        )
     packing = "packed"
     try:
         with _open(path) as raw:
