@@ -80,7 +80,7 @@ def evaluate(
     truncate: Truncate = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Score a run on a file by the metrics of its task, beside simple baselines.
+    """Score a run on a file by the metrics of its task, and simple baselines where it has some.
 
     Example: `attention-zoo evaluate runs/en-de --data test.tsv --beam-size 5`
     """

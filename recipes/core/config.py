@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -110,10 +111,20 @@ class RunConfig(SearchOptions, EvaluationOptions, OptimizerOptions, DataOptions,
                 raise ConfigError(f"The setting {name} is called {RENAMED[name]} now.")
             else:
                 raise ConfigError(
-                    f"There is no setting {name!r}. Known: {', '.join(sorted(known))}, and "
-                    "model.NAME for an argument of the model."
+                    f"There is no setting {name!r}.{hint(name, known)} Known: "
+                    f"{', '.join(sorted(known))}, and model.NAME for an argument of the model."
                 )
         return dataclasses.replace(self, model_options=model_options, **changes)
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """A sentence that names the setting, option or argument which may be meant; "" for none."""
+    if "epoch" in name or name in ("steps", "minutes"):
+        return " The length of a training is --max-steps or --max-minutes."
+    if name in ("dropout", "layers", "num_layers", "units", "heads", "num_heads"):
+        return f" An argument of the model is set as model.{name}."
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {close[0]}?" if close else ""
 
 
 @dataclass(frozen=True)

@@ -295,9 +295,11 @@ class Rows:
             least = 1 if good + bad >= SMALL else 0
             limit = max(least, int(MAX_BAD_SHARE * (good + bad)))
         if bad > limit or not good:
+            counted = f"{bad:,} of the {good + bad:,}" if good else f"None of the {bad:,}"
+            negated = "cannot" if good else "can"
             raise DataError(
-                f"{self.corpus.skipped[0]}. {bad:,} of the {good + bad:,} rows of {name} cannot be "
-                f"used and at most {limit:,} may be: correct them{self._hint(good)}."
+                f"{self.corpus.skipped[0]}. {counted} rows of {name} {negated} be used and at most "
+                f"{limit:,} may be bad: correct them{self._hint(good)}."
             )
         if good < min_pairs:
             rows = "1 usable row" if good == 1 else f"{good} usable rows"

@@ -126,6 +126,8 @@ def test_bad_settings(setting, data, tmp_path, refused):
     [
         (["train", "translation", "--model", "lstm"], "no model 'lstm'. Known: rnn,"),
         (["train", "poetry"], "no task 'poetry'. Known: translation"),
+        (["train"], "It is one of translation, summarization, question-answering, dialogue"),
+        (["train", "dialogue", "--epochs", "3"], "--max-steps or --max-minutes"),
         (["train"], "Missing argument 'TASK'"),
         (["train", "translation", "--train", "a.tsv"], "--train needs --valid too"),
         (["train", "translation", "--valid", "a.tsv"], "--valid needs --train too"),

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from attention_zoo.recipes.core.config import Budget, RunConfig, describe_settings
-from attention_zoo.recipes.core.make_config import make_config
+from attention_zoo.recipes.core.make_config import check_model_options, make_config
 from attention_zoo.zoo.errors import ConfigError
 from attention_zoo.zoo.text.tokenizer import KINDS
 
@@ -258,3 +258,22 @@ def test_unknown_tasks_and_models_are_refused_with_the_known_ones():
 )
 def test_a_budget_is_spent_by_whichever_comes_first(budget, steps, seconds, spent):
     assert budget.is_spent(steps, seconds) is spent
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("epochs=10", "--max-steps or --max-minutes"),
+        ("dropout=0.3", "set as model.dropout"),
+        ("learning_rat=1", "Did you mean learning_rate?"),
+    ],
+)
+def test_a_setting_that_there_is_not_names_the_one_that_is_meant(setting, words):
+    assert words in refusal(RunConfig().with_settings, [setting])
+
+
+def test_an_argument_that_a_model_has_not_names_those_it_has():
+    config = make_config("translation", "rnn", settings=["model.dropuot=0.3"])
+    message = refusal(check_model_options, config)
+    assert message.startswith("rnn has no argument dropuot")
+    assert "Did you mean dropout?" in message and "encoder_units" in message

@@ -145,7 +145,9 @@ def test_one_row_in_a_hundred_is_the_limit(write):
     over = write("b.tsv", "\n".join([*good_rows(197), "bad", "bad", "bad"]))
     message = refusal(over)
     assert message.startswith(f"{over}:198: no tab")
-    assert "3 of the 200 rows" in message and message.endswith("at most 2 may be: correct them.")
+    assert "3 of the 200 rows" in message and message.endswith(
+        "at most 2 may be bad: correct them."
+    )
 
 
 def test_small_file_may_have_no_bad_row(write):
