@@ -29,6 +29,7 @@ ROOMS = [
     "serving.server",
     "serving.client",
     "serving",
+    "recipes.data.files",
     "recipes.data",
     "recipes.metrics",
     "recipes.core",

@@ -208,8 +208,8 @@ class Run:
         """Values of `config.json`."""
         if not self.config_path.is_file():
             raise ConfigError(
-                f"{self.folder} is no run: it has no config.json. Give the folder that "
-                "`attention-zoo train` was told with --output."
+                f"{self.folder} is no run: it has no config.json. Give the folder that was given "
+                "to `attention-zoo train` as --output."
             )
         try:
             values = json.loads(self.config_path.read_text(encoding="utf-8"))

@@ -106,7 +106,7 @@ class TextFunctions:
         }
 
     def _units(self, **columns):
-        """What is read at a time of texts (B,), see `Units`."""
+        """The parts of texts (B,) that are read one at a time, see `Units`."""
         (texts,) = columns.values()
         units = split_document(
             texts,
