@@ -30,7 +30,14 @@ def finite(value: float | None) -> float | None:
     return value
 
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
+RunName = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        help="The folder of a run, a preset (see `list`), a pack, https://...#sha256=... or "
+        "hf://owner/name.",
+    ),
+]
 TaskFile = Annotated[
     str | None,
     typer.Option("--task", metavar="FILE", help="The file of the run's task, if it is your own."),

@@ -14,7 +14,7 @@ from .app import (
     MaxLength,
     MaxLengthRatio,
     ModelFile,
-    RunFolder,
+    RunName,
     TaskFile,
     app,
     search_options,
@@ -27,7 +27,7 @@ DEV_SAMPLES = 8  # sent by the checks, and with which a server warms up
 
 @app.command(rich_help_panel="Serve")
 def export(
-    run: RunFolder,
+    run: RunName,
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where models are served from.")],
     version: Annotated[
         int | None, typer.Option(min=1, help="One more than the newest if left out.")

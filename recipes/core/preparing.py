@@ -37,8 +37,7 @@ from ..data.prepared import (
 from ..data.reservoir import Reservoir
 from .config import RunConfig
 from .interruption import Interrupted
-from .pace import Pace
-from .part_writer import PartWriter, Row, turned
+from .part_writer import Pace, PartWriter, Row, turned
 from .task import task_of
 
 # From which the subwords are learnt. What SentencePiece holds are the words; without spaces, as in
@@ -78,8 +77,10 @@ class Request:
             raise ConfigError("prepare needs at least one --train.")
         if not self.config.shared_vocabulary:
             raise ConfigError(
-                "prepare makes one vocabulary of source and target; leave out shared_vocabulary, "
-                "or train on the files themselves. Received: shared_vocabulary=false"
+                "prepare makes one vocabulary of source and target, of one kind of tokens; leave "
+                "out shared_vocabulary, source_tokenizer and target_tokenizer, or train on the "
+                "files themselves. Received: shared_vocabulary=false, tokens of the kinds "
+                f"{' and '.join(self.config.kinds_of_tokens)}"
             )
         if self.weights is None:
             return
