@@ -1,12 +1,14 @@
-"""The command that brings a run to a server: export."""
+"""Commands that bring models in and out: import and export."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ...zoo.errors import ConfigError
 from ..core.tensorflow_setup import load_tensorflow
 from .app import (
     BeamSize,
@@ -19,10 +21,69 @@ from .app import (
     app,
     search_options,
 )
-from .sources import open_run
+from .sources import check_folder, open_run
 
 DEV_ROWS = 200  # scored to see what a variant loses
 DEV_SAMPLES = 8  # sent by the checks, and with which a server warms up
+
+
+# Of a checkpoint; the weights of PyTorch only where there are no others.
+_FILES = ("*.json", "*.model", "*.spm", "*.safetensors")
+
+
+@app.command("import", rich_help_panel="Prepare and train")
+def import_checkpoint(
+    checkpoint: Annotated[
+        str,
+        typer.Argument(metavar="CHECKPOINT", help="A folder as transformers saves it, or hf://..."),
+    ],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of the new run.")],
+    source_language: Annotated[
+        str | None, typer.Option(help="Its code, for M2M100 (en) and NLLB (eng_Latn).")
+    ] = None,
+    target_language: Annotated[str | None, typer.Option(help="The same of the output.")] = None,
+) -> None:
+    """Make a run of a checkpoint of MarianMT (OPUS-MT), M2M100, NLLB, Pegasus or T5.
+
+    Example: `attention-zoo import hf://Helsinki-NLP/opus-mt-en-de runs/opus-en-de`
+
+    All commands that take a run take it; `train --start-from` trains it on.
+    """
+    check_folder(run)
+    load_tensorflow()
+    from ...zoo.interchange.huggingface import read_checkpoint
+    from ...zoo.text.source_format import PLAIN
+    from ..core.make_config import make_config
+    from ..core.run import Run
+
+    folder = _checkpoint_folder(checkpoint)
+    opened = Run(run)
+    if opened.config_path.exists():
+        raise ConfigError(f"{run} holds another run; give another folder.")
+    languages = {"source_language": source_language, "target_language": target_language}
+    found = read_checkpoint(folder, **languages)
+    # Nobody is told that it learnt from the embedded example: that is another corpus.
+    corpus = checkpoint.removeprefix("hf://")
+    config = make_config(found.task, "transformer-base", corpus, corpus, settings=found.settings)
+    inputs = replace(PLAIN, tag=found.source_tag, target_tag=found.target_tag)
+    parts = replace(config.parts, source_format=inputs)
+    config = replace(config, model_options=found.model_options, parts=parts)
+    opened.open(config, model=found.model)
+    opened.save_model(found.model)
+    opened.save_tokenizer(found.tokenizer)
+    print(f"imported {checkpoint} as {run}: {found.model.count_params():,} parameters")
+
+
+def _checkpoint_folder(name: str) -> Path:
+    """The folder of a checkpoint, fetched if it is on the Hub."""
+    if not name.startswith("hf://"):
+        return Path(name).expanduser()
+    from ...zoo.presets.remote import fetch_from_hub
+
+    folder = fetch_from_hub(name, _FILES)
+    if not any(folder.glob("*.safetensors")):
+        folder = fetch_from_hub(name, (*_FILES, "pytorch_model*"))
+    return folder
 
 
 @app.command(rich_help_panel="Serve")

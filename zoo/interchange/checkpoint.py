@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -19,17 +20,10 @@ import ml_dtypes
 import numpy as np
 
 from ..errors import ConfigError
+from ..tensor_files import read_tensors
 
 Weights = Mapping[str, np.ndarray]
 
-_SAFETENSORS = {
-    "F64": np.float64,
-    "F32": np.float32,
-    "F16": np.float16,
-    "BF16": ml_dtypes.bfloat16,
-    "I64": np.int64,
-    "I32": np.int32,
-}
 _STORAGES = {
     "DoubleStorage": np.float64,
     "FloatStorage": np.float32,
@@ -104,25 +98,9 @@ def _checked(path: Path, read: Any) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _safetensors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """The arrays of a safetensors file, mapped rather than read.
-
-    Reference: https://huggingface.co/docs/safetensors
-    """
-    data = np.memmap(path, np.uint8, "r")
-    start = 8 + int.from_bytes(data[:8].tobytes(), "little")
-    if start > len(data):
-        raise ValueError("its header is longer than the file")
-    header = json.loads(data[8:start].tobytes())
-    for name, entry in header.items():
-        if name == "__metadata__":
-            continue
-        if entry["dtype"] not in _SAFETENSORS:
-            raise ValueError(f"{name} is of the type {entry['dtype']}")
-        begin, end = entry["data_offsets"]
-        if not 0 <= begin <= end <= len(data) - start:
-            raise ValueError(f"{name} lies outside of the file")
-        values = data[start + begin : start + end].view(_SAFETENSORS[entry["dtype"]])
-        yield name, values.reshape(entry["shape"])
+    """The arrays of a safetensors file."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield from read_tensors(data).items()
 
 
 def _pytorch(path: Path) -> Iterator[tuple[str, np.ndarray]]:

@@ -45,6 +45,8 @@ class Imported:
         settings: Settings of a run that the checkpoint decides: of its tokenizer, its lengths and
             its search.
         task: Name of the task that it was made for.
+        source_tag: Piece in front of each source, that of its language.
+        target_tag: Piece that each target begins with.
     """
 
     model: EncoderDecoder
@@ -52,6 +54,8 @@ class Imported:
     model_options: dict[str, Any]
     settings: dict[str, Any] = field(default_factory=dict)
     task: str = "translation"
+    source_tag: str | None = None
+    target_tag: str | None = None
 
 
 @dataclass(frozen=True)
@@ -158,7 +162,8 @@ def read_checkpoint(folder: str | Path, **languages: str | None) -> Imported:
         "tokenizer": target.kind,
         **_search(folder, config),
     }
-    return Imported(model, tokenizer, options, settings, task)
+    tags = vocabularies.source_tag, vocabularies.target_tag
+    return Imported(model, tokenizer, options, settings, task, *tags)
 
 
 def _bart_options(config: dict[str, Any], weights: Weights) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from ..decoding.options import NEG_INF, GenerationOptions
 from ..decoding.search import generate
 from ..models.encoder_decoder import EncoderDecoder
 from ..text.composing import compose
-from ..text.source_format import PLAIN, SourceFormat
+from ..text.source_format import SourceFormat
 from ..text.tokenizer import PAD_ID, START_ID, Tokenizer, with_end
 from ..text.unknown import SurfaceReader, decode_tensor, known_ids, may_be_written, pieces_tensor
 
@@ -75,7 +75,8 @@ class TextFunctions:
             source, blank = self._source(columns)
         with tf.name_scope("target_tokens"):
             limit = self.generation.max_length
-            labels = with_end(compose(self.tokenizer, PLAIN, {"text": target}, limit).ids)
+            inputs = self.source_format.targets
+            labels = with_end(compose(self.tokenizer, inputs, {"text": target}, limit).ids)
             start = tf.fill([tf.shape(labels)[0], 1], START_ID)
             written = tf.concat([start, labels[:, :-1]], axis=1)
         logits = self.model({"source": source, "target": written}, training=False)
@@ -99,7 +100,10 @@ class TextFunctions:
         """
         reader = SurfaceReader(self.tokenizer.source) if self.generation.replace_unknown else None
         source, blank = self._source(columns, reader)
-        found = generate(self.model, source, self.generation, return_attention)
+        prefix, tag = None, self.source_format.target_tag
+        if tag is not None:
+            prefix = tf.fill([tf.shape(source)[0], 1], self.tokenizer.id_of(tag))
+        found = generate(self.model, source, self.generation, return_attention, prefix)
         ids = tf.where(blank[:, None, None], PAD_ID, found.ids)
         one = tf.one_hot(0, self.generation.beam_size, on_value=0.0, off_value=NEG_INF)
         found = found._replace(ids=ids, scores=tf.where(blank[:, None], one, found.scores))

@@ -53,6 +53,8 @@ class SourceFormat:
         main_first: Whether the main input is also put in front, so that a model that reads from
             left to right knows what to look for. It is left out where it does not fit twice, or is
             the only input.
+        tag: A symbol in front of every source, such as that of its language.
+        target_tag: A symbol that every target begins with.
 
     Raises:
         ValueError: No input is a text, or `keep` is unknown.
@@ -69,6 +71,8 @@ class SourceFormat:
     leave_out_long: bool = False
     max_turns: int = 4
     main_first: bool = False
+    tag: str | None = None
+    target_tag: str | None = None
 
     def __post_init__(self) -> None:
         if self.keep not in ("start", "end"):
@@ -112,7 +116,13 @@ class SourceFormat:
         kinds = [item.kind for item in self.inputs]
         separated = len(kinds) - kinds.count("length") > 1 or "turns" in kinds
         lengths = [length_symbol(length) for length in LENGTHS] if "length" in kinds else []
-        return [SEPARATOR] * separated + lengths
+        tags = [tag for tag in (self.tag, self.target_tag) if tag is not None]
+        return [SEPARATOR] * separated + lengths + tags
+
+    @property
+    def targets(self) -> SourceFormat:
+        """The format of the targets: one text, behind its tag if there is one."""
+        return replace(PLAIN, tag=self.target_tag)
 
     def with_turns(self, max_turns: int) -> SourceFormat:
         """The same format with another number of turns."""
