@@ -16,6 +16,7 @@ from .app import (
     MaxLength,
     MaxLengthRatio,
     ModelFile,
+    Refused,
     RunName,
     TaskFile,
     app,
@@ -97,6 +98,13 @@ def export(
     keep: Annotated[
         int | None, typer.Option(min=1, help="Newest versions that stay; all if left out.")
     ] = None,
+    format: Annotated[
+        str,
+        typer.Option(
+            metavar="saved-model|ctranslate2",
+            help="For TensorFlow Serving, or the folder DIR for CTranslate2.",
+        ),
+    ] = "saved-model",
     variant: Annotated[
         str,
         typer.Option(
@@ -115,11 +123,19 @@ def export(
 
     Example: `attention-zoo export runs/en-de models` writes models/en-de/1
 
+    With `--format ctranslate2` the folder DIR is a model of CTranslate2, with its SentencePiece
+    models beside it; how to search is said to that.
+
     The search is part of what is published: a server has that of the run, or the one given here.
     """
     from ...serving.export.variants import check_variant
 
     check_variant(variant)
+    if format not in ("saved-model", "ctranslate2"):
+        raise Refused(f"--format is saved-model or ctranslate2. Received: {format}")
+    if format == "ctranslate2":
+        _export_to_ctranslate2(run, directory, variant, task, model, version, name, keep)
+        return
     load_tensorflow()
     from ...serving.export.export import export as publish
     from .model_card_notes import RunNotes
@@ -140,3 +156,25 @@ def export(
         quality=notes.quality,
     )
     print(f"published {path}")
+
+
+def _export_to_ctranslate2(
+    run: str,
+    folder: Path,
+    variant: str,
+    task: str | None,
+    model: Path | None,
+    *served: object,
+) -> None:
+    """Writes a run as a folder of CTranslate2."""
+    if any(value is not None for value in served):
+        raise Refused("--version, --name and --keep are of models that are served; leave them out.")
+    check_folder(folder)
+    load_tensorflow()
+    from ...zoo.interchange.ctranslate2_model import write_ctranslate2
+
+    loaded = open_run(run, task, model).load(truncate=True)
+    write_ctranslate2(loaded, folder, variant)
+    tag = loaded.source_format.target_tag
+    begin = "" if tag is None else f"; begin each target with target_prefix={[tag]}"
+    print(f"written {folder} for ctranslate2.Translator{begin}")

@@ -30,8 +30,8 @@ _ACTIVATIONS = {
     "swish": "silu",
     "tanh": "tanh",
 }
-# Added to the logit of an id that no target may be written with, so that it has no probability.
-_NEVER = -1e9
+# Logit of an id that no target is written with: it has no probability, and float16 has the number.
+_NEVER = -1e4
 
 
 @dataclass(frozen=True)
