@@ -12,6 +12,8 @@ from ..core.tensorflow_setup import load_tensorflow
 from .app import RunName, app, console_for_tables
 from .sources import check_file, open_run
 
+presets_app = typer.Typer(no_args_is_help=True)
+app.add_typer(presets_app, name="presets", rich_help_panel="Models", help="Build the presets anew.")
 _COLUMNS = ("preset", "task", "languages", "parameters", "size", "license", "score")
 
 
@@ -119,3 +121,35 @@ def pack(
         notes="" if notes is None else notes.read_text(encoding="utf-8"),
     )
     pack_run(open_run(run), output, weights, data, about)
+
+
+@presets_app.command()
+def build(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A preset, or one to be.")],
+    data: Annotated[
+        Path | None, typer.Option(help="The folder with the files that its recipe names.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The pack; `NAME.zip` here if left out.")
+    ] = None,
+    runs: Annotated[
+        Path | None, typer.Option(help="Folder for its texts and runs; `runs/NAME` if left out.")
+    ] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="A run that its recipe made already: pack that."),
+    ] = None,
+    weights: Annotated[
+        str, typer.Option(metavar="int8|float16|float32", help="How weights are stored.")
+    ] = "int8",
+) -> None:
+    """Train a preset by its recipe, score it and pack it.
+
+    Example: `attention-zoo presets build everyday-zh-en --data corpora`
+    """
+    load_tensorflow()
+    from ..presets.building import build_preset
+
+    folder, path = runs or Path("runs") / name, output or Path(f"{name}.zip")
+    check_file(path)
+    build_preset(name, data, folder, path, run, weights)

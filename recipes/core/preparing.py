@@ -22,6 +22,7 @@ from ...zoo.errors import ConfigError
 from ...zoo.files import claimed, file_above, partial_file, write_json, written_atomically
 from ...zoo.text.source_format import Source
 from ..data.corpus import NOT_JSON, StreamedRows
+from ..data.pair_files import is_named
 from ..data.prepared import (
     BAKED,
     FORMAT,
@@ -185,7 +186,7 @@ class _Preparation:
     def _is_whole(self) -> bool:
         """True where nothing is left to do; takes up the state of a stopped preparation."""
         for spec in self.request.corpora:
-            if not spec.startswith(("hf:", "tfds:")) and is_prepared(spec):
+            if not is_named(spec) and is_prepared(spec):
                 raise ConfigError(f"{spec} is prepared already.")
         manifest, unfinished = self.folder / MANIFEST, self.folder / UNFINISHED
         if manifest.is_file():

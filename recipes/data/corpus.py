@@ -250,7 +250,7 @@ class Rows:
         source, target = values.get(source_key), values.get(target_key)
         targets = target if isinstance(target, list) else [target]
         if all(isinstance(text, str) for text in (source, *targets)):
-            self.add(file, line, source, *targets)
+            self.add(file, line, *map(str, (source, *targets)))
         else:
             self.skip(file, line, f'expected texts under "{source_key}" and "{target_key}"')
 

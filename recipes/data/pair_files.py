@@ -89,7 +89,7 @@ def read_rows(spec: str, rows: Rows) -> None:
     Raises:
         DataError: The corpus is missing, damaged, or has sides of unequal length.
     """
-    if spec.startswith(("hf:", "tfds:")):
+    if is_named(spec):
         from .named_datasets import read_dataset
 
         read_dataset(spec, rows)
@@ -102,11 +102,21 @@ def read_rows(spec: str, rows: Rows) -> None:
         _read_tsv(spec, rows)
 
 
+def is_named(spec: str) -> bool:
+    """True for a dataset by name, which is no path; `hf://` stands before the name of a model."""
+    return spec.startswith(("hf:", "tfds:")) and not spec.startswith("hf://")
+
+
 def read_lines(path: str) -> Iterator[bytes]:
     """The lines of a file as bytes, without byte order marks; gzip is decompressed.
 
     A CR before the line feed stays: it is white space at the end of a text, which is removed there.
     """
+    if path.startswith("hf://"):
+        raise DataError(
+            f"{path} names a model, for predict and all else that takes a run; a dataset of the "
+            "Hugging Face Hub is hf:NAME."
+        )
     try:
         with open(os.path.expanduser(path), "rb") as raw:
             packed = raw.peek(2)[:2] == b"\x1f\x8b"

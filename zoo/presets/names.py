@@ -50,18 +50,20 @@ def locate(name: str | os.PathLike) -> Path:
     return _preset(text)
 
 
+def preset_names() -> list[str]:
+    """The names of the presets of this package."""
+    return sorted(path.stem for path in FOLDER.glob(f"*{SUFFIX}"))
+
+
 def presets() -> dict[str, dict[str, Any]]:
     """The manifests of the presets of this package, by name, with `"file"`, the path of each."""
-    return {
-        path.stem: {**read_manifest(path), "file": path}
-        for path in sorted(FOLDER.glob(f"*{SUFFIX}"))
-    }
+    paths = {name: FOLDER / f"{name}{SUFFIX}" for name in preset_names()}
+    return {name: {**read_manifest(path), "file": path} for name, path in paths.items()}
 
 
 def _preset(text: str) -> Path:
     name, at, version = text.partition("@")
-    names = [path.stem for path in FOLDER.glob(f"*{SUFFIX}")]
-    if name not in names:
+    if name not in (names := preset_names()):
         close = difflib.get_close_matches(name, names, 3, 0.5)
         hint = f" Close to it: {', '.join(close)}." if close else ""
         raise ConfigError(

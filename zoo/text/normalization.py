@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sentencepiece.sentencepiece_model_pb2 import ModelProto
-
 KINDS = ("bpe", "unigram", "word", "char")  # of tokens
 # SentencePiece's own, by its names, and two more.
 NORMALIZATIONS = ("nfc", "none", "nmt_nfkc", "nfkc", "nmt_nfkc_cf", "nfkc_cf")
@@ -45,6 +43,9 @@ def normalization_options(name: str) -> Iterator[dict[str, Any]]:
 
 def without_path(model: bytes) -> bytes:
     """A trained model that no longer names the file from which its rules were read."""
+    # Here, as the names above are read by commands that must not wait for it.
+    from sentencepiece.sentencepiece_model_pb2 import ModelProto
+
     proto = ModelProto.FromString(model)
     if proto.normalizer_spec.normalization_rule_tsv:
         proto.normalizer_spec.ClearField("normalization_rule_tsv")
@@ -87,12 +88,13 @@ def _rules() -> Iterator[tuple[str, str]]:
 
 def _spellings(decomposed: str) -> Iterator[str]:
     """The sequences that NFC composes to the same: some of the marks composed, in any order."""
-    first, *marks = decomposed
+    first, marks = decomposed[0], decomposed[1:]
     composed = unicodedata.normalize("NFC", decomposed)
     # Only marks have an order that does not matter; the letters of a Korean syllable are none.
-    orders = itertools.permutations(marks) if all(map(unicodedata.combining, marks)) else [marks]
-    for order in set(map(tuple, orders)):
-        spelling = first + "".join(order)
+    are_marks = all(map(unicodedata.combining, marks))
+    orders = map("".join, itertools.permutations(marks)) if are_marks else [marks]
+    for order in set(orders):
+        spelling = first + order
         if unicodedata.normalize("NFC", spelling) == composed:
             for end in range(1, len(spelling) + 1):
                 yield unicodedata.normalize("NFC", spelling[:end]) + spelling[end:]

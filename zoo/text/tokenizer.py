@@ -24,8 +24,9 @@ BYTES_FROM = 2000
 _MOST_DECOMPOSED = 4
 # Of whole words: a longer one is a number or an address, and no text is made of them alone.
 _LONGEST_PIECE = 128
-# A regular expression: white space, and characters that only control what others look like.
-BLANK = r"[\s\v\p{Z}\p{Cc}\p{Cf}]*"
+# A regular expression: white space, characters that only control what others look like, and what
+# stands for bytes that are no text.
+BLANK = r"[\s\v\p{Z}\p{Cc}\p{Cf}\x{FFFD}]*"
 _MOST_CHARACTERS = 2**28  # lengths in bytes, four times that at most, are int32
 
 
