@@ -142,11 +142,11 @@ def read_checkpoint(folder: str | Path, **languages: str | None) -> Imported:
         raise ConfigError(
             f"{folder} is a model of type {kind!r}; what can be imported is {', '.join(_FAMILIES)}."
         )
-    options_of, names, task = _FAMILIES[kind]
+    model_options, names, task = _FAMILIES[kind]
     vocabularies = read_vocabularies(folder, kind, config, **languages)
     weights = read_weights(folder)
     try:
-        options = options_of(config, weights)
+        options = model_options(config, weights)
         model = _build(options, vocabularies)
         _fill(model, names, weights, vocabularies)
         _finish(model, kind, config)
@@ -167,7 +167,7 @@ def read_checkpoint(folder: str | Path, **languages: str | None) -> Imported:
 
 
 def _bart_options(config: dict[str, Any], weights: Weights) -> dict[str, Any]:
-    """What Marian, M2M100 and Pegasus have in common."""
+    """Options that Marian, M2M100 and Pegasus have in common."""
     return {
         "width": config["d_model"],
         "encoder_layers": config["encoder_layers"],

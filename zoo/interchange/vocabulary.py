@@ -25,6 +25,8 @@ from .languages import M2M100, NLLB
 _Piece = protos.ModelProto.SentencePiece
 # No text is split into it before all others, where byte pairs are merged by their score.
 _LOWEST_SCORE = -1e6
+# SentencePiece's own: what a character without a piece costs, below the lowest score.
+_UNKNOWN_PENALTY = 10.0
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,13 @@ def rearranged(
             row = row_of.get(piece.piece, special.unknown)
             found.append((piece.piece, piece.type, piece.score, row))
             taken.add(piece.piece)
+    # transformers looks up the text of an unknown piece too: a character may be known all the same.
+    normal = [piece.score for piece in proto.pieces if piece.type == _Piece.NORMAL]
+    score = min(normal, default=0.0) - _UNKNOWN_PENALTY
+    for name, row in row_of.items():
+        if len(name) == 1 and name not in taken:
+            found.append((name, _Piece.NORMAL, score, row))
+            taken.add(name)
     for name in marks:
         # With the space that SentencePiece puts in front of every text.
         found.append((WHITE_SPACE_MARK + name, _Piece.USER_DEFINED, 0.0, row_of[name]))
