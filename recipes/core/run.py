@@ -119,7 +119,9 @@ class Run:
         """
         if self.config_path.exists():
             ours = _settings(config, defaults_of(config))
-            theirs = _settings(*self._read_config())
+            saved, defaults = self._read_config()
+            # An option that the model has got since is as it is where nobody gives it.
+            theirs = _settings(saved, {**defaults_of(saved), **defaults})
             differences = ", ".join(
                 f"{name} is {theirs.get(name)!r} there and {ours.get(name)!r} here"
                 for name in {**ours, **theirs}

@@ -54,9 +54,10 @@ def test_ctranslate2_writes_the_same(options, tmp_path):
     processor = sentencepiece.SentencePieceProcessor(str(tmp_path / "model" / "source.model"))
     translator = ctranslate2.Translator(str(tmp_path / "model"), device="cpu")
     texts = [*TEXTS[:6], "a cat", "the sea sees a dog by the house", "Haus"]
+    tokens = [processor.encode(text, out_type=str) for text in texts]
     # Greedy, and without an end before the limit it writes none.
     found = translator.translate_batch(
-        [processor.encode(text, out_type=str) for text in texts],
+        tokens,
         beam_size=1,
         length_penalty=0,
         min_decoding_length=0,
@@ -66,7 +67,11 @@ def test_ctranslate2_writes_the_same(options, tmp_path):
     target = sentencepiece.SentencePieceProcessor(str(tmp_path / "model" / "target.model"))
     theirs = [target.decode(row.hypotheses[0]) for row in found]
     written = [prediction.text for prediction in ours.predict(texts)]
-    assert theirs == written and len(set(written)) > 3
+    assert theirs == written and len(set(written)) > 1
+    targets = texts[::-1]
+    scored = translator.score_batch(tokens, [target.encode(t, out_type=str) for t in targets])
+    scores, _ = ours.with_generation(max_length=40).score(texts, targets)
+    np.testing.assert_allclose([sum(row.log_probs) for row in scored], scores, atol=2e-3)
 
 
 def test_smaller_variants_are_smaller(tmp_path):
