@@ -33,7 +33,7 @@ from attention_zoo.zoo.decoding.search import generate
 from attention_zoo.zoo.interchange.checkpoint import read_json
 from attention_zoo.zoo.interchange.huggingface import Imported, read_checkpoint
 from attention_zoo.zoo.interchange.vocabulary import Vocabularies, read_vocabularies
-from attention_zoo.zoo.text.tokenizer import END_ID, PAD_ID
+from attention_zoo.zoo.text.special_ids import END_ID, PAD_ID
 
 HERE = Path(__file__).parent
 FAMILIES = ("marian", "pegasus", "t5", "mt5", "m2m100", "nllb")

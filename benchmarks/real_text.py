@@ -32,7 +32,7 @@ from attention_zoo.zoo.decoding.search import generate
 from attention_zoo.zoo.interchange.ctranslate2_model import missing_parts, write_ctranslate2
 from attention_zoo.zoo.models import EncoderDecoder
 from attention_zoo.zoo.pipeline.text_to_text import TextToText
-from attention_zoo.zoo.text.tokenizer import END_ID
+from attention_zoo.zoo.text.special_ids import END_ID
 
 HERE = Path(__file__).parent
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ...zoo.text.tokenizer import Tokenizer
     from ..core.config import RunConfig
 
-FORMAT = 1
+FORMAT = 2  # 1 has no numbers for the unknown pieces of a source
 MANIFEST, UNFINISHED = "prepared.json", "preparing.json"
 TOKENIZER, SAMPLE = "tokenizer.model", "sample.jsonl"
 # Settings that are baked into the tokens of a corpus.
@@ -146,10 +146,11 @@ class PreparedCorpus:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             found = values["format"]
-            if found != FORMAT:
+            if found not in (1, FORMAT):
                 raise DataError(
                     f"{path} is of format {found}, expected {FORMAT}; prepare the corpus again."
                 )
+            self.format: int = found
             self.task: str = values["task"]
             self.settings: dict[str, Any] = present_names(values["settings"])
             if "reverse" not in self.settings or set(self.settings) - {*BAKED, "reverse"}:
@@ -209,6 +210,11 @@ class PreparedCorpus:
                     f"{self.name} was prepared with {name}={value}; leave out {name} or prepare "
                     f"the corpus again. Received: {name}={getattr(config, name)}"
                 )
+        if config.replace_unknown and self.format == 1:
+            raise ConfigError(
+                f"{self.name} was prepared by an earlier version, which took all that is unknown "
+                "for one word: prepare it again, or set replace_unknown=false."
+            )
         if not self.tokenizer_path.is_file():
             raise DataError(f"{self.tokenizer_path} is not there; prepare the corpus again.")
         for shard in self.shards:

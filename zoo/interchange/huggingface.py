@@ -1,4 +1,4 @@
-"""Models of Hugging Face's transformers as models of the zoo: MarianMT, Pegasus, T5, M2M100, NLLB."""
+"""Checkpoints of transformers as models of the zoo: MarianMT, Pegasus, T5, M2M100, NLLB."""
 
 from __future__ import annotations
 

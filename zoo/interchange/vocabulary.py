@@ -18,7 +18,8 @@ import numpy as np
 from sentencepiece import sentencepiece_model_pb2 as protos
 
 from ..errors import ConfigError
-from ..text.tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID, WHITE_SPACE_MARK
+from ..text.special_ids import END_ID, PAD_ID, START_ID, UNKNOWN_ID
+from ..text.unknown import WHITE_SPACE_MARK
 from .checkpoint import read_json
 from .languages import M2M100, NLLB
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...layers import MultiHopAttention
-from ..text.tokenizer import END_ID
+from ..text.special_ids import END_ID
 from .embedding import make_embeddings
 from .encoder_decoder import EncoderDecoder
 from .outputs import VocabularyOutput

@@ -11,7 +11,8 @@ from ..decoding.search import generate
 from ..models.encoder_decoder import EncoderDecoder
 from ..text.composing import compose
 from ..text.source_format import SourceFormat
-from ..text.tokenizer import PAD_ID, START_ID, Tokenizer, with_end
+from ..text.special_ids import PAD_ID, START_ID
+from ..text.tokenizer import Tokenizer, with_end
 from ..text.unknown import SurfaceReader, decode_tensor, known_ids, may_be_written, pieces_tensor
 
 
@@ -56,6 +57,8 @@ class TextFunctions:
         best, others = tf.gather(scores, short), more.scores
         # The best stays the one of the other signatures.
         others = tf.where(others > best[:, :1], NEG_INF, others)
+        if surfaces is not None:
+            surfaces = tf.gather(surfaces, short)
         both = [tf.gather(texts, short), self._texts(more, surfaces)], [best, others]
         filled = _distinct(*(tf.concat(parts, axis=1) for parts in both), size)
         texts, scores = (
@@ -67,6 +70,8 @@ class TextFunctions:
     def _texts(self, found: Hypotheses, surfaces):
         """Texts (B, N) of hypotheses; "" for those that are not there."""
         ids = tf.reshape(found.ids, (-1, tf.shape(found.ids)[2]))  # (B*N, T)
+        if surfaces is not None:
+            surfaces = tf.repeat(surfaces, found.ids.shape[1], axis=0)
         texts = tf.reshape(decode_tensor(self.tokenizer, ids, surfaces), tf.shape(found.scores))
         return tf.where(found.scores > NEG_INF / 2, texts, "")
 
@@ -97,21 +102,27 @@ class TextFunctions:
     def _score(self, target, written_only=False, **columns):
         # The scopes are for people who look at the graph, as TensorBoard shows this one.
         with tf.name_scope("source_tokens"):
-            source, blank = self._source(columns)
+            source, blank = self._source(columns, reader := self._reader())
         with tf.name_scope("target_tokens"):
             limit = self.generation.max_length
-            inputs = self.source_format.targets
-            labels = with_end(compose(self.tokenizer, inputs, {"text": target}, limit).ids)
+            written = self.source_format.targets
+            target = compose(self.tokenizer, written, {"text": target}, limit, reader)
+            labels = with_end(target.ids)
+            inputs = {}
+            if reader is not None:
+                source, labels, surfaces = reader.number(source, labels)
+                inputs = {"num_unknown": tf.shape(surfaces)[1]}
             start = tf.fill([tf.shape(labels)[0], 1], START_ID)
             written = tf.concat([start, labels[:, :-1]], axis=1)
-        logits = self.model({"source": source, "target": written}, training=False)
+        logits = self.model({"source": source, "target": written, **inputs}, training=False)
         with tf.name_scope("log_probability"):
+            columns = tf.where(labels < 0, self.model.vocab_size - 1 - labels, labels)
             log_p = -tf.nn.sparse_softmax_cross_entropy_with_logits(
-                labels, tf.cast(logits, tf.float32)
+                columns, tf.cast(logits, tf.float32)
             )
             counted = (labels != PAD_ID) & ~blank[:, None]
             if written_only:
-                counted &= may_be_written(labels, source, self.generation)
+                counted &= may_be_written(labels, self.generation)
             counts = tf.cast(counted, tf.int32)
             return {
                 "score": tf.reduce_sum(log_p * tf.cast(counts, tf.float32), axis=1),
@@ -119,12 +130,14 @@ class TextFunctions:
             }
 
     def _write(self, columns, return_attention: bool = False):
-        """Hypotheses, their source ids (B, S), and the texts of unknown pieces or `None`.
+        """Hypotheses, their source ids (B, S), and the texts (B, U) of unknown pieces or `None`.
 
         A blank text has one hypothesis without a token, even an end.
         """
-        reader = SurfaceReader(self.tokenizer.source) if self.generation.replace_unknown else None
-        source, blank = self._source(columns, reader)
+        source, blank = self._source(columns, reader := self._reader())
+        surfaces = None
+        if reader is not None:
+            source, _, surfaces = reader.number(source)
         found = self._generate(source, self.generation, return_attention)
         ids = tf.where(blank[:, None, None], PAD_ID, found.ids)
         one = tf.one_hot(0, self.generation.beam_size, on_value=0.0, off_value=NEG_INF)
@@ -132,7 +145,10 @@ class TextFunctions:
         if return_attention:
             attention = tf.where(blank[:, None, None, None], 0.0, found.attention)
             found = found._replace(attention=attention)
-        return found, source, reader and reader.surfaces()
+        return found, source, surfaces
+
+    def _reader(self) -> SurfaceReader | None:
+        return SurfaceReader() if self.generation.replace_unknown else None
 
     def _generate(self, source, options: GenerationOptions, return_attention: bool = False):
         """Targets of sources (B, S), which begin with the tag of the format."""

@@ -58,7 +58,8 @@ def compose(
 
     def tokenize(texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
         texts, cut = tokenizer.clip(texts, max_length, source_format.keep)
-        return (reader or tokenizer.graph_tokenizer).tokenize(texts), cut
+        ids = tokenizer.tokenize(texts) if reader is None else reader.tokenize(tokenizer, texts)
+        return ids, cut
 
     parts: list[tf.RaggedTensor] = []
     front: list[tf.RaggedTensor] = []
@@ -126,6 +127,51 @@ def encode_sources(
         rows += np.split(flat, composed.ids.row_splits.numpy()[1:-1])
         lengths.append(composed.lengths.numpy())
     return rows, np.concatenate(lengths)
+
+
+def number_unknown(
+    tokenizer: Tokenizer,
+    source_format: SourceFormat,
+    sources: Sequence[Source],
+    targets: Sequence[str],
+    max_length: int,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Encodes pairs in Python with a number for each unknown piece of a source; see `unknown`.
+
+    Args:
+        tokenizer: The tokenizer, with that of the sources.
+        source_format: Inputs of a source.
+        sources: N sources.
+        targets: N targets.
+        max_length: Largest number of tokens of a source, end included.
+
+    Returns:
+        The ids of each source, cut to the limit, and of each target, without ends.
+    """
+    pairs: list[tuple[np.ndarray, np.ndarray]] = []
+    for start in range(0, len(sources), _CHUNK):
+        columns = source_format.columns(sources[start : start + _CHUNK])
+        tensors = {name: tf.constant(column) for name, column in columns.items()}
+        written = tf.constant(targets[start : start + _CHUNK])
+
+        def read(tokenizer, tensors=tensors, written=written):
+            reader = SurfaceReader()
+            composed = compose(tokenizer.source, source_format, tensors, max_length, reader)
+            return reader, composed.ids, reader.tokenize(tokenizer, written)
+
+        try:
+            reader, source, target = read(tokenizer)
+        except tf.errors.NotFoundError:  # TensorFlow dropped the resource when seeds were set
+            tokenizer = tokenizer.renewed()
+            reader, source, target = read(tokenizer)
+        sides = reader.number(source.to_tensor(), target.to_tensor())
+        lengths = (source.row_lengths().numpy(), target.row_lengths().numpy())
+        rows = (
+            [row[:length] for row, length in zip(side.numpy(), of_side, strict=True)]
+            for side, of_side in zip(sides, lengths, strict=False)
+        )
+        pairs += zip(*rows, strict=True)
+    return pairs
 
 
 def rows_too_long(

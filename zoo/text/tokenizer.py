@@ -15,9 +15,9 @@ import tensorflow_text
 
 from ..cpus import available_cpus
 from .normalization import KINDS, normalization_options, without_path
+from .special_ids import END_ID, PAD_ID, START_ID, UNKNOWN_ID
+from .unknown import WHITE_SPACE_MARK, tokenize_with_unknown
 
-PAD_ID, UNKNOWN_ID, START_ID, END_ID = 0, 1, 2, 3
-WHITE_SPACE_MARK = "\u2581"
 # From so many tokens on, the 256 bytes among them, every text can be written.
 BYTES_FROM = 2000
 # NFC makes one character of up to four: a Greek letter with three marks.
@@ -76,6 +76,7 @@ class Tokenizer:
         # One resource for the life of the tokenizer: an export must track exactly this object.
         with tf.init_scope():
             self.graph_tokenizer = tensorflow_text.SentencepieceTokenizer(model=model)
+        self._of_words = self.is_of_words()
         longest = max(map(len, self.pieces(range(self.vocab_size))))
         self._most_characters = _MOST_DECOMPOSED * min(longest, _LONGEST_PIECE)
         one, two = self._processor.encode(["a b", "a  b"])
@@ -234,12 +235,33 @@ class Tokenizer:
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         """The ids of each text, without start and end, as int32 arrays."""
-        encoded = self._processor.encode(list(texts), out_type=int, num_threads=available_cpus())
+        texts = list(texts)
+        encoded = self._processor.encode(texts, out_type=int, num_threads=available_cpus())
+        if self._of_words:
+            rows = [row for row, ids in enumerate(encoded) if UNKNOWN_ID in ids]
+            written = tf.constant([texts[row] for row in rows], tf.string)
+            try:
+                anew = self.tokenize(written)
+            except tf.errors.NotFoundError:  # TensorFlow dropped the resource when seeds were set
+                anew = self.renewed().tokenize(written)
+            for row, ids in zip(rows, anew.to_list(), strict=True):
+                encoded[row] = ids
         return [np.asarray(ids, dtype=np.int32) for ids in encoded]
 
+    def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """Ids of texts (B,) in the graph, ragged (B, None), without start and end."""
+        if self._of_words:
+            return self.tokenize_with_unknown(texts)[0]
+        return self.graph_tokenizer.tokenize(texts)
+
+    def tokenize_with_unknown(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
+        """The same, and the text of each unknown piece, (K,), see `unknown`."""
+        return tokenize_with_unknown(self.graph_tokenizer, self._of_words, texts)
+
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
-        """The text of each row of ids; special ids are left out."""
-        rows = [[int(i) for i in row if i > END_ID or i == UNKNOWN_ID] for row in ids]
+        """The text of each row of ids; special ids are left out, negative ones are unknown."""
+        special = (PAD_ID, START_ID, END_ID)
+        rows = [[max(int(i), UNKNOWN_ID) for i in row if i not in special] for row in ids]
         return self._processor.decode(rows) if rows else []
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
@@ -281,9 +303,9 @@ class Tokenizer:
             int32 ids of shape (B, S); every row ends with the end id, then padding.
         """
         if max_length is None:
-            return with_end(self.graph_tokenizer.tokenize(texts))
+            return with_end(self.tokenize(texts))
         texts, _ = self.clip(texts, max_length)
-        return with_end(self.graph_tokenizer.tokenize(texts)[:, : max_length - 1])
+        return with_end(self.tokenize(texts)[:, : max_length - 1])
 
     def clip(
         self, texts: tf.Tensor, max_length: int, keep: str = "start"

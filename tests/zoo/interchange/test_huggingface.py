@@ -28,7 +28,7 @@ from attention_zoo.zoo.interchange.huggingface import read_checkpoint
 from attention_zoo.zoo.interchange.vocabulary import read_vocabularies
 from attention_zoo.zoo.pipeline.text_to_text import TextToText
 from attention_zoo.zoo.text.source_format import SourceFormat
-from attention_zoo.zoo.text.tokenizer import END_ID, START_ID
+from attention_zoo.zoo.text.special_ids import END_ID, START_ID
 
 
 def vocabularies_of(folder, **languages):
