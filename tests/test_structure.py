@@ -23,6 +23,7 @@ ROOMS = [
     "zoo.visualization",
     "zoo.pipeline",
     "zoo.presets",
+    "zoo.interchange",
     "serving.runtime",
     "serving.export",
     "serving.rest_json",

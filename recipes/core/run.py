@@ -124,7 +124,8 @@ class Run:
         if self.config_path.exists():
             ours = _settings(config, defaults_of(config))
             begun, defaults = self._read_config()
-            theirs = _settings(begun, defaults)
+            # An option that the model has got since is as it is where nobody gives it.
+            theirs = _settings(begun, {**defaults_of(begun), **defaults})
             for settings, inputs in ((ours, config), (theirs, begun)):
                 settings["version of sentence splitting"] = source_format(inputs).sentences
             differences = ", ".join(
