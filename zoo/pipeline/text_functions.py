@@ -154,8 +154,12 @@ class TextFunctions:
         others = tf.where(others > best[:, :1], NEG_INF, others)
         if surfaces is not None:
             surfaces = tf.gather(surfaces, short)
-        both = [tf.gather(texts, short), self._texts(more, surfaces)], [best, others]
-        filled = _distinct(*(tf.concat(parts, axis=1) for parts in both), size)
+        others_texts = self._texts(more, surfaces)
+        filled = _distinct(
+            tf.concat([tf.gather(texts, short), others_texts], axis=1),
+            tf.concat([best, others], axis=1),
+            size,
+        )
         texts, scores = (
             tf.tensor_scatter_nd_update(whole, short[:, None], part)
             for whole, part in zip((texts, scores), filled, strict=True)

@@ -8,7 +8,7 @@ import pytest
 from attention_zoo.recipes.core.config import Budget, RunConfig, describe_settings
 from attention_zoo.recipes.core.make_config import check_model_options, make_config
 from attention_zoo.zoo.errors import ConfigError
-from attention_zoo.zoo.text.tokenizer import KINDS
+from attention_zoo.zoo.text.normalization import KINDS
 
 
 def refusal(call, *arguments, **options):

@@ -8,9 +8,9 @@ import pytest
 import sentencepiece
 import tensorflow as tf
 
+from attention_zoo.zoo.text.normalization import KINDS
 from attention_zoo.zoo.text.tokenizer import (
     END_ID,
-    KINDS,
     PAD_ID,
     START_ID,
     UNKNOWN_ID,
@@ -149,6 +149,10 @@ def test_bytes_are_there_from_two_thousand_tokens_on():
     # Of a text that has fewer tokens than it may have, they would be most.
     assert not any(Tokenizer.train(TEXTS * 20, vocab_size=8000).byte_mask())
     assert not any(Tokenizer.train(texts, 2000, byte_fallback=False).byte_mask())
+    # There is no room for 256 bytes beside so many characters.
+    signs = "".join(chr(0x4E00 + i) for i in range(1900))
+    full = Tokenizer.train([signs] * 3, 2000, character_coverage=1.0)
+    assert not any(full.byte_mask()) and full.decode(full.encode([signs])) == [signs]
     of_words = Tokenizer.train(texts, 2500, "word")
     assert of_words.is_of_words() and not any(of_words.byte_mask())
 
