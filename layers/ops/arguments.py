@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+# Of inputs with another number of axes.
+RESHAPE = (
+    "for a single step add a length of 1, and reshape what has more axes, such as pictures "
+    "(batch, height, width, channels) to (batch, height * width, channels)"
+)
+
 
 def positive_int(name, value):
     """Returns `value` if it is a positive whole number.
@@ -34,7 +40,7 @@ def check_shapes(name, query_shape, value_shape, key_shape=None):
         if len(shape) != 3 or shape[-1] is None:
             raise ValueError(
                 f"{name} expects a {argument} of shape (batch, length, width) with a known width; "
-                f"for a single step add a length of 1. Received: {argument}.shape={tuple(shape)}"
+                f"{RESHAPE}. Received: {argument}.shape={tuple(shape)}"
             )
     value_length, key_length = shapes["value"][1], shapes["key"][1]
     if None not in (value_length, key_length) and value_length != key_length:

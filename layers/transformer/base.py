@@ -14,9 +14,14 @@ from ..ops.masks import softmax_dtype
 from ..ops.normalization import LayerNormalization
 from ..ops.positions import Positions, check_positions
 
+_DENSE = ("expand", "contract")
+
 
 class TransformerBlock(keras.layers.Layer):
     """Base of encoder and decoder blocks: their arguments, and the residual connection.
+
+    `quantize` makes the layers of the feed-forward network small, and `quantized` in a config says
+    what they have become; attention stays as it is.
 
     Attributes:
         attention_names: those of the arguments and attributes for attention layers.
@@ -35,6 +40,7 @@ class TransformerBlock(keras.layers.Layer):
         activation: str = "relu",
         positions: Positions | None = None,
         self_attention: Attention | None = None,
+        quantized: dict | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -65,6 +71,9 @@ class TransformerBlock(keras.layers.Layer):
                 "`positions` are those of the self-attention that the block makes: pass them to "
                 "the attention itself. Received: both positions and self_attention"
             )
+        self._quantized = {
+            name: keras.dtype_policies.get(policy) for name, policy in (quantized or {}).items()
+        }
         self._given: tuple[str, ...] = ()
         self._take("self_attention", self_attention)
         self._residual_dropout = Dropout(dropout, dtype=self.dtype_policy)
@@ -136,9 +145,9 @@ class TransformerBlock(keras.layers.Layer):
         return width // self.num_heads
 
     def _build_feed_forward(self, width: int) -> None:
-        dtype = self.dtype_policy
-        self.expand = Dense(self.feedforward_dim, self.activation, name="expand", dtype=dtype)
-        self.contract = Dense(width, name="contract", dtype=dtype)
+        dtypes = [self._quantized.get(name, self.dtype_policy) for name in _DENSE]
+        self.expand = Dense(self.feedforward_dim, self.activation, name="expand", dtype=dtypes[0])
+        self.contract = Dense(width, name="contract", dtype=dtypes[1])
         self.expand.build((None, width))
         self.contract.build((None, self.feedforward_dim))
 
@@ -159,8 +168,14 @@ class TransformerBlock(keras.layers.Layer):
         return (x if self.norm_first else norm(x), *others)
 
     def get_config(self):
+        quantized = {
+            name: keras.dtype_policies.serialize(getattr(self, name).dtype_policy)
+            for name in _DENSE
+            if self.built and getattr(self, name).quantization_mode is not None
+        }
         return {
             **super().get_config(),
+            **({"quantized": quantized} if quantized else {}),
             "num_heads": self.num_heads,
             "feedforward_dim": self.feedforward_dim,
             "dropout": self.dropout,
