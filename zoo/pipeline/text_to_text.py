@@ -54,6 +54,11 @@ class TextToText(TextFunctions):
     of what is left, and an end. In Python both are refused unless `truncate` says that they are to
     be cut.
 
+    `n_best` has N different texts, as far as they can be found: one that several hypotheses write,
+    in other tokens, counts once, with the best of their scores. Where N beams find fewer, four
+    times as many search again, a hundred at most; the first text is that of `serving_default`.
+    Drawn texts are as they were drawn.
+
     A blank text, nothing but white space and control characters, has an empty output: score 0, no
     tokens, attention 0; `n_best` gives it once. Of several inputs that is the main one, the text or
     the question.
@@ -179,7 +184,7 @@ class TextToText(TextFunctions):
         return [Prediction(row["text"].decode(), float(row["score"])) for row in rows]
 
     def n_best(self, texts: Sequence[Source], batch_size: int = 64) -> list[list[Prediction]]:
-        """At most `beam_size` targets of each text, the best first.
+        """At most `beam_size` different targets of each text, the best first.
 
         Args:
             texts: N sources.
