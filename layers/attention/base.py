@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from ..ops.arguments import RESHAPE, check_shapes
+from ..ops.arguments import check_input, check_shapes
 from ..ops.broadcasting import broadcast_rows, free_batch
 from ..ops.dropout import Dropout
 from ..ops.masks import (
@@ -332,17 +332,8 @@ class Attention(keras.layers.Layer):
                 f"{name} of shape {tuple(tensor.shape)}"
             )
         tensor = ops.convert_to_tensor(tensor, dtype=self.compute_dtype)
-        if len(tensor.shape) != 3:
-            raise ValueError(
-                f"{self.name} expects a {name} of shape (batch, length, width); {RESHAPE}. "
-                f"Received: {name}.shape={tuple(tensor.shape)}"
-            )
-        width = getattr(self, "_widths_built", {}).get(name)
-        if width is not None and tensor.shape[-1] not in (width, None):
-            raise ValueError(
-                f"{self.name} was built for a {name} with a last axis of {width}. Received: "
-                f"{name}.shape={tuple(tensor.shape)}"
-            )
+        width = getattr(self, "_widths_built", {}).get(name)  # a subclass may build by itself
+        check_input(self.name, name, tensor.shape, width)
         return tensor
 
     def _cast(self, variable):
