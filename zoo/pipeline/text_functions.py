@@ -57,7 +57,8 @@ class TextFunctions:
         best, others = tf.gather(scores, short), more.scores
         # The best stays the one of the other signatures.
         others = tf.where(others > best[:, :1], NEG_INF, others)
-        surfaces = None if surfaces is None else tf.gather(surfaces, short)
+        if surfaces is not None:
+            surfaces = tf.gather(surfaces, short)
         both = [tf.gather(texts, short), self._texts(more, surfaces)], [best, others]
         filled = _distinct(*(tf.concat(parts, axis=1) for parts in both), size)
         texts, scores = (
