@@ -67,7 +67,7 @@ TASK = Task(
         "max_source_length": 256,
         "max_target_length": 64,
         "max_length_ratio": 0.0,
-        "no_repeat_ngram": 3,
+        "no_repeat_ngram": None,
     },
     # Six thousand pairs: a small model, and small batches for more steps.
     default_settings={

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import subprocess
 import sys
 import zipfile
@@ -18,6 +17,7 @@ from ... import __version__
 from ...serving.runtime.versions import find_models
 from ...zoo.presets.names import locate
 from ...zoo.presets.pack import is_pack, read_manifest
+from ...zoo.registry import PACKAGE
 from ..core.tensorflow_setup import load_tensorflow
 from .app import (
     BeamSize,
@@ -59,6 +59,9 @@ def export(
     length_penalty: LengthPenalty = None,
     max_length: MaxLength = None,
     max_length_ratio: MaxLengthRatio = None,
+    max_sentences: Annotated[
+        int, typer.Option(min=1, help="Most sentences of a text that `document` reads.")
+    ] = 500,
     task: TaskFile = None,
     model: ModelFile = None,
 ) -> None:
@@ -78,8 +81,10 @@ def export(
     opened = open_run(run, task, model)
     options = search_options(beam_size, length_penalty, max_length, max_length_ratio)
     notes = RunNotes(opened, DEV_SAMPLES, DEV_ROWS, options)
+    loaded = opened.load(truncate=True, **options)
+    loaded.max_document_sentences = max_sentences
     path = publish(
-        opened.load(truncate=True, **options),
+        loaded,
         directory,
         version,
         name=name,
@@ -128,8 +133,8 @@ def exported(name: str) -> Path:
 
 def _export_aside(path: Path, folder: Path) -> None:
     """Exports in a process of its own, as a server has no need of TensorFlow's Python package."""
-    command = [sys.executable, "-m", __package__.partition(".")[0], "export", path, folder]
-    done = subprocess.run(list(map(os.fspath, command)), capture_output=True, text=True)
+    command = [sys.executable, "-m", PACKAGE, "export", str(path), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         told = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         raise Refused(told[-1].removeprefix("error: "))

@@ -45,14 +45,17 @@ class RunNotes:
             return None
 
     def samples(self) -> list[Source] | None:
-        """Dev sources from the shortest to the longest; `None` if there are none."""
+        """Dev sources from the shortest to the longest, and two lines; `None` if there are none."""
         if self._dev is None:
             return None
         to_text = source_format(self._config).to_text
         by_text = {to_text(source): source for source in self._dev.sources}
         ordered = [by_text[text] for text in sorted(by_text, key=len)]
         count = min(self._num_samples, len(ordered))
-        return [ordered[i * (len(ordered) - 1) // max(1, count - 1)] for i in range(count)]
+        chosen = [ordered[i * (len(ordered) - 1) // max(1, count - 1)] for i in range(count)]
+        if source_format(self._config).can_be_split:
+            chosen.append("\n".join(map(to_text, chosen[:2])))
+        return chosen
 
     def quality(self, pipeline: Any) -> dict[str, float]:
         """Scores of a pipeline on rows spread over the dev set; none without it.

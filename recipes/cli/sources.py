@@ -99,6 +99,15 @@ def say_cut(model: TextToText, sources: list[Source], truncate: bool) -> None:
         print(cut_line(model, len(long)), file=sys.stderr)
 
 
+def truncated_line(numbers: list[int]) -> str:
+    """That some outputs are not those of whole texts."""
+    outputs = "output is" if len(numbers) == 1 else "outputs are"
+    return (
+        f"{len(numbers):,} {outputs} of a part of the text, or as long as --max-length and "
+        f"--max-length-ratio allow; among them text {numbers[0]}"
+    )
+
+
 def check_cut(model: TextToText, count: int, truncate: bool, which: str = "") -> None:
     """Refuses sources that are too long if nobody asked for a part; tasks may have a rule."""
     if count and not truncate and model.source_format.leave_out_long:

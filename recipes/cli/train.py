@@ -130,7 +130,7 @@ def settings() -> None:
 def demo(
     output: Annotated[Path, typer.Option(help="Where runs and models go.")] = Path("runs/demo"),
 ) -> None:
-    """Train with and without attention, look, export, serve and ask, on the embedded default.
+    """Ask presets; then train with and without attention, look, export, serve and ask.
 
     Example: `attention-zoo demo`
     """

@@ -119,7 +119,10 @@ class Run:
         """
         if self.config_path.exists():
             ours = _settings(config, defaults_of(config))
-            theirs = _settings(*self._read_config())
+            begun, defaults = self._read_config()
+            theirs = _settings(begun, defaults)
+            for settings, inputs in ((ours, config), (theirs, begun)):
+                settings["version of sentence splitting"] = source_format(inputs).sentences
             differences = ", ".join(
                 f"{name} is {theirs.get(name)!r} there and {ours.get(name)!r} here"
                 for name in {**ours, **theirs}

@@ -8,17 +8,19 @@
 
 All may be compressed with gzip. A question needs no context. A TSV may begin with a line of names:
 `context`, `question`, `answer`, in any order. In two columns without names the last sentence of the
-first is the question. Where a format has lists of answers, all are right and the first is learned.
+first is the question. Where a format has lists of answers, all are right and the first is learned;
+an empty list, as SQuAD 2.0 has it, is that of a question without an answer: the output is to be
+empty.
 Bad rows are counted, reported and skipped as in `read_pairs`.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 from ...zoo.errors import DataError
+from ...zoo.text.sentences import split_sentences
 from ...zoo.text.source_format import Source
 from .corpus import NOT_JSON, NULL, Rows, flaw, is_blank
 from .pair_files import read_json_lines, read_lines, read_texts
@@ -26,7 +28,6 @@ from .pair_files import read_json_lines, read_lines, read_texts
 COLUMNS = ("context", "question", "answer")
 # What a context is called elsewhere; a file that has these would be learned without its contexts.
 _OTHER_NAMES = ("story", "passage", "paragraph", "document", "article", "text")
-_LAST_SENTENCE = re.compile(r"(.*[.!?。！？])\s*([^.!?。！？]+[.!?。！？]*)", re.DOTALL)
 
 
 def read_question_rows(spec: str, rows: Rows) -> None:
@@ -48,9 +49,8 @@ def read_question_rows(spec: str, rows: Rows) -> None:
 
 def split_question(text: str) -> dict[str, str]:
     """Context and question of a text whose last sentence is the question."""
-    match = _LAST_SENTENCE.fullmatch(text.strip())
-    context, question = match.groups() if match else ("", text)
-    return {"context": context.strip(), "question": question.strip()}
+    *context, question = split_sentences(text.strip()) or [""]
+    return {"context": "".join(context).strip(), "question": question}
 
 
 def parse_question(line: str) -> Source:
@@ -119,6 +119,8 @@ def _add(rows: Rows, file: str, number: int, row: dict[str, Any], answers: list[
         rows.skip(file, number, f'expected texts under "{COLUMNS[0]}" and "{COLUMNS[1]}"')
         return
     texts = [str(answer).strip() for answer in answers if not is_blank(str(answer))]
+    if answers == []:
+        texts = [""]  # there is no answer
     reason = flaw(context, question, *map(str, answers))
     if reason is None and (is_blank(question) or not texts):
         reason = f"the {'question' if is_blank(question) else 'answer'} is empty"

@@ -140,7 +140,8 @@ class AsyncClient:
 
         Args:
             texts: Texts, or for a task with several inputs mappings from their names to texts. A
-                mapping may also hold a number such as `"length": 6` where the model takes it.
+                mapping may also hold a number such as `"length": 6` where the model takes it, or a
+                `"prefix"` that the output begins with.
 
         Returns:
             A prediction for each text.
@@ -157,6 +158,20 @@ class AsyncClient:
             A prediction for each text.
         """
         return await self.predict(texts)
+
+    async def document(self, texts: Sequence[str]) -> list[Prediction]:
+        """Writes the output for each whole text, of any number of lines and sentences.
+
+        The model splits it and puts the outputs together again with the white space between; one
+        that takes several inputs cannot.
+
+        Args:
+            texts: Texts.
+
+        Returns:
+            A prediction for each text; its score is the sum of those of its parts.
+        """
+        return await self._send(requests.document(texts))
 
     async def n_best(self, texts: Sequence[Source]) -> list[list[Prediction]]:
         """Writes the best outputs for each text.

@@ -15,7 +15,8 @@ from attention_zoo.recipes.cli.main import app, run_command
 from attention_zoo.recipes.cli.sources import read_lines
 from attention_zoo.recipes.core import config, corpora
 from attention_zoo.recipes.core.config import RunConfig
-from attention_zoo.recipes.core.task import Task
+from attention_zoo.recipes.core.run import Run
+from attention_zoo.recipes.core.task import Task, source_format, with_max_sentences
 from attention_zoo.recipes.data.corpus import PairCorpus, SkippedRow
 from attention_zoo.zoo.errors import ConfigError
 from attention_zoo.zoo.pipeline import parallel
@@ -122,6 +123,37 @@ def test_blank_lines_stay_blank(trained, capsys):
     for more in ([], ["--layer", "1"], ["--output", "empty.html"], ["--output", "empty.png"]):
         assert run_command(app, ["explain", run, "\u00a0", *more]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_whole_texts_are_split_unless_they_are_not_to_be(trained, capsys, refused):
+    run, long = str(trained[0]), "abc. " * 100
+    assert Run(run).read_config().parts.source_format.max_sentences == 1
+    texts = ["abc.", "dcb.", "abc. dcb.\n\n abc.\n", long.strip()]
+    assert run_command(app, ["predict", run, *texts]) == 0
+    printed = capsys.readouterr().out
+    ab, cd = printed.split("\n")[:2]
+    whole = f"{ab} {cd}\n\n {ab}\n"
+    assert printed == "\n".join([ab, cd, whole, " ".join([ab] * 100), ""])
+    # Lines of a file are texts, and an empty one stays empty.
+    Path("in.txt").write_text("abc. dcb.\n\nabc.\n")
+    assert run_command(app, ["predict", run, "--input", "in.txt"]) == 0
+    assert capsys.readouterr().out == f"{ab} {cd}\n\n{ab}\n"
+    # A text of too many tokens is refused where it is not to be read in parts.
+    Path("long.tsv").write_text(f"{long}\tabc\nabc\tcba\n")
+    for command in (
+        ["predict", run, "--no-split", long],
+        ["predict", run, "--n-best", "2", long],
+        ["evaluate", run, "--no-split", "--data", "long.tsv"],
+    ):
+        assert "1 sources are longer than" in refused(run_command(app, command))
+
+
+def test_the_number_of_sentences_that_a_model_knows_is_that_of_its_corpus():
+    rows = ["One. Two.", "One. Two. Three."] * 60 + ["One. " * 40]
+    corpus = PairCorpus(rows, rows, "a.tsv")
+    config = with_max_sentences(RunConfig("translation"), corpus)
+    assert source_format(config).max_sentences == 3
+    assert with_max_sentences(RunConfig("summarization"), corpus) == RunConfig("summarization")
 
 
 def test_batches_get_their_own_threads_where_there_are_several(trained, monkeypatch, capsys):

@@ -77,6 +77,11 @@ def test_the_last_sentence_is_the_question():
         "context": "小明回家了。",
         "question": "小明在哪里？",
     }
+    assert split_question("Mr. Ford paid 3.5 dollars at 2 p.m. Who is Mr. Ford?") == {
+        "context": "Mr. Ford paid 3.5 dollars at 2 p.m.",
+        "question": "Who is Mr. Ford?",
+    }
+    assert split_question(" ") == {"context": "", "question": ""}
     assert parse_question(f"{STORY}\tWho?") == {"context": STORY, "question": "Who?"}
     assert parse_question("Who?") == {"context": "", "question": "Who?"}
 
@@ -95,7 +100,7 @@ def test_the_last_sentence_is_the_question():
         ("a.tsv", "context\tanswer\nc\ta\n", ["a.tsv:1", "columns ['context', 'answer']"]),
         ("a.jsonl", '{"query": "q", "answer": "a"}\n', ["a.jsonl:1", "found query, answer"]),
         ("a.jsonl", '{"question": "q", "answer": ["a", 3]}\n', ["a.jsonl:1", "no text"]),
-        ("a.jsonl", '{"question": "q", "answer": []}\n', ["the answer is empty"]),
+        ("a.jsonl", '{"question": "q", "answer": [""]}\n', ["the answer is empty"]),
         (
             "a.jsonl",
             '{"passage": "c", "question": "q", "answer": "a"}\n',
@@ -106,7 +111,6 @@ def test_the_last_sentence_is_the_question():
         ("a.jsonl", "[" * 100_000, ["a.jsonl:1", "not JSON"]),
         ("a.json", "[" * 100_000, ["a.json is no SQuAD file"]),
         ("a.json", '{"rows": []}', ["a.json is no SQuAD file", "'data'"]),
-        ("a.json", json.dumps(squad([{"question": "q", "answers": []}])), ["answer is empty"]),
         ("a.tsv", "", ["a.tsv is empty"]),
         ("a.tsv", "c\tq\t\u200b\n", ["a.tsv:1", "the answer is empty"]),
         ("a.tsv", "c\0\tq\ta\n", ["a.tsv:1", "a null character", "UTF-8"]),
@@ -138,3 +142,17 @@ def test_a_few_bad_rows_are_counted_and_left_out(tmp_path):
     corpus = read_questions(write(tmp_path / "a.tsv", "\n".join(rows)))
     assert (len(corpus), corpus.num_skipped) == (149, 1)
     assert str(corpus.skipped[0]).endswith("a.tsv:7: the answer is empty")
+
+
+def test_questions_without_an_answer_have_an_empty_one(tmp_path):
+    questions = [
+        {"question": "q", "answers": [], "is_impossible": True},
+        {"question": "r", "answers": [{"text": "a"}], "is_impossible": False},
+    ]
+    (tmp_path / "a.json").write_text(json.dumps(squad(questions)))
+    rows = '{"question": "q", "answer": []}\n{"question": "r", "answer": ["a", "b"]}\n'
+    (tmp_path / "a.jsonl").write_text(rows)
+    for name, right in (("a.json", ("a",)), ("a.jsonl", ("a", "b"))):
+        corpus = read_pairs(str(tmp_path / name), read=read_question_rows)
+        assert corpus.targets == ["", "a"] and corpus.num_skipped == 0
+        assert corpus.references() == [("",), right]
