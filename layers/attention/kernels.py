@@ -52,7 +52,7 @@ class KernelAttention(Attention):
             setattr(self, name, _KINDS[name.rpartition("_")[2]].get(value))
         self._options = (*self._options, *options)
 
-    def _add_kernel(self, name: str, shape: tuple[int, ...], initializer: Any = None):
+    def _add_kernel(self, name: str, shape: tuple, initializer: Any = None):
         """Adds a kernel, with an initializer that has seeds of its own."""
         return self.add_weight(
             name=name,
