@@ -170,7 +170,7 @@ class TextFunctions:
         """Texts (B, N) of hypotheses; "" for those that are not there."""
         ids = tf.reshape(found.ids, (-1, tf.shape(found.ids)[2]))  # (B*N, T)
         if surfaces is not None:
-            surfaces = tf.repeat(surfaces, found.ids.shape[1], axis=0)
+            surfaces = tf.repeat(surfaces, tf.shape(found.scores)[1], axis=0)
         texts = tf.reshape(decode_tensor(self.tokenizer, ids, surfaces), tf.shape(found.scores))
         return tf.where(found.scores > NEG_INF / 2, texts, "")
 
