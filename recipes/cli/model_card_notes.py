@@ -7,12 +7,15 @@ import sys
 from typing import Any
 
 from ...zoo.errors import ConfigError, DataError
+from ...zoo.presets.pack import CARD
 from ...zoo.text.source_format import Source
 from ..core.corpora import read_validation
+from ..core.packed_run import PackedRun
 from ..core.run import Run
 from ..core.task import source_format, task_of
 from ..data.corpus import PairCorpus
 from ..metrics.scores import shown
+from .sources import sources_of
 
 
 class RunNotes:
@@ -45,9 +48,13 @@ class RunNotes:
             return None
 
     def samples(self) -> list[Source] | None:
-        """Dev sources from the shortest to the longest; `None` if there are none."""
+        """Dev sources from the shortest to the longest, or the examples of a pack; `None` without.
+
+        They are also what the page of a server shows to try.
+        """
         if self._dev is None:
-            return None
+            packed = self._run.pack.manifest if isinstance(self._run, PackedRun) else {}
+            return sources_of(self._config, list(packed.get("examples") or ())) or None
         to_text = source_format(self._config).to_text
         by_text = {to_text(source): source for source in self._dev.sources}
         ordered = [by_text[text] for text in sorted(by_text, key=len)]
@@ -69,7 +76,7 @@ class RunNotes:
         return {name: value for name, value in scores.items() if value is not None}
 
     def text(self) -> str:
-        """Data and scores in Markdown, for the card."""
+        """Data and scores in Markdown, for the card; of a pack, also what its own card says."""
         config = self._config
         data = "the embedded example" if config.train is None else f"`{config.train}`"
         keep = source_format(config).keep
@@ -90,6 +97,9 @@ class RunNotes:
             if name in metrics:
                 lines.append(f"- {name.replace('_', ' ')}: {metrics[name]:,}")
         parts = ["## Data and training", "\n".join(lines)]
+        if isinstance(self._run, PackedRun):
+            _, _, body = self._run.pack.members[CARD].decode().partition("\n# ")
+            return "\n\n".join([*parts, body.partition("\n")[2].strip()])
         scores = metrics.get("valid") or {}
         if scores:
             rows = [f"| {name} | {shown(value)} |" for name, value in scores.items()]
