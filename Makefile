@@ -18,7 +18,7 @@ DOCS := .venv-docs
 PACKAGES := layers zoo recipes serving
 ON_BACKENDS := tests/layers tests/zoo/training/test_loss_on_backends.py tests/zoo/models/test_models_on_backends.py
 
-.PHONY: help demo test test-slow test-backends test-older test-oldest browser lint format typecheck wheel-test bench docs constraints clean
+.PHONY: help demo test test-slow test-backends test-older test-oldest browser lint format typecheck wheel-test bench checkpoints docs constraints clean
 
 help:
 	@echo "make demo           train two models, compare them, look at an alignment, serve and ask (6 minutes)"
@@ -32,6 +32,7 @@ help:
 	@echo "make typecheck      mypy"
 	@echo "make wheel-test     build the wheel, install it outside the checkout and try it there"
 	@echo "make bench          speed beside peers, into docs/benchmarks.md (an hour and more, on a quiet machine)"
+	@echo "make checkpoints    small models of transformers beside what the zoo makes of them (2 minutes)"
 	@echo "make docs           the site of docs/, into site/"
 	@echo "make constraints    renew the pinned versions"
 	@echo "make clean          remove the environments and all that was built"
@@ -127,6 +128,9 @@ $(OPENNMT)/.installed: requirements-opennmt.txt
 bench: $(INSTALLED) $(PEERS)/.installed $(if $(OPENNMT_PYTHON),$(OPENNMT)/.installed)
 	$(BIN)/python benchmarks/table.py --peers $(PEERS)/bin/python \
 		$(if $(OPENNMT_PYTHON),--opennmt $(OPENNMT)/bin/python) --output docs/benchmarks.md $(BENCH_ARGS)
+
+checkpoints: $(INSTALLED) $(PEERS)/.installed
+	$(BIN)/python benchmarks/interchange.py --peers $(PEERS)/bin/python
 
 $(DOCS)/.installed: requirements-docs.txt
 	$(PYTHON) -m venv $(DOCS)

@@ -84,9 +84,7 @@ def list_models(
     console.print(models)
     console.print()
     console.print(recipes)
-    console.print(
-        "\nA recipe runs on its default as it is, and on your own text with --train and --valid:"
-    )
+    console.print("\nA recipe runs on its default as it is, and on your own text with --train:")
     forms = table("recipe", "a corpus", show_header=False)
     for name, recipe in tasks.items():
         forms.add_row(name, recipe.corpora)

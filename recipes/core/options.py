@@ -139,6 +139,9 @@ class DataOptions(Options):
     )
 
     history_turns: int = setting(4, "turns before a text that are read, in dialogue", NOT_NEGATIVE)
+    filter_rows: bool = setting(
+        True, "leave out duplicates, copies and mismatched pairs of a training file", YES_NO
+    )
     batch_tokens: int = setting(2048, "padded tokens of the longer side in a batch", POSITIVE)
 
 

@@ -19,7 +19,7 @@ from ...zoo.training.averaging import Average, LastAverage, WeightAverage
 from ...zoo.training.loss import SmoothedCrossEntropy
 from ...zoo.training.optimizers import FusedAdam
 from ..core.config import Budget, RunConfig
-from ..core.corpora import read_corpora, texts
+from ..core.corpora import overlap_line, read_corpora, texts
 from ..core.interruption import Interrupted, StopNow, StopRequest
 from ..core.model import build_model, schedule_of
 from ..core.options import OptimizerOptions
@@ -93,6 +93,8 @@ def train(
     checksums = {"train": train_corpus.checksum, "valid": valid_corpus.checksum}
     report(train_corpus.report())
     report(valid_corpus.report())
+    if (line := overlap_line(config, train_corpus, valid_corpus)) is not None:
+        report(line)
     if place.is_chief and run.check(config, checksums):
         begun_with = run.read_config().parts.source_format
         config = replace(config, parts=replace(config.parts, source_format=begun_with))
@@ -124,6 +126,7 @@ def train(
         begun = run.open(config, checksums, model, **generation)
         generation = run.generation() if begun else generation
         if not run.tokenizer_path.exists():
+            run.save_samples(valid_corpus.sources)
             run.save_tokenizer(tokenizer)
 
     # Compile

@@ -74,7 +74,7 @@ class LogitsProcessor(Protocol):
     ...         forbidden = tf.reduce_any(tf.range(logits.shape[-1])[:, None] == tokens, axis=1)
     ...         return tf.where(forbidden, NEG_INF, logits)
     ...     return processor
-    >>> generate(model, source, options, logits_processors=[forbid(17, 123)])
+    >>> attention_zoo.generate(model, source, options, logits_processors=[forbid(17, 123)])
     """
 
     def __call__(self, logits: tf.Tensor, search: Search) -> tf.Tensor: ...

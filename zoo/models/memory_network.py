@@ -77,6 +77,7 @@ def memory_network(
 
     Example:
 
+    >>> from attention_zoo.zoo.training.loss import SmoothedCrossEntropy
     >>> model = memory_network(vocab_size=1000, sentence_marks=[7, 9])
     >>> model.compile(optimizer="adam", loss=SmoothedCrossEntropy())
     >>> model.fit(batches)      # of ({"source": (B, S), "target": (B, T)}, labels (B, T))

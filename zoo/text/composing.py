@@ -91,6 +91,9 @@ def compose(
     blank = parts[-1].row_lengths() == 0
     if source_format.main_first:
         front.append(_announced(_separated(tokenizer, parts[-1]), text, max_length))
+    if source_format.tag is not None:
+        tags = tf.fill([text.nrows(), 1], tokenizer.id_of(source_format.tag))
+        front.insert(0, tf.RaggedTensor.from_tensor(tags))
     heads = tf.concat(front, axis=1) if front else None
     taken = heads.row_lengths() if heads is not None else 0
     lengths = text.row_lengths() + taken

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,12 @@ class Tokenizer:
         except RuntimeError as error:
             # It says "INTERNAL: file(line) [condition] reason. advice", some of it not always.
             condition, _, reason = str(error).split("[", 1)[-1].partition("] ")
+            if counts := re.search(r"required_chars\D*(\d+) vs (\d+)", reason):
+                raise ValueError(
+                    f"The text has so many characters that vocab_size must be {counts[2]} or more: "
+                    "give that, or a smaller character_coverage. Received: "
+                    f"vocab_size={settings['vocab_size']}"
+                ) from error
             reason = reason.split(". ")[0].strip() or condition
             raise ValueError(
                 f"SentencePiece could not learn tokens from this text: {reason}. Give more "
