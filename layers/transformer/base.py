@@ -16,9 +16,9 @@ from ..ops.masks import softmax_dtype
 from ..ops.normalization import make_norm
 from ..ops.positions import Positions, check_positions
 
+_DENSE = ("expand", "contract", "gate")
 # An approximation of "gelu" that T5 and BERT's heirs were trained with; Keras has no name for it.
 _GELU_TANH = functools.partial(keras.activations.gelu, approximate=True)
-_DENSE = ("expand", "contract", "gate")
 
 
 class TransformerBlock(keras.layers.Layer):
@@ -161,15 +161,16 @@ class TransformerBlock(keras.layers.Layer):
         return width // self.num_heads
 
     def _build_feed_forward(self, width: int) -> None:
-        dtypes = {name: self._quantized.get(name, self.dtype_policy) for name in _DENSE}
-        self.expand = Dense(
-            self.feedforward_dim, self._activation, name="expand", dtype=dtypes["expand"]
-        )
-        self.contract = Dense(width, name="contract", dtype=dtypes["contract"])
+        def dense(name, units, activation=None):
+            dtype = self._quantized.get(name, self.dtype_policy)
+            return Dense(units, activation, name=name, dtype=dtype)
+
+        self.expand = dense("expand", self.feedforward_dim, self._activation)
+        self.contract = dense("contract", width)
         self.expand.build((None, width))
         self.contract.build((None, self.feedforward_dim))
         if self.gated:
-            self.gate = Dense(self.feedforward_dim, name="gate", dtype=dtypes["gate"])
+            self.gate = dense("gate", self.feedforward_dim)
             self.gate.build((None, width))
 
     def _build_norms(self, width: int, names: tuple[str, ...]) -> None:
@@ -192,8 +193,8 @@ class TransformerBlock(keras.layers.Layer):
     def get_config(self):
         quantized = {
             name: keras.dtype_policies.serialize(getattr(self, name).dtype_policy)
-            for name in _DENSE
-            if self.built and getattr(getattr(self, name, None), "quantization_mode", None)
+            for name in (_DENSE if self.gated else _DENSE[:2])
+            if self.built and getattr(self, name).quantization_mode is not None
         }
         return {
             **super().get_config(),
