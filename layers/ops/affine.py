@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from .dense import add_bias
+from .normalization import scale_and_shift
 
 
 class Affine(NamedTuple):
@@ -37,9 +38,9 @@ class Affine(NamedTuple):
             return outputs
         return ops.reshape(outputs, (-1, ops.shape(inputs)[1], outputs.shape[-1]))
 
-    def fold_norm(self, norm: keras.layers.LayerNormalization) -> Affine:
-        """Puts scale and shift of a norm into the map, which then takes standardized inputs."""
-        scale, shift = as_type_of(self.kernel, norm.gamma, norm.beta)
+    def fold_norm(self, norm: keras.layers.Layer) -> Affine:
+        """Puts scale and shift of a norm into the map, which then takes inputs without them."""
+        scale, shift = scale_and_shift(norm, self.kernel.dtype)
         bias = ops.add(ops.matmul(ops.expand_dims(shift, 0), self.kernel)[0], self.bias)
         return Affine(ops.multiply(ops.expand_dims(scale, 1), self.kernel), bias)
 
@@ -51,11 +52,6 @@ class Affine(NamedTuple):
     def scaled(self, factor) -> Affine:
         """Returns the map times a number, or times numbers (D',)."""
         return Affine(ops.multiply(self.kernel, factor), ops.multiply(self.bias, factor))
-
-
-def as_type_of(like, *variables):
-    """Converts variables to tensors of the type of another tensor."""
-    return tuple(ops.cast(variable, like.dtype) for variable in variables)
 
 
 def linear(inputs, kernel, bias=None):

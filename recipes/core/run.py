@@ -123,7 +123,11 @@ class Run:
         """
         if self.config_path.exists():
             ours = _settings(config, defaults_of(config))
-            theirs = _settings(*self._read_config())
+            begun, defaults = self._read_config()
+            # An option that the model has got since is as it is where nobody gives it.
+            theirs = _settings(begun, {**defaults_of(begun), **defaults})
+            for settings, inputs in ((ours, config), (theirs, begun)):
+                settings["version of sentence splitting"] = source_format(inputs).sentences
             differences = ", ".join(
                 f"{name} is {theirs.get(name)!r} there and {ours.get(name)!r} here"
                 for name in {**ours, **theirs}
@@ -205,8 +209,8 @@ class Run:
         """Values of `config.json`."""
         if not self.config_path.is_file():
             raise ConfigError(
-                f"{self.folder} is no run: it has no config.json. Give the folder that "
-                "`attention-zoo train` was told with --output."
+                f"{self.folder} is no run: it has no config.json. Give the folder that was given "
+                "to `attention-zoo train` as --output."
             )
         try:
             values = json.loads(self.config_path.read_text(encoding="utf-8"))
@@ -256,12 +260,15 @@ class Run:
             model.optimizer, model.compiled = optimizer, compiled
 
     def save_samples(self, sources: Sequence[Source]) -> None:
-        """Writes some sources, from the shortest to the longest."""
-        to_text = source_format(self.read_config()).to_text
+        """Writes some sources, from the shortest to the longest, and a text of two lines."""
+        form = source_format(self.read_config())
+        to_text = form.to_text
         by_text = {to_text(source): source for source in sources}
         ordered = [by_text[text] for text in sorted(by_text, key=len)]
         count = min(SAMPLES, len(ordered))
         chosen = [ordered[i * (len(ordered) - 1) // max(1, count - 1)] for i in range(count)]
+        if form.can_be_split:
+            chosen.append("\n".join(map(to_text, chosen[:2])))
         write_json(self.samples_path, chosen)
 
     def read_samples(self) -> list[Source] | None:

@@ -107,7 +107,11 @@ class TokenizedPairs:
         Raises:
             DataError: All rows are left out.
         """
-        if source_format.inputs == PLAIN.inputs and source_format.leave_out_long:
+        written = tokenizer.encode(targets)
+        if source_format.target_tag is not None:
+            tag = np.array([tokenizer.id_of(source_format.target_tag)], np.int32)
+            written = [np.concatenate([tag, row]) for row in written]
+        if replace(source_format, max_turns=PLAIN.max_turns, target_tag=None) == PLAIN:
             # The same ids as in the graph, in half of the time.
             ids = tokenizer.source.encode([str(source) for source in sources])
             lengths = np.array([len(row) for row in ids])
@@ -118,9 +122,7 @@ class TokenizedPairs:
         fits = lengths < max_source_length
         kept = [
             (source, target, row)
-            for row, (source, fit, target) in enumerate(
-                zip(ids, fits, tokenizer.encode(targets), strict=True)
-            )
+            for row, (source, fit, target) in enumerate(zip(ids, fits, written, strict=True))
             if (fit or not source_format.leave_out_long) and len(target) < max_target_length
         ]
         if not kept and not allow_empty:

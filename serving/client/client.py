@@ -163,7 +163,7 @@ class Client(_Sender):
 
     >>> client = Client("http://127.0.0.1:8501", model="rnn-bahdanau")
     >>> client.translate(["a house"])
-    [Prediction(text='ein Haus', score=-0.31)]
+    [Prediction(text='ein Haus', score=-0.31, truncated=False)]
 
     A text is a string; for a model that takes other inputs, a mapping from their names:
 
@@ -180,7 +180,8 @@ class Client(_Sender):
 
         Args:
             texts: Texts, or for a task with several inputs mappings from their names to texts. A
-                mapping may also hold a number such as `"length": 6` where the model takes it.
+                mapping may also hold a number such as `"length": 6` where the model takes it, or a
+                `"prefix"` that the output begins with.
 
         Returns:
             A prediction for each text.
@@ -197,6 +198,20 @@ class Client(_Sender):
             A prediction for each text.
         """
         return self.predict(texts)
+
+    def document(self, texts: Sequence[str]) -> list[Prediction]:
+        """Writes the output for each whole text, of any number of lines and sentences.
+
+        The model splits it and puts the outputs together again with the white space between; one
+        that takes several inputs cannot.
+
+        Args:
+            texts: Texts.
+
+        Returns:
+            A prediction for each text; its score is the sum of those of its parts.
+        """
+        return self._send(requests.document(texts))
 
     def n_best(self, texts: Sequence[Source]) -> list[list[Prediction]]:
         """Writes the best outputs for each text.
@@ -267,6 +282,10 @@ class AsyncClient(_Sender):
     async def translate(self, texts: Sequence[Source]) -> list[Translation]:
         """Calls `predict`, under the name of what a translator does."""
         return await self.predict(texts)
+
+    async def document(self, texts: Sequence[str]) -> list[Prediction]:
+        """Writes the output for each whole text, as `Client.document` does."""
+        return await self._send(requests.document(texts))
 
     async def n_best(self, texts: Sequence[Source]) -> list[list[Prediction]]:
         """Writes the best outputs for each text, see `Client.n_best`."""

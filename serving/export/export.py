@@ -156,9 +156,13 @@ def _check_name(name: str) -> str:
         raise ExportError(
             "The name of a model is part of its address and of a folder: letters, digits, '_', "
             "'.' and '-', beginning with a letter, digit or '_'; digits alone are the name of a "
-            f"version. Received: name={name!r}"
+            f"version. Give one with --name, such as {_suggested(name)}. Received: name={name!r}"
         )
     return name
+
+
+def _suggested(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.") or "my-model"
 
 
 def _refuse_existing(model_directory: Path, version: int) -> None:

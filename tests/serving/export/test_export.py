@@ -83,7 +83,7 @@ def no_checks(monkeypatch):
     return instead
 
 
-def test_export_has_the_layout_of_a_server_and_the_four_signatures(exported):
+def test_export_has_the_layout_of_a_server_and_all_signatures(exported):
     assert exported.name == "1"
     assert exported.parent.name == "toy"
     assert (exported / "saved_model.pb").is_file()
@@ -92,7 +92,7 @@ def test_export_has_the_layout_of_a_server_and_the_four_signatures(exported):
     assert [path.name for path in exported.parent.iterdir()] == ["1"]
     with SavedModelSession(exported) as session:
         names = {name for name in session.signatures if not name.startswith("__")}
-        assert names == {"serving_default", "n_best", "explain", "score"}
+        assert names == {"serving_default", "document", "n_best", "explain", "score"}
         spec = session.signatures["score"]
         assert list(spec.inputs) == ["target", "text"]
         assert spec.outputs["tokens"].dtype.name == "int32"
@@ -111,8 +111,8 @@ def test_every_check_reports_on_a_sound_export(exported, check_results):
     ]
     assert all(result.passed for result in check_results), check_results
     numbers = {result.name: result.numbers for result in check_results}
-    assert numbers["session"]["answered"] == 4
-    assert numbers["batch"]["rows"] == 4 * len(WARMUP_SAMPLES)
+    assert numbers["session"]["answered"] == 5
+    assert numbers["batch"]["rows"] == 5 * len(WARMUP_SAMPLES)
     assert 1.0 <= numbers["weights"]["ratio"] < 1.2
     assert numbers["same results"]["largest difference"] <= 1e-4
 
