@@ -120,7 +120,8 @@ class _NewConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: Any = transport
         if self._all.count() >= 1.5 * self._all.most:
-            return self.end(self._all.too_many)  # though it may not have time to read that
+            self.end(self._all.too_many)  # though it may not have time to read that
+            return
         self._all.new.add(self)
         if self._all.seconds > 0:
             loop = asyncio.get_running_loop()
