@@ -59,7 +59,8 @@ async def capacity(server: Server, rows: int, seconds: float) -> float:
     async def client(number: int) -> None:
         nonlocal count
         while time.monotonic() < end:
-            count += await ask(server, request_bytes(server, rows, number)) == 200
+            status = await ask(server, request_bytes(server, rows, number))
+            count += status == 200
             number += CLIENTS
 
     start = time.monotonic()
@@ -118,6 +119,7 @@ def main() -> int:
     passed = True
     for factor in options.factors:
         with served(options.base, *options.serve) as server:
+            asyncio.run(capacity(server, options.rows, options.seconds / 3))  # shapes never seen
             most = asyncio.run(capacity(server, options.rows, options.seconds / 3))
             figures = asyncio.run(storm(server, options.rows, factor * most, options.seconds))
         shown = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())

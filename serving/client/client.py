@@ -211,7 +211,7 @@ class Client(_Sender):
         Returns:
             A prediction for each text; its score is the sum of those of its parts.
         """
-        return self._send(requests.document(texts))
+        return _wait(self._send(requests.document(texts)))
 
     def n_best(self, texts: Sequence[Source]) -> list[list[Prediction]]:
         """Writes the best outputs for each text.

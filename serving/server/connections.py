@@ -77,11 +77,17 @@ class Connections:
         self.most = most
         self.seconds = seconds
         self.too_slow = _raw_reply("408 Request Timeout", too_slow)
+        error = b'{"error": "%d connections are open, and no more are taken"}' % most
+        self.too_many = _raw_reply("503 Service Unavailable", error)
         self.new: set[_NewConnection] = set()  # nothing has come over them
         self._alarms: dict[Any, asyncio.TimerHandle] = {}  # each goes when it rings at the latest
 
     def __call__(self) -> asyncio.Protocol:
         return _NewConnection(self)
+
+    def count(self) -> int:
+        """The number of open connections."""
+        return len(self.server.connections) + len(self.new)
 
     def take_over(self, transport: Any, data: bytes, alarm: asyncio.TimerHandle | None) -> None:
         """Hands a connection and its first bytes to the HTTP server."""
@@ -113,6 +119,9 @@ class _NewConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: Any = transport
+        if self._all.count() >= 1.5 * self._all.most:
+            self.end(self._all.too_many)  # though it may not have time to read that
+            return
         self._all.new.add(self)
         if self._all.seconds > 0:
             loop = asyncio.get_running_loop()
@@ -121,12 +130,12 @@ class _NewConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._all.new.discard(self)
         error = self._all.refusal(data)
-        if len(self._all.server.connections) + len(self._all.new) >= self._all.most:
-            error = b'{"error": "%d connections are open, and no more are taken"}' % self._all.most
-        if error is None:
-            self._all.take_over(self._transport, data, self._alarm)
-        else:
+        if self._all.count() >= self._all.most:
+            self.end(self._all.too_many)
+        elif error is not None:
             self.end(_raw_reply("503 Service Unavailable", error))
+        else:
+            self._all.take_over(self._transport, data, self._alarm)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._all.new.discard(self)
