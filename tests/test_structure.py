@@ -30,6 +30,7 @@ ROOMS = [
     "serving.server",
     "serving.client",
     "serving",
+    "recipes.data.files",
     "recipes.data",
     "recipes.metrics",
     "recipes.core",

@@ -39,6 +39,7 @@ class CatalogEntry:
         options: Options of the family.
         training: Training settings that belong to the model, by the names of `RunConfig`.
         from_tokenizer: A function from a tokenizer to further options, or a string as above.
+        reads_sentences: Whether its sources are split into sentences, with a separator between.
     """
 
     description: str
@@ -47,6 +48,7 @@ class CatalogEntry:
     options: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     from_tokenizer: str | Callable[[Any], dict[str, Any]] | None = None
+    reads_sentences: bool = False
 
     @property
     def family_name(self) -> str:
@@ -138,6 +140,7 @@ _ENTRIES = {
         {},
         {"batch_tokens": 4096, "learning_rate": 0.004, "warmup_steps": 250},
         "zoo.models.sentences:kwargs_from_tokenizer",
+        reads_sentences=True,
     ),
     "transformer-tiny": CatalogEntry(
         "self-attention, 4 + 4 layers of width 128: for small corpora and two cores",

@@ -52,6 +52,7 @@ class Attention(keras.layers.Layer):
     search are merely further queries on the same memory.
 
     ```python
+    layer.build(query.shape, source.shape)  # if it was not called yet
     memory = layer.project(source, mask=source_mask)
     context, weights = layer.attend(query, memory)  # at each step, as often as needed
     context = layer(query, source, value_mask=source_mask)  # both at once

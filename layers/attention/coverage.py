@@ -27,6 +27,7 @@ class CoverageAttention(BahdanauAttention):
     itself:
 
     ```python
+    layer.build(query.shape, source_states.shape)  # if it was not called yet
     memory = layer.project(source_states, mask=source_mask)
     coverage = ops.zeros((batch, 1, source_length))
     context, weights = layer.attend(query, memory, coverage=coverage)  # at each step

@@ -67,6 +67,7 @@ class QKVAttention(Attention):
 
     ```python
     attention = QKVAttention(num_heads=8, key_dim=64)
+    attention.build(query.shape, source.shape)  # or call it once
     memory = attention.project(source, mask=source_mask)
     context, weights = attention.attend(query, memory)  # (B, T, D), (B, 8, T, S)
     ```

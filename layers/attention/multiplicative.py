@@ -43,6 +43,7 @@ class LuongAttention(Attention):
 
     ```python
     attention = LuongAttention("general")
+    attention.build(decoder_state[:, None].shape, encoder_states.shape)  # or call it once
     memory = attention.project(encoder_states, mask=source_mask)  # W k, once
     context, weights = attention.attend(decoder_state[:, None], memory)  # each step
     ```

@@ -22,6 +22,7 @@ class SelfAttention(QKVAttention):
     causal layer decodes from a cache which is handed in and out.
 
     ```python
+    layer.build(x.shape)  # if it was not called yet
     cache = layer.initial_cache(batch_size, max_length)
     for index in range(max_length):
         outputs, weights, cache = layer.step(x[:, index : index + 1], cache, index)

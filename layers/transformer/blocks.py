@@ -130,7 +130,6 @@ class TransformerDecoderBlock(TransformerBlock):
 
     or, where a target is decoded step by step,
 
-    >>> block.build(target.shape, source_states.shape)                # if it was not called yet
     >>> memory = block.project(source_states, mask=source_mask)       # once for a source
     >>> x, weights = block(target, memory)                            # all steps, or
     >>> x, weights, cache = block.step(x, block.initial_cache(B), memory)   # one by one

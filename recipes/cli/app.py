@@ -99,6 +99,9 @@ MaxLengthRatio = Annotated[
     ),
 ]
 
+NoSplit = Annotated[
+    bool, typer.Option("--no-split", help="Read each text at once, however many sentences it has.")
+]
 Truncate = Annotated[
     bool,
     typer.Option(

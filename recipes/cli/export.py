@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
+import signal
 import subprocess
 import sys
 import zipfile
@@ -20,6 +20,7 @@ from ...serving.runtime.versions import find_models
 from ...zoo.errors import ConfigError
 from ...zoo.presets.names import locate
 from ...zoo.presets.pack import is_pack, read_manifest
+from ...zoo.registry import PACKAGE
 from ..core.tensorflow_setup import load_tensorflow
 from .app import (
     BeamSize,
@@ -36,7 +37,6 @@ from .app import (
 from .sources import check_folder, open_run
 
 DEV_ROWS = 200  # scored to see what a variant loses
-DEV_SAMPLES = 8  # sent by the checks, and with which a server warms up
 
 # Of a checkpoint; the weights of PyTorch only where there are no others.
 _FILES = ("*.json", "*.model", "*.spm", "*.safetensors")
@@ -126,6 +126,9 @@ def export(
     length_penalty: LengthPenalty = None,
     max_length: MaxLength = None,
     max_length_ratio: MaxLengthRatio = None,
+    max_sentences: Annotated[
+        int, typer.Option(min=1, help="Most sentences of a text that `document` reads.")
+    ] = 500,
     task: TaskFile = None,
     model: ModelFile = None,
 ) -> None:
@@ -152,19 +155,26 @@ def export(
 
     opened = open_run(run, task, model)
     options = search_options(beam_size, length_penalty, max_length, max_length_ratio)
-    notes = RunNotes(opened, DEV_SAMPLES, DEV_ROWS, options)
-    path = publish(
-        opened.load(truncate=True, **options),
-        directory,
-        version,
-        name=name,
-        keep=keep,
-        samples=notes.samples(),
-        notes=notes.text(),
-        report=lambda found: print(found),
-        variant=variant,
-        quality=notes.quality,
-    )
+    notes = RunNotes(opened, DEV_ROWS, options)
+    loaded = opened.load(truncate=True, **options)
+    loaded.max_document_sentences = max_sentences
+    # So that what is half written is removed.
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        path = publish(
+            loaded,
+            directory,
+            version,
+            name=name,
+            keep=keep,
+            samples=opened.read_samples(),
+            notes=notes.text(),
+            report=lambda found: print(found),
+            variant=variant,
+            quality=notes.quality,
+        )
+    finally:
+        signal.signal(signal.SIGTERM, before)
     print(f"published {path}")
 
 
@@ -225,8 +235,8 @@ def exported(name: str) -> Path:
 
 def _export_aside(path: Path, folder: Path) -> None:
     """Exports in a process of its own, as a server has no need of TensorFlow's Python package."""
-    command = [sys.executable, "-m", __package__.partition(".")[0], "export", path, folder]
-    done = subprocess.run(list(map(os.fspath, command)), capture_output=True, text=True)
+    command = [sys.executable, "-m", PACKAGE, "export", str(path), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         told = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         raise Refused(told[-1].removeprefix("error: "))

@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...zoo.errors import DataError
 from ...zoo.text.source_format import Source
 from ..core.options import LARGEST_BEAM
 from ..core.tensorflow_setup import load_tensorflow, share_threads
+from ..data.pair_files import check_readable
 from .app import (
     BeamSize,
     LengthPenalty,
     MaxLength,
     MaxLengthRatio,
     ModelFile,
+    NoSplit,
     Refused,
     RunName,
     Sample,
@@ -42,6 +45,7 @@ from .sources import (
     read_lines,
     say_cut,
     sources_of,
+    truncated_line,
 )
 
 if TYPE_CHECKING:
@@ -77,9 +81,10 @@ def evaluate(
     top_p: TopP = 1.0,
     seed: Seed = None,
     truncate: Truncate = False,
+    no_split: NoSplit = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Score a run on a file by the metrics of its task, beside simple baselines.
+    """Score a run on a file by the metrics of its task, and simple baselines where it has some.
 
     Example: `attention-zoo evaluate runs/en-de --data test.tsv --beam-size 5`
     """
@@ -98,7 +103,10 @@ def evaluate(
     metric_of(config)  # if it is nowhere, that is told before all else
     check_scores(config)
     if data is None:
-        corpus = read_validation(config)
+        try:
+            corpus = read_validation(config)
+        except DataError as error:
+            raise DataError(f"{error} Give rows to score with --data FILE.") from error
         if opened.changed_texts({"valid": corpus.checksum}):
             print(OTHER_TEXTS, file=sys.stderr)
     else:
@@ -108,6 +116,7 @@ def evaluate(
     if sample:
         options = {"beam_size": 1, **options, **sampling(temperature, top_k, top_p, seed)}
     loaded = opened.load(truncate=True, **options)
+    loaded.split = not no_split
     evaluator = Evaluator(loaded, corpus, config)
     num_cut, unscored = evaluator.num_cut(), evaluator.num_unscored()
     unknown, beyond = evaluator.unknown(), evaluator.num_beyond()
@@ -153,7 +162,12 @@ def predict(
     texts: Annotated[
         list[str] | None, typer.Argument(metavar="[TEXT ...]", help="One argument for each.")
     ] = None,
-    input: Annotated[Path | None, typer.Option(help="Texts, one a line.")] = None,
+    input: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Texts, one a line; or a .csv, .tsv, .jsonl, ... with the sources."
+        ),
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="Where to write; stdout if left out.")] = None,
     n_best: Annotated[
         int | None,
@@ -166,12 +180,14 @@ def predict(
     length: Annotated[
         int | None, typer.Option(min=1, help="Wished length in words; for summarization.")
     ] = None,
+    prefix: Annotated[str | None, typer.Option(help="What each result begins with.")] = None,
     sample: Sample = False,
     temperature: Temperature = 1.0,
     top_k: TopK = 0,
     top_p: TopP = 1.0,
     seed: Seed = None,
     truncate: Truncate = False,
+    no_split: NoSplit = False,
     task: TaskFile = None,
     model: ModelFile = None,
 ) -> None:
@@ -183,6 +199,8 @@ def predict(
     text of question answering is a context that ends with its question, or the two with a tab
     between; of dialogue the turns with tabs between. A source of several inputs may also be a JSON
     object, such as `{"context": "...", "question": "..."}`. Texts that begin with - stand after --.
+    A text of several lines, or of more sentences than a model knows, is split and put together
+    again, but with --n-best.
     """
     if texts and input:
         raise Refused("Give texts or --input, not both.")
@@ -190,26 +208,35 @@ def predict(
         check_file(output)
     if not sample:
         refuse_draws(context, NO_DRAWS)
-    lines = texts or read_lines(input)
+    if input:
+        check_readable(input)
     load_tensorflow()
     from ...zoo.files import written_atomically
+    from ..core.task import source_format
 
     if n_best and beam_size and beam_size < n_best:
         raise Refused(
             f"--beam-size {beam_size} finds fewer than --n-best {n_best} results; raise it."
         )
     opened = open_run(run, task, model)
-    sources = sources_of(opened.read_config(), lines, length)
+    config = opened.read_config()
+    lines = texts or read_lines(input, source_format(config))
+    sources = sources_of(config, lines, length)
     if n_best and any(not isinstance(source, str) and source.get("length") for source in sources):
         raise Refused("A length is a wish for one result; leave out --n-best.")
+    if prefix and (n_best or length):
+        raise Refused("A result with a --prefix has neither --n-best nor --length; leave them out.")
     share_threads(len(sources))
     options = search_options(beam_size, length_penalty, max_length, max_length_ratio)
     loaded = opened.load(truncate=True, **options)
+    loaded.split = not (no_split or n_best or prefix)
     say_cut(loaded, sources, truncate)
     beams = beam_size or max(1 if sample else loaded.generation.beam_size, n_best or 1)
     drawn = sampling(temperature, top_k, top_p, seed) if sample else {}
     loaded = loaded.with_generation(beam_size=beams, **drawn)
-    results = _n_best_lines(loaded, sources, n_best) if n_best else _best_lines(loaded, sources)
+    results = _best_lines(loaded, sources, prefix or None)
+    if n_best:
+        results = _n_best_lines(loaded, sources, n_best)
     if output is None:
         for line in results:
             print(line, flush=True)
@@ -220,7 +247,7 @@ def predict(
 
 def _baselines(config: RunConfig, corpus: PairCorpus, model: TextToText) -> dict[str, Scores]:
     """Baselines of the task, learnt from the training corpus if that is still there."""
-    from ...zoo.errors import ConfigError, DataError
+    from ...zoo.errors import ConfigError
     from ..core.corpora import read_training_texts
     from ..core.task import task_of
 
@@ -236,10 +263,17 @@ def _baselines(config: RunConfig, corpus: PairCorpus, model: TextToText) -> dict
         return {}
 
 
-def _best_lines(model: Any, sources: list[Source], chunk: int = 1024) -> Iterator[str]:
+def _best_lines(
+    model: Any, sources: list[Source], prefix: str | None, chunk: int = 1024
+) -> Iterator[str]:
+    ended = []
     for start in range(0, len(sources), chunk):
-        for prediction in model.predict(sources[start : start + chunk]):
+        some = model.predict(sources[start : start + chunk], prefix=prefix)
+        for number, prediction in enumerate(some, start=start + 1):
+            ended += [number] if prediction.truncated else []
             yield prediction.text
+    if ended:
+        print(truncated_line(ended), file=sys.stderr)
 
 
 def _n_best_lines(

@@ -63,7 +63,7 @@ def plain(value: Any) -> Any:
         ConfigError: It is neither.
     """
     if isinstance(value, (str, int, float, list, tuple, dict, type(None))):
-        return value
+        return list(value) if isinstance(value, tuple) else value
     import keras
 
     try:

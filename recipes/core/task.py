@@ -9,8 +9,11 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ...zoo.errors import ConfigError, DataError
 from ...zoo.registry import Registry
+from ...zoo.text.sentences import RULES_VERSION, split_sentences
 from ...zoo.text.source_format import PLAIN, Source, SourceFormat
 from ..data.conversation_files import join_turns
 from ..data.corpus import NOT_JSON, PairCorpus, Rows, flaw, spread_rows
@@ -18,12 +21,14 @@ from ..data.pair_files import parse_text, read_rows
 from ..data.prepared import is_prepared
 from ..metrics.metric import METRICS, PERPLEXITIES, Metric, as_metric
 from .config import RunConfig
+from .model import entry_of
 from .parts import find_part, is_file_spec, load_object
 
 if TYPE_CHECKING:
     from ...zoo.pipeline.text_to_text import TextToText
     from ..metrics.scores import Scores
 
+LOOKED_AT = 2000  # sources of a corpus, to see how many sentences they have
 TASKS = Registry(
     "task",
     {
@@ -51,6 +56,7 @@ class Task:
         corpora: the forms of a corpus that a user may name.
         source_format: the inputs, and how they become the one source.
         read_rows: reads a corpus that a user names, row by row.
+        filters: names in `data.files.filters.FILTERS` of what is left out of a training file.
         parse: makes a source of a line that is not JSON.
         prepare: makes the training corpus of what was read, with a seed.
         metrics: those that can decide which weights are best, the usual one first: names, objects
@@ -70,6 +76,7 @@ class Task:
     corpora: str = "source TAB target, JSON lines, or two parallel files"
     source_format: SourceFormat = PLAIN
     read_rows: Callable[[str, Rows], None] = read_rows
+    filters: tuple[str, ...] = ()
     parse: Callable[[str], Source] = parse_text
     prepare: Callable[[PairCorpus, int], PairCorpus] = lambda corpus, seed: corpus
     metrics: tuple[str | Metric | Callable, ...] = ("bleu", "chrf", "exact_match", "perplexity")
@@ -255,8 +262,26 @@ def task_of(config: RunConfig) -> Task:
 
 def source_format(config: RunConfig) -> SourceFormat:
     """The inputs of a config, and how they become one source."""
-    saved = config.parts.source_format
-    return saved or task_of(config).source_format.with_turns(config.history_turns)
+    if (saved := config.parts.source_format) is not None:
+        return saved
+    inputs = task_of(config).source_format.with_turns(config.history_turns)
+    return replace(inputs, sentences=RULES_VERSION if entry_of(config).reads_sentences else 0)
+
+
+def with_max_sentences(config: RunConfig, corpus: PairCorpus) -> RunConfig:
+    """The config with the number of sentences that its model knows to read at once.
+
+    That is what all but one in a hundred sources of the training have at most. Sources are looked
+    at where a long one may be split.
+    """
+    inputs = source_format(config)
+    if not inputs.can_be_split:
+        return config
+    rows = spread_rows(len(corpus), LOOKED_AT)
+    counts = [len(split_sentences(inputs.to_text(corpus.sources[row]))) for row in rows]
+    most = int(np.percentile(counts, 99, method="higher"))
+    saved = replace(inputs, max_sentences=most)
+    return replace(config, parts=replace(config.parts, source_format=saved))
 
 
 def metric_of(config: RunConfig) -> Metric:

@@ -5,6 +5,7 @@
 | `prepared.json` | what was prepared and how; written last, so without it a folder is incomplete |
 | `tokenizer.model` | the SentencePiece model |
 | `sample.jsonl` | some pairs as texts, for what needs texts |
+| `held_out.jsonl` | the pairs to validate with, if a share was held out |
 | `CC-SSSSS.tfrecord`, `.npy` | shard S of corpus C, and the lengths of its rows |
 
 It is read without TensorFlow, as long as no shard is opened.
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 FORMAT = 2  # 1 has no numbers for the unknown pieces of a source
 MANIFEST, UNFINISHED = "prepared.json", "preparing.json"
-TOKENIZER, SAMPLE = "tokenizer.model", "sample.jsonl"
+TOKENIZER, SAMPLE, HELD_OUT = "tokenizer.model", "sample.jsonl", "held_out.jsonl"
 # Settings that are baked into the tokens of a corpus.
 BAKED = ("vocab_size", "shared_vocabulary", "tokenizer", "source_tokenizer", "target_tokenizer") + (
     "normalization", "byte_fallback", "character_coverage",
@@ -134,6 +135,7 @@ class PreparedCorpus:
         settings: Settings that are fixed in it, by name, and `reverse`.
         parts: The corpora in it.
         weights: Weight of each part in a batch; by their number of pairs if `None`.
+        share: Share of the rows that was held out to validate with, if any.
 
     Raises:
         DataError: The folder is not a prepared corpus, or a file is missing.
@@ -158,6 +160,7 @@ class PreparedCorpus:
             self.weights: list[float] | None = values["weights"]
             self.compressed: bool = values["compressed"]
             self.checksum: int = values["checksum"]
+            self.share: float | None = values.get("held_out")
             self.parts = [PreparedPart.from_dict(part) for part in values["parts"]]
         except FileNotFoundError:
             raise DataError(f"{spec} is no prepared corpus: it has no {MANIFEST}.") from None
@@ -236,8 +239,27 @@ class PreparedCorpus:
 
     def sample(self) -> PairCorpus:
         """Some of the pairs as texts; all of them in order if there are few."""
-        corpus = PairCorpus([], [], f"{self.name} (a sample)")
-        path = self.folder / SAMPLE
+        return self._read_texts(SAMPLE, f"{self.name} (a sample)")
+
+    def held_out(self, share: float | None = None) -> PairCorpus:
+        """The pairs that were held out to validate with.
+
+        Args:
+            share: The share that is wished for; which is decided when a corpus is prepared.
+
+        Raises:
+            DataError: None were held out, or another share.
+        """
+        if self.share is None or share not in (None, self.share):
+            raise DataError(
+                f"{self.name} was prepared with {self.share or 'no share'} of its rows held out: "
+                "give --valid FILE, or prepare it again with `prepare --valid SHARE`."
+            )
+        return self._read_texts(HELD_OUT, f"{self.name}, held out")
+
+    def _read_texts(self, file_name: str, name: str) -> PairCorpus:
+        corpus = PairCorpus([], [], name)
+        path = self.folder / file_name
         try:
             with open(path, encoding="utf-8") as file:
                 for line in file:

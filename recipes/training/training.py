@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,14 +19,14 @@ from ...zoo.training.averaging import Average, LastAverage, WeightAverage
 from ...zoo.training.loss import SmoothedCrossEntropy
 from ...zoo.training.optimizers import FusedAdam
 from ..core.config import Budget, RunConfig
-from ..core.corpora import read_corpora, texts
+from ..core.corpora import overlap_line, read_corpora, texts
 from ..core.interruption import Interrupted, StopNow, StopRequest
 from ..core.model import build_model, schedule_of
 from ..core.options import OptimizerOptions
 from ..core.run import Run
 from ..core.run_tokenizer import pack, run_tokenizer, unpack
 from ..core.saved_model import text_to_text
-from ..core.task import deciding_metric, task_of
+from ..core.task import deciding_metric, task_of, with_max_sentences
 from ..data.batch_stream import BatchStream
 from ..data.corpus import PairCorpus, PairOrigin
 from ..data.prepared import PreparedCorpus
@@ -45,7 +46,7 @@ from .callbacks import (
     WeightAveraging,
 )
 from .evaluation import Evaluator, check_targets
-from .length_limits import limit_of_corpus
+from .length_limits import limit_of_corpus, ngram_of_corpus
 from .nan_guard import NanGuard
 from .periodic_evaluation import PeriodicEvaluation
 from .precision import computing_in
@@ -92,8 +93,13 @@ def train(
     checksums = {"train": train_corpus.checksum, "valid": valid_corpus.checksum}
     report(train_corpus.report())
     report(valid_corpus.report())
-    if place.is_chief:
-        run.check(config, checksums)
+    if (line := overlap_line(config, train_corpus, valid_corpus)) is not None:
+        report(line)
+    if place.is_chief and run.check(config, checksums):
+        begun_with = run.read_config().parts.source_format
+        config = replace(config, parts=replace(config.parts, source_format=begun_with))
+    elif isinstance(train_corpus, PairCorpus):
+        config = with_max_sentences(config, train_corpus)
     keras.utils.set_random_seed(config.seed)
 
     # Tokenizer: one for all workers, as only the chief is sure to see the folder of the run
@@ -115,10 +121,12 @@ def train(
         report(f"starts with the weights of {config.start_from}")
     report(sizes_line(config, model, tokenizer, batches))
     generation = limit_of_corpus(config, config.max_target_length, batches, report)
+    generation |= ngram_of_corpus(config, tokenizer, texts(train_corpus).targets, report)
     if place.is_chief:
         begun = run.open(config, checksums, model, **generation)
         generation = run.generation() if begun else generation
         if not run.tokenizer_path.exists():
+            run.save_samples(valid_corpus.sources)
             run.save_tokenizer(tokenizer)
 
     # Compile

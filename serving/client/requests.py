@@ -34,10 +34,12 @@ class Prediction:
     Attributes:
         text: the text.
         score: the model's score of it; higher is better.
+        truncated: whether a part of the source was not read, or the text is as long as it may be.
     """
 
     text: str
     score: float
+    truncated: bool = False
 
 
 Translation = Prediction  # what a translator writes is no other thing
@@ -50,10 +52,12 @@ class Score:
     Attributes:
         score: log-probability of the target given the text.
         tokens: the number of tokens over which it was summed.
+        truncated: whether a part of the source or of the target was not read.
     """
 
     score: float
     tokens: int
+    truncated: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,11 @@ class Request(Generic[Result]):
         Raises:
             ClientError: if the reply is not that of a model from text to text.
         """
+        sent = len(next(iter(self.inputs.values())))
         try:
+            for name, column in outputs.items():
+                if len(column) != sent:
+                    raise ValueError(f"{sent} texts, {len(column)} rows of '{name}'")
             return self.read(self.inputs, outputs)
         except (KeyError, TypeError, ValueError) as error:
             raise ClientError(
@@ -163,15 +171,21 @@ def _only_texts(columns: Columns) -> Columns:
 
 def predict(texts: Sequence[Source]) -> Request[Prediction]:
     """Asks for the best output for each text."""
-
-    def read(_: Columns, outputs: Columns) -> list[Prediction]:
-        rows = zip(outputs["text"], outputs["score"], strict=True)
-        return [Prediction(text, float(score)) for text, score in rows]
-
     columns = _columns(texts)
     # What is no text is what a task can do without, which has a signature of its own.
     wishes = [name for name, column in columns.items() if column and isinstance(column[0], int)]
-    return Request(f"with_{wishes[0]}" if wishes else "serving_default", columns, read)
+    wishes += ["prefix"] if "prefix" in columns else []
+    return Request(f"with_{wishes[0]}" if wishes else "serving_default", columns, _predictions)
+
+
+def document(texts: Sequence[str]) -> Request[Prediction]:
+    """Asks for the output for each whole text, of any number of lines and sentences."""
+    return Request("document", _only_texts(_columns(texts)), _predictions)
+
+
+def _predictions(_: Columns, outputs: Columns) -> list[Prediction]:
+    rows = zip(outputs["text"], outputs["score"], _truncated(outputs), strict=True)
+    return [Prediction(_text(text), _number(score), cut) for text, score, cut in rows]
 
 
 def n_best(texts: Sequence[Source]) -> Request[list[Prediction]]:
@@ -180,11 +194,13 @@ def n_best(texts: Sequence[Source]) -> Request[list[Prediction]]:
     def read(_: Columns, outputs: Columns) -> list[list[Prediction]]:
         return [
             [
-                Prediction(text, float(score))
-                for text, score in zip(*row, strict=True)
-                if float(score) > _NO_HYPOTHESIS
+                Prediction(_text(text), _number(score), cut)
+                for text, score in zip(texts, scores, strict=True)
+                if _number(score) > _NO_HYPOTHESIS
             ]
-            for row in zip(outputs["text"], outputs["score"], strict=True)
+            for texts, scores, cut in zip(
+                outputs["text"], outputs["score"], _truncated(outputs), strict=True
+            )
         ]
 
     return Request("n_best", _only_texts(_columns(texts)), read)
@@ -197,7 +213,8 @@ def explain(texts: Sequence[Source]) -> Request[Explanation]:
     def read(inputs: Columns, outputs: Columns) -> list[Explanation]:
         shares = outputs.get("p_gen", [None] * len(outputs["text"]))
         sources = [_to_text(row) for row in zip(*inputs.values(), strict=True)]
-        rows = zip(sources, *(outputs[name] for name in names), shares, strict=True)
+        columns = (outputs[name] for name in names)
+        rows = zip(sources, *columns, shares, _truncated(outputs), strict=True)
         return [_explanation(*row) for row in rows]
 
     return Request("explain", _only_texts(_columns(texts)), read)
@@ -213,10 +230,28 @@ def score(texts: Sequence[Source], targets: Sequence[str]) -> Request[Score]:
         )
 
     def read(_: Columns, outputs: Columns) -> list[Score]:
-        rows = zip(outputs["score"], outputs["tokens"], strict=True)
-        return [Score(float(value), int(tokens)) for value, tokens in rows]
+        rows = zip(outputs["score"], outputs["tokens"], _truncated(outputs), strict=True)
+        return [Score(_number(value), int(_number(tokens)), cut) for value, tokens, cut in rows]
 
     return Request("score", {**_only_texts(_columns(texts)), "target": list(targets)}, read)
+
+
+def _truncated(outputs: Columns) -> list[bool]:
+    """The marks of texts of which something was lost; exports of earlier versions have none."""
+    rows = next(iter(outputs.values()), [])
+    return [bool(cut) for cut in outputs.get("truncated", [False] * len(rows))]
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a text")
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{value!r} is not a number")
+    return float(value)
 
 
 def _to_text(values: Sequence[str]) -> str:
@@ -234,6 +269,7 @@ def _explanation(
     weights: Any,
     score: Any,
     p_gen: Any,
+    truncated: bool,
 ) -> Explanation:
     """One row without the padding that it got from longer rows of its batch."""
     source_tokens = [token for token in source if token]
@@ -241,10 +277,11 @@ def _explanation(
     attention = np.asarray(weights, np.float32).reshape(len(written), len(source))
     return Explanation(
         text=text,
-        target=target,
+        target=_text(target),
         source_tokens=source_tokens,
         target_tokens=target_tokens,
         attention=attention[: len(target_tokens), : len(source_tokens)],
-        score=float(score),
+        score=_number(score),
         p_gen=None if p_gen is None else np.asarray(p_gen, np.float32)[: len(target_tokens)],
+        truncated=truncated,
     )

@@ -10,7 +10,7 @@ which that happens, by doing what the server does, and says in one line what it 
 | `same results` | the answers are those of the pipeline in Python: strings equal, numbers to 1e-4 |
 | `weights` | the weights lie on disk once |
 | `operations` | a stock server has every operation, and nothing asks for XLA |
-| `outputs` | every output is a plain tensor of strings, integers or float32 with a row a text |
+| `outputs` | every output is a plain tensor of strings, integers, float32 or bool, a row a text |
 | `batch` | the answer for a text does not depend on the other texts of the request |
 
 All but `same results` and `weights` need the SavedModel alone; they run in a process of their own
@@ -44,7 +44,7 @@ MAX_WEIGHTS_RATIO = 1.2
 WEIGHTS_ALLOWANCE = 4096
 ALLOWANCE_PER_VARIABLE = 512
 CALL_SECONDS = 300.0  # a call that takes longer has a loop without an end
-OUTPUT_TYPES = frozenset({"string", "float"}) | dtypes.SIGNED_INTEGERS
+OUTPUT_TYPES = frozenset({"string", "float", "bool"}) | dtypes.SIGNED_INTEGERS
 
 
 def callable_signatures(session: SavedModelSession) -> dict[str, Signature]:
@@ -166,8 +166,8 @@ def _spec_faults(kind: str, spec: TensorSpec) -> list[str]:
     faults = []
     if kind == "output" and spec.dtype.name not in OUTPUT_TYPES:
         faults.append(
-            f"has type {spec.dtype.name}; serve strings, signed integers or float32, which every "
-            "client can read"
+            f"has type {spec.dtype.name}; serve strings, signed integers, float32 or bool, which "
+            "every client can read"
         )
     if spec.shape == ():
         faults.append("is a scalar; it needs a row for each text")
@@ -303,6 +303,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for result in report.results:
             print(f"  {result}")
     if options.report:
+        sys.stdout.flush()
         options.report.write_text(json.dumps([write_report(report) for report in reports]))
     return 0 if all(report.passed for report in reports) else 1
 

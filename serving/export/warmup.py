@@ -25,8 +25,8 @@ from ..runtime.tensor_protos import fill_tensor, read_tensor
 
 WARMUP_FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 MAX_RECORDS = 1000
-# Texts for a model without better ones: short and long, empty, several scripts, white space and
-# digits, as a server is sent them.
+# Texts for a model without better ones: short and long, empty, several scripts, white space, digits
+# and lines, as a server is sent them.
 WARMUP_SAMPLES = (
     "A small house stands by the river.",
     "",
@@ -35,6 +35,7 @@ WARMUP_SAMPLES = (
     "我们明天下午三点在图书馆见面。",
     "  two   spaces\tand a tab ",
     "Größe, façade & “quotes” – 100 %",
+    "Dr. Roe paid 3.5 dollars. Why?\n\n没有人知道。他走了。\n",
 )
 _MAX_TENSOR_BYTES = 64 * 2**20
 _DEFAULT_SIGNATURE = "serving_default"

@@ -4,6 +4,7 @@ import { element } from "./viewer.js";
 
 // Below this no hypothesis was found: a model with fewer of them than beams fills up the rest.
 const NO_HYPOTHESIS = -1e6;
+const CUT = "A part of the text was not read, or the answer is as long as it may be.";
 const OF_ATTENTION = new Set(["source_tokens", "target_tokens", "attention", "p_gen"]);
 
 /**
@@ -51,6 +52,7 @@ export function drawAnswer(row, withAttention) {
     rest.delete(name);
     return value;
   };
+  if (take("truncated") === true) nodes.push(element("p", { className: "cut" }, CUT));
   if (Array.isArray(rest.get("text"))) {
     nodes.push(alternatives(take("text"), take("score")));
   } else if (typeof rest.get("text") === "string") {

@@ -38,6 +38,17 @@ export class Choices {
     return this.signatures.find(({ name }) => name === byId("signature").value);
   }
 
+  /** The signature for whole texts, if the model has one and no other was chosen. */
+  get document() {
+    return !this.state().signature && this.signatures.find(({ name }) => name === "document");
+  }
+
+  /** The signature that a row is sent to: a text of several lines is a document. */
+  signatureFor(row) {
+    const lines = String(row.text ?? "").trim().includes("\n");
+    return (lines && this.document) || this.signature;
+  }
+
   /** Asks the server which models it has; one that does not say is told a name. */
   async readModels() {
     this.models = await this.server.models();

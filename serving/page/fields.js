@@ -19,6 +19,7 @@ import { element } from "./viewer.js";
 // The signature that shows most comes first, and inputs stand as people think of them.
 const SIGNATURES = new Map([
   ["explain", "explain \u2013 text and attention"],
+  ["document", "document \u2013 whole texts"],
   ["serving_default", "serving_default \u2013 text and score"],
   ["n_best", "n_best \u2013 alternatives with scores"],
   ["score", "score \u2013 how likely a target is"],

@@ -139,12 +139,12 @@ class Page {
   /** Asks what is typed now, in place of what is under way. */
   async #ask() {
     this.#stopAsking();
-    const { signature } = this.choices;
-    if (!signature) return;
+    if (!this.choices.signature) return;
     const asking = (this.asking = new AbortController());
     try {
-      const row = rowOf(signature.fields, this.#values(signature.fields));
-      if (row) await this.#askFor(signature, row, asking.signal);
+      const { fields } = this.choices.signature;
+      const row = rowOf(fields, this.#values(fields));
+      if (row) await this.#askFor(this.choices.signatureFor(row), row, asking.signal);
       else this.view.showNothing("Type a text: the answer comes by itself.");
     } catch (error) {
       this.#showError(error);
@@ -159,9 +159,11 @@ class Page {
     this.view.say("Asking \u2026");
     const start = performance.now();
     const target = { model, version, label, signature: signature.name };
-    const outputs = await this.server.predict(target, row, signal);
+    const outputs = firstRow(await this.server.predict(target, row, signal), signature.outputs);
+    const whole = outputs.get("truncated") === true && this.choices.document;
+    if (whole && whole !== signature) return this.#askFor(whole, row, signal);
     const time = Math.round(performance.now() - start);
-    this.view.showAnswer(firstRow(outputs, signature.outputs));
+    this.view.showAnswer(outputs);
     const which = version ? `, version ${version},` : label && `, ${label},`;
     this.view.say(`${model}${which} answered in ${time} ms`);
     if (this.askAgain) this.view.markOld();

@@ -45,7 +45,16 @@ def check(text: tf.Tensor) -> tf.Tensor:
 
 
 def serving_default(text):
-    return {"text": backwards(check(text)), "score": tf.fill(tf.shape(text), -0.25)}
+    pieces = tokens_of(text).row_lengths()
+    outputs = {"text": backwards(check(text)), "score": tf.fill(tf.shape(text), -0.25)}
+    return {**outputs, "truncated": pieces > MOST_PIECES}
+
+
+def document(text):
+    """Line by line, and nothing is cut."""
+    lines = tf.strings.split(text, "\n")
+    written = lines.with_values(backwards(lines.values))
+    return {"text": tf.strings.reduce_join(written, axis=1, separator="\n")}
 
 
 def n_best(text):
@@ -92,6 +101,7 @@ def signatures() -> dict[str, tf.types.experimental.GenericFunction]:
     text = tf.TensorSpec([None], tf.string, name="text")
     specs = {
         serving_default: [text],
+        document: [text],
         n_best: [text],
         explain: [text],
         copying: [text],

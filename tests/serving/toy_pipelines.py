@@ -19,6 +19,7 @@ TEXTS = [
 ]
 NUM_HYPOTHESES = 3
 PAD, END = 0, 3
+LONG = 30  # characters
 
 
 def train_tokenizer() -> bytes:
@@ -53,6 +54,11 @@ class ToyModel(keras.Model):
         mask = tf.cast(source != PAD, tf.float32)[..., None]
         mean = tf.reduce_sum(self.embedding(source) * mask, 1) / (tf.reduce_sum(mask, 1) + 1e-6)
         return self.output_layer(self.embedding(last) + mean)
+
+
+def is_long(text):
+    """Mask (B,) of the texts that are said to be cut, as a real model does that has a limit."""
+    return tf.strings.length(text) > LONG
 
 
 class ToyTextToText:
@@ -105,13 +111,21 @@ class ToyTextToText:
 
     def serving_default(self, text):
         ids, score, _ = self.decode(text)
-        return {"text": self.detokenize(ids), "score": score}
+        return {"text": self.detokenize(ids), "score": score, "truncated": is_long(text)}
+
+    def document(self, text):
+        lines = tf.strings.split(text, "\n")
+        outputs = self.serving_default(lines.values)
+        written = tf.strings.reduce_join(lines.with_values(outputs["text"]), 1, separator="\n")
+        score = tf.reduce_sum(lines.with_values(outputs["score"]), 1)
+        return {"text": written, "score": score, "truncated": is_long(text)}
 
     def n_best(self, text):
         found = [self.decode(text, first) for first in range(2, 2 + NUM_HYPOTHESES)]
         return {
             "text": tf.stack([self.detokenize(ids) for ids, _, _ in found], 1),
             "score": tf.stack([score for _, score, _ in found], 1),
+            "truncated": is_long(text),
         }
 
     def explain(self, text):
@@ -122,6 +136,7 @@ class ToyTextToText:
         return {
             "text": self.detokenize(ids),
             "score": score,
+            "truncated": is_long(text),
             "source_tokens": self.pieces(source),
             "target_tokens": self.pieces(ids),
             "attention": weights / (tf.reduce_sum(weights, -1, keepdims=True) + 1e-6),
@@ -135,6 +150,7 @@ class ToyTextToText:
         return {
             "score": tf.reduce_sum(tf.where(keep, chosen, 0.0), -1),
             "tokens": tf.reduce_sum(tf.cast(keep, tf.int32), -1),
+            "truncated": is_long(text) | is_long(target),
         }
 
     def signatures(self):
@@ -142,6 +158,7 @@ class ToyTextToText:
         target = tf.TensorSpec([None], tf.string, name="target")
         return {
             "serving_default": tf.function(self.serving_default, input_signature=[text]),
+            "document": tf.function(self.document, input_signature=[text]),
             "n_best": tf.function(self.n_best, input_signature=[text]),
             "explain": tf.function(self.explain, input_signature=[text]),
             "score": tf.function(self.score, input_signature=[text, target]),

@@ -74,7 +74,7 @@ class LogitsProcessor(Protocol):
     ...         forbidden = tf.reduce_any(tf.range(logits.shape[-1])[:, None] == tokens, axis=1)
     ...         return tf.where(forbidden, NEG_INF, logits)
     ...     return processor
-    >>> generate(model, source, options, logits_processors=[forbid(17, 123)])
+    >>> attention_zoo.generate(model, source, options, logits_processors=[forbid(17, 123)])
     """
 
     def __call__(self, logits: tf.Tensor, search: Search) -> tf.Tensor: ...
@@ -82,25 +82,49 @@ class LogitsProcessor(Protocol):
 
 @dataclass(frozen=True)
 class NoRepeatNgram:
-    """Logits processor that forbids each token that would write an n-gram a second time.
+    """Logits processor that forbids each token that would write a run of words a second time.
 
     Args:
-        size: The length of the n-gram, at least 1.
+        size: The number of words, at least 1.
+        word_starts: For each token, whether it begins a word, (V,); each is a word if `None`. The
+            word that is being written may still become another, so it is the last token of the
+            earlier one that is forbidden.
 
     Reference: Paulus et al. 2018, https://arxiv.org/abs/1705.04304
     """
 
     size: int
+    word_starts: Sequence[bool] | None = None
 
     def __call__(self, logits: tf.Tensor, search: Search) -> tf.Tensor:
-        context, written = self.size - 1, search.written
-        starts = tf.range(tf.maximum(search.step - context, 0))  # of the n-grams that are complete
-        newest = tf.maximum(search.step - context + tf.range(context), 0)
-        last = tf.gather(written, newest, axis=2)[:, :, None]  # (R, N, 1, context)
-        windows = tf.gather(written, starts[:, None] + tf.range(context), axis=2)
-        repeats = tf.where(tf.reduce_all(windows == last, axis=-1))  # (repeats, 3)
-        follows = tf.gather_nd(tf.gather(written, starts + context, axis=2), repeats)
-        ids = tf.concat([repeats[:, :2], tf.cast(follows, repeats.dtype)[:, None]], axis=1)
+        hypotheses, longest = tf.shape(search.written)[1], tf.shape(search.written)[2]
+        written, positions = tf.reshape(search.written, (-1, longest)), tf.range(longest)
+        starts = tf.ones_like(written, tf.bool)
+        if self.word_starts is not None:
+            last = len(self.word_starts) - 1
+            starts = tf.gather(tf.constant(self.word_starts), tf.minimum(written, last))
+        begins = starts | (positions == 0)
+        # Each token that ends a word ends a run, and so many tokens of that stand before it.
+        word = tf.cumsum(tf.cast(begins, tf.int32), axis=1)
+        first = tf.searchsorted(word, word - self.size + 1)
+        before = positions - first
+        # Of the newest word nothing is known but that the same single token again would end it.
+        is_newest = positions == search.step - 1
+        ends = tf.where(is_newest, starts, tf.roll(begins, -1, axis=1))
+        ends &= (word >= self.size) & (positions < search.step)
+        ends &= tf.gather(starts, first, batch_dims=1)  # a later word begins with no other token
+        # They are compared with as many that were written last.
+        back = tf.range(tf.reduce_max(tf.where(ends, before, 0)))
+        theirs, ours = positions[:, None] - 1 - back, search.step - 1 - back
+        equal = (
+            tf.gather(written, tf.maximum(theirs, 0), axis=1)
+            == tf.gather(written, tf.maximum(ours, 0), axis=1)[:, None]
+        )
+        differ = ~equal & (back < before[..., None])
+        repeats = tf.cast(tf.where(ends & ~tf.reduce_any(differ, axis=-1)), tf.int32)
+        row, position = repeats[:, 0], repeats[:, 1]
+        token = tf.gather_nd(written, tf.stack([row, position], axis=1))
+        ids = tf.stack([row // hypotheses, row % hypotheses, token], axis=1)
         return tf.tensor_scatter_nd_update(logits, ids, tf.fill(tf.shape(ids)[:1], NEG_INF))
 
 

@@ -51,7 +51,8 @@ class GenerationOptions:
         replace_unknown: unknown pieces of a source may be written, each for itself, see `unknown`:
             a model that copies gives them probabilities; that of the unknown token is shared among
             them by attention in any other. `forbid_unknown` holds for the token itself.
-        no_repeat_ngram: no run of so many tokens is written twice; 0 allows all. Where nothing is
+        no_repeat_ngram: no run of so many words is written twice; 0 allows all. (For `generate`
+            alone, which knows no words but by `word_starts`, of so many tokens.) Where nothing is
             left to write before the end may come, greedy search and draws end all the same; a beam
             search gives the hypothesis up.
         do_sample: draw the targets from the model's distribution in place of searching.

@@ -24,6 +24,7 @@ def generate(
     logits_processors: Sequence[LogitsProcessor] = (),
     strategy: Callable[[GenerationOptions], Strategy] | None = None,
     source_mask: tf.Tensor | None = None,
+    word_starts: Sequence[bool] | None = None,
 ) -> Hypotheses:
     """Generates targets for each row of a source by beam search, greedy search or sampling.
 
@@ -46,6 +47,8 @@ def generate(
         strategy: A subclass of `Strategy`, or another function of the options that returns one. By
             default `Sampling`, `GreedySearch` or `BeamSearch`, as the options say.
         source_mask: Of features, boolean (B, S), True for those that are there; all if `None`.
+        word_starts: For each token of the vocabulary, whether it begins a word, for
+            `no_repeat_ngram`; each token is a word if `None`.
 
     Returns:
         `Hypotheses`.
@@ -90,7 +93,7 @@ def generate(
     chooser = strategy(options)
     processors = tuple(logits_processors)
     if options.no_repeat_ngram:
-        processors += (NoRepeatNgram(options.no_repeat_ngram),)
+        processors += (NoRepeatNgram(options.no_repeat_ngram, word_starts),)
     num_unknown = None
     if options.replace_unknown and not has_features:
         num_unknown = tf.maximum(-tf.reduce_min(ids), 0)

@@ -50,7 +50,8 @@ class Strategy:
     ...         temperature = tf.maximum(0.1, 1.5 * 0.9 ** tf.cast(search.step, tf.float32))
     ...         noise = -tf.math.log(-tf.math.log(tf.random.uniform(tf.shape(candidates.logits))))
     ...         return tf.argmax(candidates.logits / temperature + noise, -1, tf.int32)
-    >>> generate(model, source, GenerationOptions(beam_size=3), strategy=AnnealedSampling)
+    >>> options = GenerationOptions(beam_size=3)
+    >>> attention_zoo.generate(model, source, options, strategy=AnnealedSampling)
     """
 
     reorders = False

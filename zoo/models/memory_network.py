@@ -51,9 +51,9 @@ def memory_network(
         decoder_units: Width D of the decoder's state.
         attention_units: Width of the space in which sentences are compared.
         hops: The number of looks at each step.
-        sentence_marks: Ids of the source that are the end of a sentence, such as the full stop's;
-            training takes them from the tokenizer, and the separators too.
-        separator_ids: Ids that stand between sentences.
+        sentence_marks: Ids of the source that are the end of a sentence, such as the full stop's.
+        separator_ids: Ids that stand between sentences; training takes them from the tokenizer, as
+            its texts come split into sentences.
         max_sentence_length: What has no end for that many tokens is split.
         readout_units: Width from which the vocabulary is read; `embedding_dim` if `None`.
         tie_embeddings: Read the vocabulary with the embedding itself (Press and Wolf 2017);
@@ -77,6 +77,7 @@ def memory_network(
 
     Example:
 
+    >>> from attention_zoo.zoo.training.loss import SmoothedCrossEntropy
     >>> model = memory_network(vocab_size=1000, sentence_marks=[7, 9])
     >>> model.compile(optimizer="adam", loss=SmoothedCrossEntropy())
     >>> model.fit(batches)      # of ({"source": (B, S), "target": (B, T)}, labels (B, T))

@@ -19,8 +19,6 @@ from .backend import take_beams
 from .parts import Encoded, Encoder, check_rate
 from .unroll import BidirectionalGRU
 
-MARKS = (".", "!", "?", "…", "。", "！", "？", "؟", "।")  # that sentences end with
-
 
 class Sentences(NamedTuple):
     """The sentences of sources.
@@ -62,14 +60,6 @@ class Boundaries(NamedTuple):
 
     marks: list[int]
     separators: list[int]
-
-    @classmethod
-    def of(cls, tokenizer: Tokenizer) -> Boundaries:
-        """Those of the sources of a tokenizer."""
-        pieces = tokenizer.source.pieces(range(tokenizer.source.vocab_size))
-        marks = [index for index, piece in enumerate(pieces) if piece.endswith(MARKS)]
-        between = [index for index, piece in enumerate(pieces) if piece == SEPARATOR]
-        return cls(marks, [END_ID, *between])
 
 
 def split_sentences(
@@ -211,9 +201,12 @@ class SentenceEncoder(Encoder):
 
 
 def kwargs_from_tokenizer(tokenizer: Tokenizer) -> dict[str, Any]:
-    """Arguments of `memory_network` that follow from the tokens of a source."""
-    marks, separators = Boundaries.of(tokenizer)
-    return {"sentence_marks": marks, "separator_ids": separators}
+    """Arguments of `memory_network` that follow from the tokens of a source.
+
+    Its texts are split into sentences before they are tokens, see `SourceFormat`, and a separator
+    is what stands between them. Models of earlier versions know tokens that a sentence ends with.
+    """
+    return {"separator_ids": [END_ID, tokenizer.source.id_of(SEPARATOR)]}
 
 
 def _ids(name: str, ids: Any) -> list[int]:

@@ -94,6 +94,7 @@ def transformer(
 
     Example:
 
+    >>> from attention_zoo.zoo.training.loss import SmoothedCrossEntropy
     >>> model = transformer(vocab_size=8000, width=128, num_heads=4)
     >>> model.compile(optimizer="adam", loss=SmoothedCrossEntropy(0.1))
     >>> model.fit(batches)      # of ({"source": (B, S), "target": (B, T)}, labels (B, T))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import replace
 
 import tensorflow as tf
@@ -9,11 +11,15 @@ import tensorflow as tf
 from ..decoding.options import NEG_INF, GenerationOptions, Hypotheses
 from ..decoding.search import generate
 from ..models.encoder_decoder import EncoderDecoder
-from ..text.composing import compose
-from ..text.source_format import SourceFormat
+from ..text.composing import compose, graph_function
+from ..text.source_format import PLAIN, SourceFormat
 from ..text.special_ids import PAD_ID, START_ID
 from ..text.tokenizer import Tokenizer, with_end
 from ..text.unknown import SurfaceReader, decode_tensor, known_ids, may_be_written, pieces_tensor
+from .documents import Units, in_chunks, join_document, split_document
+
+TARGET = tf.TensorSpec((None,), tf.string, name="target")
+PREFIX = tf.TensorSpec((None,), tf.string, name="prefix")
 
 
 class TextFunctions:
@@ -25,6 +31,7 @@ class TextFunctions:
         generation: How targets are searched for.
         max_source_length: The most tokens of a source.
         source_format: How the inputs become one source.
+        max_document_sentences: The most sentences of a text that are read.
     """
 
     model: EncoderDecoder
@@ -32,28 +39,116 @@ class TextFunctions:
     generation: GenerationOptions
     max_source_length: int
     source_format: SourceFormat
+    max_document_sentences: int
+    _functions: dict[str, Callable] | None = None
+    _inner: dict[str, Callable]  # those that are no signatures
+
+    def signatures(self) -> dict[str, tf.types.experimental.PolymorphicFunction]:
+        """The graph functions by name, each returning a dictionary of tensors."""
+        if (functions := self._functions) is None:
+            required = self.source_format.required
+            functions = {
+                "serving_default": graph_function(self._best, required),
+                "n_best": graph_function(self._n_best, required),
+                "explain": graph_function(self._explain, required),
+                "score": graph_function(self._score, required, TARGET),
+            }
+            if self.source_format.can_be_split:
+                functions["document"] = graph_function(self._document, required)
+            functions["with_prefix"] = graph_function(self._with_prefix, required, PREFIX)
+            for item in self.source_format.optional:
+                inputs = tuple(x for x in self.source_format.inputs if not x.optional or x is item)
+                functions[f"with_{item.name}"] = graph_function(self._best, inputs)
+            self._functions = functions  # set at once, as other threads may read it
+        return functions
+
+    def _forget_functions(self) -> None:
+        self._functions, self._inner = None, {}
+
+    def _function(self, name: str) -> tf.types.experimental.PolymorphicFunction:
+        """A signature by its name, or one of the functions that are not signatures."""
+        if name in self.signatures():
+            return self.signatures()[name]
+        if name not in self._inner:
+            required = self.source_format.required
+            if name == "units":
+                self._inner[name] = graph_function(self._units, required)
+            else:
+                method = functools.partial(self._score, written_only=True)
+                self._inner[name] = graph_function(method, required, TARGET)
+        return self._inner[name]
+
+    def _run(self, signature: str, arguments: list[tf.Tensor]) -> dict[str, tf.Tensor]:
+        try:
+            return self._function(signature)(*arguments)
+        except tf.errors.NotFoundError:
+            # TensorFlow drops the SentencePiece resource of a tokenizer whenever its caches of
+            # kernels are cleared, as `keras.utils.set_random_seed` does. A new one is the same.
+            self.tokenizer = self.tokenizer.renewed()
+            self._forget_functions()
+            return self._function(signature)(*arguments)
 
     def _best(self, **columns):
-        found, _, surfaces = self._write(columns)
+        return self._best_of(self._write(columns))
+
+    def _with_prefix(self, prefix, **columns):
+        limit = self.generation.max_length
+        composed = compose(self.tokenizer, PLAIN, {"text": prefix}, limit)
+        outputs = self._best_of(self._write(columns, prefix=composed.ids.to_tensor(PAD_ID)))
+        return {**outputs, "truncated": outputs["truncated"] | composed.is_cut(limit)}
+
+    def _best_of(self, written):
+        found, _, surfaces, truncated = written
         return {
             "text": decode_tensor(self.tokenizer, found.ids[:, 0], surfaces),
             "score": found.scores[:, 0],
+            "truncated": truncated,
+        }
+
+    def _units(self, **columns):
+        """The parts of texts (B,) that are read one at a time, see `Units`."""
+        (texts,) = columns.values()
+        units = split_document(
+            texts,
+            self.tokenizer.source,
+            self.max_source_length,
+            self.source_format.max_sentences,
+            self.max_document_sentences,
+        )
+        return units._asdict()
+
+    def _document(self, **columns):
+        ((name, texts),) = columns.items()
+        units = Units(**self._units(**columns))
+
+        def write(part):
+            best = self._best(**{name: part})
+            return best["text"], best["score"], best["truncated"]
+
+        types = [tf.string, tf.float32, tf.bool]
+        written, scores, truncated = in_chunks(write, units.texts, types)
+        count = tf.size(texts)
+        truncated = tf.math.unsorted_segment_max(tf.cast(truncated, tf.int32), units.rows, count)
+        return {
+            "text": join_document(units, written),
+            "score": tf.math.unsorted_segment_sum(scores, units.rows, count),
+            "truncated": (truncated > 0) | units.cut,
         }
 
     def _n_best(self, **columns):
-        found, source, surfaces = self._write(columns)
+        found, source, surfaces, truncated = self._write(columns)
         size, wider = self.generation.beam_size, self.generation.wider()
         texts = self._texts(found, surfaces)
         if self.generation.do_sample or size == 1:
-            return {"text": texts, "score": found.scores}
+            return {"text": texts, "score": found.scores, "truncated": truncated}
         texts, scores = _distinct(texts, found.scores, size)
         if wider == size:
-            return {"text": texts, "score": scores}
+            return {"text": texts, "score": scores, "truncated": truncated}
         # Several tokenizations of a text took beams from others, which more beams find.
         is_text = found.ids[:, 0, 0] != PAD_ID
         short = tf.where(is_text & (scores[:, -1] <= NEG_INF / 2))[:, 0]
         options = replace(self.generation, beam_size=wider)
-        more = self._generate(tf.gather(source, short), options)
+        more = self._search(tf.gather(source, short), options)
         best, others = tf.gather(scores, short), more.scores
         # The best stays the one of the other signatures.
         others = tf.where(others > best[:, :1], NEG_INF, others)
@@ -65,7 +160,7 @@ class TextFunctions:
             tf.tensor_scatter_nd_update(whole, short[:, None], part)
             for whole, part in zip((texts, scores), filled, strict=True)
         )
-        return {"text": texts, "score": scores}
+        return {"text": texts, "score": scores, "truncated": truncated}
 
     def _texts(self, found: Hypotheses, surfaces):
         """Texts (B, N) of hypotheses; "" for those that are not there."""
@@ -76,12 +171,13 @@ class TextFunctions:
         return tf.where(found.scores > NEG_INF / 2, texts, "")
 
     def _explain(self, **columns):
-        found, source, surfaces = self._write(columns, return_attention=True)
+        found, source, surfaces, truncated = self._write(columns, return_attention=True)
         ids = found.ids[:, 0]
         read = tf.where(ids[:, :1] == PAD_ID, PAD_ID, source)  # nothing of a blank text
         outputs = {
             "text": decode_tensor(self.tokenizer, ids, surfaces),
             "score": found.scores[:, 0],
+            "truncated": truncated,
             "source_tokens": pieces_tensor(self.tokenizer.source, read, surfaces),
             "target_tokens": pieces_tensor(self.tokenizer, ids, surfaces),
             "attention": found.attention[:, 0],
@@ -102,12 +198,12 @@ class TextFunctions:
     def _score(self, target, written_only=False, **columns):
         # The scopes are for people who look at the graph, as TensorBoard shows this one.
         with tf.name_scope("source_tokens"):
-            source, blank = self._source(columns, reader := self._reader())
+            source, blank, truncated = self._source(columns, reader := self._reader())
         with tf.name_scope("target_tokens"):
             limit = self.generation.max_length
-            written = self.source_format.targets
-            target = compose(self.tokenizer, written, {"text": target}, limit, reader)
-            labels = with_end(target.ids)
+            form = self.source_format.targets
+            composed = compose(self.tokenizer, form, {"text": target}, limit, reader)
+            labels = with_end(composed.ids)
             inputs = {}
             if reader is not None:
                 source, labels, surfaces = reader.number(source, labels)
@@ -127,41 +223,45 @@ class TextFunctions:
             return {
                 "score": tf.reduce_sum(log_p * tf.cast(counts, tf.float32), axis=1),
                 "tokens": tf.reduce_sum(counts, axis=1),
+                "truncated": truncated | composed.is_cut(limit),
             }
 
-    def _write(self, columns, return_attention: bool = False):
-        """Hypotheses, their source ids (B, S), and the texts (B, U) of unknown pieces or `None`.
+    def _write(self, columns, return_attention: bool = False, prefix: tf.Tensor | None = None):
+        """Hypotheses, their source ids (B, S), texts of unknown pieces or `None`, and a mask.
 
-        A blank text has one hypothesis without a token, even an end.
+        The mask (B,) is that of the texts of which a part was not read, or whose best hypothesis
+        had to end. A blank text has one hypothesis without a token, even an end.
         """
-        source, blank = self._source(columns, reader := self._reader())
+        source, blank, truncated = self._source(columns, reader := self._reader())
         surfaces = None
         if reader is not None:
             source, _, surfaces = reader.number(source)
-        found = self._generate(source, self.generation, return_attention)
+        found = self._search(source, self.generation, return_attention, prefix)
         ids = tf.where(blank[:, None, None], PAD_ID, found.ids)
         one = tf.one_hot(0, self.generation.beam_size, on_value=0.0, off_value=NEG_INF)
         found = found._replace(ids=ids, scores=tf.where(blank[:, None], one, found.scores))
         if return_attention:
             attention = tf.where(blank[:, None, None, None], 0.0, found.attention)
             found = found._replace(attention=attention)
-        return found, source, surfaces
+        truncated |= ~found.finished[:, 0] & ~blank
+        return found, source, surfaces, truncated
 
     def _reader(self) -> SurfaceReader | None:
         return SurfaceReader() if self.generation.replace_unknown else None
 
-    def _generate(self, source, options: GenerationOptions, return_attention: bool = False):
-        """Targets of sources (B, S), which begin with the tag of the format."""
-        prefix, tag = None, self.source_format.target_tag
+    def _search(self, source, options: GenerationOptions, return_attention=False, prefix=None):
+        tag = self.source_format.target_tag
         if tag is not None:
-            prefix = tf.fill([tf.shape(source)[0], 1], self.tokenizer.id_of(tag))
-        return generate(self.model, source, options, return_attention, prefix)
+            first = tf.fill([tf.shape(source)[0], 1], self.tokenizer.id_of(tag))
+            prefix = first if prefix is None else tf.concat([first, prefix], axis=1)
+        starts = self.tokenizer.word_starts() if options.no_repeat_ngram else None
+        return generate(self.model, source, options, return_attention, prefix, word_starts=starts)
 
     def _source(self, columns, reader: SurfaceReader | None = None):
-        """Source ids (B, S), and a mask (B,) of the blank texts."""
+        """Source ids (B, S), and masks (B,) of the blank texts and of those that are cut."""
         tokenizer, limit = self.tokenizer.source, self.max_source_length
         composed = compose(tokenizer, self.source_format, columns, limit, reader)
-        return with_end(composed.ids), composed.blank
+        return with_end(composed.ids), composed.blank, composed.is_cut(limit)
 
 
 def _distinct(texts: tf.Tensor, scores: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:

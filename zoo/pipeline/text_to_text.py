@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,22 +12,28 @@ import tensorflow as tf
 
 from ..decoding.options import NEG_INF, GenerationOptions
 from ..models.encoder_decoder import EncoderDecoder
-from ..text.composing import graph_function, rows_too_long
+from ..text.composing import rows_too_long
 from ..text.source_format import PLAIN, Source, SourceFormat
-from ..text.tokenizer import Tokenizer
+from ..text.tokenizer import UNKNOWN_ID, Tokenizer
 from ..visualization.explanation import Explanation
+from .documents import Parts, read_parts
 from .parallel import batches_by_length, parallel_batches, run_parallel
 from .text_functions import TextFunctions
-
-TARGET = tf.TensorSpec((None,), tf.string, name="target")
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Output of a model for one text, and its score: log probability over length penalty."""
+    """Output of a model for one text.
+
+    Attributes:
+        text: The output.
+        score: Its log probability over the length penalty.
+        truncated: Whether a part of the source was not read, or the output is as long as it may be.
+    """
 
     text: str
     score: float
+    truncated: bool = False
 
 
 class TextToText(TextFunctions):
@@ -39,10 +44,12 @@ class TextToText(TextFunctions):
 
     | signature | inputs | outputs |
     |---|---|---|
-    | `serving_default` | `text` (B,) | `text` (B,), `score` (B,) |
-    | `n_best` | `text` (B,) | `text` (B, N), `score` (B, N) |
+    | `serving_default` | `text` (B,) | `text` (B,), `score` (B,), `truncated` (B,) |
+    | `n_best` | `text` (B,) | `text` (B, N), `score` (B, N), `truncated` (B,) |
     | `explain` | `text` (B,) | those of `serving_default`, and the three below |
-    | `score` | `text`, `target` (B,) | `score` (B,), `tokens` (B,) |
+    | `score` | `text`, `target` (B,) | `score` (B,), `tokens` (B,), `truncated` (B,) |
+    | `document` | `text` (B,) | those of `serving_default` |
+    | `with_prefix` | `text`, `prefix` (B,) | those of `serving_default` |
 
     `explain` adds `source_tokens` (B, S), `target_tokens` (B, T) and `attention` (B, T, S); of a
     model with several layers and heads also `attention_heads` (B, L, H, T, S), and of one that
@@ -51,8 +58,9 @@ class TextToText(TextFunctions):
     signature `score` gives log p of the target itself and the number of its tokens, end
     included. Padding is "" and 0. The signatures cut texts that are longer than `max_source_length`
     tokens, and targets that are longer than the `max_length` of `generation`: their score is that
-    of what is left, and an end. In Python both are refused unless `truncate` says that they are to
-    be cut.
+    of what is left, and an end. `truncated` tells that, and also that the best output is as long as
+    the options of the search allow. In Python both are refused unless `truncate` says that they are
+    to be cut.
 
     `n_best` has N different texts, as far as they can be found: one that several hypotheses write,
     in other tokens, counts once, with the best of their scores. Where N beams find fewer, four
@@ -68,6 +76,11 @@ class TextToText(TextFunctions):
     length of a summary, is taken by a signature of its own: `with_length`. In Python a source with
     several inputs is a mapping: `{"context": ..., "question": ...}`.
 
+    A model that reads one text has the signature `document` for texts of any length, and `predict`
+    goes that way. Each line is read by itself, and each sentence of a line that has more sentences
+    than the rows of the training, or more tokens than the model takes; what is written for them is
+    put together with the white space of the source. Their scores are added up.
+
     Args:
         model: a model of the zoo.
         tokenizer: the tokens it was trained on, those of the source among them.
@@ -78,6 +91,9 @@ class TextToText(TextFunctions):
         truncate: whether a part of sources that are too long is read, the one that the format
             keeps, and the start of targets. If `None`, where the format has a rule for them, which
             one text has not.
+        split: Whether `predict` splits texts that are longer than what the model reads at a time.
+        max_document_sentences: The most sentences of a text that are read; what comes after them
+            is cut.
 
     Raises:
         ValueError: the model cannot read or write as much as the limits allow.
@@ -86,7 +102,7 @@ class TextToText(TextFunctions):
 
     >>> translator = attention_zoo.load("runs/en-de")
     >>> translator.predict(["a house"])
-    [Prediction(text='ein haus', score=-0.31)]
+    [Prediction(text='ein haus', score=-0.31, truncated=False)]
     """
 
     def __init__(
@@ -98,6 +114,8 @@ class TextToText(TextFunctions):
         name: str = "model",
         source_format: SourceFormat | None = None,
         truncate: bool | None = None,
+        split: bool = True,
+        max_document_sentences: int = 500,
     ):
         self.model = model
         self.tokenizer = tokenizer
@@ -106,33 +124,18 @@ class TextToText(TextFunctions):
         self.name = name
         self.source_format = source_format or PLAIN
         self.truncate = not self.source_format.leave_out_long if truncate is None else truncate
+        self.split = split
+        self.max_document_sentences = max_document_sentences
         model.check_lengths(max_source_length, self.generation.max_length)
-        self._functions: dict[str, Callable] | None = None
-        self._score_written: Callable | None = None
+        self._forget_functions()
 
     def with_generation(self, **changes) -> TextToText:
         """The same model with other options of generation."""
         other = copy.copy(self)
         other.generation = replace(self.generation, **changes)
         other.model.check_lengths(other.max_source_length, other.generation.max_length)
-        other._functions = other._score_written = None
+        other._forget_functions()
         return other
-
-    def signatures(self) -> dict[str, tf.types.experimental.PolymorphicFunction]:
-        """The graph functions by name, each returning a dictionary of tensors."""
-        if (functions := self._functions) is None:
-            required = self.source_format.required
-            functions = {
-                "serving_default": graph_function(self._best, required),
-                "n_best": graph_function(self._n_best, required),
-                "explain": graph_function(self._explain, required),
-                "score": graph_function(self._score, required, TARGET),
-            }
-            for item in self.source_format.optional:
-                inputs = tuple(x for x in self.source_format.inputs if not x.optional or x is item)
-                functions[f"with_{item.name}"] = graph_function(self._best, inputs)
-            self._functions = functions  # set at once, as other threads may read it
-        return functions
 
     def _required_columns(self, texts: Sequence[Source]) -> dict[str, list]:
         """The columns of sources for a signature that takes no optional input."""
@@ -148,28 +151,50 @@ class TextToText(TextFunctions):
         return [tokenizer.graph_tokenizer for tokenizer in both]
 
     def too_long(self, texts: Sequence[Source]) -> list[int]:
-        """Indices of the texts that are longer than `max_source_length`."""
-        tokenizer, limit = self.tokenizer.source, self.max_source_length
-        return rows_too_long(tokenizer, self.source_format, texts, limit)
+        """Indices of the texts of which `predict` would leave out a part."""
+        return self._too_long(texts, self._parts(texts))
 
-    def _columns(self, texts: Sequence[Source]) -> dict[str, list]:
+    def _too_long(self, texts: Sequence[Source], parts: Parts | None) -> list[int]:
+        """Indices of texts that have too many tokens or parts, or a part with too many tokens."""
+        tokenizer, limit = self.tokenizer.source, self.max_source_length
+        if parts is None:
+            return rows_too_long(tokenizer, self.source_format, texts, limit)
+        long = rows_too_long(tokenizer, self.source_format, parts.texts, limit)
+        return sorted({*parts.rows[long].tolist(), *np.flatnonzero(parts.cut).tolist()})
+
+    def _parts(self, texts: Sequence[Source]) -> Parts | None:
+        """Parts of each text that are read one at a time, as the graph splits it, if anything is."""
+        if not (self.split and self.source_format.can_be_split and texts):
+            return None
+        (column,) = self.source_format.columns(texts).values()
+        return read_parts(column, lambda texts: self._run("units", [texts]))
+
+    def _columns(self, texts: Sequence[Source], parts: Parts | None = None) -> dict[str, list]:
         """A list for each input; refuses texts that are too long, unless they may be cut."""
         columns = self.source_format.columns(texts)
-        long = [] if self.truncate else self.too_long(texts)
+        long = [] if self.truncate else self._too_long(texts, parts)
         if long:
             raise ValueError(
                 f"{len(long)} of {len(texts)} texts have more than the {self.max_source_length} "
-                f"tokens that the model reads; with truncate=True the {self.source_format.keep} "
-                f"of each is read. Received, among them: text {long[0]}"
+                f"tokens that the model reads{'' if parts is None else ' at a time'}; with "
+                f"truncate=True the {self.source_format.keep} of each is read. Received, among "
+                f"them: text {long[0]}"
             )
         return columns
 
-    def predict(self, texts: Sequence[Source], batch_size: int = 64) -> list[Prediction]:
+    def predict(
+        self,
+        texts: Sequence[Source],
+        batch_size: int = 64,
+        prefix: str | Sequence[str] | None = None,
+    ) -> list[Prediction]:
         """The best target of each text; at most one optional input may be used at a time.
 
         Args:
             texts: N sources.
             batch_size: Number of texts that are decoded at once.
+            prefix: What each target begins with, one for all texts or one for each. A text is
+                read at once then, and no optional input is taken.
 
         Returns:
             The output and its score for each text.
@@ -177,11 +202,39 @@ class TextToText(TextFunctions):
         Raises:
             ValueError: A text is too long and `truncate` is off, or a source has an unknown input.
         """
-        columns = self._columns(texts)
+        parts = self._parts(texts) if prefix is None else None
+        columns = self._columns(texts, parts)
         given = self.source_format.optional_in(columns)
         signature = "serving_default" if given is None else f"with_{given}"
-        rows = self._rows(signature, batch_size, columns)
-        return [Prediction(row["text"].decode(), float(row["score"])) for row in rows]
+        if prefix is not None:
+            columns["prefix"] = self._prefixes(prefix, len(texts), given)
+            signature = "with_prefix"
+        found: list[Any] = [None] * len(texts)
+        several = np.zeros(len(texts), bool) if parts is None else parts.counts() > 1
+        for name, is_one in ((signature, ~several), ("document", several)):
+            chosen = np.flatnonzero(is_one).tolist()
+            some = {key: [column[i] for i in chosen] for key, column in columns.items()}
+            for i, row in zip(chosen, self._rows(name, batch_size, some), strict=True):
+                values = row["text"].decode(), float(row["score"]), bool(row["truncated"])
+                found[i] = Prediction(*values)
+        return found
+
+    def _prefixes(self, prefix: str | Sequence[str], count: int, given: str | None) -> list[str]:
+        """The prefix of each text; refuses what cannot be written."""
+        prefixes = [prefix] * count if isinstance(prefix, str) else list(prefix)
+        if len(prefixes) != count:
+            raise ValueError(
+                f"Each text needs one prefix. Received: {count} texts and {len(prefixes)} prefixes"
+            )
+        if given:
+            raise ValueError(f"A target with a prefix has no {given}; leave out one of the two.")
+        for text, ids in zip(prefixes, self.tokenizer.encode(prefixes), strict=True):
+            if UNKNOWN_ID in ids or len(ids) >= self.generation.max_length:
+                raise ValueError(
+                    "A prefix is written with the tokens of the model, fewer than the "
+                    f"{self.generation.max_length} of a target. Received: prefix={text!r:.60}"
+                )
+        return prefixes
 
     def n_best(self, texts: Sequence[Source], batch_size: int = 64) -> list[list[Prediction]]:
         """At most `beam_size` different targets of each text, the best first.
@@ -195,7 +248,7 @@ class TextToText(TextFunctions):
         """
         return [
             [
-                Prediction(text.decode(), float(score))
+                Prediction(text.decode(), float(score), bool(row["truncated"]))
                 for text, score in zip(row["text"], row["score"], strict=True)
                 if score > NEG_INF / 2
             ]
@@ -226,6 +279,7 @@ class TextToText(TextFunctions):
                     attention=row["attention"][: len(target), : len(source)],
                     score=float(row["score"]),
                     p_gen=row["p_gen"][: len(target)] if "p_gen" in row else None,
+                    truncated=bool(row["truncated"]),
                 )
             )
         return explanations
@@ -299,23 +353,3 @@ class TextToText(TextFunctions):
         at_a_time = 1 if self.generation.do_sample else parallel_batches()
         run_parallel(run, batches_by_length(lengths, batch_size), at_a_time)
         return iter(rows)
-
-    def _run(self, signature: str, arguments: list[tf.Tensor]) -> dict[str, tf.Tensor]:
-        try:
-            return self._function(signature)(*arguments)
-        except tf.errors.NotFoundError:
-            # TensorFlow drops the SentencePiece resource of a tokenizer whenever its caches of
-            # kernels are cleared, as `keras.utils.set_random_seed` does. A new one is the same.
-            self.tokenizer = self.tokenizer.renewed()
-            self._functions = self._score_written = None
-            return self._function(signature)(*arguments)
-
-    def _function(self, name: str) -> tf.types.experimental.PolymorphicFunction:
-        """A signature by its name, or the function that is not a signature."""
-        if name != "score_written":
-            return self.signatures()[name]
-        if (function := self._score_written) is None:
-            method = functools.partial(self._score, written_only=True)
-            function = graph_function(method, self.source_format.required, TARGET)
-            self._score_written = function
-        return function

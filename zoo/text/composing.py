@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from .sentences import split_sentences_tensor
 from .source_format import LENGTHS, SEPARATOR, Source, SourceFormat, SourceInput, length_symbol
 from .tokenizer import BLANK, Tokenizer
 from .unknown import SurfaceReader
@@ -30,6 +31,10 @@ class Composed(NamedTuple):
     ids: tf.RaggedTensor
     lengths: tf.Tensor
     blank: tf.Tensor
+
+    def is_cut(self, max_length: int) -> tf.Tensor:
+        """Mask (B,) of the sources of which a part is left out at this limit, end included."""
+        return self.lengths >= max_length
 
 
 def compose(
@@ -58,7 +63,10 @@ def compose(
 
     def tokenize(texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
         texts, cut = tokenizer.clip(texts, max_length, source_format.keep)
-        ids = tokenizer.tokenize(texts) if reader is None else reader.tokenize(tokenizer, texts)
+        read = tokenizer.tokenize
+        if reader is not None:
+            read = functools.partial(reader.tokenize, tokenizer)
+        ids = _sentence_ids(tokenizer, read, texts) if source_format.sentences else read(texts)
         return ids, cut
 
     parts: list[tf.RaggedTensor] = []
@@ -247,10 +255,22 @@ def _turn_ids(
     lines = tf.ragged.boolean_mask(lines, ~is_blank)
     lines = lines[:, -max_turns:] if max_turns else lines[:, :0]
     ids, cut = tokenize(lines.values)
-    turns = _separated(tokenizer, ids)
-    splits = tf.gather(turns.row_splits, lines.row_splits)
-    ids = tf.RaggedTensor.from_row_splits(turns.values, splits, validate=False)
-    return ids, tf.reduce_any(lines.with_values(cut), axis=1)
+    turns = _in_rows_of(lines, _separated(tokenizer, ids))
+    return turns, tf.reduce_any(lines.with_values(cut), axis=1)
+
+
+def _sentence_ids(
+    tokenizer: Tokenizer, read: Callable[[tf.Tensor], tf.RaggedTensor], texts: tf.Tensor
+) -> tf.RaggedTensor:
+    """The ids of texts (B,) with a separator between their sentences."""
+    sentences = split_sentences_tensor(texts)
+    return _in_rows_of(sentences, _separated(tokenizer, read(sentences.values)))[:, :-1]
+
+
+def _in_rows_of(parts: tf.RaggedTensor, ids: tf.RaggedTensor) -> tf.RaggedTensor:
+    """The ids of parts of rows (B, None), one part after the other (B, None)."""
+    splits = tf.gather(ids.row_splits, parts.row_splits)
+    return tf.RaggedTensor.from_row_splits(ids.values, splits, validate=False)
 
 
 def _separated(tokenizer: Tokenizer, ids: tf.RaggedTensor) -> tf.RaggedTensor:

@@ -1,16 +1,22 @@
-"""Kinds of tokens and normalizations of texts, by name, and the rules of NFC for SentencePiece."""
+"""Kinds of tokens, scripts, and normalizations of texts with the rules of NFC for SentencePiece."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import itertools
+import re
 import sys
 import tempfile
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+# Scripts that put no spaces between words: Han, kana, Thai, Lao, Myanmar and Khmer.
+_HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+SOUTHEAST_ASIAN = r"\u0e01-\u0e3a\u0e40-\u0eff\u1000-\u109f\u1780-\u17ff"
+UNSPACED = re.compile(rf"[\u3040-\u30ff{_HAN}{SOUTHEAST_ASIAN}]")
 
 KINDS = ("bpe", "unigram", "word", "char")  # of tokens
 # SentencePiece's own, by its names, and two more.

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from .sentences import RULES_VERSION
+
 SEPARATOR = "<sep>"
 # A wish for a length is one of these symbols; the largest that is not above it.
 LENGTHS = (*range(1, 13), 14, 17, 20, 25, 30, 40, 55, 75, 100, 150, 200)
@@ -53,11 +55,15 @@ class SourceFormat:
         main_first: Whether the main input is also put in front, so that a model that reads from
             left to right knows what to look for. It is left out where it does not fit twice, or is
             the only input.
+        sentences: Version of the rules by which texts are split into sentences, with a separator
+            between them, for models that read sentences; 0 to leave them whole.
+        max_sentences: Number of sentences that a line of a whole text may have to be read at once,
+            as the sources of the training had them; 0 for any.
         tag: A symbol in front of every source, such as that of its language.
         target_tag: A symbol that every target begins with.
 
     Raises:
-        ValueError: No input is a text, or `keep` is unknown.
+        ValueError: No input is a text, `keep` is unknown, or there are no rules of this version.
 
     Example:
 
@@ -71,6 +77,8 @@ class SourceFormat:
     leave_out_long: bool = False
     max_turns: int = 4
     main_first: bool = False
+    sentences: int = 0
+    max_sentences: int = 0
     tag: str | None = None
     target_tag: str | None = None
 
@@ -79,6 +87,12 @@ class SourceFormat:
             raise ValueError(f"keep is 'start' or 'end'. Received: keep={self.keep!r}")
         if all(item.kind == "length" for item in self.inputs):
             raise ValueError(f"A source needs a text. Received: inputs={self.inputs}")
+        if self.sentences not in (0, RULES_VERSION):
+            raise ValueError(
+                f"Texts are split into sentences by rules of version {RULES_VERSION}, or not (0). "
+                f"Received: sentences={self.sentences!r}; use the version of this package that "
+                "trained the model"
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """The values of the format, for a file."""
@@ -106,6 +120,11 @@ class SourceFormat:
         return tuple(item for item in self.inputs if item.optional)
 
     @property
+    def can_be_split(self) -> bool:
+        """True where a long text may be read in parts: there is no other input, and no rule."""
+        return len(self.inputs) == 1 and self.inputs[0].kind == "text" and self.leave_out_long
+
+    @property
     def main(self) -> str:
         """The name of the input that a plain string stands for."""
         return [item.name for item in self.inputs if item.kind != "length"][-1]
@@ -114,7 +133,8 @@ class SourceFormat:
     def symbols(self) -> list[str]:
         """Symbols that the tokenizer needs in addition to its tokens."""
         kinds = [item.kind for item in self.inputs]
-        separated = len(kinds) - kinds.count("length") > 1 or "turns" in kinds
+        several = len(kinds) - kinds.count("length") > 1 or "turns" in kinds
+        separated = several or bool(self.sentences)
         lengths = [length_symbol(length) for length in LENGTHS] if "length" in kinds else []
         tags = [tag for tag in (self.tag, self.target_tag) if tag is not None]
         return [SEPARATOR] * separated + lengths + tags

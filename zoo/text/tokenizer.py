@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import tensorflow as tf
 import tensorflow_text
 
 from ..cpus import available_cpus
-from .normalization import KINDS, normalization_options, without_path
+from .normalization import KINDS, UNSPACED, normalization_options, without_path
 from .special_ids import END_ID, PAD_ID, START_ID, UNKNOWN_ID
 from .unknown import WHITE_SPACE_MARK, tokenize_with_unknown
 
@@ -162,6 +163,12 @@ class Tokenizer:
         except RuntimeError as error:
             # It says "INTERNAL: file(line) [condition] reason. advice", some of it not always.
             condition, _, reason = str(error).split("[", 1)[-1].partition("] ")
+            if counts := re.search(r"required_chars\D*(\d+) vs (\d+)", reason):
+                raise ValueError(
+                    f"The text has so many characters that vocab_size must be {counts[2]} or more: "
+                    "give that, or a smaller character_coverage. Received: "
+                    f"vocab_size={settings['vocab_size']}"
+                ) from error
             reason = reason.split(". ")[0].strip() or condition
             raise ValueError(
                 f"SentencePiece could not learn tokens from this text: {reason}. Give more "
@@ -283,6 +290,16 @@ class Tokenizer:
     def byte_mask(self) -> list[bool]:
         """Mask of the ids that are a byte of a character without a piece."""
         return [self._processor.is_byte(i) for i in range(self.vocab_size)]
+
+    def word_starts(self) -> list[bool]:
+        """Mask of the ids that begin a word: all but what goes on without a space before it.
+
+        In scripts without spaces between words each token is one.
+        """
+        pieces, is_byte = self.pieces(range(self.vocab_size)), self.byte_mask()
+        starts = [piece.startswith(WHITE_SPACE_MARK) for piece in pieces]
+        is_word = [i <= END_ID or bool(UNSPACED.match(piece)) for i, piece in enumerate(pieces)]
+        return [(s or w) and not b for s, w, b in zip(starts, is_word, is_byte, strict=True)]
 
     def is_of_words(self) -> bool:
         """True where every piece is a whole word."""

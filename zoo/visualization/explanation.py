@@ -44,6 +44,7 @@ class Explanation:
         score: Log probability of the output, as the decoder that made it reports it.
         p_gen: Of a model that copies, the share of each target token that was written rather than
             copied, from 0 to 1. [T]
+        truncated: Whether a part of the source was not read, or the output is as long as it may be.
 
     Raises:
         ValueError: If the attention does not have one row for each target token and one column
@@ -70,6 +71,7 @@ class Explanation:
     attention: np.ndarray
     score: float
     p_gen: np.ndarray | None = None
+    truncated: bool = False
 
     def __post_init__(self) -> None:
         attention = np.array(self.attention, np.float32)

@@ -197,7 +197,10 @@ class LayeredExplanation:
         }
         p_gen = own.p_gen if kind == "cross" else None
         # Sums of rounded weights may be a little above 1.
-        return Explanation(*texts[kind], columns, rows, np.clip(weights, 0, 1), own.score, p_gen)
+        weights = np.clip(weights, 0, 1)
+        return Explanation(
+            *texts[kind], columns, rows, weights, own.score, p_gen, truncated=own.truncated
+        )
 
     def tokens(self, kind: str) -> tuple[list[str], list[str]]:
         """The tokens of the rows and of the columns of a kind of maps."""

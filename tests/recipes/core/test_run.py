@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import shutil
+import signal
 from types import SimpleNamespace
 
 import keras
@@ -13,6 +15,7 @@ from attention_zoo.recipes.core.make_config import make_config
 from attention_zoo.recipes.core.packed_run import load
 from attention_zoo.recipes.core.run import Run
 from attention_zoo.recipes.core.saved_model import text_to_text
+from attention_zoo.recipes.core.task import source_format
 from attention_zoo.zoo.catalog import MODELS
 from attention_zoo.zoo.decoding.options import GenerationOptions
 from attention_zoo.zoo.errors import ConfigError
@@ -42,6 +45,17 @@ def test_a_new_folder_is_claimed_and_gone_on_with(tmp_path, config):
     assert files(run.folder) == ["config.json"]
     assert run.read_config() == config
     assert Run(run.folder).open(config) is True
+
+
+@pytest.mark.parametrize(
+    "model", ["rnn", "pointer-generator", "memory-network", "transformer-tiny"]
+)
+def test_every_kind_of_model_is_gone_on_with(tmp_path, model):
+    """Defaults that JSON has no type for, such as tuples, are the same when they are read again."""
+    config = make_config("translation", model, "a.tsv", "b.tsv")
+    assert Run(tmp_path / "run").open(config) is False
+    assert Run(tmp_path / "run").open(config) is True
+    assert Run(tmp_path / "run").former_defaults() == {}
 
 
 def test_an_empty_folder_can_be_claimed(tmp_path, config):
@@ -100,6 +114,22 @@ def test_a_run_that_has_no_defaults_of_its_model_is_gone_on_with(tmp_path, confi
     assert run.open(config) is True and run.read_config() == config
     run.config_path.write_text(json.dumps({**values, "model_defaults": [1]}))
     assert "model_defaults is no object: [1]" in refusal(run.open, config)
+
+
+def test_a_run_keeps_the_sentences_that_it_learned_from(tmp_path):
+    config = RunConfig(model="memory-network", train="a.tsv", valid="b.tsv")
+    run = Run(tmp_path / "run")
+    run.open(config)
+    assert source_format(run.read_config()).sentences == 1
+    assert run.check(config)
+    values = json.loads(run.config_path.read_text())
+    del values["source_format"]["sentences"]  # as earlier versions wrote it
+    write_json(run.config_path, values)
+    assert source_format(run.read_config()).sentences == 0
+    assert "version of sentence splitting is 0 there and 1 here" in refusal(run.check, config)
+    values["source_format"]["sentences"] = 7
+    write_json(run.config_path, values)
+    assert "rules of version 1, or not (0). Received: sentences=7" in refusal(run.read_config)
 
 
 def test_a_run_remembers_its_texts(tmp_path, config):
@@ -272,3 +302,42 @@ def test_a_folder_is_of_one_process_at_a_time(tmp_path):
     with pytest.raises(KeyError), claimed(tmp_path / "other"):
         raise KeyError
     assert not (tmp_path / "other").exists()
+
+
+def test_sources_that_a_run_keeps(tmp_path, config):
+    run = Run(tmp_path)
+    run.open(config)
+    assert run.read_samples() is None
+    run.save_samples(["x" * length for length in range(20, 0, -1)])
+    assert [len(text) for text in run.read_samples()] == [1, 3, 6, 9, 11, 14, 17, 20]
+    run.samples_path.write_text('[["a"], 5]')
+    assert "is not a list of sources" in refusal(run.read_samples)
+
+
+def test_an_export_reads_texts_of_the_run_alone(tmp_path, monkeypatch, config):
+    """The settings of a stranger's run may name any file as its validation data."""
+    from attention_zoo.recipes.cli import export as command
+    from attention_zoo.recipes.cli import model_card_notes
+    from attention_zoo.recipes.cli.app import app
+    from attention_zoo.recipes.cli.main import run_command
+    from attention_zoo.serving.export import export as publishing
+
+    private = tmp_path / "private.tsv"
+    private.write_text("a secret\tword\n")
+    run = Run(tmp_path / "run")
+    run.open(dataclasses.replace(config, valid=str(private)))
+    run.save_samples(["a source of the run"])
+    monkeypatch.setattr(Run, "load", lambda *_, **options: None)
+    monkeypatch.setattr(command, "load_tensorflow", lambda: None)
+    read, given = [], {}
+    monkeypatch.setattr(model_card_notes, "read_validation", read.append)
+    monkeypatch.setattr(publishing, "export", lambda *_, **settings: given.update(settings))
+    assert run_command(app, ["export", str(run.folder), str(tmp_path / "models")]) == 0
+    assert given["samples"] == ["a source of the run"] and not read
+
+    # A kill ends the command as an error does, so that what is half written is removed.
+    monkeypatch.setattr(publishing, "export", lambda *_, **s: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit) as end:
+        run_command(app, ["export", str(run.folder), str(tmp_path / "models")])
+    assert end.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from attention_zoo.serving.client import requests
-from attention_zoo.serving.client.async_client import AsyncClient
-from attention_zoo.serving.client.client import Client, ClientError, Prediction
+from attention_zoo.serving.client.client import AsyncClient, Client, ClientError, Prediction
 from attention_zoo.serving.client.retry import Retry
 from attention_zoo.serving.export.check_report import CheckResult
 from attention_zoo.serving.export.export import ExportError
@@ -35,8 +34,22 @@ def test_predictions_are_those_of_the_pipeline(client, toy):
     predictions = client.predict(TEXTS)
     assert [p.text for p in predictions] == [t.decode() for t in expected["text"].numpy()]
     assert [p.score for p in predictions] == pytest.approx(expected["score"].numpy(), abs=1e-4)
+    assert [p.truncated for p in predictions] == [False, False, True]
     assert client.translate(TEXTS) == predictions
     assert client.predict(TEXTS[:1])[0].text == predictions[0].text
+
+
+def test_whole_texts(client):
+    text = "\n".join(TEXTS)
+    lines = client.predict(TEXTS)
+    assert [p.text for p in client.document([text, "", TEXTS[0]])] == [
+        "\n".join(p.text for p in lines), "", lines[0].text,
+    ]  # fmt: skip
+    found = client.document([text])[0]
+    assert found.score == pytest.approx(sum(p.score for p in lines), abs=1e-4)
+    assert found.truncated and client.document([]) == []
+    with pytest.raises(TypeError, match="'length' can be asked for in `predict` alone"):
+        client.document([{"text": "b", "length": 3}])
 
 
 def test_several_hypotheses(client, toy):
@@ -46,6 +59,7 @@ def test_several_hypotheses(client, toy):
         [text.decode() for text in row] for row in expected["text"].numpy()
     ]
     assert isinstance(found[0][0], Prediction)
+    assert [{p.truncated for p in row} for row in found] == [{False}, {False}, {True}]
     assert found[0][1].score == pytest.approx(expected["score"].numpy()[0, 1], abs=1e-4)
 
 
@@ -57,6 +71,7 @@ def test_explanations_have_no_padding(client):
     np.testing.assert_allclose(short.attention.sum(-1), 1.0, atol=1e-4)
     assert empty.source_tokens == [] and empty.attention.shape == (0, 0)
     assert len(long.source_tokens) > len(short.source_tokens)
+    assert [found.truncated for found in (short, empty, long)] == [False, False, True]
 
 
 def test_explanations_of_a_model_that_copies_have_its_shares():
@@ -87,6 +102,8 @@ def test_scores_of_targets(client, toy):
     (score,) = client.score(TEXTS[:1], ["a house"])
     assert score.score == pytest.approx(float(expected["score"][0]), abs=1e-4)
     assert score.tokens == int(expected["tokens"][0])
+    assert not score.truncated
+    assert [s.truncated for s in client.score(["a", TEXTS[2]], [TEXTS[2], "a"])] == [True, True]
     with pytest.raises(ValueError, match="Received: 3 texts and 1 targets"):
         client.score(TEXTS, ["a house"])
 
@@ -115,6 +132,8 @@ def test_sources_of_several_inputs_are_columns_by_name():
         "attention": [[[1.0]]],
         "score": [-1.0],
     }
+    # An export of an earlier version does not say that it cut anything.
+    assert requests.predict(["Hi"]).parse(outputs) == [Prediction("x", -1.0, truncated=False)]
     asked = {"history": "a\nb", "text": "Hi"}
     assert requests.explain([asked]).parse(outputs)[0].text == "a / b / Hi"
     assert requests.explain(["a\nb"]).parse(outputs)[0].text == "a\nb"
@@ -235,6 +254,10 @@ def test_waits_grow_and_end_with_the_deadline():
     assert retry.wait_after(busy, 10, far) is None
     assert retry.wait_after(busy, 1, time.monotonic() + 0.01) is None
     assert retry.wait_after(ServingError(Code.NOT_FOUND, ""), 1, far) is None
+    assert Retry().wait_after(busy, 100, far) <= Retry().longest_wait
+    busy.retry_after = 7.0
+    assert retry.wait_after(busy, 1, far) == 7.0
+    assert retry.wait_after(busy, 1, time.monotonic() + 5) is None
     with pytest.raises(ValueError, match="Received: attempts=0"):
         Retry(attempts=0)
 
@@ -303,7 +326,7 @@ def test_a_client_for_rest_needs_no_tensorflow():
         "import sys\n"
         "from attention_zoo.serving import Client\n"
         "Client('http://127.0.0.1:1', model='m')\n"
-        "heavy = {'tensorflow', 'keras', 'grpc', 'aiohttp'} & set(sys.modules)\n"
+        "heavy = {'tensorflow', 'keras', 'grpc'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

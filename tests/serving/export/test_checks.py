@@ -49,7 +49,7 @@ def test_a_sound_export_passes(reports):
         ("scalar", "outputs", "output 'score' of 'serving_default' is a scalar"),
         ("half", "outputs", "has type half"),
         ("ragged", "outputs", "is a ragged or sparse tensor"),
-        ("flattened", "outputs", "has 14 rows for a request of 7"),
+        ("flattened", "outputs", "has 16 rows for a request of 8"),
         ("infinite", "outputs", "has 1 values that are not finite"),
         ("frozen", "outputs", "input 'text' of 'serving_default' is fixed to 2 rows"),
         ("neighbours", "batch", "'score' of 'serving_default' depends on the other rows"),

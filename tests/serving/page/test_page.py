@@ -76,6 +76,30 @@ def test_what_is_typed_meanwhile_is_asked_afterwards_and_never_twice_at_a_time(v
     assert (asked, max(most)) == (["one", "one two"], 1)
 
 
+def test_a_text_of_several_lines_is_a_document_and_so_is_one_that_was_cut(visit):
+    page = visit(**{"in.text": f"{TEXT}\nover there"})
+    expect(page.locator("#answer .result")).to_have_text(f"{WRITTEN}\nthere over")
+    expect(page.locator("#attention")).to_be_hidden()
+    page.get_by_label("Text").fill(TEXT)
+    expect(page.locator("#attention")).to_be_visible()
+    page.get_by_label("Text").fill("house " * 100 + "last")
+    expect(page.locator("#answer .result")).to_contain_text("last house")
+    expect(page.locator("#attention")).to_be_hidden()
+    expect(page.locator("#answer .cut")).to_have_count(0)
+    # Whoever chooses a signature gets it.
+    page.get_by_label("Signature").select_option("explain")
+    expect(page.locator("#attention")).to_be_visible()
+
+
+def test_a_text_that_was_cut_says_so(visit):
+    page = visit(signature="serving_default", **{"in.text": TEXT})
+    expect(page.locator("#answer .result")).to_have_text(WRITTEN)
+    expect(page.locator("#answer .cut")).to_have_count(0)
+    expect(page.locator("#answer .pair")).to_have_text(["score -0.25"])
+    page.get_by_label("Text").fill("house " * 100)
+    expect(page.locator("#answer .cut")).to_contain_text("A part of the text was not read")
+
+
 def test_the_best_with_their_scores(visit):
     page = visit(signature="n_best", **{"in.text": TEXT})
     items = page.locator("#answer li")
@@ -203,7 +227,7 @@ def test_markup_and_letters_from_right_to_left(visit):
 @pytest.mark.parametrize("unit", ["a", "long words ", "字", "<b>", "של"])
 def test_ten_thousand_characters(visit, unit):
     text = (unit * 10_000)[:10_000].strip()
-    page = visit(viewport={"width": 375, "height": 700})
+    page = visit(signature="explain", viewport={"width": 375, "height": 700})
     page.get_by_label("Text").fill(text)
     expect(page.locator("#answer .result")).to_have_text(" ".join(text.split()[::-1]))
     read = "".join(page.locator("#source button").all_text_contents()).removesuffix("end")

@@ -6,7 +6,15 @@ import pytest
 import tensorflow as tf
 from tiny_models import random_source, tiny_model
 
-from attention_zoo.zoo.models.sentences import Boundaries, SentenceEncoder, split_sentences
+from attention_zoo.zoo.models.sentences import (
+    Boundaries,
+    SentenceEncoder,
+    kwargs_from_tokenizer,
+    split_sentences,
+)
+from attention_zoo.zoo.text import split_sentences as split_text
+from attention_zoo.zoo.text.composing import encode_sources
+from attention_zoo.zoo.text.source_format import SourceFormat, SourceInput
 from attention_zoo.zoo.text.tokenizer import END_ID, PAD_ID, Tokenizer
 
 SEPARATOR_ID = 4
@@ -80,13 +88,23 @@ def test_attention_is_shared_out_among_the_tokens_of_a_sentence():
         assert not shares[b, n][found.of[b].numpy() < 0].any()
 
 
-def test_boundaries_are_those_of_the_subwords():
-    texts = ["Mr. Ford is here. Is he?", "他在这里。", "No, he is not!"] * 20
-    tokenizer = Tokenizer.train(texts, vocab_size=60, symbols=["<sep>"])
-    marks, separators = Boundaries.of(tokenizer)
-    assert {"。", "?", "!"} <= {piece[-1] for piece in tokenizer.pieces(marks)} <= set("。?!.")
-    assert tokenizer.pieces(separators) == ["</s>", "<sep>"]
-    assert Boundaries.of(Tokenizer.train(texts, vocab_size=60)).separators == [END_ID]
+def test_the_sentences_of_a_model_are_those_of_the_text():
+    texts = ["Mr. Ford paid 3.5 dollars. Is he here?", "他在这里。谁？", "No! He is not."]
+    tokenizer = Tokenizer.train([*texts, "Hi. Yes."] * 20, vocab_size=70, symbols=["<sep>"])
+    boundaries = Boundaries([], kwargs_from_tokenizer(tokenizer)["separator_ids"])
+    inputs = SourceFormat((SourceInput("history", "turns"), SourceInput("text")), sentences=1)
+    sources = [{"history": "Hi. Yes.\n\nMr. Ford?", "text": text} for text in texts]
+    ids = [[*row, END_ID] for row in encode_sources(tokenizer, inputs, sources, 200)[0]]
+    padded = tf.ragged.constant(ids).to_tensor()
+    found = split_sentences(padded, boundaries, 32)
+    for row, text in enumerate(texts):
+        expected = ["Hi.", "Yes.", "Mr. Ford?", *map(str.strip, split_text(text))]
+        counted = found.ids.numpy()[row, : int(found.counts[row])]
+        assert tokenizer.decode(counted) == expected
+    # Of what an earlier version had saved nothing is split.
+    assert SourceFormat.from_dict({"inputs": [{"name": "text"}]}).sentences == 0
+    with pytest.raises(ValueError, match="Received: sentences=2"):
+        SourceFormat(sentences=2)
 
 
 def keras_gru(layer, direction):

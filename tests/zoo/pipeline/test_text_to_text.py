@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from tiny_models import TableModel, tiny_model
+from tiny_models import TableModel, exhaustive_search, tiny_model
 
 from attention_zoo.serving.export.comparison import same_values
 from attention_zoo.zoo import explain
@@ -45,7 +45,10 @@ SIGNATURES = {
         "attention": (tf.float32, 3),
     },
     "score": {"score": (tf.float32, 1), "tokens": (tf.int32, 1)},
+    "document": {"text": (tf.string, 1), "score": (tf.float32, 1)},
+    "with_prefix": {"text": (tf.string, 1), "score": (tf.float32, 1)},
 }
+MORE = {"score": ["target"], "with_prefix": ["prefix"]}  # inputs beside the text
 
 
 def test_signatures_have_names_types_and_ranks(attentive):
@@ -53,14 +56,14 @@ def test_signatures_have_names_types_and_ranks(attentive):
     assert set(functions) == set(SIGNATURES)
     for name, outputs in SIGNATURES.items():
         inputs = functions[name].input_signature
-        names = ["text", "target"] if name == "score" else ["text"]
+        names = ["text", *MORE.get(name, [])]
         assert [(spec.name, spec.dtype, spec.shape.as_list()) for spec in inputs] == [
             (argument, tf.string, [None]) for argument in names
         ]
         texts = tf.constant(TEXTS[:3])
         results = functions[name](*[texts] * len(inputs))
         found = {key: (tensor.dtype, tensor.shape.rank) for key, tensor in results.items()}
-        assert found.items() >= outputs.items()
+        assert found == {**outputs, "truncated": (tf.bool, 1)}
         assert all(tensor.shape[0] == 3 for tensor in results.values())
         structured = functions[name].get_concrete_function().structured_outputs
         assert {key: spec.shape.rank for key, spec in structured.items()} == {
@@ -249,7 +252,7 @@ def test_a_blank_text_has_an_empty_output_and_changes_no_other(kind, tokenizer):
     served = {
         name: {key: value.numpy() for key, value in function(rows, *more).items()}
         for name, function in functions.items()
-        for more in [[rows[::-1]] if name == "score" else []]
+        for more in [[rows[::-1]] if name in MORE else []]
     }
     texts = [b""] * len(BLANKS)
     assert served["serving_default"]["text"][blank].tolist() == texts
@@ -261,7 +264,7 @@ def test_a_blank_text_has_an_empty_output_and_changes_no_other(kind, tokenizer):
             if (name, key) != ("n_best", "score"):
                 assert not np.any(values[blank].astype(bool)), (name, key)
             for row in (0, -1):
-                more = [rows[::-1][row][None]] if name == "score" else []
+                more = [rows[::-1][row][None]] if name in MORE else []
                 alone = functions[name](rows[row][None], *more)[key][0].numpy()
                 assert same_values(values[row], alone, padded=True)[0], (name, key)
     assert served["serving_default"]["text"][0] and served["explain"]["attention"][[0, -1]].any()
@@ -277,10 +280,64 @@ def test_a_blank_text_has_an_empty_output_and_changes_no_other(kind, tokenizer):
         assert found.to_terminal(80, color=False) and found._repr_html_()
 
 
+def test_targets_begin_with_their_prefix_and_are_the_best_that_do():
+    words = ["ab", "ba", "abc", "cab"]
+    tokenizer = Tokenizer.train(words * 5, vocab_size=20, kind="char")
+    size = tokenizer.vocab_size
+    model = tiny_model("luong", size, seed=3)
+    options = GenerationOptions(beam_size=20, max_length=5, max_length_ratio=None)
+    pipeline = TextToText(model, tokenizer, options)
+    prefixes = ["ab", "c", "ba", "cab"]
+    ids = [tuple(map(int, row)) for row in tokenizer.encode(prefixes)]
+    for text, prefix, forced, found in zip(
+        words, prefixes, ids, pipeline.predict(words, prefix=prefixes), strict=True
+    ):
+        source = np.array([*tokenizer.encode([text])[0], END_ID])
+        best = exhaustive_search(model, source, size, options, forced)[0]
+        assert found.text.startswith(prefix)
+        assert found.score == pytest.approx(best.score, abs=1e-4)
+        assert found.text == tokenizer.decode([best.ids])[0]
+    one = [p.text for p in pipeline.predict(words, prefix="ab")]
+    assert one == [pipeline.predict([text], prefix=["ab"])[0].text for text in words]
+    assert pipeline.predict([" "], prefix="ab")[0].text == ""
+    for prefix, message in ((["a"], "4 texts and 1 prefixes"), ("ж", "'ж'"), ("abab", "'abab'")):
+        with pytest.raises(ValueError, match=message):
+            pipeline.predict(words, prefix=prefix)
+    cut = pipeline.signatures()["with_prefix"](tf.constant(words[:1]), tf.constant(["abab"]))
+    assert cut["truncated"].numpy().tolist() == [True]
+
+
 @pytest.mark.parametrize("options", [{"beam_size": 1}, {"beam_size": 2, "do_sample": True}])
 def test_a_blank_text_is_empty_by_any_search(options, attentive):
     found = attentive.with_generation(**options).n_best(["\u3000", "two dogs"])
     assert found[0] == [Prediction("", 0.0)] and len(found[1]) == options["beam_size"]
+
+
+def test_what_is_cut_is_told_by_every_signature(tokenizer):
+    """By rows: one that fits exactly, one of a token more, many characters, and a blank text."""
+    size, limit = tokenizer.vocab_size, 5
+    end = np.zeros((2, size, size))
+    end[:, :, END_ID] = 1.0  # every output is empty and has ended by itself
+    model = TableModel(end)
+    pipeline = TextToText(model, tokenizer, OPTIONS, max_source_length=limit, truncate=True)
+    ids = tokenizer.encode(["a red dog and two red houses"])[0]
+    fits, longer = tokenizer.decode([ids[: limit - 1], ids[:limit]])
+    texts = [fits, longer, "red " * 5000, "\t" * 5000]
+    cut = [False, True, True, True]
+    assert [p.truncated for p in pipeline.predict(texts)] == cut
+    assert [row[0].truncated for row in pipeline.n_best(texts)] == cut
+    assert [e.truncated for e in pipeline.explain(texts)] == cut
+    attentive = TextToText(tiny_model("luong", size), tokenizer, OPTIONS, limit, truncate=True)
+    score = attentive.signatures()["score"]
+    rows = tf.constant([*texts, fits, fits])
+    targets = tf.constant([""] * 5 + ["red " * 50])
+    assert score(rows, targets)["truncated"].numpy().tolist() == [*cut, False, True]
+
+    # An output that had to end is told too.
+    endless = np.zeros((OPTIONS.max_length + 1, size, size))
+    endless[:, :, ids[0]] = 1.0
+    pipeline = TextToText(TableModel(endless), tokenizer, OPTIONS)
+    assert [p.truncated for p in pipeline.predict(["x", " "])] == [True, False]
 
 
 def test_one_target_for_each_text(attentive):

@@ -339,3 +339,11 @@ def test_a_model_with_other_special_ids_is_refused():
     )
     with pytest.raises(ValueError, match=r"Received: \[-1, 0, 1, 2\]"):
         Tokenizer(buffer.getvalue())
+
+
+def test_a_vocabulary_below_the_characters_says_how_many_it_needs():
+    texts = ["".join(map(chr, range(0x4E00, 0x4E00 + 300)))] * 3
+    with pytest.raises(ValueError, match=r"vocab_size must be (\d+) or more") as caught:
+        Tokenizer.train(texts, vocab_size=50, character_coverage=1.0)
+    needed = int(str(caught.value).split(" must be ")[1].split()[0])
+    assert Tokenizer.train(texts, vocab_size=needed, character_coverage=1.0).vocab_size == needed
