@@ -12,7 +12,7 @@ from ..decoding.options import NEG_INF, GenerationOptions, Hypotheses
 from ..decoding.search import generate
 from ..models.encoder_decoder import EncoderDecoder
 from ..text.composing import compose, graph_function
-from ..text.source_format import SourceFormat
+from ..text.source_format import PLAIN, SourceFormat
 from ..text.special_ids import PAD_ID, START_ID
 from ..text.tokenizer import Tokenizer, with_end
 from ..text.unknown import SurfaceReader, decode_tensor, known_ids, may_be_written, pieces_tensor
@@ -93,7 +93,7 @@ class TextFunctions:
 
     def _with_prefix(self, prefix, **columns):
         limit = self.generation.max_length
-        composed = compose(self.tokenizer, self.source_format.targets, {"text": prefix}, limit)
+        composed = compose(self.tokenizer, PLAIN, {"text": prefix}, limit)
         outputs = self._best_of(self._write(columns, prefix=composed.ids.to_tensor(PAD_ID)))
         return {**outputs, "truncated": outputs["truncated"] | composed.is_cut(limit)}
 
@@ -205,9 +205,8 @@ class TextFunctions:
             source, blank, truncated = self._source(columns, reader := self._reader())
         with tf.name_scope("target_tokens"):
             limit = self.generation.max_length
-            composed = compose(
-                self.tokenizer, self.source_format.targets, {"text": target}, limit, reader
-            )
+            form = self.source_format.targets
+            composed = compose(self.tokenizer, form, {"text": target}, limit, reader)
             labels = with_end(composed.ids)
             inputs = {}
             if reader is not None:
@@ -255,10 +254,10 @@ class TextFunctions:
         return SurfaceReader() if self.generation.replace_unknown else None
 
     def _search(self, source, options: GenerationOptions, return_attention=False, prefix=None):
-        """Targets of sources (B, S), which begin with a prefix (B, P) or the tag of the format."""
         tag = self.source_format.target_tag
-        if prefix is None and tag is not None:
-            prefix = tf.fill([tf.shape(source)[0], 1], self.tokenizer.id_of(tag))
+        if tag is not None:
+            first = tf.fill([tf.shape(source)[0], 1], self.tokenizer.id_of(tag))
+            prefix = first if prefix is None else tf.concat([first, prefix], axis=1)
         starts = self.tokenizer.word_starts() if options.no_repeat_ngram else None
         return generate(self.model, source, options, return_attention, prefix, word_starts=starts)
 

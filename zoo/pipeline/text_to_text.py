@@ -163,10 +163,7 @@ class TextToText(TextFunctions):
         return sorted({*parts.rows[long].tolist(), *np.flatnonzero(parts.cut).tolist()})
 
     def _parts(self, texts: Sequence[Source]) -> Parts | None:
-        """The parts of each text, as the graph splits it, that are read one at a time.
-
-        It is `None` if no text is split.
-        """
+        """The parts of each text that are read one at a time; `None` if no text is split."""
         if not (self.split and self.source_format.can_be_split and texts):
             return None
         (column,) = self.source_format.columns(texts).values()
@@ -316,8 +313,8 @@ class TextToText(TextFunctions):
                 f"Received: {len(texts)} texts and {len(targets)} targets"
             )
         columns = {**self._required_columns(texts), "target": list(targets)}
-        limit = self.generation.max_length
-        long = [] if self.truncate else self._too_long_targets(targets)
+        limit, form = self.generation.max_length, self.source_format.targets
+        long = [] if self.truncate else rows_too_long(self.tokenizer, form, targets, limit)
         if long:
             raise ValueError(
                 f"{len(long)} of {len(targets)} targets have more than the {limit} tokens that "
@@ -328,10 +325,6 @@ class TextToText(TextFunctions):
         rows = list(self._rows(signature, batch_size, columns))
         scores = np.array([row["score"] for row in rows], np.float32)
         return scores, np.array([row["tokens"] for row in rows], np.int32)
-
-    def _too_long_targets(self, targets: Sequence[str]) -> list[int]:
-        limit = self.generation.max_length
-        return rows_too_long(self.tokenizer, self.source_format.targets, targets, limit)
 
     def _rows(
         self, signature: str, batch_size: int, columns: dict[str, list]

@@ -115,7 +115,7 @@ def test_a_preset_by_its_name(trained, monkeypatch, capsys):
     assert f"abcd\n  {answer.text}\n" in capsys.readouterr().out
     run = open_run("everyday-zh-en")
     notes = RunNotes(run, 8, 8)
-    assert opened.read_samples() == ["abcd", "dd"] and notes.quality(None) == {}
+    assert run.read_samples() == ["abcd", "dd"] and notes.quality(None) == {}
     assert "- license of the weights: MIT" in notes.text() and "---\n" not in notes.text()
 
 
