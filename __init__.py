@@ -1,8 +1,8 @@
 """Attention Zoo: sequence-to-sequence models with attention for Keras 3 and TensorFlow.
 
     import attention_zoo
-    translator = attention_zoo.load("runs/en-de")          # a trained run: text in, text out
-    translator.predict(["a house"])
+    translator = attention_zoo.load("everyday-zh-en")      # a preset, or the folder of a run
+    translator.predict(["我喜欢喝茶。"])                     # text in, text out
     model = attention_zoo.build("rnn-bahdanau", vocab_size=8000)       # an untrained Keras model
 
     from attention_zoo.layers import BahdanauAttention     # a layer for a model of your own
@@ -19,7 +19,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "load": ".recipes.core.run",
+    "load": ".recipes.core.packed_run",
     "train": ".recipes.training.launch",
     "build": ".zoo.catalog",
     "register_model": ".zoo.catalog",

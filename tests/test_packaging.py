@@ -111,7 +111,7 @@ def built(tmp_path_factory):
     pytest.importorskip("build")
     folder = tmp_path_factory.mktemp("built")
     source = folder / "source"
-    kept = {"setup.cfg", "pyproject.toml", "README.md", "LICENSE"}
+    kept = {"setup.cfg", "pyproject.toml", "README.md", "LICENSE", "NOTICE"}
     for path in {*tracked_files(".py"), *data_files(), *map(Path, kept)}:
         target = source / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -132,12 +132,15 @@ def test_wheel_has_every_module_and_nothing_else(built):
     assert names == {Path("attention_zoo") / path for path in modules() | data_files()}
 
 
-def test_wheel_carries_its_licence(built):
+def test_wheel_carries_its_licenses(built):
     (wheel,) = built.glob("*.whl")
-    (licence,) = [n for n in zipfile.ZipFile(wheel).namelist() if n.endswith("licenses/LICENSE")]
-    assert zipfile.ZipFile(wheel).read(licence) == (CHECKOUT / "LICENSE").read_bytes()
-    (metadata,) = [n for n in zipfile.ZipFile(wheel).namelist() if n.endswith("/METADATA")]
-    assert b"\nLicense-Expression: Apache-2.0\n" in zipfile.ZipFile(wheel).read(metadata)
+    files = zipfile.ZipFile(wheel)
+    for file in ("LICENSE", "NOTICE"):
+        (name,) = [n for n in files.namelist() if n.endswith(f"licenses/{file}")]
+        assert files.read(name) == (CHECKOUT / file).read_bytes()
+    (metadata,) = [n for n in files.namelist() if n.endswith("/METADATA")]
+    expression = SETTINGS["metadata"]["license_expression"]
+    assert f"\nLicense-Expression: {expression}\n".encode() in files.read(metadata)
 
 
 def test_source_distribution_has_what_the_build_needs(built):

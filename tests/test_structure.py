@@ -22,6 +22,7 @@ ROOMS = [
     "zoo.decoding",
     "zoo.visualization",
     "zoo.pipeline",
+    "zoo.presets",
     "serving.runtime",
     "serving.export",
     "serving.rest_json",
@@ -35,6 +36,7 @@ ROOMS = [
     "recipes.tensorboard",
     "recipes.training",
     "recipes.analysis",
+    "recipes.presets",
     "recipes.cli",
     "recipes",
 ]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from ...zoo.errors import ConfigError
 from ..core.config import RunConfig
 from ..core.task import metric_of
-from ..metrics.row_statistics import NOT_OF_ROWS
+from ..metrics.row_statistics import has_row_statistics
 
 # What helps, in the options of `compare`.
 ADVICE = {
@@ -45,7 +45,7 @@ def check_comparable(
                 f"Runs with different {what} cannot be compared: {found}.{advice.get(what, '')}"
             )
     chosen = metric_of(replace(first, metric=metric))
-    if metric in NOT_OF_ROWS or (chosen.function is not None and not chosen.mean_of_rows):
+    if not has_row_statistics(chosen):
         raise ConfigError(
             f"{metric} is not a score of rows, so there is no interval for it; {advice['metric']}"
         )

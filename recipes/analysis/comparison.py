@@ -226,16 +226,17 @@ def compare(
 
 
 def _open(folders: Sequence[str | Path | Run]) -> dict[str, Run]:
-    """The runs by the names of their folders, or by their paths if names are equal."""
+    """The runs by their names, or by their paths if names are equal."""
+    from ..core.packed_run import open_run
     from ..core.run import Run
 
-    runs = [folder if isinstance(folder, Run) else Run(folder) for folder in folders]
+    runs = [folder if isinstance(folder, Run) else open_run(folder) for folder in folders]
     paths = [run.folder for run in runs]
     if len({path.resolve() for path in paths}) != len(paths):
         raise ConfigError("A run is compared with others, not with itself; name each once.")
     if len(paths) < 2:
         raise ConfigError("Give two runs at least; `attention-zoo evaluate` scores a single one.")
-    names = [path.resolve().name for path in paths]
+    names = [run.name for run in runs]
     if len(set(names)) != len(names):
         names = [str(path) for path in paths]
     return dict(zip(names, runs, strict=True))
@@ -303,7 +304,7 @@ def _measure(
     chosen = metric_of(replace(config, metric=metric))
     if metric in PERPLEXITIES:
         rows = perplexity_statistics(model, metric, corpus.sources, corpus.targets)
-    elif chosen.function is not None:
+    elif chosen.mean_of_rows:
         rows = own_metric_statistics(chosen, outputs, references)
     else:
         rows = row_statistics(config.task, metric, outputs, references, config.bleu_tokenize)

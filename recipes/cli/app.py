@@ -9,18 +9,40 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ... import __version__
+from ...zoo.presets.names import preset_names
 from ..core.options import LARGEST_BEAM
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 app = typer.Typer(
-    help="Sequence-to-sequence models with attention: train, look, export, serve.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},  # of all commands
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"attention-zoo {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version."),
+    ] = False,
+) -> None:
+    """Sequence-to-sequence models with attention: train, look, export, serve."""
+
+
+def _complete_run(start: str) -> list[str]:
+    """Presets whose names begin so; the shell adds files."""
+    return [name for name in preset_names() if name.startswith(start)]
 
 
 def finite(value: float | None) -> float | None:
@@ -30,7 +52,15 @@ def finite(value: float | None) -> float | None:
     return value
 
 
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
+RunName = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN",
+        autocompletion=_complete_run,
+        help="The folder of a run, a preset (see `list`), a pack, https://...#sha256=... or "
+        "hf://owner/name.",
+    ),
+]
 TaskFile = Annotated[
     str | None,
     typer.Option("--task", metavar="FILE", help="The file of the run's task, if it is your own."),

@@ -14,7 +14,7 @@ from ..data.corpus import NOT_UTF8, flaw
 from .app import (
     ModelFile,
     Refused,
-    RunFolder,
+    RunName,
     Seed,
     Temperature,
     TopK,
@@ -34,7 +34,7 @@ FORGET, QUIT = "/new", "/quit"
 @app.command(rich_help_panel="Use")
 def chat(
     context: typer.Context,
-    run: RunFolder,
+    run: RunName,
     temperature: Temperature = 0.8,
     top_k: TopK = 40,
     top_p: TopP = 0.95,

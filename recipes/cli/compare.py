@@ -16,7 +16,7 @@ from .sources import check_folder, open_run
 @app.command(rich_help_panel="Use")
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN RUN ...", help="The folders of two runs or more.")
+        list[str], typer.Argument(metavar="RUN RUN ...", help="Two runs or more, as for `predict`.")
     ],
     data: Annotated[
         str | None,

@@ -16,7 +16,7 @@ from .app import (
     MaxLengthRatio,
     ModelFile,
     Refused,
-    RunFolder,
+    RunName,
     TaskFile,
     Truncate,
     app,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @app.command(rich_help_panel="Use")
 def explain(
-    run: RunFolder,
+    run: RunName,
     text: Annotated[str, typer.Argument(metavar="TEXT", help="As for `predict`.")],
     output: Annotated[
         Path | None,

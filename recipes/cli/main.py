@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 # They register their commands, which the help shows in this order.
+from . import presets as cli_presets  # noqa: F401
+
+# isort: split
 from . import train as cli_training  # noqa: F401
 
 # isort: split

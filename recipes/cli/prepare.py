@@ -28,7 +28,7 @@ def prepare(
         ),
     ] = None,
     start_from: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             metavar="RUN", help="Take the subwords of a run, for `train --start-from` of it."
         ),
@@ -52,7 +52,8 @@ def prepare(
 
     Then `attention-zoo train translation --train prepared/en-de --valid valid.tsv`. What was
     stopped goes on with the same command. Settings that are baked in: vocab_size, tokenizer,
-    character_coverage, max_source_length, max_target_length, history_turns; and the seed of draws.
+    normalization, byte_fallback, character_coverage, max_source_length, max_target_length,
+    history_turns; and the seed of draws.
     With --start-from the subwords are those of a run, and so are the longest lengths if not said.
     """
     from ..core.make_config import preparation_config

@@ -1,6 +1,6 @@
 """Commands that serve exported models: serve, serve-config.
 
-Neither loads TensorFlow's Python package.
+Neither loads TensorFlow's Python package: a run is exported in a process of its own.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import typer
 from ..core.tensorflow_setup import quiet_libraries
 from . import server_options as given
 from .app import Refused, app
+from .export import exported
 from .server_options import AUTO, LOCAL, OFFICIAL
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def serve(
     Example: `attention-zoo serve models`, then `curl -d '{"instances": ["a house"]}'
     http://127.0.0.1:8501/v1/models/en-de:predict`
     """
-    source = _source(directory, models_config, model_base_path)
+    source = _source(Path(directory) if directory else None, models_config, model_base_path)
     if source == models_config and (version_policy or labels or model_name):
         raise Refused("A models.config says itself which versions, labels and names it serves.")
     from ...serving.runtime.config_files import METRICS_PATH, read_batching, read_monitoring
@@ -130,6 +131,7 @@ def serve(
     )
     if not (rest or grpc):
         raise Refused("A server without REST and gRPC answers nobody; leave out one of the two.")
+    source = exported(directory) if directory else source
     configs = _models_of(source, version_policy, labels, model_name)
     files = ServerFiles(models_config, batching_file if batching else None, monitoring_file)
     return _run(server, source, configs, options, files)

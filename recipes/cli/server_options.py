@@ -21,7 +21,12 @@ _batch = partial(typer.Option, rich_help_panel="Batching")
 _limit = partial(typer.Option, rich_help_panel="Limits and threads")
 
 Directory = Annotated[
-    Path | None, typer.Argument(metavar="DIR", help="Folder of models, or of one model.")
+    str | None,
+    typer.Argument(
+        metavar="DIR",
+        help="Folder of models or of one model; or a preset or run, as for `predict`, which is "
+        "exported into the cache once.",
+    ),
 ]
 Server = Annotated[
     str,

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from ..core.run import Run
 
 
-def open_run(folder: Path, task: str | None = None, model: Path | None = None) -> Run:
-    """The run in a folder, with the files of its own parts that the user gives."""
+def open_run(name: str | Path, task: str | None = None, model: Path | None = None) -> Run:
+    """The run of a name, with the files of its own parts that the user gives."""
+    from ..core.packed_run import open_run as open_named
     from ..core.parts import import_file
-    from ..core.run import Run
     from ..core.task import task as task_meant
 
     own = {} if model is None else vars(import_file(str(model).partition(":")[0]))
     classes = {name: value for name, value in own.items() if isinstance(value, type)}
-    return Run(folder, task_meant(task) if task else None, classes)
+    return open_named(name, task_meant(task) if task else None, classes)
 
 
 def read_lines(path: Path | None) -> list[str]:

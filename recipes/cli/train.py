@@ -1,4 +1,4 @@
-"""Commands that make runs: what there is to train, its settings, training, the demo."""
+"""Commands that make runs: training, its settings, the demo."""
 
 from __future__ import annotations
 
@@ -8,43 +8,7 @@ from typing import Annotated
 import typer
 
 from ..core.tensorflow_setup import load_tensorflow
-from .app import Refused, app, console_for_tables
-
-
-@app.command("list", rich_help_panel="Train")
-def list_models() -> None:
-    """List the models, the recipes and what each needs.
-
-    Example: `attention-zoo list`
-    """
-    from rich.table import Column, Table
-
-    from ...zoo.catalog import MODELS
-    from ..core.task import TASKS
-
-    def table(*names: str, title: str | None = None, show_header: bool = True) -> Table:
-        # Folded, as an address without its end is none.
-        columns = (Column(name, overflow="fold") for name in names)
-        return Table(*columns, title=title, title_justify="left", show_header=show_header, box=None)
-
-    models = table("model", "what it is", "paper", title="Models")
-    for name, entry in MODELS.items():
-        models.add_row(name, entry.description, entry.paper)
-    tasks = {name: TASKS[name] for name in TASKS}
-    recipes = table("recipe", "what it does", "embedded default", title="Recipes")
-    for name, recipe in tasks.items():
-        recipes.add_row(name, recipe.description, recipe.default_description)
-    console = console_for_tables()
-    console.print(models)
-    console.print()
-    console.print(recipes)
-    console.print(
-        "\nA recipe runs on its default as it is, and on your own text with --train and --valid:"
-    )
-    forms = table("recipe", "a corpus", show_header=False)
-    for name, recipe in tasks.items():
-        forms.add_row(name, recipe.corpora)
-    console.print(forms)
+from .app import Refused, app
 
 
 @app.command(rich_help_panel="Train")
@@ -69,7 +33,7 @@ def train(
         Path | None, typer.Option(help="Folder of the run; `runs/TASK-MODEL` if left out.")
     ] = None,
     start_from: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             metavar="RUN", help="Begin with the weights and subwords of a run, and its settings."
         ),

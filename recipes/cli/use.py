@@ -22,7 +22,7 @@ from .app import (
     ModelFile,
     NoSplit,
     Refused,
-    RunFolder,
+    RunName,
     Sample,
     Seed,
     TaskFile,
@@ -59,7 +59,7 @@ NO_DRAWS = "of which there are none without --sample; give that too, or leave th
 @app.command(rich_help_panel="Use")
 def evaluate(
     context: typer.Context,
-    run: RunFolder,
+    run: RunName,
     data: Annotated[
         str | None,
         typer.Option(help="Sources and references; the run's own to validate with if left out."),
@@ -153,7 +153,7 @@ def evaluate(
 @app.command(rich_help_panel="Use")
 def predict(
     context: typer.Context,
-    run: RunFolder,
+    run: RunName,
     texts: Annotated[
         list[str] | None, typer.Argument(metavar="[TEXT ...]", help="One argument for each.")
     ] = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..data.corpus import PairCorpus
-from ..data.pair_files import read_lines
+from ..data.pair_files import is_named, read_lines
 from ..data.prepared import PreparedCorpus, is_prepared
 from .config import RunConfig
 from .parts import origin_of
@@ -43,7 +43,7 @@ def check_files(config: RunConfig) -> None:
     if origin_of(task_of(config).read_rows) is not None:
         return
     for spec in (config.train, config.valid):
-        if spec is None or spec.startswith(("hf:", "tfds:")) or is_prepared(spec):
+        if spec is None or is_named(spec) or is_prepared(spec):
             continue
         is_one = "," not in spec or Path(spec).expanduser().exists()
         for path in [spec] if is_one else spec.split(","):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...zoo.errors import ConfigError
+from ...zoo.text.normalization import KINDS, NORMALIZATIONS
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,9 @@ AVERAGED = Rule(lambda value: 0 <= value <= MOST_AVERAGED, f"must be from 0 to {
 LENGTH = Rule(lambda value: value >= 2, "counts the end of the text too, so it is at least 2")
 
 
-def one_of(*choices: str) -> Rule:
-    return Rule(lambda value: value in choices, f"is one of {', '.join(choices)}")
+def one_of(*choices: str | None) -> Rule:
+    names = ["none" if choice is None else choice for choice in choices]
+    return Rule(lambda value: value in choices, f"is one of {', '.join(names)}")
 
 
 # Those of sacreBLEU; "auto" chooses one of them by the script of the references.
@@ -74,12 +76,31 @@ class TokenizerOptions(Options):
 
     vocab_size: int = setting(8000, "most subwords; a small corpus gives fewer", POSITIVE)
     shared_vocabulary: bool = setting(
-        True, "of source and target; if false each has vocab_size subwords of its own", YES_NO
+        True,
+        "of source and target; if false, or if their kinds of tokens differ, each has vocab_size "
+        "subwords of its own",
+        YES_NO,
     )
     tokenizer: str = setting(
-        "bpe",
-        "kind of tokens: bpe, unigram, word (between white space) or char",
-        one_of("bpe", "unigram", "word", "char"),
+        "bpe", "kind of tokens: bpe, unigram, word (between white space) or char", one_of(*KINDS)
+    )
+    source_tokenizer: str | None = setting(
+        None, "kind of tokens of the sources; none: as tokenizer", one_of(None, *KINDS)
+    )
+    target_tokenizer: str | None = setting(
+        None, "kind of tokens of the targets; none: as tokenizer", one_of(None, *KINDS)
+    )
+    normalization: str = setting(
+        "nfc",
+        "of texts: nfc (and white space as single spaces), none, or those of SentencePiece: "
+        "nmt_nfkc, nfkc, nmt_nfkc_cf, nfkc_cf",
+        one_of(*NORMALIZATIONS),
+    )
+    byte_fallback: bool | None = setting(
+        None,
+        "write characters without a token as bytes, 256 tokens; none: of 2,000 tokens or more; "
+        "never of words",
+        Rule(lambda value: value is None or isinstance(value, bool), "is true, false or none"),
     )
     bpe_dropout: float = setting(
         0.0, "share of the merges of bpe left out at random in training; 0.1 is usual", BELOW_ONE
@@ -90,11 +111,20 @@ class TokenizerOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.bpe_dropout and self.tokenizer != "bpe":
+        kinds = self.kinds_of_tokens
+        if len(set(kinds)) > 1:
+            object.__setattr__(self, "shared_vocabulary", False)
+        if self.bpe_dropout and set(kinds) != {"bpe"}:
             raise ConfigError(
                 "bpe_dropout leaves out merges of tokenizer=bpe; leave it out, or use that. "
-                f"Received: bpe_dropout={self.bpe_dropout}, tokenizer={self.tokenizer}"
+                f"Received: bpe_dropout={self.bpe_dropout}, tokens of the kind "
+                f"{' and '.join(dict.fromkeys(kinds))}"
             )
+
+    @property
+    def kinds_of_tokens(self) -> tuple[str, str]:
+        """The kinds of tokens of sources and of targets."""
+        return self.source_tokenizer or self.tokenizer, self.target_tokenizer or self.tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)

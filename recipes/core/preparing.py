@@ -22,6 +22,7 @@ from ...zoo.errors import ConfigError
 from ...zoo.files import claimed, file_above, partial_file, write_json, written_atomically
 from ...zoo.text.source_format import Source
 from ..data.corpus import NOT_JSON, StreamedRows
+from ..data.pair_files import is_named
 from ..data.prepared import (
     BAKED,
     FORMAT,
@@ -37,8 +38,7 @@ from ..data.prepared import (
 from ..data.reservoir import Reservoir
 from .config import RunConfig
 from .interruption import Interrupted
-from .pace import Pace
-from .part_writer import PartWriter, Row, turned
+from .part_writer import Pace, PartWriter, Row, turned
 from .task import task_of
 
 # From which the subwords are learnt. What SentencePiece holds are the words; without spaces, as in
@@ -78,8 +78,10 @@ class Request:
             raise ConfigError("prepare needs at least one --train.")
         if not self.config.shared_vocabulary:
             raise ConfigError(
-                "prepare makes one vocabulary of source and target; leave out shared_vocabulary, "
-                "or train on the files themselves. Received: shared_vocabulary=false"
+                "prepare makes one vocabulary of source and target, of one kind of tokens; leave "
+                "out shared_vocabulary, source_tokenizer and target_tokenizer, or train on the "
+                "files themselves. Received: shared_vocabulary=false, tokens of the kinds "
+                f"{' and '.join(self.config.kinds_of_tokens)}"
             )
         if self.weights is None:
             return
@@ -184,7 +186,7 @@ class _Preparation:
     def _is_whole(self) -> bool:
         """True where nothing is left to do; takes up the state of a stopped preparation."""
         for spec in self.request.corpora:
-            if not spec.startswith(("hf:", "tfds:")) and is_prepared(spec):
+            if not is_named(spec) and is_prepared(spec):
                 raise ConfigError(f"{spec} is prepared already.")
         manifest, unfinished = self.folder / MANIFEST, self.folder / UNFINISHED
         if manifest.is_file():

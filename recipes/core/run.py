@@ -62,6 +62,11 @@ class Run:
         self.tensorboard_path = self.folder / "tensorboard"
         self.checkpoints = Checkpoints(self.folder / "checkpoints")
 
+    @property
+    def name(self) -> str:
+        """The name of the folder, under which the model is exported and compared."""
+        return self.folder.resolve().name
+
     def open(
         self,
         config: RunConfig,
@@ -164,14 +169,14 @@ class Run:
         Args:
             texts: checksums as of `open`. Those that an older run does not know have not changed.
         """
-        known = self._read_values().get("texts", {})
+        known = self.read_values().get("texts", {})
         if not isinstance(known, dict):
             raise ConfigError(f"{self.config_path}: texts is no object: {known!r}")
         return [name for name, found in texts.items() if known.get(name, found) != found]
 
     def generation(self) -> dict[str, Any]:
         """The fields of `GenerationOptions` that follow from the training corpus."""
-        return self._read_values().get("generation", {})
+        return self.read_values().get("generation", {})
 
     def read_metrics(self) -> dict[str, Any]:
         """`metrics.json` of the run; nothing if it has not ended."""
@@ -195,7 +200,7 @@ class Run:
             name: defaults[name] for name in now.keys() & defaults if defaults[name] != now[name]
         }
 
-    def _read_values(self) -> dict[str, Any]:
+    def read_values(self) -> dict[str, Any]:
         """Values of `config.json`."""
         if not self.config_path.is_file():
             raise ConfigError(
@@ -214,7 +219,7 @@ class Run:
 
     def _read_config(self) -> tuple[RunConfig, dict[str, Any]]:
         """The settings of the run, and the defaults of its model when it was begun."""
-        values = self._read_values()
+        values = self.read_values()
         values.pop("attention_zoo", None)
         for name in ("texts", "generation"):
             values.pop(name, None)
@@ -240,8 +245,14 @@ class Run:
             raise ConfigError(f"{self.config_path}: {error}") from error
 
     def save_model(self, model: EncoderDecoder) -> None:
-        with written_atomically(self.model_path) as aside:
-            model.save(aside)
+        """Writes the model without its optimizer: checkpoints have that, to go on from."""
+        optimizer, compiled = getattr(model, "optimizer", None), model.compiled
+        model.optimizer, model.compiled = None, False
+        try:
+            with written_atomically(self.model_path) as aside:
+                model.save(aside)
+        finally:
+            model.optimizer, model.compiled = optimizer, compiled
 
     def save_tokenizer(self, tokenizer: Tokenizer) -> None:
         """Writes the tokenizer: the last file that is written says that all are there."""
@@ -280,10 +291,9 @@ class Run:
         """
         config = self.read_config()
         model, tokenizer = self.read_model(), self.read_tokenizer()
-        name = self.folder.resolve().name
         options = {**self.generation(), **generation}
         try:
-            return text_to_text(model, tokenizer, config, name, truncate, **options)
+            return text_to_text(model, tokenizer, config, self.name, truncate, **options)
         except ValueError as error:
             raise ConfigError(f"{self.folder}, {config.task}: {error}") from error
 
@@ -311,25 +321,3 @@ def _settings(config: RunConfig, model_defaults: dict[str, Any]) -> dict[str, An
     values = config.to_dict()
     options = {**model_defaults, **values.pop("model_options")}
     return values | {f"model.{name}": value for name, value in options.items()}
-
-
-def load(
-    folder: str | Path,
-    truncate: bool | None = None,
-    custom_objects: Mapping[str, Any] | None = None,
-    **generation: Any,
-) -> TextToText:
-    """Loads a trained run: `attention_zoo.load("runs/en-de").predict(["a house"])`.
-
-    Args:
-        folder: The folder of the run.
-        truncate: Cuts sources that are too long; if `None` as the task says.
-        custom_objects: Keras classes of your own that the model is made of, by name, where their
-            module is not installed.
-        **generation: Fields of `GenerationOptions` that replace those of the run.
-
-    Raises:
-        ConfigError: The folder is no run, has no model yet, or is damaged; a class of your own is
-            not there; or the options are impossible.
-    """
-    return Run(folder, custom_objects=custom_objects).load(truncate, **generation)

@@ -12,6 +12,7 @@ from ..data.corpus import PairCorpus
 from ..data.prepared import PreparedCorpus
 from .config import RunConfig
 from .options import TokenizerOptions
+from .packed_run import open_run
 from .run import Run
 from .task import source_format
 
@@ -30,7 +31,10 @@ def run_tokenizer(config: RunConfig, run: Run, corpus: PairCorpus | PreparedCorp
                 f"{run.folder} was begun with other subwords than those of {corpus.name}, which "
                 "was prepared anew since; train into a new folder."
             )
-        if config.start_from and Run(config.start_from).read_tokenizer().model != tokenizer.model:
+        if (
+            config.start_from
+            and open_run(config.start_from).read_tokenizer().model != tokenizer.model
+        ):
             raise ConfigError(
                 f"{corpus.name} was prepared with other subwords than those of {config.start_from};"
                 " train on the text itself, or `prepare` it with that --start-from."
@@ -50,7 +54,7 @@ def new_tokenizer(
         ConfigError: there is too little text for these settings, or that run is damaged.
     """
     if config.start_from:
-        return Run(config.start_from).read_tokenizer()
+        return open_run(config.start_from).read_tokenizer()
     return train_tokenizer(config, source_format(config), sources, targets)
 
 
@@ -72,10 +76,12 @@ def train_tokenizer(
         ConfigError: There is too little text for these settings.
     """
     texts = _texts(inputs, sources)
+    source_kind, target_kind = options.kinds_of_tokens
     try:
         if options.shared_vocabulary:
-            return _learn(options, itertools.chain(texts, targets), inputs.symbols)
-        source, target = _learn(options, texts, inputs.symbols), _learn(options, targets)
+            return _learn(options, itertools.chain(texts, targets), target_kind, inputs.symbols)
+        source = _learn(options, texts, source_kind, inputs.symbols)
+        target = _learn(options, targets, target_kind)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     return Tokenizer(target.model, source.model)
@@ -94,10 +100,17 @@ def unpack(packed: bytes) -> Tokenizer:
 
 
 def _learn(
-    options: TokenizerOptions, texts: Iterable[str], symbols: Sequence[str] = ()
+    options: TokenizerOptions, texts: Iterable[str], kind: str, symbols: Sequence[str] = ()
 ) -> Tokenizer:
-    coverage = options.character_coverage
-    return Tokenizer.train(texts, options.vocab_size, options.tokenizer, coverage, symbols=symbols)
+    return Tokenizer.train(
+        texts,
+        options.vocab_size,
+        kind,
+        options.character_coverage,
+        symbols=symbols,
+        normalization=options.normalization,
+        byte_fallback=options.byte_fallback,
+    )
 
 
 def _texts(inputs: SourceFormat, sources: Sequence[Source]) -> Iterable[str]:

@@ -71,7 +71,8 @@ class JoinedPairs(Rows):
         if not turns or turns[-1] != text:
             turns[:] = [text]
         history = "\n".join(turns[-1 - MAX_TURNS : -1])
-        self._rows.add_clean(line, {"history": history, "text": text}, target)
+        others = tuple(" ".join(other.split()) for other in alternatives)
+        self._rows.add_clean(line, {"history": history, "text": text}, target, others)
         turns.append(target)
         del turns[: -1 - MAX_TURNS]
 

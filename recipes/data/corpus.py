@@ -214,23 +214,25 @@ class Rows:
         self.max_bad_rows = max_bad_rows
         self.good = 0
 
-    def add(self, file: str, line: int, source: str, target: str) -> None:
+    def add(self, file: str, line: int, source: str, *targets: str) -> None:
         """Adds a pair of texts, or skips it if it cannot be used.
 
         Args:
             file: File of the row.
             line: Its line, from 1.
             source: Source text.
-            target: Target text.
+            *targets: Target text, and others that are right; blank ones are left out.
         """
-        source, target = source.strip(), target.strip()
-        reason = flaw(source, target)
-        if reason is None and (is_blank(source) or is_blank(target)):
+        source = source.strip()
+        given = dict.fromkeys(target.strip() for target in targets if not is_blank(target))
+        reason = flaw(source, *targets)
+        if reason is None and (is_blank(source) or not given):
             reason = f"the {'source' if is_blank(source) else 'target'} is empty"
         if reason is not None:
             self.skip(file, line, reason)
             return
-        self.add_clean(line, source, target)
+        target, *others = given
+        self.add_clean(line, source, target, tuple(others))
 
     def add_record(
         self, file: str, line: int, record: Any, source_key: str, target_key: str
@@ -242,12 +244,13 @@ class Rows:
             line: Its line or number, from 1.
             record: A mapping.
             source_key: Name of the source.
-            target_key: Name of the target.
+            target_key: Name of the target, or of a list of targets that are all right.
         """
         values = record if isinstance(record, dict) else {}
         source, target = values.get(source_key), values.get(target_key)
-        if isinstance(source, str) and isinstance(target, str):
-            self.add(file, line, source, target)
+        targets = target if isinstance(target, list) else [target]
+        if all(isinstance(text, str) for text in (source, *targets)):
+            self.add(file, line, *map(str, (source, *targets)))
         else:
             self.skip(file, line, f'expected texts under "{source_key}" and "{target_key}"')
 

@@ -4,7 +4,7 @@ A corpus is named by one string, the same on the command line and in Python:
 
 | spec | what it is |
 |---|---|
-| `train.tsv` | a row is source TAB target; further columns are ignored |
+| `train.tsv` | a row is source TAB target; further columns are ignored, see below |
 | `train.jsonl` | a row is `{"source": "...", "target": "..."}`; further keys are ignored |
 | `train.en,train.de` | two parallel files, line i of one belongs to line i of the other |
 | `hf:NAME[:CONFIG][@SPLIT][#SOURCE,TARGET]` | a Hugging Face dataset (extra `[data]`) |
@@ -14,6 +14,10 @@ Files are UTF-8, may have a byte order mark before any line, may end their lines
 with blank lines, and may be compressed with gzip. A line ends at a line feed and nowhere else:
 texts from the web are full of characters such as U+2028 and U+0085, which `str.splitlines` takes
 for line ends.
+
+Several targets that are all right are a list in JSON, `"target": ["...", "..."]`; in a TSV they are
+columns of that name: `source TAB target TAB target` as the first line of the file, in any order,
+and of a row as many as it has. The first is learned, and scores count all of them.
 
 Rows that cannot be used are skipped as long as they are few; see `corpus.Rows`. Nothing is ever
 written to the files.
@@ -85,7 +89,7 @@ def read_rows(spec: str, rows: Rows) -> None:
     Raises:
         DataError: The corpus is missing, damaged, or has sides of unequal length.
     """
-    if spec.startswith(("hf:", "tfds:")):
+    if is_named(spec):
         from .named_datasets import read_dataset
 
         read_dataset(spec, rows)
@@ -98,11 +102,21 @@ def read_rows(spec: str, rows: Rows) -> None:
         _read_tsv(spec, rows)
 
 
+def is_named(spec: str) -> bool:
+    """True for a dataset by name, which is no path; `hf://` stands before the name of a model."""
+    return spec.startswith(("hf:", "tfds:")) and not spec.startswith("hf://")
+
+
 def read_lines(path: str) -> Iterator[bytes]:
     """The lines of a file as bytes, without byte order marks; gzip is decompressed.
 
     A CR before the line feed stays: it is white space at the end of a text, which is removed there.
     """
+    if path.startswith("hf://"):
+        raise DataError(
+            f"{path} names a model, for predict and all else that takes a run; a dataset of the "
+            "Hugging Face Hub is hf:NAME."
+        )
     try:
         with open(os.path.expanduser(path), "rb") as raw:
             packed = raw.peek(2)[:2] == b"\x1f\x8b"
@@ -191,12 +205,19 @@ def read_json_lines(path: str, rows: Rows) -> Iterator[tuple[int, Any]]:
 
 
 def _read_tsv(path: str, rows: Rows) -> None:
-    for number, line in read_texts(path, rows):
-        columns = line.split("\t", 2)
-        if len(columns) < 2:
-            rows.skip(path, number, NO_TAB)
+    names = ["source", "target"]
+    for count, (number, line) in enumerate(read_texts(path, rows)):
+        columns = [column.strip() for column in line.split("\t")]
+        if count == 0 and set(columns) == set(names) and columns.count("source") == 1:
+            names = columns
+            continue
+        found: dict[str, list[str]] = {"source": [], "target": []}
+        for name, column in zip(names, columns, strict=False):
+            found[name].append(column)
+        if found["source"] and found["target"]:
+            rows.add(path, number, found["source"][0], *found["target"])
         else:
-            rows.add(path, number, columns[0], columns[1])
+            rows.skip(path, number, NO_TAB)
 
 
 def parse_text(line: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...zoo.errors import ConfigError
 from ...zoo.registry import Registry
+from .error_rate import token_error_rate
 
 References = Sequence[tuple[str, ...]]
 
@@ -91,6 +92,7 @@ METRICS = Registry(
             + ("distinct_1", "distinct_2")
         },
         **{name: Metric(name, higher_is_better=False) for name in PERPLEXITIES},
+        "token_error_rate": Metric("token_error_rate", token_error_rate, higher_is_better=False),
     },
 )
 

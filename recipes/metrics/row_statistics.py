@@ -12,8 +12,10 @@ import numpy as np
 import sacrebleu
 
 from ...zoo.errors import ConfigError
+from ...zoo.text.normalization import to_nfc
+from .error_rate import edit_counts, token_error_rate
 from .metric import Metric
-from .scores import bleu_of, countable, equal_rows, perplexity
+from .scores import bleu_of, countable, equal_rows, perplexity, reference_streams
 from .scoring import counted_words, score_targets, target_lengths
 from .significance import RowStatistics
 from .text_scores import answer_rows, rouge_countable, rouge_rows, rouge_signature
@@ -25,6 +27,12 @@ if TYPE_CHECKING:
 # The share of different words in two halves of a corpus says nothing about that in the whole.
 NOT_OF_ROWS = frozenset({"distinct_1", "distinct_2"})
 Rows = Sequence[tuple[str, ...]]
+
+
+def has_row_statistics(metric: Metric) -> bool:
+    """True for a metric that is computed from sums over rows, so that there is an interval."""
+    of_package = metric.function in (None, token_error_rate)
+    return metric.mean_of_rows or (of_package and metric.name not in NOT_OF_ROWS)
 
 
 def row_statistics(
@@ -47,9 +55,9 @@ def row_statistics(
     """
     firsts = [row[0] for row in references]
     if metric == "bleu":
-        return sacrebleu_statistics(bleu_of(firsts, tokenize), predictions, firsts)
+        return sacrebleu_statistics(bleu_of(firsts, tokenize), predictions, references)
     if metric == "chrf":
-        return sacrebleu_statistics(sacrebleu.CHRF(), predictions, firsts)
+        return sacrebleu_statistics(sacrebleu.CHRF(), predictions, references)
     if metric.startswith("rouge"):
         rows = rouge_rows(predictions, references)[metric]
         counted = np.array([*rouge_countable(metric, references)])
@@ -57,7 +65,10 @@ def row_statistics(
     if metric == "f1" or (metric == "exact_match" and task_name != "translation"):
         return mean_statistics(answer_rows(predictions, references)[metric])
     if metric == "exact_match":
-        return mean_statistics(equal_rows(predictions, firsts))
+        return mean_statistics(equal_rows(predictions, references))
+    if metric == "token_error_rate":
+        counts = edit_counts(predictions, references)
+        return RowStatistics(counts, lambda sums: 100 * sums[0] / sums[1])
     raise ConfigError(f"{metric} is not a score of rows, so there is no interval for it.")
 
 
@@ -85,7 +96,7 @@ def perplexity_statistics(
 
 
 def sacrebleu_statistics(
-    metric: sacrebleu.BLEU | sacrebleu.CHRF, predictions: Sequence[str], references: Sequence[str]
+    metric: sacrebleu.BLEU | sacrebleu.CHRF, predictions: Sequence[str], references: Rows
 ) -> RowStatistics:
     """The statistics of each row that sacreBLEU sums, and its score of the sums.
 
@@ -95,17 +106,18 @@ def sacrebleu_statistics(
     Args:
         metric: A metric of sacreBLEU.
         predictions: Outputs of the model.
-        references: One for each prediction.
+        references: For each prediction all texts that are right.
 
     Returns:
         The statistics of the rows with the signature of the metric.
     """
-    rows = metric._extract_corpus_statistics(list(predictions), [list(references)])
+    counted = np.array([*countable(metric, [row[0] for row in references])])
+    outputs = [to_nfc(text) for text in predictions]
+    rows = metric._extract_corpus_statistics(outputs, reference_streams(references))
 
     def score(sums: np.ndarray) -> float:
         return metric._compute_score_from_stats(sums.tolist()).score
 
-    counted = np.array([*countable(metric, references)])
     return RowStatistics(np.array(rows, np.float64), score, str(metric.get_signature()), counted)
 
 

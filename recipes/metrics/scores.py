@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import sacrebleu
 
 from ...zoo.errors import ConfigError
+from ...zoo.text.normalization import to_nfc
 
 # Scripts that put no spaces between words: Han, kana, Thai, Lao, Myanmar and Khmer.
 _HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -57,12 +58,15 @@ def translation_scores(
 ) -> Scores:
     """BLEU and chrF by sacreBLEU, and the share of exact matches.
 
+    Of all texts their form in Unicode NFC with single spaces for white space is compared, in which
+    models write by default.
+
     BLEU counts n-grams of up to four tokens. Where no reference has four of them it is 0 for
     outputs that are right, and above that for longer ones that are wrong: it has no value there.
 
     Args:
         predictions: Outputs of the model.
-        references: One for each prediction; of several the first counts.
+        references: One for each prediction, or a tuple of all that are right.
         tokenize: Tokenization of sacreBLEU: `"13a"`, `"zh"`, `"char"`, `"none"` for text that is
             tokenized already, …; `"auto"` is `"char"` where most references have kana, Thai, Lao,
             Myanmar or Khmer, `"zh"` where most have Han, `"13a"` otherwise.
@@ -78,14 +82,17 @@ def translation_scores(
     https://aclanthology.org/W15-3049; Post 2018, https://aclanthology.org/W18-6319
     """
     check_rows(predictions, references)
-    firsts = [row if isinstance(row, str) else row[0] for row in references]
-    bleu, chrf = bleu_of(firsts, tokenize), sacrebleu.CHRF()
+    rows = _rows(references)
+    outputs, streams = [to_nfc(text) for text in predictions], reference_streams(rows)
+    firsts = [row[0] for row in rows]
     values: dict[str, float | None] = {}
-    for name, metric in (("bleu", bleu), ("chrf", chrf)):
-        score = metric.corpus_score(list(predictions), [firsts]).score
-        values[name] = score if any(countable(metric, firsts)) else None
-    values["exact_match"] = exact_match(predictions, firsts)
-    signatures = {"bleu": str(bleu.get_signature()), "chrf": str(chrf.get_signature())}
+    signatures = {}
+    for name, metric in (("bleu", bleu_of(firsts, tokenize)), ("chrf", sacrebleu.CHRF())):
+        has_value = any(countable(metric, firsts))
+        score = metric.corpus_score(outputs, streams).score
+        values[name] = score if has_value else None
+        signatures[name] = str(metric.get_signature())  # of the references scored last
+    values["exact_match"] = exact_match(predictions, rows)
     return Scores(values, signatures)
 
 
@@ -156,35 +163,45 @@ def check_rows(predictions: Sequence[str], references: Sequence) -> None:
         )
 
 
-def exact_match(predictions: Sequence[str], references: Sequence[str]) -> float:
-    """Share of the predictions that equal their reference, in percent; see `equal_rows`.
+def reference_streams(references: Sequence[tuple[str, ...]]) -> list[list[str | None]]:
+    """References as sacreBLEU takes them: the first of each row, the second of each row, and so on.
+
+    Args:
+        references: For each row all texts that are right.
+
+    Returns:
+        Texts in the form of `to_nfc`; `None` where a row has no more.
+    """
+    rows = ([to_nfc(text) for text in row] for row in references)
+    return [list(stream) for stream in itertools.zip_longest(*rows)]
+
+
+def exact_match(predictions: Sequence[str], references: Sequence[str | tuple[str, ...]]) -> float:
+    """Share of the predictions that equal one of their references, in percent; see `equal_rows`.
 
     Args:
         predictions: Outputs of the model.
-        references: One for each prediction.
+        references: One for each prediction, or a tuple of all that are right.
     """
-    equal = equal_rows(predictions, references)
+    equal = equal_rows(predictions, _rows(references))
     return 100.0 * sum(equal) / len(equal)
 
 
-def equal_rows(predictions: Sequence[str], references: Sequence[str]) -> list[bool]:
-    """For each prediction, True if it equals its reference.
-
-    White space and the differences that NFKC removes do not count.
+def equal_rows(predictions: Sequence[str], references: Sequence[tuple[str, ...]]) -> list[bool]:
+    """For each prediction, True if it equals one of its references in the form of `to_nfc`.
 
     Args:
         predictions: Outputs of the model.
-        references: One for each prediction.
+        references: For each prediction all texts that are right.
     """
     return [
-        "".join(as_written(prediction).split()) == "".join(as_written(reference).split())
-        for prediction, reference in zip(predictions, references, strict=True)
+        to_nfc(prediction) in map(to_nfc, row)
+        for prediction, row in zip(predictions, references, strict=True)
     ]
 
 
-def as_written(text: str) -> str:
-    """A text in the form (NFKC) that tokens have, so that a model can write all of it."""
-    return unicodedata.normalize("NFKC", text)
+def _rows(references: Sequence[str | tuple[str, ...]]) -> list[tuple[str, ...]]:
+    return [(row,) if isinstance(row, str) else row for row in references]
 
 
 def mostly_unspaced(texts: Sequence[str]) -> bool:

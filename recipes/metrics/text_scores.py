@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 
 from rouge_score import rouge_scorer
 
-from .scores import UNSPACED, Scores, as_written, check_rows, mostly_beyond_ascii, mostly_unspaced
+from ...zoo.text.normalization import to_nfc
+from .scores import UNSPACED, Scores, check_rows, mostly_beyond_ascii, mostly_unspaced
 
 WORD = re.compile(rf"{UNSPACED.pattern}|(?:(?!{UNSPACED.pattern})\S)+")
 ROUGE = ("rouge1", "rouge2", "rougeL")
@@ -42,7 +43,7 @@ class WordTokenizer:
 
 def _normal(text: str) -> str:
     """Lower case of the form in which models write."""
-    return as_written(text).lower()
+    return to_nfc(text).lower()
 
 
 def words(text: str) -> list[str]:

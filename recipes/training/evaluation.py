@@ -177,11 +177,11 @@ def unscored_line(count: int, max_target_length: int) -> str:
 def scores_by_length(text_to_text: TextToText, corpus: PairCorpus) -> tuple[float, float, float]:
     """Exact matches in percent: of all rows, of the half with shorter sources, of the longer."""
     outputs = [prediction.text for prediction in text_to_text.predict(corpus.sources)]
-    to_text = text_to_text.source_format.to_text
+    references, to_text = corpus.references(), text_to_text.source_format.to_text
     order = sorted(range(len(corpus)), key=lambda i: len(to_text(corpus.sources[i])))
     half = max(1, len(order) // 2)
 
     def score(rows: list[int]) -> float:
-        return exact_match([outputs[i] for i in rows], [corpus.targets[i] for i in rows])
+        return exact_match([outputs[i] for i in rows], [references[i] for i in rows])
 
     return score(order), score(order[:half]), score(order[-half:])

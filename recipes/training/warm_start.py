@@ -5,7 +5,7 @@ a corpus that is prepared for it in its subwords, `prepare --start-from`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from ...zoo.models.encoder_decoder import EncoderDecoder
 from ..core.config import RunConfig
 from ..core.make_config import check_baked, check_direction, check_names, named, settings_of_corpus
 from ..core.model import model_of
+from ..core.options import TokenizerOptions
+from ..core.packed_run import open_run
 from ..core.parts import Parts
 from ..core.run import Run
 from ..core.task import Task
@@ -22,7 +24,7 @@ from ..core.task import task as task_meant
 from ..data.prepared import BAKED
 
 # What the subwords follow from: they are those of the run that is started from.
-SUBWORDS = ("vocab_size", "shared_vocabulary", "tokenizer", "character_coverage")
+SUBWORDS = tuple(f.name for f in fields(TokenizerOptions) if f.name != "bpe_dropout")
 
 
 def start_config(
@@ -37,7 +39,7 @@ def start_config(
     """The config of a run that starts from another: the settings of that one, over them the user's.
 
     Args:
-        folder: of the run that is started from.
+        folder: of the run that is started from, or another name as of `attention_zoo.load`.
         task: its recipe.
         model: its model, which need not be said.
         train: a corpus; that of the other run, and what that validates with, if left out.
@@ -113,7 +115,7 @@ def load_start(config: RunConfig, model: EncoderDecoder) -> None:
     Raises:
         ConfigError: that run has no model yet, or one of other shapes.
     """
-    found = Run(str(config.start_from)).read_model()
+    found = open_run(str(config.start_from)).read_model()
     ours, theirs = ([tuple(w.shape) for w in m.weights] for m in (model, found))
     if ours != theirs:
         options = ", ".join(f"model.{name}={value}" for name, value in config.model_options.items())
@@ -128,7 +130,7 @@ def _run_and_config(
     folder: str | Path, task: Task, model: str | CatalogEntry | Callable | None = None
 ) -> tuple[Run, RunConfig]:
     """The run that is started from, which has this task and model."""
-    run = Run(folder)
+    run = open_run(folder)
     config = run.read_config()
     name, own = (config.model, None) if model is None else model_of(model)
     for what, asked, found in (("task", task.name, config.task), ("model", name, config.model)):

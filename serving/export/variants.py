@@ -16,11 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from ...zoo.presets.weights import KINDS, stored
 from ..runtime.errors import invalid_argument
-
-VARIANTS = ("float32", "float16", "int8")
-_SMALL = 1024  # values; norms and biases weigh little and matter much
-_INT8_MAX = 127
 
 
 def check_variant(name: str) -> str:
@@ -29,9 +26,9 @@ def check_variant(name: str) -> str:
     Raises:
         ServingError: if there is none.
     """
-    if name not in VARIANTS:
+    if name not in KINDS:
         raise invalid_argument(
-            f"The weights are stored as {', '.join(VARIANTS)}. Received: variant={name!r}"
+            f"The weights are stored as {', '.join(KINDS)}. Received: variant={name!r}"
         )
     return name
 
@@ -47,30 +44,6 @@ class Compressed:
 
     pipeline: Any
     weights: Sequence[Any]
-
-
-def quantize(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values as whole numbers from -127 to 127, and the factors that make them floats again.
-
-    Each row, or each column, has a factor of its own, whichever loses less.
-
-    Args:
-        values: array of two or more dimensions.
-
-    Returns:
-        int8 numbers shaped as `values`, and float32 factors that broadcast with them.
-    """
-    best: tuple[float, np.ndarray, np.ndarray] | None = None
-    for axis in (0, values.ndim - 1):
-        others = tuple(index for index in range(values.ndim) if index != axis)
-        largest = np.abs(values).max(axis=others, keepdims=True)
-        factors = np.where(largest > 0, largest / _INT8_MAX, 1.0).astype(np.float32)
-        numbers = np.clip(np.round(values / factors), -_INT8_MAX, _INT8_MAX).astype(np.int8)
-        loss = float(np.square(numbers * factors - values, dtype=np.float64).sum())
-        if best is None or loss < best[0]:
-            best = (loss, numbers, factors)
-    assert best is not None
-    return best[1], best[2]
 
 
 def compress(pipeline: Any, variant: str) -> Compressed:
@@ -97,16 +70,18 @@ def _store(variable: Any, variant: str) -> tuple[list[Any], Callable[[], Any] | 
     import tensorflow as tf
 
     values = np.asarray(variable)
-    if values.dtype != np.float32 or values.size < _SMALL or values.ndim < 2:
+    arrays = stored(values, variant)
+    if arrays[0] is values:
         return [variable], None
-    if variant == "float16":
-        largest = float(np.finfo(np.float16).max)
-        half = tf.Variable(np.clip(values, -largest, largest).astype(np.float16), trainable=False)
-        return [half], lambda: tf.cast(half, tf.float32)
-    numbers, factors = quantize(values)
-    small = tf.Variable(numbers, trainable=False)
-    scale = tf.Variable(factors, trainable=False)
-    return [small, scale], lambda: tf.cast(small, tf.float32) * scale
+    kept = [tf.Variable(array, trainable=False) for array in arrays]
+
+    def restored():
+        numbers, *factors = kept
+        return (
+            tf.cast(numbers, tf.float32) * factors[0] if factors else tf.cast(numbers, tf.float32)
+        )
+
+    return kept, restored
 
 
 class _Signatures:

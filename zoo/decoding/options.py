@@ -19,6 +19,7 @@ NEG_INF = -1e9
 
 MORE_SUBWORDS = 10  # of a target, beside what `max_length_ratio` allows
 
+_WIDEST = 100  # beams of a second search
 _LARGEST = 2**30  # of a whole number: lengths are int32
 _POSITIVE = ("beam_size", "max_length")  # no other number may be below 0
 _WHOLE = (*_POSITIVE, "min_length", "no_repeat_ngram", "top_k")
@@ -131,6 +132,10 @@ class GenerationOptions:
 
     def get_config(self) -> dict:
         return asdict(self)
+
+    def wider(self) -> int:
+        """Beams of a second search, for texts that are not there `beam_size` times."""
+        return max(self.beam_size, min(4 * self.beam_size, _WIDEST))
 
     def penalty(self, length: tf.Tensor) -> tf.Tensor:
         """Length penalty: the divisor of the log probability of a hypothesis of `length` tokens."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 
 import tensorflow as tf
 
-from ..decoding.options import NEG_INF, GenerationOptions
+from ..decoding.options import NEG_INF, GenerationOptions, Hypotheses
 from ..decoding.search import generate
 from ..models.encoder_decoder import EncoderDecoder
 from ..text.composing import compose, graph_function
@@ -134,12 +135,35 @@ class TextFunctions:
         }
 
     def _n_best(self, **columns):
-        found, _, surfaces, truncated = self._write(columns)
+        found, source, surfaces, truncated = self._write(columns)
+        size, wider = self.generation.beam_size, self.generation.wider()
+        texts = self._texts(found, surfaces)
+        if self.generation.do_sample or size == 1:
+            return {"text": texts, "score": found.scores, "truncated": truncated}
+        texts, scores = _distinct(texts, found.scores, size)
+        if wider == size:
+            return {"text": texts, "score": scores, "truncated": truncated}
+        # Several tokenizations of a text took beams from others, which more beams find.
+        is_text = found.ids[:, 0, 0] != PAD_ID
+        short = tf.where(is_text & (scores[:, -1] <= NEG_INF / 2))[:, 0]
+        options = replace(self.generation, beam_size=wider)
+        more = generate(self.model, tf.gather(source, short), options)
+        best, others = tf.gather(scores, short), more.scores
+        # The best stays the one of the other signatures.
+        others = tf.where(others > best[:, :1], NEG_INF, others)
+        both = [tf.gather(texts, short), self._texts(more, surfaces)], [best, others]
+        filled = _distinct(*(tf.concat(parts, axis=1) for parts in both), size)
+        texts, scores = (
+            tf.tensor_scatter_nd_update(whole, short[:, None], part)
+            for whole, part in zip((texts, scores), filled, strict=True)
+        )
+        return {"text": texts, "score": scores, "truncated": truncated}
+
+    def _texts(self, found: Hypotheses, surfaces):
+        """Texts (B, N) of hypotheses; "" for those that are not there."""
         ids = tf.reshape(found.ids, (-1, tf.shape(found.ids)[2]))  # (B*N, T)
-        texts = decode_tensor(self.tokenizer, ids, surfaces)
-        texts = tf.reshape(texts, (-1, self.generation.beam_size))
-        texts = tf.where(found.scores > NEG_INF / 2, texts, "")
-        return {"text": texts, "score": found.scores, "truncated": truncated}
+        texts = tf.reshape(decode_tensor(self.tokenizer, ids, surfaces), tf.shape(found.scores))
+        return tf.where(found.scores > NEG_INF / 2, texts, "")
 
     def _explain(self, **columns):
         found, source, surfaces, truncated = self._write(columns, return_attention=True)
@@ -214,3 +238,24 @@ class TextFunctions:
         tokenizer, limit = self.tokenizer.source, self.max_source_length
         composed = compose(tokenizer, self.source_format, columns, limit, reader)
         return with_end(composed.ids), composed.blank, composed.is_cut(limit)
+
+
+def _distinct(texts: tf.Tensor, scores: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """The `size` best different texts of each row, the best first, each with its best score.
+
+    Args:
+        texts: Strings (B, M).
+        scores: float32 (B, M), `NEG_INF` for what is not there.
+        size: N, at most M.
+
+    Returns:
+        Texts (B, N) and scores (B, N), "" and `NEG_INF` where there are no more.
+    """
+    scores, order = tf.math.top_k(scores, scores.shape[1])
+    texts = tf.gather(texts, order, batch_dims=1)
+    equal = texts[:, :, None] == texts[:, None]
+    before = tf.range(scores.shape[1])[:, None] > tf.range(scores.shape[1])
+    repeated = tf.reduce_any(equal & before, axis=-1)
+    scores, order = tf.math.top_k(tf.where(repeated, NEG_INF, scores), size)
+    texts = tf.gather(texts, order, batch_dims=1)
+    return tf.where(scores > NEG_INF / 2, texts, ""), scores

@@ -62,6 +62,11 @@ class TextToText(TextFunctions):
     the options of the search allow. In Python both are refused unless `truncate` says that they are
     to be cut.
 
+    `n_best` has N different texts, as far as they can be found: one that several hypotheses write,
+    in other tokens, counts once, with the best of their scores. Where N beams find fewer, four
+    times as many search again, a hundred at most; the first text is that of `serving_default`.
+    Drawn texts are as they were drawn.
+
     A blank text, nothing but white space and control characters, has an empty output: score 0, no
     tokens, attention 0; `n_best` gives it once. Of several inputs that is the main one, the text or
     the question.
@@ -71,10 +76,10 @@ class TextToText(TextFunctions):
     length of a summary, is taken by a signature of its own: `with_length`. In Python a source with
     several inputs is a mapping: `{"context": ..., "question": ...}`.
 
-    A model that reads one text has the signature `document` for texts of any length, and `predict`
-    goes that way. Each line is read by itself, and each sentence of a line that has more sentences
-    than the rows of the training, or more tokens than the model takes; what is written for them is
-    put together with the white space of the source. Their scores are added up.
+    A model of one text has the signature `document` for any length, and `predict` goes that way.
+    Each line is read by itself, and each sentence of a line that has more sentences than the rows
+    of the training, or more tokens than the model takes; what is written is put together with the
+    white space of the source, and scores are added up.
 
     Args:
         model: a model of the zoo.
@@ -158,7 +163,7 @@ class TextToText(TextFunctions):
         return sorted({*parts.rows[long].tolist(), *np.flatnonzero(parts.cut).tolist()})
 
     def _parts(self, texts: Sequence[Source]) -> Parts | None:
-        """What is read at a time of each text, as the graph splits it; `None` if nothing is."""
+        """What is read at a time of each text, as the graph splits it; `None` if each is whole."""
         if not (self.split and self.source_format.can_be_split and texts):
             return None
         (column,) = self.source_format.columns(texts).values()
@@ -188,8 +193,7 @@ class TextToText(TextFunctions):
         Args:
             texts: N sources.
             batch_size: Number of texts that are decoded at once.
-            prefix: What each target begins with, one for all texts or one for each. A text is
-                read at once then, and no optional input is taken.
+            prefix: What each target begins with, one for all or one for each; all are read whole.
 
         Returns:
             The output and its score for each text.
@@ -232,7 +236,7 @@ class TextToText(TextFunctions):
         return prefixes
 
     def n_best(self, texts: Sequence[Source], batch_size: int = 64) -> list[list[Prediction]]:
-        """At most `beam_size` targets of each text, the best first.
+        """At most `beam_size` different targets of each text, the best first.
 
         Args:
             texts: N sources.

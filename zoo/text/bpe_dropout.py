@@ -54,8 +54,9 @@ class BpeDropout:
             )
         self.dropout = dropout
         pieces = tokenizer.pieces(range(tokenizer.vocab_size))
-        control = tokenizer.control_mask()
-        ids = {piece: i for i, piece in enumerate(pieces) if not control[i] and i != UNKNOWN_ID}
+        # A byte is no text, though its name is.
+        whole = np.logical_or(tokenizer.control_mask(), tokenizer.byte_mask())
+        ids = {piece: i for i, piece in enumerate(pieces) if not whole[i] and i != UNKNOWN_ID}
         self._set_characters(pieces, ids)
         self._set_merges(pieces, ids, scores)
 
@@ -63,8 +64,8 @@ class BpeDropout:
         """Rows of ids in other tokens; the text of each stays the same.
 
         Args:
-            rows: int32 ids of each text, as the tokenizer gives them. Control symbols and unknown
-                tokens stay as they are.
+            rows: int32 ids of each text, as the tokenizer gives them. Control symbols, bytes and
+                unknown tokens stay as they are.
             random: Draws the merges that are left out; the same state gives the same rows.
 
         Returns:
@@ -76,7 +77,7 @@ class BpeDropout:
         return found
 
     def _set_characters(self, pieces: list[str], ids: dict[str, int]) -> None:
-        """Sets the ids of the characters of each piece; a control symbol stands for itself."""
+        """Sets the ids of the characters of each piece; symbols and bytes stand for themselves."""
         spelled = [
             [ids[character] for character in piece]
             if piece in ids and all(character in ids for character in piece)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sentencepiece
@@ -14,16 +14,19 @@ import tensorflow as tf
 import tensorflow_text
 
 from ..cpus import available_cpus
+from .normalization import KINDS, normalization_options, without_path
 
 PAD_ID, UNKNOWN_ID, START_ID, END_ID = 0, 1, 2, 3
 WHITE_SPACE_MARK = "\u2581"
-KINDS = ("bpe", "unigram", "word", "char")
+# From so many tokens on, the 256 bytes among them, every text can be written.
+BYTES_FROM = 2000
 # NFC makes one character of up to four: a Greek letter with three marks.
 _MOST_DECOMPOSED = 4
 # Of whole words: a longer one is a number or an address, and no text is made of them alone.
 _LONGEST_PIECE = 128
-# A regular expression: white space, and characters that only control what others look like.
-BLANK = r"[\s\v\p{Z}\p{Cc}\p{Cf}]*"
+# A regular expression: white space, characters that only control what others look like, and what
+# stands for bytes that are no text.
+BLANK = r"[\s\v\p{Z}\p{Cc}\p{Cf}\x{FFFD}]*"
 _MOST_CHARACTERS = 2**28  # lengths in bytes, four times that at most, are int32
 
 
@@ -31,11 +34,10 @@ class Tokenizer:
     """Text to token ids and back, in Python and in a TensorFlow graph.
 
     SentencePiece (Kudo and Richardson 2018) learns its pieces from raw text, so Chinese and
-    Japanese need no segmentation before. Unicode NFKC and white space are normalized by the model
-    itself, but for punctuation and symbols that the text it learns from has again and again: a
-    Chinese question ends with a wide question mark, and a model has to be able to write it (not
-    so with whole words). The same trained model is run in Python while data is prepared and by
-    `tensorflow_text` inside exported graphs, so that what is trained is what is served.
+    Japanese need no segmentation before. The model itself normalizes text, to Unicode NFC and
+    single spaces unless it was trained with another `normalization`. The same trained model is run
+    in Python while data is prepared and by `tensorflow_text` inside exported graphs, so that what
+    is trained is what is served.
 
     The ids of padding, unknown, start and end are 0, 1, 2 and 3.
 
@@ -88,6 +90,8 @@ class Tokenizer:
         character_coverage: float = 0.9999,
         max_sentences: int = 1_000_000,
         symbols: Sequence[str] = (),
+        normalization: str = "nfc",
+        byte_fallback: bool | None = None,
     ) -> Tokenizer:
         """Learns at most `vocab_size` pieces from `texts`; fewer where the text has fewer.
 
@@ -100,12 +104,41 @@ class Tokenizer:
             max_sentences: a larger corpus is sampled down to this many sentences.
             symbols: marks with an id of their own that no text is ever split into, such as a
                 separator; they are part of `vocab_size`.
+            normalization: `"nfc"`: Unicode NFC, in which nothing is lost but how letters with
+                marks are put together, and white space of any kind as single spaces; `"none"`; or
+                one of SentencePiece, such as `"nmt_nfkc"`, which makes `10²` of `102`.
+            byte_fallback: Whether a character without a piece is written as the bytes of its
+                UTF-8, 256 tokens that are part of `vocab_size`, rather than as the unknown token.
+                If `None`, where at least 2,000 tokens are learned. Never of whole words.
+
+        Returns:
+            The tokenizer.
+
+        Raises:
+            ValueError: There is no such kind or normalization, or no tokens can be learned.
         """
         if kind not in KINDS:
             raise ValueError(
                 f"The kind of tokens is one of {', '.join(KINDS)}. Received: kind={kind!r}"
             )
         texts = list(texts)
+        with_bytes = vocab_size >= BYTES_FROM if byte_fallback is None else byte_fallback
+        with_bytes &= kind != "word"
+        settings = {
+            "model_type": kind,
+            "vocab_size": vocab_size,
+            "character_coverage": character_coverage,
+            "input_sentence_size": max_sentences,
+            "control_symbols": list(symbols),
+        }
+        with normalization_options(normalization) as rules:
+            found = cls._learn(texts, byte_fallback=with_bytes, **settings, **rules)
+            if with_bytes and byte_fallback is None and found.vocab_size < BYTES_FROM:
+                found = cls._learn(texts, byte_fallback=False, **settings, **rules)
+        return found
+
+    @classmethod
+    def _learn(cls, texts: list[str], **settings: Any) -> Tokenizer:
         buffer = io.BytesIO()
         # Of which sentences a large corpus is sampled down to; by default another seed each time.
         sentencepiece.set_random_generator_seed(0)
@@ -113,24 +146,17 @@ class Tokenizer:
             sentencepiece.SentencePieceTrainer.train(
                 sentence_iterator=iter(texts),
                 model_writer=buffer,
-                model_type=kind,
-                vocab_size=vocab_size,
                 hard_vocab_limit=False,
-                character_coverage=character_coverage,
-                input_sentence_size=max_sentences,
                 shuffle_input_sentence=True,
-                normalization_rule_name="nmt_nfkc",
                 pad_id=PAD_ID,
                 unk_id=UNKNOWN_ID,
                 bos_id=START_ID,
                 eos_id=END_ID,
-                control_symbols=list(symbols),
-                # These are not normalized. A word, though, would be learned without its marks.
-                user_defined_symbols=[] if kind == "word" else _kept_marks(texts),
                 max_sentence_length=100_000,
                 # More threads change the order of sums and with it, now and then, a piece.
                 num_threads=1,
                 minloglevel=2,
+                **settings,
             )
         except RuntimeError as error:
             # It says "INTERNAL: file(line) [condition] reason. advice", some of it not always.
@@ -138,9 +164,9 @@ class Tokenizer:
             reason = reason.split(". ")[0].strip() or condition
             raise ValueError(
                 f"SentencePiece could not learn tokens from this text: {reason}. Give more "
-                f"text or a larger vocabulary. Received: vocab_size={vocab_size}"
+                f"text or a larger vocabulary. Received: vocab_size={settings['vocab_size']}"
             ) from error
-        return cls(buffer.getvalue())
+        return cls(without_path(buffer.getvalue()))
 
     @classmethod
     def load(
@@ -232,6 +258,10 @@ class Tokenizer:
         """Mask of the ids that have no text, such as the end or a separator."""
         return [self._processor.is_control(i) for i in range(self.vocab_size)]
 
+    def byte_mask(self) -> list[bool]:
+        """Mask of the ids that are a byte of a character without a piece."""
+        return [self._processor.is_byte(i) for i in range(self.vocab_size)]
+
     def is_of_words(self) -> bool:
         """True where every piece is a whole word."""
         is_mark = self.control_mask()
@@ -304,18 +334,6 @@ def _part(texts: tf.Tensor, most: int, keep: str, unit: str) -> tuple[tf.Tensor,
         start, count = tf.maximum(lengths - most, 0), most + 1
     part = tf.strings.substr(texts, start, tf.fill(tf.shape(start), count), unit=unit)
     return part, lengths > most
-
-
-def _is_folded_mark(piece: str) -> bool:
-    """True for a piece that is a punctuation mark or symbol which NFKC changes."""
-    is_mark = len(piece) == 1 and unicodedata.category(piece)[0] in "PS"
-    return is_mark and unicodedata.normalize("NFKC", piece) != piece
-
-
-def _kept_marks(texts: list[str]) -> list[str]:
-    """The marks that are kept as they are: those that are in one text of 10,000, or more."""
-    marks = sorted(filter(_is_folded_mark, set().union(*texts)))
-    return [mark for mark in marks if 10_000 * sum(mark in text for text in texts) >= len(texts)]
 
 
 def _read_model(model: bytes) -> sentencepiece.SentencePieceProcessor:

@@ -26,8 +26,9 @@ class SurfaceReader:
     """Tokenizes texts in the graph and remembers the text of each unknown piece.
 
     SentencePiece makes one unknown piece of a run of unknown characters. Its text is that of the
-    source before normalization. Where NFKC replaces a character by several, it belongs to the last
-    of them: if only others are unknown, their piece has no text. If the pieces of a tokenizer are
+    source before normalization. Where that replaces a character by several, it belongs to the last
+    of them: if only others are unknown, their piece has no text. A tokenizer with bytes has no
+    unknown pieces. If the pieces of a tokenizer are
     whole words, the text of an unknown one begins with a space.
 
     Args:

@@ -10,7 +10,8 @@ import pytest
 
 from attention_zoo.recipes.core.config import RunConfig
 from attention_zoo.recipes.core.make_config import make_config
-from attention_zoo.recipes.core.run import Run, load
+from attention_zoo.recipes.core.packed_run import load
+from attention_zoo.recipes.core.run import Run
 from attention_zoo.recipes.core.saved_model import text_to_text
 from attention_zoo.recipes.core.task import source_format
 from attention_zoo.zoo.catalog import MODELS
@@ -181,7 +182,7 @@ def test_a_config_of_something_else_is_refused(tmp_path, config, content):
 
 def test_a_folder_without_a_run_cannot_be_loaded(tmp_path):
     assert "it has no config.json" in refusal(load, tmp_path)
-    assert "it has no config.json" in refusal(load, tmp_path / "none")
+    assert "is no run folder, no pack and no preset" in refusal(load, tmp_path / "none")
 
 
 def test_a_run_without_a_model_cannot_be_loaded(tmp_path, config):

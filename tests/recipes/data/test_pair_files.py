@@ -42,6 +42,25 @@ def test_tsv_ignores_further_columns(write):
     assert len(corpus) == 2 and corpus.num_skipped == 0
 
 
+def test_several_targets_are_a_list_or_columns_of_that_name(write):
+    lines = ['{"source": "a", "target": ["A", "AA"]}', '{"source": "b", "target": "B"}']
+    as_json = read_pairs(write("a.jsonl", "\n".join(lines)))
+    as_tsv = read_pairs(write("a.tsv", "source\ttarget\ttarget\na\tA\tAA\nb\tB\n"))
+    turned = read_pairs(write("b.tsv", "target\tsource\ttarget\nA\ta\tAA\nB\tb\t \n"))
+    for corpus in (as_json, as_tsv, turned):
+        assert list(corpus) == [("a", "A"), ("b", "B")]
+        assert corpus.references() == [("A", "AA"), ("B",)]
+    # A word that is called so is no line of names.
+    assert len(read_pairs(write("c.tsv", "source\tQuelle\ntarget\tZiel\n"))) == 2
+
+
+def test_lists_of_no_target_are_named(write):
+    for empty in ("[]", '[" "]', '["a", 1]'):
+        rows = f'{{"source": "a", "target": "A"}}\n{{"source": "a", "target": {empty}}}\n'
+        message = refusal(write("a.jsonl", rows), min_pairs=1)
+        assert "a.jsonl:2: " in message
+
+
 def test_last_line_needs_no_line_end_and_windows_line_ends_are_removed(write):
     assert read_pairs(write("a.tsv", "one\teins\r\ntwo\tzwei")).targets == ["eins", "zwei"]
 

@@ -1,9 +1,14 @@
 """Scores against values by hand and sacreBLEU's own functions."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 import sacrebleu
 
+from attention_zoo.recipes.metrics.error_rate import edit_distance, token_error_rate
+from attention_zoo.recipes.metrics.metric import METRICS
+from attention_zoo.recipes.metrics.row_statistics import row_statistics
 from attention_zoo.recipes.metrics.scores import Scores, exact_match, translation_scores
 from attention_zoo.zoo.errors import ConfigError
 
@@ -71,11 +76,74 @@ def test_a_tokenization_that_sacrebleu_cannot_make_is_refused(monkeypatch):
         translation_scores(PREDICTIONS, REFERENCES, "ja-mecab")
 
 
-def test_exact_match_ignores_white_space_alone():
-    assert exact_match(["a b", "c", "D"], ["ab", "c ", "d"]) == pytest.approx(200 / 3)
+def test_exact_match_knows_one_space_from_none_and_one_form_of_letters():
+    outputs = ["a  b", "c", "D", "now here", "e\u0301t\u00e9", "3½", "10²"]
+    references = ["a\u00a0b", "c ", "d", "nowhere", "\u00e9te\u0301", "31⁄2", "102"]
+    assert exact_match(outputs, references) == pytest.approx(100 * 3 / 7)
     assert exact_match(["a"], ["a"]) == 100.0
-    scores = translation_scores(["x", "星期 一"], ["y", "星期一"])
-    assert scores.values["exact_match"] == 50.0
+
+
+def test_scores_are_those_of_nfc_on_both_sides():
+    composed = "một hai ba bốn năm sáu bảy"
+    decomposed = unicodedata.normalize("NFD", composed)
+    for output, reference in ((composed, decomposed), (decomposed, composed)):
+        values = translation_scores([output], [reference]).values
+        assert values == pytest.approx({"bleu": 100, "chrf": 100, "exact_match": 100})
+        rows = row_statistics("translation", "bleu", [output], [(reference,)], "13a")
+        assert rows.value() == pytest.approx(100)
+
+
+MANY_OUTPUTS = ["the cat sat on the mat", "a small house by the sea", "he is running home now"]
+MANY_REFERENCES = [
+    ("a cat was sitting there", "the cat sat on a mat"),
+    ("a small house by the sea",),
+    ("he goes home", "he runs home at once", "he is running home now"),
+]
+
+
+def test_several_references_are_those_of_sacrebleu():
+    streams = [
+        ["a cat was sitting there", "a small house by the sea", "he goes home"],
+        ["the cat sat on a mat", None, "he runs home at once"],
+        [None, None, "he is running home now"],
+    ]
+    scores = translation_scores(MANY_OUTPUTS, MANY_REFERENCES, "13a")
+    assert scores.values["bleu"] == sacrebleu.corpus_bleu(MANY_OUTPUTS, streams).score
+    assert scores.values["chrf"] == sacrebleu.corpus_chrf(MANY_OUTPUTS, streams).score
+    assert scores.values["exact_match"] == pytest.approx(100 * 2 / 3)
+    assert "nrefs:var" in scores.signatures["bleu"]
+    first = translation_scores(MANY_OUTPUTS, [row[0] for row in MANY_REFERENCES], "13a")
+    assert first.values["bleu"] < scores.values["bleu"]
+    for name, value in scores.values.items():
+        rows = row_statistics("translation", name, MANY_OUTPUTS, MANY_REFERENCES, "13a")
+        assert rows.value() == pytest.approx(value), name
+
+
+def levenshtein(one, other):
+    """By its recursive definition."""
+    if not one or not other:
+        return len(one) + len(other)
+    replaced = levenshtein(one[1:], other[1:]) + (one[0] != other[0])
+    return min(levenshtein(one[1:], other) + 1, levenshtein(one, other[1:]) + 1, replaced)
+
+
+def test_edit_distance_is_that_of_its_definition():
+    random = np.random.default_rng(1)
+    for _ in range(60):
+        one, other = (tuple(random.choice(list("abc"), random.integers(0, 6))) for _ in range(2))
+        assert edit_distance(one, other) == levenshtein(one, other)
+
+
+def test_token_error_rate_takes_the_best_reference_of_a_row():
+    references = [("R IY1 D", "R EH1 D Z"), ("AH0 B AW1 T",), ("K AE1 T",)]
+    outputs = ["R EH1 D", "AH0 B AW1 T", ""]
+    # One of four is missing of the second; of the third all three.
+    assert token_error_rate(outputs, references) == pytest.approx(100 * 4 / 11)
+    assert token_error_rate(["a a a"], [("b",)]) == 300
+    metric = METRICS["token_error_rate"]
+    rows = row_statistics("translation", "token_error_rate", outputs, references, "auto")
+    assert rows.value() == token_error_rate(outputs, references)
+    assert metric.is_better(5.0, 6.0) and metric.value(outputs[1:2], references[1:2]) == 0
 
 
 @pytest.mark.parametrize(("predictions", "references"), [(["a"], ["a", "b"]), ([], [])])

@@ -40,11 +40,12 @@ def corpora(seed=0, rows=40):
 def test_the_paired_test_of_sacrebleu(name, monkeypatch):
     monkeypatch.setenv("SACREBLEU_SEED", "12345")
     references, one, other = corpora()
+    rows = [(text,) for text in references]
     systems = [("one", one), ("other", other)]
     test = PairedTest(systems, {name: METRICS[name]}, [references], "bs", n_samples=300)
     _, expected = test()
     (key,) = set(expected) - {"System"}
-    scores = [sacrebleu_statistics(METRICS[name], texts, references) for _, texts in systems]
+    scores = [sacrebleu_statistics(METRICS[name], texts, rows) for _, texts in systems]
     drawn = resample(scores, 300)
     for system, result in enumerate(expected[key]):
         interval = Interval.of(scores[system].value(), drawn[system])

@@ -55,6 +55,36 @@ def test_each_side_has_the_subwords_of_its_own_text(run, files):
     assert re.fullmatch(r"[1234 ]*", written)
 
 
+SPELLED = ["source_tokenizer=char", "target_tokenizer=word", "metric=token_error_rate"]
+
+
+def test_letters_are_read_and_words_written(files, tmp_path, capsys):
+    for name in ("train", "valid"):
+        rows = (line.split("\t") for line in (files / f"{name}.tsv").read_text().splitlines())
+        lines = [f"{word}\t{' '.join('no' + sign for sign in signs)}\n" for word, signs in rows]
+        (tmp_path / f"{name}.tsv").write_text("".join(lines))
+    output = tmp_path / "spelled"
+    assert train(tmp_path, output, settings=SPELLED, steps=10) == 0
+    assert re.search(r"token_error_rate\s+\d", capsys.readouterr().out)
+    model = attention_zoo.load(output)
+    assert set(model.tokenizer.pieces(range(4, 8))) == {f"\u2581no{i}" for i in "1234"}
+    assert model.tokenizer.is_of_words() and pieces(model.tokenizer.source) == set("abcd")
+    explanation = model.explain(["abcd"])[0]
+    assert explanation.source_tokens == ["\u2581", "a", "b", "c", "d", "</s>"]
+    assert set(explanation.target_tokens) <= {f"\u2581no{i}" for i in "1234"} | {"</s>"}
+    log_p, tokens = model.score(["ab"], ["no1 no2"])
+    assert tokens.tolist() == [3] and log_p[0] < 0
+    more = ["--start-from", str(output), "--set", "target_tokenizer=char"]
+    capsys.readouterr()
+    command = [part for part in arguments(tmp_path, tmp_path / "next", steps=2) if part]
+    assert run_command(app, [*command, *more]) == 2
+    assert "leave out target_tokenizer, which is word there" in capsys.readouterr().err
+    prepare = ["prepare", "translation", "--train", str(tmp_path / "train.tsv")]
+    prepare += ["--output", str(tmp_path / "shards"), "--set", "source_tokenizer=char"]
+    assert run_command(app, prepare) == 2
+    assert "tokens of the kinds char and bpe" in capsys.readouterr().err
+
+
 def test_a_run_that_lost_the_subwords_of_its_sources_is_not_one_that_shares(run, tmp_path):
     copy = shutil.copytree(run[0], tmp_path / "copy")
     (copy / "source_tokenizer.model").unlink()
@@ -86,6 +116,9 @@ def test_a_tokenizer_goes_to_other_workers_with_that_of_the_source():
     [
         (["shared_vocabulary=false", "model.copying=true"], "leave out source_vocab_size"),
         (["model.source_vocab_size=30"], "set shared_vocabulary=false"),
+        (["source_tokenizer=char", "bpe_dropout=0.1"], "of the kind char and bpe"),
+        (["target_tokenizer=letters"], "target_tokenizer is one of none, bpe, unigram, word, char"),
+        (["normalization=nfd"], "normalization is one of nfc, none, nmt_nfkc"),
         (["shared_vocabulary=maybe"], "shared_vocabulary takes a value of type bool"),
     ],
 )

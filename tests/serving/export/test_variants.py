@@ -5,30 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from attention_zoo.serving.export import variants
-from attention_zoo.serving.export.variants import compress, describe_variant, quantize
+from attention_zoo.serving.export.variants import compress, describe_variant
 from attention_zoo.serving.runtime.errors import ServingError
 from attention_zoo.serving.runtime.session import SavedModelSession
-
-
-def test_quantized_values_are_off_by_half_a_step_at_most():
-    values = np.random.default_rng(1).normal(size=(40, 30)).astype(np.float32)
-    values[:, 3] *= 50.0  # a factor for the whole array would leave nothing of the other columns
-    values[7] = 0.0
-    numbers, factors = quantize(values)
-    assert numbers.dtype == np.int8 and numbers.shape == values.shape
-    assert factors.shape == (1, 30)
-    assert np.abs(numbers * factors - values).max() <= factors.max() / 2 * 1.001
-    assert (np.abs(numbers * factors - values) <= factors / 2 * 1.001).all()
-    turned, by_row = quantize(np.ascontiguousarray(values.T))
-    assert by_row.shape == (30, 1)
-    np.testing.assert_array_equal(turned, numbers.T)
+from attention_zoo.zoo.presets import weights as stored_weights
 
 
 @pytest.fixture
 def all_large(monkeypatch):
     """Stores every matrix of the toy in fewer bits, however small."""
-    monkeypatch.setattr(variants, "_SMALL", 1)
+    monkeypatch.setattr(stored_weights, "_SMALL", 1)
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,33 @@ def test_n_best_is_sorted_and_starts_with_the_prediction(attentive):
         scores = [prediction.score for prediction in row]
         assert scores == sorted(scores, reverse=True)
         assert row[0].text == best.text
+        assert len({prediction.text for prediction in row}) == len(row)
+
+
+SPELLED_TWICE = {"ab": 0.4, "b": 0.2, "a": 0.04}  # "ab" has 0.36 in other tokens, too
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_a_text_in_several_tokenizations_is_one_of_the_best(size):
+    tokenizer = Tokenizer.train(["ab ab ab b a"] * 9, 30, character_coverage=1.0)
+    ab, a, b = tokenizer.ids(["\u2581ab", "\u2581a", "b"])
+    assert UNKNOWN_ID not in (ab, a, b)
+    probabilities = np.zeros((3, tokenizer.vocab_size, tokenizer.vocab_size))
+    probabilities[0, START_ID, [ab, a, b]] = 0.4, 0.4, 0.2
+    probabilities[1, a, [b, END_ID]] = 0.9, 0.1
+    probabilities[1, [ab, b], END_ID] = probabilities[2, :, END_ID] = 1.0
+    options = GenerationOptions(beam_size=size, max_length=3, length_penalty=0.0)
+    pipeline = TextToText(TableModel(probabilities), tokenizer, options)
+    for row in pipeline.n_best(["ab", "", "a"])[::2]:
+        likely = [(p.text, np.exp(p.score)) for p in row if p.score > -20]
+        expected = list(SPELLED_TWICE.items())[:size]
+        assert [text for text, _ in likely] == [text for text, _ in expected]
+        assert [p for _, p in likely] == pytest.approx([p for _, p in expected])
+    assert pipeline.predict(["ab"])[0].text == "ab"
+    # The hypotheses themselves are as they were.
+    source = tokenizer.encode_tensor(tf.constant(["ab"]))
+    found = generate(pipeline.model, source, options).ids[0].numpy()
+    assert tokenizer.decode(found)[:2] == ["ab", "ab"]
 
 
 def test_n_best_leaves_out_beams_that_found_nothing(tokenizer):

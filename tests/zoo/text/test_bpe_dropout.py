@@ -83,6 +83,20 @@ def test_the_text_stays_and_so_does_what_is_no_text(tokenizer):
         assert pieces.count(UNKNOWN_ID) == 2 * ids.tolist().count(UNKNOWN_ID)
 
 
+def test_bytes_stay_whatever_their_names_could_be_made_of():
+    texts = [*TEXTS, "<0xE9> is <0xAB> and <0123456789ABCDEF>"]
+    tokenizer = Tokenizer.train(texts * 5, vocab_size=420, byte_fallback=True)
+    rows = tokenizer.encode(["the ☃ lowest ☃☃house", "<0xE2> 龘est"])
+    is_byte = np.array(tokenizer.byte_mask())
+    resplit = BpeDropout(tokenizer, 0.5)(rows, np.random.default_rng(2))
+    assert tokenizer.decode(resplit) == tokenizer.decode(rows)
+    for row, other in zip(rows, resplit, strict=True):
+        np.testing.assert_array_equal(other[is_byte[other]], row[is_byte[row]])
+        assert len(other) > len(row) and is_byte[row].any()
+    without = BpeDropout(tokenizer, 0.0)(rows, np.random.default_rng(2))
+    assert [row.tolist() for row in without] == [row.tolist() for row in rows]
+
+
 def test_rows_depend_on_the_draws_alone_and_stand_where_they_stood(tokenizer):
     rows = tokenizer.encode(TEXTS) + [np.array([], np.int32)]
     resplit = BpeDropout(tokenizer, 0.3)

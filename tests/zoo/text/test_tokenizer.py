@@ -55,27 +55,102 @@ def test_another_kind_is_refused():
         Tokenizer.train(TEXTS, kind="syllable")
 
 
-def test_text_is_normalised(tokenizer):
-    # NFKC: full-width letters, one space for several, none at the ends.
-    assert tokenizer.decode(tokenizer.encode(["  ｄｏｇ   runs\t"])) == ["dog runs"]
+WRITTEN = [
+    "3½ cups, 10² m², H₂O, ①",
+    "می\u200cخواهم שלום\u200f!",
+    "ｗｉｄｅ？ … ℃ ﬁ",
+    "  e\u0301t\u00e9  a\u0302\u0323\t\u3000ᄒ\u1161ᆫ \u00a0\r\n\u2028x ",
+]
 
 
-@pytest.mark.parametrize("kind", ["bpe", "unigram", "char"])
-def test_marks_of_the_text_are_kept_and_read_as_they_are(kind):
-    texts = ["可以 开始 了 吗 ？", "等 一 下 ！ 好…", "Wait… I can't , ５ ℃ ."]
-    trained = Tokenizer.train(texts * 20, 120, kind, character_coverage=1.0)
-    expected = [text.replace("５", "5") for text in texts]  # it is no mark
-    assert trained.decode(trained.encode(texts)) == expected
-    graph = trained.encode_tensor(tf.constant(texts))
+@pytest.mark.parametrize("kind", KINDS)
+def test_text_is_normalized_to_nfc_and_single_spaces(kind):
+    trained = Tokenizer.train(WRITTEN * 20, 200, kind, character_coverage=1.0)
+    expected = [" ".join(unicodedata.normalize("NFC", text).split()) for text in WRITTEN]
+    assert expected[:3] == WRITTEN[:3] and expected[3] == "été \u1ead 한 x"
+    assert trained.decode(trained.encode(WRITTEN)) == expected
+    graph = trained.encode_tensor(tf.constant(WRITTEN))
     assert trained.decode_tensor(graph).numpy().tolist() == [text.encode() for text in expected]
-    # A mark that the text has hardly ever, or never, is normalised as before.
-    rare = Tokenizer.train(["too rare？", *["can it be? no..."] * 10_000], 60, kind)
-    assert not set("？…") & set("".join(rare.pieces(range(rare.vocab_size))))
 
 
-def test_whole_words_are_learnt_with_their_marks():
-    trained = Tokenizer.train(["好… really？"] * 5, 9, "word")
-    assert trained.decode(trained.encode(["really？ 好…"])) == ["really? 好..."]
+def test_every_character_is_normalized_as_unicode_says(tokenizer):
+    processor = sentencepiece.SentencePieceProcessor(model_proto=tokenizer.model)
+    signs = [chr(i) for i in range(1, 0x110000) if not 0xD800 <= i < 0xE000]
+    for form in ("NFC", "NFD"):
+        texts = [f"x{unicodedata.normalize(form, sign)}y" for sign in signs]
+        found = processor.normalize(texts)
+        for text, normal in zip(texts, found, strict=True):
+            expected = " ".join(unicodedata.normalize("NFC", text).split())
+            assert normal.replace(WHITE_SPACE_MARK, " ").strip() == expected.replace(
+                WHITE_SPACE_MARK, " "
+            )
+
+
+@pytest.mark.parametrize(
+    ("normalization", "expected"),
+    [("nfc", "10² Ｅé\u200ca"), ("none", "10² Ｅe\u0301\u200ca"), ("nmt_nfkc", "102 Eé a")],
+)
+def test_other_normalizations(normalization, expected):
+    texts = ["10² Ｅe\u0301\u200ca"]
+    trained = Tokenizer.train(texts * 20, 60, character_coverage=1.0, normalization=normalization)
+    assert trained.decode(trained.encode(texts)) == [expected]
+    graph = trained.encode_tensor(tf.constant(texts))
+    assert trained.decode_tensor(graph).numpy().tolist() == [expected.encode()]
+
+
+def test_another_normalization_is_refused():
+    with pytest.raises(ValueError, match=r"nfc, none, nmt_nfkc.*Received: normalization='nfd'"):
+        Tokenizer.train(TEXTS, normalization="nfd")
+
+
+@pytest.fixture(scope="module", params=["bpe", "unigram", "char"])
+def with_bytes(request):
+    return Tokenizer.train(TEXTS * 20, 420, request.param, 1.0, byte_fallback=True)
+
+
+UNSEEN = ["unseen: ж 🦄 <unk> </s> <0x41> <pad>", "می\u200cخواهم 龘", *TEXTS]
+
+
+def test_every_text_can_be_written_with_bytes(with_bytes):
+    ids = with_bytes.encode(UNSEEN)
+    assert with_bytes.decode(ids) == UNSEEN
+    assert not any(UNKNOWN_ID in row for row in ids)
+    assert sum(with_bytes.byte_mask()) == 256
+    graph = tf.function(with_bytes.encode_tensor)(tf.constant(UNSEEN))
+    for row, python in zip(graph.numpy(), ids, strict=True):
+        assert row[: len(python) + 1].tolist() == [*python, END_ID]
+    assert with_bytes.decode_tensor(graph).numpy().tolist() == [text.encode() for text in UNSEEN]
+
+
+def test_bytes_that_are_no_text_are_replaced(with_bytes):
+    a = with_bytes.encode(["a"])[0].tolist()
+    for octets in (
+        [0xE9],
+        [0xE9, 0xBE],
+        [0xBE, 0x98],
+        [0xFF] * 3,
+        [0xED, 0xA0, 0x80],
+        [0xC0, 0x80],
+    ):
+        row = [*a, *with_bytes.ids([f"<0x{octet:02X}>" for octet in octets]), *a]
+        written = with_bytes.decode_tensor(tf.constant([row])).numpy()[0].decode()
+        assert written == with_bytes.decode([row])[0] == "a" + "\ufffd" * len(octets) + " a"
+    row = with_bytes.ids([f"<0x{octet:02X}>" for octet in [0xE9, *"龘".encode()]])
+    assert with_bytes.decode_tensor(tf.constant([row])).numpy()[0].decode() == "\ufffd龘"
+
+
+def test_bytes_are_there_from_two_thousand_tokens_on():
+    random = np.random.default_rng(1)
+    words = ["".join(random.choice(list("abcdefghijklmno"), 6)) for _ in range(3000)]
+    texts = [" ".join(words[i : i + 6]) for i in range(0, 3000, 2)]
+    large, small = (Tokenizer.train(texts, vocab_size=size) for size in (2000, 1999))
+    assert large.vocab_size == 2000 and sum(large.byte_mask()) == 256
+    assert not any(small.byte_mask())
+    # Of a text that has fewer tokens than it may have, they would be most.
+    assert not any(Tokenizer.train(TEXTS * 20, vocab_size=8000).byte_mask())
+    assert not any(Tokenizer.train(texts, 2000, byte_fallback=False).byte_mask())
+    of_words = Tokenizer.train(texts, 2500, "word")
+    assert of_words.is_of_words() and not any(of_words.byte_mask())
 
 
 def test_graph_equals_python(tokenizer):

@@ -16,7 +16,7 @@ from attention_zoo.zoo.text.unknown import SurfaceReader, decode_tensor, known_i
 
 CORPUS = ["a red house", "two dogs", "a red dog and two red houses", "fifty finches", "1 2"]
 TEXTS = ["a 龘靐 red 龘", "two dogs", "x龘y dog", "  Ωa 靐  red", "ﬁfty ￦ ２"]
-UNKNOWN = [["龘靐", "龘"], [], ["x龘"], ["Ω", "靐"], ["￦"]]
+UNKNOWN = [["龘靐", "龘"], [], ["x龘"], ["Ω", "靐"], ["ﬁ", "￦", "２"]]
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +76,8 @@ def test_texts_come_back_with_their_unknown_characters(tokenizer, read):
     rest = tf.constant([[END_ID, -1, 9]] * len(TEXTS))
     padded = tf.concat([mark, ids, rest], axis=1).to_tensor(PAD_ID)
     texts = [text.decode() for text in decode_tensor(tokenizer, padded, surfaces).numpy()]
-    # All else is normalised as ever.
-    assert texts == ["a 龘靐 red 龘", "two dogs", "x龘y dog", "Ωa 靐 red", "fifty ￦ 2"]
+    # All else is normalized as ever.
+    assert texts == ["a 龘靐 red 龘", "two dogs", "x龘y dog", "Ωa 靐 red", "ﬁfty ￦ ２"]
     plain = decode_tensor(tokenizer, padded, None).numpy()
     np.testing.assert_array_equal(plain, tokenizer.decode_tensor(known_ids(padded)).numpy())
     assert plain[1].decode() == texts[1]

@@ -1,0 +1,1 @@
+"""Trained models by name, and the one file in which a trained model travels."""
