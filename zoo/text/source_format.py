@@ -59,6 +59,7 @@ class SourceFormat:
             between them, for models that read sentences; 0 to leave them whole.
         max_sentences: Number of sentences that a line of a whole text may have to be read at once,
             as the sources of the training had them; 0 for any.
+        tags: Language tags that a source may begin with, each one token of the tokenizer.
 
     Raises:
         ValueError: No input is a text, `keep` is unknown, or there are no rules of this version.
@@ -77,6 +78,7 @@ class SourceFormat:
     main_first: bool = False
     sentences: int = 0
     max_sentences: int = 0
+    tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.keep not in ("start", "end"):
@@ -103,7 +105,7 @@ class SourceFormat:
         """
         try:
             inputs = tuple(SourceInput(**item) for item in values["inputs"])
-            return cls(**{**values, "inputs": inputs})
+            return cls(**{**values, "inputs": inputs, "tags": tuple(values.get("tags", ()))})
         except (KeyError, TypeError) as error:
             raise ValueError(f"Expected a format of sources. Received: {values!r}") from error
 
