@@ -16,7 +16,7 @@ OPENNMT := .venv-opennmt
 DOCS := .venv-docs
 # Read from the virtual environment under its import name, which the checkout's folder need not have.
 PACKAGES := layers zoo recipes serving
-ON_BACKENDS := tests/layers tests/zoo/training/test_loss_on_backends.py
+ON_BACKENDS := tests/layers tests/zoo/training/test_loss_on_backends.py tests/zoo/models/test_models_on_backends.py
 
 .PHONY: help demo test test-slow test-backends test-older test-oldest browser lint format typecheck wheel-test bench checkpoints docs constraints clean
 
@@ -24,7 +24,7 @@ help:
 	@echo "make demo           train two models, compare them, look at an alignment, serve and ask (6 minutes)"
 	@echo "make test           the tests; PYTEST_ARGS='-k attention' for some of them"
 	@echo "make test-slow      the tests that take minutes"
-	@echo "make test-backends  the tests of layers and loss under JAX and PyTorch, without TensorFlow"
+	@echo "make test-backends  the tests of layers, models and loss under JAX and PyTorch, without TensorFlow"
 	@echo "make test-older     an export on the runtime of an older TensorFlow Serving"
 	@echo "make test-oldest    the tests under the oldest Python and Keras that setup.cfg allows"
 	@echo "make browser        a Chromium for the tests of the demo page, which are skipped without one"

@@ -42,7 +42,8 @@ def data_files():
         folder = CHECKOUT.joinpath(*package.split(".")[1:])
         for pattern in patterns.split():
             matches = {path for path in folder.glob(pattern) if path.is_file()}
-            assert matches, f"{package} has no file {pattern}"
+            # Of the trained models there may be none in a branch that builds them.
+            assert matches or pattern == "*.zip", f"{package} has no file {pattern}"
             found |= {path.relative_to(CHECKOUT) for path in matches}
     return found
 

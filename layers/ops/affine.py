@@ -24,9 +24,17 @@ class Affine(NamedTuple):
 
     @classmethod
     def from_layer(cls, layer: keras.layers.Layer, name: str = "") -> Affine:
-        """Reads the weights `{name}kernel` and `{name}bias` of a layer, in its compute type."""
-        weights = (getattr(layer, f"{name}{part}") for part in ("kernel", "bias"))
-        return cls(*(ops.cast(weight, layer.compute_dtype) for weight in weights))
+        """Reads the weights `{name}kernel` and `{name}bias` of a layer, in its compute type.
+
+        Those are what the layer multiplies by: with LoRA, and as numbers where they are quantized.
+        """
+        kernel, bias = (getattr(layer, f"{name}{part}") for part in ("kernel", "bias"))
+        if name:  # of an attention layer
+            return cls(layer._cast(kernel), layer._cast(bias))
+        kernel, bias = (ops.cast(weight, layer.compute_dtype) for weight in (kernel, bias))
+        if layer.quantization_mode == "int8":
+            kernel = ops.divide(kernel, ops.cast(layer.kernel_scale, kernel.dtype))
+        return cls(kernel, bias)
 
     def __call__(self, inputs):
         """Maps inputs (R, D) to (R, D'), or (B, N, D) to (B, N, D') as one product of all rows."""

@@ -16,12 +16,16 @@ from ..ops.masks import softmax_dtype
 from ..ops.normalization import make_norm
 from ..ops.positions import Positions, check_positions
 
+_DENSE = ("expand", "contract", "gate")
 # An approximation of "gelu" that T5 and BERT's heirs were trained with; Keras has no name for it.
 _GELU_TANH = functools.partial(keras.activations.gelu, approximate=True)
 
 
 class TransformerBlock(keras.layers.Layer):
     """Base of encoder and decoder blocks: their arguments, and the residual connection.
+
+    `quantize` makes the layers of the feed-forward network small, and `quantized` in a config says
+    what they have become; attention stays as it is.
 
     Attributes:
         attention_names: those of the arguments and attributes for attention layers.
@@ -44,6 +48,7 @@ class TransformerBlock(keras.layers.Layer):
         gated: bool = False,
         norm: str = "layer",
         norm_epsilon: float = 1e-6,
+        quantized: dict | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -80,6 +85,9 @@ class TransformerBlock(keras.layers.Layer):
                 "`positions` are those of the self-attention that the block makes: pass them to "
                 "the attention itself. Received: both positions and self_attention"
             )
+        self._quantized = {
+            name: keras.dtype_policies.get(policy) for name, policy in (quantized or {}).items()
+        }
         self._given: tuple[str, ...] = ()
         self._take("self_attention", self_attention)
         self._residual_dropout = Dropout(dropout, dtype=self.dtype_policy)
@@ -153,13 +161,16 @@ class TransformerBlock(keras.layers.Layer):
         return width // self.num_heads
 
     def _build_feed_forward(self, width: int) -> None:
-        dtype = self.dtype_policy
-        self.expand = Dense(self.feedforward_dim, self._activation, name="expand", dtype=dtype)
-        self.contract = Dense(width, name="contract", dtype=dtype)
+        def dense(name, units, activation=None):
+            dtype = self._quantized.get(name, self.dtype_policy)
+            return Dense(units, activation, name=name, dtype=dtype)
+
+        self.expand = dense("expand", self.feedforward_dim, self._activation)
+        self.contract = dense("contract", width)
         self.expand.build((None, width))
         self.contract.build((None, self.feedforward_dim))
         if self.gated:
-            self.gate = Dense(self.feedforward_dim, name="gate", dtype=dtype)
+            self.gate = dense("gate", self.feedforward_dim)
             self.gate.build((None, width))
 
     def _build_norms(self, width: int, names: tuple[str, ...]) -> None:
@@ -180,8 +191,14 @@ class TransformerBlock(keras.layers.Layer):
         return (x if self.norm_first else norm(x), *others)
 
     def get_config(self):
+        quantized = {
+            name: keras.dtype_policies.serialize(getattr(self, name).dtype_policy)
+            for name in (_DENSE if self.gated else _DENSE[:2])
+            if self.built and getattr(self, name).quantization_mode is not None
+        }
         return {
             **super().get_config(),
+            **({"quantized": quantized} if quantized else {}),
             "num_heads": self.num_heads,
             "feedforward_dim": self.feedforward_dim,
             "dropout": self.dropout,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..core.tensorflow_setup import load_tensorflow
+from ..data.pair_files import check_readable
 from .app import (
     BeamSize,
     LengthPenalty,
@@ -39,7 +40,7 @@ _CHUNK = 256  # texts whose attention is in memory at a time
 def explain(
     run: RunName,
     text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="As for `predict`.")] = None,
-    input: Annotated[Path | None, typer.Option(help="Texts, one a line.")] = None,
+    input: Annotated[str | None, typer.Option(help="Texts, one a line.")] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -92,12 +93,16 @@ def explain(
         raise Refused(f"--input goes into a file for all its texts: give --output one of {kinds}.")
     if aligned and given(kind=kind, layer=layer, head=head):
         raise Refused("--kind, --layer and --head are of pictures; leave them out.")
-    lines = read_lines(input) if text is None else [text]
+    if input is not None:
+        check_readable(input)
     load_tensorflow()
     from ...zoo.pipeline.explain import explain as explain_layers
+    from ..core.task import source_format
 
     opened = open_run(run, task, model)
-    sources = sources_of(opened.read_config(), lines)
+    config = opened.read_config()
+    lines = read_lines(input, source_format(config)) if text is None else [text]
+    sources = sources_of(config, lines)
     options = search_options(beam_size, length_penalty, max_length, max_length_ratio)
     loaded = opened.load(truncate=True, **options)
     say_cut(loaded, sources, truncate)

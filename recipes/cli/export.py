@@ -76,7 +76,12 @@ def import_checkpoint(
     # Nobody is told that it learnt from the embedded example: that is another corpus.
     corpus = checkpoint.removeprefix("hf://")
     config = make_config(found.task, "transformer-base", corpus, corpus, settings=found.settings)
-    inputs = replace(PLAIN, tag=found.source_tag, target_tag=found.target_tag)
+    inputs = replace(
+        PLAIN,
+        tag=found.source_tag,
+        target_tag=found.target_tag,
+        max_sentences=found.max_sentences,
+    )
     parts = replace(config.parts, source_format=inputs)
     config = replace(config, model_options=found.model_options, parts=parts)
     opened.open(config, model=found.model)

@@ -7,7 +7,9 @@ import sys
 from typing import Any
 
 from ...zoo.errors import ConfigError, DataError
+from ...zoo.presets.pack import CARD
 from ..core.corpora import read_validation
+from ..core.packed_run import PackedRun
 from ..core.run import Run
 from ..core.task import source_format, task_of
 from ..data.corpus import PairCorpus
@@ -56,7 +58,7 @@ class RunNotes:
         return {name: value for name, value in scores.items() if value is not None}
 
     def text(self) -> str:
-        """Data and scores in Markdown, for the card."""
+        """Data and scores in Markdown, for the card; of a pack, also what its own card says."""
         config = self._config
         data = "the embedded example" if config.train is None else f"`{config.train}`"
         keep = source_format(config).keep
@@ -77,6 +79,9 @@ class RunNotes:
             if name in metrics:
                 lines.append(f"- {name.replace('_', ' ')}: {metrics[name]:,}")
         parts = ["## Data and training", "\n".join(lines)]
+        if isinstance(self._run, PackedRun):
+            _, _, body = self._run.pack.members[CARD].decode().partition("\n# ")
+            return "\n\n".join([*parts, body.partition("\n")[2].strip()])
         scores = metrics.get("valid") or {}
         if scores:
             rows = [f"| {name} | {shown(value)} |" for name, value in scores.items()]

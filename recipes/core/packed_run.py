@@ -23,10 +23,11 @@ from ...zoo.presets.pack import (
     read_pack,
 )
 from ...zoo.presets.weights import unpack_weights
+from ...zoo.text.source_format import Source
 from ...zoo.text.tokenizer import Tokenizer
 from .model import build_model
 from .run import Run
-from .task import TASKS
+from .task import TASKS, task_of
 
 if TYPE_CHECKING:
     from .task import Task
@@ -63,6 +64,10 @@ class PackedRun(Run):
 
     def read_metrics(self) -> dict[str, Any]:
         return self.pack.json(METRICS)
+
+    def read_samples(self) -> list[Source] | None:
+        inputs = task_of(self.read_config())
+        return [inputs.parse_source(line) for line in self.pack.manifest["examples"]] or None
 
     def read_tokenizer(self) -> Tokenizer:
         members = self.pack.members

@@ -43,10 +43,10 @@ class Step:
 
         return start_config(start, self.task, self.model, train, valid, self.reverse, settings)
 
-    def command(self, has_files: bool, start: str | None) -> str:
+    def command(self, files: tuple[str, ...], start: str | None) -> str:
         """The same as a command, to read and repeat."""
         parts = ["attention-zoo", "train", self.task, "--model", self.model]
-        parts += ["--train", "train.tsv", "--valid", "valid.tsv"] if has_files else []
+        parts += ["--train", files[0], "--valid", files[1]] if files else []
         parts += ["--start-from", start] if start else []
         parts += ["--reverse"] if self.reverse else []
         parts += [] if self.max_steps is None else ["--max-steps", str(self.max_steps)]
@@ -66,7 +66,7 @@ class PresetRecipe:
         steps: The trainings.
         train: Files to learn from, in the folder of the data; none for the embedded default.
         test: The file that it is scored on, once.
-        held_out: Rows of the training files that decide which weights are best.
+        held_out: Rows of the first of them that decide which weights are best.
         several_references: True if a source with several targets counts as right with any.
     """
 
@@ -91,10 +91,12 @@ def preset_recipes() -> dict[str, PresetRecipe]:
         train = tuple(values.pop("train", ()))
         for key in ("languages", "examples"):
             values[key] = tuple(values.get(key, ()))
+        suffix = "jsonl" if own.get("several_references") else "tsv"
+        files = ("train.tsv", f"valid.{suffix}") if train else ()
         commands = (
             f"attention-zoo presets build {name}{' --data FOLDER' if train else ''}",
             *(
-                step.command(bool(train), f"step-{number}" if number else None)
+                step.command(files, f"step-{number}" if number else None)
                 for number, step in enumerate(steps)
             ),
         )
@@ -189,9 +191,9 @@ def _write_texts(recipe: PresetRecipe, data: Path | None, folder: Path) -> _Text
             f"{recipe.about.name} is made of {', '.join(files)}: give the folder that has them "
             f"with --data. Not there: {', '.join(missing)}"
         )
-    rows = [row for file in recipe.train for row in _rows(data / file)]
+    rows, *more = ([*_rows(data / file)] for file in recipe.train)
     held = _held_out([_first(row) for row in rows], recipe.held_out)
-    learned = [row for row in rows if _first(row) not in held]
+    learned = [row for part in (rows, *more) for row in part if _first(row) not in held]
     chosen = [row for row in rows if _first(row) in held]
     tests = _rows(data / recipe.test) if recipe.test else []
     column = 1 if recipe.steps[0].reverse else 0

@@ -13,9 +13,6 @@ from typing import Any
 import numpy as np
 
 from ...zoo.decoding.options import MORE_SUBWORDS, GenerationOptions
-from ...zoo.pipeline.text_to_text import TextToText
-from ...zoo.text.composing import encode_sources
-from ...zoo.text.source_format import Source
 from ...zoo.text.tokenizer import Tokenizer
 from ..core.options import SearchOptions
 from ..data.batch_stream import BatchStream
@@ -90,22 +87,6 @@ def _tell_beyond(
     count = sum(int(beyond_limit(part, options).sum()) for part in batches.lengths())
     if count:
         report(f"training: {beyond_line(count, options.max_length_ratio)}")
-
-
-def num_at_limit(model: TextToText, sources: Sequence[Source], outputs: Sequence[str]) -> int:
-    """Counts outputs with as many tokens as a search may write, which had to end there.
-
-    Args:
-        model: the model that wrote them.
-        sources: one for each output.
-        outputs: texts.
-    """
-    reader, longest = model.tokenizer.source, model.max_source_length
-    _, lengths = encode_sources(reader, model.source_format, sources, longest)
-    read = np.minimum(lengths + 1, longest)
-    # An output of that length with its end is cut; the same with one token more is beyond it.
-    written = np.array([len(ids) + 2 for ids in model.tokenizer.encode(outputs)])
-    return int(beyond_limit(np.stack([read, written], axis=1), model.generation).sum())
 
 
 def ngram_of_corpus(

@@ -142,7 +142,8 @@ def _run_and_config(
     # Nothing of it is the new run's but the origins, should the model be one that they find.
     # Nor is how its sources are read, unless that is not how the task does it.
     inputs = config.parts.source_format
-    if inputs is not None and inputs.with_turns(0) == task.source_format.with_turns(0):
+    usual = task.source_format.inputs, task.source_format.tag, task.source_format.target_tag
+    if inputs is not None and (inputs.inputs, inputs.tag, inputs.target_tag) == usual:
         inputs = None
     parts = Parts(task, own, source_format=inputs, origins=config.parts.origins)
     return run, replace(config, parts=parts)

@@ -103,6 +103,7 @@ class NoRepeatNgram:
         if self.word_starts is not None:
             last = len(self.word_starts) - 1
             starts = tf.gather(tf.constant(self.word_starts), tf.minimum(written, last))
+            starts |= written > last  # an unknown piece of the source
         begins = starts | (positions == 0)
         # Each token that ends a word ends a run, and so many tokens of that stand before it.
         word = tf.cumsum(tf.cast(begins, tf.int32), axis=1)

@@ -105,6 +105,8 @@ def missing_parts(model: EncoderDecoder) -> list[str]:
     """The parts of a model that CTranslate2 has not, by name; none if it can run the model."""
     kinds = ((model.encoder, TransformerEncoder), (model.decoder, TransformerDecoder))
     lacking = [type(part).__name__ for part, kind in kinds if type(part) is not kind]
+    if model.source_embedding is None:
+        lacking.append("source of features")
     output = model.output_layer
     if type(output) is not VocabularyOutput:
         lacking.append(f"{type(output).__name__}, such as one that copies")
@@ -148,7 +150,7 @@ def _spec(specs: Any, model: EncoderDecoder, limit: int) -> Any:
     spec.config.layer_norm_epsilon = config["norm_epsilon"]
     kernel, bias = model.output_layer.vocabulary_weights()
     spec.decoder.projection.weight, spec.decoder.projection.bias = map(_array, (kernel, bias))
-    sides = (
+    sides: Sequence[tuple[Any, Any, Any, Any]] = (
         (spec.encoder, encoder, spec.encoder.embeddings[0], model.source_embedding),
         (spec.decoder, decoder, spec.decoder.embeddings, model.target_embedding),
     )

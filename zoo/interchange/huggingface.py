@@ -40,6 +40,8 @@ class Imported:
         task: Name of the task that it was made for.
         source_tag: Piece in front of each source, that of its language.
         target_tag: Piece that each target begins with.
+        max_sentences: Sentences that it reads at once, 0 for any: one for what was trained on
+            sentences, unless each would need a sign that only the first has.
     """
 
     model: EncoderDecoder
@@ -49,6 +51,7 @@ class Imported:
     task: str = "translation"
     source_tag: str | None = None
     target_tag: str | None = None
+    max_sentences: int = 0
 
 
 def read_checkpoint(folder: str | Path, **languages: str | None) -> Imported:
@@ -108,7 +111,8 @@ def read_checkpoint(folder: str | Path, **languages: str | None) -> Imported:
         **_search(folder, config),
     }
     tags = vocabularies.source_tag, vocabularies.target_tag
-    return Imported(model, tokenizer, options, settings, task, *tags)
+    of_sentences = kind in ("marian", "m2m_100") and not vocabularies.signs
+    return Imported(model, tokenizer, options, settings, task, *tags, int(of_sentences))
 
 
 def _bart_options(config: dict[str, Any], weights: Weights) -> dict[str, Any]:

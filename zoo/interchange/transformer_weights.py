@@ -90,8 +90,8 @@ def fill_model(
     tables = {side: _embedding(weights, names, side) for side in ("encoder", "decoder")}
     model.target_embedding.embeddings.assign(_rows(tables["decoder"], target.rows))
     if vocabularies.source is not None:
-        rows = _rows(tables["encoder"], vocabularies.source.rows)
-        model.source_embedding.embeddings.assign(rows)
+        embedding: Any = model.source_embedding
+        embedding.embeddings.assign(_rows(tables["encoder"], vocabularies.source.rows))
     output = model.output_layer
     bias = weights.get("final_logits_bias", np.zeros(len(tables["decoder"]))).reshape(-1)
     output.bias.assign(np.where(target.is_repeated, _NEVER, bias[target.rows]))

@@ -9,7 +9,7 @@ once and nothing has to be looked up later.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -180,12 +180,14 @@ class Vocabularies:
         source: That of the source, `None` where both sides share one.
         source_tag: Piece that stands in front of each source, if there is one.
         target_tag: Piece that each target begins with, if there is one.
+        signs: Pieces of which a source may begin with one, such as `>>fra<<`.
     """
 
     target: Vocabulary
     source: Vocabulary | None = None
     source_tag: str | None = None
     target_tag: str | None = None
+    signs: Sequence[str] = ()
 
 
 def read_vocabularies(
@@ -230,7 +232,7 @@ def read_vocabularies(
         signs = [name for name in ids[0] if name.startswith(">>") and name.endswith("<<")]
         source = rearranged(models[0], ids[0], special(ids[0]["<unk>"]), marks=signs)
         target = rearranged(models[1], ids[1], special(ids[1]["<unk>"]), num_rows, controls=signs)
-        return Vocabularies(target, source)
+        return Vocabularies(target, source, signs=signs)
     if kind == "m2m_100":
         model = _read(folder / "sentencepiece.bpe.model")
         row_of, languages = _rows_of_m2m(folder, model)

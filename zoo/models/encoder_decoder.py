@@ -172,18 +172,11 @@ class EncoderDecoder(TokenTrainer):
         self.call({"source": source, "target": ids})
         self.built = True
 
-    def encode(
-        self, source, mask=None, training: bool = False, num_unknown: Any = None
-    ) -> SourceMemory:
-        """All that is fixed while a target is written.
+    def encode(self, source, mask=None, training=False, num_unknown=None) -> SourceMemory:
+        """All that is fixed while a target is written, of token ids (B, S) or features (B, S, F).
 
         It is never tiled or reordered: the N beams of a source are N queries of the same memory.
-
-        Args:
-            source: Token ids (B, S), or features (B, S, F).
-            mask: Of features, boolean (B, S); all are there if `None`.
-            training: Whether dropout is on.
-            num_unknown: U, so many unknown words have columns in the logits.
+        Features may have a mask (B, S). With `num_unknown`, U, unknown words have logits.
         """
         source = ops.convert_to_tensor(source)
         inputs = {"source": source, "source_mask": mask}
@@ -233,7 +226,7 @@ class EncoderDecoder(TokenTrainer):
         memory = self._memory(self._encoded(inputs, training), source, inputs.get("num_unknown"))
         wanted = attention or self.output_layer.reads_attention or "num_unknown" in inputs
         hidden, scores = self.decoder(
-            self._embedded_target(inputs),
+            self.target_embedding(known_ids(inputs["target"])),
             memory.decoder,
             return_attention_scores=wanted,
             training=training,
@@ -267,7 +260,7 @@ class EncoderDecoder(TokenTrainer):
         else:
             encoded = self._encoded(inputs)
         memory = self._memory(encoded, ops.convert_to_tensor(inputs["source"]))
-        target = self._embedded_target(inputs)
+        target = self.target_embedding(known_ids(inputs["target"]))
         if self.decoder.has_attention_maps:
             cross, target_maps = self.decoder.attention_maps(target, memory.decoder)
         else:
@@ -303,9 +296,6 @@ class EncoderDecoder(TokenTrainer):
         ids = known_ids(source)
         read = (ids,) if self.encoder.reads_ids else ()
         return self.source_embedding(ids), ops.not_equal(ids, PAD_ID), *read
-
-    def _embedded_target(self, inputs):
-        return self.target_embedding(known_ids(ops.convert_to_tensor(inputs["target"])))
 
     def _encoded(self, inputs, training: bool = False) -> Encoded:
         return self.encoder(*self._encoder_inputs(inputs), training=training)

@@ -15,6 +15,7 @@ from ...layers.ops.affine import Affine
 from ...layers.ops.arguments import positive_int
 from ...layers.ops.dense import Dense, add_bias
 from ...layers.ops.dropout import Dropout
+from ...layers.ops.masks import softmax_dtype
 from ...layers.pointer_generator import (
     LOG_OF_NOTHING,
     copied_attention,
@@ -253,10 +254,11 @@ def share_unknown(logits, attention, unknown):
     if isinstance(unknown, tuple):
         return logits
     there = ops.expand_dims(ops.any(unknown, axis=1), 1)  # (B, 1, U)
-    paid = ops.matmul(ops.cast(attention, "float32"), ops.cast(unknown, "float32"))
+    dtype = softmax_dtype(logits.dtype)
+    paid = ops.matmul(ops.cast(attention, dtype), ops.cast(unknown, dtype))
     paid = ops.where(there, ops.maximum(paid, 1e-30), 0.0)
     share = log_or_nothing(paid) - log_or_nothing(ops.sum(paid, axis=-1, keepdims=True))
-    logits = ops.cast(logits, "float32")
+    logits = ops.cast(logits, dtype)
     words = logits[..., UNKNOWN_ID : UNKNOWN_ID + 1] + share
     words = ops.where(there, words, LOG_OF_NOTHING)
     replaced = ops.any(there, axis=-1, keepdims=True) & (ops.arange(logits.shape[-1]) == UNKNOWN_ID)

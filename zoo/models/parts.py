@@ -288,6 +288,7 @@ def check_flags(**flags: Any) -> None:
 
 def known_ids(ids):
     """Ids as a model reads them, with the unknown token for all unknown words."""
+    ids = ops.convert_to_tensor(ids)
     return ops.where(ids < 0, UNKNOWN_ID, ids)
 
 

@@ -12,11 +12,11 @@ from ..decoding.options import NEG_INF, GenerationOptions, Hypotheses
 from ..decoding.search import generate
 from ..models.encoder_decoder import EncoderDecoder
 from ..text.composing import compose, graph_function
-from ..text.source_format import SourceFormat
+from ..text.source_format import PLAIN, SourceFormat
 from ..text.special_ids import PAD_ID, START_ID
 from ..text.tokenizer import Tokenizer, with_end
 from ..text.unknown import SurfaceReader, decode_tensor, known_ids, may_be_written, pieces_tensor
-from .documents import Units, in_chunks, join_document, split_document
+from .documents import Units, in_chunks, join_document, split_document, without_tag
 
 TARGET = tf.TensorSpec((None,), tf.string, name="target")
 PREFIX = tf.TensorSpec((None,), tf.string, name="prefix")
@@ -93,7 +93,7 @@ class TextFunctions:
 
     def _with_prefix(self, prefix, **columns):
         limit = self.generation.max_length
-        composed = compose(self.tokenizer, self.source_format.targets, {"text": prefix}, limit)
+        composed = compose(self.tokenizer, PLAIN, {"text": prefix}, limit)
         outputs = self._best_of(self._write(columns, prefix=composed.ids.to_tensor(PAD_ID)))
         return {**outputs, "truncated": outputs["truncated"] | composed.is_cut(limit)}
 
@@ -108,13 +108,16 @@ class TextFunctions:
     def _units(self, **columns):
         """The parts of texts (B,) that are read one at a time, see `Units`."""
         (texts,) = columns.values()
-        units = split_document(
-            texts,
-            self.tokenizer.source,
-            self.max_source_length,
-            self.source_format.max_sentences,
-            self.max_document_sentences,
-        )
+        tags, room = self.source_format.tags, self.max_source_length
+        if tags:
+            room -= 2  # a space and a tag
+            texts, tag = without_tag(texts, tags)
+        source, inputs = self.tokenizer.source, self.source_format
+        most = self.max_document_sentences
+        units = split_document(texts, source, room, inputs.max_sentences, most)
+        if tags:
+            tagged = tf.strings.join([tf.gather(tag, units.rows), units.texts])
+            units = units._replace(texts=tf.where(units.texts != "", tagged, ""))
         return units._asdict()
 
     def _document(self, **columns):
@@ -170,7 +173,7 @@ class TextFunctions:
         """Texts (B, N) of hypotheses; "" for those that are not there."""
         ids = tf.reshape(found.ids, (-1, tf.shape(found.ids)[2]))  # (B*N, T)
         if surfaces is not None:
-            surfaces = tf.repeat(surfaces, found.ids.shape[1], axis=0)
+            surfaces = tf.repeat(surfaces, tf.shape(found.scores)[1], axis=0)
         texts = tf.reshape(decode_tensor(self.tokenizer, ids, surfaces), tf.shape(found.scores))
         return tf.where(found.scores > NEG_INF / 2, texts, "")
 
@@ -205,9 +208,8 @@ class TextFunctions:
             source, blank, truncated = self._source(columns, reader := self._reader())
         with tf.name_scope("target_tokens"):
             limit = self.generation.max_length
-            composed = compose(
-                self.tokenizer, self.source_format.targets, {"text": target}, limit, reader
-            )
+            form = self.source_format.targets
+            composed = compose(self.tokenizer, form, {"text": target}, limit, reader)
             labels = with_end(composed.ids)
             inputs = {}
             if reader is not None:
@@ -255,10 +257,10 @@ class TextFunctions:
         return SurfaceReader() if self.generation.replace_unknown else None
 
     def _search(self, source, options: GenerationOptions, return_attention=False, prefix=None):
-        """Targets of sources (B, S), which begin with a prefix (B, P) or the tag of the format."""
         tag = self.source_format.target_tag
-        if prefix is None and tag is not None:
-            prefix = tf.fill([tf.shape(source)[0], 1], self.tokenizer.id_of(tag))
+        if tag is not None:
+            first = tf.fill([tf.shape(source)[0], 1], self.tokenizer.id_of(tag))
+            prefix = first if prefix is None else tf.concat([first, prefix], axis=1)
         starts = self.tokenizer.word_starts() if options.no_repeat_ngram else None
         return generate(self.model, source, options, return_attention, prefix, word_starts=starts)
 

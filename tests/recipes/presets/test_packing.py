@@ -1,5 +1,6 @@
 """A run, its pack, and the same outputs; nothing of where it was trained; no code."""
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -10,11 +11,14 @@ import pytest
 from packs import contents, rewrite
 
 import attention_zoo
+from attention_zoo.recipes.cli import demo
 from attention_zoo.recipes.cli.main import app, run_command
+from attention_zoo.recipes.cli.model_card_notes import RunNotes
 from attention_zoo.recipes.core.packed_run import open_run
 from attention_zoo.recipes.core.run import Run
-from attention_zoo.recipes.presets.packing import pack_run
+from attention_zoo.recipes.presets.packing import About, pack_run
 from attention_zoo.zoo.errors import ConfigError
+from attention_zoo.zoo.presets import names
 from attention_zoo.zoo.presets.pack import read_manifest
 
 ABOUT = ["--license", "CC-BY-2.0", "--attribution", "somebody's words", "--language", "en"]
@@ -83,6 +87,36 @@ def test_the_command_packs_and_every_command_takes_the_pack(
         assert run_command(app, command) == 0, command
         assert capsys.readouterr().out
     assert Run("child").read_config().start_from == "backwards.zip"
+
+
+def test_a_preset_by_its_name(trained, monkeypatch, capsys):
+    """In the list, by load, in the demo, and in the notes of an export, with its examples."""
+    Path("shelf").mkdir()
+    monkeypatch.setattr(names, "FOLDER", Path("shelf").resolve())
+    about = About(
+        name="everyday-zh-en",
+        version=4,
+        languages=("zh", "en"),
+        license="MIT",
+        examples=("abcd", "dd"),
+        is_preset=True,
+    )
+    pack_run(Run(trained[0]), Path("shelf/everyday-zh-en.zip"), about=about, report=str)
+    assert run_command(app, ["list"]) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if "everyday" in line)
+    assert row.split()[:4] == ["everyday-zh-en@4", "translation", "zh", "en"] and "MIT" in row
+    assert run_command(app, ["list", "--json"]) == 0
+    index = json.loads(capsys.readouterr().out)["everyday-zh-en"]
+    content = Path("shelf/everyday-zh-en.zip").read_bytes()
+    assert index["sha256"] == hashlib.sha256(content).hexdigest()
+
+    (answer,) = attention_zoo.load("everyday-zh-en@4").predict(["abcd"])
+    demo._show_presets()
+    assert f"abcd\n  {answer.text}\n" in capsys.readouterr().out
+    run = open_run("everyday-zh-en")
+    notes = RunNotes(run, 8, 8)
+    assert run.read_samples() == ["abcd", "dd"] and notes.quality(None) == {}
+    assert "- license of the weights: MIT" in notes.text() and "---\n" not in notes.text()
 
 
 def test_the_front_matter_is_yaml(packed):

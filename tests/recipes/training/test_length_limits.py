@@ -19,11 +19,9 @@ from attention_zoo.recipes.training.length_limits import (
     fitting_ratio,
     limit_of_corpus,
     ngram_of_corpus,
-    num_at_limit,
     repeats_run,
 )
 from attention_zoo.zoo.decoding.options import GenerationOptions
-from attention_zoo.zoo.text.source_format import PLAIN
 from attention_zoo.zoo.text.tokenizer import Tokenizer
 
 RANDOM = np.random.default_rng(1)
@@ -62,16 +60,6 @@ def test_one_noisy_pair_in_a_thousand_raises_no_ratio_and_is_told():
     assert told == [f"training: {beyond_line(1, 2.0)}"]
     # Of two, one more than that, the shorter one fits.
     assert 3 <= fitting_ratio([usual, noisy, np.array([[10, 40]])], 2.0) <= 3.1
-
-
-def test_outputs_as_long_as_allowed_are_counted():
-    tokenizer = Tokenizer.train(["a b c d e f g h"] * 9, 20, "char")
-    options = GenerationOptions(max_length=9, max_length_ratio=1.0)
-    model = SimpleNamespace(
-        tokenizer=tokenizer, source_format=PLAIN, max_source_length=30, generation=options
-    )
-    # At most nine tokens, with the end and the space before each letter: four letters.
-    assert num_at_limit(model, ["a b"] * 3, ["a b c d", "a b c", ""]) == 1
 
 
 def test_a_training_takes_the_ratio_of_its_corpus_and_says_so():

@@ -16,7 +16,7 @@ def candidates(logits, options=None, min_lengths=(), processors=()):
     """The candidates of a first step."""
     search = SimpleNamespace(step=0, prefix=(), min_lengths=min_lengths)
     options = options or GenerationOptions()
-    return make_candidates(tf.constant(logits), None, search, options, processors)
+    return make_candidates(tf.constant(logits), None, search, options, processors, logits.shape[-1])
 
 
 @pytest.mark.parametrize("vocab_size", [5, 64, 999, 1024, 1031])
@@ -142,6 +142,13 @@ def test_runs_of_words_are_ruled_out_where_they_would_be_whole(size, step):
             repeated = bool(runs) and runs[-1] in runs[:-1]
             assert result[row][i] == (np.float32(NEG_INF) if repeated else logits[row][i])
     assert step < 7 or size == 3 or (result == np.float32(NEG_INF)).any()
+
+
+def test_an_unknown_word_of_the_source_is_a_word():
+    starts = [False] * 4 + [True, False]
+    search = SimpleNamespace(written=tf.constant([[[4, 7, 4, 0]]]), step=tf.constant(3))
+    result = NoRepeatNgram(2, starts)(tf.zeros((1, 1, 9)), search).numpy()
+    assert np.flatnonzero(result[0, 0] == np.float32(NEG_INF)).tolist() == [7]
 
 
 def test_words_of_letters_and_of_scripts_without_spaces():

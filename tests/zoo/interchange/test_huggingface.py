@@ -59,7 +59,7 @@ def test_marian_has_the_logits_of_the_formula(tmp_path):
     imported = check_logits(
         tmp_path / "m", lambda s, t: marian_logits(weights, s, t), vocabulary["<pad>"]
     )
-    assert imported.settings["beam_size"] == 3
+    assert imported.settings["beam_size"] == 3 and imported.max_sentences == 0
     assert imported.settings["max_target_length"] == 48
     assert not imported.settings["shared_vocabulary"]
 
@@ -129,6 +129,7 @@ def test_languages_stand_in_front_of_sources_and_targets(tmp_path):
     languages = {"source_language": "en", "target_language": "de"}
     imported, found = read_checkpoint(folder, **languages), vocabularies_of(folder, **languages)
     assert (imported.source_tag, imported.target_tag) == ("__en__", "__de__")
+    assert imported.max_sentences == 1
     tokenizer, rows = imported.tokenizer, found.target.rows
     assert [rows[tokenizer.id_of(tag)] for tag in ("__de__", "__en__")] == [first, first + 1]
     inputs = SourceFormat(tag="__en__", target_tag="__de__", leave_out_long=True)
