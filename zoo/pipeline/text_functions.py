@@ -105,7 +105,7 @@ class TextFunctions:
         }
 
     def _units(self, **columns):
-        """What is read at a time of texts (B,), see `Units`."""
+        """Parts of texts (B,) that are read at a time, see `Units`."""
         (texts,) = columns.values()
         tags, room = self.source_format.tags, self.max_source_length
         if tags:

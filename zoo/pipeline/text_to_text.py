@@ -162,7 +162,7 @@ class TextToText(TextFunctions):
         return sorted({*parts.rows[long].tolist(), *np.flatnonzero(parts.cut).tolist()})
 
     def _parts(self, texts: Sequence[Source]) -> Parts | None:
-        """What is read at a time of each text, as the graph splits it; `None` if each is whole."""
+        """Parts of the texts as the graph splits them; `None` if each text is read whole."""
         if not (self.split and self.source_format.can_be_split and texts):
             return None
         (column,) = self.source_format.columns(texts).values()
