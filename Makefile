@@ -10,26 +10,29 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 BACKENDS := .venv-backends
 OLDER := .venv-older
+OLDEST := .venv-oldest
 PEERS := .venv-bench
 OPENNMT := .venv-opennmt
 DOCS := .venv-docs
 # Read from the virtual environment under its import name, which the checkout's folder need not have.
 PACKAGES := layers zoo recipes serving
-ON_BACKENDS := tests/layers tests/zoo/training/test_loss_on_backends.py
+ON_BACKENDS := tests/layers tests/zoo/training/test_loss_on_backends.py tests/zoo/models/test_models_on_backends.py
 
-.PHONY: help demo test test-slow test-backends test-older browser lint format typecheck wheel-test bench docs constraints clean
+.PHONY: help demo test test-slow test-backends test-older test-oldest browser lint format typecheck wheel-test bench checkpoints docs constraints clean
 
 help:
 	@echo "make demo           train two models, compare them, look at an alignment, serve and ask (6 minutes)"
 	@echo "make test           the tests; PYTEST_ARGS='-k attention' for some of them"
 	@echo "make test-slow      the tests that take minutes"
-	@echo "make test-backends  the tests of layers and loss under JAX and PyTorch, without TensorFlow"
+	@echo "make test-backends  the tests of layers, models and loss under JAX and PyTorch, without TensorFlow"
 	@echo "make test-older     an export on the runtime of an older TensorFlow Serving"
+	@echo "make test-oldest    the tests under the oldest Python and Keras that setup.cfg allows"
 	@echo "make browser        a Chromium for the tests of the demo page, which are skipped without one"
 	@echo "make lint           style, format and unused code; make format mends what it can"
 	@echo "make typecheck      mypy"
 	@echo "make wheel-test     build the wheel, install it outside the checkout and try it there"
 	@echo "make bench          speed beside peers, into docs/benchmarks.md (an hour and more, on a quiet machine)"
+	@echo "make checkpoints    small models of transformers beside what the zoo makes of them (2 minutes)"
 	@echo "make docs           the site of docs/, into site/"
 	@echo "make constraints    renew the pinned versions"
 	@echo "make clean          remove the environments and all that was built"
@@ -74,6 +77,20 @@ test-older: $(INSTALLED) $(OLDER)/.installed
 	ATTENTION_ZOO_OLDER_PYTHON=$(CURDIR)/$(OLDER)/bin/python \
 		$(BIN)/python -m pytest -m slow -k older_runtime tests/serving/export/test_gates.py
 
+# All else is as pinned.
+OLDEST_PYTHON ?= $(shell command -v python3.10)
+OLDEST_KERAS := $(shell sed -n 's/^ *keras>=\([0-9.]*\).*/\1/p' setup.cfg)
+
+$(OLDEST)/.installed: setup.cfg pyproject.toml constraints.txt
+	@test -n "$(OLDEST_PYTHON)" || { echo "Python 3.10 is needed: make OLDEST_PYTHON=/path/to/python3.10 test-oldest" >&2; exit 1; }
+	$(OLDEST_PYTHON) -m venv $(OLDEST)
+	grep -v '^keras==' constraints.txt >$(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/constraints.txt 'keras==$(OLDEST_KERAS).*' --editable '.[dev]'
+	touch $@
+
+test-oldest: $(OLDEST)/.installed
+	$(OLDEST)/bin/python -m pytest $(PYTEST_ARGS)
+
 browser: $(INSTALLED)
 	.ci/browser $(BIN)/python
 
@@ -111,6 +128,9 @@ $(OPENNMT)/.installed: requirements-opennmt.txt
 bench: $(INSTALLED) $(PEERS)/.installed $(if $(OPENNMT_PYTHON),$(OPENNMT)/.installed)
 	$(BIN)/python benchmarks/table.py --peers $(PEERS)/bin/python \
 		$(if $(OPENNMT_PYTHON),--opennmt $(OPENNMT)/bin/python) --output docs/benchmarks.md $(BENCH_ARGS)
+
+checkpoints: $(INSTALLED) $(PEERS)/.installed
+	$(BIN)/python benchmarks/interchange.py --peers $(PEERS)/bin/python
 
 $(DOCS)/.installed: requirements-docs.txt
 	$(PYTHON) -m venv $(DOCS)

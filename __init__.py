@@ -8,13 +8,16 @@
     from attention_zoo.layers import BahdanauAttention     # a layer for a model of your own
 
 Importing the package loads nothing; TensorFlow is loaded with the first name that needs it, and
-`attention_zoo.layers` runs on every Keras backend without it.
+`attention_zoo.layers` runs on every Keras backend without it. Once it is imported,
+`keras.models.load_model` finds the classes of all models that were saved.
 """
 
 from __future__ import annotations
 
 import importlib
 from typing import Any
+
+from .zoo.registration import register_classes
 
 __version__ = "0.1.0"
 
@@ -44,6 +47,8 @@ _PUBLIC = {
 _FOLDERS = ("layers", "zoo", "serving", "recipes")
 
 __all__ = [*_PUBLIC, "__version__"]
+
+register_classes()
 
 
 def __getattr__(name: str) -> Any:

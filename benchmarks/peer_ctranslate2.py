@@ -2,7 +2,7 @@
 
 python benchmarks/peer_ctranslate2.py T B
 
-It has random weights. With `--model FILE` it has those that real_text.py wrote, and its sources.
+It has random weights. With `--model FOLDER` it is the model that real_text.py wrote there.
 """
 
 from __future__ import annotations
@@ -115,30 +115,24 @@ def measure(size: str, types: list[str], batches: list[int]) -> None:
                     measure_decoding(f"{NAME} {kind}", size, write, batch, beams)
 
 
-def measure_model(path: Path, types: list[str]) -> None:
-    """Beam search of the sources in a file of `real_text.py`; the ids of each type go beside it."""
-    with np.load(path) as file:
-        arrays = dict(file)
-    job = json.loads(str(arrays.pop("job")))
-    vocabulary = words(len(arrays["decoder.projection.bias"]))
-    numbers = {word: i for i, word in enumerate(vocabulary)}
-    with tempfile.TemporaryDirectory() as folder:
-        write_model(arrays, tuple(job["layers"]), job["heads"], folder)
-        for kind in types:
-            model = translator(folder, kind, job["at_a_time"])
+def measure_model(folder: Path, types: list[str]) -> None:
+    """Beam search of the sources of `real_text.py`; the tokens of each type go beside them."""
+    job = json.loads((folder / "job.json").read_text())
+    for kind in types:
+        model = translator(str(folder / "model"), kind, job["at_a_time"])
 
-            def write(rows: list[list[int]], model=model) -> list[list[int]]:
-                results = model.translate_batch(
-                    [[vocabulary[i] for i in row] for row in rows],
-                    beam_size=job["beams"],
-                    disable_unk=True,
-                    max_decoding_length=job["max_length"],
-                )
-                return [[numbers[word] for word in each.hypotheses[0]] for each in results]
+        def write(rows: list[list[str]], model=model) -> list[list[str]]:
+            results = model.translate_batch(
+                rows,
+                beam_size=job["beams"],
+                disable_unk=True,
+                max_decoding_length=job["max_length"],
+            )
+            return [each.hypotheses[0] for each in results]
 
-            sizes = (job["batch"], job["beams"], job["at_a_time"])
-            ids = measure_rows(f"{NAME} {kind}", write, job["sources"], *sizes)
-            path.with_suffix(f".{kind}.json").write_text(json.dumps(ids))
+        sizes = (job["batch"], job["beams"], job["at_a_time"])
+        found = measure_rows(f"{NAME} {kind}", write, job["sources"], *sizes)
+        (folder / f"{kind}.json").write_text(json.dumps(found))
 
 
 def main() -> None:
@@ -146,7 +140,7 @@ def main() -> None:
     parser.add_argument("sizes", nargs="*", help="T, B")
     parser.add_argument("--types", nargs="*", default=["float32", "int8"])
     parser.add_argument("--batch", type=int, nargs="*", default=[1, 64])
-    parser.add_argument("--model", type=Path, help="a file that real_text.py wrote")
+    parser.add_argument("--model", type=Path, help="a folder that real_text.py wrote")
     chosen = parser.parse_args()
     for size in chosen.sizes:
         measure(size, chosen.types, chosen.batch)

@@ -42,9 +42,8 @@ async def _beside(server: Server, work: Awaitable[None]) -> Tally:
 
 
 def _head(server: Server, length: str) -> bytes:
-    return (
-        f"POST /v1/models/{server.model}:predict HTTP/1.1\r\nHost: x\r\n{length}\r\n\r\n".encode()
-    )
+    path = f"/v1/models/{server.model}:predict"
+    return f"POST {path} HTTP/1.1\r\nHost: localhost\r\n{length}\r\n\r\n".encode()
 
 
 def _error_of(body: bytes) -> str:
@@ -194,7 +193,8 @@ def huge(options: argparse.Namespace, verdict: Verdict) -> None:
 
         async def send() -> None:
             for name, rest, _, _ in cases:
-                head = f"POST /v1/models/{server.model}:predict HTTP/1.1\r\nHost: x\r\n".encode()
+                path = f"/v1/models/{server.model}:predict"
+                head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n".encode()
                 answers[name] = await _answer(server, head + rest)
             answers["gRPC"] = await _huge_message(server, 65 * megabyte)
 

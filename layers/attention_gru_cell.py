@@ -48,6 +48,9 @@ class AttentionGRUCell(keras.layers.Layer):
     With a `CoverageAttention` the attention so far is one more state, the last. With a
     location window the weights of the step before are another, before it.
 
+    It is no cell for `keras.layers.RNN`, as it takes inputs that are projected and a memory, has N
+    queries of each row side by side, and returns its attention weights: loop over its calls.
+
     The part of the gates that depends on the inputs alone is computed for all steps at once by
     the sublayer `input_projection`; the cell takes its result. The gates are those of
     `keras.layers.GRU` with `reset_after=True`.

@@ -12,6 +12,8 @@ from .ops.masks import check_mask, softmax_dtype
 
 # The logarithm of nothing: finite, so that no gradient is NaN.
 LOG_OF_NOTHING = -1e9
+# Attention of a softmax that has no digits left for a word: never nothing, whose loss has no end.
+_LEAST = 1e-30
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -25,8 +27,8 @@ class PointerGenerator(keras.layers.Layer):
     where `p_gen = sigmoid(v . features + b)` is the share of the vocabulary. A word may stand in
     the source at several positions; the attention to all of them counts. Positions that are not
     copied, such as the end of the source, leave their share to the vocabulary, and so do words
-    outside of the vocabulary, with ids below 0 or from V on. So does a source of which no position
-    has any attention.
+    outside of the vocabulary, with ids below 0 or from V on, unless `num_unknown` extends it. So
+    does a source of which no position has any attention.
 
     The result is log p, which can be used wherever logits are expected. It is calculated with
     logarithms throughout, in float32 whatever the compute type, so that neither share can vanish.
@@ -46,9 +48,11 @@ class PointerGenerator(keras.layers.Layer):
             side.
         copyable: boolean `(B, S)`, False for positions that are not copied; all are if `None`.
         return_p_gen: whether `p_gen` is returned too.
+        num_unknown: U, how many words a source has at most that the vocabulary has not. They have
+            the ids from V to V + U - 1, in each source anew, and can only be copied.
 
     Returns:
-        log p `(B, T, V)` in float32; with `return_p_gen` also `p_gen` `(B, T)`.
+        log p `(B, T, V + U)` in float32; with `return_p_gen` also `p_gen` `(B, T)`.
 
     Example:
 
@@ -108,10 +112,22 @@ class PointerGenerator(keras.layers.Layer):
         dtype = softmax_dtype(features.dtype)
         return ops.cast(gate, dtype) + ops.cast(self.bias, dtype)
 
-    def call(self, logits, attention, source, features, copyable: Any = None, return_p_gen=False):
+    def call(
+        self,
+        logits,
+        attention,
+        source,
+        features,
+        copyable: Any = None,
+        return_p_gen=False,
+        num_unknown: int = 0,
+    ):
         check_mask(self.name, "copyable", copyable, tuple(source.shape))
-        gate = self.gate(features)
-        log_p = log_mixture(logits, gate, attention, source, copyable=copyable)
+        gate, unknown = self.gate(features), None
+        if num_unknown:
+            words = logits.shape[-1] + ops.arange(num_unknown, dtype="int32")
+            unknown = ops.equal(ops.expand_dims(ops.cast(source, "int32"), -1), words)
+        log_p = log_mixture(logits, gate, attention, source, copyable=copyable, unknown=unknown)
         return (log_p, ops.sigmoid(gate)) if return_p_gen else log_p
 
     def get_config(self):
@@ -119,7 +135,9 @@ class PointerGenerator(keras.layers.Layer):
         return {**super().get_config(), "kernel_initializer": initializer}
 
 
-def log_mixture(logits, gate, attention, source, first: Any = None, copyable: Any = None):
+def log_mixture(
+    logits, gate, attention, source, first: Any = None, copyable: Any = None, unknown: Any = None
+):
     """Computes log p of generating and copying; see `PointerGenerator`.
 
     Args:
@@ -129,13 +147,23 @@ def log_mixture(logits, gate, attention, source, first: Any = None, copyable: An
         source: whole numbers `(B, S)`.
         first: `first_positions(source)`, to compute it once for many steps.
         copyable: boolean `(B, S)`, or `None` for all positions.
+        unknown: boolean `(B, S, U)`, the positions of U words that the vocabulary has not.
+
+    Returns:
+        `(B, T, V)`, or `(B, T, V + U)` with unknown words.
     """
     dtype = softmax_dtype(logits.dtype)
     attention = ops.cast(attention, dtype)
     first = first_positions(source) if first is None else first
-    source, copyable = _in_vocabulary(source, ops.shape(logits)[-1], copyable)
-    log_written, log_copied = log_shares(ops.cast(gate, dtype), attention, copyable)
-    attention = copied_attention(attention, copyable)
+    source, known = _in_vocabulary(source, ops.shape(logits)[-1], copyable)
+    copied = known
+    if unknown is not None:
+        if copyable is not None:
+            unknown = ops.logical_and(unknown, ops.expand_dims(ops.cast(copyable, "bool"), -1))
+        copied = ops.logical_or(known, ops.any(unknown, axis=-1))
+    log_written, log_copied = log_shares(ops.cast(gate, dtype), attention, copied)
+    of_unknown = [] if unknown is None else [_log_of_unknown(log_copied, attention, unknown)]
+    attention = copied_attention(attention, known)
     log_p = ops.log_softmax(ops.cast(logits, dtype), axis=-1) + ops.expand_dims(log_written, -1)
     pooled = pool_attention(attention, first)
     indices = _flat_indices(log_p, source, ops.shape(attention)[2])
@@ -144,7 +172,20 @@ def log_mixture(logits, gate, attention, source, first: Any = None, copyable: An
     gains = ops.reshape(copy_gains(before, log_copied, pooled), (-1,))
     # Each word has its gain at its first position, and gains of 0 at all others.
     gains = ops.segment_sum(gains, indices, num_segments=ops.size(flat))
-    return log_p + ops.reshape(gains, ops.shape(log_p))
+    log_p += ops.reshape(gains, ops.shape(log_p))
+    return ops.concatenate([log_p, *of_unknown], axis=-1) if of_unknown else log_p
+
+
+def _log_of_unknown(log_copied, attention, unknown):
+    """Computes log p of unknown words `(B, T, U)`, which are copied or not at all."""
+    paid = ops.matmul(attention, ops.cast(unknown, attention.dtype))
+    there = ops.expand_dims(ops.any(unknown, axis=1), 1)
+    return ops.where(there, log_copied_alone(log_copied[..., None], paid), LOG_OF_NOTHING)
+
+
+def log_copied_alone(log_copied, paid):
+    """Computes log p of words that are copied or not at all, given the attention to them."""
+    return log_copied + ops.log(ops.maximum(paid, _LEAST))
 
 
 def first_positions(source):

@@ -93,7 +93,7 @@ TASK = Task(
         "max_source_length": 128,
         "max_target_length": 64,
         "max_length_ratio": 0.0,
-        "no_repeat_ngram": 3,
+        "no_repeat_ngram": None,
         "label_smoothing": 0.0,
         "evaluate_rows": 200,
     },

@@ -15,6 +15,7 @@ For a task of your own copy this file, change what it says, and run it: the copy
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from attention_zoo.recipes import Task, run
 from attention_zoo.recipes.data.corpus import PairCorpus
@@ -47,7 +48,7 @@ def with_lengths(corpus: PairCorpus, seed: int) -> PairCorpus:
         else source
         for source, target in corpus
     ]
-    return PairCorpus(sources, corpus.targets, corpus.name, corpus.num_skipped, corpus.skipped)
+    return replace(corpus, sources=sources)
 
 
 TASK = Task(
@@ -61,13 +62,14 @@ TASK = Task(
     metrics=("rouge1", "rouge2", "rougeL", "perplexity"),
     scores="attention_zoo.recipes.metrics.text_scores:rouge_scores",
     baselines="attention_zoo.recipes.metrics.baselines:summary_baselines",
+    filters=("duplicates", "copies of the source"),
     prepare=with_lengths,
     settings={
         "metric": "rougeL",
         "max_source_length": 256,
         "max_target_length": 64,
         "max_length_ratio": 0.0,
-        "no_repeat_ngram": 3,
+        "no_repeat_ngram": None,
     },
     # Six thousand pairs: a small model, and small batches for more steps.
     default_settings={

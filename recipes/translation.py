@@ -38,6 +38,7 @@ TASK = Task(
     description="a sentence in one language to the same sentence in another",
     default_corpora=default_corpora,
     default_description="English dates, times, ranges and lists of them into Chinese (CLDR)",
+    filters=("duplicates", "copies of the source", "extreme length ratios", "wrong script"),
     score_settings={"tokenize": "bleu_tokenize"},
     # Few, regular words: a small model learns them in minutes from small batches at a high rate.
     # An evaluation counts exact matches, as a date with one wrong digit is a wrong date.

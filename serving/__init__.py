@@ -10,8 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .client.async_client import AsyncClient
-    from .client.client import Client, ClientError, Prediction, Score, Translation
+    from .client.client import AsyncClient, Client, ClientError, Prediction, Score, Translation
     from .client.retry import Retry
     from .export.export import ExportError
     from .runtime.errors import Code, ServingError
@@ -37,8 +36,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "client.async_client": ("AsyncClient",),
-    "client.client": ("Client",),
+    "client.client": ("AsyncClient", "Client"),
     "client.requests": ("ClientError", "Prediction", "Score", "Translation"),
     "client.retry": ("Retry",),
     "runtime.errors": ("Code", "ServingError"),

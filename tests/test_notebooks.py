@@ -37,7 +37,8 @@ def printed(cells):
 
 
 def test_all_notebooks_are_run_here():
-    assert [p.stem for p in NOTEBOOKS] == ["layers_in_your_own_model", "train_look_export"]
+    names = ["fit_your_own", "layers_in_your_own_model", "train_look_export"]
+    assert [p.stem for p in NOTEBOOKS] == names
 
 
 def test_layers_in_a_model_of_ones_own(run):
@@ -51,3 +52,8 @@ def test_train_look_export(run):
     shown = [kinds(cell) for cell in cells]
     assert any("text/html" in kind for kind in shown)  # the explanation draws itself
     assert "Prediction(text=" in printed(cells)
+
+
+def test_fit_of_ones_own(run):
+    cells = run("fit_your_own")
+    assert "Anna Berg\n" in printed(cells[-1:])  # by the model that another process has loaded

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import mmap
 from collections.abc import Mapping
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 _DTYPES = {
@@ -17,6 +19,7 @@ _DTYPES = {
         "F16": "<f2",
         "I64": "<i8",
         "I32": "<i4",
+        "BF16": ml_dtypes.bfloat16,
     }.items()
 } | {"I8": np.dtype("i1"), "U8": np.dtype("u1"), "BOOL": np.dtype("?")}
 _ALIGNED = 8  # bytes
@@ -56,14 +59,14 @@ def write_tensors(arrays: Mapping[str, np.ndarray]) -> bytes:
     return b"".join([len(text).to_bytes(8, "little"), text, *blocks])
 
 
-def read_tensors(data: bytes) -> dict[str, np.ndarray]:
+def read_tensors(data: bytes | mmap.mmap) -> dict[str, np.ndarray]:
     """Reads what `write_tensors` wrote, or another writer of the layout.
 
     Args:
-        data: All bytes of the file.
+        data: All bytes of the file, or the file mapped to memory.
 
     Returns:
-        The arrays by name, in the order of the header; they share the memory of `data`.
+        The arrays by name, in the order of the header; they share the memory of bytes.
 
     Raises:
         ValueError: The bytes are something else, or tensors do not lie one after the other.

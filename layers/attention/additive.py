@@ -4,13 +4,13 @@ import math
 from typing import Any
 
 import keras
-from keras import initializers, ops
+from keras import ops
 
 from ..ops.affine import linear
 from ..ops.arguments import positive_int
 from ..ops.broadcasting import broadcast_batch, common_batch, sum_to_batch
 from ..ops.partition import concat, depends_on, partition
-from .base import Attention
+from .kernels import KernelAttention
 
 # How the batch is divided, see `additive_score`; measured on processors with 16 to 32 MB of cache.
 PARTS = 8
@@ -19,7 +19,7 @@ FEW_QUERIES = 16  # so many queries are a step of a decoder
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
-class BahdanauAttention(Attention):
+class BahdanauAttention(KernelAttention):
     """Additive attention: a small network compares each query with each key.
 
     The score of query `q` and key `k` is `v . tanh(W_q q + W_k k)`; `W_k k` does not depend on
@@ -31,7 +31,8 @@ class BahdanauAttention(Attention):
         dropout: share of the weights set to zero while training.
         kernel_initializer: initializer of `W_q`, `W_k` and `v`.
         seed: seed of the dropout.
-        **kwargs: as for every Keras layer.
+        **kwargs: `kernel_regularizer` and `kernel_constraint` of the same, and those of every Keras
+            layer.
 
     Call arguments, masks, weights: see `Attention`.
 
@@ -54,30 +55,16 @@ class BahdanauAttention(Attention):
     Cho, Bengio, 2015, https://arxiv.org/abs/1409.0473
     """
 
-    def __init__(
-        self,
-        units: int,
-        dropout: float = 0.0,
-        kernel_initializer="glorot_uniform",
-        seed: int | None = None,
-        **kwargs,
-    ):
-        super().__init__(dropout=dropout, seed=seed, **kwargs)
+    def __init__(self, units: int, *args, **kwargs):
+        super().__init__(*args, **kwargs)
         self.units = positive_int("units", units)
-        self.kernel_initializer = initializers.get(kernel_initializer)
 
     def build(self, query_shape, value_shape, key_shape=None):
         super().build(query_shape, value_shape, key_shape)
         key_width = (key_shape or value_shape)[-1]
-
-        def weight(name, shape):
-            return self.add_weight(
-                name=name, shape=shape, initializer=self.kernel_initializer.clone()
-            )
-
-        self.query_kernel = weight("query_kernel", (query_shape[-1], self.units))
-        self.key_kernel = weight("key_kernel", (key_width, self.units))
-        self.scale = weight("scale", (self.units,))
+        self.query_kernel = self._add_kernel("query_kernel", (query_shape[-1], self.units))
+        self.key_kernel = self._add_kernel("key_kernel", (key_width, self.units))
+        self.scale = self._add_kernel("scale", (self.units,))
         self.built = True
 
     def project_keys(self, key):
@@ -90,11 +77,7 @@ class BahdanauAttention(Attention):
         return additive_score(query, keys, self._cast(self.scale))  # (B, T, S)
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "units": self.units,
-            "kernel_initializer": initializers.serialize(self.kernel_initializer),
-        }
+        return {**super().get_config(), "units": self.units}
 
 
 @ops.custom_gradient

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from ..ops.arguments import check_shapes
+from ..ops.arguments import check_input, check_shapes
 from ..ops.broadcasting import broadcast_rows, free_batch
 from ..ops.dropout import Dropout
 from ..ops.masks import (
@@ -52,6 +52,7 @@ class Attention(keras.layers.Layer):
     search are merely further queries on the same memory.
 
     ```python
+    layer.build(query.shape, source.shape)  # if it was not called yet
     memory = layer.project(source, mask=source_mask)
     context, weights = layer.attend(query, memory)  # at each step, as often as needed
     context = layer(query, source, value_mask=source_mask)  # both at once
@@ -78,6 +79,9 @@ class Attention(keras.layers.Layer):
     tensors (`Embedding(mask_zero=True)`) are used without being passed. A query with nothing to
     attend to has zero weights and a zero weighted sum. A batch of 1 on either side goes with every
     row of the other: one learned query for all rows, or one memory for all queries.
+
+    Inputs of more axes are reshaped, and the context back: of pictures `(B, Y, X, D)` all regions
+    with `ops.reshape(pictures, (-1, Y * X, D))`, along X alone `ops.reshape(pictures, (-1, X, D))`.
 
     Returns:
         The context `(B, T, Dv)` in the compute type; with `return_attention_scores` also the
@@ -117,7 +121,16 @@ class Attention(keras.layers.Layer):
             self._dropout_layer = Dropout(dropout, seed=seed, dtype=self.dtype_policy)
 
     def build(self, query_shape, value_shape, key_shape=None):
+        self._check_shapes(query_shape, value_shape, key_shape)
+
+    def _check_shapes(self, query_shape, value_shape, key_shape=None, **widths):
         check_shapes(self.name, query_shape, value_shape, key_shape)
+        self._widths_built = {
+            "query": query_shape[-1],
+            "value": value_shape[-1],
+            "key": (key_shape or value_shape)[-1],
+            **widths,
+        }
 
     def project(self, value, key=None, mask=None) -> Memory:
         """Prepares values `(B, S, Dv)` and keys `(B, S, Dk)` for `attend`.
@@ -320,11 +333,8 @@ class Attention(keras.layers.Layer):
                 f"{name} of shape {tuple(tensor.shape)}"
             )
         tensor = ops.convert_to_tensor(tensor, dtype=self.compute_dtype)
-        if len(tensor.shape) != 3:
-            raise ValueError(
-                f"{self.name} expects a {name} of shape (batch, length, width); for a single step "
-                f"add a length of 1. Received: {name}.shape={tuple(tensor.shape)}"
-            )
+        width = getattr(self, "_widths_built", {}).get(name)  # a subclass may build by itself
+        check_input(self.name, name, tensor.shape, width)
         return tensor
 
     def _cast(self, variable):

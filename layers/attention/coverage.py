@@ -27,6 +27,7 @@ class CoverageAttention(BahdanauAttention):
     itself:
 
     ```python
+    layer.build(query.shape, source_states.shape)  # if it was not called yet
     memory = layer.project(source_states, mask=source_mask)
     coverage = ops.zeros((batch, 1, source_length))
     context, weights = layer.attend(query, memory, coverage=coverage)  # at each step
@@ -51,7 +52,7 @@ class CoverageAttention(BahdanauAttention):
 
     References: "Get To The Point: Summarization with Pointer-Generator Networks", See et al., 2017,
     https://arxiv.org/abs/1704.04368, section 2.3; on locations "Attention-Based Models for Speech
-    Recognition", Chorowski et al., 2015, https://arxiv.org/abs/1506.07503, section 2.1
+    Recognition", Chorowski et al., 2015, https://arxiv.org/abs/1506.07503
     """
 
     queries_are_independent = False
@@ -71,12 +72,10 @@ class CoverageAttention(BahdanauAttention):
 
     def build(self, query_shape, value_shape, key_shape=None):
         super().build(query_shape, value_shape, key_shape)
-        initializer = self.kernel_initializer.clone()
-        self.coverage_kernel = self.add_weight((self.units,), initializer, name="coverage_kernel")
+        self.coverage_kernel = self._add_kernel("coverage_kernel", (self.units,))
         if self.location_window:
             shape = (2 * self.location_window + 1, self.units)
-            initializer = self.kernel_initializer.clone()
-            self.location_kernel = self.add_weight(shape, initializer, name="location_kernel")
+            self.location_kernel = self._add_kernel("location_kernel", shape)
 
     def attend(
         self,

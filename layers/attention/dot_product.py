@@ -3,7 +3,7 @@
 import math
 
 import keras
-from keras import initializers, ops
+from keras import ops
 
 from ..ops.affine import linear
 from ..ops.arguments import optional_positive_int, positive_int
@@ -11,13 +11,14 @@ from ..ops.broadcasting import broadcast_rows, free_batch
 from ..ops.fused import attend_fused, can_fuse
 from ..ops.masks import as_mask, check_mask, combine_masks, position_ids
 from ..ops.positions import Positions, check_positions
-from .base import Attention, Memory, memory_shape
+from .base import Memory, memory_shape
 from .chunked import MaskSpec, attend_in_chunks
 from .heads import compare_heads, merge_heads, split_heads, sum_values
+from .kernels import KernelAttention
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
-class QKVAttention(Attention):
+class QKVAttention(KernelAttention):
     """Query, key and value: scaled dot-product attention with several heads.
 
     1. Query, key and value are projected to `H` heads of width `key_dim` (values: `value_dim`).
@@ -52,7 +53,11 @@ class QKVAttention(Attention):
             if `None`.
         kernel_initializer: initializer of the four projections.
         seed: seed of the dropout.
-        **kwargs: as for every Keras layer.
+        bias_initializer: initializer of the biases.
+        bias_regularizer: regularizer of the biases.
+        bias_constraint: constraint of the biases.
+        **kwargs: `kernel_regularizer` and `kernel_constraint` of the projections, and those of
+            every Keras layer.
 
     Call arguments, masks, weights: see `Attention`. The weights are `(B, H, T, S)`. In a row with
     nothing to attend to the weighted sum is zero, so the output is the bias of the output
@@ -67,6 +72,7 @@ class QKVAttention(Attention):
 
     ```python
     attention = QKVAttention(num_heads=8, key_dim=64)
+    attention.build(query.shape, source.shape)  # or call it once
     memory = attention.project(source, mask=source_mask)
     context, weights = attention.attend(query, memory)  # (B, T, D), (B, 8, T, S)
     ```
@@ -89,9 +95,17 @@ class QKVAttention(Attention):
         chunk_size: int | None = None,
         kernel_initializer="glorot_uniform",
         seed: int | None = None,
+        bias_initializer="zeros",
+        bias_regularizer=None,
+        bias_constraint=None,
         **kwargs,
     ):
-        super().__init__(dropout=dropout, seed=seed, **kwargs)
+        super().__init__(dropout, kernel_initializer, seed, **kwargs)
+        self._set_options(
+            bias_initializer=bias_initializer,
+            bias_regularizer=bias_regularizer,
+            bias_constraint=bias_constraint,
+        )
         self.num_heads = positive_int("num_heads", num_heads)
         self.key_dim = positive_int("key_dim", key_dim)
         self.value_dim = positive_int("value_dim", key_dim if value_dim is None else value_dim)
@@ -115,7 +129,6 @@ class QKVAttention(Attention):
                 "be dropped: use either `chunk_size` or `dropout`. Received: "
                 f"chunk_size={chunk_size}, dropout={dropout}"
             )
-        self.kernel_initializer = initializers.get(kernel_initializer)
 
     def build(self, query_shape, value_shape, key_shape=None):
         super().build(query_shape, value_shape, key_shape)
@@ -247,7 +260,6 @@ class QKVAttention(Attention):
             "positions": keras.saving.serialize_keras_object(self.positions),
             "sliding_window": self.sliding_window,
             "chunk_size": self.chunk_size,
-            "kernel_initializer": initializers.serialize(self.kernel_initializer),
         }
 
     @classmethod
@@ -272,18 +284,22 @@ class QKVAttention(Attention):
             kernels = [self.kernel_initializer.clone()((width, n), dtype) for n in parts]
             return ops.concatenate(kernels, axis=-1)
 
-        kernel = self.add_weight(
-            name=f"{name}_kernel", shape=(width, units), initializer=initialize
-        )
+        kernel = self._add_kernel(f"{name}_kernel", (width, units), initialize)
         bias = None
         if self.use_bias:
-            bias = self.add_weight(name=f"{name}_bias", shape=(units,), initializer="zeros")
+            bias = self.add_weight(
+                name=f"{name}_bias",
+                shape=(units,),
+                initializer=self.bias_initializer.clone(),
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+            )
         setattr(self, f"{name}_kernel", kernel)
         setattr(self, f"{name}_bias", bias)
 
     def _project_to(self, name, inputs):
-        kernel, bias = self._projection(name)
-        return linear(inputs, self._cast(kernel), None if bias is None else self._cast(bias))
+        return linear(inputs, *self._projection(name))
 
     def _projection(self, name):
-        return getattr(self, f"{name}_kernel"), getattr(self, f"{name}_bias")
+        kernel, bias = getattr(self, f"{name}_kernel"), getattr(self, f"{name}_bias")
+        return self._cast(kernel), None if bias is None else self._cast(bias)

@@ -6,18 +6,19 @@ Shapes: B batch, T target length, S source length, D width of the values, U unit
 from typing import Any
 
 import keras
-from keras import initializers, ops
+from keras import ops
 
 from ..ops.affine import linear
 from ..ops.arguments import positive_int
 from ..ops.broadcasting import broadcast_batch, broadcast_rows, common_batch
 from ..ops.dense import add_bias
 from ..ops.masks import combine_masks, masked_softmax
-from .base import Attention, Memory, memory_shape
+from .base import Memory, memory_shape
+from .kernels import KernelAttention
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
-class MultiHopAttention(Attention):
+class MultiHopAttention(KernelAttention):
     """Attention to one memory in several hops (Xiong et al. 2016).
 
     One hop cannot find what it takes two facts to know: "Where is the ball?" needs "Mary has the
@@ -44,7 +45,8 @@ class MultiHopAttention(Attention):
         kernel_initializer: initializer of the kernels but `P`.
         query_initializer: initializer of `P`; zeros let a question stand alone at first.
         seed: seed of the dropout.
-        **kwargs: as for every Keras layer.
+        **kwargs: `kernel_regularizer` and `kernel_constraint` of all kernels, and those of every
+            Keras layer.
 
     Call arguments, masks: see `Attention`. The weights are `(B, H, T, S)`, those of each hop.
 
@@ -65,7 +67,8 @@ class MultiHopAttention(Attention):
 
     References: "End-To-End Memory Networks", Sukhbaatar et al. 2015, https://arxiv.org/abs/1503.08895;
     "Dynamic Memory Networks for Visual and Textual Question Answering", Xiong, Merity, Socher,
-    2016, https://arxiv.org/abs/1603.01417, equations 8 to 13
+    2016, https://arxiv.org/abs/1603.01417, for the update of the episode. Its attention is a
+    recurrent network over the values or a weighted sum; here it is the sum
     """
 
     def __init__(
@@ -78,30 +81,24 @@ class MultiHopAttention(Attention):
         seed: int | None = None,
         **kwargs,
     ):
-        super().__init__(dropout=dropout, seed=seed, **kwargs)
+        super().__init__(dropout, kernel_initializer, seed, **kwargs)
+        self._set_options(query_initializer=query_initializer)
         self.units = positive_int("units", units)
         self.hops = positive_int("hops", hops)
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.query_initializer = initializers.get(query_initializer)
 
     def build(self, query_shape, value_shape, key_shape=None):
         super().build(query_shape, value_shape, key_shape)
-        width, units = value_shape[-1], self.units
-
-        def weight(name, shape, initializer=None):
-            initializer = initializer or self.kernel_initializer.clone()
-            return self.add_weight(name=name, shape=shape, initializer=initializer)
-
+        width, units, weight = value_shape[-1], self.units, self._add_kernel
         self.query_kernel = weight(
             "query_kernel", (query_shape[-1], width), self.query_initializer.clone()
         )
         self.compare_kernel = weight("compare_kernel", (2 * width, units))
         self.hop_weights = [
             {
-                "bias": weight(f"bias_{hop}", (units,), "zeros"),
+                "bias": self.add_weight((units,), "zeros", name=f"bias_{hop}"),
                 "scale": weight(f"scale_{hop}", (units, 1)),
                 "episode_kernel": weight(f"episode_kernel_{hop}", (3 * width, width)),
-                "episode_bias": weight(f"episode_bias_{hop}", (width,), "zeros"),
+                "episode_bias": self.add_weight((width,), "zeros", name=f"episode_bias_{hop}"),
             }
             for hop in range(self.hops)
         ]
@@ -183,8 +180,6 @@ class MultiHopAttention(Attention):
             **super().get_config(),
             "units": self.units,
             "hops": self.hops,
-            "kernel_initializer": initializers.serialize(self.kernel_initializer),
-            "query_initializer": initializers.serialize(self.query_initializer),
         }
 
 

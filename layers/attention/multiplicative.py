@@ -1,18 +1,18 @@
 """Multiplicative attention (Luong et al. 2015)."""
 
 import keras
-from keras import initializers, ops
+from keras import ops
 
 from ..ops.affine import linear
 from ..ops.arguments import positive_int
 from .additive import additive_score
-from .base import Attention
+from .kernels import KernelAttention
 
 SCORES = ("dot", "general", "concat")
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
-class LuongAttention(Attention):
+class LuongAttention(KernelAttention):
     """Attention by a product of query and key, in the three forms of Luong et al.
 
     The score of query `q` and key `k`:
@@ -30,7 +30,8 @@ class LuongAttention(Attention):
         dropout: share of the weights set to zero while training.
         kernel_initializer: initializer of `W` and `v`.
         seed: seed of the dropout.
-        **kwargs: as for every Keras layer.
+        **kwargs: `kernel_regularizer` and `kernel_constraint` of `W` and `v`, and those of every
+            Keras layer.
 
     Call arguments, masks, weights: see `Attention`. The products are taken in float32 under
     float16, where an unscaled product soon passes the largest number.
@@ -43,6 +44,7 @@ class LuongAttention(Attention):
 
     ```python
     attention = LuongAttention("general")
+    attention.build(decoder_state[:, None].shape, encoder_states.shape)  # or call it once
     memory = attention.project(encoder_states, mask=source_mask)  # W k, once
     context, weights = attention.attend(decoder_state[:, None], memory)  # each step
     ```
@@ -51,16 +53,8 @@ class LuongAttention(Attention):
     Manning, 2015, https://arxiv.org/abs/1508.04025
     """
 
-    def __init__(
-        self,
-        score: str = "general",
-        units: int | None = None,
-        dropout: float = 0.0,
-        kernel_initializer="glorot_uniform",
-        seed: int | None = None,
-        **kwargs,
-    ):
-        super().__init__(dropout=dropout, seed=seed, **kwargs)
+    def __init__(self, score: str = "general", units: int | None = None, *args, **kwargs):
+        super().__init__(*args, **kwargs)
         if score not in SCORES:
             raise ValueError(
                 f"`score` must be one of {', '.join(SCORES)}. Received: score={score!r}"
@@ -72,7 +66,6 @@ class LuongAttention(Attention):
             )
         self.score_name = score
         self.units = units if units is None else positive_int("units", units)
-        self.kernel_initializer = initializers.get(kernel_initializer)
 
     def build(self, query_shape, value_shape, key_shape=None):
         super().build(query_shape, value_shape, key_shape)
@@ -83,18 +76,12 @@ class LuongAttention(Attention):
                 "'general', which has a matrix between them. Received: "
                 f"query.shape={tuple(query_shape)}, key.shape={tuple(key_shape or value_shape)}"
             )
-
-        def weight(name, shape):
-            return self.add_weight(
-                name=name, shape=shape, initializer=self.kernel_initializer.clone()
-            )
-
         self.query_width = query_width
         if self.score_name == "general":
-            self.kernel = weight("kernel", (key_width, query_width))
+            self.kernel = self._add_kernel("kernel", (key_width, query_width))
         elif self.score_name == "concat":
-            self.kernel = weight("kernel", (query_width + key_width, self.units))
-            self.scale = weight("scale", (self.units,))
+            self.kernel = self._add_kernel("kernel", (query_width + key_width, self.units))
+            self.scale = self._add_kernel("scale", (self.units,))
         self.built = True
 
     def project_keys(self, key):
@@ -119,9 +106,4 @@ class LuongAttention(Attention):
         return ops.cast(tensor, "float32") if self.compute_dtype == "float16" else tensor
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "score": self.score_name,
-            "units": self.units,
-            "kernel_initializer": initializers.serialize(self.kernel_initializer),
-        }
+        return {**super().get_config(), "score": self.score_name, "units": self.units}

@@ -5,7 +5,6 @@ import math
 import keras
 from keras import ops
 
-from ..ops.arguments import check_shapes
 from ..ops.broadcasting import free_batch
 from ..ops.masks import check_mask, combine_masks, position_ids
 from .base import Memory
@@ -22,6 +21,7 @@ class SelfAttention(QKVAttention):
     causal layer decodes from a cache which is handed in and out.
 
     ```python
+    layer.build(x.shape)  # if it was not called yet
     cache = layer.initial_cache(batch_size, max_length)
     for index in range(max_length):
         outputs, weights, cache = layer.step(x[:, index : index + 1], cache, index)
@@ -30,15 +30,9 @@ class SelfAttention(QKVAttention):
     Args:
         num_heads: H, the number of query heads.
         key_dim: width of a head of queries and keys.
-        value_dim: width of a head of values, `key_dim` if `None`.
-        num_kv_heads: number of heads of keys and values, a divisor of `num_heads`; `num_heads`
-            if `None`.
-        dropout: share of the weights set to zero while training.
-        use_bias: whether the projections have a bias.
-        output_dim: width of the output, that of the input if `None`.
         causal: whether a position attends only to itself and to those before it.
-        **kwargs: `positions`, `sliding_window`, `chunk_size`, `kernel_initializer` and `seed` as
-            in `QKVAttention`, and those of every Keras layer.
+        *args: the others of `QKVAttention` in the same order.
+        **kwargs: the same by name, and those of every Keras layer.
 
     Call arguments:
         inputs: `(B, T, D)`.
@@ -64,32 +58,12 @@ class SelfAttention(QKVAttention):
 
     takes_one_sequence = True
 
-    def __init__(
-        self,
-        num_heads: int,
-        key_dim: int,
-        value_dim: int | None = None,
-        num_kv_heads: int | None = None,
-        dropout: float = 0.0,
-        use_bias: bool = True,
-        output_dim: int | None = None,
-        causal: bool = False,
-        **kwargs,
-    ):
-        super().__init__(
-            num_heads,
-            key_dim,
-            value_dim=value_dim,
-            num_kv_heads=num_kv_heads,
-            dropout=dropout,
-            use_bias=use_bias,
-            output_dim=output_dim,
-            **kwargs,
-        )
+    def __init__(self, num_heads: int, key_dim: int, *args, causal: bool = False, **kwargs):
+        super().__init__(num_heads, key_dim, *args, **kwargs)
         self.causal = causal
 
     def build(self, inputs_shape):
-        check_shapes(self.name, inputs_shape, inputs_shape)
+        self._check_shapes(inputs_shape, inputs_shape, inputs=inputs_shape[-1])
         width = inputs_shape[-1]
         self._add_projection("qkv", width, *self._widths())
         output_dim = self.output_dim or width

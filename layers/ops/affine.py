@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from .dense import add_bias
+from .normalization import scale_and_shift
 
 
 class Affine(NamedTuple):
@@ -23,9 +24,17 @@ class Affine(NamedTuple):
 
     @classmethod
     def from_layer(cls, layer: keras.layers.Layer, name: str = "") -> Affine:
-        """Reads the weights `{name}kernel` and `{name}bias` of a layer, in its compute type."""
-        weights = (getattr(layer, f"{name}{part}") for part in ("kernel", "bias"))
-        return cls(*(ops.cast(weight, layer.compute_dtype) for weight in weights))
+        """Reads the weights `{name}kernel` and `{name}bias` of a layer, in its compute type.
+
+        Those are what the layer multiplies by: with LoRA, and as numbers where they are quantized.
+        """
+        kernel, bias = (getattr(layer, f"{name}{part}") for part in ("kernel", "bias"))
+        if name:  # of an attention layer
+            return cls(layer._cast(kernel), layer._cast(bias))
+        kernel, bias = (ops.cast(weight, layer.compute_dtype) for weight in (kernel, bias))
+        if layer.quantization_mode == "int8":
+            kernel = ops.divide(kernel, ops.cast(layer.kernel_scale, kernel.dtype))
+        return cls(kernel, bias)
 
     def __call__(self, inputs):
         """Maps inputs (R, D) to (R, D'), or (B, N, D) to (B, N, D') as one product of all rows."""
@@ -37,9 +46,9 @@ class Affine(NamedTuple):
             return outputs
         return ops.reshape(outputs, (-1, ops.shape(inputs)[1], outputs.shape[-1]))
 
-    def fold_norm(self, norm: keras.layers.LayerNormalization) -> Affine:
-        """Puts scale and shift of a norm into the map, which then takes standardized inputs."""
-        scale, shift = as_type_of(self.kernel, norm.gamma, norm.beta)
+    def fold_norm(self, norm: keras.layers.Layer) -> Affine:
+        """Puts scale and shift of a norm into the map, which then takes inputs without them."""
+        scale, shift = scale_and_shift(norm, self.kernel.dtype)
         bias = ops.add(ops.matmul(ops.expand_dims(shift, 0), self.kernel)[0], self.bias)
         return Affine(ops.multiply(ops.expand_dims(scale, 1), self.kernel), bias)
 
@@ -51,11 +60,6 @@ class Affine(NamedTuple):
     def scaled(self, factor) -> Affine:
         """Returns the map times a number, or times numbers (D',)."""
         return Affine(ops.multiply(self.kernel, factor), ops.multiply(self.bias, factor))
-
-
-def as_type_of(like, *variables):
-    """Converts variables to tensors of the type of another tensor."""
-    return tuple(ops.cast(variable, like.dtype) for variable in variables)
 
 
 def linear(inputs, kernel, bias=None):

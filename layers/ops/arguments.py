@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+# Of inputs with another number of axes.
+_RESHAPE = (
+    "for a single step add a length of 1, and reshape what has more axes, such as pictures "
+    "(batch, height, width, channels) to (batch, height * width, channels)"
+)
+
 
 def positive_int(name, value):
     """Returns `value` if it is a positive whole number.
@@ -23,6 +29,30 @@ def optional_positive_int(name, value):
     return None if value is None else positive_int(name, value)
 
 
+def check_input(name, argument, shape, width=None):
+    """Refuses a tensor of another rank or width than a layer was built for.
+
+    Args:
+        name: of the layer.
+        argument: name of the argument.
+        shape: of the tensor.
+        width: of the last axis; any if `None`.
+
+    Raises:
+        ValueError: for another rank or width.
+    """
+    if len(shape) != 3:
+        raise ValueError(
+            f"{name} expects a {argument} of shape (batch, length, width); {_RESHAPE}. "
+            f"Received: {argument}.shape={tuple(shape)}"
+        )
+    if width is not None and shape[-1] not in (width, None):
+        raise ValueError(
+            f"{name} was built for a {argument} with a last axis of {width}. "
+            f"Received: {argument}.shape={tuple(shape)}"
+        )
+
+
 def check_shapes(name, query_shape, value_shape, key_shape=None):
     """Refuses shapes that no attention can be built on.
 
@@ -31,10 +61,11 @@ def check_shapes(name, query_shape, value_shape, key_shape=None):
     """
     shapes = {"query": query_shape, "value": value_shape, "key": key_shape or value_shape}
     for argument, shape in shapes.items():
-        if len(shape) != 3 or shape[-1] is None:
+        check_input(name, argument, shape)
+        if shape[-1] is None:
             raise ValueError(
-                f"{name} expects a {argument} of shape (batch, length, width) with a known width; "
-                f"for a single step add a length of 1. Received: {argument}.shape={tuple(shape)}"
+                f"{name} has to know the width of the {argument}. "
+                f"Received: {argument}.shape={tuple(shape)}"
             )
     value_length, key_length = shapes["value"][1], shapes["key"][1]
     if None not in (value_length, key_length) and value_length != key_length:

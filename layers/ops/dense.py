@@ -23,6 +23,10 @@ class Dense(keras.layers.Dense):
     >>> x = Dense(256, "relu", dtype="mixed_bfloat16")(x)
     """
 
+    def quantize(self, mode=None, type_check=True, **kwargs):
+        # Keras quantizes no subclasses of its layer unless they say so.
+        return super().quantize(mode, type_check=False, **kwargs)
+
     def call(self, inputs, training=None):
         if self.bias is None or not _sums_in_half(inputs):
             return super().call(inputs, training=training)

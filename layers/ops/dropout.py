@@ -13,9 +13,9 @@ class Dropout(keras.layers.Dropout):
 
     The same as `keras.layers.Dropout` with the same arguments, with other random numbers: on
     TensorFlow each is a byte, and eight come from one random word. Keras makes a float for each;
-    XLA on a CPU takes a hundred times as long for those. The share is therefore a multiple of
-    1/256, the nearest one between 0 and 1, and the scale is that of the share that is taken, so
-    that the mean of what comes out is what went in.
+    XLA on a CPU takes a hundred times as long for those. The share is therefore the nearest
+    multiple of 1/256, and the scale is that of the share that is taken, so that the mean of what
+    comes out is what went in. Where that would be 0 or 1, Keras's own numbers are taken.
 
     Args:
         rate: share that is set to zero, from 0 to 1; with 1 all of it.
@@ -34,9 +34,9 @@ class Dropout(keras.layers.Dropout):
         if not (training and self.rate > 0):
             return inputs
         bytes_do = keras.backend.backend() == "tensorflow" and self.noise_shape is None
-        if not bytes_do or self.rate == 1:
+        dropped = round(self.rate * LEVELS)
+        if not bytes_do or dropped in (0, LEVELS):
             return super().call(inputs, training=training)
-        dropped = min(max(1, round(self.rate * LEVELS)), LEVELS - 1)
         keep = random_bytes(ops.shape(inputs), self.seed_generator) >= dropped
         # A product takes less time than a choice, and so does its gradient.
         return inputs * (ops.cast(keep, inputs.dtype) * (LEVELS / (LEVELS - dropped)))

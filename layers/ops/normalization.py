@@ -1,9 +1,11 @@
-"""Layer normalization whose gradient is computed in few passes."""
+"""Normalizations of the last axis: that of layers in few passes, and that without a mean."""
 
 import keras
 from keras import ops
 
 from .masks import softmax_dtype
+
+_RMS = keras.layers.RMSNormalization
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -59,3 +61,35 @@ def normalize(inputs, scale, shift, epsilon):
         return standard * scale + shift, gradient
 
     return standardize(inputs, scale, shift)
+
+
+def make_norm(kind: str, epsilon: float, **kwargs) -> keras.layers.Layer:
+    """Makes a normalization of the last axis.
+
+    Args:
+        kind: `"layer"` for mean 0 and variance 1, or `"rms"` for a mean square of 1, whatever the
+            mean (Zhang and Sennrich 2019), without a shift.
+        epsilon: added to the variance or the mean square.
+        **kwargs: `name` and `dtype`, as for every Keras layer.
+
+    Returns:
+        A layer.
+
+    Raises:
+        ValueError: for another kind.
+
+    Reference: https://arxiv.org/abs/1910.07467
+    """
+    if kind not in ("layer", "rms"):
+        raise ValueError(f"`norm` is 'layer' or 'rms'. Received: norm={kind!r}")
+    norm = (_RMS if kind == "rms" else LayerNormalization)(epsilon=epsilon, **kwargs)
+    norm.supports_masking = True  # of Keras's RMS normalization too, which does not say so
+    return norm
+
+
+def scale_and_shift(norm, dtype):
+    """Reads scale and shift (D,) of a layer that `make_norm` made, in a type."""
+    is_rms = isinstance(norm, _RMS)
+    scale = norm.scale if is_rms else norm.gamma
+    shift = ops.zeros_like(scale) if is_rms else norm.beta
+    return ops.cast(scale, dtype), ops.cast(shift, dtype)

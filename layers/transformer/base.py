@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 from keras import ops
 
 from ..attention.base import Attention
 from ..attention.self_attention import SelfAttention
-from ..ops.arguments import positive_int
+from ..ops.arguments import optional_positive_int, positive_int
 from ..ops.dense import Dense
 from ..ops.dropout import Dropout
 from ..ops.masks import softmax_dtype
-from ..ops.normalization import LayerNormalization
+from ..ops.normalization import make_norm
 from ..ops.positions import Positions, check_positions
+
+# An approximation of "gelu" that T5 and BERT's heirs were trained with; Keras has no name for it.
+_GELU_TANH = functools.partial(keras.activations.gelu, approximate=True)
+_DENSE = ("expand", "contract", "gate")
 
 
 class TransformerBlock(keras.layers.Layer):
     """Base of encoder and decoder blocks: their arguments, and the residual connection.
+
+    `quantize` makes the layers of the feed-forward network small, and `quantized` in a config says
+    what they have become; attention stays as it is.
 
     Attributes:
         attention_names: those of the arguments and attributes for attention layers.
@@ -35,13 +44,20 @@ class TransformerBlock(keras.layers.Layer):
         activation: str = "relu",
         positions: Positions | None = None,
         self_attention: Attention | None = None,
+        key_dim: int | None = None,
+        gated: bool = False,
+        norm: str = "layer",
+        norm_epsilon: float = 1e-6,
+        quantized: dict | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.supports_masking = True
         self.num_heads = positive_int("num_heads", num_heads)
+        self.key_dim = optional_positive_int("key_dim", key_dim)
         self.feedforward_dim = positive_int("feedforward_dim", feedforward_dim)
-        keras.activations.get(activation)  # refuses an unknown one
+        is_tanh = activation == "gelu_tanh"
+        self._activation = _GELU_TANH if is_tanh else keras.activations.get(activation)
         rates = {
             "dropout": dropout,
             "attention_dropout": attention_dropout,
@@ -58,6 +74,10 @@ class TransformerBlock(keras.layers.Layer):
         self.activation_dropout = activation_dropout
         self.norm_first = norm_first
         self.activation = activation
+        self.gated = gated
+        make_norm(norm, norm_epsilon, name="norm")  # refuses an unknown one
+        self.norm = norm
+        self.norm_epsilon = norm_epsilon
         check_positions(positions)
         self.positions = positions
         if positions is not None and self_attention is not None:
@@ -65,6 +85,9 @@ class TransformerBlock(keras.layers.Layer):
                 "`positions` are those of the self-attention that the block makes: pass them to "
                 "the attention itself. Received: both positions and self_attention"
             )
+        self._quantized = {
+            name: keras.dtype_policies.get(policy) for name, policy in (quantized or {}).items()
+        }
         self._given: tuple[str, ...] = ()
         self._take("self_attention", self_attention)
         self._residual_dropout = Dropout(dropout, dtype=self.dtype_policy)
@@ -128,6 +151,8 @@ class TransformerBlock(keras.layers.Layer):
         return (found[0], with_heads(found[1])) if with_weights else (found,)
 
     def _key_dim(self, width: int) -> int:
+        if self.key_dim is not None:
+            return self.key_dim
         if width % self.num_heads:
             raise ValueError(
                 "The width must be a multiple of num_heads, so that the heads side by side are as "
@@ -136,21 +161,27 @@ class TransformerBlock(keras.layers.Layer):
         return width // self.num_heads
 
     def _build_feed_forward(self, width: int) -> None:
-        dtype = self.dtype_policy
-        self.expand = Dense(self.feedforward_dim, self.activation, name="expand", dtype=dtype)
-        self.contract = Dense(width, name="contract", dtype=dtype)
+        dtypes = {name: self._quantized.get(name, self.dtype_policy) for name in _DENSE}
+        self.expand = Dense(
+            self.feedforward_dim, self._activation, name="expand", dtype=dtypes["expand"]
+        )
+        self.contract = Dense(width, name="contract", dtype=dtypes["contract"])
         self.expand.build((None, width))
         self.contract.build((None, self.feedforward_dim))
+        if self.gated:
+            self.gate = Dense(self.feedforward_dim, name="gate", dtype=dtypes["gate"])
+            self.gate.build((None, width))
 
     def _build_norms(self, width: int, names: tuple[str, ...]) -> None:
         for name in names:
-            norm = LayerNormalization(epsilon=1e-6, name=f"{name}_norm", dtype=self.dtype_policy)
+            options = {"name": f"{name}_norm", "dtype": self.dtype_policy}
+            norm = make_norm(self.norm, self.norm_epsilon, **options)
             norm.build((None, width))
             setattr(self, f"{name}_norm", norm)
 
     def _feed_forward(self, x, training):
-        hidden = self._activation_dropout(self.expand(x), training=training)
-        return self.contract(hidden)
+        hidden = self.expand(x) * self.gate(x) if self.gated else self.expand(x)
+        return self.contract(self._activation_dropout(hidden, training=training))
 
     def residual(self, x, norm, sublayer, training):
         """Adds the first result of the sublayer to `x`; returns its other results beside it."""
@@ -159,8 +190,14 @@ class TransformerBlock(keras.layers.Layer):
         return (x if self.norm_first else norm(x), *others)
 
     def get_config(self):
+        quantized = {
+            name: keras.dtype_policies.serialize(getattr(self, name).dtype_policy)
+            for name in _DENSE
+            if self.built and getattr(getattr(self, name, None), "quantization_mode", None)
+        }
         return {
             **super().get_config(),
+            **({"quantized": quantized} if quantized else {}),
             "num_heads": self.num_heads,
             "feedforward_dim": self.feedforward_dim,
             "dropout": self.dropout,
@@ -168,6 +205,10 @@ class TransformerBlock(keras.layers.Layer):
             "activation_dropout": self.activation_dropout,
             "norm_first": self.norm_first,
             "activation": self.activation,
+            "key_dim": self.key_dim,
+            "gated": self.gated,
+            "norm": self.norm,
+            "norm_epsilon": self.norm_epsilon,
             "positions": keras.saving.serialize_keras_object(self.positions),
             **{
                 name: keras.saving.serialize_keras_object(getattr(self, name))

@@ -25,12 +25,17 @@ class TransformerEncoderBlock(TransformerBlock):
         activation_dropout: rate in the middle of the feed-forward layer.
         norm_first: whether the inputs of the sublayers are normalized (pre-norm, easier to train)
             rather than the sums after them (post-norm, as first published).
-        activation: that of the feed-forward layer.
+        activation: that of the feed-forward layer: a name of Keras's, or `"gelu_tanh"`.
         positions: those of the self-attention, such as `RotaryPositions()`; none if `None`. They
             belong to one sequence, so the attention to another has none.
         self_attention: an `Attention` layer of any kind, of which the block takes a copy, in place
             of the `SelfAttention` that it makes. `num_heads` and `attention_dropout` are arguments
             of the attention that the block makes.
+        key_dim: K, width of a head; the width of the inputs over `num_heads` if `None`.
+        gated: whether the middle of the feed-forward layer is multiplied by a second projection of
+            its input (Shazeer 2020).
+        norm: `"layer"` for layer normalization, `"rms"` for one without a mean and a shift.
+        norm_epsilon: added to the variance, or the mean square.
         **kwargs: as for every Keras layer.
 
     Call arguments:
@@ -54,7 +59,8 @@ class TransformerEncoderBlock(TransformerBlock):
 
     >>> block = TransformerEncoderBlock(4, 256, self_attention=LuongAttention("general"))
 
-    Reference: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762
+    References: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762; on gates Shazeer 2020,
+    https://arxiv.org/abs/2002.05202
     """
 
     def build(self, inputs_shape):
@@ -124,7 +130,6 @@ class TransformerDecoderBlock(TransformerBlock):
 
     or, where a target is decoded step by step,
 
-    >>> block.build(target.shape, source_states.shape)                # if it was not called yet
     >>> memory = block.project(source_states, mask=source_mask)       # once for a source
     >>> x, weights = block(target, memory)                            # all steps, or
     >>> x, weights, cache = block.step(x, block.initial_cache(B), memory)   # one by one
@@ -241,12 +246,13 @@ class TransformerDecoderBlock(TransformerBlock):
             The `weights` that `step` takes.
 
         Raises:
-            ValueError: for `zero_mean` of a post-norm block.
+            ValueError: for `zero_mean` of a block that takes no mean from its inputs.
         """
-        if zero_mean and not self.norm_first:
+        if zero_mean and not (self.norm_first and self.norm == "layer"):
             raise ValueError(
-                f"{self.name} normalizes its output, so the mean matters: zero_mean needs "
-                f"norm_first=True. Received: zero_mean={zero_mean}, norm_first={self.norm_first}"
+                f"{self.name} does not subtract the mean of its inputs, so it matters: zero_mean "
+                "needs norm_first=True and norm='layer'. Received: "
+                f"norm_first={self.norm_first}, norm={self.norm!r}"
             )
         return GenericStepWeights(zero_mean) if self._given else step_weights(self, zero_mean)
 

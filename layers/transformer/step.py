@@ -18,20 +18,21 @@ from typing import NamedTuple
 from keras import ops
 
 from ..attention.base import Memory
-from ..ops.affine import Affine, as_type_of
+from ..ops.affine import Affine
 from ..ops.low_latency import low_latency_matmul, low_latency_softmax
 from ..ops.masks import position_ids, softmax_dtype
+from ..ops.normalization import scale_and_shift
 
 
 class StepWeights(NamedTuple):
     """The weights of a block for its steps.
 
     Attributes:
-        qkv: from a position to its query, key and value, (D, 3 D).
-        attention_output: of the self-attention, (D, D).
-        query: of the attention to the source, (D, D).
-        cross_output: of the attention to the source, (D, D).
-        expand: into the middle of the feed-forward layer.
+        qkv: from a position to its query, key and value, (D, 3 H K).
+        attention_output: of the self-attention, (H K, D).
+        query: of the attention to the source, (D, H K).
+        cross_output: of the attention to the source, (H K, D).
+        expand: into the middle of the feed-forward layer, (D, F); (D, 2 F) with a gate.
         contract: out of it.
         norms: scale and shift (D,) after each of the three sublayers; empty for a pre-norm block.
         zero_mean: whether the states have mean 0 before and after the block.
@@ -61,13 +62,19 @@ def step_weights(block, zero_mean=False) -> StepWeights:
     """Reads the weights of a `TransformerDecoderBlock`; see its `step_weights`."""
     attention, cross = block.self_attention, block.cross_attention
     dtype = block.compute_dtype
-    width = attention.qkv_bias.shape[0] // 3
+    inner = attention.qkv_bias.shape[0] // 3
     scale = 1 / math.sqrt(attention.key_dim)
-    columns = [ops.full((width,), scale, dtype), ops.ones((2 * width,), dtype)]
+    columns = [ops.full((inner,), scale, dtype), ops.ones((2 * inner,), dtype)]
+    expand = Affine.from_layer(block.expand)
+    if block.gated:
+        gate = Affine.from_layer(block.gate)
+        expand = Affine(
+            *(ops.concatenate(pair, axis=-1) for pair in zip(expand, gate, strict=True))
+        )
     inputs = [
         Affine.from_layer(attention, "qkv_").scaled(ops.concatenate(columns)),
         Affine.from_layer(cross, "query_").scaled(ops.cast(scale, dtype)),
-        Affine.from_layer(block.expand),
+        expand,
     ]
     outputs = [Affine.from_layer(attention, "output_"), Affine.from_layer(cross, "output_")]
     outputs += [Affine.from_layer(block.contract)]
@@ -79,7 +86,7 @@ def step_weights(block, zero_mean=False) -> StepWeights:
         outputs = [p.zero_mean() for p in outputs]
     qkv, query, expand = inputs
     attention_output, cross_output, contract = outputs
-    scales = tuple(as_type_of(qkv.kernel, norm.gamma, norm.beta) for norm in norms)
+    scales = tuple(scale_and_shift(norm, dtype) for norm in norms)
     return StepWeights(
         qkv, attention_output, query, cross_output, expand, contract, scales, zero_mean
     )
@@ -88,11 +95,12 @@ def step_weights(block, zero_mean=False) -> StepWeights:
 def step(block, weights: StepWeights, inputs, cache: Memory, memory: Memory):
     """Makes one step; see `TransformerDecoderBlock.step`."""
     heads, hypotheses, width = block.num_heads, ops.shape(inputs)[1], inputs.shape[-1]
-    size = width // heads
-    epsilon = block.attention_norm.epsilon
+    size = block.self_attention.key_dim
+    has_no_mean = weights.zero_mean or block.norm == "rms"
 
     def standardized(rows):
-        return unit_variance(rows if weights.zero_mean else subtract_mean(rows), epsilon)
+        rows = rows if has_no_mean else subtract_mean(rows)
+        return unit_mean_square(rows, block.norm_epsilon)
 
     def before(rows):
         return standardized(rows) if block.norm_first else rows
@@ -115,16 +123,21 @@ def step(block, weights: StepWeights, inputs, cache: Memory, memory: Memory):
     keys = ops.concatenate([cache.keys, key], axis=2)  # (R, H, t + 1, K)
     values = ops.concatenate([cache.values, value], axis=2)
     attended, _ = _attend(query, keys, values, bias=bias)
-    x = after(x + weights.attention_output(ops.reshape(attended, (-1, width))), 0)
+    x = after(x + weights.attention_output(ops.reshape(attended, (-1, heads * size))), 0)
 
     query = ops.reshape(weights.query(before(x)), (-1, hypotheses, heads, 1, size))
     source_keys, source_values = (ops.expand_dims(x, 1) for x in (memory.keys, memory.values))
     mask = None if memory.mask is None else memory.mask[:, None, None, None]  # (B, 1, 1, 1, S)
     attended, over_source = _attend(query, source_keys, source_values, mask)
-    x = after(x + weights.cross_output(ops.reshape(attended, (-1, width))), 1)
+    x = after(x + weights.cross_output(ops.reshape(attended, (-1, heads * size))), 1)
     over_source = ops.swapaxes(ops.squeeze(over_source, axis=3), 1, 2)  # (B, H, N, S)
 
-    middle = block.expand.activation(weights.expand(before(x)))
+    middle = weights.expand(before(x))
+    if block.gated:
+        middle, gate = ops.split(middle, 2, axis=-1)
+        middle = block.expand.activation(middle) * gate
+    else:
+        middle = block.expand.activation(middle)
     x = after(x + weights.contract(middle), 2)
     return ops.reshape(x, (-1, hypotheses, width)), over_source, Memory(keys, values)
 
@@ -156,8 +169,8 @@ def subtract_mean(rows):
     return ops.cast(exact - ops.mean(exact, axis=-1, keepdims=True), rows.dtype)
 
 
-def unit_variance(rows, epsilon):
-    """Scales rows (R, D) of mean 0 to variance 1: a normalization without scale and shift."""
+def unit_mean_square(rows, epsilon):
+    """Scales rows (R, D) to a mean square of 1, which of mean 0 is their variance."""
     exact = ops.cast(rows, softmax_dtype(rows.dtype))
-    variance = ops.mean(ops.square(exact), axis=-1, keepdims=True)
-    return ops.cast(ops.multiply(exact, ops.rsqrt(variance + epsilon)), rows.dtype)
+    square = ops.mean(ops.square(exact), axis=-1, keepdims=True)
+    return ops.cast(ops.multiply(exact, ops.rsqrt(square + epsilon)), rows.dtype)

@@ -28,7 +28,8 @@ from .sources import open_run
 if TYPE_CHECKING:
     from ...zoo.pipeline.text_to_text import TextToText
 
-FORGET, QUIT = "/new", "/quit"
+FORGET, QUIT, HELP = "/new", "/quit", "/help"
+COMMANDS = f"{FORGET} begins another conversation, {QUIT} stops."
 
 
 @app.command(rich_help_panel="Use")
@@ -48,7 +49,7 @@ def chat(
 
     Example: `attention-zoo chat runs/chitchat --temperature 0.7`
 
-    `/new` begins another conversation, `/quit` or the end of the input stops.
+    `/new` begins another conversation, `/quit` or the end of the input stops, `/help` says so.
     """
     if best:
         refuse_draws(context, "of which there are none with --best; leave it out, or these.")
@@ -64,10 +65,7 @@ def chat(
     if sys.stdin.isatty():
         with contextlib.suppress(ImportError):
             importlib.import_module("readline")  # then arrow keys edit the line
-        print(
-            f"{config.model}, reads {config.history_turns} turns before.\n"
-            f"{FORGET} begins another conversation, {QUIT} stops."
-        )
+        print(f"{config.model}; reads the last {config.history_turns} turns.\n{COMMANDS}")
     talk(loaded)
 
 
@@ -89,7 +87,9 @@ def talk(model: TextToText) -> None:
             raise Refused(f"What was said cannot be read: {reason}; set the terminal to UTF-8.")
         if text == QUIT:
             return
-        if text == FORGET:
+        if text == HELP:
+            print(COMMANDS)
+        elif text == FORGET:
             turns.clear()
         elif text:
             source = {history: "\n".join(turns), said: text}

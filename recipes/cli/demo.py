@@ -13,13 +13,18 @@ from pathlib import Path
 from ...serving.client.client import Client
 from ...serving.export.export import export
 from ...zoo.pipeline.text_to_text import TextToText
+from ...zoo.presets.names import presets
 from ..core.config import Budget
 from ..core.corpora import read_validation
 from ..core.make_config import make_config
+from ..core.packed_run import open_run
 from ..data.corpus import PairCorpus
 from ..training.evaluation import scores_by_length
 from ..training.launch import run_task
+from .sources import sources_of
 
+# A preset of each task, and words into sounds.
+PRESETS = ("everyday-zh-en", "pronounce-en", "docstrings-en", "stories-en", "chat-en")
 MODELS = {"rnn": "one fixed context", "rnn-bahdanau": "attention"}
 STEPS = 1500
 QUESTION = "from Tuesday, March 5, 2024 to the 9th of May 2024"
@@ -27,12 +32,13 @@ SERVER_SECONDS = 90.0
 
 
 def run_demo(output: Path, steps: int = STEPS) -> None:
-    """Trains two models, compares them, looks at an alignment, exports, serves and asks.
+    """Shows what presets answer; trains two models, compares, looks, exports, serves and asks.
 
     Args:
         output: folder for the runs, the picture and the exported model.
         steps: training steps of each model.
     """
+    _show_presets()
     models = {name: _train(name, output / name, steps) for name in MODELS}
     dev = read_validation(make_config("translation", "rnn-bahdanau"))
     _headline("The same data, the same number of steps: exact matches on dev, in percent")
@@ -56,6 +62,17 @@ def run_demo(output: Path, steps: int = STEPS) -> None:
     print(f"  attention-zoo serve {output / 'models'}")
     print(f"  tensorboard --logdir {output}")
     print("  attention-zoo train translation --train your.tsv --valid yours.tsv --output runs/mine")
+
+
+def _show_presets() -> None:
+    """Answers of the presets that there are, one of each kind."""
+    found = presets()
+    for name in [name for name in PRESETS if name in found]:
+        _headline(f"{name}: {found[name]['description']}")
+        run, texts = open_run(name), found[name]["examples"][:2]
+        answers = run.load(truncate=True).predict(sources_of(run.read_config(), texts))
+        for text, answer in zip(texts, answers, strict=True):
+            print(f"{text}\n  {answer.text}")
 
 
 def _train(name: str, folder: Path, steps: int) -> TextToText:

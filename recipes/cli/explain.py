@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -22,20 +23,29 @@ from .app import (
     app,
     search_options,
 )
-from .sources import check_file, given, open_run, say_cut, sources_of
+from .sources import check_file, given, open_run, read_lines, say_cut, sources_of
 
 if TYPE_CHECKING:
+    from ...zoo.pipeline.text_to_text import TextToText
+    from ...zoo.text.source_format import Source
     from ...zoo.visualization.explanation import Explanation
     from ...zoo.visualization.layered_explanation import LayeredExplanation
+
+ALIGNMENT_SUFFIXES = (".pharaoh", ".jsonl", ".npz")  # of files for many texts
+_CHUNK = 256  # texts whose attention is in memory at a time
 
 
 @app.command(rich_help_panel="Use")
 def explain(
     run: RunName,
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="As for `predict`.")],
+    text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="As for `predict`.")] = None,
+    input: Annotated[Path | None, typer.Option(help="Texts, one a line.")] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="A .png, .svg, .html or .txt file; the terminal if left out."),
+        typer.Option(
+            help="A .png, .svg, .html or .txt file; the terminal if left out. Of many texts "
+            "alignments, .pharaoh or .jsonl, or all arrays, .npz."
+        ),
     ] = None,
     kind: Annotated[
         str | None,
@@ -62,21 +72,38 @@ def explain(
     For a Transformer, an .html file shows every layer and head, and `--kind encoder --layer 2
     --head 3` chooses one. A head is a number, the `mean` of all, or `rollout`: what each token is
     made of after all layers up to that one. The heads of a memory network are its looks, in order.
+
+    Example: `attention-zoo explain runs/en-de --input test.en --output test.pharaoh`
+
+    Each line has the pairs of a text: of each target token, the source token that was attended to
+    most. The .jsonl file has the tokens too.
     """
     if kind not in (None, "cross", "encoder", "decoder"):
         raise Refused(f"--kind is cross, encoder or decoder. Received: {kind}")
     if head not in (None, "mean", "rollout") and not head.isdecimal():
         raise Refused(f"--head is a number, mean or rollout. Received: {head}")
+    if (text is None) == (input is None):
+        raise Refused("Give a text or --input, one of them.")
     if output is not None:
         _check_output(output)
+    aligned = output is not None and output.suffix.lower() in ALIGNMENT_SUFFIXES
+    if input is not None and not aligned:
+        kinds = ", ".join(ALIGNMENT_SUFFIXES)
+        raise Refused(f"--input goes into a file for all its texts: give --output one of {kinds}.")
+    if aligned and given(kind=kind, layer=layer, head=head):
+        raise Refused("--kind, --layer and --head are of pictures; leave them out.")
+    lines = read_lines(input) if text is None else [text]
     load_tensorflow()
     from ...zoo.pipeline.explain import explain as explain_layers
 
     opened = open_run(run, task, model)
-    (source,) = sources_of(opened.read_config(), [text])
+    sources = sources_of(opened.read_config(), lines)
     options = search_options(beam_size, length_penalty, max_length, max_length_ratio)
     loaded = opened.load(truncate=True, **options)
-    say_cut(loaded, [source], truncate)
+    say_cut(loaded, sources, truncate)
+    if output is not None and aligned:
+        _write_alignments(loaded, sources, output)
+        return
     number = int(head) if head is not None and head.isdecimal() else head
     chosen = given(kind=kind, layer=layer, head=number)
     several = loaded.model.has_attention_maps
@@ -84,10 +111,10 @@ def explain(
     found: Explanation | LayeredExplanation
     try:
         if chosen or every:
-            layered = explain_layers(loaded, [source])[0]
+            layered = explain_layers(loaded, sources)[0]
             found = layered.view(**chosen) if chosen else layered
         else:
-            found = loaded.explain([source])[0]
+            found = loaded.explain(sources)[0]
         if output is not None:
             found.save(output)
     except ValueError as error:
@@ -102,8 +129,23 @@ def _check_output(path: Path) -> None:
     """Refuses a file that an explanation cannot be written to, before the model is loaded."""
     from ...zoo.visualization.explanation import check_suffix
 
-    try:
-        check_suffix(path)
-    except ValueError as error:
-        raise Refused(str(error)) from error
+    if path.suffix.lower() not in ALIGNMENT_SUFFIXES:
+        try:
+            check_suffix(path)
+        except ValueError as error:
+            raise Refused(str(error)) from error
     check_file(path)
+
+
+def _write_alignments(model: TextToText, sources: list[Source], path: Path) -> None:
+    """Writes the alignments of many texts, a part of them at a time."""
+    from ...zoo.files import written_atomically
+    from ...zoo.pipeline.explain import explain as explain_layers
+    from ...zoo.visualization.alignments import write_alignments
+
+    every = path.suffix.lower() == ".npz" and model.model.has_attention_maps
+    explain_part = functools.partial(explain_layers, model) if every else model.explain
+    parts = (sources[i : i + _CHUNK] for i in range(0, len(sources), _CHUNK))
+    with written_atomically(path) as aside:
+        write_alignments(aside, (found for part in parts for found in explain_part(part)), path)
+    print(f"{len(sources):,} texts, written to {path}")

@@ -128,6 +128,8 @@ def _to_be_mended(error: Exception) -> str | None:
             "There is not enough memory for this; take a smaller model, or less at a time, such as "
             f"a smaller batch_tokens or --beam-size. {str(error)[:200]}"
         )
+    if type(error).__name__ == "PermissionDeniedError":
+        return f"A file cannot be written or read: {str(error).splitlines()[0]}"
     # What the parser refuses; its classes are click's, which typer has or brings itself.
     if hasattr(error, "format_message"):
         return f"{error.format_message()}{_hint(error)}"
@@ -135,10 +137,16 @@ def _to_be_mended(error: Exception) -> str | None:
 
 
 def _hint(error: Any) -> str:
-    """Hint for a text that was taken for an option of a command that takes texts."""
-    context = getattr(error, "ctx", None)
-    if type(error).__name__ != "NoSuchOption" or context is None:
+    """Hint at what is missing, or at what an option that there is not may mean."""
+    kind, context = type(error).__name__, getattr(error, "ctx", None)
+    if kind == "MissingParameter" and getattr(error.param, "name", None) == "task":
+        from ..core.task import TASKS
+
+        return f" It is one of {', '.join(TASKS)}, or a file of your own."
+    if kind != "NoSuchOption" or context is None:
         return ""
+    if "epoch" in error.option_name:
+        return " The length of a training is --max-steps or --max-minutes."
     if not {"text", "texts"} & {parameter.name for parameter in context.command.params}:
         return ""
     return f' Options end at --, as in: {context.command_path} ... -- "-5 degrees"'

@@ -7,7 +7,6 @@ import sys
 from typing import Any
 
 from ...zoo.errors import ConfigError, DataError
-from ...zoo.text.source_format import Source
 from ..core.corpora import read_validation
 from ..core.run import Run
 from ..core.task import source_format, task_of
@@ -20,16 +19,14 @@ class RunNotes:
 
     Args:
         run: the run.
-        samples: sources of the dev set to try the export with.
         rows: rows of the dev set that are scored to see what a variant of the weights loses.
         generation: options of generation that are published and are not those of the run.
     """
 
-    def __init__(self, run: Run, samples: int, rows: int, generation: dict[str, Any] | None = None):
+    def __init__(self, run: Run, rows: int, generation: dict[str, Any] | None = None):
         self._generation = generation or {}
         self._run = run
         self._config = run.read_config()
-        self._num_samples = samples
         self._num_rows = rows
 
     @functools.cached_property
@@ -43,19 +40,6 @@ class RunNotes:
         except ConfigError as error:  # the task is in a file that nobody gave
             print(f"without rows of the validation data: {error}", file=sys.stderr)
             return None
-
-    def samples(self) -> list[Source] | None:
-        """Dev sources from the shortest to the longest, and two lines; `None` if there are none."""
-        if self._dev is None:
-            return None
-        to_text = source_format(self._config).to_text
-        by_text = {to_text(source): source for source in self._dev.sources}
-        ordered = [by_text[text] for text in sorted(by_text, key=len)]
-        count = min(self._num_samples, len(ordered))
-        chosen = [ordered[i * (len(ordered) - 1) // max(1, count - 1)] for i in range(count)]
-        if source_format(self._config).can_be_split:
-            chosen.append("\n".join(map(to_text, chosen[:2])))
-        return chosen
 
     def quality(self, pipeline: Any) -> dict[str, float]:
         """Scores of a pipeline on rows spread over the dev set; none without it.

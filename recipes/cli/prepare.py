@@ -27,6 +27,13 @@ def prepare(
             "out.",
         ),
     ] = None,
+    valid: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Hold out this share of the rows, such as 0.01, for `train` to validate with.",
+        ),
+    ] = None,
     start_from: Annotated[
         str | None,
         typer.Option(
@@ -59,6 +66,7 @@ def prepare(
     from ..core.make_config import preparation_config
     from ..core.preparing import SAMPLE_ROWS, Request
     from ..core.preparing import prepare as prepare_corpus
+    from ..data.splitting import share_of
 
     if start_from is not None:
         load_tensorflow()
@@ -67,7 +75,10 @@ def prepare(
         config = start_preparation(start_from, task, reverse, settings or [])
     else:
         config = preparation_config(task, reverse, settings or [])
-    request = Request(config, tuple(train), _numbers(weights), compress, sample or SAMPLE_ROWS)
+    if valid is not None:
+        share_of(str(valid))
+    rows = sample or SAMPLE_ROWS
+    request = Request(config, tuple(train), _numbers(weights), compress, rows, valid)
     load_tensorflow()
     prepare_corpus(request, output)
 

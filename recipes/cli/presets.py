@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ...zoo.presets.names import presets
 from ..core.tensorflow_setup import load_tensorflow
 from .app import RunName, app, console_for_tables
 from .sources import check_file, open_run
@@ -15,6 +18,15 @@ from .sources import check_file, open_run
 presets_app = typer.Typer(no_args_is_help=True)
 app.add_typer(presets_app, name="presets", rich_help_panel="Models", help="Build the presets anew.")
 _COLUMNS = ("preset", "task", "languages", "parameters", "size", "license", "score")
+
+
+def _index() -> dict[str, Any]:
+    """The manifests of the presets, with size and checksum of each file."""
+    found: dict[str, Any] = presets()
+    for manifest in found.values():
+        content = manifest.pop("file").read_bytes()
+        manifest |= {"bytes": len(content), "sha256": sha256(content).hexdigest()}
+    return found
 
 
 def _described(name: str, manifest: Mapping[str, Any]) -> list[str]:
@@ -33,15 +45,21 @@ def _described(name: str, manifest: Mapping[str, Any]) -> list[str]:
 
 
 @app.command("list", rich_help_panel="Models")
-def list_models() -> None:
+def list_models(
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print all that is known of the presets, as JSON.")
+    ] = False,
+) -> None:
     """List the presets, the models, the recipes and what each needs.
 
     Example: `attention-zoo list`
     """
+    if as_json:
+        print(json.dumps(_index(), ensure_ascii=False, indent=2))
+        return
     from rich.table import Column, Table
 
     from ...zoo.catalog import MODELS
-    from ...zoo.presets.names import presets
     from ..core.task import TASKS
 
     def table(*names: str, title: str | None = None, show_header: bool = True) -> Table:
@@ -66,9 +84,7 @@ def list_models() -> None:
     console.print(models)
     console.print()
     console.print(recipes)
-    console.print(
-        "\nA recipe runs on its default as it is, and on your own text with --train and --valid:"
-    )
+    console.print("\nA recipe runs on its default as it is, and on your own text with --train:")
     forms = table("recipe", "a corpus", show_header=False)
     for name, recipe in tasks.items():
         forms.add_row(name, recipe.corpora)

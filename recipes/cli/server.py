@@ -72,6 +72,7 @@ def serve(
     warm_up: given.WarmUp = True,
     try_first: given.TryFirst = True,
     require_all: given.RequireAll = False,
+    reload: given.Reload = True,
     reload_from: given.ReloadFrom = None,
     batching: given.Batching = True,
     batching_file: given.BatchingFile = None,
@@ -126,6 +127,7 @@ def serve(
             if monitoring_file
             else METRICS_PATH
         ),
+        reload=reload,
         reload_from=tuple(reload_from or ()),
         grace=grace,
     )

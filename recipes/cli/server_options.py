@@ -139,6 +139,9 @@ TryFirst = Annotated[
     bool, _version(help="Load a version without a manifest in a process of its own first.")
 ]
 RequireAll = Annotated[bool, _version(help="Do not start unless every model can be served.")]
+Reload = Annotated[
+    bool, _version(help="Let a `HandleReloadConfigRequest` over gRPC change what is served.")
+]
 ReloadFrom = Annotated[
     list[Path] | None,
     _version(

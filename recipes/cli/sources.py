@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...zoo.errors import DataError
 from ...zoo.files import file_above
-from ...zoo.text.source_format import Source
+from ...zoo.text.source_format import PLAIN, Source, SourceFormat
+from ..data.conversation_files import turns_of
+from ..data.corpus import flaw
+from ..data.files.columns import Columns, alike, named_columns, pair_columns, wanted_columns
+from ..data.files.opening import STDIN, open_text
+from ..data.files.tables import Table, is_table, open_table
+from ..data.question_files import COLUMN_NAMES
 from .app import Refused
 
 if TYPE_CHECKING:
@@ -28,24 +36,77 @@ def open_run(name: str | Path, task: str | None = None, model: Path | None = Non
     return open_named(name, task_meant(task) if task else None, classes)
 
 
-def read_lines(path: Path | None) -> list[str]:
-    """The lines of a file, or of stdin."""
-    try:
-        data = path.read_bytes() if path else sys.stdin.buffer.read()
-        lines = data.decode().split("\n")
-    except OSError as error:
-        raise Refused(f"{path} cannot be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
-        raise Refused(
-            f"{path or 'stdin'} is not UTF-8 (byte {error.start}); convert it first."
-        ) from error
-    # Files that were put together have a byte order mark wherever another began.
-    lines = [line.removeprefix("\ufeff").removesuffix("\r") for line in lines]
-    if not lines[-1]:
-        lines.pop()
+def read_lines(spec: str | None, inputs: SourceFormat = PLAIN) -> list[str]:
+    """The texts in a file or in stdin, each as a line that `parse_source` takes.
+
+    Args:
+        spec: A file: of rows, such as `.csv` and `.jsonl`, of which the sources are taken; or of
+            one text a line, as is stdin.
+        inputs: What a source is made of.
+    """
+    if spec is not None and is_table(spec):
+        return list(_sources_of_table(open_table(spec), inputs))
+    name = spec or "stdin"
+    lines = [line.removesuffix("\r") for line in open_text(spec or STDIN).lines()]
     if not lines:
-        raise Refused(f"{path or 'stdin'} has no lines; give one text a line.")
+        raise Refused(f"{name} has no lines; give one text a line.")
+    for number, line in enumerate(lines, start=1):
+        if (reason := flaw(line)) is not None:
+            raise Refused(f"{name}:{number}: {reason}. Correct the line or convert the file.")
     return lines
+
+
+def _sources_of_table(table: Table, inputs: SourceFormat) -> Iterator[str]:
+    """The source of each row: its inputs by their names, or what a line of text would have."""
+
+    def refuse(line: int, reason: str) -> None:
+        raise Refused(f"{table.name}:{line}: {reason}.")
+
+    main = inputs.main
+    has_turns = any(item.kind == "turns" for item in inputs.inputs)
+    if has_turns and table.head and turns_of(table.head[0]) is not None:
+        for line, row in table.read(refuse):
+            if not (turns := turns_of(row)):
+                refuse(line, "expected a list of texts")
+            else:
+                yield json.dumps({"history": turns[:-1], main: turns[-1]})
+        return
+    columns, names = _columns_of_sources(table, inputs)
+    print(f"{table.name}: {table.said(columns)}", file=sys.stderr)
+    for line, row in table.rows(columns, refuse):
+        source = {name: value for name, value in zip(names, row, strict=False) if value}
+        text = source.get(main, "")
+        if not isinstance(text, str):
+            refuse(line, f"expected a text under {main}")
+        if not names:
+            yield "\t".join(row)
+        else:
+            yield json.dumps({**source, main: text}) if len(inputs.inputs) > 1 else text
+
+
+def _columns_of_sources(table: Table, inputs: SourceFormat) -> tuple[Columns, Sequence[str]]:
+    """The columns of the inputs of a source, and the inputs that they are.
+
+    No inputs where a row is what a line of text would be.
+    """
+    head, names = alike(table.head), [item.name for item in inputs.inputs]
+    if not head:
+        raise Refused(f"{table.name} has no rows; give one text a row.")
+    roles = {name: COLUMN_NAMES.get(name, frozenset([name])) for name in names}
+    found = named_columns(table.name, head, roles, table.wanted, names[:-1])
+    if found is not None:
+        return found
+    if len(inputs.required) > 1:
+        if isinstance(head[0], dict):
+            raise Refused(
+                f"{table.name} has {', '.join(head[0])}, expected {', '.join(names)}: say which, "
+                f"as in {table.name}#{','.join(names)}"
+            )
+        return Columns(tuple(range(table.width))), ()
+    if table.width == 1 and not isinstance(head[0], dict):
+        return wanted_columns(table.name, head, ["1"], (1,)), names[-1:]
+    pair = pair_columns(table.name, head)
+    return Columns(pair.keys[:1], pair.header), names[-1:]
 
 
 def sources_of(config: RunConfig, lines: list[str], length: int | None = None) -> list[Source]:

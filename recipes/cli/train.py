@@ -26,9 +26,24 @@ def train(
     ] = None,
     train: Annotated[
         str | None,
-        typer.Option(help="Pair file or another corpus (see `list`), or a folder of `prepare`."),
+        typer.Option(
+            help="A file (.tsv, .csv, .jsonl, .tmx, .xlsx, ...), FILE#SOURCE,TARGET for two of its "
+            "columns, SOURCE_FILE,TARGET_FILE, hf:NAME[:CONFIG][@SPLIT][#SOURCE,TARGET], - for "
+            "stdin, or a folder of `prepare`."
+        ),
     ] = None,
-    valid: Annotated[str | None, typer.Option(help="The same, to validate with.")] = None,
+    valid: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|SHARE",
+            help="The same, to validate with; or the share of --train that is held out for it, "
+            "about 0.05 if left out.",
+        ),
+    ] = None,
+    no_filter: Annotated[
+        bool,
+        typer.Option("--no-filter", help="Learn duplicates, copies and mismatched pairs too."),
+    ] = False,
     output: Annotated[
         Path | None, typer.Option(help="Folder of the run; `runs/TASK-MODEL` if left out.")
     ] = None,
@@ -66,10 +81,10 @@ def train(
 ) -> None:
     """Train a model, or resume a run that was stopped.
 
-    Example: `attention-zoo train translation --train train.tsv --valid valid.tsv
-    --output runs/en-de --max-minutes 60`
+    Example: `attention-zoo train translation --train pairs.csv --output runs/en-de
+    --max-minutes 60`
 
-    Without --train and --valid it learns the recipe's embedded default. If the output folder holds
+    Without --train it learns the recipe's embedded default. If the output folder holds
     a run with the same settings, that run is resumed. Settings of one model begin with `model.`, as
     in `--set model.dropout=0.4`; all others are listed by `attention-zoo settings`.
 
@@ -86,6 +101,7 @@ def train(
     values = [*(settings or [])]
     values += [f"precision={precision}"] if precision else []
     values += ["jit=true"] if jit else []
+    values += ["filter_rows=false"] if no_filter else []
     if start_from is not None:
         load_tensorflow()
         from ..training.warm_start import start_config
@@ -130,7 +146,7 @@ def settings() -> None:
 def demo(
     output: Annotated[Path, typer.Option(help="Where runs and models go.")] = Path("runs/demo"),
 ) -> None:
-    """Train with and without attention, look, export, serve and ask, on the embedded default.
+    """Ask presets; then train with and without attention, look, export, serve and ask.
 
     Example: `attention-zoo demo`
     """

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ...zoo.errors import DataError
 from ...zoo.text.source_format import Source
 from ..core.options import LARGEST_BEAM
 from ..core.tensorflow_setup import load_tensorflow, share_threads
+from ..data.pair_files import check_readable
 from .app import (
     BeamSize,
     LengthPenalty,
@@ -82,7 +84,7 @@ def evaluate(
     no_split: NoSplit = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Score a run on a file by the metrics of its task, beside simple baselines.
+    """Score a run on a file by the metrics of its task, and simple baselines where it has some.
 
     Example: `attention-zoo evaluate runs/en-de --data test.tsv --beam-size 5`
     """
@@ -101,7 +103,10 @@ def evaluate(
     metric_of(config)  # if it is nowhere, that is told before all else
     check_scores(config)
     if data is None:
-        corpus = read_validation(config)
+        try:
+            corpus = read_validation(config)
+        except DataError as error:
+            raise DataError(f"{error} Give rows to score with --data FILE.") from error
         if opened.changed_texts({"valid": corpus.checksum}):
             print(OTHER_TEXTS, file=sys.stderr)
     else:
@@ -157,7 +162,12 @@ def predict(
     texts: Annotated[
         list[str] | None, typer.Argument(metavar="[TEXT ...]", help="One argument for each.")
     ] = None,
-    input: Annotated[Path | None, typer.Option(help="Texts, one a line.")] = None,
+    input: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Texts, one a line; or a .csv, .tsv, .jsonl, ... with the sources."
+        ),
+    ] = None,
     output: Annotated[Path | None, typer.Option(help="Where to write; stdout if left out.")] = None,
     n_best: Annotated[
         int | None,
@@ -198,16 +208,20 @@ def predict(
         check_file(output)
     if not sample:
         refuse_draws(context, NO_DRAWS)
-    lines = texts or read_lines(input)
+    if input:
+        check_readable(input)
     load_tensorflow()
     from ...zoo.files import written_atomically
+    from ..core.task import source_format
 
     if n_best and beam_size and beam_size < n_best:
         raise Refused(
             f"--beam-size {beam_size} finds fewer than --n-best {n_best} results; raise it."
         )
     opened = open_run(run, task, model)
-    sources = sources_of(opened.read_config(), lines, length)
+    config = opened.read_config()
+    lines = texts or read_lines(input, source_format(config))
+    sources = sources_of(config, lines, length)
     if n_best and any(not isinstance(source, str) and source.get("length") for source in sources):
         raise Refused("A length is a wish for one result; leave out --n-best.")
     if prefix and (n_best or length):
@@ -233,7 +247,7 @@ def predict(
 
 def _baselines(config: RunConfig, corpus: PairCorpus, model: TextToText) -> dict[str, Scores]:
     """Baselines of the task, learnt from the training corpus if that is still there."""
-    from ...zoo.errors import ConfigError, DataError
+    from ...zoo.errors import ConfigError
     from ..core.corpora import read_training_texts
     from ..core.task import task_of
 

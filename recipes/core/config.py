@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import types
 import typing
 from collections.abc import Iterable, Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 from ...zoo.errors import ConfigError
 from ..data.prepared import RENAMED, present_names
+from ..data.splitting import share_of
 from .options import (
     SEED,
     DataOptions,
@@ -36,7 +38,7 @@ class RunConfig(SearchOptions, EvaluationOptions, OptimizerOptions, DataOptions,
     model: str = "rnn-bahdanau"
     model_options: dict[str, Any] = field(default_factory=dict)  # --set model.dropout=0.2
     train: str | None = None  # a pair file; the embedded default if None
-    valid: str | None = None
+    valid: str | None = None  # a pair file, or a share of `train` that is held out
     reverse: bool = False  # source and target swapped
     start_from: str | None = None  # a run whose weights and subwords are the first of this one
     seed: int = setting(1, "of weights, dropout and the order of the data", SEED)
@@ -44,17 +46,24 @@ class RunConfig(SearchOptions, EvaluationOptions, OptimizerOptions, DataOptions,
     parts: Parts = field(default_factory=Parts, compare=False, repr=False)
 
     @property
-    def validated_with(self) -> tuple[str | None, int | None]:
-        """Identity of the validation rows: a file, or a seed of the embedded default."""
+    def holds_out(self) -> bool:
+        """True if a share of the training corpus is held out to validate with."""
+        return self.train is not None and (self.valid is None or share_of(self.valid) is not None)
+
+    @property
+    def validated_with(self) -> tuple[Any, ...]:
+        """Identity of the validation rows: a file, a share of one, or a seed of the default."""
+        if self.holds_out:
+            return self.train, self.valid, self.filter_rows
         return self.valid, self.seed if self.valid is None else None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (self.train is None) != (self.valid is None):
-            given, missing = ("train", "valid") if self.valid is None else ("valid", "train")
+        if self.train is None and self.valid is not None:
             raise ConfigError(
-                f"--{given} needs --{missing} too; give both, or neither for the embedded default."
+                "--valid needs --train too; give both, or neither for the embedded default."
             )
+        share_of(self.valid)
 
     def to_dict(self) -> dict[str, Any]:
         """The settings by name, as JSON has them."""
@@ -67,7 +76,7 @@ class RunConfig(SearchOptions, EvaluationOptions, OptimizerOptions, DataOptions,
     @classmethod
     def from_dict(cls, values: dict[str, Any], parts: Parts | None = None) -> RunConfig:
         """The config of the settings that `to_dict` gave, also that of an earlier version."""
-        values = present_names(values)
+        values = {"filter_rows": False, **present_names(values)}  # of what there was before
         unknown = set(values) - {f.name for f in dataclasses.fields(cls)}
         if unknown:
             raise ConfigError(
@@ -102,10 +111,20 @@ class RunConfig(SearchOptions, EvaluationOptions, OptimizerOptions, DataOptions,
                 raise ConfigError(f"The setting {name} is called {RENAMED[name]} now.")
             else:
                 raise ConfigError(
-                    f"There is no setting {name!r}. Known: {', '.join(sorted(known))}, and "
-                    "model.NAME for an argument of the model."
+                    f"There is no setting {name!r}.{hint(name, known)} Known: "
+                    f"{', '.join(sorted(known))}, and model.NAME for an argument of the model."
                 )
         return dataclasses.replace(self, model_options=model_options, **changes)
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """A sentence that names the setting, option or argument which may be meant; "" for none."""
+    if "epoch" in name or name in ("steps", "minutes"):
+        return " The length of a training is --max-steps or --max-minutes."
+    if name in ("dropout", "layers", "num_layers", "units", "heads", "num_heads"):
+        return f" An argument of the model is set as model.{name}."
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean {close[0]}?" if close else ""
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from ...zoo.errors import ConfigError
 from ...zoo.training import SCHEDULES
 from ..data.prepared import BAKED, PreparedCorpus, is_prepared
 from ..metrics.metric import as_metric
-from .config import RunConfig
-from .model import entry_of, model_of, model_options_of, schedule_of
+from .config import RunConfig, hint
+from .model import defaults_of, entry_of, model_of, model_options_of, schedule_of
 from .parts import Parts, load_object
 from .task import Task, metric_of, task, task_of
 
@@ -157,6 +157,13 @@ def check_model_options(config: RunConfig) -> None:
     except (TypeError, ValueError) as error:
         given = [f"model.{name}={value}" for name, value in config.model_options.items()]
         given += [] if config.shared_vocabulary else ["shared_vocabulary=false"]
+        known = defaults_of(config)
+        for name in config.model_options:
+            if known and name not in known:
+                raise ConfigError(
+                    f"{config.model} has no argument {name}, which was given as model.{name}."
+                    f"{hint(name, known)} It has: {', '.join(known)}."
+                ) from error
         raise ConfigError(
             f"{config.model} cannot be made with {', '.join(given)}: {error}"
         ) from error

@@ -155,6 +155,9 @@ class DataOptions(Options):
     )
 
     history_turns: int = setting(4, "turns before a text that are read, in dialogue", NOT_NEGATIVE)
+    filter_rows: bool = setting(
+        True, "leave out duplicates, copies and mismatched pairs of a training file", YES_NO
+    )
     batch_tokens: int = setting(2048, "padded tokens of the longer side in a batch", POSITIVE)
 
 
@@ -249,8 +252,10 @@ class SearchOptions(Options):
     coverage_penalty: float = setting(
         0.0, "of source subwords that got little attention, in beam search", NOT_NEGATIVE
     )
-    no_repeat_ngram: int = setting(
-        0, "so many subwords in a row are not written twice; 0 allows all", NOT_NEGATIVE
+    no_repeat_ngram: int | None = setting(
+        0,
+        "so many words in a row are not written twice; 0 allows all; none: 3, or as training needs",
+        Rule(lambda value: value is None or 0 <= value < math.inf, "must not be negative"),
     )
     replace_unknown: bool = setting(
         False, "unknown characters are copied from the source, by the attention", YES_NO
@@ -268,13 +273,14 @@ class SearchOptions(Options):
             max_length: Tokens of the longest target.
 
         Returns:
-            The fields by name. `max_length_ratio` is among them if the setting has a value; it
-            follows from the training corpus, or from the options, if not.
+            The fields by name. `max_length_ratio` and `no_repeat_ngram` are among them if the
+            setting has a value; they follow from the training corpus, or from the options, if not.
         """
-        names = "beam_size", "length_penalty", "coverage_penalty", "no_repeat_ngram"
-        found = {name: getattr(self, name) for name in (*names, "replace_unknown")}
-        ratio = self.max_length_ratio
+        names = "beam_size", "length_penalty", "coverage_penalty", "replace_unknown"
+        found = {name: getattr(self, name) for name in names}
+        ratio, ngram = self.max_length_ratio, self.no_repeat_ngram
         limit = {} if ratio is None else {"max_length_ratio": ratio or None}
+        limit |= {} if ngram is None else {"no_repeat_ngram": ngram}
         return {**limit, **found, "max_length": max_length}
 
 

@@ -16,8 +16,9 @@ from ...zoo.text.source_format import Source
 from ..data.corpus import PairCorpus, StreamedRows
 from ..data.prepared import PreparedPart
 from ..data.shards import SUFFIX, write_shard
+from ..data.splitting import HoldOut
 from .config import RunConfig
-from .task import source_format, task_of
+from .task import Task, source_format, task_of
 
 if TYPE_CHECKING:
     from ...zoo.text.tokenizer import Tokenizer
@@ -92,6 +93,33 @@ def turned(row: Row, reverse: bool) -> Row:
     return line, target, source
 
 
+def read_part(
+    share: float | None,
+    task: Task,
+    spec: str,
+    learn: Callable[[int, Source, str], None],
+    hold: Callable[[int, Source, str], None] = lambda line, source, target: None,
+) -> PairCorpus:
+    """Reads a corpus row by row, and parts it if a share is held out.
+
+    Args:
+        share: the share, or `None`.
+        task: whose corpus it is.
+        spec: the corpus.
+        learn: takes line, source and target of the rows that are learnt.
+        hold: takes those of the rows that are held out.
+
+    Returns:
+        The bad rows, in a corpus without rows.
+    """
+    parted = HoldOut(task.source_format, share, learn, hold) if share else None
+    rows = StreamedRows(spec, parted.add if parted else learn)
+    task.read_rows(spec, rows)
+    if parted:
+        parted.end()
+    return rows.finish(min_pairs=2)
+
+
 class PartWriter:
     """Writes one corpus of those that are prepared together.
 
@@ -104,6 +132,7 @@ class PartWriter:
         compressed: whether shards are packed.
         pace: is told of the rows.
         save: is called after each shard, when `part` says what is there.
+        held_out: share of the rows that are left out.
     """
 
     def __init__(
@@ -116,7 +145,9 @@ class PartWriter:
         compressed: bool,
         pace: Pace,
         save: Callable[[], None],
+        held_out: float | None = None,
     ):
+        self.held_out, self.taken = held_out, 0
         self.config, self.task = config, task_of(config)
         self.folder, self.number, self.part = folder, number, part
         self.tokenizer, self.compressed = tokenizer, compressed
@@ -142,23 +173,23 @@ class PartWriter:
         Raises:
             DataError: now there are more or fewer.
         """
-        read = StreamedRows(self.part.spec, self._take)
         with ThreadPoolExecutor(ENCODERS) as self.encoders:
-            self.task.read_rows(self.part.spec, read)
+            read_part(self.held_out, self.task, self.part.spec, self._take)
             if self.chunk:
                 self._submit()
             while self.waiting:
                 self._collect()
-        if read.good != rows:
+        if self.taken != rows:
             raise DataError(
                 f"{self.part.spec} changed while it was prepared: it had {rows:,} rows and has "
-                f"{read.good:,}. Remove {self.folder} and prepare it again."
+                f"{self.taken:,}. Remove {self.folder} and prepare it again."
             )
         if self.lines:
             self._write()
         self.save()
 
     def _take(self, line: int, source: Source, target: str) -> None:
+        self.taken += 1
         if self.to_skip:
             self.to_skip -= 1
             return

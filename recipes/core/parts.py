@@ -62,10 +62,8 @@ def plain(value: Any) -> Any:
     Raises:
         ConfigError: It is neither.
     """
-    if isinstance(value, tuple):
-        return list(value)
-    if isinstance(value, (str, int, float, list, dict, type(None))):
-        return value
+    if isinstance(value, (str, int, float, list, tuple, dict, type(None))):
+        return list(value) if isinstance(value, tuple) else value
     import keras
 
     try:

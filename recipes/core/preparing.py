@@ -8,6 +8,7 @@ rows into shards, as subwords.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import signal
@@ -21,11 +22,13 @@ from ... import __version__
 from ...zoo.errors import ConfigError
 from ...zoo.files import claimed, file_above, partial_file, write_json, written_atomically
 from ...zoo.text.source_format import Source
-from ..data.corpus import NOT_JSON, StreamedRows
-from ..data.pair_files import is_named
+from ..data.corpus import NOT_JSON
+from ..data.files.tables import split_columns
+from ..data.pair_files import is_named, is_parallel
 from ..data.prepared import (
     BAKED,
     FORMAT,
+    HELD_OUT,
     MANIFEST,
     SAMPLE,
     TOKENIZER,
@@ -38,7 +41,7 @@ from ..data.prepared import (
 from ..data.reservoir import Reservoir
 from .config import RunConfig
 from .interruption import Interrupted
-from .part_writer import Pace, PartWriter, Row, turned
+from .part_writer import Pace, PartWriter, Row, read_part, turned
 from .task import task_of
 
 # From which the subwords are learnt. What SentencePiece holds are the words; without spaces, as in
@@ -61,6 +64,7 @@ class Request:
         weights: of each in what is read; as large as they are if left out.
         compressed: whether the shards are packed with gzip.
         sample_rows: most rows from which the subwords are learnt.
+        held_out: share of the rows that are held out to validate with; none if left out.
 
     Raises:
         ConfigError: weights that are not positive, or not as many as corpora; vocabularies of
@@ -72,6 +76,7 @@ class Request:
     weights: tuple[float, ...] | None = None
     compressed: bool = False
     sample_rows: int = SAMPLE_ROWS
+    held_out: float | None = None
 
     def __post_init__(self) -> None:
         if not self.corpora:
@@ -107,13 +112,14 @@ class Request:
             "weights": list(self.weights) if self.weights else None,
             "compressed": self.compressed,
             "sample_rows": self.sample_rows,
+            "held_out": self.held_out,
             "files": {path: size for spec in self.corpora for path, size in _files(spec).items()},
         }
 
 
 def _files(spec: str) -> dict[str, list[int]]:
     """Size and time of each file of a spec, by which a change is noticed."""
-    paths = [spec] if os.path.exists(os.path.expanduser(spec)) else spec.split(",")
+    paths = spec.split(",") if is_parallel(spec) else [split_columns(spec)[0]]
     found = {}
     for path in paths:
         expanded = os.path.expanduser(path.strip())
@@ -232,17 +238,23 @@ class _Preparation:
         pace = Pace(self.report, "read")
         samples = [self._reservoir(number) for number in range(self._num_samples())]
         rows, parts = [], []
+        held: list[Row] = []
         for number, spec in enumerate(self.request.corpora):
             sample = samples[number % len(samples)]
 
-            def take(line: int, source: Source, target: str, add=sample.add) -> None:
+            count = itertools.count()
+
+            def take(line: int, source: Source, target: str, add=sample.add, n=count) -> None:
                 add(turned((line, source, target), self.config.reverse))
                 pace.add(1)
+                next(n)
 
-            read = StreamedRows(spec, take)
-            self.task.read_rows(spec, read)
-            corpus = read.finish(min_pairs=2)
-            rows.append(read.good)
+            def hold(line: int, source: Source, target: str) -> None:
+                if len(held) < KEPT_ROWS:
+                    held.append(turned((line, source, target), self.config.reverse))
+
+            corpus = read_part(self.request.held_out, self.task, spec, take, hold)
+            rows.append(next(count))
             parts.append(PreparedPart(spec, num_skipped=corpus.num_skipped, skipped=corpus.skipped))
         pace.end()
         kept = [row for sample in samples for row in sample.kept]
@@ -259,7 +271,9 @@ class _Preparation:
         with written_atomically(self.folder / TOKENIZER) as aside:
             tokenizer.save(aside)
         share = max(1, KEPT_ROWS // len(samples))
-        self._write_sample([row for sample in samples for row in sample.draw(share)])
+        self._write_texts(SAMPLE, [row for sample in samples for row in sample.draw(share)])
+        if self.request.held_out:
+            self._write_texts(HELD_OUT, held)
         self.state.rows, self.state.parts = rows, parts
         self._save()
 
@@ -274,9 +288,9 @@ class _Preparation:
         seed = self.config.seed + number
         return Reservoir(rows, share * SAMPLE_CHARACTERS, sample_size, seed)
 
-    def _write_sample(self, rows: list[Row]) -> None:
+    def _write_texts(self, name: str, rows: list[Row]) -> None:
         lines = (json.dumps({"source": row[1], "target": row[2]}) + "\n" for row in rows)
-        with written_atomically(self.folder / SAMPLE) as aside:
+        with written_atomically(self.folder / name) as aside:
             aside.write_text("".join(lines), encoding="utf-8")
 
     # The second pass
@@ -298,6 +312,7 @@ class _Preparation:
                     self.request.compressed,
                     pace,
                     self._save,
+                    self.request.held_out,
                 ).run(self.state.rows[number])
             if not part.pairs:
                 from ..data.batching import all_too_long
@@ -317,6 +332,7 @@ class _Preparation:
         request = self.state.request
         values = {name: request[name] for name in ("format", "task", "settings", "weights")}
         values |= {"compressed": self.request.compressed, "checksum": checksum}
+        values |= {"held_out": self.request.held_out}
         values |= {"parts": [part.to_dict() for part in parts], "request": request}
         write_json(self.folder / MANIFEST, values, indent=None)
         (self.folder / UNFINISHED).unlink()

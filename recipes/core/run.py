@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from ...zoo.errors import ConfigError
 from ...zoo.files import file_above, partial_file, write_json, written_atomically
 from ...zoo.models.encoder_decoder import EncoderDecoder
 from ...zoo.pipeline.text_to_text import TextToText
-from ...zoo.text.source_format import SourceFormat
+from ...zoo.text.source_format import Source, SourceFormat
 from ...zoo.text.tokenizer import Tokenizer
 from ..data.corpus import NOT_JSON
 from .checkpoint import Checkpoints
@@ -25,6 +25,8 @@ from .task import source_format, task_of
 if TYPE_CHECKING:
     from .task import Task
 
+SAMPLES = 8  # sources that a run keeps of its validation data
+
 
 class Run:
     """The files of one run.
@@ -36,6 +38,7 @@ class Run:
     | `source_tokenizer.model` | that of the source, if it has a vocabulary of its own |
     | `checkpoints/` | the state of training, to go on from |
     | `model.keras` | the best model so far by the validation metric |
+    | `samples.json` | some sources of the validation data, with which an export warms up a server |
     | `metrics.json` | the course of training and the scores of the best model |
     | `tensorboard/` | what TensorBoard shows |
 
@@ -57,6 +60,7 @@ class Run:
         self.config_path = self.folder / "config.json"
         self.tokenizer_path = self.folder / "tokenizer.model"
         self.source_tokenizer_path = self.folder / "source_tokenizer.model"
+        self.samples_path = self.folder / "samples.json"
         self.model_path = self.folder / "model.keras"
         self.metrics_path = self.folder / "metrics.json"
         self.tensorboard_path = self.folder / "tensorboard"
@@ -120,7 +124,8 @@ class Run:
         if self.config_path.exists():
             ours = _settings(config, defaults_of(config))
             begun, defaults = self._read_config()
-            theirs = _settings(begun, defaults)
+            # An option that the model has got since is as it is where nobody gives it.
+            theirs = _settings(begun, {**defaults_of(begun), **defaults})
             for settings, inputs in ((ours, config), (theirs, begun)):
                 settings["version of sentence splitting"] = source_format(inputs).sentences
             differences = ", ".join(
@@ -156,8 +161,8 @@ class Run:
     def _partial_files(self) -> set[Path]:
         """Files in the folder whose writing was interrupted."""
         tokenizers = self.source_tokenizer_path, self.tokenizer_path
-        whole = self.config_path, *tokenizers, self.model_path, self.metrics_path
-        return {partial_file(path) for path in whole}
+        whole = [self.config_path, *tokenizers, self.model_path, self.metrics_path]
+        return {partial_file(path) for path in (*whole, self.samples_path)}
 
     def read_config(self) -> RunConfig:
         """The settings of the run."""
@@ -204,8 +209,8 @@ class Run:
         """Values of `config.json`."""
         if not self.config_path.is_file():
             raise ConfigError(
-                f"{self.folder} is no run: it has no config.json. Give the folder that "
-                "`attention-zoo train` was told with --output."
+                f"{self.folder} is no run: it has no config.json. Give the folder that was given "
+                "to `attention-zoo train` as --output."
             )
         try:
             values = json.loads(self.config_path.read_text(encoding="utf-8"))
@@ -253,6 +258,31 @@ class Run:
                 model.save(aside)
         finally:
             model.optimizer, model.compiled = optimizer, compiled
+
+    def save_samples(self, sources: Sequence[Source]) -> None:
+        """Writes some sources, from the shortest to the longest, and a text of two lines."""
+        form = source_format(self.read_config())
+        to_text = form.to_text
+        by_text = {to_text(source): source for source in sources}
+        ordered = [by_text[text] for text in sorted(by_text, key=len)]
+        count = min(SAMPLES, len(ordered))
+        chosen = [ordered[i * (len(ordered) - 1) // max(1, count - 1)] for i in range(count)]
+        if form.can_be_split:
+            chosen.append("\n".join(map(to_text, chosen[:2])))
+        write_json(self.samples_path, chosen)
+
+    def read_samples(self) -> list[Source] | None:
+        """Sources that the run has saved; `None` of a run without them, such as an earlier one."""
+        try:
+            samples = json.loads(self.samples_path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{self.samples_path} is not readable JSON: {error}") from error
+        texts = [list(s.values()) if isinstance(s, dict) else [s] for s in samples]
+        if not all(isinstance(text, str | int) for row in texts for text in row):
+            raise ConfigError(f"{self.samples_path} is not a list of sources")
+        return samples
 
     def save_tokenizer(self, tokenizer: Tokenizer) -> None:
         """Writes the tokenizer: the last file that is written says that all are there."""

@@ -56,6 +56,7 @@ class Task:
         corpora: the forms of a corpus that a user may name.
         source_format: the inputs, and how they become the one source.
         read_rows: reads a corpus that a user names, row by row.
+        filters: names in `data.files.filters.FILTERS` of what is left out of a training file.
         parse: makes a source of a line that is not JSON.
         prepare: makes the training corpus of what was read, with a seed.
         metrics: those that can decide which weights are best, the usual one first: names, objects
@@ -75,6 +76,7 @@ class Task:
     corpora: str = "source TAB target, JSON lines, or two parallel files"
     source_format: SourceFormat = PLAIN
     read_rows: Callable[[str, Rows], None] = read_rows
+    filters: tuple[str, ...] = ()
     parse: Callable[[str], Source] = parse_text
     prepare: Callable[[PairCorpus, int], PairCorpus] = lambda corpus, seed: corpus
     metrics: tuple[str | Metric | Callable, ...] = ("bleu", "chrf", "exact_match", "perplexity")

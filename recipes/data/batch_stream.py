@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from ...zoo.errors import DataError
-from ...zoo.text.tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID
+from ...zoo.text.special_ids import END_ID, PAD_ID, START_ID, UNKNOWN_ID
 
 Batch = tuple[dict[str, np.ndarray], np.ndarray]  # source and target, labels
 
@@ -47,18 +47,19 @@ def without_unknown(batch: Batch, copied: bool) -> Batch:
     """Replaces labels that no search writes with padding, which counts for nothing.
 
     Args:
-        batch: Source and target, and labels (B, T).
-        copied: Whether an unknown token may be written for one of the source: then it is a label in
-            rows whose source has one.
+        batch: Source and target, and labels (B, T), with a negative number for each unknown piece
+            of a source, see `zoo.text.unknown`.
+        copied: Whether the unknown pieces of a source may be written. Otherwise they are the
+            unknown token.
 
     Returns:
         The batch with the new labels, int32.
     """
     inputs, labels = batch
-    unknown = labels == UNKNOWN_ID
-    if copied:
-        unknown &= ~(inputs["source"] == UNKNOWN_ID).any(axis=1, keepdims=True)
-    return inputs, np.where(unknown, PAD_ID, labels).astype(np.int32)
+    if not copied:
+        inputs = {name: np.where(ids < 0, UNKNOWN_ID, ids) for name, ids in inputs.items()}
+        labels = np.where(labels < 0, UNKNOWN_ID, labels)
+    return inputs, np.where(labels == UNKNOWN_ID, PAD_ID, labels).astype(np.int32)
 
 
 class BatchStream(ABC):

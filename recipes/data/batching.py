@@ -12,8 +12,9 @@ import numpy as np
 
 from ...zoo.errors import DataError
 from ...zoo.text.bpe_dropout import BpeDropout
-from ...zoo.text.composing import encode_sources
+from ...zoo.text.composing import encode_sources, number_unknown
 from ...zoo.text.source_format import PLAIN, Source, SourceFormat
+from ...zoo.text.special_ids import UNKNOWN_ID
 from ...zoo.text.tokenizer import Tokenizer
 from .batch_stream import Batch, BatchStream, padded, teacher_forced, without_unknown
 from .bucketing import check_budget_of_batch, length_bounds, plan_batches, round_up
@@ -24,7 +25,8 @@ class TokenizedPairs:
     """Token ids of a corpus, without start and end.
 
     Attributes:
-        sources: int32 arrays, one for each row.
+        sources: int32 arrays, one for each row, negative for unknown pieces, see
+            `zoo.text.unknown`.
         targets: int32 arrays, one for each row.
         too_long: Number of rows that were left out because a side exceeds its limit.
         cut: Number of sources of which a part was left out.
@@ -65,7 +67,9 @@ class TokenizedPairs:
 
         def side(rows: list[np.ndarray], dropout: BpeDropout) -> list[np.ndarray]:
             longest = max(map(len, rows))
-            anew = dropout(rows, random)
+            anew = dropout([np.where(row < 0, UNKNOWN_ID, row) for row in rows], random)
+            for row, new in zip(rows, anew, strict=True):
+                new[new == UNKNOWN_ID] = row[row <= UNKNOWN_ID]
             return [
                 new if len(new) <= longest else row for row, new in zip(rows, anew, strict=True)
             ]
@@ -103,7 +107,11 @@ class TokenizedPairs:
         Raises:
             DataError: All rows are left out.
         """
-        if source_format.inputs == PLAIN.inputs and source_format.leave_out_long:
+        written = tokenizer.encode(targets)
+        if source_format.target_tag is not None:
+            tag = np.array([tokenizer.id_of(source_format.target_tag)], np.int32)
+            written = [np.concatenate([tag, row]) for row in written]
+        if replace(source_format, max_turns=PLAIN.max_turns, target_tag=None) == PLAIN:
             # The same ids as in the graph, in half of the time.
             ids = tokenizer.source.encode([str(source) for source in sources])
             lengths = np.array([len(row) for row in ids])
@@ -114,13 +122,21 @@ class TokenizedPairs:
         fits = lengths < max_source_length
         kept = [
             (source, target, row)
-            for row, (source, fit, target) in enumerate(
-                zip(ids, fits, tokenizer.encode(targets), strict=True)
-            )
+            for row, (source, fit, target) in enumerate(zip(ids, fits, written, strict=True))
             if (fit or not source_format.leave_out_long) and len(target) < max_target_length
         ]
         if not kept and not allow_empty:
             raise all_too_long(len(sources), max_source_length, max_target_length)
+        unknown = [i for i, (source, _, _) in enumerate(kept) if UNKNOWN_ID in source]
+        numbered = number_unknown(
+            tokenizer,
+            source_format,
+            [sources[kept[i][2]] for i in unknown],
+            [targets[kept[i][2]] for i in unknown],
+            max_source_length,
+        )
+        for i, pair in zip(unknown, numbered, strict=True):
+            kept[i] = (*pair, kept[i][2])
         cut = 0 if source_format.leave_out_long else int((~fits).sum())
         return cls(
             [source for source, _, _ in kept],
@@ -162,8 +178,7 @@ class TokenBatches(BatchStream):
         seed: Seed of the order and of BPE-dropout.
         bucket_count: Number of bounds for each of source and target.
         dropout: BPE-dropout of sources and of targets; the same tokens in each epoch if `None`.
-        copy_unknown: Whether unknown tokens are labels where the source has one too; otherwise they
-            are never labels.
+        copy_unknown: Whether unknown pieces of a source are labels; otherwise nothing unknown is.
 
     Raises:
         DataError: The longest row does not fit into a batch.

@@ -1,8 +1,9 @@
 """Reading conversations: the turns before, a text, and the reply to it.
 
-| spec | what it is |
+| spec | content |
 |---|---|
-| `train.jsonl` | a conversation a row: `{"turns": ["...", "...", ...]}` or a list of texts |
+| `train.jsonl`, `.json` | a conversation a row: a list of texts, or `{"turns": ["...", ...]}` |
+| the same | `{"messages": [{"role": "user", "content": "..."}, ...]}`, as chat models have it |
 | any other of `read_pairs` | a row is a text and the reply to it |
 
 Every turn of a conversation but the first is learned as a reply to the turns before it. Where the
@@ -17,7 +18,12 @@ from typing import Any
 from ...zoo.errors import DataError
 from ...zoo.text.source_format import Source
 from .corpus import Rows, flaw, is_blank
-from .pair_files import read_json_lines, read_rows
+from .files.columns import named_pair
+from .files.tables import Table
+from .pair_files import add_pairs, is_parallel, open_corpus, read_rows
+
+_TURNS = ("turns", "messages", "conversations", "conversation", "dialog", "dialogue", "utterances")
+_NOT_SAID = ("system", "developer", "tool", "function")  # roles of what no one in a chat says
 
 # More of a history than any setting reads is not kept with every reply.
 MAX_TURNS = 16
@@ -36,11 +42,53 @@ def read_conversation_rows(spec: str, rows: Rows) -> None:
     Raises:
         DataError: The corpus is missing or damaged.
     """
-    if not spec.removesuffix(".gz").endswith(".jsonl"):
+    if is_parallel(spec):
         read_rows(spec, JoinedPairs(rows))
         return
-    for number, record in read_json_lines(spec, rows):
-        _add_record(rows, spec, number, record)
+    table = open_corpus(spec, rows)
+    if not _are_conversations(table):
+        add_pairs(table, JoinedPairs(rows))
+        return
+    rows.tell(f"conversations, {table.form}")
+    for line, record in table.read(lambda line, reason: rows.skip(table.name, line, reason)):
+        _add_record(rows, table.name, line, record)
+
+
+def turns_of(record: Any) -> list[str] | None:
+    """The turns of a conversation as JSON has it, without the instructions of a chat model.
+
+    Returns:
+        The turns, or `None` if the record is no conversation.
+    """
+    if isinstance(record, dict):
+        record = next((record[name] for name in _TURNS if name in record), None)
+    if not isinstance(record, list):
+        return None
+    turns = [_text_of(turn) for turn in record if _is_said(turn)]
+    return None if any(turn is None for turn in turns) else [str(turn) for turn in turns]
+
+
+def _is_said(turn: Any) -> bool:
+    return not isinstance(turn, dict) or turn.get("role", turn.get("from")) not in _NOT_SAID
+
+
+def _text_of(turn: Any) -> str | None:
+    """The text of a turn, or of a message with a role."""
+    if isinstance(turn, dict):
+        turn = next((turn[name] for name in ("content", "value", "text") if name in turn), None)
+    if isinstance(turn, list):  # parts of a message, pictures among them
+        parts = [part.get("text") for part in turn if isinstance(part, dict)]
+        turn = " ".join(part for part in parts if isinstance(part, str))
+    return turn if isinstance(turn, str) else None
+
+
+def _are_conversations(table: Table) -> bool:
+    """True unless the rows of a table are pairs."""
+    first = table.head[0] if table.head else None
+    if table.wanted or not (isinstance(first, dict) or table.form.startswith("JSON")):
+        return False
+    # An object of neither kind says so in each row.
+    return not (isinstance(first, dict) and turns_of(first) is None and named_pair(list(first)))
 
 
 def replies(turns: Sequence[str]) -> Iterable[tuple[Source, str]]:
@@ -79,6 +127,9 @@ class JoinedPairs(Rows):
     def skip(self, file: str, line: int, reason: str) -> None:
         self._rows.skip(file, line, reason)
 
+    def tell(self, note: str) -> None:
+        self._rows.tell(note)
+
 
 def parse_turns(line: str) -> Source:
     """The source in a line: turns separated by tabs, of which the last is to be answered."""
@@ -101,8 +152,8 @@ def join_turns(turns: Sequence[Any]) -> str:
 
 
 def _add_record(rows: Rows, file: str, number: int, record: Any) -> None:
-    turns = record.get("turns") if isinstance(record, dict) else record
-    if not isinstance(turns, list) or not all(isinstance(turn, str) for turn in turns):
+    turns = turns_of(record)
+    if turns is None:
         found = f", found {', '.join(map(str, record))}" if isinstance(record, dict) else ""
         rows.skip(file, number, f'expected a list of texts under "turns"{found}')
         return

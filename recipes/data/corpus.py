@@ -11,23 +11,22 @@ import zlib
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from ...zoo.errors import DataError
 from ...zoo.text.source_format import Source
+from .files.tables import NO_TAB, NOT_JSON, NULL
 
-MAX_BAD_SHARE = 0.01  # by default one row in a hundred may be unusable; in a small file none may
+__all__ = ["NOT_JSON"]  # for those that read JSON of their own
+
+# By default one row in a hundred may be unusable: one in a small file, none in a smaller one.
+MAX_BAD_SHARE, SMALL = 0.01, 20
 SKIPPED_ROWS_KEPT = 20  # a report names the first rows and counts the others
 SKIPPED_ROWS_NAMED = 3  # in a single line
 
-# What `json.loads` raises; the second where values are nested too deeply.
-NOT_JSON = (ValueError, RecursionError)
-
-NO_TAB = "no tab between source and target"
 NOT_UTF8 = "not UTF-8"
-NULL = "a null character, as files in UTF-16 and UTF-32 have; convert it to UTF-8"
 
 
 @dataclass(frozen=True)
@@ -64,6 +63,7 @@ class PairCorpus:
         skipped: The first `SKIPPED_ROWS_KEPT` of them.
         alternatives: For each row the further targets that are right; empty if no row has any.
         lines: For each row its line in the file, from 1; empty if the rows are not lines.
+        note: What was taken of the file, in words.
     """
 
     sources: list[Source]
@@ -73,6 +73,7 @@ class PairCorpus:
     skipped: list[SkippedRow] = field(default_factory=list)
     alternatives: list[tuple[str, ...]] = field(default_factory=list)
     lines: array[int] = field(default_factory=lambda: array("q"), compare=False)
+    note: str = field(default="", compare=False)
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -121,7 +122,9 @@ class PairCorpus:
 
     def report(self) -> str:
         """The number of pairs, and the skipped rows, one a line."""
-        return f"{self.name}: {len(self):,} pairs" + skipped_lines(self.num_skipped, self.skipped)
+        note = f" ({self.note})" if self.note else ""
+        head = f"{self.name}: {len(self):,} pairs{note}"
+        return head + skipped_lines(self.num_skipped, self.skipped)
 
     def tell_skipped(self, report: Callable[[str], None]) -> None:
         """Reports the number of skipped rows, if any, and the first of them in one line."""
@@ -234,25 +237,13 @@ class Rows:
         target, *others = given
         self.add_clean(line, source, target, tuple(others))
 
-    def add_record(
-        self, file: str, line: int, record: Any, source_key: str, target_key: str
-    ) -> None:
-        """Adds the pair in a record of named values, or skips it if it has none.
+    def tell(self, note: str) -> None:
+        """Keeps a note of what was taken of the file.
 
         Args:
-            file: File of the record.
-            line: Its line or number, from 1.
-            record: A mapping.
-            source_key: Name of the source.
-            target_key: Name of the target, or of a list of targets that are all right.
+            note: The columns and the form, in words.
         """
-        values = record if isinstance(record, dict) else {}
-        source, target = values.get(source_key), values.get(target_key)
-        targets = target if isinstance(target, list) else [target]
-        if all(isinstance(text, str) for text in (source, *targets)):
-            self.add(file, line, *map(str, (source, *targets)))
-        else:
-            self.skip(file, line, f'expected texts under "{source_key}" and "{target_key}"')
+        self.corpus.note = note
 
     def add_clean(
         self, line: int, source: Source, target: str, alternatives: tuple[str, ...] = ()
@@ -301,11 +292,14 @@ class Rows:
             raise DataError(f"{name} is empty: it has no rows. Expected at least {min_pairs}.")
         limit = self.max_bad_rows
         if limit is None:
-            limit = int(MAX_BAD_SHARE * (good + bad))
+            least = 1 if good + bad >= SMALL else 0
+            limit = max(least, int(MAX_BAD_SHARE * (good + bad)))
         if bad > limit or not good:
+            counted = f"{bad:,} of the {good + bad:,}" if good else f"None of the {bad:,}"
+            negated = "cannot" if good else "can"
             raise DataError(
-                f"{self.corpus.skipped[0]}. {bad:,} of the {good + bad:,} rows of {name} cannot be "
-                f"used and at most {limit:,} may be: correct them{self._hint(good)}."
+                f"{self.corpus.skipped[0]}. {counted} rows of {name} {negated} be used and at most "
+                f"{limit:,} may be bad: correct them{self._hint(good)}."
             )
         if good < min_pairs:
             rows = "1 usable row" if good == 1 else f"{good} usable rows"
@@ -315,6 +309,8 @@ class Rows:
     def _hint(self, good: int) -> str:
         if not good and all(row.reason == NO_TAB for row in self.corpus.skipped):
             return ", or name two parallel files as SOURCE_FILE,TARGET_FILE"
+        if all(row.reason == NOT_UTF8 for row in self.corpus.skipped):
+            return ", or convert the file from its encoding, as in iconv -f ENCODING -t UTF-8"
         return ""
 
 

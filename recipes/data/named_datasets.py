@@ -7,47 +7,46 @@ stored first. TFDS stores its files once and streams them in any case.
 from __future__ import annotations
 
 import importlib
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ...zoo.errors import DataError
-from .corpus import Rows
+from .files.tables import Table
 
 
-def read_dataset(spec: str, rows: Rows) -> None:
-    """Reads a corpus of the form `hf:NAME...` or `tfds:NAME...` row by row.
+def open_dataset(spec: str, streamed: bool) -> Table:
+    """Opens a corpus of the form `hf:NAME...` or `tfds:NAME...`.
 
     Args:
         spec: Name of the corpus; see `pair_files`.
-        rows: Collects the rows, good and bad.
+        streamed: True where nothing that is read is kept.
 
     Raises:
-        DataError: The dataset cannot be loaded, or has no such columns.
+        DataError: The dataset cannot be loaded.
     """
     kind, _, rest = spec.partition(":")
     rest, _, columns = rest.partition("#")
     name, _, split = rest.partition("@")
-    keys = [key.strip() for key in columns.split(",")] if columns else []
-    if not name or (keys and (len(keys) != 2 or not all(keys))):
+    keys = tuple(key.strip() for key in columns.split(",")) if columns else ()
+    if not name or not all(keys) or len(keys) == 1:
         raise DataError(f"Expected {kind}:NAME[@SPLIT][#SOURCE,TARGET]. Received: {spec}")
     load = _load_hugging_face if kind == "hf" else _load_tfds
     try:
-        records, found = load(name, split or "train", keys, rows.streamed)
+        records, found = load(name, split or "train", list(keys), streamed)
     except ImportError as error:
         raise DataError(
             f"{spec} needs the package {error.name}: pip install 'attention-zoo[data]'."
         ) from None
     except Exception as error:  # an unknown name, no network, a gated dataset: all end the run
         raise _no_dataset(spec, error) from error
-    for number, record in enumerate(_records(spec, records), start=1):
-        if number == 1:
-            keys = keys or _guess_keys(spec, record, found)
-            if not set(keys) <= set(record):
-                raise DataError(
-                    f"{spec} has no columns {keys[0]} and {keys[1]}. It has: {', '.join(record)}. "
-                    "Name two of them as #SOURCE,TARGET."
-                )
-        rows.add_record(spec, number, record, *keys)
+    rows = _records(spec, records)
+    first = list(itertools.islice(rows, 1))
+    if not keys and first and set(found) <= set(first[0]):
+        keys = tuple(found)
+    numbered = enumerate(itertools.chain(first, rows), start=1)
+    name = spec.partition("#")[0]
+    return Table(name, "a dataset", lambda skip: numbered, wanted=keys, head=first)
 
 
 def _records(spec: str, records: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -61,16 +60,6 @@ def _records(spec: str, records: Iterable[dict[str, Any]]) -> Iterator[dict[str,
 def _no_dataset(spec: str, error: Exception) -> DataError:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return DataError(f"{spec} cannot be loaded: {reason}")
-
-
-def _guess_keys(spec: str, record: dict[str, Any], found: list[str]) -> list[str]:
-    """`source` and `target`, or the pair that the dataset names, or its only two columns."""
-    for keys in (["source", "target"], found, list(record)):
-        if len(keys) == 2 and set(keys) <= set(record):
-            return keys
-    raise DataError(
-        f"{spec} has the columns {', '.join(record)}. Name two of them as #SOURCE,TARGET."
-    )
 
 
 def _load_hugging_face(

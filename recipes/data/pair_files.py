@@ -2,22 +2,27 @@
 
 A corpus is named by one string, the same on the command line and in Python:
 
-| spec | what it is |
+| spec | content |
 |---|---|
-| `train.tsv` | a row is source TAB target; further columns are ignored, see below |
-| `train.jsonl` | a row is `{"source": "...", "target": "..."}`; further keys are ignored |
+| `train.tsv`, `.csv`, `.jsonl`, `.json`, `.tmx`, `.xlsx` | a pair a row; see `files.tables` |
+| `FILE#SOURCE,TARGET` | the same, with the columns that are meant, by name or by number from 1 |
+| `-` | the standard input, as one of these |
 | `train.en,train.de` | two parallel files, line i of one belongs to line i of the other |
 | `hf:NAME[:CONFIG][@SPLIT][#SOURCE,TARGET]` | a Hugging Face dataset (extra `[data]`) |
 | `tfds:NAME[/CONFIG][@SPLIT][#SOURCE,TARGET]` | a TensorFlow dataset (extra `[data]`) |
 
-Files are UTF-8, may have a byte order mark before any line, may end their lines in CR LF, may end
-with blank lines, and may be compressed with gzip. A line ends at a line feed and nowhere else:
-texts from the web are full of characters such as U+2028 and U+0085, which `str.splitlines` takes
-for line ends.
+Which columns are meant is told by their names, such as `source` and `target` or `en` and `German`;
+without names, the first two columns that hold texts are. The report of the corpus says which were
+taken.
 
-Several targets that are all right are a list in JSON, `"target": ["...", "..."]`; in a TSV they are
-columns of that name: `source TAB target TAB target` as the first line of the file, in any order,
-and of a row as many as it has. The first is learned, and scores count all of them.
+Files may be in UTF-8, UTF-16 or another encoding that can be told, have a byte order mark before
+any line, end their lines in CR LF, end with blank lines, and be packed (gzip, bzip2, xz, zstd). A
+line ends at a line feed and nowhere else: texts from the web are full of characters such as U+2028
+and U+0085, which `str.splitlines` takes for line ends.
+
+Several targets that are all right are a list in JSON, `"target": ["...", "..."]`; in a table
+they are columns of that name: `source TAB target TAB target` as the first line of the file, in any
+order, and of a row as many as it has. The first is learned, and scores count all of them.
 
 Rows that cannot be used are skipped as long as they are few; see `corpus.Rows`. Nothing is ever
 written to the files.
@@ -25,27 +30,16 @@ written to the files.
 
 from __future__ import annotations
 
-import gzip
 import itertools
-import json
 import os
-import zlib
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable
 
 from ...zoo.errors import DataError
-from .corpus import NO_TAB, NOT_JSON, NOT_UTF8, NULL, PairCorpus, Rows, is_blank
-
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# In this order: the mark of UTF-32 begins with that of UTF-16.
-_OTHER_MARKS = {
-    b"\xff\xfe\0\0": "UTF-32",
-    b"\0\0\xfe\xff": "UTF-32",
-    b"\xff\xfe": "UTF-16",
-    b"\xfe\xff": "UTF-16",
-}
-
-Item = TypeVar("Item")
+from .corpus import PairCorpus, Rows, flaw, is_blank
+from .files.columns import pair_columns
+from .files.delimited import without_blank_end
+from .files.opening import open_text, open_unpacked
+from .files.tables import Table, open_table, split_columns
 
 
 def read_pairs(
@@ -61,8 +55,8 @@ def read_pairs(
     Args:
         spec: One of the forms in the table at the head of this module.
         reverse: Whether source and target are swapped.
-        max_bad_rows: Number of unusable rows that are skipped. If `None`, one row in a hundred,
-            which means none in a file of fewer than 100 rows.
+        max_bad_rows: Number of unusable rows that are skipped. If `None`, one row in a hundred, and
+            one in a file of 20 rows or more.
         min_pairs: Smallest number of pairs: 2 for training, 1 to evaluate.
         read: Reads the rows of another kind of corpus, such as `read_question_rows`.
 
@@ -89,17 +83,43 @@ def read_rows(spec: str, rows: Rows) -> None:
     Raises:
         DataError: The corpus is missing, damaged, or has sides of unequal length.
     """
-    if is_named(spec):
-        from .named_datasets import read_dataset
-
-        read_dataset(spec, rows)
-    elif "," in spec and not os.path.exists(os.path.expanduser(spec)):
+    if is_parallel(spec):
         _read_parallel(spec, rows)
-    elif spec.removesuffix(".gz").endswith(".jsonl"):
-        for number, row in read_json_lines(spec, rows):
-            rows.add_record(spec, number, row, "source", "target")
-    else:
-        _read_tsv(spec, rows)
+        return
+    table = open_corpus(spec, rows)
+    add_pairs(table, rows)
+
+
+def open_corpus(spec: str, rows: Rows) -> Table:
+    """Opens the rows of a corpus that is a file or a dataset by name.
+
+    Args:
+        spec: The corpus.
+        rows: Collects its rows; whether they are streamed decides if a dataset is.
+    """
+    if is_named(spec):
+        from .named_datasets import open_dataset
+
+        return open_dataset(spec, rows.streamed)
+    return open_table(spec)
+
+
+def add_pairs(table: Table, rows: Rows) -> None:
+    """Adds the rows of a table as pairs of texts."""
+    columns = pair_columns(table.name, table.head, table.wanted)
+    rows.tell(table.said(columns) if table.head else "")
+    missing = f'expected texts under "{columns.keys[0]}" and "{columns.keys[1]}"'
+
+    def skip(line: int, reason: str) -> None:
+        rows.skip(table.name, line, reason)
+
+    for line, (source, *targets) in table.rows(columns, skip):
+        if targets and isinstance(targets[0], list):  # all of them right
+            targets = targets[0]
+        if all(isinstance(text, str) for text in (source, *targets)):
+            rows.add(table.name, line, source, *targets)
+        else:
+            skip(line, missing)
 
 
 def is_named(spec: str) -> bool:
@@ -107,117 +127,23 @@ def is_named(spec: str) -> bool:
     return spec.startswith(("hf:", "tfds:")) and not spec.startswith("hf://")
 
 
-def read_lines(path: str) -> Iterator[bytes]:
-    """The lines of a file as bytes, without byte order marks; gzip is decompressed.
+def is_parallel(spec: str) -> bool:
+    """True for a spec of two files."""
+    if is_named(spec) or os.path.exists(os.path.expanduser(spec)):
+        return False
+    return "," in split_columns(spec)[0]
 
-    A CR before the line feed stays: it is white space at the end of a text, which is removed there.
+
+def check_readable(spec: str) -> None:
+    """Refuses a corpus whose files cannot be opened, before anything that takes time.
+
+    Raises:
+        DataError: One of them is missing or damaged.
     """
-    if path.startswith("hf://"):
-        raise DataError(
-            f"{path} names a model, for predict and all else that takes a run; a dataset of the "
-            "Hugging Face Hub is hf:NAME."
-        )
-    try:
-        with open(os.path.expanduser(path), "rb") as raw:
-            packed = raw.peek(2)[:2] == b"\x1f\x8b"
-            stream: Iterable[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw
-            for number, line in enumerate(stream):
-                if number == 0:
-                    _check_encoding(path, line)
-                # Files that were put together have one wherever another began.
-                text = line.removeprefix(BYTE_ORDER_MARK)
-                if text:
-                    yield text.removesuffix(b"\n")
-    except FileNotFoundError:
-        raise DataError(
-            f"{path or repr(path)} does not exist. Give the path of a text file."
-        ) from None
-    except IsADirectoryError:
-        raise DataError(f"{path} is a folder. Give the path of a text file.") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path} is a damaged gzip file: {error}.") from None
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}.") from None
-
-
-def _check_encoding(path: str, start: bytes) -> None:
-    for mark, encoding in _OTHER_MARKS.items():
-        if start.startswith(mark):
-            raise DataError(f"{path} is in {encoding}. Convert it to UTF-8 first.")
-
-
-def read_texts(path: str, rows: Rows) -> Iterator[tuple[int, str]]:
-    """The lines of a file as texts with their numbers, without blank lines at its end.
-
-    Args:
-        path: Path of the file.
-        rows: Collects the lines that are not text.
-
-    Returns:
-        Numbers from 1, and texts.
-    """
-    lines = enumerate(read_lines(path), start=1)
-    for number, line in _without_blank_end(lines, lambda item: not item[1].strip()):
-        text, reason = decode(line)
-        if reason is None:
-            yield number, text
-        else:
-            rows.skip(path, number, reason)
-
-
-def decode(line: bytes) -> tuple[str, str | None]:
-    """The text of a line, and the reason if it is not text."""
-    if b"\0" in line:
-        return "", NULL
-    try:
-        return line.decode(), None
-    except UnicodeDecodeError:
-        return "", NOT_UTF8
-
-
-def _without_blank_end(items: Iterable[Item], blank: Callable[[Item], bool]) -> Iterator[Item]:
-    """The items without the blank ones after the last that is not blank."""
-    held: list[Item] = []
-    for item in items:
-        held.append(item)
-        if not blank(item):
-            yield from held
-            held.clear()
-
-
-def read_json_lines(path: str, rows: Rows) -> Iterator[tuple[int, Any]]:
-    """Yields the JSON value of each line of a file with its number; empty lines are skipped.
-
-    Args:
-        path: Path of a file with one JSON value a line.
-        rows: Collects the lines that are not JSON.
-
-    Returns:
-        Numbers from 1, and values.
-    """
-    for number, line in read_texts(path, rows):
-        try:
-            value = json.loads(line)
-        except NOT_JSON:
-            rows.skip(path, number, "not JSON")
-        else:
-            yield number, value
-
-
-def _read_tsv(path: str, rows: Rows) -> None:
-    names = ["source", "target"]
-    for count, (number, line) in enumerate(read_texts(path, rows)):
-        columns = [column.strip() for column in line.split("\t")]
-        if count == 0 and set(columns) == set(names) and columns.count("source") == 1:
-            names = columns
-            continue
-        found: dict[str, list[str]] = {"source": [], "target": []}
-        for name, column in zip(names, columns, strict=False):
-            found[name].append(column)
-        if found["source"] and found["target"]:
-            rows.add(path, number, found["source"][0], *found["target"])
-        else:
-            rows.skip(path, number, NO_TAB)
+    if not is_named(spec):
+        for path in spec.split(",") if is_parallel(spec) else [split_columns(spec)[0]]:
+            with open_unpacked(path.strip()) as stream:
+                stream.read(1)
 
 
 def parse_text(line: str) -> str:
@@ -240,24 +166,16 @@ def _read_parallel(spec: str, rows: Rows) -> None:
         raise DataError(f"Expected two files as SOURCE_FILE,TARGET_FILE. Received: {spec}")
     source_path, target_path = (path.strip() for path in paths)
     counts = [0, 0]
-    both = itertools.zip_longest(read_lines(source_path), read_lines(target_path))
-    filled = _without_blank_end(
-        both, lambda sides: not any(side and side.strip() for side in sides)
-    )
+    files = open_text(source_path), open_text(target_path)
+    both = itertools.zip_longest(*(file.lines() for file in files))
+    filled = without_blank_end(both, lambda sides: not any(side and side.strip() for side in sides))
     for number, (source, target) in enumerate(filled, start=1):
         counts[0] += source is not None
         counts[1] += target is not None
         if source is None or target is None:
             continue
-        texts = []
-        for path, line in ((source_path, source), (target_path, target)):
-            text, reason = decode(line)
-            if reason is not None:
-                rows.skip(path, number, reason)
-                break
-            texts.append(text)
-        if len(texts) == 2:
-            rows.add(source_path if is_blank(texts[0]) else target_path, number, *texts)
+        at_source = is_blank(source) or flaw(source) is not None
+        rows.add(source_path if at_source else target_path, number, source, target)
     if counts[0] != counts[1]:
         raise DataError(
             f"{source_path} has {counts[0]:,} lines and {target_path} has {counts[1]:,}. "

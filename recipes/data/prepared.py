@@ -5,6 +5,7 @@
 | `prepared.json` | what was prepared and how; written last, so without it a folder is incomplete |
 | `tokenizer.model` | the SentencePiece model |
 | `sample.jsonl` | some pairs as texts, for what needs texts |
+| `held_out.jsonl` | the pairs to validate with, if a share was held out |
 | `CC-SSSSS.tfrecord`, `.npy` | shard S of corpus C, and the lengths of its rows |
 
 It is read without TensorFlow, as long as no shard is opened.
@@ -33,9 +34,9 @@ if TYPE_CHECKING:
     from ...zoo.text.tokenizer import Tokenizer
     from ..core.config import RunConfig
 
-FORMAT = 1
+FORMAT = 2  # 1 has no numbers for the unknown pieces of a source
 MANIFEST, UNFINISHED = "prepared.json", "preparing.json"
-TOKENIZER, SAMPLE = "tokenizer.model", "sample.jsonl"
+TOKENIZER, SAMPLE, HELD_OUT = "tokenizer.model", "sample.jsonl", "held_out.jsonl"
 # Settings that are baked into the tokens of a corpus.
 BAKED = ("vocab_size", "shared_vocabulary", "tokenizer", "source_tokenizer", "target_tokenizer") + (
     "normalization", "byte_fallback", "character_coverage", "tags", "protected",
@@ -134,6 +135,7 @@ class PreparedCorpus:
         settings: Settings that are fixed in it, by name, and `reverse`.
         parts: The corpora in it.
         weights: Weight of each part in a batch; by their number of pairs if `None`.
+        share: Share of the rows that was held out to validate with, if any.
 
     Raises:
         DataError: The folder is not a prepared corpus, or a file is missing.
@@ -146,10 +148,11 @@ class PreparedCorpus:
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             found = values["format"]
-            if found != FORMAT:
+            if found not in (1, FORMAT):
                 raise DataError(
                     f"{path} is of format {found}, expected {FORMAT}; prepare the corpus again."
                 )
+            self.format: int = found
             self.task: str = values["task"]
             self.settings: dict[str, Any] = present_names(values["settings"])
             if "reverse" not in self.settings or set(self.settings) - {*BAKED, "reverse"}:
@@ -157,6 +160,7 @@ class PreparedCorpus:
             self.weights: list[float] | None = values["weights"]
             self.compressed: bool = values["compressed"]
             self.checksum: int = values["checksum"]
+            self.share: float | None = values.get("held_out")
             self.parts = [PreparedPart.from_dict(part) for part in values["parts"]]
         except FileNotFoundError:
             raise DataError(f"{spec} is no prepared corpus: it has no {MANIFEST}.") from None
@@ -209,6 +213,11 @@ class PreparedCorpus:
                     f"{self.name} was prepared with {name}={value}; leave out {name} or prepare "
                     f"the corpus again. Received: {name}={getattr(config, name)}"
                 )
+        if config.replace_unknown and self.format == 1:
+            raise ConfigError(
+                f"{self.name} was prepared by an earlier version, which took all that is unknown "
+                "for one word: prepare it again, or set replace_unknown=false."
+            )
         if not self.tokenizer_path.is_file():
             raise DataError(f"{self.tokenizer_path} is not there; prepare the corpus again.")
         for shard in self.shards:
@@ -230,8 +239,27 @@ class PreparedCorpus:
 
     def sample(self) -> PairCorpus:
         """Some of the pairs as texts; all of them in order if there are few."""
-        corpus = PairCorpus([], [], f"{self.name} (a sample)")
-        path = self.folder / SAMPLE
+        return self._read_texts(SAMPLE, f"{self.name} (a sample)")
+
+    def held_out(self, share: float | None = None) -> PairCorpus:
+        """The pairs that were held out to validate with.
+
+        Args:
+            share: The share that is wished for; which is decided when a corpus is prepared.
+
+        Raises:
+            DataError: None were held out, or another share.
+        """
+        if self.share is None or share not in (None, self.share):
+            raise DataError(
+                f"{self.name} was prepared with {self.share or 'no share'} of its rows held out: "
+                "give --valid FILE, or prepare it again with `prepare --valid SHARE`."
+            )
+        return self._read_texts(HELD_OUT, f"{self.name}, held out")
+
+    def _read_texts(self, file_name: str, name: str) -> PairCorpus:
+        corpus = PairCorpus([], [], name)
+        path = self.folder / file_name
         try:
             with open(path, encoding="utf-8") as file:
                 for line in file:

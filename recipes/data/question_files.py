@@ -2,14 +2,16 @@
 
 | spec | content |
 |---|---|
-| `train.tsv` | context TAB question TAB answer; or context and question TAB answer |
-| `train.jsonl` | a row is `{"context": "...", "question": "...", "answer": "..."}` |
+| `train.tsv`, `.csv`, `.xlsx` | context, question, answer; or context and question, answer |
+| `train.jsonl`, `.json` | rows `{"context": "...", "question": "...", "answer": "..."}` |
 | `train.json` | as in SQuAD: data, paragraphs, context, qas, question, answers, text |
+| `FILE#CONTEXT,QUESTION,ANSWER` | any of the first two, or `hf:NAME`, with its columns |
 
-All may be compressed with gzip. A question needs no context. A TSV may begin with a line of names:
-`context`, `question`, `answer`, in any order. In two columns without names the last sentence of the
-first is the question. Where a format has lists of answers, all are right and the first is learned.
-Bad rows are counted, reported and skipped as in `read_pairs`.
+A question needs no context. Columns may be named in a first line: `context`, `question`, `answer`,
+in any order. In two columns without names the last sentence of the first is the question. Where a
+format has lists of answers, all are right and the first is learned; an empty list, as SQuAD 2.0 has
+it, is that of a question without an answer: the output is to be empty. Files are opened, bad rows
+counted, reported and skipped as in `read_pairs`.
 """
 
 from __future__ import annotations
@@ -20,12 +22,19 @@ from typing import Any
 from ...zoo.errors import DataError
 from ...zoo.text.sentences import split_sentences
 from ...zoo.text.source_format import Source
-from .corpus import NOT_JSON, NULL, Rows, flaw, is_blank
-from .pair_files import read_json_lines, read_lines, read_texts
+from .corpus import NOT_JSON, Rows, flaw, is_blank
+from .files.columns import Columns, alike, named_columns, words_of
+from .files.opening import open_text, unpacked_name
+from .files.tables import NULL, Table, split_columns
+from .pair_files import open_corpus
 
 COLUMNS = ("context", "question", "answer")
-# What a context is called elsewhere; a file that has these would be learned without its contexts.
-_OTHER_NAMES = ("story", "passage", "paragraph", "document", "article", "text")
+# Names that the columns have in files.
+COLUMN_NAMES = {
+    "context": words_of("context story passage paragraph document article text"),
+    "question": words_of("question query"),
+    "answer": words_of("answer answers"),
+}
 
 
 def read_question_rows(spec: str, rows: Rows) -> None:
@@ -41,8 +50,58 @@ def read_question_rows(spec: str, rows: Rows) -> None:
     Raises:
         DataError: The corpus is missing, damaged, or has an unknown column.
     """
-    suffix = spec.removesuffix(".gz").rsplit(".", 1)[-1]
-    {"jsonl": _read_jsonl, "json": _read_squad}.get(suffix, _read_tsv)(spec, rows)
+    path, wanted = split_columns(spec)
+    if not wanted and unpacked_name(path).endswith(".json") and _is_squad(path):
+        _read_squad(path, rows)
+        return
+    table = open_corpus(spec, rows)
+    columns, roles = _columns(table)
+    rows.tell(table.said(columns) if table.head else "")
+
+    def skip(line: int, reason: str) -> None:
+        rows.skip(table.name, line, reason)
+
+    for line, values in table.rows(columns, skip):
+        row = dict(zip(roles, values, strict=True))
+        answers = _answers(row.get("answer"))
+        if answers is None:
+            skip(line, "the answer is no text")
+            continue
+        if isinstance(row.get("text"), str):
+            row.update(split_question(row.pop("text")))
+        _add(rows, table.name, line, row, answers)
+
+
+def _columns(table: Table) -> tuple[Columns, tuple[str, ...]]:
+    """The columns of a table and what is in each: a role, or "text" for context and question."""
+    head = alike(table.head)
+    if not head:
+        return Columns(COLUMNS), COLUMNS
+    found = named_columns(table.name, head, COLUMN_NAMES, table.wanted, ["context"])
+    if found is not None:
+        return found
+    table.strict = True
+    if isinstance(head[0], dict):
+        raise DataError(
+            f'{table.name}:1: expected "context", "question" and "answer", found '
+            f"{', '.join(head[0])}. Say which they are, as in "
+            f"{table.name}#context,question,answer"
+        )
+    roles = {2: ("text", "answer"), 3: COLUMNS}.get(len(head[0]))
+    if roles is None or set(head[0]) & set(COLUMNS):
+        raise DataError(
+            f"{table.name}:1: {len(head[0])} columns, {', '.join(head[0])[:100]}. Expected "
+            "context, question and answer, named in a first line or in this order, of which the "
+            f"first two may be one; or say which they are, as in {table.name}#1,2,3"
+        )
+    return Columns(tuple(range(len(roles)))), roles
+
+
+def _answers(value: Any) -> list[str] | None:
+    """The texts of one answer or of several, also as `{"text": [...]}`; `None` if it is no text."""
+    value = value.get("text") if isinstance(value, dict) else value
+    answers = value if isinstance(value, list) else [value]
+    return answers if all(isinstance(text, str) for text in answers) else None
 
 
 def split_question(text: str) -> dict[str, str]:
@@ -73,50 +132,14 @@ def parse_question(line: str) -> Source:
     return {"context": context, "question": question}
 
 
-def _read_tsv(path: str, rows: Rows) -> None:
-    names: tuple[str, ...] = ()
-    for number, line in read_texts(path, rows):
-        columns = [column.strip() for column in line.split("\t")]
-        if not names:
-            names = _names(path, columns)
-            if names == tuple(columns):
-                continue
-        if len(columns) != len(names):
-            rows.skip(path, number, f"{len(columns)} columns, expected {', '.join(names)}")
-            continue
-        row = dict(zip(names, columns, strict=True))
-        if "text" in row:
-            row.update(split_question(row.pop("text")))
-        _add(rows, path, number, row, [row["answer"]])
-
-
-def _names(path: str, first: list[str]) -> tuple[str, ...]:
-    """The names of the columns, from the first row: its values, or by their number."""
-    if set(first) & set(COLUMNS):  # one known name is enough to tell a misspelt one beside it
-        unknown = [name for name in first if name not in COLUMNS]
-        if unknown or len(set(first)) < len(first) or not {"question", "answer"} <= set(first):
-            found = f"unknown column {', '.join(unknown)}" if unknown else f"columns {first}"
-            raise DataError(
-                f"{path}:1: {found}. Expected the columns {', '.join(COLUMNS)}, of which context "
-                "may be missing. If this is no line of names, put one before it."
-            )
-        return tuple(first)
-    if len(first) == 2:
-        return ("text", "answer")
-    if len(first) == 3:
-        return COLUMNS
-    raise DataError(
-        f"{path}:1: {len(first)} columns. Expected context TAB question TAB answer, or context and "
-        "question TAB answer."
-    )
-
-
 def _add(rows: Rows, file: str, number: int, row: dict[str, Any], answers: list[Any]) -> None:
-    context, question = row.get("context", ""), row.get("question")
+    context, question = row.get("context") or "", row.get("question")
     if not isinstance(question, str) or not isinstance(context, str):
         rows.skip(file, number, f'expected texts under "{COLUMNS[0]}" and "{COLUMNS[1]}"')
         return
     texts = [str(answer).strip() for answer in answers if not is_blank(str(answer))]
+    if answers == []:
+        texts = [""]  # there is no answer
     reason = flaw(context, question, *map(str, answers))
     if reason is None and (is_blank(question) or not texts):
         reason = f"the {'question' if is_blank(question) else 'answer'} is empty"
@@ -127,30 +150,24 @@ def _add(rows: Rows, file: str, number: int, row: dict[str, Any], answers: list[
     rows.add_clean(number, source, texts[0], tuple(dict.fromkeys(texts[1:])))
 
 
-def _read_jsonl(path: str, rows: Rows) -> None:
-    for number, row in read_json_lines(path, rows):
-        if not isinstance(row, dict) or "question" not in row or "answer" not in row:
-            found = ", ".join(map(str, row)) if isinstance(row, dict) else "no object"
-            rows.skip(path, number, f'expected "question" and "answer", found {found}')
-            continue
-        other = [name for name in _OTHER_NAMES if name in row]
-        if "context" not in row and other:
-            rows.skip(path, number, f'unknown column {other[0]}; a context is under "context"')
-            continue
-        answer = row["answer"]
-        answers = answer if isinstance(answer, list) else [answer]
-        if not all(isinstance(text, str) for text in answers):
-            rows.skip(path, number, "the answer is no text")
-            continue
-        _add(rows, path, number, row, answers)
+def _is_squad(path: str) -> bool:
+    """True for a JSON file that is neither a list of rows nor an object a line."""
+    sample = open_text(path).sample.lstrip()
+    try:
+        is_lines = (
+            isinstance(json.loads(sample.partition("\n")[0]), dict) and "\n" in sample.strip()
+        )
+    except NOT_JSON:
+        is_lines = False
+    return not is_lines and not sample.startswith("[")
 
 
 def _read_squad(path: str, rows: Rows) -> None:
-    text = b"\n".join(read_lines(path))
-    if b"\0" in text:
+    text = open_text(path).read()
+    if "\0" in text:
         raise DataError(f"{path}: {NULL}.")
     try:
-        content = json.loads(text.decode())
+        content = json.loads(text)
         paragraphs = [part for article in content["data"] for part in article["paragraphs"]]
         questions = [(part["context"], qa) for part in paragraphs for qa in part["qas"]]
         found = [(context, qa["question"], qa["answers"]) for context, qa in questions]

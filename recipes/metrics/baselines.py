@@ -11,7 +11,7 @@ import numpy as np
 
 from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.text.source_format import Source
-from ...zoo.text.tokenizer import END_ID, START_ID, UNKNOWN_ID
+from ...zoo.text.special_ids import END_ID, START_ID, UNKNOWN_ID
 from ..data.corpus import PairCorpus, spread_rows
 from .scores import Scores, perplexity
 from .scoring import counted_words

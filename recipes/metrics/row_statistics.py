@@ -61,7 +61,7 @@ def row_statistics(
     if metric.startswith("rouge"):
         rows = rouge_rows(predictions, references)[metric]
         counted = np.array([*rouge_countable(metric, references)])
-        return mean_statistics(rows, rouge_signature(references), counted)
+        return mean_statistics(rows, rouge_signature(), counted)
     if metric == "f1" or (metric == "exact_match" and task_name != "translation"):
         return mean_statistics(answer_rows(predictions, references)[metric])
     if metric == "exact_match":

@@ -11,15 +11,10 @@ from dataclasses import dataclass, field
 import sacrebleu
 
 from ...zoo.errors import ConfigError
-from ...zoo.text.normalization import to_nfc
+from ...zoo.text.normalization import SOUTHEAST_ASIAN, UNSPACED, to_nfc
 
-# Scripts that put no spaces between words: Han, kana, Thai, Lao, Myanmar and Khmer.
-_HAN = r"\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_SOUTHEAST_ASIAN = r"\u0e01-\u0e3a\u0e40-\u0eff\u1000-\u109f\u1780-\u17ff"
-UNSPACED = re.compile(rf"[\u3040-\u30ff{_HAN}{_SOUTHEAST_ASIAN}]")
 # What sacreBLEU's "zh" leaves in one piece. Not the kana's middle dot: names in Chinese have it.
-_UNSPLIT_BY_ZH = re.compile(rf"[\u3041-\u309f\u30a1-\u30fa{_SOUTHEAST_ASIAN}]")
-_BEYOND_ASCII = re.compile(r"[^\W\d_\x00-\x7f]")
+_UNSPLIT_BY_ZH = re.compile(rf"[\u3041-\u309f\u30a1-\u30fa{SOUTHEAST_ASIAN}]")
 
 
 @dataclass(frozen=True)
@@ -207,11 +202,6 @@ def _rows(references: Sequence[str | tuple[str, ...]]) -> list[tuple[str, ...]]:
 def mostly_unspaced(texts: Sequence[str]) -> bool:
     """True if most texts are in a script that puts no spaces between words."""
     return _mostly(UNSPACED, texts)
-
-
-def mostly_beyond_ascii(texts: Sequence[str]) -> bool:
-    """True if most texts have a letter outside ASCII."""
-    return _mostly(_BEYOND_ASCII, texts)
 
 
 def _mostly(pattern: re.Pattern[str], texts: Sequence[str]) -> bool:

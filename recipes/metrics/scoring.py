@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...zoo.text.tokenizer import UNKNOWN_ID
+from ...zoo.text.special_ids import UNKNOWN_ID
 
 if TYPE_CHECKING:
     from ...zoo.pipeline.text_to_text import TextToText
@@ -102,7 +102,8 @@ class UnknownTokens:
     def of(cls, side: Sequence[np.ndarray]) -> UnknownTokens:
         """Counts unknown tokens in the ids of each row, without ends."""
         ends = np.cumsum([len(row) for row in side])
-        positions = np.flatnonzero(np.concatenate([*side, []]) == UNKNOWN_ID)
+        # Numbers below 0 are unknown pieces of a source, and a row has no padding.
+        positions = np.flatnonzero(np.concatenate([*side, []]) <= UNKNOWN_ID)
         rows = np.unique(np.searchsorted(ends, positions, side="right"))
         return cls(len(positions), int(ends[-1]) if len(ends) else 0, len(rows))
 

@@ -11,34 +11,32 @@ from collections.abc import Iterator, Sequence
 
 from rouge_score import rouge_scorer
 
-from ...zoo.text.normalization import to_nfc
-from .scores import UNSPACED, Scores, check_rows, mostly_beyond_ascii, mostly_unspaced
+from ...zoo.text.normalization import UNSPACED, to_nfc
+from .scores import Scores, check_rows
 
 WORD = re.compile(rf"{UNSPACED.pattern}|(?:(?!{UNSPACED.pattern})\S)+")
 ROUGE = ("rouge1", "rouge2", "rougeL")
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
+# The sign before a number, and the point in it.
+_OF_NUMBERS = re.compile(r"(?<!\S)[-+](?=\.?\d)|(?<![^\W\d_])\.(?=\d)")
 _PUNCTUATION = frozenset(string.punctuation)
 References = Sequence[Sequence[str]]
 
 
-class CharacterTokenizer:
-    """Splits text into lower-case words; scripts without spaces between words, into characters."""
+class UnicodeTokenizer:
+    """Splits text into lower-case runs of letters, digits and marks; ASCII as rouge-score does.
 
-    _TOKEN = re.compile(rf"{UNSPACED.pattern}|(?:(?!{UNSPACED.pattern})\w)+")
+    Of scripts without spaces between words each letter is one.
+    """
 
-    def tokenize(self, text: str) -> list[str]:
-        return self._TOKEN.findall(_normal(text))
-
-
-class WordTokenizer:
-    """Splits text into lower-case runs of letters, digits and marks; ASCII as rouge-score does."""
+    _TOKEN = re.compile(rf"{UNSPACED.pattern}|(?:(?!{UNSPACED.pattern})\S)+")
 
     def tokenize(self, text: str) -> list[str]:
         # A vowel sign or an accent of its own is a mark, without which a word falls apart.
         kept = (
             c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in _normal(text)
         )
-        return "".join(kept).split()
+        return self._TOKEN.findall("".join(kept))
 
 
 def _normal(text: str) -> str:
@@ -54,9 +52,9 @@ def words(text: str) -> list[str]:
 def rouge_scores(predictions: Sequence[str], references: References) -> Scores:
     """ROUGE-1, -2 and -L by the package rouge-score: mean F of the rows, without stemming.
 
-    Of several references the best counts. The package's own words are of ASCII letters and digits
-    alone, so where most references have other letters, words of any script are compared; and where
-    most are in a script without spaces between words, characters. ROUGE-2 has no value where no
+    Of several references the best counts. Words are runs of letters and digits of any script, where
+    the package's own are of ASCII alone; in scripts without spaces between words, characters. What
+    a row has does not change with the others. Line breaks are spaces. ROUGE-2 has no value where no
     reference has two words, and all three have none where no reference has a word.
 
     Args:
@@ -72,14 +70,13 @@ def rouge_scores(predictions: Sequence[str], references: References) -> Scores:
         name: _percent(rows) if any(rouge_countable(name, references)) else None
         for name, rows in rouge_rows(predictions, references).items()
     }
-    return Scores(values, {"rouge": rouge_signature(references)})
+    return Scores(values, {"rouge": rouge_signature()})
 
 
-def rouge_signature(references: References) -> str:
-    """Signature of the ROUGE scores: variant, unit and tokenizer."""
-    compared, _ = _compared(references)
+def rouge_signature() -> str:
+    """Signature of the ROUGE scores: variant and unit."""
     version = importlib.metadata.version("rouge-score")
-    return f"rouge-score {version}, mean F, no stemming, {compared}"
+    return f"rouge-score {version}, mean F, no stemming, Unicode words"
 
 
 def rouge_rows(predictions: Sequence[str], references: References) -> dict[str, list[float]]:
@@ -93,7 +90,7 @@ def rouge_rows(predictions: Sequence[str], references: References) -> dict[str, 
         Values from 0 to 1 for each row, by the name of the score.
     """
     check_rows(predictions, references)
-    scorer = _rouge_scorer(references)
+    scorer = _rouge_scorer()
     found: dict[str, list[float]] = {name: [] for name in ROUGE}
     for prediction, row in zip(predictions, references, strict=True):
         scores = [scorer.score(reference, prediction) for reference in row]
@@ -109,30 +106,22 @@ def rouge_countable(name: str, references: References) -> Iterator[bool]:
         name: `"rouge1"`, `"rouge2"` or `"rougeL"`.
         references: For each row all texts that are right.
     """
-    scorer = _rouge_scorer(references)
+    scorer = _rouge_scorer()
     return (any(scorer.score(text, text)[name].fmeasure > 0 for text in row) for row in references)
 
 
-def _rouge_scorer(references: References) -> rouge_scorer.RougeScorer:
-    return rouge_scorer.RougeScorer(list(ROUGE), tokenizer=_compared(references)[1])
-
-
-def _compared(references: References) -> tuple[str, CharacterTokenizer | WordTokenizer | None]:
-    """Unit that ROUGE compares, in words, and its tokenizer; `None` for that of rouge-score."""
-    firsts = [row[0] for row in references]
-    if mostly_unspaced(firsts):
-        return "characters", CharacterTokenizer()
-    if mostly_beyond_ascii(firsts):
-        return "Unicode words", WordTokenizer()
-    return "words", None
+def _rouge_scorer() -> rouge_scorer.RougeScorer:
+    return rouge_scorer.RougeScorer(list(ROUGE), tokenizer=UnicodeTokenizer())
 
 
 def answer_scores(predictions: Sequence[str], references: References) -> Scores:
-    """Exact match and F1 of answers as the SQuAD script counts them.
+    """Exact match and F1 of answers as the script of SQuAD 2.0 counts them.
 
     Case, punctuation, articles and white space do not count; of several references the best does.
-    F1 compares words, and characters of scripts without spaces, where punctuation is more than that
-    of ASCII.
+    Other than there numbers keep their sign and point, and an answer that is nothing but articles
+    or punctuation stays as it is. A question without an answer has the reference "", which is
+    right, in F1 too, for an empty output alone. F1 compares words, and characters of scripts
+    without spaces, where punctuation is more than that of ASCII.
 
     Args:
         predictions: Outputs of the model.
@@ -141,10 +130,14 @@ def answer_scores(predictions: Sequence[str], references: References) -> Scores:
     Returns:
         Scores `exact_match` and `f1` in percent.
 
-    Reference: Rajpurkar et al. 2016, https://aclanthology.org/D16-1264
+    Reference: Rajpurkar et al. 2016, https://aclanthology.org/D16-1264; Rajpurkar et al. 2018,
+    https://aclanthology.org/P18-2124
     """
     values = {name: _percent(rows) for name, rows in answer_rows(predictions, references).items()}
-    return Scores(values, {"f1": "SQuAD 1.1, the best of the references of a row"})
+    return Scores(
+        values,
+        {"f1": "SQuAD 2.0, the best of the references of a row, numbers with sign and point"},
+    )
 
 
 def answer_rows(predictions: Sequence[str], references: References) -> dict[str, list[float]]:
@@ -170,10 +163,18 @@ def _percent(values: Sequence[float]) -> float:
 
 
 def normalize_answer(text: str) -> str:
-    """An answer without case, punctuation, articles and needless white space."""
-    unspaced = bool(UNSPACED.search(text))
-    kept = "".join(char for char in _normal(text) if not _is_punctuation(char, unspaced))
-    return " ".join(words(_ARTICLES.sub(" ", kept)))
+    """An answer without case, punctuation, articles and needless white space.
+
+    The sign of a number and its point stay, and what would be nothing at all stays as it is.
+    """
+    unspaced, text = bool(UNSPACED.search(text)), _normal(text)
+    of_numbers = {match.start() for match in _OF_NUMBERS.finditer(text)}
+    kept = "".join(
+        char
+        for position, char in enumerate(text)
+        if position in of_numbers or not _is_punctuation(char, unspaced)
+    )
+    return " ".join(words(_ARTICLES.sub(" ", kept)) or words(kept) or words(text))
 
 
 def word_f1(prediction: str, reference: str) -> float:
@@ -184,7 +185,7 @@ def word_f1(prediction: str, reference: str) -> float:
         reference: An answer that is right.
 
     Returns:
-        A value from 0 to 1; 1 if both answers have no words.
+        A value from 0 to 1; 1 if both answers are empty, and 0 if one is.
     """
     output, right = normalize_answer(prediction).split(), normalize_answer(reference).split()
     if not output or not right:

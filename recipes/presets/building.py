@@ -15,7 +15,7 @@ from ...zoo.errors import ConfigError
 from ..core.config import Budget, RunConfig
 from ..core.make_config import make_config
 from ..core.run import Run
-from ..data.pair_files import read_lines
+from ..data.files.opening import open_text
 from ..training.launch import run_task
 from .packing import About, pack_run
 
@@ -226,7 +226,7 @@ def _held_out(sources: list[str], count: int) -> set[str]:
 
 
 def _rows(path: Path) -> list[str]:
-    return [line.decode().rstrip("\r\n") for line in read_lines(str(path))]
+    return [line.removesuffix("\r") for line in open_text(str(path)).lines()]
 
 
 def _first(row: str) -> str:

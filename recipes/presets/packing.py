@@ -147,6 +147,7 @@ def pack_run(
         full = Evaluator(loaded, corpus, config).full()
         found = full if weights == "float32" else Evaluator(packed, corpus, config).full()
         where = f"{_without_folder(corpus.name)}, {len(corpus):,} rows"
+        where += ", by which the best weights were chosen" if data is None else ""
         report(_loss_lines(weights, full, found))
     manifest |= {
         "scores": dict(found.values),

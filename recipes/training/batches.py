@@ -44,7 +44,9 @@ def make_batches(
             copy_unknown=config.replace_unknown,
             **buckets,
         )
-    prepared = task_of(config).prepare(corpus, config.seed)
+    # A format that is not the task's is that of a model from elsewhere, which reads texts alone.
+    has_own_format = config.parts.source_format is not None
+    prepared = corpus if has_own_format else task_of(config).prepare(corpus, config.seed)
     pairs = _tokenized(config, source_format(config), prepared, tokenizer)
     dropout = None
     if config.bpe_dropout:

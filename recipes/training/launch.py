@@ -46,7 +46,7 @@ class TrainedRun:
 def train(
     task: str | Task,
     train: str | None = None,
-    valid: str | None = None,
+    valid: str | float | None = None,
     *,
     model: str | CatalogEntry | Callable | None = None,
     output: str | Path | None = None,
@@ -65,7 +65,8 @@ def train(
     Args:
         task: A task, its name, or a file that has it as `TASK`.
         train: A corpus to learn from, as a path; the embedded default of the task if left out.
-        valid: The corpus to validate with; given where `train` is.
+        valid: The corpus to validate with, or the share of `train` that is held out for it; about
+            a twentieth if left out.
         model: A name of the catalog, a class or function that makes a model, or `file.py:NAME`;
             `"rnn-bahdanau"` if left out.
         output: Folder of the run; `runs/TASK-MODEL` if left out. A run in it that has the same
@@ -95,6 +96,7 @@ def train(
     >>> run.model.predict(["a house"])
     """
     chosen = task_meant(task)
+    valid = None if valid is None else str(valid)
     settings |= {f"model.{name}": value for name, value in (model_options or {}).items()}
     if start_from is not None:
         load_tensorflow()

@@ -19,7 +19,7 @@ from ...zoo.training.averaging import Average, LastAverage, WeightAverage
 from ...zoo.training.loss import SmoothedCrossEntropy
 from ...zoo.training.optimizers import FusedAdam
 from ..core.config import Budget, RunConfig
-from ..core.corpora import read_corpora, texts
+from ..core.corpora import overlap_line, read_corpora, texts
 from ..core.interruption import Interrupted, StopNow, StopRequest
 from ..core.model import build_model, schedule_of
 from ..core.options import OptimizerOptions
@@ -46,7 +46,7 @@ from .callbacks import (
     WeightAveraging,
 )
 from .evaluation import Evaluator, check_targets
-from .length_limits import limit_of_corpus
+from .length_limits import limit_of_corpus, ngram_of_corpus
 from .nan_guard import NanGuard
 from .periodic_evaluation import PeriodicEvaluation
 from .precision import computing_in
@@ -93,6 +93,8 @@ def train(
     checksums = {"train": train_corpus.checksum, "valid": valid_corpus.checksum}
     report(train_corpus.report())
     report(valid_corpus.report())
+    if (line := overlap_line(config, train_corpus, valid_corpus)) is not None:
+        report(line)
     if place.is_chief and run.check(config, checksums):
         begun_with = run.read_config().parts.source_format
         config = replace(config, parts=replace(config.parts, source_format=begun_with))
@@ -119,10 +121,12 @@ def train(
         report(f"starts with the weights of {config.start_from}")
     report(sizes_line(config, model, tokenizer, batches))
     generation = limit_of_corpus(config, config.max_target_length, batches, report)
+    generation |= ngram_of_corpus(config, tokenizer, texts(train_corpus).targets, report)
     if place.is_chief:
         begun = run.open(config, checksums, model, **generation)
         generation = run.generation() if begun else generation
         if not run.tokenizer_path.exists():
+            run.save_samples(valid_corpus.sources)
             run.save_tokenizer(tokenizer)
 
     # Compile

@@ -140,7 +140,12 @@ def _run_and_config(
                 f"run too. Received: {asked}"
             )
     # Nothing of it is the new run's but the origins, should the model be one that they find.
-    return run, replace(config, parts=Parts(task, own, origins=config.parts.origins))
+    # Nor is how its sources are read, unless that is not how the task does it.
+    inputs = config.parts.source_format
+    if inputs is not None and inputs.with_turns(0) == task.source_format.with_turns(0):
+        inputs = None
+    parts = Parts(task, own, source_format=inputs, origins=config.parts.origins)
+    return run, replace(config, parts=parts)
 
 
 def _check_subwords(config: RunConfig, theirs: RunConfig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..runtime import dtypes, protos
 from ..runtime.errors import Code, ServingError, invalid_argument
 from ..runtime.tensor_protos import fill_tensor, read_tensor
 from .retry import Retry
-from .transports import ServerAddress, Target, columns_of, too_late, unreachable
+from .transports import Access, ServerAddress, Target, too_late, unreachable
 
 CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", -1),
@@ -27,6 +28,7 @@ _MAX_REPLY = 2**31
 # How gRPC itself refuses a message, with the code of a server that is busy.
 _TOO_LARGE = "message larger than max"
 _PREDICT = "/tensorflow.serving.PredictionService/Predict"
+_WAIT = "grpc-retry-pushback-ms"  # in the trailers of a server: when to ask again, or never
 
 
 def make_request(target: Target, signature: str, inputs: Mapping[str, list]) -> Any:
@@ -58,42 +60,38 @@ def _array(name: str, column: list) -> np.ndarray:
     return array
 
 
-def read_response(response: Any) -> dict[str, list]:
-    """The outputs of a reply, a `PredictResponse`.
-
-    Raises:
-        ServingError: if one is of a type that no text-to-text model has, or no tensor.
-    """
+def _read_response(response: Any) -> dict[str, list]:
+    """The outputs of a reply, a `PredictResponse`, bytes as text."""
     outputs = {}
     for name, proto in response.outputs.items():
         try:
-            outputs[name] = read_tensor(proto, _MAX_REPLY)
+            outputs[name] = _plain(read_tensor(proto, _MAX_REPLY).tolist())
         except (ValueError, TypeError, OverflowError) as error:
             kind = dtypes.from_number(proto.dtype).name
             raise ServingError(
                 Code.INTERNAL, f"The output '{name}' of type {kind} cannot be read: {error}"
             ) from error
-    return columns_of(outputs)
+    return outputs
 
 
-def _predict_method(channel: Any) -> Any:
-    """The method of a channel, synchronous or not, that calls a model."""
-    return channel.unary_unary(
-        _PREDICT,
-        request_serializer=protos.PredictRequest.SerializeToString,
-        response_deserializer=protos.PredictResponse.FromString,
-    )
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(element) for element in value]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def to_error(error: grpc.RpcError, address: ServerAddress, timeout: float) -> ServingError:
+def _to_error(error: grpc.RpcError, address: ServerAddress, timeout: float) -> ServingError:
     """The error of a call that failed."""
     code = Code(error.code().value[0])
     message = error.details() or code.name
     if code == Code.DEADLINE_EXCEEDED:
         return too_late(timeout)
-    if code == Code.UNAVAILABLE and "connect" in message.lower():
+    if code == Code.UNAVAILABLE and ("connect" in message.lower() or "handshake" in message):
         return unreachable(address, ConnectionError(message))
-    return ServingError(code, message, permanent=_TOO_LARGE in message)
+    wait = dict(error.trailing_metadata() or ()).get(_WAIT, "0")
+    found = ServingError(code, message, permanent=_TOO_LARGE in message or not wait.isdigit())
+    found.retry_after = 0.0 if found.permanent else int(wait) / 1000
+    return found
 
 
 class GrpcTransport:
@@ -102,57 +100,44 @@ class GrpcTransport:
     Args:
         address: of the server.
         target: what to ask.
+        access: credentials.
     """
 
-    def __init__(self, address: ServerAddress, target: Target):
+    def __init__(self, address: ServerAddress, target: Target, access: Access):
         self._address = address
         self._target = target
-        self._channel = grpc.insecure_channel(address.authority, options=CHANNEL_OPTIONS)
-        self._predict = _predict_method(self._channel)
-
-    def call(self, signature: str, inputs: Mapping[str, list], timeout: float) -> dict[str, list]:
-        request = make_request(self._target, signature, inputs)
-        try:
-            return read_response(self._predict(request, timeout=timeout))
-        except grpc.RpcError as error:
-            raise to_error(error, self._address, timeout) from error
-
-    def close(self) -> None:
-        self._channel.close()
-
-
-class AsyncGrpcTransport:
-    """gRPC for asyncio.
-
-    Args:
-        address: of the server.
-        target: what to ask.
-    """
-
-    def __init__(self, address: ServerAddress, target: Target):
-        self._address = address
-        self._target = target
-        self._channel: grpc.aio.Channel | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None  # whose the channel is
-        self._predict: Any = None
+        self._metadata = [(name.lower(), value) for name, value in access.headers.items()]
+        # Not that of `grpc.aio`, which belongs to one event loop.
+        if address.scheme == "grpcs":
+            credentials = grpc.ssl_channel_credentials(*access.pem())
+            self._channel = grpc.secure_channel(address.authority, credentials, CHANNEL_OPTIONS)
+        else:
+            self._channel = grpc.insecure_channel(address.authority, CHANNEL_OPTIONS)
+        self._predict = self._channel.unary_unary(
+            _PREDICT,
+            request_serializer=protos.PredictRequest.SerializeToString,
+            response_deserializer=protos.PredictResponse.FromString,
+        )
 
     async def call(
         self, signature: str, inputs: Mapping[str, list], timeout: float
     ) -> dict[str, list]:
-        loop = asyncio.get_running_loop()
-        if self._channel is None or self._loop is not loop:
-            self._channel = grpc.aio.insecure_channel(
-                self._address.authority, options=CHANNEL_OPTIONS
-            )
-            self._loop = loop
-            self._predict = _predict_method(self._channel)
         request = make_request(self._target, signature, inputs)
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+
+        def tell(call: Any) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(done.set)
+
+        call = self._predict.future(request, timeout=timeout, metadata=self._metadata)
+        call.add_done_callback(tell)
         try:
-            return read_response(await self._predict(request, timeout=timeout))
+            await done.wait()
+            return _read_response(call.result())
         except grpc.RpcError as error:
-            raise to_error(error, self._address, timeout) from error
+            raise _to_error(error, self._address, timeout) from error
+        finally:
+            call.cancel()  # if nobody waits for it any more
 
     async def close(self) -> None:
-        if self._channel is not None:
-            await self._channel.close()
-            self._channel = None
+        self._channel.close()

@@ -87,7 +87,11 @@ class Request(Generic[Result]):
         Raises:
             ClientError: if the reply is not that of a model from text to text.
         """
+        sent = len(next(iter(self.inputs.values())))
         try:
+            for name, column in outputs.items():
+                if len(column) != sent:
+                    raise ValueError(f"{sent} texts, {len(column)} rows of '{name}'")
             return self.read(self.inputs, outputs)
         except (KeyError, TypeError, ValueError) as error:
             raise ClientError(
@@ -181,7 +185,7 @@ def document(texts: Sequence[str]) -> Request[Prediction]:
 
 def _predictions(_: Columns, outputs: Columns) -> list[Prediction]:
     rows = zip(outputs["text"], outputs["score"], _truncated(outputs), strict=True)
-    return [Prediction(text, float(score), cut) for text, score, cut in rows]
+    return [Prediction(_text(text), _number(score), cut) for text, score, cut in rows]
 
 
 def n_best(texts: Sequence[Source]) -> Request[list[Prediction]]:
@@ -190,9 +194,9 @@ def n_best(texts: Sequence[Source]) -> Request[list[Prediction]]:
     def read(_: Columns, outputs: Columns) -> list[list[Prediction]]:
         return [
             [
-                Prediction(text, float(score), cut)
+                Prediction(_text(text), _number(score), cut)
                 for text, score in zip(texts, scores, strict=True)
-                if float(score) > _NO_HYPOTHESIS
+                if _number(score) > _NO_HYPOTHESIS
             ]
             for texts, scores, cut in zip(
                 outputs["text"], outputs["score"], _truncated(outputs), strict=True
@@ -227,7 +231,7 @@ def score(texts: Sequence[Source], targets: Sequence[str]) -> Request[Score]:
 
     def read(_: Columns, outputs: Columns) -> list[Score]:
         rows = zip(outputs["score"], outputs["tokens"], _truncated(outputs), strict=True)
-        return [Score(float(value), int(tokens), cut) for value, tokens, cut in rows]
+        return [Score(_number(value), int(_number(tokens)), cut) for value, tokens, cut in rows]
 
     return Request("score", {**_only_texts(_columns(texts)), "target": list(targets)}, read)
 
@@ -236,6 +240,18 @@ def _truncated(outputs: Columns) -> list[bool]:
     """The marks of texts of which something was lost; exports of earlier versions have none."""
     rows = next(iter(outputs.values()), [])
     return [bool(cut) for cut in outputs.get("truncated", [False] * len(rows))]
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a text")
+    return value
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{value!r} is not a number")
+    return float(value)
 
 
 def _to_text(values: Sequence[str]) -> str:
@@ -261,11 +277,11 @@ def _explanation(
     attention = np.asarray(weights, np.float32).reshape(len(written), len(source))
     return Explanation(
         text=text,
-        target=target,
+        target=_text(target),
         source_tokens=source_tokens,
         target_tokens=target_tokens,
         attention=attention[: len(target_tokens), : len(source_tokens)],
-        score=float(score),
+        score=_number(score),
         p_gen=None if p_gen is None else np.asarray(p_gen, np.float32)[: len(target_tokens)],
         truncated=truncated,
     )

@@ -1,23 +1,26 @@
-"""Transport of a client's calls over HTTP."""
+"""Address of a server and of a model on it, and the transport of calls over HTTP."""
 
 from __future__ import annotations
 
-import http.client
+import asyncio
+import contextlib
 import json
+import os
 import ssl
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Protocol
 from urllib.parse import quote, urlsplit
+
+import aiohttp
+import yarl
 
 from ..runtime.errors import Code, ServingError
 
-# A server may close a connection that was idle, just when it is used again.
-_STALE = (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError)
-_PART = 65536  # bytes that are read before the clock is looked at
-_DEFAULT_PORTS = {"http": 8501, "https": 443, "grpc": 8500}
+_DEFAULT_PORTS = {"http": 8501, "https": 443, "grpc": 8500, "grpcs": 443}
+_MAX_CONNECTIONS = 100  # calls at a time; further ones wait
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class ServerAddress:
     """Address of a server.
 
     Attributes:
-        scheme: `http`, `https` or `grpc`.
+        scheme: `http`, `https`, `grpc` or `grpcs`.
         host: name or number.
         port: number.
         prefix: path in front of `/v1`, behind a proxy.
@@ -57,10 +60,40 @@ def read_url(url: str) -> ServerAddress:
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or port == 0:
         raise ValueError(
             "A server's address is http://host:port or https://host:port for REST and "
-            f"grpc://host:port for gRPC. Received: url={url!r}"
+            f"grpc://host:port or grpcs://host:port for gRPC. Received: url={url!r}"
         )
     port = port or _DEFAULT_PORTS[parts.scheme]
     return ServerAddress(parts.scheme, parts.hostname, port, parts.path.rstrip("/"))
+
+
+@dataclass(frozen=True)
+class Access:
+    """Credentials of a client and the authorities that it trusts.
+
+    Attributes:
+        headers: sent with every request.
+        ca_file: certificates of trusted authorities, or `None` for those of the system.
+        cert_file: certificate of the client, or `None`.
+        key_file: its private key; `None` where it is in `cert_file`.
+    """
+
+    headers: Mapping[str, str]
+    ca_file: str | os.PathLike | None = None
+    cert_file: str | os.PathLike | None = None
+    key_file: str | os.PathLike | None = None
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """The same for TLS over REST."""
+        context = ssl.create_default_context(cafile=self.ca_file)
+        if self.cert_file is not None:
+            context.load_cert_chain(self.cert_file, self.key_file)
+        return context
+
+    def pem(self) -> tuple[bytes | None, bytes | None, bytes | None]:
+        """Contents of the files for TLS over gRPC: authorities, private key, certificate."""
+        files = (self.ca_file, self.key_file or self.cert_file, self.cert_file)
+        authorities, key, certificate = (f and Path(f).read_bytes() for f in files)
+        return authorities or None, key or None, certificate or None
 
 
 @dataclass(frozen=True)
@@ -85,57 +118,29 @@ class Target:
 class Transport(Protocol):
     """Calls a signature with columns of texts or whole numbers; returns columns of values."""
 
-    def call(self, signature: str, inputs: Mapping[str, list], timeout: float) -> dict[str, list]:
+    async def call(
+        self, signature: str, inputs: Mapping[str, list], timeout: float
+    ) -> dict[str, list]:
         """The outputs by name.
 
         Raises:
             ServingError: what the server answered, or why it could not be asked.
         """
 
-    def close(self) -> None:
-        """Closes the connection."""
-
-
-def request_body(signature: str, inputs: Mapping[str, list]) -> bytes:
-    """The JSON of a request by column."""
-    document = {"signature_name": signature, "inputs": dict(inputs)}
-    return json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogateescape")
-
-
-def read_reply(status: int, body: bytes, address: ServerAddress) -> dict[str, list]:
-    """The outputs in a reply.
-
-    Raises:
-        ServingError: if the reply is an error, or none of a model server.
-    """
-    try:
-        document = json.loads(body.decode("utf-8", "replace"))
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
-        document = {}
-    if status != 200:
-        message = document.get("error") or f"{address.authority} answered with status {status}"
-        raise ServingError(Code.from_http_status(status), str(message))
-    outputs = document.get("outputs")
-    if not isinstance(outputs, dict):
-        raise ServingError(
-            Code.INTERNAL,
-            f"{address.authority} answered, but not as a model server: is the address right?",
-        )
-    return outputs
+    async def close(self) -> None:
+        """Closes the connections."""
 
 
 def unreachable(address: ServerAddress, error: BaseException) -> ServingError:
     """The error of a server that does not answer."""
     error = getattr(error, "certificate_error", error)  # of aiohttp, around that of Python
     reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    if isinstance(error, ssl.SSLCertVerificationError):
+    if "certificate" in reason.lower():
+        reason = getattr(error, "verify_message", reason).rstrip(".")
         return ServingError(
             Code.UNAVAILABLE,
-            f"The certificate of {address.authority} is not accepted "
-            f"({error.verify_message.rstrip('.')}). Use the name that it is for; if its authority "
-            "is one of your own, set SSL_CERT_FILE to the file of that",
+            f"The certificate of {address.authority} is not accepted ({reason}). Use the name that "
+            "it is for; if its authority is one of your own, give its file as `ca_file`",
             permanent=True,
         )
     return ServingError(
@@ -149,91 +154,92 @@ def too_late(timeout: float) -> ServingError:
 
 
 class RestTransport:
-    """REST with Python's standard library; as many connections as calls at a time, kept open.
+    """REST with aiohttp.
 
     Args:
         address: of the server.
         target: what to ask.
+        access: credentials.
     """
 
-    def __init__(self, address: ServerAddress, target: Target):
+    def __init__(self, address: ServerAddress, target: Target, access: Access):
         self._address = address
-        self._path = address.prefix + target.path
-        self._idle: list[http.client.HTTPConnection] = []
-        self._lock = threading.Lock()
+        url = f"{address.scheme}://{address.authority}{address.prefix}{target.path}"
+        self._url = yarl.URL(url, encoded=True)  # a colon in a name stays quoted
+        self._headers = {**access.headers, "Content-Type": "application/json"}
+        self._tls = access.ssl_context() if address.scheme == "https" else True
+        self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # whose the session is
 
-    def call(self, signature: str, inputs: Mapping[str, list], timeout: float) -> dict[str, list]:
-        body = request_body(signature, inputs)
-        end = time.monotonic() + timeout
-        connection = self._take()
-        was_open = connection.sock is not None
+    async def call(
+        self, signature: str, inputs: Mapping[str, list], timeout: float
+    ) -> dict[str, list]:
+        body, end = _request_body(signature, inputs), time.monotonic() + timeout
         try:
             try:
-                status, reply = self._exchange(connection, body, end)
-            except _STALE:
-                connection.close()
-                if not was_open:
-                    raise
-                status, reply = self._exchange(connection, body, end)
-        except TimeoutError as error:
-            connection.close()
+                return await self._exchange(body, timeout)
+            except aiohttp.ServerDisconnectedError:  # by a server that had closed it when idle
+                return await self._exchange(body, max(0.001, end - time.monotonic()))
+        except asyncio.TimeoutError as error:
             raise too_late(timeout) from error
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()
+        except aiohttp.ClientError as error:
             raise unreachable(self._address, error) from error
-        with self._lock:
-            self._idle.append(connection)
-        return read_reply(status, reply, self._address)
 
-    def _take(self) -> http.client.HTTPConnection:
-        with self._lock:
-            if self._idle:
-                return self._idle.pop()
-        secure = self._address.scheme == "https"
-        kind = http.client.HTTPSConnection if secure else http.client.HTTPConnection
-        return kind(self._address.host, self._address.port)
+    async def _exchange(self, body: bytes, timeout: float) -> dict[str, list]:
+        loop = asyncio.get_running_loop()
+        if self._session is None or self._loop is not loop:
+            with contextlib.suppress(RuntimeError):  # of a loop that has ended
+                await self.close()
+            connector = aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, ssl=self._tls)
+            self._session, self._loop = aiohttp.ClientSession(connector=connector), loop
+        async with self._session.post(
+            self._url,
+            data=body,
+            headers=self._headers,
+            timeout=aiohttp.ClientTimeout(total=timeout),
+            allow_redirects=False,  # texts and credentials are for this server alone
+        ) as response:
+            reply = await response.read()
+            return _read_reply(response.status, response.headers, reply, self._address)
 
-    def _exchange(
-        self, connection: http.client.HTTPConnection, body: bytes, end: float
-    ) -> tuple[int, bytes]:
-        """Status and body of the reply; a `TimeoutError` where it is not whole in time."""
-        connection.timeout = _left(end)
-        if connection.sock is not None:
-            connection.sock.settimeout(connection.timeout)
-        connection.request("POST", self._path, body, {"Content-Type": "application/json"})
-        socket, parts = connection.sock, []
-        with connection.getresponse() as response:
-            while not response.isclosed():
-                socket.settimeout(_left(end))
-                part = response.read1(_PART)
-                if not part:
-                    break
-                parts.append(part)
-            if response.length:
-                raise http.client.IncompleteRead(b"".join(parts), response.length)
-            return response.status, b"".join(parts)
-
-    def close(self) -> None:
-        with self._lock:
-            for connection in self._idle:
-                connection.close()
-            self._idle.clear()
+    async def close(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
 
-def _left(end: float) -> float:
-    """Seconds until a moment on the clock of `time.monotonic`."""
-    seconds = end - time.monotonic()
-    if seconds <= 0:
-        raise TimeoutError
-    return seconds
+def _request_body(signature: str, inputs: Mapping[str, list]) -> bytes:
+    """The JSON of a request by row, of which a server refuses inputs that it does not know."""
+    rows = [dict(zip(inputs, row, strict=True)) for row in zip(*inputs.values(), strict=True)]
+    document = {"signature_name": signature, "instances": rows}
+    return json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogateescape")
 
 
-def columns_of(outputs: Mapping[str, Any]) -> dict[str, list]:
-    """Arrays of a reply as lists, bytes as text."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, list):
-            return [plain(element) for element in value]
-        return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-
-    return {name: plain(array.tolist()) for name, array in outputs.items()}
+def _read_reply(
+    status: int, headers: Mapping[str, str], body: bytes, address: ServerAddress
+) -> dict[str, list]:
+    """The outputs in a reply by column."""
+    try:
+        document = json.loads(body.decode("utf-8", "replace"))
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        document = {}
+    if status != 200:
+        message = document.get("error") or f"{address.authority} answered with status {status}"
+        if 300 <= status < 400:
+            message += f", a redirect to {headers.get('Location')}; give that address"
+        error = ServingError(Code.from_http_status(status), str(message))
+        wait = headers.get("Retry-After", "")
+        error.retry_after = float(wait) if wait.isdigit() else 0.0
+        raise error
+    rows = document.get("predictions")
+    if not isinstance(rows, list) or not all(
+        isinstance(row, dict) and row.keys() == rows[0].keys() for row in rows
+    ):
+        raise ServingError(
+            Code.INTERNAL,
+            f"{address.authority} answered, but not as a model server with a model from text to "
+            "text: is the address right?",
+        )
+    return {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}

@@ -303,6 +303,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for result in report.results:
             print(f"  {result}")
     if options.report:
+        sys.stdout.flush()
         options.report.write_text(json.dumps([write_report(report) for report in reports]))
     return 0 if all(report.passed for report in reports) else 1
 

@@ -21,6 +21,7 @@ def run_module(
     arguments: Sequence[str],
     python: str = sys.executable,
     timeout: float | None = None,
+    text: str = "",
 ) -> subprocess.CompletedProcess[str]:
     """Runs a module of this package in a new process, on the CPU, and waits for its end.
 
@@ -29,6 +30,7 @@ def run_module(
         arguments: of the command line; paths in them are absolute.
         python: the interpreter; another one need not have this package installed.
         timeout: seconds after which it is killed.
+        text: what it reads from its standard input.
     """
     with tempfile.TemporaryDirectory(prefix="attention-zoo-") as folder:
         # The process starts where this package is found under its name, and nothing else is: in
@@ -42,6 +44,7 @@ def run_module(
             capture_output=True,
             text=True,
             errors="replace",
+            input=text,
             check=False,
             timeout=timeout,
         )
@@ -60,16 +63,15 @@ def check_in_clean_process(
         python: the interpreter; one with another version of TensorFlow and TF Text checks the
             export there, and needs nothing else.
     """
-    with tempfile.TemporaryDirectory(prefix="attention-zoo-checks-") as folder:
-        request_file = Path(folder) / "samples.json"
-        report_file = Path(folder) / "report.json"
-        request_file.write_text(json.dumps(list(samples)))
-        arguments = [os.path.abspath(path) for path in paths]
-        arguments += ["--samples", str(request_file), "--report", str(report_file)]
-        done = run_module("attention_zoo.serving.export.checks", arguments, python)
-        if not report_file.exists():
-            lines = done.stderr.strip().splitlines() or ["it printed nothing"]
-            how = f"signal {-done.returncode}" if done.returncode < 0 else f"{done.returncode}"
-            found = f"the process that loaded it ended with {how}: {lines[-1]}"
-            return [CheckReport([CheckResult("session", False, found)]) for _ in paths]
-        return [read_report(entry) for entry in json.loads(report_file.read_text())]
+    # Texts and replies go through pipes: in a file they would stay after a kill.
+    arguments = [os.path.abspath(path) for path in paths]
+    arguments += ["--samples", "/dev/stdin", "--report", "/dev/stdout"]
+    module = "attention_zoo.serving.export.checks"
+    done = run_module(module, arguments, python, text=json.dumps(list(samples)))
+    try:
+        return [read_report(entry) for entry in json.loads(done.stdout.rpartition("\n")[2])]
+    except ValueError:
+        lines = done.stderr.strip().splitlines() or ["it printed nothing"]
+        how = f"signal {-done.returncode}" if done.returncode < 0 else f"{done.returncode}"
+        found = f"the process that loaded it ended with {how}: {lines[-1]}"
+        return [CheckReport([CheckResult("session", False, found)]) for _ in paths]

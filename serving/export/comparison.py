@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
-from ..runtime.batch_concatenation import pad_to
 from .check_report import Arrays, CheckResult
 
 TOLERANCE = 1e-4
@@ -26,7 +27,7 @@ def same_values(a: np.ndarray, b: np.ndarray, padded: bool = False) -> tuple[boo
         return False, 0.0
     if padded and a.shape != b.shape:
         shape = np.maximum(a.shape, b.shape)
-        a, b = pad_to(a, shape), pad_to(b, shape)
+        a, b = _pad_to(a, shape), _pad_to(b, shape)
     if a.shape != b.shape:
         return False, 0.0
     if a.dtype.kind == "f":
@@ -86,3 +87,10 @@ def compare_replies(
     )
     numbers = {"values": values, "differences": len(errors), "largest difference": largest}
     return CheckResult(check, not errors, found, numbers)
+
+
+def _pad_to(array: np.ndarray, shape: Iterable[int]) -> np.ndarray:
+    """Fills an array up beyond its ends with zeros or empty strings."""
+    padded = np.full([*shape], b"" if array.dtype.kind == "O" else 0, array.dtype)
+    padded[tuple(map(slice, array.shape))] = array
+    return padded

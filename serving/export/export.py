@@ -6,20 +6,20 @@ import math
 import os
 import re
 import shutil
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
+from ...zoo.files import claimed
 from ...zoo.text.source_format import Source
 from ..runtime.batching_parameters import BatchingParameters
 from ..runtime.config_files import VERSION_BATCHING_FILE, batching_text
 from ..runtime.errors import Code, ServingError
-from ..runtime.versions import check_version, find_versions
+from ..runtime.versions import UNPUBLISHED, check_version, find_versions, remove_abandoned
 from . import checks
 from .check_report import Arrays, CheckReport, CheckResult
 from .clean_process import check_in_clean_process
@@ -30,8 +30,6 @@ from .warmup import WARMUP_SAMPLES, sample_text, write_warmup
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
 _OF_THE_GRAPH = re.compile(r"\{\{.*?\}\}|\[Op:.*?\]")  # where an error of TensorFlow came up
-_TEMPORARY_PREFIX = ".unpublished-"
-_ABANDONED_SECONDS = 24 * 3600.0
 MAIN_SIGNATURE = "serving_default"
 
 
@@ -125,7 +123,7 @@ def export(
     if check_variant(variant) != "float32":
         text_to_text, weights, loss = _compressed(text_to_text, variant, quality)
         notes = f"{notes}\n\n{loss}"
-    _remove_abandoned(model_directory)
+    remove_abandoned(model_directory)
     with _aside(model_directory) as temporary:
         functions = _write(text_to_text, temporary)
         _write_extras(temporary, model_directory.name, functions, samples, batching)
@@ -158,9 +156,13 @@ def _check_name(name: str) -> str:
         raise ExportError(
             "The name of a model is part of its address and of a folder: letters, digits, '_', "
             "'.' and '-', beginning with a letter, digit or '_'; digits alone are the name of a "
-            f"version. Received: name={name!r}"
+            f"version. Give one with --name, such as {_suggested(name)}. Received: name={name!r}"
         )
     return name
+
+
+def _suggested(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.") or "my-model"
 
 
 def _refuse_existing(model_directory: Path, version: int) -> None:
@@ -174,21 +176,19 @@ def _refuse_existing(model_directory: Path, version: int) -> None:
 @contextmanager
 def _aside(model_directory: Path) -> Iterator[Path]:
     """A new folder in `model_directory` under a name that is no version; gone at the end."""
-    made = [folder for folder in (model_directory, *model_directory.parents) if not folder.exists()]
-    try:
-        model_directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ExportError(f"Cannot write to {model_directory}: {error.strerror}") from error
-    temporary = model_directory / f"{_TEMPORARY_PREFIX}{uuid.uuid4().hex}"
-    try:
-        yield temporary
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        for folder in made:
-            try:
-                folder.rmdir()  # only while nothing is in it: a published version stays
-            except OSError:
-                break
+    temporary = model_directory / f"{UNPUBLISHED}{uuid.uuid4().hex}"
+    with ExitStack() as claim:
+        try:
+            claim.enter_context(claimed(temporary))
+        except OSError as error:
+            raise ExportError(f"Cannot write to {model_directory}: {error.strerror}") from error
+        try:
+            yield temporary
+        finally:
+            if temporary.exists():  # emptied; it is removed with those that were made for it
+                shutil.rmtree(temporary, ignore_errors=True)
+                with suppress(OSError):
+                    temporary.mkdir()
 
 
 def _write(text_to_text: TextToText, path: Path) -> dict[str, Any]:
@@ -332,17 +332,6 @@ def _remove_old(model_directory: Path, keep: int, published: Path) -> None:
     for path in old:
         if path == published:  # under a low number that was asked for
             continue
-        away = path.with_name(f"{_TEMPORARY_PREFIX}{uuid.uuid4().hex}")
+        away = path.with_name(f"{UNPUBLISHED}{uuid.uuid4().hex}")
         os.rename(path, away)
         shutil.rmtree(away, ignore_errors=True)
-
-
-def _remove_abandoned(model_directory: Path) -> None:
-    """Removes what exports that were killed left behind; no server has ever looked at it."""
-    for path in model_directory.glob(f"{_TEMPORARY_PREFIX}*"):
-        try:
-            age = time.time() - path.stat().st_mtime
-        except OSError:
-            continue  # another export has just published it
-        if age > _ABANDONED_SECONDS:
-            shutil.rmtree(path, ignore_errors=True)

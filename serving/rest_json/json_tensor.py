@@ -139,45 +139,30 @@ def _read_rows(rows: list, specs: Mapping[str, TensorSpec]) -> dict[str, np.ndar
     by_name = _is_row_object(rows[0])
     names = sorted(specs)
     for index, row in enumerate(rows):
-        if by_name:
-            if not _is_row_object(row):
-                raise invalid_argument(
-                    f"Expecting object but got list at item {index} of input list"
-                )
-            _add_named(columns, row, index)
-            if sorted(row) != names:
-                raise invalid_argument(
-                    f"Failed to process element: {index} of 'instances' list. JSON object: "
-                    f"{describe(row)} keys must be equal to: {','.join(names)}"
-                )
-        elif _is_row_object(row):
+        if by_name != _is_row_object(row):
+            kinds = ("object", "list") if by_name else ("value/list", "object")
             raise invalid_argument(
-                f"Expecting value/list but got object at item {index} of input list"
+                f"Expecting {kinds[0]} but got {kinds[1]} at item {index} of input list"
             )
-        else:
+        for name, item in (row if by_name else {names[0]: row}).items():
             try:
-                columns[names[0]].add(row)
+                if name not in columns:
+                    raise invalid_argument(f"JSON object: does not have named input: {name}")
+                columns[name].add(item)
             except ServingError as error:
+                key = f" key: {name}" if by_name else ""
                 raise invalid_argument(
-                    f"Failed to process element: {index} of 'instances' list. "
+                    f"Failed to process element: {index}{key} of 'instances' list. "
                     f"Error: {error.status_text}"
                 ) from error
+        if by_name and sorted(row) != names:
+            raise invalid_argument(
+                f"Failed to process element: {index} of 'instances' list. JSON object: "
+                f"{describe(row)} keys must be equal to: {','.join(names)}"
+            )
     # Rows of base64 data name no input: they fill the first, and the others are missing.
     filled = [name for name in names if columns[name].shape is not None]
     return {name: columns[name].array(len(rows)) for name in filled}
-
-
-def _add_named(columns: Mapping[str, _Column], row: dict, index: int) -> None:
-    for name, item in row.items():
-        try:
-            if name not in columns:
-                raise invalid_argument(f"JSON object: does not have named input: {name}")
-            columns[name].add(item)
-        except ServingError as error:
-            raise invalid_argument(
-                f"Failed to process element: {index} key: {name} of 'instances' list. "
-                f"Error: {error.status_text}"
-            ) from error
 
 
 def _read_columns(value: Any, specs: Mapping[str, TensorSpec]) -> dict[str, np.ndarray]:

@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ...zoo.cpus import available_cpus
-from .batch_concatenation import Arrays, check_output, concatenate, join, num_rows, split
 from .batching_parameters import BatchingParameters
 from .dtypes import from_numpy
 from .errors import Code, ServingError, invalid_argument
 from .session import SavedModelSession, Signature
 
 Key = tuple
+Arrays = dict[str, np.ndarray]
 # A batch of less than half the usual rows waits for more, for a tenth of the time of the usual one.
 _FEW = 0.7
 _SHARE = 0.15
@@ -37,11 +37,11 @@ class BatchObserver:
 
     Attributes:
         queued: called with the seconds that a request waited and its rows.
-        processed: called with the rows of a batch and the rows added to fill it up.
+        processed: called with the rows of a batch.
     """
 
     queued: Callable[[float, int], None] = lambda seconds, rows: None
-    processed: Callable[[int, int], None] = lambda rows, padding: None
+    processed: Callable[[int], None] = lambda rows: None
 
 
 @dataclass
@@ -137,36 +137,20 @@ class BatchingSession:
             ServingError: if the request cannot be put into a batch, or too many wait.
         """
         arrays = {name: np.asarray(array) for name, array in inputs.items()}
-        rows = num_rows(arrays)
-        limit = self._parameters.max_batch_size
-        if rows > limit:
+        rows = _num_rows(arrays)
+        most = self._parameters.max_batch_size
+        if rows > most:
             raise invalid_argument(
-                f"Task size {rows} is larger than maximum input batch size {limit}"
+                f"Task size {rows} is larger than maximum input batch size {most}"
             )
-        wanted = None if outputs is None else tuple(outputs)
-        key = (signature, wanted, *self._shape_key(arrays))
-        parts = split(arrays, rows, self._parameters.execution_size)
-        if len(parts) == 1:
-            return self._submit(key, arrays, rows, deadline)
-        futures: list[Future] = []
-        try:
-            for part in parts:
-                futures.append(self._submit(key, part, num_rows(part), deadline))
-        except ServingError:
-            for future in futures:
-                future.cancel()
-            raise
-        return join(futures)
-
-    def _submit(self, key: Key, arrays: Arrays, rows: int, deadline: float | None) -> Future:
-        """Puts the rows of a request, or some of them, into a batch."""
-        limit = self._parameters.execution_size
+        shapes = ((n, from_numpy(a.dtype).number, a.shape[1:]) for n, a in sorted(arrays.items()))
+        key = (signature, None if outputs is None else tuple(outputs), *shapes)
         task = _Task(arrays, rows, deadline, time.monotonic())
         with self._condition:
             if self._closing:
                 raise ServingError(Code.UNAVAILABLE, f"The session of {self.path} is closed")
             batch = self._open.get(key)
-            if batch is None or batch.rows + rows > limit:
+            if batch is None or batch.rows + rows > self._parameters.execution_size:
                 if len(self._waiting) >= self._parameters.max_enqueued_batches:
                     raise ServingError(
                         Code.UNAVAILABLE,
@@ -192,14 +176,6 @@ class BatchingSession:
         """`submit`, and waits for the outputs."""
         deadline = None if timeout is None else time.monotonic() + timeout
         return self.submit(signature, inputs, outputs, deadline).result()
-
-    def _shape_key(self, arrays: Arrays) -> tuple:
-        """Key that requests in one batch have in common."""
-        padded = self._parameters.pad_variable_length_inputs
-        return tuple(
-            (name, from_numpy(a.dtype).number, a.ndim if padded else a.shape[1:])
-            for name, a in sorted(arrays.items())
-        )
 
     def _work(self) -> None:
         while (batch := self._next_batch()) is not None:
@@ -284,12 +260,10 @@ class BatchingSession:
 
     def _run_together(self, key: Key, tasks: Sequence[_Task]) -> None:
         rows = sum(task.rows for task in tasks)
-        size = self._parameters.padded_size(rows) if rows else 0
         merged = {
-            name: concatenate([task.inputs[name] for task in tasks], size - rows)
-            for name in tasks[0].inputs
+            name: np.concatenate([task.inputs[name] for task in tasks]) for name in tasks[0].inputs
         }
-        self._observer.processed(size, size - rows)
+        self._observer.processed(rows)
         deadlines = [task.deadline for task in tasks]
         timeout = None
         if all(deadline is not None for deadline in deadlines):
@@ -301,7 +275,7 @@ class BatchingSession:
         # Of the large ones among the last batches; whoever is alone soon waits no more.
         self._usual_seconds = max(seconds, _FADE * self._usual_seconds)
         for array in outputs.values():
-            check_output(array, size)
+            _check_output(array, rows)
         start = 0
         for task in tasks:
             stop = start + task.rows
@@ -316,3 +290,28 @@ class BatchingSession:
         for thread in self._threads:
             thread.join()
         self._session.close()
+
+
+def _num_rows(arrays: Arrays) -> int:
+    """The rows of a request, the same in all of its inputs."""
+    if not arrays:
+        raise invalid_argument("Batching Run() must have at least one input tensor")
+    if not all(array.ndim for array in arrays.values()):
+        raise invalid_argument("Batching Run() input tensors must have at least one dimension")
+    sizes = {len(array) for array in arrays.values()}
+    if len(sizes) != 1:
+        raise invalid_argument("Batching Run() input tensors must have equal 0th-dimension size")
+    return sizes.pop()
+
+
+def _check_output(array: np.ndarray, rows: int) -> None:
+    """Refuses an output that cannot be given back row by row."""
+    if array.ndim and len(array) == rows:
+        return
+    fault = "output tensor has 0 dimensions"
+    if array.ndim:
+        fault = (
+            "output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of "
+            "the input tensors"
+        )
+    raise ServingError(Code.FAILED_PRECONDITION, f"Batched {fault}")

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_FROM_ONE = (
-    "max_batch_size",
-    "max_enqueued_batches",
-    "num_batch_threads",
-    "max_execution_batch_size",
-)
+# The most that any server has a use for; a process with more threads ends.
+_MOST = {
+    "max_batch_size": 2**20,
+    "max_enqueued_batches": 2**20,
+    "num_batch_threads": 512,
+    "max_execution_batch_size": 2**20,
+}
 
 
 @dataclass(frozen=True)
 class BatchingParameters:
     """Parameters of dynamic batching; the names and defaults of TensorFlow Serving.
+
+    The local server fills up no batch, pads no inputs and takes no request apart: no answer depends
+    on that.
 
     Args:
         max_batch_size: most rows in a batch; a request with more is refused.
@@ -42,13 +46,13 @@ class BatchingParameters:
     max_execution_batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        for name in _FROM_ONE:
+        for name, most in _MOST.items():
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"`{name}` is a number from 1. Received: {name}={value}")
-        if self.batch_timeout_micros < 0:
+            if value is not None and not 1 <= value <= most:
+                raise ValueError(f"`{name}` is a number from 1 to {most}. Received: {name}={value}")
+        if not 0 <= self.batch_timeout_micros <= 10**8:
             raise ValueError(
-                "`batch_timeout_micros` is a number from 0. "
+                "`batch_timeout_micros` is a number from 0 to 100000000. "
                 f"Received: batch_timeout_micros={self.batch_timeout_micros}"
             )
         if self.execution_size > self.max_batch_size:
@@ -71,7 +75,3 @@ class BatchingParameters:
         if self.enable_large_batch_splitting and self.max_execution_batch_size is not None:
             return self.max_execution_batch_size
         return self.max_batch_size
-
-    def padded_size(self, rows: int) -> int:
-        """The number of rows with which a batch of `rows` is run."""
-        return next((size for size in self.allowed_batch_sizes if size >= rows), rows)

@@ -17,6 +17,7 @@ import importlib.util
 import ssl  # noqa: F401
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,72 +41,55 @@ class Output(ctypes.Structure):
     _fields_ = [("operation", _POINTER), ("index", ctypes.c_int)]
 
 
-# Function: (result, arguments).
-_FUNCTIONS = {
-    "TF_NewStatus": (_POINTER, []),
-    "TF_DeleteStatus": (None, [_POINTER]),
-    "TF_GetCode": (ctypes.c_int, [_POINTER]),
-    "TF_Message": (ctypes.c_char_p, [_POINTER]),
-    "TF_NewBuffer": (ctypes.POINTER(Buffer), []),
-    "TF_NewBufferFromString": (ctypes.POINTER(Buffer), [ctypes.c_char_p, ctypes.c_size_t]),
-    "TF_DeleteBuffer": (None, [ctypes.POINTER(Buffer)]),
-    "TF_GetAllOpList": (ctypes.POINTER(Buffer), []),
-    "TF_LoadLibrary": (_POINTER, [ctypes.c_char_p, _POINTER]),
-    "TF_NewGraph": (_POINTER, []),
-    "TF_DeleteGraph": (None, [_POINTER]),
-    "TF_GraphOperationByName": (_POINTER, [_POINTER, ctypes.c_char_p]),
-    "TF_OperationNumOutputs": (ctypes.c_int, [_POINTER]),
-    "TF_NewSessionOptions": (_POINTER, []),
-    "TF_DeleteSessionOptions": (None, [_POINTER]),
-    "TF_SetConfig": (None, [_POINTER, ctypes.c_char_p, ctypes.c_size_t, _POINTER]),
-    "TF_LoadSessionFromSavedModel": (
-        _POINTER,
-        [
-            _POINTER,
-            ctypes.POINTER(Buffer),
-            ctypes.c_char_p,
-            ctypes.POINTER(ctypes.c_char_p),
-            ctypes.c_int,
-            _POINTER,
-            ctypes.POINTER(Buffer),
-            _POINTER,
-        ],
-    ),
-    "TF_CloseSession": (None, [_POINTER, _POINTER]),
-    "TF_DeleteSession": (None, [_POINTER, _POINTER]),
-    "TF_SessionRun": (
-        None,
-        [
-            _POINTER,
-            ctypes.POINTER(Buffer),
-            ctypes.POINTER(Output),
-            ctypes.POINTER(_POINTER),
-            ctypes.c_int,
-            ctypes.POINTER(Output),
-            ctypes.POINTER(_POINTER),
-            ctypes.c_int,
-            ctypes.POINTER(_POINTER),
-            ctypes.c_int,
-            ctypes.POINTER(Buffer),
-            _POINTER,
-        ],
-    ),
-    "TF_AllocateTensor": (
-        _POINTER,
-        [ctypes.c_int, ctypes.POINTER(ctypes.c_int64), ctypes.c_int, ctypes.c_size_t],
-    ),
-    "TF_DeleteTensor": (None, [_POINTER]),
-    "TF_TensorType": (ctypes.c_int, [_POINTER]),
-    "TF_NumDims": (ctypes.c_int, [_POINTER]),
-    "TF_Dim": (ctypes.c_int64, [_POINTER, ctypes.c_int]),
-    "TF_TensorByteSize": (ctypes.c_size_t, [_POINTER]),
-    "TF_TensorData": (_POINTER, [_POINTER]),
-    "TF_StringInit": (None, [_POINTER]),
-    "TF_StringCopy": (None, [_POINTER, ctypes.c_char_p, ctypes.c_size_t]),
-    "TF_StringDealloc": (None, [_POINTER]),
-    "TF_StringGetDataPointer": (_POINTER, [_POINTER]),
-    "TF_StringGetSize": (ctypes.c_size_t, [_POINTER]),
+_TYPES: dict[str, Any] = {
+    "none": None,
+    "pointer": _POINTER,
+    "pointers": ctypes.POINTER(_POINTER),
+    "int": ctypes.c_int,
+    "int64": ctypes.c_int64,
+    "int64s": ctypes.POINTER(ctypes.c_int64),
+    "size": ctypes.c_size_t,
+    "chars": ctypes.c_char_p,
+    "strings": ctypes.POINTER(ctypes.c_char_p),
+    "buffer": ctypes.POINTER(Buffer),
+    "outputs": ctypes.POINTER(Output),
 }
+# Result, function, arguments.
+_FUNCTIONS = """
+pointer TF_NewStatus
+none TF_DeleteStatus pointer
+int TF_GetCode pointer
+chars TF_Message pointer
+buffer TF_NewBuffer
+buffer TF_NewBufferFromString chars size
+none TF_DeleteBuffer buffer
+buffer TF_GetAllOpList
+pointer TF_LoadLibrary chars pointer
+pointer TF_NewGraph
+none TF_DeleteGraph pointer
+pointer TF_GraphOperationByName pointer chars
+int TF_OperationNumOutputs pointer
+pointer TF_NewSessionOptions
+none TF_DeleteSessionOptions pointer
+none TF_SetConfig pointer chars size pointer
+pointer TF_LoadSessionFromSavedModel pointer buffer chars strings int pointer buffer pointer
+none TF_CloseSession pointer pointer
+none TF_DeleteSession pointer pointer
+none TF_SessionRun pointer buffer outputs pointers int outputs pointers int pointers int buffer
+  pointer
+pointer TF_AllocateTensor int int64s int size
+none TF_DeleteTensor pointer
+int TF_TensorType pointer
+int TF_NumDims pointer
+int64 TF_Dim pointer int
+size TF_TensorByteSize pointer
+pointer TF_TensorData pointer
+none TF_StringInit pointer
+none TF_StringCopy pointer chars size
+none TF_StringDealloc pointer
+pointer TF_StringGetDataPointer pointer
+size TF_StringGetSize pointer
+"""
 
 
 def _package_folder(name: str) -> Path | None:
@@ -136,10 +120,11 @@ def library() -> ctypes.CDLL:
             f"The TensorFlow in {folder} has no libtensorflow_cc with one of the endings "
             f"{', '.join(suffixes)}; use the official package for Linux or macOS."
         )
-    for name, (result, arguments) in _FUNCTIONS.items():
+    for line in _FUNCTIONS.replace("\n  ", " ").split("\n")[1:-1]:
+        result, name, *arguments = line.split()
         function = getattr(api, name)
-        function.restype = result
-        function.argtypes = arguments
+        function.restype = _TYPES[result]
+        function.argtypes = [_TYPES[argument] for argument in arguments]
     return api
 
 

@@ -1,4 +1,4 @@
-"""The configuration files of TensorFlow Serving: read, written, and checked by reading them back.
+"""The configuration files of TensorFlow Serving: read and written.
 
 `models.config` names the models, their versions and labels; the batching file says how requests
 are put together; the monitoring file opens the page of metrics. All three are protocol buffers in
@@ -8,7 +8,7 @@ text form, which the official server and this one read alike.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError, Message
 from tensorflow_serving.config import model_server_config_pb2
 
+from ...zoo.files import written_atomically
 from . import protos
 from .batching_parameters import BatchingParameters
 from .errors import Code, ServingError, invalid_argument
@@ -93,6 +94,9 @@ def read_config_message(data: bytes) -> list[ModelConfig]:
 
 
 def _config_of(entry: Any) -> ModelConfig:
+    for text in (entry.name, entry.base_path):
+        if not text.isprintable():  # such as a line break, or the NUL that no path has
+            raise invalid_argument(f"A name and a base path are printable. Received: {text!r}")
     if not entry.name:
         raise invalid_argument("A model in the config list has no name")
     if not entry.base_path:
@@ -211,7 +215,7 @@ def write_config(
         The files by name.
 
     Raises:
-        ServingError: if a model cannot be configured, or a file does not read back as it was meant.
+        ServingError: if a model cannot be configured.
     """
     _check_labels(configs)
     moved = [_move(config, served_from) for config in configs]
@@ -225,10 +229,8 @@ def write_config(
     folder.mkdir(parents=True, exist_ok=True)
     files = {name: folder / name for name in texts}
     for name, text in texts.items():
-        temporary = folder / f".{name}.new"
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, files[name])
-    _check_files(files, moved, parameters)
+        with written_atomically(files[name]) as aside:
+            aside.write_text(text, encoding="utf-8")
     return files
 
 
@@ -248,15 +250,3 @@ def _check_labels(configs: Sequence[ModelConfig]) -> None:
                     f"Label {label} of model {config.name} names version {number}, which is not "
                     f"served; the versions are {', '.join(map(str, config.policy.specific))}"
                 )
-
-
-def _check_files(
-    files: Mapping[str, Path], configs: Sequence[ModelConfig], parameters: BatchingParameters
-) -> None:
-    same = (
-        read_models(files[MODELS_FILE]) == list(configs)
-        and read_batching(files[BATCHING_FILE].read_text()) == parameters
-        and read_monitoring(files[MONITORING_FILE].read_text()) == METRICS_PATH
-    )
-    if not same:
-        raise ServingError(Code.INTERNAL, f"{files[MODELS_FILE].parent} does not read back")

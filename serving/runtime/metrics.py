@@ -95,9 +95,6 @@ class Metrics:
         )
         self._warmup = Histogram("model_warmup_latency", ("model_path", "status"), _MICROSECONDS)
         self._queuing = Histogram("batching_session:queuing_latency", (), _MICROSECONDS)
-        self._padding = Histogram(
-            "batching_session:padding_size", ("execution_batch_size",), _SIZES
-        )
         self._input_size = Histogram("batching_session:input_batch_size", (), _SIZES)
         self._batch_size = Histogram("batching_session:processed_batch_size", (), _SIZES)
         self._runs = Counter("batching_session:wrapped_run_count", ())
@@ -125,10 +122,9 @@ class Metrics:
             self._queuing.add(seconds * 1e6)
             self._input_size.add(rows)
 
-        def processed(size: int, padding: int) -> None:
+        def processed(rows: int) -> None:
             self._runs.add()
-            self._batch_size.add(size)
-            self._padding.add(padding, str(size))
+            self._batch_size.add(rows)
 
         return BatchObserver(queued, processed)
 
@@ -140,7 +136,6 @@ class Metrics:
             self._runtime,
             self._warmup,
             self._queuing,
-            self._padding,
             self._input_size,
             self._batch_size,
             self._runs,

@@ -19,48 +19,20 @@ from . import c_api, protos
 from .errors import Code, ServingError
 
 # The operations of TF Text that the official server links (its target `ops_lib`), by library.
-TEXT_OPERATIONS = frozenset(
-    {
-        "CaseFoldUTF8",
-        "ConstrainedSequence",
-        "FastBertNormalize",
-        "FastWordpieceTokenizeWithOffsets",
-        "FindSourceOffsets",
-        "MaxSpanningTree",
-        "NormalizeUTF8",
-        "NormalizeUTF8WithOffsetsMap",
-        "PhraseTokenize",
-        "RegexSplitWithOffsets",
-        "RougeL",
-        "SentenceFragments",
-        "SentenceFragmentsV2",
-        "SentencepieceDetokenizeOp",
-        "SentencepieceIdToStringOp",
-        "SentencepieceOp",
-        "SentencepieceStringToIdOp",
-        "SentencepieceTokenizeOp",
-        "SentencepieceTokenizeWithOffsetsOp",
-        "SentencepieceVocabSizeOp",
-        "SplitMergeTokenizeWithOffsets",
-        "TFText>BoiseTagsToOffsets",
-        "TFText>ByteSplitByOffsets",
-        "TFText>ByteSplitWithOffsets",
-        "TFText>FastSentencepieceDetokenize",
-        "TFText>FastSentencepieceTokenize",
-        "TFText>FastWordpieceDetokenize",
-        "TFText>NgramsStringJoin",
-        "TFText>OffsetsToBoiseTags",
-        "TFText>PhraseDetokenize",
-        "TFText>RoundRobinGenerateMasks",
-        "TFText>RoundRobinTrim",
-        "TFText>Utf8Binarize",
-        "TFText>WhitespaceTokenizeWithOffsetsV2",
-        "TokenizerFromLogits",
-        "UnicodeScriptTokenizeWithOffsets",
-        "WhitespaceTokenizeWithOffsets",
-        "WordpieceTokenizeWithOffsets",
-    }
-)
+_TEXT_OPERATIONS = """
+CaseFoldUTF8 ConstrainedSequence FastBertNormalize FastWordpieceTokenizeWithOffsets
+FindSourceOffsets MaxSpanningTree NormalizeUTF8 NormalizeUTF8WithOffsetsMap PhraseTokenize
+RegexSplitWithOffsets RougeL SentenceFragments SentenceFragmentsV2 SentencepieceDetokenizeOp
+SentencepieceIdToStringOp SentencepieceOp SentencepieceStringToIdOp SentencepieceTokenizeOp
+SentencepieceTokenizeWithOffsetsOp SentencepieceVocabSizeOp SplitMergeTokenizeWithOffsets
+TFText>BoiseTagsToOffsets TFText>ByteSplitByOffsets TFText>ByteSplitWithOffsets
+TFText>FastSentencepieceDetokenize TFText>FastSentencepieceTokenize TFText>FastWordpieceDetokenize
+TFText>NgramsStringJoin TFText>OffsetsToBoiseTags TFText>PhraseDetokenize
+TFText>RoundRobinGenerateMasks TFText>RoundRobinTrim TFText>Utf8Binarize
+TFText>WhitespaceTokenizeWithOffsetsV2 TokenizerFromLogits UnicodeScriptTokenizeWithOffsets
+WhitespaceTokenizeWithOffsets WordpieceTokenizeWithOffsets
+"""
+TEXT_OPERATIONS = frozenset(_TEXT_OPERATIONS.split())
 
 # Registered by TensorFlow, yet of no use in a stock server: they call back into the Python process
 # that wrote the model, or into a compiler that the server has switched off.

@@ -16,127 +16,75 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 _PACKAGE = "attention_zoo.wire"
 _Field = descriptor_pb2.FieldDescriptorProto
-_SCALARS = {
-    "bool": _Field.TYPE_BOOL,
-    "bytes": _Field.TYPE_BYTES,
-    "double": _Field.TYPE_DOUBLE,
-    "float": _Field.TYPE_FLOAT,
-    "int32": _Field.TYPE_INT32,
-    "int64": _Field.TYPE_INT64,
-    "string": _Field.TYPE_STRING,
-    "uint32": _Field.TYPE_UINT32,
-    "uint64": _Field.TYPE_UINT64,
-}
+# Message: field = type number, ... "[X]" is a repeated field, "{X}" a map from strings to X, and
+# "X|name" one of the choices of that name. Enumerations are declared as numbers, and the
+# configuration of a ReloadConfigRequest as the bytes of its official message.
+_SCHEMA = """
+ShapeDim: size = int64 1, name = string 2
+TensorShape: dim = [ShapeDim] 2, unknown_rank = bool 3
+Encoding:
+TensorInfo: name = string 1, dtype = int32 2, tensor_shape = TensorShape 3,
+  coo_sparse = Encoding 4, composite_tensor = Encoding 5
+SignatureDef: inputs = {TensorInfo} 1, outputs = {TensorInfo} 2, method_name = string 3
+AttrValue: b = bool 5
+NodeDef: name = string 1, op = string 2, attr = {AttrValue} 5
+OpDef: name = string 1
+OpList: op = [OpDef] 1
+FunctionDef: signature = OpDef 1, node_def = [NodeDef] 3, attr = {AttrValue} 5
+FunctionLibrary: function = [FunctionDef] 1
+GraphDef: node = [NodeDef] 1, library = FunctionLibrary 2
+MetaGraphDef: graph_def = GraphDef 2, signature_def = {SignatureDef} 5
+SignatureMap: signature_def = {SignatureDef} 1
+SavedModel: meta_graphs = [MetaGraphDef] 2
+TensorProto: dtype = int32 1, tensor_shape = TensorShape 2, tensor_content = bytes 4,
+  float_val = [float] 5, double_val = [double] 6, int_val = [int32] 7, string_val = [bytes] 8,
+  int64_val = [int64] 10, bool_val = [bool] 11, uint32_val = [uint32] 16, uint64_val = [uint64] 17
+HealthCheckRequest: service = string 1
+HealthCheckResponse: status = int32 1
+Int64Value: value = int64 1
+StringValue: value = string 1
+BoolValue: value = bool 1
+BatchingParameters: max_batch_size = Int64Value 1, batch_timeout_micros = Int64Value 2,
+  max_enqueued_batches = Int64Value 3, num_batch_threads = Int64Value 4,
+  thread_pool_name = StringValue 5, allowed_batch_sizes = [int64] 6,
+  pad_variable_length_inputs = bool 7, enable_large_batch_splitting = BoolValue 8,
+  max_execution_batch_size = Int64Value 9
+PrometheusConfig: enable = bool 1, path = string 2
+MonitoringConfig: prometheus_config = PrometheusConfig 1
+ModelSpec: name = string 1, version = Int64Value|version_choice 2, signature_name = string 3,
+  version_label = string|version_choice 4
+PredictRequest: model_spec = ModelSpec 1, inputs = {TensorProto} 2, output_filter = [string] 3
+PredictResponse: outputs = {TensorProto} 1, model_spec = ModelSpec 2
+Any: type_url = string 1, value = bytes 2
+GetModelMetadataRequest: model_spec = ModelSpec 1, metadata_field = [string] 2
+GetModelMetadataResponse: model_spec = ModelSpec 1, metadata = {Any} 2
+StatusProto: error_code = int32 1, error_message = string 2
+ModelVersionStatus: version = int64 1, state = int32 2, status = StatusProto 3
+GetModelStatusRequest: model_spec = ModelSpec 1
+GetModelStatusResponse: model_version_status = [ModelVersionStatus] 1
+ReloadConfigRequest: config = bytes 1
+ReloadConfigResponse: status = StatusProto 1
+PredictLog: request = PredictRequest 1
+PredictionLog: predict_log = PredictLog 6
+RunOptions: timeout_in_ms = int64 2
+ConfigProto: intra_op_parallelism_threads = int32 2, inter_op_parallelism_threads = int32 5,
+  use_per_session_threads = bool 9
+"""
 
-# Message: {field: (number, type)}. "[X]" is a repeated field, "{X}" a map from strings to X, and
-# "X|name" one of the choices of that name. Enumerations are declared as numbers.
-_SCHEMA: dict[str, dict[str, tuple[int, str]]] = {
-    "ShapeDim": {"size": (1, "int64"), "name": (2, "string")},
-    "TensorShape": {"dim": (2, "[ShapeDim]"), "unknown_rank": (3, "bool")},
-    "Encoding": {},
-    "TensorInfo": {
-        "name": (1, "string"),
-        "dtype": (2, "int32"),
-        "tensor_shape": (3, "TensorShape"),
-        "coo_sparse": (4, "Encoding"),
-        "composite_tensor": (5, "Encoding"),
-    },
-    "SignatureDef": {
-        "inputs": (1, "{TensorInfo}"),
-        "outputs": (2, "{TensorInfo}"),
-        "method_name": (3, "string"),
-    },
-    "AttrValue": {"b": (5, "bool")},
-    "NodeDef": {"name": (1, "string"), "op": (2, "string"), "attr": (5, "{AttrValue}")},
-    "OpDef": {"name": (1, "string")},
-    "OpList": {"op": (1, "[OpDef]")},
-    "FunctionDef": {
-        "signature": (1, "OpDef"),
-        "node_def": (3, "[NodeDef]"),
-        "attr": (5, "{AttrValue}"),
-    },
-    "FunctionLibrary": {"function": (1, "[FunctionDef]")},
-    "GraphDef": {"node": (1, "[NodeDef]"), "library": (2, "FunctionLibrary")},
-    "MetaGraphDef": {"graph_def": (2, "GraphDef"), "signature_def": (5, "{SignatureDef}")},
-    "SignatureMap": {"signature_def": (1, "{SignatureDef}")},
-    "SavedModel": {"meta_graphs": (2, "[MetaGraphDef]")},
-    "TensorProto": {
-        "dtype": (1, "int32"),
-        "tensor_shape": (2, "TensorShape"),
-        "tensor_content": (4, "bytes"),
-        "float_val": (5, "[float]"),
-        "double_val": (6, "[double]"),
-        "int_val": (7, "[int32]"),
-        "string_val": (8, "[bytes]"),
-        "int64_val": (10, "[int64]"),
-        "bool_val": (11, "[bool]"),
-        "uint32_val": (16, "[uint32]"),
-        "uint64_val": (17, "[uint64]"),
-    },
-    "HealthCheckRequest": {"service": (1, "string")},
-    "HealthCheckResponse": {"status": (1, "int32")},
-    "Int64Value": {"value": (1, "int64")},
-    "StringValue": {"value": (1, "string")},
-    "BoolValue": {"value": (1, "bool")},
-    "BatchingParameters": {
-        "max_batch_size": (1, "Int64Value"),
-        "batch_timeout_micros": (2, "Int64Value"),
-        "max_enqueued_batches": (3, "Int64Value"),
-        "num_batch_threads": (4, "Int64Value"),
-        "thread_pool_name": (5, "StringValue"),
-        "allowed_batch_sizes": (6, "[int64]"),
-        "pad_variable_length_inputs": (7, "bool"),
-        "enable_large_batch_splitting": (8, "BoolValue"),
-        "max_execution_batch_size": (9, "Int64Value"),
-    },
-    "PrometheusConfig": {"enable": (1, "bool"), "path": (2, "string")},
-    "MonitoringConfig": {"prometheus_config": (1, "PrometheusConfig")},
-    "ModelSpec": {
-        "name": (1, "string"),
-        "version": (2, "Int64Value|version_choice"),
-        "signature_name": (3, "string"),
-        "version_label": (4, "string|version_choice"),
-    },
-    "PredictRequest": {
-        "model_spec": (1, "ModelSpec"),
-        "inputs": (2, "{TensorProto}"),
-        "output_filter": (3, "[string]"),
-    },
-    "PredictResponse": {"outputs": (1, "{TensorProto}"), "model_spec": (2, "ModelSpec")},
-    "Any": {"type_url": (1, "string"), "value": (2, "bytes")},
-    "GetModelMetadataRequest": {
-        "model_spec": (1, "ModelSpec"),
-        "metadata_field": (2, "[string]"),
-    },
-    "GetModelMetadataResponse": {"model_spec": (1, "ModelSpec"), "metadata": (2, "{Any}")},
-    "StatusProto": {"error_code": (1, "int32"), "error_message": (2, "string")},
-    "ModelVersionStatus": {
-        "version": (1, "int64"),
-        "state": (2, "int32"),
-        "status": (3, "StatusProto"),
-    },
-    "GetModelStatusRequest": {"model_spec": (1, "ModelSpec")},
-    "GetModelStatusResponse": {"model_version_status": (1, "[ModelVersionStatus]")},
-    # The configuration is kept as the bytes of its official message.
-    "ReloadConfigRequest": {"config": (1, "bytes")},
-    "ReloadConfigResponse": {"status": (1, "StatusProto")},
-    "ClassificationRequest": {"model_spec": (1, "ModelSpec")},
-    "RegressionRequest": {"model_spec": (1, "ModelSpec")},
-    "MultiInferenceRequest": {},
-    "PredictLog": {"request": (1, "PredictRequest")},
-    "PredictionLog": {"predict_log": (6, "PredictLog")},
-    "RunOptions": {"timeout_in_ms": (2, "int64")},
-    "ConfigProto": {
-        "intra_op_parallelism_threads": (2, "int32"),
-        "inter_op_parallelism_threads": (5, "int32"),
-        "use_per_session_threads": (9, "bool"),
-    },
-}
+
+def _read_schema(text: str) -> dict[str, list[tuple[str, str, int]]]:
+    """Name, type and number of each field of each message."""
+    messages = {}
+    for line in text.replace("\n  ", " ").split("\n")[1:-1]:
+        message, _, fields = line.partition(":")
+        parts = [field.split() for field in fields.split(",") if field.strip()]
+        messages[message] = [(name, kind, int(number)) for name, _, kind, number in parts]
+    return messages
 
 
 def _set_type(field: descriptor_pb2.FieldDescriptorProto, kind: str) -> None:
-    if kind in _SCALARS:
-        field.type = _SCALARS[kind]
+    if kind.islower():
+        field.type = getattr(_Field, f"TYPE_{kind.upper()}")
     else:
         field.type = _Field.TYPE_MESSAGE
         field.type_name = f".{_PACKAGE}.{kind}"
@@ -155,13 +103,13 @@ def _add_map_entry(message: descriptor_pb2.DescriptorProto, name: str, kind: str
     return f".{_PACKAGE}.{message.name}.{entry.name}"
 
 
-def _declare(schema: dict[str, dict[str, tuple[int, str]]]) -> dict[str, Any]:
+def _declare(schema: dict[str, list[tuple[str, str, int]]]) -> dict[str, Any]:
     file = descriptor_pb2.FileDescriptorProto(
         name="attention_zoo/wire.proto", package=_PACKAGE, syntax="proto3"
     )
     for message_name, fields in schema.items():
         message = file.message_type.add(name=message_name)
-        for name, (number, kind) in fields.items():
+        for name, kind, number in fields:
             field = message.field.add(name=name, number=number, label=_Field.LABEL_OPTIONAL)
             kind, _, choice = kind.partition("|")
             if choice:
@@ -185,7 +133,7 @@ def _declare(schema: dict[str, dict[str, tuple[int, str]]]) -> dict[str, Any]:
     }
 
 
-_MESSAGES = _declare(_SCHEMA)
+_MESSAGES = _declare(_read_schema(_SCHEMA))
 
 
 def __getattr__(name: str) -> Any:

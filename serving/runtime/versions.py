@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import re
+import shutil
 from pathlib import Path
 
 _LOG = logging.getLogger("attention_zoo.serving")
 MAX_VERSION = 2**63 - 1
+UNPUBLISHED = ".unpublished-"  # begins the name of a version that is being written
 _NUMBER = re.compile(r"[0-9]+")
 
 
@@ -89,3 +92,27 @@ def check_version(version: int) -> int:
             f"A version is a whole number from 0 to 2**63 - 1. Received: version={version!r}"
         )
     return version
+
+
+def remove_abandoned(base_path: str | os.PathLike) -> None:
+    """Removes what exports that were killed have left beside the versions of a model."""
+    for path in Path(base_path).glob(f"{UNPUBLISHED}*"):
+        if _has_no_writer(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _has_no_writer(folder: Path) -> bool:
+    """Tells if no living process has locked a folder, on a file system that has locks."""
+    descriptors = []
+    try:
+        for _ in range(2):
+            descriptors.append(os.open(folder, os.O_RDONLY))
+            fcntl.flock(descriptors[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return len(descriptors) == 2  # it is locked for this process
+    except OSError:
+        pass
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+    return False

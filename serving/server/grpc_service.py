@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import grpc
 import numpy as np
@@ -31,6 +31,9 @@ _LOG = logging.getLogger("attention_zoo.serving")
 _MAX_MESSAGE = 1024  # bytes
 _SIGNATURE_DEF = "signature_def"
 _SIGNATURE_MAP_TYPE = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
+# Of the official server, which has no packages in them.
+_HEALTH_NAMES = ("", "PredictionService", "ModelService")
+_Methods = dict[str, tuple[Callable[..., Awaitable[Any]], Any]]
 _FAILED = (grpc.StatusCode.INTERNAL, "The server failed to answer; its log says why")
 _NO_MESSAGE = (grpc.StatusCode.INVALID_ARGUMENT, "The bytes of the request are no such message")
 
@@ -59,36 +62,47 @@ def _cut(message: str) -> str:
     return f"{data[:_MAX_MESSAGE].decode('utf-8', 'ignore')}...TRUNCATED"
 
 
-class PredictionService:
-    """`tensorflow.serving.PredictionService` on an `InferenceCore`.
+class Services:
+    """Services of TensorFlow Serving and `grpc.health.v1.Health` on an `InferenceCore`.
+
+    The official server says once that it is well and never again looks; this one says so for as
+    long as it has a model that can be used.
 
     Args:
         core: Runs the requests.
+        folders: Folders from which a configuration that comes over gRPC may take models; `None`
+            refuses every configuration.
         max_tensor_bytes: Size of the largest tensor that a request may ask to make.
     """
 
-    NAME = "tensorflow.serving.PredictionService"
-
-    def __init__(self, core: InferenceCore, max_tensor_bytes: int = 16 * 2**20):
+    def __init__(
+        self,
+        core: InferenceCore,
+        folders: Sequence[Path] | None = (),
+        max_tensor_bytes: int = 16 * 2**20,
+    ):
         self._core = core
+        self._folders = folders
         self._max_tensor_bytes = max_tensor_bytes
 
-    def handler(self) -> grpc.GenericRpcHandler:
+    def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
         """Makes what a server of gRPC calls."""
-        return _handler(
-            self._core,
-            self.NAME,
-            Predict=(self._predict, protos.PredictRequest),
-            GetModelMetadata=(self._metadata, protos.GetModelMetadataRequest),
-            Classify=(self._refuser("classification", "classify"), protos.ClassificationRequest),
-            Regress=(self._refuser("regression", "regress"), protos.RegressionRequest),
-            MultiInference=(self._multi_inference, protos.MultiInferenceRequest),
-        )
+        services: dict[str, _Methods] = {
+            "tensorflow.serving.PredictionService": {
+                "Predict": (self._predict, protos.PredictRequest),
+                "GetModelMetadata": (self._metadata, protos.GetModelMetadataRequest),
+            },
+            "tensorflow.serving.ModelService": {
+                "GetModelStatus": (self._status, protos.GetModelStatusRequest),
+                "HandleReloadConfigRequest": (self._reload, protos.ReloadConfigRequest),
+            },
+            "grpc.health.v1.Health": {"Check": (self._check_health, protos.HealthCheckRequest)},
+        }
+        return tuple(_handler(self._core, name, methods) for name, methods in services.items())
 
     async def _predict(self, request: Any, timeout: float | None) -> Any:
-        self._core.check_pending()
-        deadline = deadline_after(timeout)
-        with self._core.use(_spec_of(request)) as handle:
+        deadline, spec = deadline_after(timeout), _spec_of(request)
+        with self._core.admit(spec, deadline), self._core.use(spec) as handle:
             name = request.model_spec.signature_name or DEFAULT_SIGNATURE
             signature = handle.session.signature(name)
             check_inputs(signature, request.inputs)
@@ -129,20 +143,38 @@ class PredictionService:
             packed.value = handle.session.signature_map
         return response
 
-    async def _multi_inference(self, request: Any, timeout: float | None) -> NoReturn:
-        raise ServingError(
-            Code.UNIMPLEMENTED, "This server answers Predict; it has no MultiInference"
-        )
+    async def _status(self, request: Any, timeout: float | None) -> Any:
+        spec = _spec_of(request)
+        response = protos.GetModelStatusResponse()
+        for found in self._core.manager.status(spec.name, spec.version):
+            status = response.model_version_status.add(version=found.number, state=found.state)
+            error = found.error
+            status.status.error_code = error.code if error else Code.OK
+            status.status.error_message = error.message if error else ""
+        return response
 
-    def _refuser(self, kind: str, method: str) -> Callable[..., Awaitable[Any]]:
-        async def refuse(request: Any, timeout: float | None) -> NoReturn:
-            self._core.use(_spec_of(request)).release()
-            raise invalid_argument(
-                f"Expected {kind} signature method_name to be tensorflow/serving/{method}. "
-                "Was: tensorflow/serving/predict"
+    async def _reload(self, request: Any, timeout: float | None) -> Any:
+        if self._folders is None:
+            raise ServingError(
+                Code.PERMISSION_DENIED, "This server takes no configuration from clients"
             )
+        try:
+            configs = read_config_message(request.config)
+            check_inside(configs, self._folders)
+            # Not in the threads of the event loop, which it waits for at its end.
+            await in_daemon_thread(lambda: self._core.manager.reload(configs))
+        except ServingError as error:
+            _LOG.error("The models stay as they were: %s", error)
+            raise
+        response = protos.ReloadConfigResponse()
+        response.status.error_code = Code.OK
+        return response
 
-        return refuse
+    async def _check_health(self, request: Any, timeout: float | None) -> Any:
+        if request.service not in _HEALTH_NAMES:
+            raise not_found("unknown service")
+        serving = any(self._core.manager.models().values())
+        return protos.HealthCheckResponse(status=1 if serving else 2)
 
 
 def _fill_outputs(response: Any, outputs: Mapping[str, np.ndarray]) -> None:
@@ -170,83 +202,7 @@ def _check_filter(signature: Signature, aliases: list[str]) -> list[str] | None:
     return aliases or None
 
 
-class ModelService:
-    """`tensorflow.serving.ModelService` on an `InferenceCore`.
-
-    Args:
-        core: Has the models.
-        folders: Folders from which a configuration that comes over gRPC may take models.
-    """
-
-    NAME = "tensorflow.serving.ModelService"
-
-    def __init__(self, core: InferenceCore, folders: Sequence[Path] = ()):
-        self._core = core
-        self._folders = folders
-
-    def handler(self) -> grpc.GenericRpcHandler:
-        """Makes what a server of gRPC calls."""
-        return _handler(
-            self._core,
-            self.NAME,
-            GetModelStatus=(self._status, protos.GetModelStatusRequest),
-            HandleReloadConfigRequest=(self._reload, protos.ReloadConfigRequest),
-        )
-
-    async def _status(self, request: Any, timeout: float | None) -> Any:
-        spec = _spec_of(request)
-        response = protos.GetModelStatusResponse()
-        for found in self._core.manager.status(spec.name, spec.version):
-            status = response.model_version_status.add(version=found.number, state=found.state)
-            error = found.error
-            status.status.error_code = error.code if error else Code.OK
-            status.status.error_message = error.message if error else ""
-        return response
-
-    async def _reload(self, request: Any, timeout: float | None) -> Any:
-        try:
-            configs = read_config_message(request.config)
-            check_inside(configs, self._folders)
-            # Not in the threads of the event loop, which it waits for at its end.
-            await in_daemon_thread(lambda: self._core.manager.reload(configs))
-        except ServingError as error:
-            _LOG.error("The models stay as they were: %s", error)
-            raise
-        response = protos.ReloadConfigResponse()
-        response.status.error_code = Code.OK
-        return response
-
-
-class HealthService:
-    """`grpc.health.v1.Health`, which says if the server takes requests.
-
-    The official server says once that it is well and never again looks; this one says so for as
-    long as it has a model that can be used.
-
-    Args:
-        core: Has the models.
-    """
-
-    NAME = "grpc.health.v1.Health"
-    SERVICES = ("", PredictionService.NAME, ModelService.NAME)
-
-    def __init__(self, core: InferenceCore):
-        self._core = core
-
-    def handler(self) -> grpc.GenericRpcHandler:
-        """Makes what a server of gRPC calls."""
-        return _handler(self._core, self.NAME, Check=(self._check, protos.HealthCheckRequest))
-
-    async def _check(self, request: Any, timeout: float | None) -> Any:
-        if request.service not in self.SERVICES:
-            raise not_found("unknown service")
-        serving = any(self._core.manager.models().values())
-        return protos.HealthCheckResponse(status=1 if serving else 2)
-
-
-def _handler(
-    core: InferenceCore, service: str, **methods: tuple[Callable[..., Awaitable[Any]], Any]
-) -> grpc.GenericRpcHandler:
+def _handler(core: InferenceCore, service: str, methods: _Methods) -> grpc.GenericRpcHandler:
     """Makes the methods of a service, which count calls and turn errors into a status.
 
     Bytes that are no message of the right kind reach a method as `None`: gRPC itself would write a
@@ -255,7 +211,7 @@ def _handler(
     Args:
         core: Counts the calls.
         service: Full name of the service.
-        **methods: By name a coroutine function, called with the message and the seconds left or
+        methods: By name a coroutine function, called with the message and the seconds left or
             `None`, and the class of the message.
     """
     handlers = {
@@ -302,25 +258,3 @@ def _or_none(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
             return None
 
     return tolerant
-
-
-def add_services(
-    server: grpc.aio.Server,
-    core: InferenceCore,
-    folders: Sequence[Path],
-    max_tensor_bytes: int,
-) -> None:
-    """Puts all services on a server of gRPC.
-
-    Args:
-        server: of gRPC.
-        core: runs the requests.
-        folders: where a configuration that comes over gRPC may take models from.
-        max_tensor_bytes: the largest tensor that a request may ask to make.
-    """
-    services = (
-        PredictionService(core, max_tensor_bytes),
-        ModelService(core, folders),
-        HealthService(core),
-    )
-    server.add_generic_rpc_handlers(tuple(service.handler() for service in services))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -26,6 +27,9 @@ from .models import ModelManager
 
 DEFAULT_SIGNATURE = "serving_default"
 _LARGE_BODY = 16_384  # bytes; more is read and written in a thread, so that others go on
+# Of the time until its deadline, the part that a request may be expected to wait. What is expected
+# is an average; with all of it every second answer would come too late.
+_USED_DEADLINE = 0.5
 Result = TypeVar("Result")
 
 
@@ -80,21 +84,44 @@ class InferenceCore:
         known = name if name in self.manager.models() else ""
         self.metrics.request(known, api, entrypoint, seconds, code)
 
-    def check_pending(self) -> None:
-        """Refuses a request where enough are under way; best before it takes memory and time.
+    def check_load(self, spec: ModelSpec, deadline: float | None) -> None:
+        """Refuses a request that would only make others wait, before it takes memory and time.
+
+        Args:
+            spec: what it asks for.
+            deadline: on the clock of `time.monotonic`, when the answer is of no more use.
 
         Raises:
-            ServingError: UNAVAILABLE.
+            ServingError: UNAVAILABLE, if too many are under way, or those of its model are not
+                likely to be done in time.
         """
         if self._pending >= self._max_pending:
             raise ServingError(
                 Code.UNAVAILABLE,
                 f"{self._pending} requests are under way, and no more are taken; try again later",
             )
+        wait = 0.0
+        with suppress(ServingError), self.use(spec) as handle:
+            wait = handle.workload.expected_wait()
+        if deadline is not None and wait > _USED_DEADLINE * (deadline - time.monotonic()):
+            raise ServingError(
+                Code.UNAVAILABLE,
+                f"The requests under way for {spec.name} are expected to take {wait:.1f} seconds, "
+                "too long for the deadline of another one; try again later",
+            )
 
-    async def predict_json(self, spec: ModelSpec, body: bytes, timeout: float | None) -> bytes:
+    @contextmanager
+    def admit(self, spec: ModelSpec, deadline: float | None) -> Iterator[None]:
+        """Counts a request as under way for as long as the block lasts, after `check_load`."""
+        self.check_load(spec, deadline)
+        self._pending += 1
+        try:
+            yield
+        finally:
+            self._pending -= 1
+
+    async def answer_json(self, spec: ModelSpec, body: bytes, deadline: float | None) -> bytes:
         """Answers a request in JSON with a reply in JSON."""
-        deadline = deadline_after(timeout)
         document = await self.aside(len(body), lambda: parse(body), deadline)
         name = read_signature_name(document)
         with self.use(spec) as handle:
@@ -132,21 +159,20 @@ class InferenceCore:
             deadline: on the clock of `time.monotonic`, when the answer is of no more use.
         """
         check_inputs(signature, inputs)
-        self.check_pending()
         start = time.perf_counter()
-        self._pending += 1
+        rows = max((len(array) for array in inputs.values() if array.ndim), default=1)
         try:
             session = handle.session
-            if isinstance(session, BatchingSession):
-                future = session.submit(signature.name, inputs, outputs, deadline)
-                return await asyncio.wrap_future(future)
+            with handle.workload.rows_under_way(rows):
+                if isinstance(session, BatchingSession):
+                    future = session.submit(signature.name, inputs, outputs, deadline)
+                    return await asyncio.wrap_future(future)
 
-            def run() -> dict[str, np.ndarray]:
-                return session.run(signature.name, inputs, outputs, _time_left(deadline))
+                def run() -> dict[str, np.ndarray]:
+                    return session.run(signature.name, inputs, outputs, _time_left(deadline))
 
-            return await asyncio.get_running_loop().run_in_executor(self._pool, run)
+                return await asyncio.get_running_loop().run_in_executor(self._pool, run)
         finally:
-            self._pending -= 1
             self.metrics.runtime(handle.name, time.perf_counter() - start)
 
     async def aside(

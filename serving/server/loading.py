@@ -13,7 +13,7 @@ from ..export.warmup import WarmupResult, warm_up
 from ..runtime.batching import BatchingSession
 from ..runtime.batching_parameters import BatchingParameters
 from ..runtime.config_files import VERSION_BATCHING_FILE, read_batching
-from ..runtime.errors import ServingError
+from ..runtime.errors import Code, ServingError
 from ..runtime.metrics import Metrics
 from ..runtime.operations import check_registered
 from ..runtime.session import SavedModelSession
@@ -45,7 +45,8 @@ class Loader:
         Raises:
             ServingError: if it cannot be loaded, or a warm-up request fails.
         """
-        parameters = self._parameters(path)  # first: it is quick, and may be wrong
+        _check_files(path)
+        parameters = self._parameters(path)  # it is quick, and may be wrong
         published = check_manifest(path)
         check_registered(path)
         if self.options.try_first and not published:
@@ -77,3 +78,10 @@ class Loader:
         if self.options.per_model_batching and file.exists():
             return read_batching(file.read_text(encoding="utf-8"), str(file))
         return self.options.batching
+
+
+def _check_files(path: Path) -> None:
+    """Refuses a version with something that is no file, such as a pipe, which never ends."""
+    for file in path.rglob("*"):
+        if file.exists() and not (file.is_file() or file.is_dir()):
+            raise ServingError(Code.DATA_LOSS, f"{file} is neither a file nor a folder")

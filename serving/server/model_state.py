@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import enum
+import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..runtime.errors import Code, ServingError
 from ..runtime.model_config import ModelConfig
 from .loading import LoadedSession
 
+_LOG = logging.getLogger("attention_zoo.serving")
 MAX_LOAD_RETRIES = 5
 RETRY_SECONDS = 60.0
+_KEPT = 0.99  # of what was measured, with each further row
 
 
 class State(enum.IntEnum):
@@ -27,6 +31,39 @@ class State(enum.IntEnum):
     END = 50
 
 
+class Workload:
+    """Rows of a version that are under way, and the time that one takes while there are others.
+
+    That is the time between two answers, averaged over the last hundred rows or so: it holds for
+    requests that run alone, side by side or in batches. Counted in one thread.
+    """
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._since = 0.0  # the last answer, or the first request after a rest
+        self._seconds = 0.0  # and the rows that took them; both fade
+        self._done = 0.0
+
+    def expected_wait(self) -> float:
+        """Seconds until what is under way is likely to be answered."""
+        return self._rows * self._seconds / self._done if self._done else 0.0
+
+    @contextmanager
+    def rows_under_way(self, rows: int) -> Iterator[None]:
+        """Counts rows for as long as the block lasts, and measures it unless it fails."""
+        if not self._rows:
+            self._since = time.monotonic()
+        self._rows += rows
+        try:
+            yield
+        finally:
+            self._rows -= rows
+        now, kept = time.monotonic(), _KEPT**rows
+        self._seconds = kept * self._seconds + now - self._since
+        self._done = kept * self._done + rows
+        self._since = now
+
+
 @dataclass
 class Version:
     """One version of a model and what became of it."""
@@ -38,6 +75,7 @@ class Version:
     error: ServingError | None = None
     session: LoadedSession | None = None
     users: int = 0
+    workload: Workload = field(default_factory=Workload)
     failed_loads: int = 0
     failed_at: float = 0.0
 
@@ -63,6 +101,7 @@ class Handle:
         self._release = release
         self.name = version.model
         self.version = version.number
+        self.workload = version.workload
         self.session: LoadedSession = version.session
 
     def release(self) -> None:
@@ -109,6 +148,19 @@ def label_faults(configs: Iterable[ModelConfig], versions: Versions) -> list[str
         if (found := versions.get(config.name, {}).get(number)) is None
         or found.state != State.AVAILABLE
     ]
+
+
+def say_faults(configs: Iterable[ModelConfig], versions: Versions) -> bool:
+    """Logs what cannot be served; tells if that is everything, of which nothing is logged."""
+    configs = list(configs)
+    faults = [model_fault(config, versions) for config in configs]
+    if all(faults):
+        return True
+    for fault in filter(None, faults):
+        _LOG.error("%s. The others are served", fault)
+    for fault in label_faults(configs, versions):
+        _LOG.error("%s", fault)
+    return False
 
 
 def check_readiness(configs: Iterable[ModelConfig], versions: Versions, labels: bool) -> None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from ...zoo.cpus import available_cpus
 from ..runtime.errors import Code, ServingError, invalid_argument, not_found
 from ..runtime.model_config import ModelConfig
 from ..runtime.session import SavedModelSession
@@ -25,12 +26,12 @@ from .model_state import (
     State,
     Version,
     check_readiness,
-    label_faults,
-    model_fault,
+    say_faults,
 )
-from .poller import Poller
+from .poller import Poller, SideBySide
 
 _LOG = logging.getLogger("attention_zoo.serving")
+_SIDE_BY_SIDE = 4  # versions that are loaded at a time, at least
 _ENDED_VERSIONS_KEPT = 50  # in the status of a model that is published again and again
 
 
@@ -73,12 +74,15 @@ class ModelManager:
         self._told: Sequence[ModelConfig] | None = None  # to be served, and not served yet
         self._tried: list[list[int]] | None = None  # the versions with which that was tried
         self._condition = threading.Condition()
-        self._sync_lock = threading.Lock()  # one look at the disk at a time
+        self._reload_lock = threading.Lock()
+        self._side_by_side = SideBySide(self._sync_model)
+        self._slots = threading.Semaphore(max(_SIDE_BY_SIDE, available_cpus()))
         self._configs = {config.name: config for config in configs}
         self._versions: dict[str, dict[int, Version]] = {}
         self._folders = VersionFolders()
         self._stopped = threading.Event()
-        looks = {self.sync: poll_seconds, self._follow: reread_seconds if reread else 0.0}
+        self._poll_seconds = poll_seconds
+        looks = {self._poll: poll_seconds, self._follow: reread_seconds if reread else 0.0}
         self._poller = Poller(looks)
         self._unloading: list[threading.Thread] = []
 
@@ -89,16 +93,14 @@ class ModelManager:
             ServingError: if a model, or without `require_all` every model, has no version that
                 can be served, or a label names a version that is not served.
         """
+        self._poller.start()
         try:
             self.sync()
-            if self._require_all:
+            if self._require_all or say_faults(self._configs.values(), self._versions):
                 self._check(self._configs.values())
-            else:
-                self._say_faults()
         except ServingError:
             self.stop()
             raise
-        self._poller.start()
 
     def reload(self, configs: Sequence[ModelConfig]) -> None:
         """Serves these models in place of the ones before.
@@ -109,7 +111,7 @@ class ModelManager:
         Raises:
             ServingError: why a model cannot be served.
         """
-        with self._sync_lock:
+        with self._reload_lock:
             before = self._configs
             # What is served now stays reachable until all of the new models are.
             self._configs = {**before, **{config.name: config for config in configs}}
@@ -127,16 +129,6 @@ class ModelManager:
     def _check(self, configs: Iterable[ModelConfig]) -> None:
         check_readiness(configs, self._versions, not self._unready_labels)
 
-    def _say_faults(self) -> None:
-        """Logs what cannot be served, unless that is everything."""
-        faults = [model_fault(config, self._versions) for config in self._configs.values()]
-        if all(faults):
-            self._check(self._configs.values())
-        for fault in filter(None, faults):
-            _LOG.error("%s. The others are served", fault)
-        for fault in label_faults(self._configs.values(), self._versions):
-            _LOG.error("%s", fault)
-
     def _follow(self) -> None:
         """Serves what `reread` says; what cannot be is tried again with other versions on disk."""
         assert self._reread is not None
@@ -153,17 +145,21 @@ class ModelManager:
 
     def sync(self) -> None:
         """Looks at the disk once and brings every model to what its policy wants."""
-        with self._sync_lock:
-            self._sync_all()
+        self._sync_all()
 
-    def _sync_all(self) -> None:
-        for config in list(self._configs.values()):
-            if not self._stopped.is_set():
-                self._sync_model(config)
-        for name in set(self._versions) - set(self._configs):
-            self._unload(self._loaded(name))
+    def _poll(self) -> None:
+        self._sync_all(self._poll_seconds)
+
+    def _sync_all(self, patience: float | None = None) -> None:
+        try:
+            self._side_by_side(list(self._configs.values()), patience)
+        finally:
+            for name in set(self._versions) - set(self._configs):
+                self._unload(self._loaded(name))
 
     def _sync_model(self, config: ModelConfig) -> None:
+        if self._stopped.is_set() or config.name not in self._configs:
+            return
         on_disk = self._folders.versions(config.name, config.base_path)
         wanted = config.policy.wanted(on_disk)
         if not wanted:
@@ -203,7 +199,8 @@ class ModelManager:
                 self._enter(version)
         start = time.perf_counter()
         try:
-            session = self._load(path)
+            with self._slots:
+                session = self._load(path)
         except Exception as fault:  # whatever a version does, the others are served
             error = ServingError(Code.INTERNAL, f"{type(fault).__name__}: {fault}")
             if isinstance(fault, ServingError):
@@ -216,13 +213,15 @@ class ModelManager:
                 version.failed_loads += 1
                 version.failed_at = time.monotonic()
             return
-        if self._stopped.is_set():  # nobody waited for it
+        with self._condition:
+            stopped = self._stopped.is_set()
+            if not stopped:
+                version.session, version.state = session, State.AVAILABLE
+                self._enter(version)
+        if stopped:  # nobody waited for it
             session.close()
             version.state = State.END
             return
-        with self._condition:
-            version.session, version.state = session, State.AVAILABLE
-            self._enter(version)
         if in_use is not None:
             self._unload([in_use])
         seconds = time.perf_counter() - start
@@ -337,13 +336,13 @@ class ModelManager:
         end = time.monotonic() + grace
         self._stopped.set()
         self._poller.stop(grace)
-        if not self._sync_lock.acquire(timeout=max(0.0, end - time.monotonic())):
-            return False  # a version that is being loaded frees itself
-        try:
-            for name in list(self._versions):
-                self._unload(self._loaded(name))
-        finally:
-            self._sync_lock.release()
-        for thread in self._unloading:
+        for name in list(self._versions):
+            self._unload(self._loaded(name))
+        # A version that is being loaded frees itself.
+        ending = [*self._side_by_side.threads, *self._unloading]
+        for thread in ending:
             thread.join(max(0.0, end - time.monotonic()))
-        return not any(thread.is_alive() for thread in self._unloading)
+        if not self._reload_lock.acquire(timeout=max(0.0, end - time.monotonic())):
+            return False
+        self._reload_lock.release()
+        return not any(thread.is_alive() for thread in ending)

@@ -63,6 +63,59 @@ class Poller:
             self._said.pop(look, None)
 
 
+class SideBySide:
+    """Calls a function for several models at a time, each in a thread, and for each once at a time.
+
+    Args:
+        function: called with the configuration of a model.
+    """
+
+    def __init__(self, function: Callable[[ModelConfig], None]):
+        self._function = function
+        self._locks: dict[str, threading.Lock] = {}
+        self.threads: list[threading.Thread] = []  # those that have not ended
+
+    def __call__(self, configs: Sequence[ModelConfig], patience: float | None = None) -> None:
+        """Calls the function for each model.
+
+        Args:
+            configs: the models.
+            patience: seconds after which a model is left to itself, such as one on a disk that does
+                not answer; it is then left out until it is done. `None` waits for all.
+
+        Raises:
+            Exception: the first one that came up.
+        """
+        faults: list[Exception] = []
+        threads = [
+            threading.Thread(
+                target=self._call,
+                args=(config, patience is None, faults),
+                name="attention-zoo-load",
+                daemon=True,
+            )
+            for config in configs
+        ]
+        for thread in threads:
+            thread.start()
+        self.threads = [*(t for t in self.threads if t.is_alive()), *threads]
+        end = None if patience is None else time.monotonic() + patience
+        for thread in threads:
+            thread.join(None if end is None else max(0.0, end - time.monotonic()))
+        if faults:
+            raise faults[0]
+
+    def _call(self, config: ModelConfig, wait: bool, faults: list[Exception]) -> None:
+        lock = self._locks.setdefault(config.name, threading.Lock())
+        if lock.acquire(blocking=wait):
+            try:
+                self._function(config)
+            except Exception as fault:
+                faults.append(fault)
+            finally:
+                lock.release()
+
+
 class ChangedFile:
     """Reads a `models.config` again whenever it was written.
 

@@ -7,32 +7,31 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable
-from typing import Any, NoReturn
-from urllib.parse import unquote
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from aiohttp import web
 
-from ..rest_json.json_examples import check_examples
-from ..rest_json.json_parser import encode, parse
-from ..rest_json.json_tensor import read_signature_name
+from ..rest_json.json_parser import encode
 from ..runtime.errors import Code, ServingError, invalid_argument
 from ..runtime.session import Signature, TensorSpec
 from ..runtime.versions import MAX_VERSION
-from .inference import DEFAULT_SIGNATURE, InferenceCore, ModelSpec, deadline_after
+from .connections import Connections, max_connections
+from .inference import InferenceCore, ModelSpec, deadline_after
 from .model_state import Version
 from .page_files import DemoPage
 from .request_bodies import RequestBodies
 from .server_options import ServerOptions
-from .slow_clients import HeadTimeout, TimedReply
 
 _LOG = logging.getLogger("attention_zoo.serving")
 _JSON = "application/json"
 _MODEL = r"(?:/v1/models)(?:/([^/:]+))"
 _VERSION = r"(?:(?:/versions/([0-9]+))|(?:/labels/([^/:]+)))?"
 _API = re.compile(r"/v1/.*", re.IGNORECASE | re.DOTALL)
-_PREDICT = re.compile(rf"{_MODEL}{_VERSION}:(classify|regress|predict)", re.IGNORECASE)
+_PREDICT = re.compile(rf"{_MODEL}{_VERSION}:predict", re.IGNORECASE)
 _STATUS = re.compile(rf"{_MODEL}?{_VERSION}(?:/(metadata))?", re.IGNORECASE)
+_LONGEST_LINE = 4096
 _ORIGIN = re.compile(r"https?://")
 _CORS_HEADERS = {
     "Access-Control-Allow-Origin": "*",
@@ -42,6 +41,11 @@ _CORS_HEADERS = {
 _NOT_FOUND_PAGE = (
     "<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n"
     "<H1>Not Found</H1>\n</BODY></HTML>\n"
+)
+# A page from elsewhere whose name was made to lead here would be in a browser what this one is.
+_OTHER_HOST = (
+    "This server can be reached from its own machine alone, so it is asked under the name "
+    "localhost or its address; `--host` makes it one for others"
 )
 
 
@@ -57,12 +61,14 @@ class RestApi:
         self._core = core
         self._options = options
         self._too_slow = f"The request was not sent within {options.receive_timeout:g} seconds"
-        self._connections: HeadTimeout | None = None
-        self._headers = _CORS_HEADERS if options.cors else {}
+        self.connections: Connections | None = None
+        self._hosts = _own_hosts(options.host)
+        self._headers = {"Server": "attention-zoo", **(_CORS_HEADERS if options.cors else {})}
         self._bodies = RequestBodies(
             options.max_body_bytes, options.max_bodies_bytes, options.receive_timeout
         )
         self._page = DemoPage(core.manager) if options.page else None
+        self.stopping = False  # from then on every reply is the last one of its connection
 
     def application(self) -> web.Application:
         """The aiohttp application that answers every address."""
@@ -70,17 +76,46 @@ class RestApi:
         app.router.add_route("*", "/{address:.*}", self.handle)
         return app
 
-    def protocols(self, make: Callable[[], web.RequestHandler]) -> HeadTimeout:
-        """Makes the protocol of each connection: `make`, with a limit on slow clients."""
-        body = _error_body(self._too_slow)
-        self._connections = HeadTimeout(make, self._options.receive_timeout, body)
-        return self._connections
+    def protocols(self, server: web.Server) -> Connections:
+        """Makes the protocol of each connection of an aiohttp server, within limits."""
+        most = max_connections(self._options.max_pending)
+        seconds = self._options.receive_timeout
+        too_slow = _error_body(self._too_slow)
+        self.connections = Connections(server, self._refusal, most, seconds, too_slow)
+        return self.connections
+
+    def _refusal(self, data: bytes) -> bytes | None:
+        """Refuses the request that begins a connection, if its first line shows that it must be."""
+        line = data.partition(b" HTTP/")[0][:_LONGEST_LINE].decode("latin-1")
+        method, _, address = line.partition(" ")
+        match = _PREDICT.fullmatch(address) if method == "POST" else None
+        if match is None:
+            return None
+        try:
+            spec = _spec_of(*match.group(1, 2, 3))
+            self._core.check_load(spec, deadline_after(self._options.timeout))
+        except ServingError as error:
+            if error.code != Code.UNAVAILABLE:
+                return None  # it is told with all the others
+            self._core.count_request(spec.name, "predict", "REST", 0.0, error.code)
+            return _error_body(error.message)
+        return None
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answers one request; whatever goes wrong becomes a reply."""
-        if self._connections is not None:
-            self._connections.heard(request.protocol)
-        path = _path_of(request)
+        if self.connections is not None:
+            self.connections.heard(request.protocol)
+        response = await self._respond(request)
+        response.headers.update(self._headers)
+        if self.stopping:
+            response.force_close()
+        return response
+
+    async def _respond(self, request: web.Request) -> web.Response:
+        address = _address_of(request)
+        path = address.partition("?")[0]
+        if self._hosts and not _names(request.headers.get("Host"), self._hosts):
+            return _reply(403, _error_body(_OTHER_HOST))
         if path == self._options.metrics_path and request.method == "GET":
             return web.Response(text=self._core.metrics.page(), content_type="text/plain")
         if not _API.fullmatch(path):
@@ -90,78 +125,57 @@ class RestApi:
             return web.Response(status=404, text=_NOT_FOUND_PAGE, content_type="text/html")
         if request.method == "OPTIONS":
             allowed = _ORIGIN.search(request.headers.get("Origin", ""))
-            return web.Response(status=200 if allowed else 400, headers=self._headers)
+            return web.Response(status=200 if allowed else 400)
         start = time.perf_counter()
-        response, code = await self._answer_or_explain(request, path)
-        response.headers.update(self._headers)
-        match = _PREDICT.fullmatch(path) or _STATUS.fullmatch(path)
-        name = unquote(match.group(1) or "") if match else ""
-        verb = (match.group(4) or "").lower() if match else ""
-        self._core.count_request(name, verb, "REST", time.perf_counter() - start, code)
+        code = Code.CANCELLED  # unless there is an answer
+        try:
+            response, code = await self._answer_or_explain(request, address)
+        finally:
+            predict, status = _PREDICT.fullmatch(address), _STATUS.fullmatch(address)
+            match = predict or status
+            name = unquote(match.group(1) or "") if match else ""
+            verb = "predict" if predict else (status.group(4) or "").lower() if status else ""
+            self._core.count_request(name, verb, "REST", time.perf_counter() - start, code)
         return response
 
     async def _answer_or_explain(
-        self, request: web.Request, path: str
+        self, request: web.Request, address: str
     ) -> tuple[web.Response, Code]:
         try:
-            return self._reply(200, await self._answer(request, path)), Code.OK
+            return _reply(200, await self._answer(request, address)), Code.OK
         except ServingError as error:
-            return self._reply(error.code.http_status, _error_body(error.message)), error.code
+            return _reply(error.code.http_status, _error_body(error.message)), error.code
         except web.HTTPRequestEntityTooLarge as error:
-            return self._reply(413, _error_body(error.text or error.reason)), Code.INVALID_ARGUMENT
+            return _reply(413, _error_body(error.text or error.reason)), Code.INVALID_ARGUMENT
         except asyncio.TimeoutError:
-            return self._reply(408, _error_body(self._too_slow)), Code.DEADLINE_EXCEEDED
+            return _reply(408, _error_body(self._too_slow)), Code.DEADLINE_EXCEEDED
         except ConnectionResetError:
             # Nobody is there to read this; aiohttp only has to be handed something.
-            return self._reply(Code.CANCELLED.http_status, b""), Code.CANCELLED
+            return _reply(Code.CANCELLED.http_status, b""), Code.CANCELLED
         except web.RequestPayloadError as error:
             message = f"The body of the request cannot be read: {error}"
-            return self._reply(400, _error_body(message)), Code.INVALID_ARGUMENT
+            return _reply(400, _error_body(message)), Code.INVALID_ARGUMENT
         except web.HTTPException as error:
-            return self._reply(error.status, _error_body(error.reason)), Code.INVALID_ARGUMENT
+            return _reply(error.status, _error_body(error.reason)), Code.INVALID_ARGUMENT
         except Exception:
-            _LOG.exception("Cannot answer %s %s", request.method, path)
+            _LOG.exception("Cannot answer %s %s", request.method, address)
             message = "The server failed to answer; its log says why"
-            return self._reply(500, _error_body(message)), Code.INTERNAL
+            return _reply(500, _error_body(message)), Code.INTERNAL
 
-    def _reply(self, status: int, body: bytes) -> web.Response:
-        seconds = self._options.receive_timeout
-        return TimedReply(seconds, status=status, body=body, content_type=_JSON)
-
-    async def _answer(self, request: web.Request, path: str) -> bytes:
+    async def _answer(self, request: web.Request, address: str) -> bytes:
         method = request.method
-        if method == "POST" and (match := _PREDICT.fullmatch(path)):
+        if method == "POST" and (match := _PREDICT.fullmatch(address)):
             spec = _spec_of(*match.group(1, 2, 3))
-            self._core.check_pending()
-            async with self._bodies.read(request) as body:
-                return await self._call(match.group(4).lower(), spec, body)
-        if method == "GET" and (match := _STATUS.fullmatch(path)):
+            deadline = deadline_after(self._options.timeout)
+            with self._core.admit(spec, deadline):
+                async with self._bodies.read(request) as body:
+                    return await self._core.answer_json(spec, body, deadline)
+        if method == "GET" and (match := _STATUS.fullmatch(address)):
             spec = _spec_of(*match.group(1, 2, 3))
             if not spec.name:
                 raise invalid_argument("Missing model name in request.")
-            if match.group(4):
-                return self._metadata(spec)
-            return self._status(spec)
-        raise invalid_argument(f"Malformed request: {method} {path}")
-
-    async def _call(self, verb: str, spec: ModelSpec, body: bytes) -> bytes:
-        if verb == "predict":
-            return await self._core.predict_json(spec, body, self._options.timeout)
-        return await self._refuse_examples(verb, spec, body)
-
-    async def _refuse_examples(self, verb: str, spec: ModelSpec, body: bytes) -> NoReturn:
-        """Answers a request for a method that models from text to text do not have."""
-        deadline = deadline_after(self._options.timeout)
-        name = await self._core.aside(len(body), lambda: _signature_of_examples(body), deadline)
-        with self._core.use(spec) as handle:
-            signature = handle.session.signatures.get(name)
-        if signature is None:
-            raise invalid_argument(f"No signature was found with the name: {name}")
-        kind = "classification" if verb == "classify" else "regression"
-        raise invalid_argument(
-            f"Expected {kind} signature method_name to be tensorflow/serving/{verb}. "
-            f"Was: {signature.method_name}"
-        )
+            return self._metadata(spec) if match.group(4) else self._status(spec)
+        raise invalid_argument(f"Malformed request: {method} {address}")
 
     def _status(self, spec: ModelSpec) -> bytes:
         # A label is read and not looked at: that is how the official server does it.
@@ -185,17 +199,30 @@ class RestApi:
         return f"{json.dumps(document, indent=1, ensure_ascii=False)}\n".encode()
 
 
-def _signature_of_examples(body: bytes) -> str:
-    document = parse(body)
-    name = read_signature_name(document) or DEFAULT_SIGNATURE
-    check_examples(document)
-    return name
+def _reply(status: int, body: bytes) -> web.Response:
+    return web.Response(status=status, body=body, content_type=_JSON)
 
 
-def _path_of(request: web.Request) -> str:
-    """The path as the client wrote it, without a query."""
-    path = re.split(r"[?#]", request.raw_path, maxsplit=1)[0]
-    return re.sub(r"^https?://[^/]*", "", path)
+def _address_of(request: web.Request) -> str:
+    """The path and the query as the client wrote them; the official server reads both as one."""
+    return re.sub(r"^https?://[^/]*", "", request.raw_path.partition("#")[0])
+
+
+def _own_hosts(host: str) -> frozenset[str]:
+    """The names of a server that only this machine can reach; empty where others may, too."""
+    try:
+        loopback = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    return frozenset({"localhost", "127.0.0.1", "::1", host}) if loopback else frozenset()
+
+
+def _names(header: str | None, hosts: frozenset[str]) -> bool:
+    """Tells if a `Host` header names one of some hosts; a client without one is no browser."""
+    try:
+        return header is None or urlsplit(f"//{header}").hostname in hosts
+    except ValueError:
+        return False
 
 
 def _spec_of(name: str | None, version: str | None, label: str | None) -> ModelSpec:

@@ -20,6 +20,8 @@ from aiohttp import web
 from ..runtime import c_api
 from ..runtime.metrics import Metrics
 from ..runtime.model_config import ModelConfig, folders_of
+from ..runtime.versions import remove_abandoned
+from .connections import end_unread_replies, max_connections, raise_descriptor_limit
 from .inference import InferenceCore, in_daemon_thread
 from .loading import Loader
 from .models import ModelManager
@@ -31,7 +33,22 @@ from .sources import find_configs
 _LOG = logging.getLogger("attention_zoo.serving")
 _IDLE_SECONDS = 75.0  # after which a connection without a request is closed
 _LAST_SECONDS = 0.5
+# A request may be on its way over a connection that looks idle here.
+_IDLE_AT_THE_END = 1.0
 _BACKLOG = 1024  # connections that may come at once; the system holds them until they are taken
+
+
+class _OneLine(logging.Filter):
+    """Keeps names that clients and folders bring from forging lines of the log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        record.msg = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        record.args = ()
+        return True
+
+
+_LOG.addFilter(_OneLine())
 
 
 class ModelServer:
@@ -51,7 +68,7 @@ class ModelServer:
     ):
         self.options = options or ServerOptions()
         self.metrics = Metrics()
-        self._folders = [*folders_of(configs), *self.options.reload_from]
+        self._configs = list(configs)
         self.manager = ModelManager(
             configs,
             Loader(self.options, self.metrics),
@@ -64,45 +81,43 @@ class ModelServer:
         self.core = InferenceCore(
             self.manager, self.metrics, self.options.num_threads, self.options.max_pending
         )
+        self._api: RestApi | None = None
         self._runner: web.AppRunner | None = None
         self._listening: asyncio.Server | None = None
         self._grpc_server: Any = None
 
     async def start(self) -> Address:
-        """Loads the models, then opens the ports.
+        """Opens the ports, then loads the models, whose states can be asked for meanwhile.
 
         Raises:
             ServingError: if a model cannot be served or a port not be opened.
         """
-        options = self.options
         try:
-            # Before time and memory go into models that another server may have loaded already.
-            for port, interface in ((options.rest_port, "REST"), (options.grpc_port, "gRPC")):
-                if port:
-                    listen(options.host, port, interface).close()
-            await in_daemon_thread(self.manager.start)
             rest_port = await self._start_rest()
             grpc_port = await self._start_grpc()
+            await in_daemon_thread(self.manager.start)
         except BaseException:
             await self.stop(0.0)
             raise
-        return Address(options.host, rest_port, grpc_port, self.manager.models())
+        return Address(self.options.host, rest_port, grpc_port, self.manager.models())
 
     async def _start_rest(self) -> int | None:
         options = self.options
         if options.rest_port is None:
             return None
-        api = RestApi(self.core, options)
+        listener = listen(options.host, options.rest_port, "REST")
+        end_unread_replies(listener, options.receive_timeout)
+        self._api = RestApi(self.core, options)
         self._runner = web.AppRunner(
-            api.application(),
+            self._api.application(),
             access_log=None,
             shutdown_timeout=options.grace,
             keepalive_timeout=_IDLE_SECONDS,
+            handler_cancellation=True,  # of clients that have gone
         )
         await self._runner.setup()
-        listener = listen(options.host, options.rest_port, "REST")
         assert self._runner.server is not None
-        protocols = api.protocols(self._runner.server)
+        protocols = self._api.protocols(self._runner.server)
         loop = asyncio.get_running_loop()
         self._listening = await loop.create_server(protocols, sock=listener, backlog=_BACKLOG)
         return listener.getsockname()[1]
@@ -113,16 +128,21 @@ class ModelServer:
             return None
         import grpc
 
-        from .grpc_service import add_services
+        from .grpc_service import Services
 
         # Without this option two servers could share a port, and each get half of the requests.
         settings = [
             ("grpc.so_reuseport", 0),
             ("grpc.max_receive_message_length", options.max_body_bytes),
             ("grpc.max_send_message_length", -1),
+            ("grpc.max_allowed_incoming_connections", max_connections(options.max_pending)),
         ]
+        if options.receive_timeout:
+            settings += [("grpc.server_handshake_timeout_ms", int(1000 * options.receive_timeout))]
         self._grpc_server = grpc.aio.server(options=settings)
-        add_services(self._grpc_server, self.core, self._folders, options.max_body_bytes)
+        folders = [*folders_of(self._configs), *options.reload_from] if options.reload else None
+        services = Services(self.core, folders, options.max_body_bytes)
+        self._grpc_server.add_generic_rpc_handlers(services.handlers())
         host = f"[{options.host}]" if ":" in options.host else options.host
         with contextlib.suppress(RuntimeError):
             port = self._grpc_server.add_insecure_port(f"{host}:{options.grpc_port}")
@@ -132,7 +152,7 @@ class ModelServer:
         raise port_error(options.host, options.grpc_port, "gRPC")
 
     async def stop(self, grace: float | None = None) -> bool:
-        """Takes no further requests, finishes those under way, closes the ports, frees models.
+        """Takes no further connections, answers what comes over those there are, frees models.
 
         Returns:
             Whether all has ended. What takes longer than the grace period goes on in threads that
@@ -146,11 +166,22 @@ class ModelServer:
         if self._listening is not None:
             self._listening.close()
         if self._runner is not None:
-            ending.append(self._runner.cleanup())
+            ending.append(self._stop_rest(self._runner, min(grace, _IDLE_AT_THE_END)))
         await asyncio.gather(*ending)
         freed = await in_daemon_thread(lambda: self.manager.stop(_left(end)))
         closed = await in_daemon_thread(lambda: self.core.close(_left(end)))
         return freed and closed
+
+    async def _stop_rest(self, runner: web.AppRunner, seconds: float) -> None:
+        """Ends each connection with its next answer, and after some time those that are idle."""
+        assert self._api is not None
+        self._api.stopping = True
+        end = time.monotonic() + seconds
+        while runner.server is not None and runner.server.connections and time.monotonic() < end:
+            await asyncio.sleep(0.02)
+        await runner.cleanup()
+        if self._api.connections is not None:
+            self._api.connections.close()
 
 
 def _left(end: float) -> float:
@@ -191,6 +222,9 @@ def serve(
     """
     configs = find_configs(directory) if configs is None else configs
     c_api.disable_xla()
+    raise_descriptor_limit()
+    for config in configs:
+        remove_abandoned(config.base_path)
     chosen = replace(
         options or ServerOptions(), host=host, rest_port=rest_port, grpc_port=grpc_port
     )

@@ -30,7 +30,8 @@ class ServerOptions:
         max_body_bytes: the largest body or message that is read.
         max_bodies_bytes: in memory of all requests over REST that are under way; further ones
             are refused.
-        max_pending: requests that may be under way or wait; beyond them they are refused.
+        max_pending: requests that may be under way or wait; beyond them they are refused, and so
+            are those that are not expected to be answered before their deadline.
         enable_batching: whether requests are put together, where a version says how or
             `batching` does.
         batching: how requests are put together where a version does not say.
@@ -49,6 +50,7 @@ class ServerOptions:
         inter_op_threads: operations at a time; 0 leaves it to TensorFlow.
         metrics_path: where REST shows the page for Prometheus; `None` shows none.
         page: whether REST shows the demo page at `/`.
+        reload: whether a configuration over gRPC may change what is served.
         reload_from: folders that a configuration over gRPC may take models from, beside those in
             which the models lie.
         grace: seconds that requests under way are given when the server stops.
@@ -77,6 +79,7 @@ class ServerOptions:
     inter_op_threads: int = 0
     metrics_path: str | None = METRICS_PATH
     page: bool = True
+    reload: bool = True
     reload_from: tuple[Path, ...] = ()
     grace: float = 10.0
 

@@ -27,11 +27,16 @@ def find_configs(directory: str | os.PathLike) -> list[ModelConfig]:
         raise ServingError(Code.NOT_FOUND, f"Nothing to serve: {path} does not exist")
     models = find_models(path)
     if not models:
+        below = [child for child in sorted(path.glob("*/")) if find_models(child)]
         raise ServingError(
             Code.NOT_FOUND,
-            f"Nothing to serve: {path} has no versions of a model. Give a folder such as "
-            f"exports/ or exports/en-de/ where exports/en-de/1/ is what `attention-zoo export` "
-            "wrote",
+            f"Nothing to serve: {path} has no versions of a model. "
+            + (
+                f"Its folder {below[0]} has: serve that"
+                if below
+                else "Give a folder such as models/ or models/en-de/ where models/en-de/1/ is what "
+                "`attention-zoo export` wrote"
+            ),
         )
     if path.resolve() not in [base_path.resolve() for base_path in models.values()]:
         hidden = (".", "_")

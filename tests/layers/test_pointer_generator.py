@@ -76,6 +76,26 @@ def test_places_that_are_not_copied_leave_their_share_to_the_vocabulary():
         np.testing.assert_allclose(array(log_p), expected, atol=1e-5)
 
 
+def test_words_that_the_vocabulary_has_not_have_columns_of_their_own():
+    layer, _ = built()
+    source = SOURCE.copy()
+    source[0, [0, 3]], source[1, 0], source[2, 1], source[2, 2] = V, V + 1, V, -1
+    copyable = np.ones_like(source, bool)
+    copyable[0, 0] = False
+    for mask in (None, copyable):
+        log_p, p_gen = layer(
+            LOGITS, ATTENTION, source, FEATURES, mask, return_p_gen=True, num_unknown=2
+        )
+        assert log_p.shape == (B, T, V + 2)
+        # As in the paper: a vocabulary with two more words, which are never written.
+        longer = np.pad(LOGITS, [(0, 0), (0, 0), (0, 2)], constant_values=-200)
+        expected = reference(longer, array(p_gen), ATTENTION, source, mask)
+        there = expected > -100
+        np.testing.assert_allclose(array(log_p)[there], expected[there], atol=1e-5)
+        assert (array(log_p)[~there] < -60).all() and not there[1, :, V].any()
+        np.testing.assert_allclose(np.exp(array(log_p)).sum(-1), 1.0, atol=1e-5)
+
+
 def test_places_of_a_word_are_pooled_at_the_first():
     first = array(first_positions(SOURCE))
     np.testing.assert_array_equal(first[0], [0, 1, 0, 3, 0, 5])

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from rest_case import CALC, PREDICT, Case, ask
 
 
@@ -19,20 +16,6 @@ def _malformed(method: str, path: str) -> Case:
         f"Malformed request: {method} {path}",
     )
 
-
-def _example(name: str, example: Any, message: str) -> Case:
-    body = json.dumps({"examples": [example]})
-    return (f"example: {name}", "POST", f"{CALC}:classify", body, 400, message)
-
-
-def _unexpected(kind: str) -> str:
-    return f"Feature: names has element with unexpected JSON type: {kind}"
-
-
-_NO_REGRESSION = (
-    "Expected regression signature method_name to be tensorflow/serving/regress. "
-    "Was: tensorflow/serving/predict"
-)
 
 ROUTING: list[Case] = [
     _malformed("GET", "/v1/foo"),
@@ -53,15 +36,27 @@ ROUTING: list[Case] = [
     _malformed("POST", f"{CALC}/versions/1/labels/stable:predict"),
     _malformed("POST", f"{CALC}/labels/:predict"),
     _malformed("POST", f"{CALC}:explain"),
+    _malformed("POST", f"{CALC}:classify"),
+    _malformed("POST", f"{CALC}:regress"),
     _malformed("POST", f"{CALC}:predict/"),
+    _malformed("POST", f"{PREDICT}?x=1"),
+    _malformed("POST", f"{PREDICT}?"),
     _malformed("PUT", PREDICT),
     _malformed("DELETE", CALC),
     _malformed("PATCH", CALC),
+    (
+        "a query is part of the address",
+        "GET",
+        f"{CALC}?x=1",
+        None,
+        404,
+        "Could not find any versions of model calc?x=1",
+    ),
     ("no model", "GET", "/v1/models", None, 400, "Missing model name in request."),
     (
         "version too large",
         "POST",
-        f"{CALC}/versions/18446744073709551615:regress",
+        f"{CALC}/versions/18446744073709551615:predict",
         "",
         400,
         "Failed to convert version: 18446744073709551615 to numeric.",
@@ -179,137 +174,11 @@ ROUTING: list[Case] = [
         "Servable not found for request: Latest(CALC)",
     ),
     (
-        "a query is ignored",
-        "POST",
-        f"{PREDICT}?pretty=1",
-        ask(instances=[1.0]),
-        200,
-        {"predictions": [3.5]},
-    ),
-    (
         "no way out of the folder",
         "POST",
         "/v1/models/..%2Fcalc:predict",
         ask(instances=[1.0]),
         404,
         "Servable not found for request: Latest(../calc)",
-    ),
-    (
-        "classify needs another method",
-        "POST",
-        f"{CALC}:classify",
-        json.dumps({"examples": [{"x": 1.0}]}),
-        400,
-        "Expected classification signature method_name to be tensorflow/serving/classify. "
-        "Was: tensorflow/serving/predict",
-    ),
-    (
-        "regress needs another method",
-        "POST",
-        f"{CALC}:regress",
-        json.dumps({"examples": [{"x": 1.0}]}),
-        400,
-        _NO_REGRESSION,
-    ),
-    (
-        "classify without a body",
-        "POST",
-        f"{CALC}:classify",
-        "",
-        400,
-        "...JSON Parse error: ",
-    ),
-    (
-        "classify without examples",
-        "POST",
-        f"{CALC}:classify",
-        "{}",
-        400,
-        "JSON Value: {} When method is classify, key 'examples' is expected and was not found",
-    ),
-    (
-        "regress with examples that are no list",
-        "POST",
-        f"{CALC}:regress",
-        '{"examples": 1}',
-        400,
-        "...Expecting 'examples' value to be an list/array",
-    ),
-    (
-        "classify no examples",
-        "POST",
-        f"{CALC}:classify",
-        '{"examples": []}',
-        400,
-        "...'examples' value is an empty array",
-    ),
-    (
-        "classify what is no example",
-        "POST",
-        f"{CALC}:classify",
-        '{"examples": [1]}',
-        400,
-        "Example must be JSON object but got JSON Number",
-    ),
-    _example("no object", [{"names": ["a"]}], "Example must be JSON object but got JSON Array"),
-    _example("null", {"names": [10, None]}, _unexpected("Null")),
-    _example("an object", {"names": [10, {"test": 10}]}, _unexpected("Object")),
-    _example("a list in a list", {"names": [[10], 20]}, _unexpected("Array")),
-    _example(
-        "an integer and a float",
-        {"names": [10, 10.0]},
-        "Unexpected element type in feature: names expecting type: int64",
-    ),
-    _example(
-        "a text and a truth",
-        {"names": ["a", True]},
-        "Unexpected element type in feature: names expecting type: bytes",
-    ),
-    _example(
-        "more than an int64",
-        {"names": [20, 18446744073709551603]},
-        "Feature: names has uint64_t element. Only int64_t is supported.",
-    ),
-    _example("bad base64", {"names": {"b64": "*"}}, "Unable to base64 decode"),
-    (
-        "regress with features of every kind",
-        "POST",
-        f"{CALC}:regress",
-        '{"context": {"query": "pizza", "location": ["sfo"]}, "examples": [{"names": ["baz", '
-        '{"b64": "aGVsbG8="}], "ratings": [8.0, NaN, -Infinity], "mix": [1, true, false]}]}',
-        400,
-        _NO_REGRESSION,
-    ),
-    (
-        "regress with a context that is no object",
-        "POST",
-        f"{CALC}:regress",
-        '{"context": [{"names": ["foo", "bar"]}]}',
-        400,
-        "Example must be JSON object but got JSON Array",
-    ),
-    (
-        "classify with a signature that is no string",
-        "POST",
-        f"{CALC}:classify",
-        '{"signature_name": ["hello"], "examples": [{"names": ["foo"]}]}',
-        400,
-        "...'signature_name' key must be a string value.",
-    ),
-    (
-        "classify with an unknown signature",
-        "POST",
-        f"{CALC}:classify",
-        '{"signature_name": "foo", "examples": [{"x": 1.0}]}',
-        400,
-        "No signature was found with the name: foo",
-    ),
-    (
-        "classify on an unknown model",
-        "POST",
-        "/v1/models/foo:classify",
-        json.dumps({"examples": [{"x": 1.0}]}),
-        404,
-        "Servable not found for request: Latest(foo)",
     ),
 ]

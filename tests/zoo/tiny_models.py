@@ -35,6 +35,22 @@ TRANSFORMERS = {
     "rotary": ("transformer", {"positions": "rotary"}),
     "relative": ("transformer", {"positions": "relative"}),
     "alibi": ("transformer", {"positions": "alibi"}),
+    "published": (
+        "transformer",
+        {"positions": "sinusoidal-published", "norm_first": False, "activation": "silu"},
+    ),
+    "second": ("transformer", {"first_position": 2, "norm_epsilon": 1e-3}),
+    "gated": (
+        "transformer",
+        {
+            "positions": "relative",
+            "norm": "rms",
+            "gated": True,
+            "activation": "gelu_tanh",
+            "key_dim": 6,
+            "embedding_scale_power": 0.0,
+        },
+    ),
     "untied": ("transformer", {"tie_embeddings": False}),
     "own-source": ("transformer", {"source_vocab_size": 12, "norm_first": False}),
 }

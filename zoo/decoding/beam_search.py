@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from ..text.tokenizer import PAD_ID
+from ..text.special_ids import PAD_ID
 from .candidates import Candidates, Search
 from .options import NEG_INF
 from .strategies import Ended, Strategy

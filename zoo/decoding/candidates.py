@@ -3,7 +3,7 @@
 Over a vocabulary every pass counts, so each is made once and only if it is asked for: the best
 tokens are found without sorting, and only for them log probabilities are computed.
 Shapes: R rows that go on, N hypotheses of a row, T target length, S source length, P prefix length,
-V vocabulary.
+V vocabulary, U unknown pieces of a source.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import tensorflow as tf
 
 from ..models.parts import Nest
-from ..text.tokenizer import END_ID, PAD_ID, UNKNOWN_ID
-from ..text.unknown import has_unknown
+from ..text.special_ids import END_ID, PAD_ID, UNKNOWN_ID
 from .options import NEG_INF, GenerationOptions
 
 # So many tokens, or nearly, have their maximum looked at in place of them.
@@ -35,7 +34,7 @@ class Search(NamedTuple):
         limits: int32 (R,), the most tokens of a target, end included.
         min_lengths: int32 (R,), the fewest tokens before the end; () without such a limit.
         prefix: int32 (R, P), tokens to begin with, then padding; () without prefixes.
-        tokens: int32 (R, N), the last token of each hypothesis.
+        tokens: int32 (R, N), the last token of each hypothesis; from V on unknown pieces.
         log_p: float32 (R, N), log probability of each.
         live: boolean (R, N), True for hypotheses that go on. A row without one is done.
         written: int32 (R, N, T), all tokens of each, padding from `step` on; () unless a logits
@@ -60,7 +59,8 @@ class LogitsProcessor(Protocol):
     """A function that changes the logits of the next token: any callable with these arguments.
 
     Args:
-        logits: float32 (R, N, V), of the model or of the processor before.
+        logits: float32 (R, N, V), of the model or of the processor before. With `replace_unknown`
+            there are U more columns, for the unknown pieces of the source.
         search: The `Search` so far.
 
     Returns:
@@ -74,7 +74,7 @@ class LogitsProcessor(Protocol):
     ...         forbidden = tf.reduce_any(tf.range(logits.shape[-1])[:, None] == tokens, axis=1)
     ...         return tf.where(forbidden, NEG_INF, logits)
     ...     return processor
-    >>> generate(model, source, options, logits_processors=[forbid(17, 123)])
+    >>> attention_zoo.generate(model, source, options, logits_processors=[forbid(17, 123)])
     """
 
     def __call__(self, logits: tf.Tensor, search: Search) -> tf.Tensor: ...
@@ -82,25 +82,49 @@ class LogitsProcessor(Protocol):
 
 @dataclass(frozen=True)
 class NoRepeatNgram:
-    """Logits processor that forbids each token that would write an n-gram a second time.
+    """Logits processor that forbids each token that would write a run of words a second time.
 
     Args:
-        size: The length of the n-gram, at least 1.
+        size: The number of words, at least 1.
+        word_starts: For each token, whether it begins a word, (V,); each is a word if `None`. The
+            word that is being written may still become another, so it is the last token of the
+            earlier one that is forbidden.
 
     Reference: Paulus et al. 2018, https://arxiv.org/abs/1705.04304
     """
 
     size: int
+    word_starts: Sequence[bool] | None = None
 
     def __call__(self, logits: tf.Tensor, search: Search) -> tf.Tensor:
-        context, written = self.size - 1, search.written
-        starts = tf.range(tf.maximum(search.step - context, 0))  # of the n-grams that are complete
-        newest = tf.maximum(search.step - context + tf.range(context), 0)
-        last = tf.gather(written, newest, axis=2)[:, :, None]  # (R, N, 1, context)
-        windows = tf.gather(written, starts[:, None] + tf.range(context), axis=2)
-        repeats = tf.where(tf.reduce_all(windows == last, axis=-1))  # (repeats, 3)
-        follows = tf.gather_nd(tf.gather(written, starts + context, axis=2), repeats)
-        ids = tf.concat([repeats[:, :2], tf.cast(follows, repeats.dtype)[:, None]], axis=1)
+        hypotheses, longest = tf.shape(search.written)[1], tf.shape(search.written)[2]
+        written, positions = tf.reshape(search.written, (-1, longest)), tf.range(longest)
+        starts = tf.ones_like(written, tf.bool)
+        if self.word_starts is not None:
+            last = len(self.word_starts) - 1
+            starts = tf.gather(tf.constant(self.word_starts), tf.minimum(written, last))
+        begins = starts | (positions == 0)
+        # Each token that ends a word ends a run, and so many tokens of that stand before it.
+        word = tf.cumsum(tf.cast(begins, tf.int32), axis=1)
+        first = tf.searchsorted(word, word - self.size + 1)
+        before = positions - first
+        # Of the newest word nothing is known but that the same single token again would end it.
+        is_newest = positions == search.step - 1
+        ends = tf.where(is_newest, starts, tf.roll(begins, -1, axis=1))
+        ends &= (word >= self.size) & (positions < search.step)
+        ends &= tf.gather(starts, first, batch_dims=1)  # a later word begins with no other token
+        # They are compared with as many that were written last.
+        back = tf.range(tf.reduce_max(tf.where(ends, before, 0)))
+        theirs, ours = positions[:, None] - 1 - back, search.step - 1 - back
+        equal = (
+            tf.gather(written, tf.maximum(theirs, 0), axis=1)
+            == tf.gather(written, tf.maximum(ours, 0), axis=1)[:, None]
+        )
+        differ = ~equal & (back < before[..., None])
+        repeats = tf.cast(tf.where(ends & ~tf.reduce_any(differ, axis=-1)), tf.int32)
+        row, position = repeats[:, 0], repeats[:, 1]
+        token = tf.gather_nd(written, tf.stack([row, position], axis=1))
+        ids = tf.stack([row // hypotheses, row % hypotheses, token], axis=1)
         return tf.tensor_scatter_nd_update(logits, ids, tf.fill(tf.shape(ids)[:1], NEG_INF))
 
 
@@ -109,17 +133,19 @@ class Candidates:
     """The tokens that each hypothesis can go on with, the end among them.
 
     Args:
-        model_logits: float32 (R, N, V), the model's own.
+        model_logits: float32 (R, N, V), the model's own; with unknown pieces (R, N, V + U).
         processed: The same after the logits processors.
         special: (..., 4), added to the logits of the special ids: `NEG_INF` for all that may not
             be written.
         attention: float32 (R, N, S) over the source in this step.
+        vocab_size: V.
     """
 
     model_logits: tf.Tensor
     processed: tf.Tensor
     special: tf.Tensor
     attention: tf.Tensor
+    vocab_size: int
     _largest: tf.Tensor | None = None  # (R, N, 1), the id of the largest logit that is not special
 
     @property
@@ -130,7 +156,7 @@ class Candidates:
     @functools.cached_property
     def logits(self) -> tf.Tensor:
         """Logits (R, N, V), below `NEG_INF / 2` for all that may not be written."""
-        return self.processed + _widened(self.special, self.processed.shape[-1])
+        return self.processed + _widened(self.special, tf.shape(self.processed)[-1])
 
     def best(self, count: int, with_end: bool = True) -> tuple[tf.Tensor, tf.Tensor]:
         """The most probable tokens, as far as there are that many.
@@ -146,8 +172,17 @@ class Candidates:
         special = self.special
         if not with_end:
             special += tf.where(tf.range(SPECIAL) == END_ID, NEG_INF, 0.0)
-        count = min(count, self.processed.shape[-1])
-        tokens, values = best_tokens(self.processed, count, special)
+        count = min(count, self.vocab_size)
+        has_unknown = self.processed.shape[-1] != self.vocab_size
+        known = self.processed[..., : self.vocab_size] if has_unknown else self.processed
+        known.set_shape((None, None, self.vocab_size))
+        tokens, values = best_tokens(known, count, special)
+        if has_unknown:
+            values = tf.concat([values, self.processed[..., self.vocab_size :]], axis=-1)
+            values, order = tf.math.top_k(values, count)
+            unknown = self.vocab_size + order - count
+            found = tf.gather(tokens, tf.minimum(order, count - 1), batch_dims=2)
+            tokens = tf.where(order < count, found, unknown)
         if not self.are_processed:
             self._largest = tokens[..., :1]
         return tokens, self._log_p(values)
@@ -180,6 +215,7 @@ def make_candidates(
     search: Search,
     options: GenerationOptions,
     processors: Sequence[LogitsProcessor],
+    vocab_size: int,
 ) -> Candidates:
     """Candidates of a step, by the options, processors and prefixes."""
     logits = processed = tf.cast(logits, tf.float32)
@@ -195,24 +231,21 @@ def make_candidates(
         # Where a prefix goes on, its token is the one candidate.
         forced = search.prefix[:, search.step]
         is_forced = (forced != PAD_ID)[:, None, None]
-        others = tf.one_hot(forced, logits.shape[-1], on_value=False, off_value=True)[:, None]
+        others = tf.one_hot(forced, tf.shape(logits)[-1], on_value=False, off_value=True)[:, None]
         processed = tf.where(is_forced, tf.where(others, NEG_INF, logits), processed)
         special = tf.where(is_forced, 0.0, special)
-    return Candidates(logits, processed, special, attention)
+    return Candidates(logits, processed, special, attention, vocab_size)
 
 
 def _special_mask(search: Search, options: GenerationOptions) -> tf.Tensor:
     """Addend to the logits of the special ids, (4,) or (R, 1, 4): 0 for those that may be written.
 
-    None of them goes on with a target but the unknown token, where it is allowed or can be copied.
+    None of them goes on with a target but the unknown token, where it is allowed.
     """
     ids = tf.range(SPECIAL)
     free = ids == END_ID
     if not options.forbid_unknown:
         free |= ids == UNKNOWN_ID
-    elif options.replace_unknown:
-        can_copy_unknown = has_unknown(search.source)[:, None, None]
-        free |= (ids == UNKNOWN_ID) & can_copy_unknown
     if not isinstance(search.min_lengths, tuple):
         free &= (ids != END_ID) | (search.step >= search.min_lengths)[:, None, None]
     return tf.where(free, 0.0, NEG_INF)
@@ -275,7 +308,7 @@ def best_tokens(logits: tf.Tensor, count: int, special: tf.Tensor) -> tuple[tf.T
     return tf.gather(best, order // block, batch_dims=dims) * block + order % block, values
 
 
-def _widened(special: tf.Tensor, width: int) -> tf.Tensor:
+def _widened(special: tf.Tensor, width: Any) -> tf.Tensor:
     """(..., 4) with zeros after it, (..., width)."""
     before = [[0, 0]] * (len(special.shape) - 1)
     return tf.pad(special, [*before, [0, width - SPECIAL]])

@@ -15,8 +15,7 @@ import tensorflow as tf
 
 from ..models.encoder_decoder import EncoderDecoder
 from ..models.parts import Nest
-from ..text.tokenizer import END_ID, PAD_ID
-from ..text.unknown import known_ids, name_unknown
+from ..text.special_ids import END_ID, PAD_ID, UNKNOWN_ID
 from .candidates import LogitsProcessor, Search, make_candidates
 from .options import NEG_INF, Hypotheses
 from .strategies import Ended, Strategy
@@ -46,12 +45,15 @@ def decode_loop(
         return_attention: Whether the attention over the source is wanted too.
     """
     batch, steps = tf.size(search.rows), tf.maximum(tf.reduce_max(search.limits), 1)
-    weights, options = model.step_weights(), strategy.options
+    weights, options, vocab_size = model.step_weights(), strategy.options, model.vocab_size
 
     def step(memory, search: Search, state, history):
-        logits, state, attention = model.step(known_ids(search.tokens), state, memory, weights)
+        read = tf.where(search.tokens < vocab_size, search.tokens, UNKNOWN_ID)
+        logits, state, attention = model.step(read, state, memory, weights)
         attention = tf.cast(attention, tf.float32)
-        candidates = make_candidates(logits, attention, search, options, logits_processors)
+        candidates = make_candidates(
+            logits, attention, search, options, logits_processors, vocab_size
+        )
         after, parents = strategy.choose(candidates, search)
 
         def of_parents(x):
@@ -59,13 +61,10 @@ def decode_loop(
 
         if strategy.reorders:
             state = model.reorder_state(state, parents)
-        if options.replace_unknown:
-            named = name_unknown(after.tokens, of_parents(attention), search.source)
-            after = after._replace(tokens=named)
         if not isinstance(search.written, tuple):
             now = tf.range(tf.shape(search.written)[2]) == search.step
-            newest = known_ids(after.tokens)[..., None]
-            after = after._replace(written=tf.where(now, newest, of_parents(search.written)))
+            newest, before = after.tokens[..., None], of_parents(search.written)
+            after = after._replace(written=tf.where(now, newest, before))
         parts = {"tokens": after.tokens, "parents": parents, "attention": attention}
         history = {
             name: array.write(search.step, _scatter_rows(parts[name], search.rows, batch))
@@ -110,7 +109,10 @@ def decode_loop(
         (search, memory, state, strategy.ended(search), history),
         steps,
     )
-    return _hypotheses(ended, search.limits, history)
+    found = _hypotheses(ended, search.limits, history)
+    # What comes after the vocabulary are the unknown pieces of a source.
+    ids = tf.where(found.ids < vocab_size, found.ids, vocab_size - 1 - found.ids)
+    return found._replace(ids=ids)
 
 
 def _hypotheses(ended: Ended, limits: tf.Tensor, history: dict[str, tf.TensorArray]) -> Hypotheses:

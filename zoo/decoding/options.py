@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from ..text.tokenizer import PAD_ID
+from ..text.special_ids import PAD_ID
 
 # A log probability that no hypothesis can come back from; finite, so that it can be added to.
 NEG_INF = -1e9
@@ -48,10 +48,11 @@ class GenerationOptions:
         early_stopping: stop a sentence when no live hypothesis, at its present length, is better
             than the worst of N finished ones. `False` goes on until none can become better.
         forbid_unknown: never write the unknown token.
-        replace_unknown: where a source has unknown pieces, the unknown token may be written, and
-            stands for the one of them that is attended to most; see `unknown`. Elsewhere
-            `forbid_unknown` holds.
-        no_repeat_ngram: no run of so many tokens is written twice; 0 allows all. Where nothing is
+        replace_unknown: unknown pieces of a source may be written, each for itself, see `unknown`:
+            a model that copies gives them probabilities; that of the unknown token is shared among
+            them by attention in any other. `forbid_unknown` holds for the token itself.
+        no_repeat_ngram: no run of so many words is written twice; 0 allows all. (For `generate`
+            alone, which knows no words but by `word_starts`, of so many tokens.) Where nothing is
             left to write before the end may come, greedy search and draws end all the same; a beam
             search gives the hypothesis up.
         do_sample: draw the targets from the model's distribution in place of searching.

@@ -7,8 +7,7 @@ from collections.abc import Callable, Sequence
 import tensorflow as tf
 
 from ..models.encoder_decoder import EncoderDecoder
-from ..text.tokenizer import END_ID, PAD_ID, START_ID
-from ..text.unknown import known_ids
+from ..text.special_ids import END_ID, PAD_ID, START_ID
 from .beam_search import BeamSearch
 from .candidates import LogitsProcessor, NoRepeatNgram, Search
 from .decode_loop import decode_loop
@@ -25,6 +24,7 @@ def generate(
     logits_processors: Sequence[LogitsProcessor] = (),
     strategy: Callable[[GenerationOptions], Strategy] | None = None,
     source_mask: tf.Tensor | None = None,
+    word_starts: Sequence[bool] | None = None,
 ) -> Hypotheses:
     """Generates targets for each row of a source by beam search, greedy search or sampling.
 
@@ -34,8 +34,9 @@ def generate(
     Args:
         model: A model of the zoo. One with learned positions can neither read nor write more
             tokens than it has of them.
-        source: Token ids (B, S), S at least 1, padded with 0; negative for unknown pieces, see
-            `unknown`. Features (B, S, F) for a model without an embedding of the source.
+        source: Token ids (B, S), S at least 1, padded with 0; -1, -2 and so on for the unknown
+            pieces of each row, see `unknown`. Features (B, S, F) for a model without
+            an embedding of the source.
         options: How to search, and what may be written.
         return_attention: Whether the attention over the source is wanted too.
         prefix: Token ids (B, P) that each target begins with, up to the first end or padding. They
@@ -46,6 +47,8 @@ def generate(
         strategy: A subclass of `Strategy`, or another function of the options that returns one. By
             default `Sampling`, `GreedySearch` or `BeamSearch`, as the options say.
         source_mask: Of features, boolean (B, S), True for those that are there; all if `None`.
+        word_starts: For each token of the vocabulary, whether it begins a word, for
+            `no_repeat_ngram`; each token is a word if `None`.
 
     Returns:
         `Hypotheses`.
@@ -70,10 +73,10 @@ def generate(
         mask = tf.ones(tf.shape(source)[:2], tf.bool) if source_mask is None else source_mask
         ids = tf.where(mask, END_ID, PAD_ID)  # stand for them in all that is no model
     else:
-        ids = tf.cast(source, tf.int32)
+        ids, mask = tf.cast(source, tf.int32), None
     limits, longest = options.length_limits(ids), options.max_length
     if prefix is not None:
-        prefix = _until_end(tf.cast(prefix, tf.int32))
+        prefix = _until_end(_columns(tf.cast(prefix, tf.int32), model.vocab_size))
         if not prefix.shape[:1].is_compatible_with(source.shape[:1]):
             raise ValueError(
                 "Each source needs one prefix, one of padding alone if it has none. Received: "
@@ -90,8 +93,11 @@ def generate(
     chooser = strategy(options)
     processors = tuple(logits_processors)
     if options.no_repeat_ngram:
-        processors += (NoRepeatNgram(options.no_repeat_ngram),)
-    memory = model.encode(source, mask) if has_features else model.encode(known_ids(ids))
+        processors += (NoRepeatNgram(options.no_repeat_ngram, word_starts),)
+    num_unknown = None
+    if options.replace_unknown and not has_features:
+        num_unknown = tf.maximum(-tf.reduce_min(ids), 0)
+    memory = model.encode(source if has_features else ids, mask, num_unknown=num_unknown)
     search = _first_search(ids, limits, prefix, chooser, with_written=bool(processors))
     return decode_loop(model, memory, search, chooser, processors, return_attention)
 
@@ -114,6 +120,11 @@ def _first_search(ids, limits, prefix, strategy: Strategy, with_written: bool) -
         live=tf.fill(shape, True),
         written=tf.zeros([*shape, steps], tf.int32) if with_written else (),
     )
+
+
+def _columns(ids: tf.Tensor, vocab_size: int) -> tf.Tensor:
+    """The column of each id in the logits: unknown pieces come after the vocabulary."""
+    return tf.where(ids < 0, vocab_size - 1 - ids, ids)
 
 
 def _until_end(prefix: tf.Tensor) -> tf.Tensor:

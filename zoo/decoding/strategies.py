@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from ..text.tokenizer import END_ID, PAD_ID
+from ..text.special_ids import END_ID, PAD_ID
 from .candidates import Candidates, Search
 from .options import NEG_INF, GenerationOptions
 
@@ -50,7 +50,8 @@ class Strategy:
     ...         temperature = tf.maximum(0.1, 1.5 * 0.9 ** tf.cast(search.step, tf.float32))
     ...         noise = -tf.math.log(-tf.math.log(tf.random.uniform(tf.shape(candidates.logits))))
     ...         return tf.argmax(candidates.logits / temperature + noise, -1, tf.int32)
-    >>> generate(model, source, GenerationOptions(beam_size=3), strategy=AnnealedSampling)
+    >>> options = GenerationOptions(beam_size=3)
+    >>> attention_zoo.generate(model, source, options, strategy=AnnealedSampling)
     """
 
     reorders = False
@@ -124,10 +125,10 @@ def draw(logits: tf.Tensor, options: GenerationOptions) -> tf.Tensor:
 
     Of equal logits at the border of top k, the first are kept.
     """
-    vocab_size = logits.shape[-1]
     ids = None
     if options.top_k or options.top_p < 1:
-        logits, ids = tf.math.top_k(logits, min(options.top_k or vocab_size, vocab_size))
+        count = tf.shape(logits)[-1]
+        logits, ids = tf.math.top_k(logits, tf.minimum(options.top_k or count, count))
     logits = _tempered(logits, options.temperature)
     if options.top_p < 1:
         # A token stays if those before it do not have the probability yet: one always does.

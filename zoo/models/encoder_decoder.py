@@ -5,48 +5,30 @@ Shapes: B batch, S source length, T target length, N beams, D width, V vocabular
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 from keras import ops
 
-from ..text.tokenizer import PAD_ID
+from ..text.special_ids import PAD_ID
 from ..training.training_step import KeptRows, TokenTrainer
 from .coverage import CoverageLoss
-from .parts import AttentionMaps, Decoder, Encoded, Encoder, Nest, Output
+from .outputs import share_unknown
+from .parts import (
+    AttentionMaps,
+    Decoder,
+    Encoded,
+    Encoder,
+    Nest,
+    Output,
+    SourceMemory,
+    StepWeights,
+    TeacherForced,
+    known_ids,
+)
 
 _SHARED = "target_embedding"  # in a config, of a source with the embedding of the target
 _PARTS = ("encoder", "decoder", "output", _SHARED, "source_embedding", "coverage")
-
-
-class SourceMemory(NamedTuple):
-    """All that is fixed while a target is written.
-
-    Attributes:
-        decoder: What the decoder prepared of the source.
-        output: What the output prepared of it.
-        spread: float32 (B, M, S), the share of each position of the source in each of M states
-            that stand for several; () where each position has its own.
-    """
-
-    decoder: Nest
-    output: Nest
-    spread: Any = ()
-
-
-class StepWeights(NamedTuple):
-    """Values that a step reads of the variables of decoder and output."""
-
-    decoder: Nest
-    output: Nest
-
-
-class TeacherForced(NamedTuple):
-    """A given target as an output reads it: hidden states (B, T, D), attention (B, T, S) or ()."""
-
-    hidden: Any
-    attention: Any
-    source: Nest
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -58,6 +40,11 @@ class EncoderDecoder(TokenTrainer):
     `compile` and `fit` on `(inputs, labels)`, see `TokenTrainer`. Without an embedding of the
     source, the source is features (B, S, F); `inputs["source_mask"]`, boolean (B, S), says which
     of them are there, all if it is left out.
+
+    Unknown words of a source may have ids of their own: -1, -2 and so on in each row. The model
+    reads them as the unknown token. As labels they ask an output that copies for that very word,
+    and with `inputs["num_unknown"]`, U, the logits have a column for each after the vocabulary,
+    (B, T, V + U). An output that does not copy shares the unknown token among them, by attention.
 
     Decoding uses `encode`, `initial_state`, `step_weights`, `step`, `reorder_state` and
     `gather_rows`, and nothing else of a model.
@@ -132,6 +119,11 @@ class EncoderDecoder(TokenTrainer):
         return self.encoder.has_attention_maps or self.decoder.has_attention_maps
 
     @property
+    def vocab_size(self) -> int:
+        """V, the number of tokens of the target."""
+        return self.target_embedding.input_dim
+
+    @property
     def copies(self) -> bool:
         """True where tokens of the source are copied, with `p_gen` for the share that is not."""
         return self.output_layer.copies
@@ -173,23 +165,22 @@ class EncoderDecoder(TokenTrainer):
             _, length, width = input_shape["source"]
             source = ops.zeros((1, length or 2, width))
         encoded = self._encoded({"source": source})
-        target = self.target_embedding(ids)
         if not self.decoder.built:
+            target = self.target_embedding(ids)
             shapes = (tuple(x.shape) for x in (target, encoded.states, encoded.summary))
             self.decoder.build(*shapes)
-        memory = self._memory(encoded, source)
-        hidden, attention = self.decoder(target, memory.decoder, return_attention_scores=True)
-        self.output_layer(hidden, self._over_source(attention, memory), memory.output)
+        self.call({"source": source, "target": ids})
         self.built = True
 
-    def encode(self, source, mask=None, training: bool = False) -> SourceMemory:
+    def encode(self, source, mask=None, training=False, num_unknown=None) -> SourceMemory:
         """All that is fixed while a target is written, of token ids (B, S) or features (B, S, F).
 
         It is never tiled or reordered: the N beams of a source are N queries of the same memory.
+        Features may have a mask (B, S). With `num_unknown`, U, unknown words have logits.
         """
         source = ops.convert_to_tensor(source)
         inputs = {"source": source, "source_mask": mask}
-        return self._memory(self._encoded(inputs, training), source)
+        return self._memory(self._encoded(inputs, training), source, num_unknown)
 
     def initial_state(self, memory: SourceMemory, num_beams: int = 1, max_steps: Any = None):
         return self.decoder.initial_state(memory.decoder, num_beams, max_steps)
@@ -209,14 +200,15 @@ class EncoderDecoder(TokenTrainer):
             weights: What `step_weights` returned, prepared here if `None`.
 
         Returns:
-            Logits (B, N, V), the next state, and attention (B, N, S).
+            Logits (B, N, V), or (B, N, V + U) with unknown words, the next state, and attention
+            (B, N, S).
         """
         weights = weights or self.step_weights()
-        inputs = self.target_embedding(token_ids)
+        inputs = self.target_embedding(known_ids(token_ids))
         hidden, state, attention = self.decoder.step(inputs, state, memory.decoder, weights.decoder)
         attention = self._over_source(attention, memory)
         logits = self.output_layer(hidden, attention, memory.output, weights.output)
-        return logits, state, attention
+        return share_unknown(logits, attention, memory.unknown), state, attention
 
     def reorder_state(self, state: Nest, beams) -> Nest:
         """The state in which beam n of each sentence goes on from beam `beams[b, n]`."""
@@ -231,20 +223,21 @@ class EncoderDecoder(TokenTrainer):
     def teacher_forced(self, inputs, training: bool = False, attention: bool = False):
         """Reads a given target as a whole; with `attention` also where the output has no need."""
         source = ops.convert_to_tensor(inputs["source"])
-        memory = self._memory(self._encoded(inputs, training), source)
-        wanted = attention or self.output_layer.reads_attention
+        memory = self._memory(self._encoded(inputs, training), source, inputs.get("num_unknown"))
+        wanted = attention or self.output_layer.reads_attention or "num_unknown" in inputs
         hidden, scores = self.decoder(
-            self.target_embedding(inputs["target"]),
+            self.target_embedding(known_ids(inputs["target"])),
             memory.decoder,
             return_attention_scores=wanted,
             training=training,
         )
         scores = self._over_source(scores, memory) if wanted else ()
-        return TeacherForced(hidden, scores, memory.output)
+        return TeacherForced(hidden, scores, memory)
 
     def call(self, inputs, training=False):
-        read = self.teacher_forced(inputs, training)
-        return self.output_layer(read.hidden, read.attention, read.source, training=training)
+        hidden, attention, memory = self.teacher_forced(inputs, training)
+        logits = self.output_layer(hidden, attention, memory.output, training=training)
+        return share_unknown(logits, attention, memory.unknown)
 
     def p_gen(self, inputs):
         """The share of the vocabulary in each token, (B, T); the rest is copied."""
@@ -267,7 +260,7 @@ class EncoderDecoder(TokenTrainer):
         else:
             encoded = self._encoded(inputs)
         memory = self._memory(encoded, ops.convert_to_tensor(inputs["source"]))
-        target = self.target_embedding(inputs["target"])
+        target = self.target_embedding(known_ids(inputs["target"]))
         if self.decoder.has_attention_maps:
             cross, target_maps = self.decoder.attention_maps(target, memory.decoder)
         else:
@@ -286,9 +279,10 @@ class EncoderDecoder(TokenTrainer):
             inputs = {name: ops.concatenate([x, x]) for name, x in inputs.items()}
         read = self.teacher_forced(inputs, training, training and self.coverage is not None)
         keep, labels = self.loss.counted(labels)
+        labels = labels if self.copies else known_ids(labels)
         kept = KeptRows(keep, self.static_shapes)
         smoothed, plain = self.output_layer.token_losses(
-            self.loss, labels, read.hidden, read.attention, read.source, kept, training
+            self.loss, labels, read.hidden, read.attention, read.memory.output, kept, training
         )
         if training and self.coverage is not None:
             smoothed += kept.rows(self.coverage(read.attention, self.optimizer.iterations))
@@ -299,21 +293,28 @@ class EncoderDecoder(TokenTrainer):
         source, mask = ops.convert_to_tensor(inputs["source"]), inputs.get("source_mask")
         if self.source_embedding is None:
             return source, ops.ones(ops.shape(source)[:2], "bool") if mask is None else mask
-        ids = (source,) if self.encoder.reads_ids else ()
-        return self.source_embedding(source), ops.not_equal(source, PAD_ID), *ids
+        ids = known_ids(source)
+        read = (ids,) if self.encoder.reads_ids else ()
+        return self.source_embedding(ids), ops.not_equal(ids, PAD_ID), *read
 
     def _encoded(self, inputs, training: bool = False) -> Encoded:
         return self.encoder(*self._encoder_inputs(inputs), training=training)
 
-    def _memory(self, encoded: Encoded, source) -> SourceMemory:
+    def _memory(self, encoded: Encoded, source, num_unknown: Any = None) -> SourceMemory:
+        unknown, output = (), self.output_layer
+        if num_unknown is not None:
+            words = -1 - ops.arange(num_unknown, dtype="int32")
+            unknown = ops.equal(ops.expand_dims(ops.cast(source, "int32"), -1), words)
+        if self.copies:
+            prepared, unknown = output.prepare_source(source, unknown), ()
+        else:
+            prepared = output.prepare_source(source)
         spread = encoded.segments
         if not isinstance(spread, tuple):
             spread = ops.one_hot(spread, ops.shape(encoded.states)[1], dtype="float32")
             spread = spread / ops.maximum(ops.sum(spread, axis=1, keepdims=True), 1)
             spread = ops.swapaxes(spread, 1, 2)
-        return SourceMemory(
-            self.decoder.prepare(encoded), self.output_layer.prepare_source(source), spread
-        )
+        return SourceMemory(self.decoder.prepare(encoded), prepared, spread, unknown)
 
     @staticmethod
     def _over_source(attention, memory: SourceMemory):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...layers import MultiHopAttention
-from ..text.tokenizer import END_ID
+from ..text.special_ids import END_ID
 from .embedding import make_embeddings
 from .encoder_decoder import EncoderDecoder
 from .outputs import VocabularyOutput
@@ -77,6 +77,7 @@ def memory_network(
 
     Example:
 
+    >>> from attention_zoo.zoo.training.loss import SmoothedCrossEntropy
     >>> model = memory_network(vocab_size=1000, sentence_marks=[7, 9])
     >>> model.compile(optimizer="adam", loss=SmoothedCrossEntropy())
     >>> model.fit(batches)      # of ({"source": (B, S), "target": (B, T)}, labels (B, T))

@@ -15,18 +15,21 @@ from ...layers.ops.affine import Affine
 from ...layers.ops.arguments import positive_int
 from ...layers.ops.dense import Dense, add_bias
 from ...layers.ops.dropout import Dropout
+from ...layers.ops.masks import softmax_dtype
 from ...layers.pointer_generator import (
+    LOG_OF_NOTHING,
     copied_attention,
     copy_gains,
     first_positions,
+    log_copied_alone,
     log_mixture,
     log_or_nothing,
     log_shares,
     pool_attention,
 )
-from ..text.tokenizer import END_ID, UNKNOWN_ID
+from ..text.special_ids import END_ID, UNKNOWN_ID
 from ..training.loss import SmoothedCrossEntropy, rows_of, target_and_mean_logits
-from .parts import Output, check_rate, check_vocabulary
+from .parts import Output, check_rate, check_vocabulary, known_ids
 
 if TYPE_CHECKING:
     from ..training.training_step import KeptRows
@@ -48,14 +51,17 @@ class CopySource(NamedTuple):
     """The source as it is copied from.
 
     Attributes:
-        ids: (B, S).
+        ids: (B, S), negative for unknown words.
         first: For each position the first position of the same id, (B, S).
         copyable: Whether it is a piece of text, not padding or the end, (B, S).
+        unknown: The positions of each of U unknown words, boolean (B, S, U), where their log p is
+            wanted too.
     """
 
     ids: Any
     first: Any
     copyable: Any
+    unknown: Any = ()
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -182,9 +188,10 @@ class PointerGeneratorOutput(VocabularyOutput):
     The logits are the logarithms of these probabilities.
 
     Tokens are copied, not words: a name that the vocabulary has no token for is copied piece by
-    piece, letter by letter if need be. Only a character that was never seen in training has no
-    token. A run of such characters is one unknown token of the source; it is copied as such, and
-    `GenerationOptions.replace_unknown` writes its own characters.
+    piece, letter by letter if need be. What has no token is unknown: a run of characters that
+    were never seen in training, or a word where tokens are words. Each unknown word of a source
+    has an id of its own, -1, -2 and so on, by which labels ask for that very word, and beside the
+    vocabulary a column of its own in the logits: the extended vocabulary of the paper.
 
     Source and target need one vocabulary. The arguments are those of `VocabularyOutput`.
 
@@ -208,12 +215,15 @@ class PointerGeneratorOutput(VocabularyOutput):
         super().build(hidden_shape)
         self.pointer.build_gate(hidden_shape[-1])
 
-    def prepare_source(self, ids):
-        return CopySource(ids, first_positions(ids), is_copyable(ids))
+    def prepare_source(self, ids, unknown=()):
+        return CopySource(ids, first_positions(ids), is_copyable(ids), unknown)
 
     def call(self, hidden, attention=None, source=(), weights=None, training=False):
         logits = self.vocabulary_logits(hidden, weights, training)
-        return log_mixture(logits, self.pointer.gate(hidden), attention, *source)
+        unknown = None if isinstance(source.unknown, tuple) else source.unknown
+        ids, first, copyable = source[:3]
+        gate = self.pointer.gate(hidden)
+        return log_mixture(logits, gate, attention, ids, first, copyable, unknown)
 
     def p_gen(self, hidden):
         """The share of the vocabulary in each token, (B, T); the rest is copied."""
@@ -227,7 +237,32 @@ class PointerGeneratorOutput(VocabularyOutput):
 
 def is_copyable(source):
     """The positions of a source (B, S) that are text. The end would end a summary at once."""
-    return ops.logical_or(source > END_ID, ops.equal(source, UNKNOWN_ID))
+    return ops.logical_or(source > END_ID, ops.logical_or(source < 0, source == UNKNOWN_ID))
+
+
+def share_unknown(logits, attention, unknown):
+    """Shares the unknown token among the unknown words of the source, by the attention to them.
+
+    Args:
+        logits: (B, T, V), of an output that does not copy.
+        attention: (B, T, S).
+        unknown: The positions of each word, boolean (B, S, U), or ().
+
+    Returns:
+        (B, T, V + U): a source with unknown words has them in place of the unknown token.
+    """
+    if isinstance(unknown, tuple):
+        return logits
+    there = ops.expand_dims(ops.any(unknown, axis=1), 1)  # (B, 1, U)
+    dtype = softmax_dtype(logits.dtype)
+    paid = ops.matmul(ops.cast(attention, dtype), ops.cast(unknown, dtype))
+    paid = ops.where(there, ops.maximum(paid, 1e-30), 0.0)
+    share = log_or_nothing(paid) - log_or_nothing(ops.sum(paid, axis=-1, keepdims=True))
+    logits = ops.cast(logits, dtype)
+    words = logits[..., UNKNOWN_ID : UNKNOWN_ID + 1] + share
+    words = ops.where(there, words, LOG_OF_NOTHING)
+    replaced = ops.any(there, axis=-1, keepdims=True) & (ops.arange(logits.shape[-1]) == UNKNOWN_ID)
+    return ops.concatenate([ops.where(replaced, LOG_OF_NOTHING, logits), words], axis=-1)
 
 
 def mixture_losses(
@@ -249,7 +284,7 @@ def mixture_losses(
 
     Args:
         loss: Says how much is smoothed.
-        labels: (B, T).
+        labels: (B, T), negative for unknown words of the source, which are copied or not at all.
         source: What is copied from.
         read: What the vocabulary is read from, (B, T, D).
         attention: (B, T, S).
@@ -264,7 +299,8 @@ def mixture_losses(
     attention = ops.cast(attention, "float32")
     log_written, log_copied = log_shares(ops.cast(gate, "float32"), attention, source.copyable)
     attention = copied_attention(attention, source.copyable)
-    rows, classes = kept.rows(read), kept.rows(labels)
+    unknown = kept.rows(labels < 0)
+    rows, classes = kept.rows(read), kept.rows(known_ids(labels))
     logits = ops.cast(add_bias(ops.matmul(rows, ops.transpose(kernel)), bias), "float32")
     # log (sum of e to each logit) - logit of the label
     cross_entropy = ops.sparse_categorical_crossentropy(classes, logits, from_logits=True)
@@ -274,13 +310,16 @@ def mixture_losses(
     written = kept.rows(log_written) - cross_entropy
     # log (p by writing + p by copying), with what copying adds
     plain = -(written + ops.softplus(kept.rows(log_copy) - written))
+    plain = ops.where(unknown, -kept.rows(log_copied_alone(log_copied, paid)), plain)
     if not loss.smoothing:
         return plain, plain
     target, mean = target_and_mean_logits(classes, rows, kernel, bias)
     log_total = cross_entropy + target
-    of_source = ops.einsum("btd,bsd->bts", read, rows_of(kernel, source.ids))
-    of_source = ops.cast(of_source + ops.expand_dims(rows_of(bias, source.ids), 1), "float32")
+    ids = known_ids(source.ids)
+    of_source = ops.einsum("btd,bsd->bts", read, rows_of(kernel, ids))
+    of_source = ops.cast(of_source + ops.expand_dims(rows_of(bias, ids), 1), "float32")
     before = of_source + ops.expand_dims(log_written - kept.scatter(log_total), -1)
+    attention = copied_attention(attention, source.ids >= 0)  # the mean is over the vocabulary
     gains = copy_gains(before, log_copied, pool_attention(attention, source.first))
     mean_gain = ops.sum(gains, axis=-1) / kernel.shape[0]
     mean_log_p = mean - log_total + kept.rows(log_written + mean_gain)

@@ -12,7 +12,7 @@ import keras
 from keras import ops
 
 from ...layers.ops.arguments import positive_int
-from ..text.tokenizer import END_ID
+from ..text.special_ids import END_ID, UNKNOWN_ID
 from .backend import take_beams, take_rows
 
 Nest = Any
@@ -47,6 +47,39 @@ class AttentionMaps(NamedTuple):
     cross: Any
     encoder: Any = None
     decoder: Any = None
+
+
+class SourceMemory(NamedTuple):
+    """All that is fixed while a target is written.
+
+    Attributes:
+        decoder: What the decoder prepared of the source.
+        output: What the output prepared of it.
+        spread: float32 (B, M, S), the share of each position of the source in each of M states
+            that stand for several; () where each position has its own.
+        unknown: Boolean (B, S, U), the positions of U unknown words; () unless they are asked for,
+            or where the output has them.
+    """
+
+    decoder: Nest
+    output: Nest
+    spread: Any = ()
+    unknown: Any = ()
+
+
+class StepWeights(NamedTuple):
+    """Values that a step reads of the variables of decoder and output."""
+
+    decoder: Nest
+    output: Nest
+
+
+class TeacherForced(NamedTuple):
+    """A given target as an output reads it: hidden states (B, T, D), attention (B, T, S) or ()."""
+
+    hidden: Any
+    attention: Any
+    memory: SourceMemory
 
 
 class Encoder(keras.layers.Layer):
@@ -150,7 +183,9 @@ class Output(keras.layers.Layer):
 
     Attributes:
         reads_attention: Whether `call` needs the attention in training too.
-        copies: Whether tokens of the source are copied; there is `p_gen(hidden)` (B, T) then.
+        copies: Whether tokens of the source are copied. Then there is `p_gen(hidden)` (B, T), the
+            ids of `prepare_source(ids, unknown)` and the labels are negative for unknown words,
+            and with `unknown`, their positions (B, S, U), the logits have U more columns.
         supports_r_drop: Whether two readings of it can be compared by R-Drop.
         tied: Whether it reads its weights from the embedding of the target, `embedding`.
     """
@@ -180,8 +215,11 @@ class Output(keras.layers.Layer):
     def step_weights(self) -> Nest:
         return ()
 
-    def prepare_source(self, ids) -> Nest:
-        """Prepares the ids of the source for `call`: a nest of tensors (B, ...)."""
+    def prepare_source(self, ids, unknown=()) -> Nest:
+        """Prepares the ids of the source for `call`: a nest of tensors (B, ...).
+
+        Only an output that copies is given the positions of unknown words, and needs the argument.
+        """
         return ()
 
     def token_losses(self, loss, labels, hidden, attention, source, kept, training):
@@ -246,6 +284,12 @@ def check_flags(**flags: Any) -> None:
     for name, value in flags.items():
         if not isinstance(value, bool):
             raise ValueError(f"{name} is true or false. Received: {name}={value!r}")
+
+
+def known_ids(ids):
+    """Ids as a model reads them, with the unknown token for all unknown words."""
+    ids = ops.convert_to_tensor(ids)
+    return ops.where(ids < 0, UNKNOWN_ID, ids)
 
 
 def masked_mean(states, mask):

@@ -148,6 +148,7 @@ def recurrent(
 
     Example:
 
+    >>> from attention_zoo.zoo.training.loss import SmoothedCrossEntropy
     >>> model = recurrent(vocab_size=8000, attention="bahdanau")
     >>> model.compile(optimizer="adam", loss=SmoothedCrossEntropy(0.1))
     >>> model.fit(batches)      # of ({"source": (B, S), "target": (B, T)}, labels (B, T))

@@ -6,7 +6,7 @@ Shapes: B batch, S source length, M sentences, L tokens of a sentence, E embeddi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 from keras import ops
@@ -14,10 +14,13 @@ from keras import ops
 from ...layers.ops.arguments import positive_int
 from ...layers.ops.dropout import Dropout
 from ..text.source_format import SEPARATOR
-from ..text.tokenizer import END_ID, PAD_ID, Tokenizer
+from ..text.special_ids import END_ID, PAD_ID
 from .backend import take_beams
 from .parts import Encoded, Encoder, check_rate
 from .unroll import BidirectionalGRU
+
+if TYPE_CHECKING:
+    from ..text.tokenizer import Tokenizer
 
 
 class Sentences(NamedTuple):

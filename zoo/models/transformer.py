@@ -28,6 +28,13 @@ def transformer(
     norm_first: bool = True,
     positions: str = "sinusoidal",
     max_length: int = 512,
+    first_position: int = 0,
+    activation: str = "relu",
+    gated: bool = False,
+    key_dim: int | None = None,
+    norm: str = "layer",
+    norm_epsilon: float = 1e-6,
+    embedding_scale_power: float = 0.5,
     tie_embeddings: bool = True,
     source_vocab_size: int | None = None,
     copying: bool = False,
@@ -52,9 +59,16 @@ def transformer(
         attention_dropout: Rate on attention weights.
         activation_dropout: Rate in the middle of the feed-forward layers.
         norm_first: Pre-norm if true, post-norm as first published if not.
-        positions: `"sinusoidal"`, `"learned"`, `"rotary"`, `"relative"` or `"alibi"`, see
-            `TransformerDecoder`.
+        positions: `"sinusoidal"`, `"sinusoidal-published"`, `"learned"`, `"rotary"`, `"relative"`
+            or `"alibi"`, see `TransformerEncoder`.
         max_length: Longest source or target with learned positions.
+        first_position: The number of the first position, for sinusoids.
+        activation: That of the feed-forward layers, by its name in Keras; or `"gelu_tanh"`.
+        gated: Whether the feed-forward layers have a gate (Shazeer 2020).
+        key_dim: Width of a head; `width / num_heads` if `None`.
+        norm: `"layer"`, or `"rms"` for normalization without a mean.
+        norm_epsilon: Added to the variance, or the mean square, by all normalizations.
+        embedding_scale_power: Power of the width that embeddings are multiplied by.
         tie_embeddings: Read the vocabulary with the embedding of the target itself.
         source_vocab_size: Tokens of the source, if it has a vocabulary and an embedding of its
             own; it shares those of the target if `None`.
@@ -80,6 +94,7 @@ def transformer(
 
     Example:
 
+    >>> from attention_zoo.zoo.training.loss import SmoothedCrossEntropy
     >>> model = transformer(vocab_size=8000, width=128, num_heads=4)
     >>> model.compile(optimizer="adam", loss=SmoothedCrossEntropy(0.1))
     >>> model.fit(batches)      # of ({"source": (B, S), "target": (B, T)}, labels (B, T))
@@ -88,7 +103,7 @@ def transformer(
     2020, https://arxiv.org/abs/2002.04745; on copying See et al. 2017,
     https://arxiv.org/abs/1704.04368
     """
-    check_flags(copying=copying, coverage=coverage)
+    check_flags(copying=copying, coverage=coverage, gated=gated)
     coverage_term = CoverageLoss(coverage_weight, coverage_start)
     check_sizes(
         width=width,
@@ -96,17 +111,18 @@ def transformer(
         decoder_layers=decoder_layers,
         num_heads=num_heads,
     )
-    if width % num_heads:
+    if key_dim is None and width % num_heads:
         raise ValueError(
             f"width must be a multiple of num_heads. Received: width={width}, num_heads={num_heads}"
         )
-    if positions == "rotary" and (width // num_heads) % 2:
+    if positions == "rotary" and (key_dim or width // num_heads) % 2:
         raise ValueError(
-            "Rotary positions turn pairs of numbers, so the width of a head, width / "
-            f"num_heads, must be even. Received: width={width}, num_heads={num_heads}"
+            "Rotary positions turn pairs of numbers, so the width of a head, key_dim or width / "
+            f"num_heads, must be even. Received: width={width}, num_heads={num_heads}, "
+            f"key_dim={key_dim}"
         )
     target_embedding, source_embedding = make_embeddings(
-        vocab_size, width, 0.5, source_vocab_size, copying, dtype
+        vocab_size, width, embedding_scale_power, source_vocab_size, copying, dtype
     )
     shared: dict[str, Any] = {
         "num_heads": num_heads,
@@ -117,6 +133,12 @@ def transformer(
         "norm_first": norm_first,
         "positions": positions,
         "max_length": max_length,
+        "first_position": first_position,
+        "activation": activation,
+        "gated": gated,
+        "key_dim": key_dim,
+        "norm": norm,
+        "norm_epsilon": norm_epsilon,
         "dtype": dtype,
     }
     attentions: dict[str, Any] = {

@@ -10,7 +10,7 @@ from keras import ops
 from ...layers.attention.base import Memory
 from ...layers.ops.arguments import positive_int
 from ...layers.ops.dropout import Dropout
-from ...layers.ops.normalization import LayerNormalization
+from ...layers.ops.normalization import make_norm
 from ...layers.transformer.blocks import TransformerDecoderBlock, TransformerEncoderBlock
 from ...layers.transformer.step import StepWeights, subtract_mean
 from .backend import take_rows
@@ -61,6 +61,12 @@ class _Stack(keras.layers.Layer):
         norm_first: bool = True,
         positions: str = "sinusoidal",
         max_length: int = 512,
+        first_position: int = 0,
+        activation: str = "relu",
+        gated: bool = False,
+        key_dim: int | None = None,
+        norm: str = "layer",
+        norm_epsilon: float = 1e-6,
         **kwargs,
     ):
         attentions = {name: kwargs.pop(name, None) for name in self.block_class.attention_names}
@@ -72,6 +78,13 @@ class _Stack(keras.layers.Layer):
         }
         for name, rate in rates.items():
             check_rate(name, rate)
+        block: dict[str, Any] = {
+            "activation": activation,
+            "gated": gated,
+            "key_dim": key_dim,
+            "norm": norm,
+            "norm_epsilon": norm_epsilon,
+        }
         self._config = {
             "num_layers": positive_int("num_layers", num_layers),
             "num_heads": positive_int("num_heads", num_heads),
@@ -80,11 +93,16 @@ class _Stack(keras.layers.Layer):
             "norm_first": norm_first,
             "positions": positions,
             "max_length": max_length,
+            "first_position": first_position,
+            **block,
             **{name: keras.saving.serialize_keras_object(x) for name, x in attentions.items()},
         }
         self.norm_first = norm_first
+        self.zero_mean = norm_first and norm == "layer"  # of what the decoder's steps add up
         dtype = self.dtype_policy
-        self.positions = AddedPositions(positions, max_length, name="positions", dtype=dtype)
+        self.positions = AddedPositions(
+            positions, max_length, first_position, name="positions", dtype=dtype
+        )
         self.max_positions = self.positions.max_positions
         looks_ahead = self.block_class is TransformerEncoderBlock
         own = attentions["self_attention"]
@@ -102,6 +120,7 @@ class _Stack(keras.layers.Layer):
                 positions=attention_positions(positions, looks_ahead, dtype),
                 name=f"block_{i}",
                 dtype=dtype,
+                **block,
                 **attentions,
             )
             for i in range(num_layers)
@@ -109,7 +128,7 @@ class _Stack(keras.layers.Layer):
         # Of the whole stack; with post-norm each block has normalised what it gives.
         self.norm: Any = None
         if norm_first:
-            self.norm = LayerNormalization(epsilon=1e-6, name="norm", dtype=dtype)
+            self.norm = make_norm(norm, norm_epsilon, name="norm", dtype=dtype)
         self._dropout = Dropout(dropout, dtype=dtype)
 
     def _build_stack(self, width: int, *shapes) -> None:
@@ -149,11 +168,18 @@ class TransformerEncoder(_Stack, Encoder):
         attention_dropout: Rate on attention weights.
         activation_dropout: Rate in the middle of the feed-forward layers.
         norm_first: Pre-norm if true, post-norm as first published if not.
-        positions: `"sinusoidal"`, or `"learned"` and then of at most `max_length`, are added to the
-            embeddings. `"rotary"`, `"relative"` and `"alibi"` are known to all self-attention in
-            their place, each block with its own, see `RotaryPositions`, `RelativePositions` and
+        positions: `"sinusoidal"`, `"sinusoidal-published"` with the wavelengths of the paper to the
+            letter, or `"learned"` and then of at most `max_length`, are added to the embeddings.
+            `"rotary"`, `"relative"` and `"alibi"` are known to all self-attention in their place,
+            each block with its own, see `RotaryPositions`, `RelativePositions` and
             `AlibiPositions`. All but the learned ones are of any length.
         max_length: Longest source or target with learned positions.
+        first_position: The number of the first position, where sinusoids are added.
+        activation: As for the blocks, see `TransformerEncoderBlock`; so are the next four.
+        gated: Whether the feed-forward layers have a gate.
+        key_dim: Width of a head, that of the states over `num_heads` if `None`.
+        norm: `"layer"` or `"rms"`.
+        norm_epsilon: Added to the variance, or the mean square.
         self_attention: An `Attention` layer of any kind, of which each block takes a copy, in
             place of scaled dot products with `num_heads`. It knows of positions what is added to
             the embeddings, and what it has itself.
@@ -232,12 +258,12 @@ class TransformerDecoder(_Stack, Decoder):
         return TransformerState(caches, ops.convert_to_tensor(0, "int32"), positions)
 
     def step_weights(self) -> tuple[StepWeights, ...]:
-        return tuple(block.step_weights(zero_mean=self.norm_first) for block in self.blocks)
+        return tuple(block.step_weights(self.zero_mean) for block in self.blocks)
 
     def step(self, embedded, state, memory, weights):
         if self.positions.is_added:
             embedded += take_rows(state.positions, state.index)
-        x, caches = subtract_mean(embedded) if self.norm_first else embedded, []
+        x, caches = subtract_mean(embedded) if self.zero_mean else embedded, []
         for block, cache, source, block_weights in zip(
             self.blocks, state.caches, memory.blocks, weights, strict=True
         ):

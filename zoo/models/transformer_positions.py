@@ -13,7 +13,7 @@ from ...layers.ops.dense import add_bias
 from ...layers.ops.positions import AlibiPositions, Positions, RelativePositions, RotaryPositions
 from .backend import tensorflow
 
-ADDED = ("sinusoidal", "learned")  # to the embeddings
+ADDED = ("sinusoidal", "sinusoidal-published", "learned")  # to the embeddings
 POSITIONS = (*ADDED, "rotary", "relative", "alibi")
 
 
@@ -31,8 +31,9 @@ class AddedPositions(keras.layers.Layer):
     """Adds to embeddings what tells their order; nothing where the self-attention is told it.
 
     Args:
-        kind: `"sinusoidal"`, `"learned"`, or one that is not added.
+        kind: `"sinusoidal"`, `"sinusoidal-published"`, `"learned"`, or one that is not added.
         max_length: The number of learned positions.
+        first_position: The number of the first position, for sinusoids.
 
     Raises:
         ValueError: There is no such kind, or no such length.
@@ -44,14 +45,22 @@ class AddedPositions(keras.layers.Layer):
         (B, T, D).
     """
 
-    def __init__(self, kind: str = "sinusoidal", max_length: int = 512, **kwargs):
+    def __init__(
+        self, kind: str = "sinusoidal", max_length: int = 512, first_position: int = 0, **kwargs
+    ):
         super().__init__(**kwargs)
         if kind not in POSITIONS:
             raise ValueError(
                 f"positions is one of {', '.join(POSITIONS)}. Received: positions={kind!r}"
             )
+        if first_position and not kind.startswith("sinusoidal"):
+            raise ValueError(
+                "first_position is of sinusoids. "
+                f"Received: first_position={first_position}, positions={kind!r}"
+            )
         self.kind = kind
         self.max_length = positive_int("max_length", max_length)
+        self.first_position = first_position
 
     @property
     def is_added(self) -> bool:
@@ -76,17 +85,29 @@ class AddedPositions(keras.layers.Layer):
         if self.kind == "learned":
             added = first_learned(ops.convert_to_tensor(self.table), count)
         else:
-            added = sinusoids(ops.arange(count), self.width)
+            numbers = ops.arange(count) + self.first_position
+            added = sinusoids(numbers, self.width, published=self.kind == "sinusoidal-published")
         return ops.cast(added, self.compute_dtype)
 
 
-def sinusoids(positions, width: int):
+def sinusoids(positions, width: int, published: bool = False):
     """Sines, then cosines, of positions (T,) at `width // 2` wavelengths from 2 pi to 20,000 pi.
+
+    Those of the paper end one step before 20,000 pi; the authors' own code reaches it.
+
+    Args:
+        positions: Whole numbers (T,).
+        width: D.
+        published: Whether the wavelengths are those of the paper.
+
+    Returns:
+        float32 (T, D).
 
     Reference: Vaswani et al. 2017, section 3.5
     """
     half = width // 2
-    rates = np.exp(-np.log(10000.0) * np.arange(half) / max(half - 1, 1)).astype(np.float32)
+    steps = half if published else max(half - 1, 1)
+    rates = np.exp(-np.log(10000.0) * np.arange(half) / steps).astype(np.float32)
     angles = ops.expand_dims(ops.cast(positions, "float32"), 1) * rates
     waves = ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)
     return ops.pad(waves, [[0, 0], [0, width - 2 * half]])

@@ -17,7 +17,7 @@ import keras
 from keras import ops
 
 from ...layers.attention_gru_cell import AttentionGRUCell, gated_update
-from ...layers.ops.dense import add_bias
+from ...layers.ops.dense import HALF, add_bias
 from ...layers.ops.masks import softmax_dtype
 from .backend import reverse_sequences, take_beams, tensorflow
 
@@ -72,6 +72,35 @@ class StepInputs:
     def multiplied_with(self, states, fed=None) -> None:
         """Says what the kernels were multiplied with at each step; known only after the loop."""
         self._states, self._fed = states, fed
+
+
+def float32_sums(memory):
+    """Prepares a memory that every step of a loop reads, with gradients summed in float32.
+
+    A sum of equal terms of many steps stops growing in half precision: in bfloat16 at 256 of them.
+
+    Returns:
+        What is to be closed over by the loop, and a function that makes the memory of it in a step.
+    """
+
+    def is_half(x):
+        return x is not None and keras.backend.standardize_dtype(x.dtype) in HALF
+
+    wide = keras.tree.map_structure(lambda x: ops.cast(x, "float32") if is_half(x) else x, memory)
+    if (tf := tensorflow()) is None:
+        return wide, lambda wide: keras.tree.map_structure(
+            lambda x, like: ops.cast(x, like.dtype) if is_half(like) else x, wide, memory
+        )
+    narrow = tf.nest.map_structure(lambda x: tf.stop_gradient(x) if is_half(x) else x, memory)
+
+    @tf.custom_gradient
+    def as_wide(narrow, wide):
+        return tf.identity(narrow), lambda upstream: (None, tf.cast(upstream, wide.dtype))
+
+    # In a step nothing is cast: the wide one is read by no operation but the gradient's.
+    return wide, lambda wide: tf.nest.map_structure(
+        lambda x, half: as_wide(half, x) if is_half(half) else x, wide, narrow
+    )
 
 
 def unroll_gru(given, recurrent_kernel, candidate_bias):
@@ -130,9 +159,10 @@ def unroll_cell(cell: AttentionGRUCell, given, states, memory, with_scores: bool
     weights, given = cell.step_weights(), ops.transpose(given, (1, 0, 2))
     with_scores = with_scores and cell.attention is not None
     if (tf := tensorflow()) is None:
+        wide, in_step = float32_sums(memory)
 
         def step(carry, given):
-            output, states, scores = cell(given[:, None], carry[0], memory, weights)
+            output, states, scores = cell(given[:, None], carry[0], in_step(wide), weights)
             carry = (states, output, scores if with_scores else ())
             return carry, carry
 
@@ -155,13 +185,15 @@ def _unroll_in_graph(tf, cell, given, states, memory, with_scores):
     inputs = StepInputs(
         tf, given, weights.candidate_bias, weights.recurrent_kernel, weights.context_kernel
     )
+    wide, in_step = float32_sums(memory)
     frozen = tf.nest.map_structure(tf.stop_gradient, weights)
     dtypes = [given.dtype, given.dtype, *([softmax_dtype(given.dtype)] if with_scores else [])]
 
     def body(t, states, arrays):
         given, bias = inputs.at(t)
         step_weights = frozen._replace(candidate_bias=tf.expand_dims(bias, 1))
-        output, states, scores = cell(tf.expand_dims(given, 1), states, memory, step_weights)
+        read = in_step(wide)
+        output, states, scores = cell(tf.expand_dims(given, 1), states, read, step_weights)
         values = (output, states[0], scores)[: len(arrays)]
         arrays = [array.write(t, tf.squeeze(x, 1)) for array, x in zip(arrays, values, strict=True)]
         return t + 1, states, arrays

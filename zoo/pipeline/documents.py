@@ -91,7 +91,7 @@ def split_document(
     begins |= rows != tf.concat([[-1], rows], axis=0)[:-1]
     line = tf.cumsum(tf.cast(begins, tf.int32)) - 1
     clipped, _ = tokenizer.clip(parts, max_length)
-    tokens = tf.cast(tokenizer.graph_tokenizer.tokenize(clipped).row_lengths(), tf.int32)
+    tokens = tf.cast(tokenizer.tokenize(clipped).row_lengths(), tf.int32)
     whole = tf.math.segment_sum(tokens, line) < max_length
     if max_sentences:
         whole &= tf.math.segment_sum(tf.ones_like(line), line) <= max_sentences

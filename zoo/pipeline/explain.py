@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from ..text.source_format import Source
-from ..text.tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID, Tokenizer
+from ..text.special_ids import END_ID, PAD_ID, START_ID, UNKNOWN_ID
+from ..text.tokenizer import Tokenizer
 from ..visualization.explanation import Explanation
 from ..visualization.layered_explanation import LayeredExplanation
 from .text_to_text import TextToText

@@ -12,8 +12,9 @@ from ..decoding.options import NEG_INF, GenerationOptions, Hypotheses
 from ..decoding.search import generate
 from ..models.encoder_decoder import EncoderDecoder
 from ..text.composing import compose, graph_function
-from ..text.source_format import PLAIN, SourceFormat
-from ..text.tokenizer import PAD_ID, START_ID, Tokenizer, with_end
+from ..text.source_format import SourceFormat
+from ..text.special_ids import PAD_ID, START_ID
+from ..text.tokenizer import Tokenizer, with_end
 from ..text.unknown import SurfaceReader, decode_tensor, known_ids, may_be_written, pieces_tensor
 from .documents import Units, in_chunks, join_document, split_document, without_tag
 
@@ -92,7 +93,7 @@ class TextFunctions:
 
     def _with_prefix(self, prefix, **columns):
         limit = self.generation.max_length
-        composed = compose(self.tokenizer, PLAIN, {"text": prefix}, limit)
+        composed = compose(self.tokenizer, self.source_format.targets, {"text": prefix}, limit)
         outputs = self._best_of(self._write(columns, prefix=composed.ids.to_tensor(PAD_ID)))
         return {**outputs, "truncated": outputs["truncated"] | composed.is_cut(limit)}
 
@@ -150,12 +151,18 @@ class TextFunctions:
         is_text = found.ids[:, 0, 0] != PAD_ID
         short = tf.where(is_text & (scores[:, -1] <= NEG_INF / 2))[:, 0]
         options = replace(self.generation, beam_size=wider)
-        more = generate(self.model, tf.gather(source, short), options)
+        more = self._search(tf.gather(source, short), options)
         best, others = tf.gather(scores, short), more.scores
         # The best stays the one of the other signatures.
         others = tf.where(others > best[:, :1], NEG_INF, others)
-        both = [tf.gather(texts, short), self._texts(more, surfaces)], [best, others]
-        filled = _distinct(*(tf.concat(parts, axis=1) for parts in both), size)
+        if surfaces is not None:
+            surfaces = tf.gather(surfaces, short)
+        others_texts = self._texts(more, surfaces)
+        filled = _distinct(
+            tf.concat([tf.gather(texts, short), others_texts], axis=1),
+            tf.concat([best, others], axis=1),
+            size,
+        )
         texts, scores = (
             tf.tensor_scatter_nd_update(whole, short[:, None], part)
             for whole, part in zip((texts, scores), filled, strict=True)
@@ -165,6 +172,8 @@ class TextFunctions:
     def _texts(self, found: Hypotheses, surfaces):
         """Texts (B, N) of hypotheses; "" for those that are not there."""
         ids = tf.reshape(found.ids, (-1, tf.shape(found.ids)[2]))  # (B*N, T)
+        if surfaces is not None:
+            surfaces = tf.repeat(surfaces, tf.shape(found.scores)[1], axis=0)
         texts = tf.reshape(decode_tensor(self.tokenizer, ids, surfaces), tf.shape(found.scores))
         return tf.where(found.scores > NEG_INF / 2, texts, "")
 
@@ -196,21 +205,28 @@ class TextFunctions:
     def _score(self, target, written_only=False, **columns):
         # The scopes are for people who look at the graph, as TensorBoard shows this one.
         with tf.name_scope("source_tokens"):
-            source, blank, truncated = self._source(columns)
+            source, blank, truncated = self._source(columns, reader := self._reader())
         with tf.name_scope("target_tokens"):
             limit = self.generation.max_length
-            composed = compose(self.tokenizer, PLAIN, {"text": target}, limit)
+            composed = compose(
+                self.tokenizer, self.source_format.targets, {"text": target}, limit, reader
+            )
             labels = with_end(composed.ids)
+            inputs = {}
+            if reader is not None:
+                source, labels, surfaces = reader.number(source, labels)
+                inputs = {"num_unknown": tf.shape(surfaces)[1]}
             start = tf.fill([tf.shape(labels)[0], 1], START_ID)
             written = tf.concat([start, labels[:, :-1]], axis=1)
-        logits = self.model({"source": source, "target": written}, training=False)
+        logits = self.model({"source": source, "target": written, **inputs}, training=False)
         with tf.name_scope("log_probability"):
+            columns = tf.where(labels < 0, self.model.vocab_size - 1 - labels, labels)
             log_p = -tf.nn.sparse_softmax_cross_entropy_with_logits(
-                labels, tf.cast(logits, tf.float32)
+                columns, tf.cast(logits, tf.float32)
             )
             counted = (labels != PAD_ID) & ~blank[:, None]
             if written_only:
-                counted &= may_be_written(labels, source, self.generation)
+                counted &= may_be_written(labels, self.generation)
             counts = tf.cast(counted, tf.int32)
             return {
                 "score": tf.reduce_sum(log_p * tf.cast(counts, tf.float32), axis=1),
@@ -219,14 +235,16 @@ class TextFunctions:
             }
 
     def _write(self, columns, return_attention: bool = False, prefix: tf.Tensor | None = None):
-        """Hypotheses, their source ids (B, S), the texts of unknown pieces or `None`, and a mask.
+        """Hypotheses, their source ids (B, S), texts of unknown pieces or `None`, and a mask.
 
         The mask (B,) is that of the texts of which a part was not read, or whose best hypothesis
         had to end. A blank text has one hypothesis without a token, even an end.
         """
-        reader = SurfaceReader(self.tokenizer.source) if self.generation.replace_unknown else None
-        source, blank, truncated = self._source(columns, reader)
-        found = generate(self.model, source, self.generation, return_attention, prefix)
+        source, blank, truncated = self._source(columns, reader := self._reader())
+        surfaces = None
+        if reader is not None:
+            source, _, surfaces = reader.number(source)
+        found = self._search(source, self.generation, return_attention, prefix)
         ids = tf.where(blank[:, None, None], PAD_ID, found.ids)
         one = tf.one_hot(0, self.generation.beam_size, on_value=0.0, off_value=NEG_INF)
         found = found._replace(ids=ids, scores=tf.where(blank[:, None], one, found.scores))
@@ -234,7 +252,18 @@ class TextFunctions:
             attention = tf.where(blank[:, None, None, None], 0.0, found.attention)
             found = found._replace(attention=attention)
         truncated |= ~found.finished[:, 0] & ~blank
-        return found, source, reader and reader.surfaces(), truncated
+        return found, source, surfaces, truncated
+
+    def _reader(self) -> SurfaceReader | None:
+        return SurfaceReader() if self.generation.replace_unknown else None
+
+    def _search(self, source, options: GenerationOptions, return_attention=False, prefix=None):
+        """Targets of sources (B, S), which begin with a prefix (B, P) or the tag of the format."""
+        tag = self.source_format.target_tag
+        if prefix is None and tag is not None:
+            prefix = tf.fill([tf.shape(source)[0], 1], self.tokenizer.id_of(tag))
+        starts = self.tokenizer.word_starts() if options.no_repeat_ngram else None
+        return generate(self.model, source, options, return_attention, prefix, word_starts=starts)
 
     def _source(self, columns, reader: SurfaceReader | None = None):
         """Source ids (B, S), and masks (B,) of the blank texts and of those that are cut."""

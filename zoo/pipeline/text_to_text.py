@@ -313,7 +313,7 @@ class TextToText(TextFunctions):
             )
         columns = {**self._required_columns(texts), "target": list(targets)}
         limit = self.generation.max_length
-        long = [] if self.truncate else rows_too_long(self.tokenizer, PLAIN, targets, limit)
+        long = [] if self.truncate else self._too_long_targets(targets)
         if long:
             raise ValueError(
                 f"{len(long)} of {len(targets)} targets have more than the {limit} tokens that "
@@ -324,6 +324,10 @@ class TextToText(TextFunctions):
         rows = list(self._rows(signature, batch_size, columns))
         scores = np.array([row["score"] for row in rows], np.float32)
         return scores, np.array([row["tokens"] for row in rows], np.int32)
+
+    def _too_long_targets(self, targets: Sequence[str]) -> list[int]:
+        limit = self.generation.max_length
+        return rows_too_long(self.tokenizer, self.source_format.targets, targets, limit)
 
     def _rows(
         self, signature: str, batch_size: int, columns: dict[str, list]

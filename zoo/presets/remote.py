@@ -10,6 +10,7 @@ import ipaddress
 import os
 import re
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urldefrag, urlsplit
@@ -71,11 +72,12 @@ def fetch(address: str) -> Path:
     )
 
 
-def fetch_from_hub(address: str) -> Path:
-    """The folder of a pack on the Hugging Face Hub, in the cache of `huggingface_hub`.
+def fetch_from_hub(address: str, files: Sequence[str] = MEMBERS) -> Path:
+    """The folder of a repository on the Hugging Face Hub, in the cache of `huggingface_hub`.
 
     Args:
         address: `hf://owner/name`, or with `@` and a revision.
+        files: Names or patterns of the files that are fetched; those of a pack if left out.
 
     Raises:
         ConfigError: The address is not of that form, the package is not installed, or the
@@ -94,7 +96,7 @@ def fetch_from_hub(address: str) -> Path:
             f"{address} needs the package huggingface_hub: pip install 'attention-zoo[hub]'"
         ) from None
     try:
-        folder = hub.snapshot_download(match[1], revision=match[2], allow_patterns=list(MEMBERS))
+        folder = hub.snapshot_download(match[1], revision=match[2], allow_patterns=list(files))
     except Exception as error:  # of a repository that is not there, private, or not reached
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ConfigError(f"{address} cannot be fetched: {reason}") from error

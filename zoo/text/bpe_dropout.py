@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .tokenizer import UNKNOWN_ID, Tokenizer
+from .special_ids import UNKNOWN_ID
+from .tokenizer import Tokenizer
 
 _NONE = np.iinfo(np.int32).max  # the rank of two tokens that make no token together
 _CHUNK = 8192  # rows at once, so that memory does not grow with a corpus

@@ -63,7 +63,9 @@ def compose(
 
     def tokenize(texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
         texts, cut = tokenizer.clip(texts, max_length, source_format.keep)
-        read = (reader or tokenizer.graph_tokenizer).tokenize
+        read = tokenizer.tokenize
+        if reader is not None:
+            read = functools.partial(reader.tokenize, tokenizer)
         ids = _sentence_ids(tokenizer, read, texts) if source_format.sentences else read(texts)
         return ids, cut
 
@@ -89,6 +91,9 @@ def compose(
     blank = parts[-1].row_lengths() == 0
     if source_format.main_first:
         front.append(_announced(_separated(tokenizer, parts[-1]), text, max_length))
+    if source_format.tag is not None:
+        tags = tf.fill([text.nrows(), 1], tokenizer.id_of(source_format.tag))
+        front.insert(0, tf.RaggedTensor.from_tensor(tags))
     heads = tf.concat(front, axis=1) if front else None
     taken = heads.row_lengths() if heads is not None else 0
     lengths = text.row_lengths() + taken
@@ -130,6 +135,51 @@ def encode_sources(
         rows += np.split(flat, composed.ids.row_splits.numpy()[1:-1])
         lengths.append(composed.lengths.numpy())
     return rows, np.concatenate(lengths)
+
+
+def number_unknown(
+    tokenizer: Tokenizer,
+    source_format: SourceFormat,
+    sources: Sequence[Source],
+    targets: Sequence[str],
+    max_length: int,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Encodes pairs in Python with a number for each unknown piece of a source; see `unknown`.
+
+    Args:
+        tokenizer: The tokenizer, with that of the sources.
+        source_format: Inputs of a source.
+        sources: N sources.
+        targets: N targets.
+        max_length: Largest number of tokens of a source, end included.
+
+    Returns:
+        The ids of each source, cut to the limit, and of each target, without ends.
+    """
+    pairs: list[tuple[np.ndarray, np.ndarray]] = []
+    for start in range(0, len(sources), _CHUNK):
+        columns = source_format.columns(sources[start : start + _CHUNK])
+        tensors = {name: tf.constant(column) for name, column in columns.items()}
+        written = tf.constant(targets[start : start + _CHUNK])
+
+        def read(tokenizer, tensors=tensors, written=written):
+            reader = SurfaceReader()
+            composed = compose(tokenizer.source, source_format, tensors, max_length, reader)
+            return reader, composed.ids, reader.tokenize(tokenizer, written)
+
+        try:
+            reader, source, target = read(tokenizer)
+        except tf.errors.NotFoundError:  # TensorFlow dropped the resource when seeds were set
+            tokenizer = tokenizer.renewed()
+            reader, source, target = read(tokenizer)
+        sides = reader.number(source.to_tensor(), target.to_tensor())
+        lengths = (source.row_lengths().numpy(), target.row_lengths().numpy())
+        rows = (
+            [row[:length] for row, length in zip(side.numpy(), of_side, strict=True)]
+            for side, of_side in zip(sides, lengths, strict=False)
+        )
+        pairs += zip(*rows, strict=True)
+    return pairs
 
 
 def rows_too_long(

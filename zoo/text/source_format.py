@@ -60,6 +60,8 @@ class SourceFormat:
         max_sentences: Number of sentences that a line of a whole text may have to be read at once,
             as the sources of the training had them; 0 for any.
         tags: Language tags that a source may begin with, each one token of the tokenizer.
+        tag: A symbol in front of every source, such as that of its language.
+        target_tag: A symbol that every target begins with.
 
     Raises:
         ValueError: No input is a text, `keep` is unknown, or there are no rules of this version.
@@ -79,6 +81,8 @@ class SourceFormat:
     sentences: int = 0
     max_sentences: int = 0
     tags: tuple[str, ...] = ()
+    tag: str | None = None
+    target_tag: str | None = None
 
     def __post_init__(self) -> None:
         if self.keep not in ("start", "end"):
@@ -134,7 +138,13 @@ class SourceFormat:
         several = len(kinds) - kinds.count("length") > 1 or "turns" in kinds
         separated = several or bool(self.sentences)
         lengths = [length_symbol(length) for length in LENGTHS] if "length" in kinds else []
-        return [SEPARATOR] * separated + lengths
+        tags = [tag for tag in (self.tag, self.target_tag) if tag is not None]
+        return [SEPARATOR] * separated + lengths + tags
+
+    @property
+    def targets(self) -> SourceFormat:
+        """The format of the targets: one text, behind its tag if there is one."""
+        return replace(PLAIN, tag=self.target_tag)
 
     def with_turns(self, max_turns: int) -> SourceFormat:
         """The same format with another number of turns."""

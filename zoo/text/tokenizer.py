@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import sentencepiece
@@ -14,10 +12,11 @@ import tensorflow as tf
 import tensorflow_text
 
 from ..cpus import available_cpus
-from .normalization import KINDS, normalization_options, without_path
+from .learning import learn_model
+from .normalization import UNSPACED
+from .special_ids import END_ID, PAD_ID, START_ID, UNKNOWN_ID
+from .unknown import WHITE_SPACE_MARK, tokenize_with_unknown
 
-PAD_ID, UNKNOWN_ID, START_ID, END_ID = 0, 1, 2, 3
-WHITE_SPACE_MARK = "\u2581"
 # From so many tokens on, the 256 bytes among them, every text can be written.
 BYTES_FROM = 2000
 # NFC makes one character of up to four: a Greek letter with three marks.
@@ -60,13 +59,8 @@ class Tokenizer:
     def __init__(self, model: bytes, source_model: bytes | None = None):
         self.model = model
         self.source = self if source_model is None else Tokenizer(source_model)
-        self._processor = _read_model(model)
-        specials = [
-            self._processor.pad_id(),
-            self._processor.unk_id(),
-            self._processor.bos_id(),
-            self._processor.eos_id(),
-        ]
+        self._processor = found = _read_model(model)
+        specials = [found.pad_id(), found.unk_id(), found.bos_id(), found.eos_id()]
         if specials != [PAD_ID, UNKNOWN_ID, START_ID, END_ID]:
             raise ValueError(
                 "A SentencePiece model must have padding, unknown, start and end as ids 0, 1, 2 "
@@ -76,6 +70,7 @@ class Tokenizer:
         # One resource for the life of the tokenizer: an export must track exactly this object.
         with tf.init_scope():
             self.graph_tokenizer = tensorflow_text.SentencepieceTokenizer(model=model)
+        self._of_words = self.is_of_words()
         longest = max(map(len, self.pieces(range(self.vocab_size))))
         self._most_characters = _MOST_DECOMPOSED * min(longest, _LONGEST_PIECE)
         one, two = self._processor.encode(["a b", "a  b"])
@@ -120,13 +115,7 @@ class Tokenizer:
         Raises:
             ValueError: There is no such kind or normalization, or no tokens can be learned.
         """
-        if kind not in KINDS:
-            raise ValueError(
-                f"The kind of tokens is one of {', '.join(KINDS)}. Received: kind={kind!r}"
-            )
         texts = list(texts)
-        with_bytes = vocab_size >= BYTES_FROM if byte_fallback is None else byte_fallback
-        with_bytes &= kind != "word"
         settings = {
             "model_type": kind,
             "vocab_size": vocab_size,
@@ -135,42 +124,16 @@ class Tokenizer:
             "control_symbols": list(symbols),
             "user_defined_symbols": list(protected),
         }
-        with normalization_options(normalization) as rules:
-            found = cls._learn(texts, byte_fallback=with_bytes, **settings, **rules)
-            if with_bytes and byte_fallback is None and found.vocab_size < BYTES_FROM:
-                found = cls._learn(texts, byte_fallback=False, **settings, **rules)
-        return found
-
-    @classmethod
-    def _learn(cls, texts: list[str], **settings: Any) -> Tokenizer:
-        buffer = io.BytesIO()
-        # Of which sentences a large corpus is sampled down to; by default another seed each time.
-        sentencepiece.set_random_generator_seed(0)
-        try:
-            sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=iter(texts),
-                model_writer=buffer,
-                hard_vocab_limit=False,
-                shuffle_input_sentence=True,
-                pad_id=PAD_ID,
-                unk_id=UNKNOWN_ID,
-                bos_id=START_ID,
-                eos_id=END_ID,
-                max_sentence_length=100_000,
-                # More threads change the order of sums and with it, now and then, a piece.
-                num_threads=1,
-                minloglevel=2,
-                **settings,
-            )
-        except RuntimeError as error:
-            # It says "INTERNAL: file(line) [condition] reason. advice", some of it not always.
-            condition, _, reason = str(error).split("[", 1)[-1].partition("] ")
-            reason = reason.split(". ")[0].strip() or condition
-            raise ValueError(
-                f"SentencePiece could not learn tokens from this text: {reason}. Give more "
-                f"text or a larger vocabulary. Received: vocab_size={settings['vocab_size']}"
-            ) from error
-        return cls(without_path(buffer.getvalue()))
+        if byte_fallback is None and kind != "word" and vocab_size >= BYTES_FROM:
+            try:
+                found = cls(learn_model(texts, normalization, byte_fallback=True, **settings))
+            except ValueError:
+                pass  # there may be no room for the characters beside the bytes
+            else:
+                if found.vocab_size >= BYTES_FROM:
+                    return found
+        with_bytes = bool(byte_fallback) and kind != "word"
+        return cls(learn_model(texts, normalization, byte_fallback=with_bytes, **settings))
 
     @classmethod
     def load(
@@ -238,12 +201,33 @@ class Tokenizer:
 
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
         """The ids of each text, without start and end, as int32 arrays."""
-        encoded = self._processor.encode(list(texts), out_type=int, num_threads=available_cpus())
+        texts = list(texts)
+        encoded = self._processor.encode(texts, out_type=int, num_threads=available_cpus())
+        if self._of_words:
+            rows = [row for row, ids in enumerate(encoded) if UNKNOWN_ID in ids]
+            written = tf.constant([texts[row] for row in rows], tf.string)
+            try:
+                anew = self.tokenize(written)
+            except tf.errors.NotFoundError:  # TensorFlow dropped the resource when seeds were set
+                anew = self.renewed().tokenize(written)
+            for row, ids in zip(rows, anew.to_list(), strict=True):
+                encoded[row] = ids
         return [np.asarray(ids, dtype=np.int32) for ids in encoded]
 
+    def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
+        """Ids of texts (B,) in the graph, ragged (B, None), without start and end."""
+        if self._of_words:
+            return self.tokenize_with_unknown(texts)[0]
+        return self.graph_tokenizer.tokenize(texts)
+
+    def tokenize_with_unknown(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
+        """The same, and the text of each unknown piece, (K,), see `unknown`."""
+        return tokenize_with_unknown(self.graph_tokenizer, self._of_words, texts)
+
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
-        """The text of each row of ids; special ids are left out."""
-        rows = [[int(i) for i in row if i > END_ID or i == UNKNOWN_ID] for row in ids]
+        """The text of each row of ids; special ids are left out, negative ones are unknown."""
+        special = (PAD_ID, START_ID, END_ID)
+        rows = [[max(int(i), UNKNOWN_ID) for i in row if i not in special] for row in ids]
         return self._processor.decode(rows) if rows else []
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
@@ -266,13 +250,25 @@ class Tokenizer:
         """Mask of the ids that are a byte of a character without a piece."""
         return [self._processor.is_byte(i) for i in range(self.vocab_size)]
 
+    def word_starts(self) -> list[bool]:
+        """Mask of the ids that begin a word: all but what goes on without a space before it.
+
+        In scripts without spaces between words each token is one.
+        """
+        pieces = self.pieces(range(self.vocab_size))
+        return [
+            control
+            or i == UNKNOWN_ID
+            or piece[0] == WHITE_SPACE_MARK
+            or bool(UNSPACED.match(piece))
+            for i, (piece, control) in enumerate(zip(pieces, self.control_mask(), strict=True))
+        ]
+
     def is_of_words(self) -> bool:
         """True where every piece is a whole word."""
-        is_mark = self.control_mask()
-        ids = [i for i in range(self.vocab_size) if not is_mark[i] and i != UNKNOWN_ID]
-        pieces = self.pieces(ids)
-        begun = all(piece.startswith(WHITE_SPACE_MARK) for piece in pieces)
-        return begun and WHITE_SPACE_MARK not in pieces
+        is_mark, pieces = self.control_mask(), self.pieces(range(self.vocab_size))
+        texts = {p for i, p in enumerate(pieces) if not is_mark[i] and i != UNKNOWN_ID}
+        return WHITE_SPACE_MARK not in texts and all(p[0] == WHITE_SPACE_MARK for p in texts)
 
     def encode_tensor(self, texts: tf.Tensor, max_length: int | None = None) -> tf.Tensor:
         """Ids of a batch of strings in the graph, ended and padded.
@@ -285,9 +281,9 @@ class Tokenizer:
             int32 ids of shape (B, S); every row ends with the end id, then padding.
         """
         if max_length is None:
-            return with_end(self.graph_tokenizer.tokenize(texts))
+            return with_end(self.tokenize(texts))
         texts, _ = self.clip(texts, max_length)
-        return with_end(self.graph_tokenizer.tokenize(texts)[:, : max_length - 1])
+        return with_end(self.tokenize(texts)[:, : max_length - 1])
 
     def clip(
         self, texts: tf.Tensor, max_length: int, keep: str = "start"

@@ -1,11 +1,12 @@
 """Unknown pieces of a source that keep their text, so that they can be copied.
 
 The tokenizer has one id for everything that it has no piece for. Here each unknown piece of a
-source has its own negative id instead: -1 is the first piece that a `SurfaceReader` met, -2 the
-second, over all rows of a batch. A model reads all of them as the unknown token; where it writes
-the unknown token, the piece that it attended to most is written.
+source has its own negative id instead: -1 is the first piece of a source, -2 the next one with
+another text, in each row anew, and a target has the id of the piece whose text it has. A model
+reads all of them as the unknown token, and writes each for itself, as the extended vocabulary of
+See et al. 2017.
 
-Shapes: B batch, S source length, T target length, N hypotheses, K unknown pieces.
+Shapes: B batch, S source length, T target length, U unknown pieces of a source.
 """
 
 from __future__ import annotations
@@ -13,62 +14,121 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
+import tensorflow_text
 
-from .tokenizer import END_ID, UNKNOWN_ID, WHITE_SPACE_MARK, Tokenizer
+from .special_ids import END_ID, UNKNOWN_ID
 
 if TYPE_CHECKING:
     from ..decoding.options import GenerationOptions
+    from .tokenizer import Tokenizer
 
+WHITE_SPACE_MARK = "\u2581"
 _SPACE = r"[\s\v\x{85}\p{Z}]+"
+
+
+def tokenize_with_unknown(
+    graph_tokenizer: tensorflow_text.SentencepieceTokenizer, of_words: bool, texts: tf.Tensor
+) -> tuple[tf.RaggedTensor, tf.Tensor]:
+    """Tokenizes texts in the graph, with the text of each unknown piece before normalization.
+
+    Args:
+        graph_tokenizer: SentencePiece, which makes one piece of what is unknown in a row.
+        of_words: Whether tokens are whole words: then each unknown word is a piece, and its text
+            begins with a space.
+        texts: Strings (B,).
+
+    Returns:
+        Ids, ragged (B, None), and texts, (K,).
+    """
+    ids, starts, ends = graph_tokenizer.tokenize_with_offsets(texts)
+    positions = tf.where(ids.values == UNKNOWN_ID)[:, 0]
+    first = tf.gather(starts.values, positions)
+    surfaces = tf.strings.substr(
+        tf.gather(texts, tf.gather(ids.value_rowids(), positions)),
+        first,
+        tf.gather(ends.values, positions) - first,
+    )
+    if not of_words:
+        # Here the space before an unknown character is a piece of its own.
+        return ids, surfaces
+    # Several words in a row are one unknown piece.
+    surfaces = tf.strings.regex_replace(surfaces, _SPACE, " ")
+    words = tf.strings.split(tf.strings.strip(surfaces), " ")
+    counts = tf.tensor_scatter_nd_update(
+        tf.ones_like(ids.values), positions[:, None], tf.cast(words.row_lengths(), tf.int32)
+    )
+    lengths = tf.reduce_sum(ids.with_values(tf.cast(counts, tf.int64)), axis=1)
+    ids = tf.RaggedTensor.from_row_lengths(tf.repeat(ids.values, counts), lengths, validate=False)
+    return ids, tf.strings.join([" ", words.values])
 
 
 class SurfaceReader:
     """Tokenizes texts in the graph and remembers the text of each unknown piece.
 
-    SentencePiece makes one unknown piece of a run of unknown characters. Its text is that of the
-    source before normalization. Where that replaces a character by several, it belongs to the last
-    of them: if only others are unknown, their piece has no text. A tokenizer with bytes has no
-    unknown pieces. If the pieces of a tokenizer are
-    whole words, the text of an unknown one begins with a space.
-
-    Args:
-        tokenizer: The tokenizer of the known pieces.
+    SentencePiece makes one unknown piece of a run of unknown characters; where tokens are words,
+    each unknown word is one. Its text is that of the source before normalization. Where that
+    replaces a character by several, it belongs to the last of them: if only others are unknown,
+    their piece has no text. A tokenizer with bytes has no unknown pieces. If the pieces of a
+    tokenizer are whole words, the text of an unknown one begins with a space.
 
     Example:
 
-    >>> reader = SurfaceReader(tokenizer)
-    >>> ids = reader.tokenize(tf.constant(["Frau 龘 lacht"]))     # ragged, -1 for the unknown piece
-    >>> reader.surfaces()                                       # ["龘"]
+    >>> reader = SurfaceReader()
+    >>> ids = reader.tokenize(tokenizer, tf.constant(["Frau 龘 lacht, 龘"]))     # ragged
+    >>> source, _, surfaces = reader.number(ids.to_tensor())     # -1 for both; [["龘"]]
     """
 
-    def __init__(self, tokenizer: Tokenizer):
-        self._tokenizer = tokenizer.graph_tokenizer
-        # With other pieces the space before an unknown character is a piece of its own.
-        self._of_words = tokenizer.is_of_words()
+    def __init__(self) -> None:
         self._surfaces = [tf.constant([], tf.string)]
 
-    def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Ids of texts (B,), ragged (B, None), negative for unknown pieces."""
-        ids, starts, ends = self._tokenizer.tokenize_with_offsets(texts)
-        positions = tf.where(ids.values == UNKNOWN_ID)[:, 0]
-        first = tf.gather(starts.values, positions)
-        surfaces = tf.strings.substr(
-            tf.gather(texts, tf.gather(ids.value_rowids(), positions)),
-            first,
-            tf.gather(ends.values, positions) - first,
-        )
-        if self._of_words:
-            # Several words in a row are one unknown piece, with all white space between them.
-            surfaces = tf.strings.regex_replace(tf.strings.strip(surfaces), _SPACE, " ")
-            surfaces = tf.strings.join([" ", surfaces])
+    def tokenize(self, tokenizer: Tokenizer, texts: tf.Tensor) -> tf.RaggedTensor:
+        """Ids of texts (B,), ragged (B, None): -1, -2 and so on for all unknown pieces met."""
+        ids, surfaces = tokenizer.tokenize_with_unknown(texts)
+        positions = tf.where(ids.values == UNKNOWN_ID)
         met = sum(tf.size(earlier) for earlier in self._surfaces)
         numbers = -1 - met - tf.range(tf.size(surfaces))
         self._surfaces.append(surfaces)
-        return ids.with_values(tf.tensor_scatter_nd_update(ids.values, positions[:, None], numbers))
+        return ids.with_values(tf.tensor_scatter_nd_update(ids.values, positions, numbers))
 
-    def surfaces(self) -> tf.Tensor:
-        """The text of each unknown piece that was met so far, (K,)."""
-        return tf.concat(self._surfaces, axis=0)
+    def number(
+        self, source: tf.Tensor, target: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor | None, tf.Tensor]:
+        """Numbers the unknown pieces of each source, equal texts alike, and those of its target.
+
+        Args:
+            source: Ids (B, S) as `tokenize` gives them.
+            target: The same (B, T), if there is one.
+
+        Returns:
+            The source with -1, -2 and so on in each row; the target with the same numbers, and the
+            unknown token for pieces that its source has not; the text of each number, (B, U).
+        """
+        texts, text_of = tf.unique(tf.concat(self._surfaces, axis=0))
+        sides = [source] if target is None else [source, target]
+        positions = [tf.where(side < 0) for side in sides]
+        keys = [
+            where[:, 0] * tf.size(texts, tf.int64)
+            + tf.cast(tf.gather(text_of, -1 - tf.gather_nd(side, where)), tf.int64)
+            for where, side in zip(positions, sides, strict=True)
+        ]
+        # The pairs of a row and a text, by their first appearance: the sources' come first.
+        pairs, found = tf.unique(tf.concat(keys, axis=0))
+        count = tf.size(tf.unique(keys[0])[0])
+        rows = pairs[:count] // tf.size(texts, tf.int64)
+        of_row = tf.math.bincount(
+            tf.cast(rows, tf.int32), minlength=tf.shape(source)[0], maxlength=tf.shape(source)[0]
+        )
+        first = tf.gather(tf.cumsum(of_row, exclusive=True), rows)
+        numbers = -1 - (tf.range(count) - first)
+        numbers = tf.concat([numbers, tf.fill([tf.size(pairs) - count], UNKNOWN_ID)], axis=0)
+        numbers = tf.split(tf.gather(numbers, found), [tf.size(key) for key in keys])
+        source, *rest = (
+            tf.tensor_scatter_nd_update(side, where, new)
+            for side, where, new in zip(sides, positions, numbers, strict=True)
+        )
+        surfaces = tf.gather(texts, pairs[:count] % tf.maximum(tf.size(texts, tf.int64), 1))
+        surfaces = tf.RaggedTensor.from_row_lengths(surfaces, of_row, validate=False).to_tensor("")
+        return source, (rest[0] if rest else None), surfaces
 
 
 def known_ids(ids: tf.Tensor) -> tf.Tensor:
@@ -76,49 +136,13 @@ def known_ids(ids: tf.Tensor) -> tf.Tensor:
     return tf.where(ids < 0, UNKNOWN_ID, ids)
 
 
-def has_unknown(source: tf.Tensor) -> tf.Tensor:
-    """Mask (B,) of the sources (B, S) with a piece that can be copied for the unknown token."""
-    return tf.reduce_any(source < 0, axis=1)
+def may_be_written(labels: tf.Tensor, options: GenerationOptions) -> tf.Tensor:
+    """Mask of the labels (B, T) that a search with given options may write.
 
-
-def may_be_written(labels: tf.Tensor, source: tf.Tensor, options: GenerationOptions) -> tf.Tensor:
-    """Mask of the labels that a search with given options may write.
-
-    These are all but the unknown token, which is allowed by the options, or copied where a source
-    has an unknown piece.
-
-    Args:
-        labels: Target ids (B, T).
-        source: Source ids (B, S).
-        options: Options of generation.
-
-    Returns:
-        Boolean (B, T).
+    These are all but the unknown token, unless the options allow it: an unknown piece of the source
+    is none.
     """
-    known = labels != UNKNOWN_ID
-    if not options.forbid_unknown:
-        return tf.ones_like(known)
-    if options.replace_unknown:
-        known |= tf.reduce_any((source == UNKNOWN_ID) | (source < 0), axis=1, keepdims=True)
-    return known
-
-
-def name_unknown(tokens: tf.Tensor, attention: tf.Tensor, source: tf.Tensor) -> tf.Tensor:
-    """Replaces unknown tokens by the unknown piece of the source that was attended to most.
-
-    Args:
-        tokens: Tokens written at a step, (B, N).
-        attention: Attention weights with which they were written, (B, N, S).
-        source: Source ids (B, S), negative for unknown pieces; a row without them keeps its unknown
-            tokens.
-
-    Returns:
-        Ids (B, N).
-    """
-    is_unknown = (source < 0)[:, None]
-    weights = tf.where(is_unknown, tf.cast(attention, tf.float32), -1.0)
-    pieces = tf.gather(source, tf.argmax(weights, axis=-1, output_type=tf.int32), batch_dims=1)
-    return tf.where((tokens == UNKNOWN_ID) & (pieces < 0), pieces, tokens)
+    return (labels != UNKNOWN_ID) | (not options.forbid_unknown)
 
 
 def pieces_tensor(tokenizer: Tokenizer, ids: tf.Tensor, surfaces: tf.Tensor | None) -> tf.Tensor:
@@ -126,8 +150,8 @@ def pieces_tensor(tokenizer: Tokenizer, ids: tf.Tensor, surfaces: tf.Tensor | No
 
     Args:
         tokenizer: The tokenizer of the ids.
-        ids: Ids of any shape, negative for unknown pieces.
-        surfaces: Text of each unknown piece, (K,); `None` to write the unknown token.
+        ids: Ids (B, T), negative for unknown pieces.
+        surfaces: Text of each unknown piece of each row, (B, U); `None` to write the unknown token.
 
     Returns:
         Strings of the shape of `ids`; "" for padding.
@@ -145,7 +169,7 @@ def decode_tensor(tokenizer: Tokenizer, ids: tf.Tensor, surfaces: tf.Tensor | No
     Args:
         tokenizer: The tokenizer of the ids.
         ids: Ids (B, T), of which those from the first end on are left out.
-        surfaces: Text of each unknown piece, (K,); `None` to write the unknown token.
+        surfaces: Text of each unknown piece of each row, (B, U); `None` to write the unknown token.
 
     Returns:
         Strings (B,).
@@ -165,4 +189,5 @@ def decode_tensor(tokenizer: Tokenizer, ids: tf.Tensor, surfaces: tf.Tensor | No
 
 def _surfaces_of(ids: tf.Tensor, surfaces: tf.Tensor) -> tf.Tensor:
     # One more, so that there is something to gather from where nothing is unknown.
-    return tf.gather(tf.concat([surfaces, [""]], axis=0), tf.maximum(-1 - ids, 0))
+    surfaces = tf.pad(surfaces, [[0, 0], [0, 1]], constant_values="")
+    return tf.gather(surfaces, tf.maximum(-1 - ids, 0), batch_dims=1)

@@ -44,9 +44,10 @@ class Average:
 class WeightAverage(Average):
     """Exponential moving average of the trainable weights.
 
-    The average is updated every few steps with the decay to the same power: the same average, at a
-    fraction of the memory traffic. In the first steps it forgets faster, at (1 + n) / (10 + n)
-    after n steps, so that the random start does not linger.
+    The average is updated every few steps with the decay to the same power: as long a memory, at a
+    fraction of the memory traffic. It takes in one of so many weights, so that what differs from
+    step to step by chance is averaged less than with `every=1`. In the first steps it forgets
+    faster, at (1 + n) / (10 + n) after n steps, so that the random start does not linger.
 
     Args:
         model: a built model.

@@ -6,15 +6,18 @@ Shapes: B rows, S source length, T target length, D width, V vocabulary, R label
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
-import tensorflow as tf
+from keras import ops
 
 from .loss import SmoothedCrossEntropy
 from .replicas import number_of_replicas, sum_over_replicas
 
-Batch = tuple[dict[str, tf.Tensor], tf.Tensor]  # source (B, S) and target (B, T), labels (B, T)
+if keras.backend.backend() == "tensorflow":
+    import tensorflow as tf  # it is there, as Keras runs on it
+
+Batch = tuple[dict[str, Any], Any]  # source (B, S) and target (B, T), labels (B, T)
 
 
 class TokenTrainer(keras.Model):
@@ -30,6 +33,8 @@ class TokenTrainer(keras.Model):
     `inputs` may have `"accumulated"`, more `(inputs, labels)` of the same step: their gradients are
     added up one batch after the other, and the step is that of one large batch of all of them.
     This takes `SmoothedCrossEntropy` without sample weights.
+
+    On other backends than TensorFlow Keras makes the step, from all logits.
 
     Under a `tf.distribute` strategy that loss is the mean over the tokens of all replicas together,
     however many each of them has: the weights learnt are those of one replica with all rows.
@@ -62,7 +67,10 @@ class TokenTrainer(keras.Model):
             self.optimizer.build(self.trainable_variables)
         return super().make_train_function(force)
 
-    def train_step(self, data):
+    def train_step(self, *arguments):
+        if keras.backend.backend() != "tensorflow":
+            return super().train_step(*arguments)
+        (data,) = arguments
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if not isinstance(self.loss, SmoothedCrossEntropy) or sample_weight is not None:
             self._refuse_what_logits_do_not_have(inputs)
@@ -85,7 +93,10 @@ class TokenTrainer(keras.Model):
         self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
         return self._token_metrics.update(self._loss_tracker, sums)
 
-    def test_step(self, data):
+    def test_step(self, *arguments):
+        if keras.backend.backend() != "tensorflow":
+            return super().test_step(*arguments)
+        (data,) = arguments
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         by_tokens = isinstance(self.loss, SmoothedCrossEntropy) and sample_weight is None
         if not by_tokens or self._compile_metrics is not None:
@@ -131,26 +142,26 @@ class KeptRows:
 
     def __init__(self, keep: tf.Tensor, static_shapes: bool = False):
         self.keep = keep
-        self.static_shapes = static_shapes
+        self.static_shapes = static_shapes or keras.backend.backend() != "tensorflow"
 
     def rows(self, tensor: tf.Tensor, readings: int = 1) -> tf.Tensor:
         """(B, T, ...) to (R, ...), or (2 B, T, ...) of two readings to (2 R, ...)."""
         if self.static_shapes:
-            return tf.reshape(tensor, (-1, *tensor.shape[2:]))
+            return ops.reshape(tensor, (-1, *tensor.shape[2:]))
         keep = self.keep if readings == 1 else tf.tile(self.keep, [readings, 1])
         return tf.boolean_mask(tensor, keep)
 
     def scatter(self, rows: tf.Tensor) -> tf.Tensor:
         """(R,) to (B, T), 0 at the others."""
         if self.static_shapes:
-            return tf.reshape(rows, tf.shape(self.keep))
+            return ops.reshape(rows, ops.shape(self.keep))
         return tf.scatter_nd(tf.where(self.keep), rows, tf.shape(self.keep, tf.int64))
 
     def without_padding(self, losses: tf.Tensor) -> tf.Tensor:
         """The losses (R,), 0 for labels that do not count."""
         if not self.static_shapes:
             return losses
-        return losses * tf.reshape(tf.cast(self.keep, losses.dtype), (-1,))
+        return losses * ops.reshape(ops.cast(self.keep, losses.dtype), (-1,))
 
 
 class StepSums(NamedTuple):

@@ -126,6 +126,8 @@ def test_bad_settings(setting, data, tmp_path, refused):
     [
         (["train", "translation", "--model", "lstm"], "no model 'lstm'. Known: rnn,"),
         (["train", "poetry"], "no task 'poetry'. Known: translation"),
+        (["train"], "It is one of translation, summarization, question-answering, dialogue"),
+        (["train", "dialogue", "--epochs", "3"], "--max-steps or --max-minutes"),
         (["train"], "Missing argument 'TASK'"),
         (["train", "translation", "--train", "a.tsv"], "--train needs --valid too"),
         (["train", "translation", "--valid", "a.tsv"], "--valid needs --train too"),
@@ -261,8 +263,8 @@ def test_bad_requests_of_a_run(run, refused, tmp_path):
     (tmp_path / "a.tsv").write_text("abc\tcba\n")
     (tmp_path / "folder.png").mkdir()
     for options, expected in (
-        (["predict", run, "--input", "none.txt"], "none.txt cannot be read"),
-        (["predict", run, "--input", "latin.txt"], "latin.txt is not UTF-8 (byte 4)"),
+        (["predict", run, "--input", "none.txt"], "none.txt does not exist"),
+        (["predict", run, "--input", "latin.txt"], "latin.txt:1: not UTF-8. Correct the"),
         (["predict", run, "--input", "empty.txt"], "empty.txt has no lines"),
         (["predict", run, "abc", "--input", "latin.txt"], "not both"),
         (["predict", run, "abc", "--n-best", "3", "--beam-size", "2"], "--beam-size 2"),

@@ -11,12 +11,13 @@ from reverse_task import arguments
 from sacrebleu.metrics import bleu
 
 from attention_zoo.recipes.cli import use as cli_using
+from attention_zoo.recipes.cli.app import Refused
 from attention_zoo.recipes.cli.main import app, run_command
 from attention_zoo.recipes.cli.sources import read_lines
 from attention_zoo.recipes.core import config, corpora
 from attention_zoo.recipes.core.config import RunConfig
 from attention_zoo.recipes.core.run import Run
-from attention_zoo.recipes.core.task import Task, source_format, with_max_sentences
+from attention_zoo.recipes.core.task import TASKS, Task, source_format, with_max_sentences
 from attention_zoo.recipes.data.corpus import PairCorpus, SkippedRow
 from attention_zoo.zoo.errors import ConfigError
 from attention_zoo.zoo.pipeline import parallel
@@ -26,21 +27,52 @@ def test_a_byte_order_mark_is_no_part_of_a_line(monkeypatch):
     text = '\ufeff{"text": "a"}\r\n\ufeffb\n'.encode()
     Path("in.txt").write_bytes(text)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
-    for path in (Path("in.txt"), None):
+    for path in ("in.txt", None):
         assert read_lines(path) == ['{"text": "a"}', "b"]
 
 
-def test_a_pair_file_is_no_file_of_sources(trained, reverse_files, refused):
-    path = str(reverse_files / "valid.tsv")
-    assert "text 1: A tab parts" in refused(
-        run_command(app, ["predict", str(trained[0]), "--input", path])
-    )
+def test_the_sources_of_a_table_are_predicted(trained, reverse_files, refused, capsys):
+    run, path = str(trained[0]), reverse_files / "valid.tsv"
+    rows = [line.split("\t") for line in path.read_text().splitlines()[:3]]
+    Path("in.txt").write_text("".join(f"{source}\n" for source, _ in rows))
+    assert run_command(app, ["predict", run, "--input", "in.txt"]) == 0
+    expected = capsys.readouterr().out
+    Path("in.csv").write_text("nr,source\n" + "".join(f"7,{source}\n" for source, _ in rows))
+    Path("in.jsonl").write_text("".join(json.dumps({"text": row[0]}) + "\n" for row in rows))
+    Path("one.csv").write_text("source\n" + "".join(f"{row[0]}\n" for row in rows))
+    Path("in.tsv").write_text("".join("\t".join(row) + "\n" for row in rows))
+    for name in ("in.csv#source", "in.csv#2", "in.jsonl", "one.csv", "in.tsv"):
+        assert run_command(app, ["predict", run, "--input", name]) == 0
+        printed = capsys.readouterr()
+        assert printed.out == expected and name.partition("#")[0] in printed.err
+    Path("in.txt").write_text("".join("\t".join(row) + "\n" for row in rows))
+    assert "text 1: A tab parts" in refused(run_command(app, ["predict", run, "--input", "in.txt"]))
 
 
-def test_a_file_in_utf_16_without_a_mark_is_refused(trained, refused):
+def test_sources_of_several_inputs_in_a_table(capsys):
+    questions, dialogue = TASKS["question-answering"], TASKS["dialogue"]
+    Path("q.csv").write_text('story,query,answer\n"Anna, Tom",Who?,Tom\n')
+    Path("q.tsv").write_text("Anna.\tWho?\n")
+    Path("q.jsonl").write_text(json.dumps({"question": "Who?", "context": "Anna, Tom"}))
+    Path("d.jsonl").write_text('["hi", "hello", "how are you?"]\n')
+    Path("d.tsv").write_text("hi\thello\thow are you?\n")
+    expected = {"context": "Anna, Tom", "question": "Who?"}
+    for name in ("q.csv", "q.jsonl", "q.csv#1,2"):
+        (line,) = read_lines(name, questions.source_format)
+        assert questions.parse_source(line) == expected
+    (line,) = read_lines("q.tsv", questions.source_format)
+    assert questions.parse_source(line) == {"context": "Anna.", "question": "Who?"}
+    for name in ("d.jsonl", "d.tsv"):
+        (line,) = read_lines(name, dialogue.source_format)
+        assert dialogue.parse_source(line) == {"history": "hi\nhello", "text": "how are you?"}
+    Path("q.jsonl").write_text('{"why": "x"}')
+    with pytest.raises(Refused, match=r"q\.jsonl has why, expected context, question"):
+        read_lines("q.jsonl", questions.source_format)
+
+
+def test_a_file_in_utf_16_without_a_mark_is_read():
     Path("in.txt").write_bytes("abc\nab\n".encode("utf-16-le"))
-    command = ["predict", str(trained[0]), "--input", "in.txt"]
-    assert "text 1: A text cannot be read: a null character" in refused(run_command(app, command))
+    assert read_lines("in.txt") == ["abc", "ab"]
 
 
 def test_evaluate_says_which_rows_were_left_out(trained, reverse_files, capsys):

@@ -6,9 +6,9 @@ import json
 import pytest
 
 from attention_zoo.recipes.core.config import Budget, RunConfig, describe_settings
-from attention_zoo.recipes.core.make_config import make_config
+from attention_zoo.recipes.core.make_config import check_model_options, make_config
 from attention_zoo.zoo.errors import ConfigError
-from attention_zoo.zoo.text.tokenizer import KINDS
+from attention_zoo.zoo.text.normalization import KINDS
 
 
 def refusal(call, *arguments, **options):
@@ -153,10 +153,19 @@ def test_impossible_values_are_refused(setting):
     assert f"Received: {value}" in message or f"Received: {float(value)}" in message
 
 
-@pytest.mark.parametrize(("given", "missing"), [("train", "valid"), ("valid", "train")])
-def test_one_corpus_needs_the_other(given, missing):
-    message = refusal(RunConfig, **{given: "a.tsv"})
-    assert message.startswith(f"--{given} needs --{missing} too")
+def test_rows_to_validate_with_need_a_corpus_to_learn_from():
+    for valid in ("a.tsv", "0.1"):
+        assert refusal(RunConfig, valid=valid).startswith("--valid needs --train too")
+    assert "a share such as 0.05" in refusal(RunConfig, train="a.tsv", valid="2")
+    assert [RunConfig(train="a.tsv", valid=v).holds_out for v in (None, "0.1", "b")] == [1, 1, 0]
+    assert not RunConfig().holds_out
+
+
+def test_runs_are_alike_if_the_same_rows_are_held_out():
+    runs = [RunConfig(train="a.tsv", valid=valid) for valid in (None, "0.1", "b.tsv")]
+    runs += [RunConfig(train="c.tsv"), RunConfig(train="a.tsv", filter_rows=False), RunConfig()]
+    assert len({run.validated_with for run in runs}) == len(runs)
+    assert RunConfig(train="a.tsv", model="rnn").validated_with == runs[0].validated_with
 
 
 # Files
@@ -179,7 +188,8 @@ def test_a_config_of_an_earlier_version_is_read_by_the_names_of_today():
     values["subwords"], values["subword_dropout"] = (
         values.pop(name) for name in ("tokenizer", "bpe_dropout")
     )
-    assert RunConfig.from_dict(values) == RunConfig(bpe_dropout=0.1)
+    del values["filter_rows"]  # there was no filter
+    assert RunConfig.from_dict(values) == RunConfig(bpe_dropout=0.1, filter_rows=False)
 
 
 def test_a_config_from_another_version_is_refused():
@@ -248,3 +258,22 @@ def test_unknown_tasks_and_models_are_refused_with_the_known_ones():
 )
 def test_a_budget_is_spent_by_whichever_comes_first(budget, steps, seconds, spent):
     assert budget.is_spent(steps, seconds) is spent
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("epochs=10", "--max-steps or --max-minutes"),
+        ("dropout=0.3", "set as model.dropout"),
+        ("learning_rat=1", "Did you mean learning_rate?"),
+    ],
+)
+def test_a_setting_that_there_is_not_names_the_one_that_is_meant(setting, words):
+    assert words in refusal(RunConfig().with_settings, [setting])
+
+
+def test_an_argument_that_a_model_has_not_names_those_it_has():
+    config = make_config("translation", "rnn", settings=["model.dropuot=0.3"])
+    message = refusal(check_model_options, config)
+    assert message.startswith("rnn has no argument dropuot")
+    assert "Did you mean dropout?" in message and "encoder_units" in message

@@ -12,6 +12,8 @@ from reverse_task import arguments
 
 from attention_zoo.recipes.cli.main import app, run_command
 from attention_zoo.recipes.core import part_writer, preparing
+from attention_zoo.recipes.core.corpora import read_corpora
+from attention_zoo.recipes.core.make_config import make_config
 from attention_zoo.recipes.core.task import task
 from attention_zoo.recipes.data.batching import TokenizedPairs
 from attention_zoo.recipes.data.pair_files import read_pairs
@@ -319,3 +321,22 @@ def test_damaged_subwords_are_told(words, tmp_path):
         corpus.tokenizer_path.write_bytes(content)
         with pytest.raises(DataError, match=r"tokenizer\.model is damaged"):
             corpus.tokenizer()
+
+
+def test_a_share_is_held_out_to_validate_with(words, tmp_path, monkeypatch, refused):
+    with small_shards(monkeypatch):
+        corpus = prepared(tmp_path / "out", words, more=("--valid", "0.2"))
+    whole = prepared(tmp_path / "whole", words)
+    held = corpus.held_out()
+    assert len(corpus) + len(held) == ROWS and 8 <= len(held) <= 30
+    assert not set(held.sources) & set(corpus.sample().sources)
+    assert {*held, *corpus.sample()} == set(read_pairs(str(words)))
+    config = make_config("translation", "rnn", str(tmp_path / "out"))
+    train, valid = read_corpora(config)
+    assert (train.checksum, list(valid)) == (corpus.checksum, list(held))
+    for spec, share in (("whole", None), ("out", "0.1")):
+        with pytest.raises(DataError, match=r"held out: give --valid FILE, or prepare it again"):
+            read_corpora(make_config("translation", "rnn", str(tmp_path / spec), share))
+    assert list(whole.sample()) == list(read_pairs(str(words)))
+    other = prepare(tmp_path / "out", words, more=("--valid", "0.1"))
+    assert "held_out was 0.2 and is 0.1 now" in refused(other)

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import os
 import shutil
+import signal
 from types import SimpleNamespace
 
 import keras
@@ -43,6 +45,17 @@ def test_a_new_folder_is_claimed_and_gone_on_with(tmp_path, config):
     assert files(run.folder) == ["config.json"]
     assert run.read_config() == config
     assert Run(run.folder).open(config) is True
+
+
+@pytest.mark.parametrize(
+    "model", ["rnn", "pointer-generator", "memory-network", "transformer-tiny"]
+)
+def test_every_kind_of_model_is_gone_on_with(tmp_path, model):
+    """Defaults that JSON has no type for, such as tuples, are the same when they are read again."""
+    config = make_config("translation", model, "a.tsv", "b.tsv")
+    assert Run(tmp_path / "run").open(config) is False
+    assert Run(tmp_path / "run").open(config) is True
+    assert Run(tmp_path / "run").former_defaults() == {}
 
 
 def test_an_empty_folder_can_be_claimed(tmp_path, config):
@@ -289,3 +302,42 @@ def test_a_folder_is_of_one_process_at_a_time(tmp_path):
     with pytest.raises(KeyError), claimed(tmp_path / "other"):
         raise KeyError
     assert not (tmp_path / "other").exists()
+
+
+def test_sources_that_a_run_keeps(tmp_path, config):
+    run = Run(tmp_path)
+    run.open(config)
+    assert run.read_samples() is None
+    run.save_samples(["x" * length for length in range(20, 0, -1)])
+    assert [len(text) for text in run.read_samples()] == [1, 3, 6, 9, 11, 14, 17, 20]
+    run.samples_path.write_text('[["a"], 5]')
+    assert "is not a list of sources" in refusal(run.read_samples)
+
+
+def test_an_export_reads_texts_of_the_run_alone(tmp_path, monkeypatch, config):
+    """The settings of a stranger's run may name any file as its validation data."""
+    from attention_zoo.recipes.cli import export as command
+    from attention_zoo.recipes.cli import model_card_notes
+    from attention_zoo.recipes.cli.app import app
+    from attention_zoo.recipes.cli.main import run_command
+    from attention_zoo.serving.export import export as publishing
+
+    private = tmp_path / "private.tsv"
+    private.write_text("a secret\tword\n")
+    run = Run(tmp_path / "run")
+    run.open(dataclasses.replace(config, valid=str(private)))
+    run.save_samples(["a source of the run"])
+    monkeypatch.setattr(Run, "load", lambda *_, **options: None)
+    monkeypatch.setattr(command, "load_tensorflow", lambda: None)
+    read, given = [], {}
+    monkeypatch.setattr(model_card_notes, "read_validation", read.append)
+    monkeypatch.setattr(publishing, "export", lambda *_, **settings: given.update(settings))
+    assert run_command(app, ["export", str(run.folder), str(tmp_path / "models")]) == 0
+    assert given["samples"] == ["a source of the run"] and not read
+
+    # A kill ends the command as an error does, so that what is half written is removed.
+    monkeypatch.setattr(publishing, "export", lambda *_, **s: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit) as end:
+        run_command(app, ["export", str(run.folder), str(tmp_path / "models")])
+    assert end.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

@@ -14,6 +14,7 @@ from attention_zoo.recipes.data.bucketing import (
     round_up,
 )
 from attention_zoo.zoo.errors import DataError
+from attention_zoo.zoo.text.bpe_dropout import BpeDropout
 from attention_zoo.zoo.text.composing import encode_sources
 from attention_zoo.zoo.text.source_format import PLAIN
 from attention_zoo.zoo.text.tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID, Tokenizer
@@ -209,7 +210,9 @@ def test_a_plain_source_has_the_subwords_that_the_graph_gives_it(tokenizer):
     ]
     graph, lengths = encode_sources(tokenizer, PLAIN, texts, 100)
     pairs = TokenizedPairs.encode(texts, ["a"] * len(texts), tokenizer, 100, 100)
-    assert [ids.tolist() for ids in pairs.sources] == [ids.tolist() for ids in graph]
+    # There unknown pieces have numbers.
+    found = [np.where(ids < 0, UNKNOWN_ID, ids).tolist() for ids in pairs.sources]
+    assert found == [ids.tolist() for ids in graph]
     assert lengths.tolist() == [len(ids) for ids in pairs.sources]
 
 
@@ -337,16 +340,44 @@ def test_bounds_of_counted_lengths_are_those_of_the_lengths():
     ("copied", "labels"),
     [
         (False, [[7, PAD_ID, END_ID], [PAD_ID, 8, END_ID]]),
-        # What a search may copy from the source is learnt, where there is something to copy.
-        (True, [[7, PAD_ID, END_ID], [UNKNOWN_ID, 8, END_ID]]),
+        # What a search may copy from the source is learnt.
+        (True, [[7, PAD_ID, END_ID], [-1, 8, END_ID]]),
     ],
 )
 def test_unknown_subwords_are_no_labels(copied, labels):
-    sources = [np.array(row, np.int32) for row in ([5, 6], [5, UNKNOWN_ID])]
-    targets = [np.array(row, np.int32) for row in ([7, UNKNOWN_ID], [UNKNOWN_ID, 8])]
+    sources = [np.array(row, np.int32) for row in ([5, -1], [5, -1])]
+    targets = [np.array(row, np.int32) for row in ([7, UNKNOWN_ID], [-1, 8])]
     batches = TokenBatches(TokenizedPairs(sources, targets), tokens=12, copy_unknown=copied)
     inputs, found = batches.batch(np.array([0, 1]))
     assert found.tolist() == labels and found.dtype == np.int32
     # They are read all the same.
-    assert inputs["source"].tolist() == [[5, 6, END_ID], [5, UNKNOWN_ID, END_ID]]
-    assert inputs["target"].tolist() == [[START_ID, 7, UNKNOWN_ID], [START_ID, UNKNOWN_ID, 8]]
+    read = -1 if copied else UNKNOWN_ID
+    assert inputs["source"].tolist() == [[5, read, END_ID], [5, read, END_ID]]
+    assert inputs["target"].tolist() == [[START_ID, 7, UNKNOWN_ID], [START_ID, read, 8]]
+
+
+@pytest.mark.parametrize("kind", ["word", "bpe"])
+def test_unknown_words_of_a_row_have_numbers_on_both_sides(kind):
+    texts = ["the red house", "the dog", "a red dog", "the house and the dog"] * 9
+    tokenizer = Tokenizer.train(texts, 30, kind)
+    sources = ["the dog", "ΩΩ the Ψ ΩΩ Ξ", "red Ψ", "Ω Ψ " * 20]
+    targets = ["Ψ a", "Ψ the Ξ Ω ΩΩ", "the Ψ Ψ", "a"]
+    pairs = TokenizedPairs.encode(sources, targets, tokenizer, 20, 20)
+    assert pairs.rows.tolist() == [0, 1, 2]
+    found = [[i for i in row.tolist() if i <= UNKNOWN_ID] for row in pairs.sources]
+    assert found == [[], [-1, -2, -1, -3], [-1]]
+    found = [[i for i in row.tolist() if i <= UNKNOWN_ID] for row in pairs.targets]
+    assert found == [[UNKNOWN_ID], [-2, -3, UNKNOWN_ID, -1], [-1, -1]]
+    for side, rows in ((sources, pairs.sources), (targets, pairs.targets)):
+        known = [np.maximum(row, UNKNOWN_ID).tolist() for row in rows]
+        assert known == [row.tolist() for row in tokenizer.encode(side[:3])]
+    if kind == "bpe":
+        dropouts = (BpeDropout(tokenizer, 0.5),) * 2
+        anew = pairs.split_anew(*dropouts, np.random.default_rng(0))
+        for rows, new in ((pairs.sources, anew.sources), (pairs.targets, anew.targets)):
+            assert [r[r <= UNKNOWN_ID].tolist() for r in rows] == [
+                r[r <= UNKNOWN_ID].tolist() for r in new
+            ]
+        assert any(map(len, anew.sources)) and tokenizer.decode(anew.sources) == tokenizer.decode(
+            pairs.sources
+        )

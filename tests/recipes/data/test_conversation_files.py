@@ -31,7 +31,22 @@ def write(path, rows):
     return str(path)
 
 
-@pytest.mark.parametrize("row", [TURNS, {"turns": TURNS, "id": 3}])
+MESSAGES = [
+    {"role": "system", "content": "Be kind."},
+    *({"role": ("user", "assistant")[i % 2], "content": turn} for i, turn in enumerate(TURNS)),
+]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        TURNS,
+        {"turns": TURNS, "id": 3},
+        {"messages": MESSAGES},
+        {"conversations": [{"from": "human", "value": turn} for turn in TURNS]},
+        {"messages": [{"content": [{"type": "text", "text": turn}]} for turn in TURNS]},
+    ],
+)
 def test_every_turn_but_the_first_is_a_reply(row, tmp_path):
     corpus = read_conversations(write(tmp_path / "a.jsonl", [row]))
     assert corpus.sources == SOURCES
@@ -91,7 +106,8 @@ def test_turns_of_a_line():
         (["alone"], ["a.jsonl:1", "two turns at least, this one 1"]),
         ([], ["two turns at least, this one 0"]),
         (["a", " ", "b"], ["a turn is empty"]),
-        ({"messages": ["a", "b"]}, ['under "turns"', "found messages"]),
+        ({"lines": ["a", "b"]}, ['under "turns"', "found lines"]),
+        ({"messages": [{"role": "user", "content": 3}]}, ['under "turns"', "found messages"]),
         (["a", 3], ['under "turns"']),
         (["a", "\u200b", "b"], ["a turn is empty"]),
         (["a", "\0", "b"], ["a null character"]),

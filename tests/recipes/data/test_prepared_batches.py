@@ -1,13 +1,16 @@
 """The stream out of a prepared corpus: the laws of batches in memory, and what mixing adds."""
 
 import itertools
+import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from prepared_folders import prepared, small_shards, write_words
 
+from attention_zoo.recipes.core.config import RunConfig
 from attention_zoo.recipes.data import prepared_batches
 from attention_zoo.recipes.data.batch_stream import Share
 from attention_zoo.recipes.data.batching import TokenBatches, TokenizedPairs
@@ -15,7 +18,7 @@ from attention_zoo.recipes.data.pair_files import read_pairs
 from attention_zoo.recipes.data.prepared import PreparedCorpus
 from attention_zoo.recipes.data.prepared_batches import PreparedBatches
 from attention_zoo.recipes.data.shards import Ragged, read_shard
-from attention_zoo.zoo.errors import DataError
+from attention_zoo.zoo.errors import ConfigError, DataError
 from attention_zoo.zoo.text.tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID
 
 ROWS, TOKENS, POOL = 250, 80, 60
@@ -231,13 +234,28 @@ def test_a_shard_that_is_damaged_ends_the_stream_with_its_name(single, tmp_path)
     assert isinstance(batches.error, DataError) and path.name in str(batches.error)
 
 
+def test_a_corpus_without_numbers_of_unknown_words_is_refused_for_copying(single, tmp_path):
+    config = RunConfig(task=single.task, **single.settings)
+    copying = replace(config, replace_unknown=True)
+    single.check(copying)
+    shutil.copytree(single.folder, tmp_path / "old")
+    manifest = tmp_path / "old" / "prepared.json"
+    values = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**values, "format": 1}))
+    old = PreparedCorpus(tmp_path / "old")
+    old.check(config)
+    with pytest.raises(ConfigError, match="prepare it again, or set replace_unknown=false"):
+        old.check(copying)
+
+
 @pytest.mark.parametrize("copied", [False, True])
 def test_unknown_subwords_are_labels_where_they_can_be_copied(single, copied):
-    side = [Ragged(np.array([5, UNKNOWN_ID, 6, 7], np.int32), np.array([0, 2, 4])) for _ in "st"]
+    side = [Ragged(np.array([5, -1, 6, UNKNOWN_ID], np.int32), np.array([0, 2, 4])) for _ in "st"]
     batches = make(single, copy_unknown=copied)
     inputs, labels = batches._batch(*side, np.array([0, 1]))
-    assert inputs["target"][:, :3].tolist() == [[START_ID, 5, UNKNOWN_ID], [START_ID, 6, 7]]
-    expected = [[5, UNKNOWN_ID if copied else PAD_ID, END_ID], [6, 7, END_ID]]
+    read = -1 if copied else UNKNOWN_ID
+    assert inputs["target"][:, :3].tolist() == [[START_ID, 5, read], [START_ID, 6, UNKNOWN_ID]]
+    expected = [[5, -1 if copied else PAD_ID, END_ID], [6, PAD_ID, END_ID]]
     assert labels[:, :3].tolist() == expected
 
 

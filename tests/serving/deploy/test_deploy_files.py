@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
 import subprocess
 import threading
 from importlib import resources
@@ -73,7 +74,8 @@ def test_kserve_takes_the_inference_service():
 
 def test_kustomization_names_what_is_there():
     (found,) = documents(DEPLOY / "kubernetes" / "kustomization.yaml")
-    assert sorted(found["resources"]) == [path.name for path in KUBERNETES]
+    applied = [path.name for path in KUBERNETES if path.name != "copy-models.yaml"]
+    assert sorted(found["resources"]) == applied
     written = ["batching.config", "canary.config", "models.config", "monitoring.config", "ready.sh"]
     (generator,) = found["configMapGenerator"]
     assert sorted(generator["files"]) == written
@@ -86,6 +88,9 @@ def test_the_parts_fit_each_other():
     assert stable["metadata"]["name"] == scaled
     assert "replicas" not in stable["spec"]  # or each `kubectl apply` sets it back
     (claim,) = of_kind("PersistentVolumeClaim")
+    (copying,) = of_kind("Pod")
+    (volume,) = copying["spec"]["volumes"]
+    assert volume["persistentVolumeClaim"] == {"claimName": claim["metadata"]["name"]}
     names = set()
     for deployment in (stable, canary):
         template = deployment["spec"]["template"]
@@ -115,6 +120,7 @@ def test_flags_are_those_of_the_official_server():
         "--allow_version_labels_for_unavailable_models",
         "--batching_parameters_file",
         "--enable_batching",
+        "--enable_profiler",
         "--enable_per_model_batching_parameters",
         "--model_config_file",
         "--model_config_file_poll_wait_seconds",
@@ -132,6 +138,41 @@ def test_flags_are_those_of_the_official_server():
         assert flags(container["args"]) <= known
     (service,) = documents(DEPLOY / "inferenceservice.yaml")
     assert flags(service["spec"]["predictor"]["model"]["args"]) <= known
+
+
+def test_nobody_can_profile_a_server_or_reach_it_unless_named():
+    (compose,) = documents(DEPLOY / "docker-compose.yaml")
+    off = "--enable_profiler=false"
+    assert off in compose["services"]["serving"]["command"]
+    (policy,) = of_kind("NetworkPolicy")
+    selected = policy["spec"]["podSelector"]["matchLabels"].items()
+    for deployment in of_kind("Deployment"):
+        template = deployment["spec"]["template"]
+        (container,) = template["spec"]["containers"]
+        assert off in container["args"]
+        assert selected <= template["metadata"]["labels"].items()
+        ports = {port["name"] for port in container["ports"]}
+        for rule in policy["spec"]["ingress"]:
+            assert rule["from"] and {port["port"] for port in rule["ports"]} <= ports
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"] and not policy["spec"]["egress"]
+
+
+def test_the_proxy_lets_nothing_through_that_it_does_not_name():
+    """Read by hand, since nginx need not be here: every place asks for a token or is 404."""
+    text = (DEPLOY / "nginx.conf").read_text(encoding="utf-8")
+    found = re.findall(r"location ([^{]+) {(.*?)\n        }", text, re.DOTALL)
+    assert len(found) == 5
+    for place, body in found:
+        if place == "/":
+            assert body.strip() == "return 404;"
+        else:
+            assert 'if ($client = "") { return 401; }' in body
+            assert 'Authorization ""' in body
+    assert not any("ModelService" in place for place, _ in found)
+    assert text.count("limit_req zone=") == text.count("limit_conn connections") == 1
+    (compose,) = documents(DEPLOY / "docker-compose.yaml")
+    listened = {line.split()[1] for line in text.splitlines() if line.strip().startswith("listen")}
+    assert {port.split(":")[1] for port in compose["services"]["proxy"]["ports"]} == listened
 
 
 @pytest.fixture

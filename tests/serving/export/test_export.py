@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -11,10 +12,13 @@ import tensorflow as tf
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 import attention_zoo
+from attention_zoo.serving.export import clean_process
 from attention_zoo.serving.export.check_report import CheckReport, CheckResult
 from attention_zoo.serving.export.export import ExportError, export
 from attention_zoo.serving.export.warmup import WARMUP_FILE, WARMUP_SAMPLES
 from attention_zoo.serving.runtime.session import SavedModelSession
+from attention_zoo.serving.runtime.versions import remove_abandoned
+from attention_zoo.zoo.files import claimed
 
 export_module = sys.modules["attention_zoo.serving.export.export"]
 
@@ -150,13 +154,35 @@ def test_the_card_has_the_notes_of_the_maker(no_checks, tmp_path):
     assert "\n## Scores\n\nBLEU 36.1\n" in (path / "MODEL_CARD.md").read_text(encoding="utf-8")
 
 
-def test_what_a_killed_export_left_is_removed_in_time(no_checks, tmp_path):
-    old, new = (tmp_path / "lengths" / f".unpublished-{name}" for name in ("old", "new"))
-    old.mkdir(parents=True)
-    new.mkdir()
-    os.utime(old, (0, 0))
-    export(Lengths(), tmp_path)
-    assert sorted(path.name for path in (tmp_path / "lengths").iterdir()) == [new.name, "1"]
+def test_what_a_killed_export_left_is_removed_by_the_next(no_checks, tmp_path):
+    """And what a living one is writing stays."""
+    dead, alive = (tmp_path / "lengths" / f".unpublished-{name}" for name in ("dead", "alive"))
+    (dead / "variables").mkdir(parents=True)
+    with claimed(alive):
+        (alive / "file").touch()
+        export(Lengths(), tmp_path)
+        names = {path.name for path in (tmp_path / "lengths").iterdir()}
+    assert names == {alive.name, "1"}
+    remove_abandoned(tmp_path / "lengths")  # as a server does
+    assert [path.name for path in (tmp_path / "lengths").iterdir()] == ["1"]
+
+
+def test_texts_of_the_checks_lie_in_no_file(toy, tmp_path, monkeypatch):
+    """Whoever kills an export would leave them there."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    (tmp_path / "tmp").mkdir()
+    seen = []
+    real = subprocess.run
+
+    def look(*arguments, **settings):
+        done = real(*arguments, **settings)
+        seen.extend(path.name for path in (tmp_path / "tmp").rglob("*.json"))
+        return done
+
+    monkeypatch.setattr(clean_process.subprocess, "run", look)
+    export(toy, tmp_path / "models", samples=["a text that nobody else may read"])
+    assert not seen and not list((tmp_path / "tmp").iterdir())
 
 
 def test_a_pipeline_whose_tokenizer_tensorflow_has_dropped(monkeypatch, tmp_path):
@@ -189,7 +215,7 @@ def test_a_pipeline_whose_tokenizer_tensorflow_has_dropped(monkeypatch, tmp_path
     )
     results = []
     monkeypatch.setattr(export_module, "check_in_clean_process", lambda *_: [report])
-    monkeypatch.setattr(export_module, "_write", lambda pipeline, path: path.mkdir() or {})
+    monkeypatch.setattr(export_module, "_write", lambda pipeline, path: {})
     monkeypatch.setattr(export_module, "write_manifest", lambda folder: None)
     monkeypatch.setattr(export_module, "render_card", lambda *_: "")
     assert export(Forgetful(), tmp_path, report=results.append).name == "1"

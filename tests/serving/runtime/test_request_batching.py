@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from concurrent.futures import Future
 
 import numpy as np
 import pytest
 from recording import Recorder, hold, x
 
-from attention_zoo.serving.runtime.batch_concatenation import join
-from attention_zoo.serving.runtime.batching import (
-    BatchingParameters,
-    BatchingSession,
-    BatchObserver,
-)
+from attention_zoo.serving.runtime.batching import BatchingParameters, BatchingSession
 from attention_zoo.serving.runtime.errors import Code, ServingError
 
 
@@ -83,36 +77,15 @@ def test_a_full_batch_is_closed_and_another_opened(make, recorder):
     assert [len(batch["x"]) for batch in recorder.batches] == [1, 3, 3, 3]
 
 
-def test_batches_are_filled_up_to_an_allowed_size_with_the_first_row(make, recorder):
-    seen = []
-    observer = BatchObserver(processed=lambda rows, padding: seen.append((rows, padding)))
-    session = make(observer, max_batch_size=8, allowed_batch_sizes=(2, 4, 8))
-    assert session.run("f", x(5.0, 6.0, 7.0))["y"].tolist() == [25.0, 36.0, 49.0]
-    assert recorder.batches[0]["x"].tolist() == [5.0, 6.0, 7.0, 5.0]
-    session.run("f", x(5.0, 6.0))
-    assert seen == [(4, 1), (2, 0)]
-
-
 def test_a_request_without_rows_spoils_no_batch(make, recorder):
-    session = make(max_batch_size=8, allowed_batch_sizes=(2, 4, 8))
+    session = make(max_batch_size=8)
     hold(session, recorder)
     nothing, some = session.submit("f", x()), session.submit("f", x(5.0, 6.0, 7.0))
     recorder.go.set()
     assert nothing.result(5)["y"].tolist() == []
     assert some.result(5)["y"].tolist() == [25.0, 36.0, 49.0]
-    assert recorder.batches[-1]["x"].tolist() == [5.0, 6.0, 7.0, 5.0]
+    assert recorder.batches[-1]["x"].tolist() == [5.0, 6.0, 7.0]
     assert session.run("f", x())["y"].tolist() == []
-
-
-def test_inputs_of_different_width_are_padded_if_told(make, recorder):
-    session = make(pad_variable_length_inputs=True)
-    hold(session, recorder)
-    narrow = session.submit("f", {"x": np.float32([[2.0]])})
-    wide = session.submit("f", {"x": np.float32([[3.0, 4.0]])})
-    recorder.go.set()
-    assert wide.result(5)["y"].tolist() == [[9.0, 16.0]]
-    assert narrow.result(5)["y"].tolist() == [[4.0, 4.0]]  # as wide as its neighbour, padded
-    assert recorder.batches[1]["x"].tolist() == [[2.0, 2.0], [3.0, 4.0]]
 
 
 def test_a_batch_waits_for_more_if_told(make, recorder):
@@ -148,54 +121,16 @@ def test_a_full_queue_refuses_further_requests(make, recorder):
     assert session.run("f", x(3.0))["y"].tolist() == [9.0]
 
 
-SPLIT = {"enable_large_batch_splitting": True, "max_batch_size": 8, "max_execution_batch_size": 3}
-
-
-def test_a_request_larger_than_a_batch_is_taken_apart_if_told(make, recorder):
-    session = make(**SPLIT)
-    values = [2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
-    assert session.run("f", x(*values))["y"].tolist() == [value * value for value in values]
-    assert [batch["x"].tolist() for batch in recorder.batches] == [values[:3], values[3:6], [8.0]]
-    with pytest.raises(ServingError, match="Task size 9 is larger than maximum input batch size 8"):
-        session.submit("f", x(*range(9)))
-
-
-def test_the_rest_of_a_large_request_runs_with_others(make, recorder):
-    session = make(**SPLIT)
+def test_a_request_larger_than_a_batch_runs_alone_if_told(make, recorder):
+    session = make(enable_large_batch_splitting=True, max_batch_size=8, max_execution_batch_size=3)
     hold(session, recorder)
-    large = session.submit("f", x(2.0, 3.0, 4.0, 5.0))
-    small = session.submit("f", x(6.0))
+    large, small = session.submit("f", x(2.0, 3.0, 4.0, 5.0)), session.submit("f", x(6.0))
     recorder.go.set()
     assert large.result(5)["y"].tolist() == [4.0, 9.0, 16.0, 25.0]
     assert small.result(5)["y"].tolist() == [36.0]
-    assert [len(batch["x"]) for batch in recorder.batches] == [1, 3, 2]
-
-
-def test_a_large_request_fails_as_a_whole(make, recorder):
-    session = make(**SPLIT, max_enqueued_batches=2)
-    with pytest.raises(ServingError, match="13 is refused"):
-        session.run("f", x(1.0, 2.0, 3.0, 13.0))
-    hold(session, recorder)
-    with pytest.raises(ServingError, match="queue to which this task was submitted is full"):
-        session.submit("f", x(*range(7)))
-    recorder.go.set()
-    session.close()
-    # No part of the second one was run for nobody.
-    assert [len(batch["x"]) for batch in recorder.batches] == [3, 1, 1]
-
-
-def test_parts_of_different_width_are_joined():
-    parts = [Future(), Future(), Future()]
-    whole = join(parts)
-    parts[2].set_result({"y": np.float32([[1.0, 2.0]]), "text": np.array([[b"a", b"b"]], object)})
-    parts[0].set_result({"y": np.float32([[3.0]]), "text": np.array([[b"c"]], object)})
-    assert not whole.done()
-    parts[1].set_result({"y": np.zeros([0, 1], np.float32), "text": np.zeros([0, 1], object)})
-    assert whole.result(1)["y"].tolist() == [[3.0, 0.0], [1.0, 2.0]]
-    assert whole.result(1)["text"].tolist() == [[b"c", b""], [b"a", b"b"]]
-    parts = [Future(), Future()]
-    assert join(parts).cancel()
-    assert all(part.cancelled() for part in parts)
+    assert [len(batch["x"]) for batch in recorder.batches] == [1, 4, 1]
+    with pytest.raises(ServingError, match="Task size 9 is larger than maximum input batch size 8"):
+        session.submit("f", x(*range(9)))
 
 
 def test_nobody_gets_an_error_for_what_a_neighbour_sent(make, recorder):

@@ -165,14 +165,14 @@ def raw(server, data, wait=10.0):
     [
         b"hello\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 64,
-        b"POST " + PREDICT.encode() + b" HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n",
-        b"POST " + PREDICT.encode() + b" HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n",
-        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST " + PREDICT.encode() + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
+        b"POST " + PREDICT.encode() + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
+        b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET /v1/models/calc HTTP/1.1\r\n" + b"x: y\r\n" * 10_000 + b"\r\n",
-        b"GET /v1/models/%ff%00%zz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
-        b"GET //etc/passwd HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
-        b"GET /v1/models/../../etc/passwd HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
-        b"OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        b"GET /v1/models/%ff%00%zz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        b"GET //etc/passwd HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        b"GET /v1/models/../../etc/passwd HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
     ],
     ids=lambda data: data[:24].decode("latin-1").strip(),
 )
@@ -187,7 +187,8 @@ def test_what_is_no_request_is_refused(data, server):
 def test_clients_that_vanish_leave_no_trace(server):
     address = server.address
     body = json.dumps({"signature_name": "slow", "instances": [200.0]}).encode()
-    head = f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    head = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
+    head = f"{head}\r\n".encode()
     for number in range(30):
         opened = socket.create_connection((address.host, address.rest_port), timeout=10)
         opened.sendall((head + body)[: len(head) + number * len(body) // 20])
@@ -202,7 +203,7 @@ def test_silent_and_slow_clients_keep_nobody_waiting(server, connection):
     ]
     try:
         for opened in idle[:50]:
-            opened.sendall(b"POST /v1/models/calc:predict HTTP/1.1\r\nHost: a\r\nX: ")
+            opened.sendall(b"POST /v1/models/calc:predict HTTP/1.1\r\nHost: localhost\r\nX: ")
         start = time.monotonic()
         assert post(connection, GOOD)[0] == 200
         assert time.monotonic() - start < 10

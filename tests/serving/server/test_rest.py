@@ -56,8 +56,8 @@ def test_a_large_body_that_is_refused_keeps_nobody_waiting(server, monkeypatch):
         waited.append(answered.wait(20))
         return {}
 
-    monkeypatch.setattr(rest, "parse", parse_slowly)
-    body = (server, "POST", "/v1/models/calc:classify", b" " * 20_000)
+    monkeypatch.setattr(inference, "parse", parse_slowly)
+    body = (server, "POST", "/v1/models/calc:predict", b" " * 20_000)
     sending = threading.Thread(target=send, args=body)
     sending.start()
     assert begun.wait(20)
@@ -211,7 +211,7 @@ def hasty(wire_folder):
         yield running
 
 
-HEAD = f"POST {rest_cases.PREDICT} HTTP/1.1\r\nHost: a\r\n".encode()
+HEAD = f"POST {rest_cases.PREDICT} HTTP/1.1\r\nHost: localhost\r\n".encode()
 
 
 @pytest.mark.parametrize("sent", [b"", HEAD, HEAD + b"Content-Length: 20\r\n\r\n{"])
@@ -365,8 +365,7 @@ def test_bodies_of_all_requests_have_one_room(wire_folder, monkeypatch):
         def begin(size, total=9_000):
             address = (small.address.host, small.address.rest_port)
             client = stack.enter_context(socket.create_connection(address, timeout=5.0))
-            head = f"POST {rest_cases.PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: {total}\r\n"
-            client.sendall(f"{head}\r\n{' ' * size}".encode())
+            client.sendall(HEAD + f"Content-Length: {total}\r\n\r\n{' ' * size}".encode())
             return client
 
         first = begin(8_000)
@@ -390,6 +389,5 @@ def test_a_body_that_is_announced_too_large_is_not_waited_for(wire_folder):
     with ServerThread(wire_folder, options) as small:
         address = small.address
         with socket.create_connection((address.host, address.rest_port), timeout=5.0) as client:
-            head = f"POST {rest_cases.PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: 10001\r\n\r\n"
-            client.sendall(head.encode())
+            client.sendall(HEAD + b"Content-Length: 10001\r\n\r\n")
             assert client.recv(1000).startswith(b"HTTP/1.1 413 ")

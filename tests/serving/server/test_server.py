@@ -269,7 +269,7 @@ def test_it_can_be_stopped_while_it_loads_models_that_a_client_named(monkeypatch
     options = replace(REST_ONLY, rest_port=None, grpc_port=0, grace=0.0, poll_seconds=0)
     server = ModelServer([], options)
 
-    def load():
+    def load(*arguments):
         loading.set()
         going_on.wait(30)
 

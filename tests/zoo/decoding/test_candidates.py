@@ -9,7 +9,7 @@ from tiny_models import repeats_ngram
 
 from attention_zoo.zoo.decoding.candidates import NoRepeatNgram, best_tokens, make_candidates
 from attention_zoo.zoo.decoding.options import NEG_INF, GenerationOptions
-from attention_zoo.zoo.text.tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID
+from attention_zoo.zoo.text.tokenizer import END_ID, PAD_ID, START_ID, UNKNOWN_ID, Tokenizer
 
 
 def candidates(logits, options=None, min_lengths=(), processors=()):
@@ -114,3 +114,42 @@ def test_repeats_are_ruled_out_and_nothing_else(size, step):
             repeated = bool(runs) and runs[-1] in runs[:-1]
             assert result[row][i] == (np.float32(NEG_INF) if repeated else logits[row][i])
             assert old or repeated == repeats_ngram(new, size)
+
+
+def words_of(ids, starts):
+    words = []
+    for i in ids:
+        if starts[i] or not words:
+            words.append(())
+        words[-1] += (i,)
+    return words
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("step", [0, 1, 2, 7, 12])
+def test_runs_of_words_are_ruled_out_where_they_would_be_whole(size, step):
+    random = np.random.default_rng(size)
+    starts = [False] * 4 + [True, True, False, False, False]
+    written = random.choice([4, 4, 5, 6, 7], (6, 2, 13)).astype("int32")
+    logits = random.normal(size=(6, 2, 9)).astype("float32")
+    search = SimpleNamespace(written=tf.constant(written), step=tf.constant(step))
+    result = NoRepeatNgram(size, starts)(tf.constant(logits), search).numpy()
+    for row in np.ndindex(6, 2):
+        before = tuple(written[row][:step].tolist())
+        for i in range(4, 9):
+            words = words_of((*before, i), starts)
+            runs = [tuple(words[j : j + size]) for j in range(len(words) - size + 1)]
+            repeated = bool(runs) and runs[-1] in runs[:-1]
+            assert result[row][i] == (np.float32(NEG_INF) if repeated else logits[row][i])
+    assert step < 7 or size == 3 or (result == np.float32(NEG_INF)).any()
+
+
+def test_words_of_letters_and_of_scripts_without_spaces():
+    texts = ["the cat and the dog", "狗和猫 the", "カタ カナ"]
+    starts = {}
+    for kind in ("char", "bpe"):
+        tokenizer = Tokenizer.train(texts * 9, 60, kind, character_coverage=1.0)
+        pieces = tokenizer.pieces(range(tokenizer.vocab_size))
+        starts |= zip(pieces, tokenizer.word_starts(), strict=True)
+    assert all(starts[piece] for piece in ("▁", "▁the", "▁cat", "猫", "カ", "</s>"))
+    assert not any(starts[piece] for piece in ("t", "h", "he") if piece in starts)

@@ -8,10 +8,12 @@ from tiny_models import COPYING, TINY, random_source, random_target, tiny_model
 
 from attention_zoo.layers.pointer_generator import first_positions
 from attention_zoo.zoo.catalog import MODELS, build
+from attention_zoo.zoo.decoding.options import GenerationOptions
+from attention_zoo.zoo.decoding.search import generate
 from attention_zoo.zoo.models.outputs import CopySource, is_copyable, mixture_losses
 from attention_zoo.zoo.models.recurrent import recurrent
 from attention_zoo.zoo.models.transformer import transformer
-from attention_zoo.zoo.text.tokenizer import END_ID, START_ID
+from attention_zoo.zoo.text.special_ids import END_ID, START_ID, UNKNOWN_ID
 from attention_zoo.zoo.training.loss import SmoothedCrossEntropy
 from attention_zoo.zoo.training.training_step import KeptRows
 
@@ -80,6 +82,66 @@ def test_loss_is_that_of_the_mixture(kind, smoothing, static_shapes, ignored, da
     for one, other in zip(model.token_losses(inputs, marked, False), expected, strict=True):
         other = (other * counts).ravel() if static_shapes else other[counts]
         np.testing.assert_allclose(one, other, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def unknown(data):
+    """The same with unknown words: one at two places, another, and one of the other row."""
+    inputs, labels = (
+        {name: ids.copy() for name, ids in data[0].items()},
+        data[1].copy(),
+    )
+    inputs["source"][0, [0, 2]], inputs["source"][0, 3], inputs["source"][2, 1] = -1, -2, -1
+    labels[0, 0], labels[2, 0], inputs["target"][0, 1] = -1, -1, -1
+    return inputs, labels
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+@pytest.mark.parametrize("kind", COPYING)
+def test_each_unknown_word_is_copied_for_itself(kind, smoothing, unknown):
+    inputs, labels = unknown
+    model = tiny_model(kind, V, seed=5)
+    log_p = model({**inputs, "num_unknown": tf.constant(2)}).numpy()
+    assert log_p.shape == (*labels.shape, V + 2)
+    np.testing.assert_allclose(np.exp(log_p).sum(-1), 1.0, atol=1e-5)
+    attention, p_gen = attention_by_steps(model, inputs), model.p_gen(inputs).numpy()
+    for word in (-1, -2):
+        paid = (attention * (inputs["source"] == word)[:, None]).sum(-1)
+        copied = np.exp(log_p)[..., V - 1 - word]
+        np.testing.assert_allclose(copied, (1 - p_gen) * paid, atol=1e-6)
+    model.loss = SmoothedCrossEntropy(smoothing)
+    columns = np.where(labels < 0, V - 1 - labels, labels)
+    plain = -np.take_along_axis(log_p, columns[..., None], -1)[..., 0]
+    smoothed = (1 - smoothing) * plain - smoothing * log_p[..., :V].mean(-1)
+    losses = model.token_losses(inputs, labels, False)
+    for one, other in zip(losses, (smoothed, plain), strict=True):
+        np.testing.assert_allclose(one, other[labels != 0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["bahdanau", "transformer", "none"])
+def test_without_copying_the_unknown_token_is_shared_by_attention(kind, unknown):
+    inputs, labels = unknown
+    model = tiny_model(kind, V, seed=5)
+    plain = tf.nn.softmax(model(inputs)).numpy()
+    found = tf.nn.softmax(model({**inputs, "num_unknown": tf.constant(2)})).numpy()
+    weights = attention_by_steps(model, inputs)
+    paid = [(weights * (inputs["source"] == word)[:, None]).sum(-1) for word in (-1, -2)]
+    paid = np.stack(paid, -1)
+    if kind == "none":  # the same for all that are there
+        paid += np.array([[1, 1], [0, 0], [1, 0]])[:, None]
+    total = paid.sum(-1, keepdims=True)
+    shares = np.divide(paid, total, out=np.zeros_like(paid), where=total > 0)
+    np.testing.assert_allclose(found[..., V:], plain[..., UNKNOWN_ID, None] * shares, atol=1e-6)
+    kept = np.arange(V) != UNKNOWN_ID
+    np.testing.assert_allclose(found[..., :V][..., kept], plain[..., kept], atol=1e-6)
+    np.testing.assert_allclose(found[1, ..., :V], plain[1], atol=1e-6)  # which has none
+    assert not found[[0, 2], ..., UNKNOWN_ID].any()
+    model.loss = SmoothedCrossEntropy(0.0)
+    one, other = (
+        model.token_losses(inputs, ids, False)[0]
+        for ids in (labels, np.where(labels < 0, UNKNOWN_ID, labels))
+    )
+    np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("kind", COPYING)
@@ -212,6 +274,33 @@ def test_words_that_were_never_written_are_copied():
     new, labels = marked_words(500, 25, 40)  # none of which the training had
     assert (model(new).numpy()[:, 0].argmax(-1) == labels[:, 0]).all()
     assert (model.p_gen(new).numpy()[:, 0] < 0.1).all()
+
+
+def asked_words(seed, rows=64):
+    """A cue, and two unknown words, each before a word; the target is the one that is asked for."""
+    random = np.random.default_rng(seed)
+    asked, known = random.integers(0, 2, rows), random.integers(6, 8, (2, rows))
+    one, end = np.ones(rows, int), np.full(rows, END_ID)
+    source = np.stack([4 + asked, -one, known[0], -2 * one, known[1], end], 1).astype(np.int32)
+    labels = np.stack([-1 - asked, end], 1).astype(np.int32)
+    target = np.stack([np.full(rows, START_ID), labels[:, 0]], 1).astype(np.int32)
+    return {"source": source, "target": target}, labels
+
+
+def test_which_unknown_word_to_copy_is_learnt():
+    keras.utils.set_random_seed(1)
+    model = recurrent(8, **dict.fromkeys(TINY, 16), dropout=0.0, copying=True)
+    model.build()
+    model.compile(keras.optimizers.Adam(0.02), loss=SmoothedCrossEntropy(0.0))
+    batches = [asked_words(seed) for seed in range(100)]
+    inputs = {name: tf.stack([x[name] for x, _ in batches]) for name in ("source", "target")}
+    labels = tf.stack([y for _, y in batches])
+    model.fit(tf.data.Dataset.from_tensor_slices((inputs, labels)), verbose=0)
+    new, labels = asked_words(999, rows=200)
+    options = GenerationOptions(beam_size=2, max_length=3, replace_unknown=True)
+    found = generate(model, new["source"], options)
+    assert (found.ids.numpy()[:, 0, 0] == labels[:, 0]).mean() > 0.95  # by chance a half
+    assert (np.exp(found.scores.numpy()[:, 0]) > 0.9).mean() > 0.95
 
 
 def test_r_drop_is_refused(data):

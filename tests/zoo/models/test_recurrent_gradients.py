@@ -6,8 +6,14 @@ import pytest
 import tensorflow as tf
 from tiny_models import ATTENTIONS, random_source, random_target, tiny_model
 
+from attention_zoo.layers import (
+    AttentionGRUCell,
+    BahdanauAttention,
+    LuongAttention,
+    QKVAttention,
+)
 from attention_zoo.zoo.models import backend, unroll
-from attention_zoo.zoo.models.unroll import BidirectionalGRU
+from attention_zoo.zoo.models.unroll import BidirectionalGRU, unroll_cell
 
 KINDS = (*ATTENTIONS, "pointer", "copying-luong", "deep-encoder", "looks-before", "heads", "memory")
 STEP = 1e-5  # of finite differences, in float64
@@ -187,3 +193,39 @@ def test_encoder_refuses_no_units_and_keeps_its_config():
         BidirectionalGRU(0)
     layer = BidirectionalGRU(4, name="both")
     assert BidirectionalGRU.from_config(layer.get_config()).get_config() == layer.get_config()
+
+
+@pytest.mark.parametrize("kind", ["bahdanau", "general", "qkv"])
+def test_a_memory_has_its_whole_gradient_of_many_steps_in_half_precision(kind):
+    kinds = {
+        "bahdanau": lambda dtype: BahdanauAttention(4, dtype=dtype),
+        "general": lambda dtype: LuongAttention("general", dtype=dtype),
+        "qkv": lambda dtype: QKVAttention(1, 4, output_dim=8, dtype=dtype),
+    }
+
+    def gradients(dtype):
+        attention = kinds[kind](dtype)
+        cell = AttentionGRUCell(6, 8, attention, attention_query="current_state", dtype=dtype)
+        cell.build()
+        random = np.random.default_rng(1)
+        for weight in (*cell.weights, *attention.weights):
+            weight.assign(random.normal(0, 0.5, weight.shape))
+        value = tf.cast(random.normal(size=(1, 5, 8)), cell.compute_dtype)
+        memory = attention.project(value, mask=tf.ones((1, 5), tf.bool))
+        # The same at each step, so that all steps soon give the same term.
+        given = tf.cast(tf.tile(random.normal(size=(1, 1, 18)), [1, 900, 1]), value.dtype)
+
+        @tf.function(autograph=False)
+        def found():
+            parts = [memory.keys, memory.values]
+            with tf.GradientTape() as tape:
+                tape.watch(parts)
+                states = cell.initial_states(tf.zeros((1, 1, 6), value.dtype))
+                outputs, *_ = unroll_cell(cell, given, states, memory)
+                loss = tf.reduce_sum(tf.cast(outputs, tf.float32))
+            return [tf.cast(x, tf.float32) for x in tape.gradient(loss, parts)]
+
+        return [x.numpy() for x in found()]
+
+    for half, exact in zip(gradients("mixed_bfloat16"), gradients("float32"), strict=True):
+        assert np.linalg.norm(half - exact) < 0.1 * np.linalg.norm(exact)

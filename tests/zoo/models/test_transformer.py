@@ -18,25 +18,25 @@ SOURCE = random_source(1, [5, 2])
 TARGET, LABELS = random_target(2, [3, 4])
 
 
-def waves(length, width):
+def waves(length, width, first=0, published=False):
     """Sines, then cosines, one number at a time."""
     half = width // 2
     table = np.zeros((length, width))
     for place in range(length):
         for i in range(half):
-            angle = place / 10_000 ** (i / (half - 1))
+            angle = (first + place) / 10_000 ** (2 * i / width if published else i / (half - 1))
             table[place, i], table[place, half + i] = np.sin(angle), np.cos(angle)
     return table
 
 
 def read(part, ids, embedding):
     """What the first block of an encoder or decoder is given."""
-    x = embedding.embeddings.numpy()[ids] * np.sqrt(WIDTH)
-    kind = part.positions.kind
+    x = embedding.embeddings.numpy()[ids] * WIDTH**embedding.power
+    kind, first = part.positions.kind, part.positions.first_position
     if kind == "learned":
         x = x + part.positions.table.numpy()[: ids.shape[1]]
-    elif kind == "sinusoidal":
-        x = x + waves(ids.shape[1], WIDTH)
+    elif kind.startswith("sinusoidal"):
+        x = x + waves(ids.shape[1], WIDTH, first, kind == "sinusoidal-published")
     return tf.constant(x, tf.float32)
 
 

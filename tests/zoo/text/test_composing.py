@@ -125,7 +125,7 @@ def test_long_inputs_are_bounded_before_they_are_tokenized(keep, tokenizer):
     told = []
 
     class Reader:
-        def tokenize(self, texts):
+        def tokenize(self, tokenizer, texts):
             told.extend(map(len, texts.numpy().tolist()))
             return tokenizer.graph_tokenizer.tokenize(texts)
 

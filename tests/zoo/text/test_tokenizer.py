@@ -8,9 +8,9 @@ import pytest
 import sentencepiece
 import tensorflow as tf
 
+from attention_zoo.zoo.text.normalization import KINDS
 from attention_zoo.zoo.text.tokenizer import (
     END_ID,
-    KINDS,
     PAD_ID,
     START_ID,
     UNKNOWN_ID,
@@ -149,6 +149,10 @@ def test_bytes_are_there_from_two_thousand_tokens_on():
     # Of a text that has fewer tokens than it may have, they would be most.
     assert not any(Tokenizer.train(TEXTS * 20, vocab_size=8000).byte_mask())
     assert not any(Tokenizer.train(texts, 2000, byte_fallback=False).byte_mask())
+    # There is no room for 256 bytes beside so many characters.
+    signs = "".join(chr(0x4E00 + i) for i in range(1900))
+    full = Tokenizer.train([signs] * 3, 2000, character_coverage=1.0)
+    assert not any(full.byte_mask()) and full.decode(full.encode([signs])) == [signs]
     of_words = Tokenizer.train(texts, 2500, "word")
     assert of_words.is_of_words() and not any(of_words.byte_mask())
 
@@ -339,3 +343,11 @@ def test_a_model_with_other_special_ids_is_refused():
     )
     with pytest.raises(ValueError, match=r"Received: \[-1, 0, 1, 2\]"):
         Tokenizer(buffer.getvalue())
+
+
+def test_a_vocabulary_below_the_characters_says_how_many_it_needs():
+    texts = ["".join(map(chr, range(0x4E00, 0x4E00 + 300)))] * 3
+    with pytest.raises(ValueError, match=r"vocab_size must be (\d+) or more") as caught:
+        Tokenizer.train(texts, vocab_size=50, character_coverage=1.0)
+    needed = int(str(caught.value).split(" must be ")[1].split()[0])
+    assert Tokenizer.train(texts, vocab_size=needed, character_coverage=1.0).vocab_size == needed

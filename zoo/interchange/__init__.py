@@ -1,0 +1,1 @@
+"""Weights and vocabularies from and to other toolkits."""
