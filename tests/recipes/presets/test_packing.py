@@ -114,7 +114,7 @@ def test_a_preset_by_its_name(trained, monkeypatch, capsys):
     demo._show_presets()
     assert f"abcd\n  {answer.text}\n" in capsys.readouterr().out
     run = open_run("everyday-zh-en")
-    notes = RunNotes(run, 8, 8)
+    notes = RunNotes(run, 8)
     assert run.read_samples() == ["abcd", "dd"] and notes.quality(None) == {}
     assert "- license of the weights: MIT" in notes.text() and "---\n" not in notes.text()
 
