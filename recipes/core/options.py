@@ -30,6 +30,7 @@ BELOW_ONE = Rule(lambda value: 0 <= value < 1, "must be at least 0 and below 1")
 # NumPy takes no other seeds.
 SEED = Rule(lambda value: 0 <= value < 2**32, "must be a number from 0 to 2**32 - 1")
 YES_NO = Rule(lambda value: isinstance(value, bool), "is true or false")
+TEXT = Rule(lambda value: isinstance(value, str), "is a text")
 # SentencePiece takes no others.
 COVERAGE = Rule(lambda value: 0.98 <= value <= 1, "must be from 0.98 to 1")
 # Each hypothesis is a row of every batch, and each average a copy of the model in memory.
@@ -109,9 +110,19 @@ class TokenizerOptions(Options):
         0.9999, "share of the characters that get a subword of their own", COVERAGE
     )
 
+    tags: str = setting("", "language tags that sources begin with, such as '<2de> <2fr>'", TEXT)
+    protected: str = setting(
+        "", "texts of one token each, never taken apart, such as '{name} <b> </b>'", TEXT
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         kinds = self.kinds_of_tokens
+        if self.bpe_dropout and self.protected_tokens:
+            raise ConfigError(
+                "bpe_dropout would take tags and protected texts apart; leave it out. Received: "
+                f"bpe_dropout={self.bpe_dropout}, {' '.join(self.protected_tokens)}"
+            )
         if len(set(kinds)) > 1:
             object.__setattr__(self, "shared_vocabulary", False)
         if self.bpe_dropout and set(kinds) != {"bpe"}:
@@ -120,6 +131,11 @@ class TokenizerOptions(Options):
                 f"Received: bpe_dropout={self.bpe_dropout}, tokens of the kind "
                 f"{' and '.join(dict.fromkeys(kinds))}"
             )
+
+    @property
+    def protected_tokens(self) -> list[str]:
+        """Tags and protected texts, each once."""
+        return list(dict.fromkeys([*self.tags.split(), *self.protected.split()]))
 
     @property
     def kinds_of_tokens(self) -> tuple[str, str]:

@@ -110,6 +110,7 @@ def _learn(
         symbols=symbols,
         normalization=options.normalization,
         byte_fallback=options.byte_fallback,
+        protected=options.protected_tokens,
     )
 
 

@@ -265,7 +265,8 @@ def source_format(config: RunConfig) -> SourceFormat:
     if (saved := config.parts.source_format) is not None:
         return saved
     inputs = task_of(config).source_format.with_turns(config.history_turns)
-    return replace(inputs, sentences=RULES_VERSION if entry_of(config).reads_sentences else 0)
+    version = RULES_VERSION if entry_of(config).reads_sentences else 0
+    return replace(inputs, sentences=version, tags=tuple(config.tags.split()))
 
 
 def with_max_sentences(config: RunConfig, corpus: PairCorpus) -> RunConfig:

@@ -39,7 +39,7 @@ MANIFEST, UNFINISHED = "prepared.json", "preparing.json"
 TOKENIZER, SAMPLE, HELD_OUT = "tokenizer.model", "sample.jsonl", "held_out.jsonl"
 # Settings that are baked into the tokens of a corpus.
 BAKED = ("vocab_size", "shared_vocabulary", "tokenizer", "source_tokenizer", "target_tokenizer") + (
-    "normalization", "byte_fallback", "character_coverage",
+    "normalization", "byte_fallback", "character_coverage", "tags", "protected",
     "max_source_length", "max_target_length", "history_turns",
 )  # fmt: skip
 

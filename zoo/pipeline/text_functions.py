@@ -16,7 +16,7 @@ from ..text.source_format import PLAIN, SourceFormat
 from ..text.special_ids import PAD_ID, START_ID
 from ..text.tokenizer import Tokenizer, with_end
 from ..text.unknown import SurfaceReader, decode_tensor, known_ids, may_be_written, pieces_tensor
-from .documents import Units, in_chunks, join_document, split_document
+from .documents import Units, in_chunks, join_document, split_document, without_tag
 
 TARGET = tf.TensorSpec((None,), tf.string, name="target")
 PREFIX = tf.TensorSpec((None,), tf.string, name="prefix")
@@ -108,13 +108,16 @@ class TextFunctions:
     def _units(self, **columns):
         """The parts of texts (B,) that are read one at a time, see `Units`."""
         (texts,) = columns.values()
-        units = split_document(
-            texts,
-            self.tokenizer.source,
-            self.max_source_length,
-            self.source_format.max_sentences,
-            self.max_document_sentences,
-        )
+        tags, room = self.source_format.tags, self.max_source_length
+        if tags:
+            room -= 2  # a space and a tag
+            texts, tag = without_tag(texts, tags)
+        source, inputs = self.tokenizer.source, self.source_format
+        most = self.max_document_sentences
+        units = split_document(texts, source, room, inputs.max_sentences, most)
+        if tags:
+            tagged = tf.strings.join([tf.gather(tag, units.rows), units.texts])
+            units = units._replace(texts=tf.where(units.texts != "", tagged, ""))
         return units._asdict()
 
     def _document(self, **columns):

@@ -76,10 +76,10 @@ class TextToText(TextFunctions):
     length of a summary, is taken by a signature of its own: `with_length`. In Python a source with
     several inputs is a mapping: `{"context": ..., "question": ...}`.
 
-    A model that reads one text has the signature `document` for texts of any length, and `predict`
-    goes that way. Each line is read by itself, and each sentence of a line that has more sentences
-    than the rows of the training, or more tokens than the model takes; what is written for them is
-    put together with the white space of the source. Their scores are added up.
+    A model of one text has the signature `document` for any length, and `predict` goes that way.
+    Each line is read by itself, and each sentence of a line that has more sentences than the rows
+    of the training, or more tokens than the model takes; what is written is put together with the
+    white space of the source, and scores are added up.
 
     Args:
         model: a model of the zoo.
@@ -92,8 +92,7 @@ class TextToText(TextFunctions):
             keeps, and the start of targets. If `None`, where the format has a rule for them, which
             one text has not.
         split: Whether `predict` splits texts that are longer than what the model reads at a time.
-        max_document_sentences: The most sentences of a text that are read; what comes after them
-            is cut.
+        max_document_sentences: The most sentences of a text that are read.
 
     Raises:
         ValueError: the model cannot read or write as much as the limits allow.
@@ -193,8 +192,7 @@ class TextToText(TextFunctions):
         Args:
             texts: N sources.
             batch_size: Number of texts that are decoded at once.
-            prefix: What each target begins with, one for all texts or one for each. A text is
-                read at once then, and no optional input is taken.
+            prefix: What each target begins with, one for all or one for each; all are read whole.
 
         Returns:
             The output and its score for each text.
@@ -210,17 +208,18 @@ class TextToText(TextFunctions):
             columns["prefix"] = self._prefixes(prefix, len(texts), given)
             signature = "with_prefix"
         found: list[Any] = [None] * len(texts)
-        several = np.zeros(len(texts), bool) if parts is None else parts.counts() > 1
-        for name, is_one in ((signature, ~several), ("document", several)):
-            chosen = np.flatnonzero(is_one).tolist()
+        names = [signature] * len(texts)
+        if parts is not None:
+            names = np.where(parts.counts() > 1, "document", signature).tolist()
+        for name in dict.fromkeys(names):
+            chosen = [i for i, own in enumerate(names) if own == name]
             some = {key: [column[i] for i in chosen] for key, column in columns.items()}
             for i, row in zip(chosen, self._rows(name, batch_size, some), strict=True):
-                values = row["text"].decode(), float(row["score"]), bool(row["truncated"])
-                found[i] = Prediction(*values)
+                text, score, cut = row["text"].decode(), float(row["score"]), row["truncated"]
+                found[i] = Prediction(text, score, bool(cut))
         return found
 
     def _prefixes(self, prefix: str | Sequence[str], count: int, given: str | None) -> list[str]:
-        """The prefix of each text; refuses what cannot be written."""
         prefixes = [prefix] * count if isinstance(prefix, str) else list(prefix)
         if len(prefixes) != count:
             raise ValueError(

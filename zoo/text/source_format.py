@@ -61,6 +61,7 @@ class SourceFormat:
             as the sources of the training had them; 0 for any.
         tag: A symbol in front of every source, such as that of its language.
         target_tag: A symbol that every target begins with.
+        tags: Language tags that a source may begin with, each one token of the tokenizer.
 
     Raises:
         ValueError: No input is a text, `keep` is unknown, or there are no rules of this version.
@@ -81,6 +82,7 @@ class SourceFormat:
     max_sentences: int = 0
     tag: str | None = None
     target_tag: str | None = None
+    tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.keep not in ("start", "end"):
@@ -107,7 +109,7 @@ class SourceFormat:
         """
         try:
             inputs = tuple(SourceInput(**item) for item in values["inputs"])
-            return cls(**{**values, "inputs": inputs})
+            return cls(**{**values, "inputs": inputs, "tags": tuple(values.get("tags", ()))})
         except (KeyError, TypeError) as error:
             raise ValueError(f"Expected a format of sources. Received: {values!r}") from error
 

@@ -87,6 +87,7 @@ class Tokenizer:
         symbols: Sequence[str] = (),
         normalization: str = "nfc",
         byte_fallback: bool | None = None,
+        protected: Sequence[str] = (),
     ) -> Tokenizer:
         """Learns at most `vocab_size` pieces from `texts`; fewer where the text has fewer.
 
@@ -105,6 +106,8 @@ class Tokenizer:
             byte_fallback: Whether a character without a piece is written as the bytes of its
                 UTF-8, 256 tokens that are part of `vocab_size`, rather than as the unknown token.
                 If `None`, where at least 2,000 tokens are learned. Never of whole words.
+            protected: Texts that are one token each wherever they stand, and never normalized, such
+                as language tags and placeholders; they are part of `vocab_size`.
 
         Returns:
             The tokenizer.
@@ -119,6 +122,7 @@ class Tokenizer:
             "character_coverage": character_coverage,
             "input_sentence_size": max_sentences,
             "control_symbols": list(symbols),
+            "user_defined_symbols": list(protected),
         }
         if byte_fallback is None and kind != "word" and vocab_size >= BYTES_FROM:
             try:

@@ -153,6 +153,9 @@ def test_a_wish_is_a_number_and_has_a_signature_of_its_own():
     request = requests.predict(["a", {"text": "b", "length": 3}])
     assert request.signature == "with_length"
     assert request.inputs == {"text": ["a", "b"], "length": [0, 3]}
+    request = requests.predict([{"text": "a", "prefix": "b"}, "c"])
+    assert request.signature == "with_prefix"
+    assert request.inputs == {"text": ["a", "c"], "prefix": ["b", ""]}
     for ask in (requests.n_best, requests.explain, lambda rows: requests.score(rows, ["c"])):
         with pytest.raises(TypeError, match="'length' can be asked for in `predict` alone"):
             ask([{"text": "b", "length": 3}])

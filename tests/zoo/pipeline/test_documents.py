@@ -66,6 +66,23 @@ def test_lines_are_kept(pipeline):
     ]
 
 
+def test_every_part_of_a_text_has_its_language_tag(pipeline):
+    tokenizer = Tokenizer.train(TEXTS * 5, vocab_size=60, protected=["<2de>", "<2f>", "{n}", "½"])
+    inputs = replace(PLAIN, max_sentences=1, tags=("<2de>", "<2f>"))
+    assert SourceFormat.from_dict(inputs.to_dict()) == inputs
+    options = pipeline.generation
+    model = tiny_model("bahdanau", tokenizer.vocab_size, seed=1)
+    tagged = TextToText(model, tokenizer, options, 24, source_format=inputs)
+    parts = tagged._parts(["<2de> Two dogs. Yes.\nx", "<2f>x", "A <2f>. x", "<2de> "]).texts
+    assert parts == ["<2de> Two dogs.", "<2de> Yes.", "<2de> x", "<2f>x", "A <2f>.", "x"]
+    text = "<2de> x {n}{n} ½ <2f>"
+    (ids,) = tokenizer.encode([text])
+    assert tokenizer.decode([ids]) == [text]
+    assert [tokenizer.pieces(ids).count(token) for token in ("<2de>", "{n}", "½")] == [1, 2, 1]
+    in_graph = tokenizer.encode_tensor(tf.constant([text])).numpy()[0]
+    assert in_graph[:-1].tolist() == ids.tolist()
+
+
 def test_a_text_is_split_where_the_model_does_not_know_it_whole(pipeline, tokenizer):
     two, long = "Two dogs. Yes.", "a red dog. Two houses! " * 4
     for number, text, parts in (

@@ -214,7 +214,7 @@ def answering(tokenizer):
 
 def test_signatures_take_the_inputs_by_name(answering):
     functions = answering.signatures()
-    assert set(functions) == {"serving_default", "n_best", "explain", "score"}
+    assert set(functions) == {"serving_default", "n_best", "explain", "score", "with_prefix"}
     columns = {
         "question": tf.constant(["where is the dog", "no"]),
         "context": tf.constant(["two dogs ran", ""]),
