@@ -81,7 +81,7 @@ TASK = Task(
     description="what was said before, and a text, to a reply",
     default_corpora=default_corpora,
     default_description="chats of students in English (chitchat-dataset)",
-    corpora="JSON lines of turns, text TAB reply, or two parallel files",
+    corpora="JSON lines of turns or messages, two columns of a table, or two parallel files",
     source_format=SourceFormat((SourceInput("history", "turns"), SourceInput("text")), keep="end"),
     metrics=("word_perplexity", "perplexity", "f1", "distinct_1", "distinct_2"),
     scores="attention_zoo.recipes.metrics.text_scores:reply_scores",

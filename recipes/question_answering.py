@@ -41,7 +41,7 @@ TASK = Task(
     description="a context and a question about it to the answer",
     default_corpora=default_corpora,
     default_description="short made stories: who and what is where, how many, yes or no",
-    corpora="context TAB question TAB answer, JSON lines, or as SQuAD has it",
+    corpora="context, question and answer: TSV, CSV, JSON, a spreadsheet, or as SQuAD has it",
     source_format=SourceFormat(
         (SourceInput("context"), SourceInput("question")), keep="end", main_first=True
     ),

@@ -132,7 +132,7 @@ class TransformerDecoderBlock(TransformerBlock):
 
     >>> memory = block.project(source_states, mask=source_mask)       # once for a source
     >>> x, weights = block(target, memory)                            # all steps, or
-    >>> x, weights, cache = block.step(x, block.initial_cache(B), memory)   # one by one
+    >>> x, weights, cache = block.step(target[:, :1], block.initial_cache(B), memory)  # one by one
 
     Reference: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762
     """

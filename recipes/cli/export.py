@@ -42,7 +42,7 @@ DEV_ROWS = 200  # scored to see what a variant loses
 _FILES = ("*.json", "*.model", "*.spm", "*.safetensors")
 
 
-@app.command("import", rich_help_panel="Prepare and train")
+@app.command("import", rich_help_panel="Models")
 def import_checkpoint(
     checkpoint: Annotated[
         str,

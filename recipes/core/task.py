@@ -73,7 +73,7 @@ class Task:
     default_settings: dict[str, Any] = field(default_factory=dict)
     default_model_options: dict[str, dict[str, Any]] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
-    corpora: str = "source TAB target, JSON lines, or two parallel files"
+    corpora: str = "two columns of TSV, CSV, JSON, TMX or a spreadsheet, or two parallel files"
     source_format: SourceFormat = PLAIN
     read_rows: Callable[[str, Rows], None] = read_rows
     filters: tuple[str, ...] = ()

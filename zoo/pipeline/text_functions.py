@@ -106,7 +106,7 @@ class TextFunctions:
         }
 
     def _units(self, **columns):
-        """The parts of texts (B,) that are read one at a time, see `Units`."""
+        """Parts of texts (B,) that are read at a time, see `Units`."""
         (texts,) = columns.values()
         tags, room = self.source_format.tags, self.max_source_length
         if tags:

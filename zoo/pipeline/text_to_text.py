@@ -162,7 +162,7 @@ class TextToText(TextFunctions):
         return sorted({*parts.rows[long].tolist(), *np.flatnonzero(parts.cut).tolist()})
 
     def _parts(self, texts: Sequence[Source]) -> Parts | None:
-        """The parts of each text that are read one at a time; `None` if no text is split."""
+        """Parts of the texts as the graph splits them; `None` if each text is read whole."""
         if not (self.split and self.source_format.can_be_split and texts):
             return None
         (column,) = self.source_format.columns(texts).values()

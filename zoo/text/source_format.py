@@ -59,9 +59,9 @@ class SourceFormat:
             between them, for models that read sentences; 0 to leave them whole.
         max_sentences: Number of sentences that a line of a whole text may have to be read at once,
             as the sources of the training had them; 0 for any.
+        tags: Language tags that a source may begin with, each one token of the tokenizer.
         tag: A symbol in front of every source, such as that of its language.
         target_tag: A symbol that every target begins with.
-        tags: Language tags that a source may begin with, each one token of the tokenizer.
 
     Raises:
         ValueError: No input is a text, `keep` is unknown, or there are no rules of this version.
@@ -80,9 +80,9 @@ class SourceFormat:
     main_first: bool = False
     sentences: int = 0
     max_sentences: int = 0
+    tags: tuple[str, ...] = ()
     tag: str | None = None
     target_tag: str | None = None
-    tags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.keep not in ("start", "end"):

@@ -129,7 +129,7 @@ def test_bad_settings(setting, data, tmp_path, refused):
         (["train"], "It is one of translation, summarization, question-answering, dialogue"),
         (["train", "dialogue", "--epochs", "3"], "--max-steps or --max-minutes"),
         (["train"], "Missing argument 'TASK'"),
-        (["train", "translation", "--train", "a.tsv"], "--train needs --valid too"),
+        (["train", "translation", "--train", "a.tsv"], "a.tsv does not exist"),
         (["train", "translation", "--valid", "a.tsv"], "--valid needs --train too"),
         (["train", "translation", "--max-steps", "0"], "--max-steps"),
         (["train", "translation", "--max-minutes", "0"], "--max-minutes"),

@@ -81,7 +81,7 @@ def test_joined_the_sentences_are_the_text(rows):
         assert all(found)
         # A line is never more than one, and a sentence takes the white space after it.
         assert all("\n" not in sentence.rstrip() for sentence in found)
-        assert all(not sentence[0].isspace() for sentence in found[1:])
+        assert all(sentence[0] not in " \t\r\n\u00a0\u202f\u3000" for sentence in found[1:])
 
 
 def test_bytes_that_are_no_text_come_back():
