@@ -67,7 +67,9 @@ class PackedRun(Run):
 
     def read_samples(self) -> list[Source] | None:
         inputs = task_of(self.read_config())
-        return [inputs.parse_source(line) for line in self.pack.manifest["examples"]] or None
+        return [
+            inputs.parse_source(line) for line in self.pack.manifest.get("examples", ())
+        ] or None
 
     def read_tokenizer(self) -> Tokenizer:
         members = self.pack.members
