@@ -264,7 +264,7 @@ class Run:
         ordered = [by_text[text] for text in sorted(by_text, key=len)]
         count = min(SAMPLES, len(ordered))
         chosen = [ordered[i * (len(ordered) - 1) // max(1, count - 1)] for i in range(count)]
-        if form.can_be_split:
+        if form.can_be_split and len(chosen) > 1:
             chosen.append("\n".join(map(form.to_text, chosen[:2])))
         write_json(self.samples_path, chosen)
 

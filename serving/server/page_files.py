@@ -116,9 +116,9 @@ def _examples_in(path: Path) -> tuple[dict[str, str], ...]:
         rows = read_rows(path)
     except (OSError, ValueError):
         return ()
-    own = [row for row in rows if all(row.values()) and not {*row.values()} & {*WARMUP_SAMPLES}]
-    alike = [row for row in own if row.keys() == rows[0].keys()]
-    return tuple(sorted(alike, key=lambda row: sum(map(len, row.values())))[:EXAMPLES])
+    alike = [row for row in rows if row.keys() == rows[0].keys() and all(row.values())]
+    own = [row for row in alike if not {*row.values()} & {*WARMUP_SAMPLES}]
+    return tuple(sorted(own, key=lambda row: sum(map(len, row.values())))[:EXAMPLES])
 
 
 def _reply(content_type: str, body: bytes) -> web.Response:
