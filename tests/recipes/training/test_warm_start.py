@@ -90,8 +90,9 @@ def test_a_corpus_is_read_as_it_is_said_and_the_other_runs_turned_once_more(trai
     assert (again.train, again.valid, again.reverse) == (theirs.train, theirs.valid, True)
     given = start_config(parent, "translation", train="a.tsv", valid="b.tsv")
     assert (given.train, given.valid, given.reverse) == ("a.tsv", "b.tsv", False)
-    with pytest.raises(ConfigError, match="--train needs --valid too"):
-        start_config(parent, "translation", train="a.tsv")
+    assert start_config(parent, "translation", train="a.tsv").valid is None  # a part is held out
+    with pytest.raises(ConfigError, match="--valid needs --train too"):
+        start_config(parent, "translation", valid="b.tsv")
 
 
 def test_a_task_with_one_direction_is_not_turned(tmp_path):
