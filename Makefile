@@ -64,7 +64,7 @@ test-slow: $(INSTALLED)
 # JAX compiles for most of its time here, and small arrays gain nothing by it.
 test-backends: $(BACKENDS)/.installed
 	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BACKENDS)/bin/python -m pytest -n 2 $(ON_BACKENDS)
-	KERAS_BACKEND=torch $(BACKENDS)/bin/python -m pytest $(ON_BACKENDS)
+	KERAS_BACKEND=torch $(BACKENDS)/bin/python -m pytest -n 2 $(ON_BACKENDS)
 
 $(OLDER)/.installed: requirements-older.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.10 to 3.13 is needed. Give its path: make PYTHON=..." >&2; exit 1; }

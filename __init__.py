@@ -1,8 +1,8 @@
 """Attention Zoo: sequence-to-sequence models with attention for Keras 3 and TensorFlow.
 
     import attention_zoo
-    translator = attention_zoo.load("everyday-zh-en")      # a preset, or the folder of a run
-    translator.predict(["我喜欢喝茶。"])                     # text in, text out
+    translator = attention_zoo.load("dates-en-zh")         # a preset, or the folder of a run
+    translator.predict(["May 5, 2024"])                    # text in, text out
     model = attention_zoo.build("rnn-bahdanau", vocab_size=8000)       # an untrained Keras model
 
     from attention_zoo.layers import BahdanauAttention     # a layer for a model of your own

@@ -23,8 +23,15 @@ from ..training.evaluation import scores_by_length
 from ..training.launch import run_task
 from .sources import sources_of
 
-# A preset of each task, and words into sounds.
-PRESETS = ("everyday-zh-en", "pronounce-en", "docstrings-en", "stories-en", "chat-en")
+# Those of the package are asked, in this order.
+PRESETS = (
+    "dates-en-zh",
+    "everyday-zh-en",
+    "pronounce-en",
+    "docstrings-en",
+    "stories-en",
+    "chat-en",
+)
 MODELS = {"rnn": "one fixed context", "rnn-bahdanau": "attention"}
 STEPS = 1500
 QUESTION = "from Tuesday, March 5, 2024 to the 9th of May 2024"

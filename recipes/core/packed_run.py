@@ -67,7 +67,9 @@ class PackedRun(Run):
 
     def read_samples(self) -> list[Source] | None:
         inputs = task_of(self.read_config())
-        return [inputs.parse_source(line) for line in self.pack.manifest["examples"]] or None
+        return [
+            inputs.parse_source(line) for line in self.pack.manifest.get("examples", ())
+        ] or None
 
     def read_tokenizer(self) -> Tokenizer:
         members = self.pack.members
@@ -135,10 +137,10 @@ def load(
     custom_objects: Mapping[str, Any] | None = None,
     **generation: Any,
 ) -> TextToText:
-    """Loads a trained model: `attention_zoo.load("everyday-zh-en").predict(["我喜欢喝茶。"])`.
+    """Loads a trained model: `attention_zoo.load("dates-en-zh").predict(["May 5"])`.
 
     Args:
-        name: The folder of a run, a preset such as `"everyday-zh-en"` or `"everyday-zh-en@1"`, the
+        name: The folder of a run, a preset such as `"dates-en-zh"` or `"dates-en-zh@1"`, the
             path of a pack, `"https://host/pack.zip#sha256=HEX"`, or `"hf://owner/name"`.
         truncate: Cuts sources that are too long; if `None` as the task says.
         custom_objects: Keras classes of your own that the model is made of, by name, where their

@@ -204,9 +204,7 @@ class Run:
         """The arguments of its model whose default is another now than when the run was begun."""
         config, defaults = self._read_config()
         now = defaults_of(config)
-        return {
-            name: defaults[name] for name in now.keys() & defaults if defaults[name] != now[name]
-        }
+        return {n: defaults[n] for n in now.keys() & defaults if defaults[n] != now[n]}
 
     def read_values(self) -> dict[str, Any]:
         """Values of `config.json`."""
@@ -265,13 +263,12 @@ class Run:
     def save_samples(self, sources: Sequence[Source]) -> None:
         """Writes some sources, from the shortest to the longest, and a text of two lines."""
         form = source_format(self.read_config())
-        to_text = form.to_text
-        by_text = {to_text(source): source for source in sources}
+        by_text = {form.to_text(source): source for source in sources}
         ordered = [by_text[text] for text in sorted(by_text, key=len)]
         count = min(SAMPLES, len(ordered))
         chosen = [ordered[i * (len(ordered) - 1) // max(1, count - 1)] for i in range(count)]
-        if form.can_be_split:
-            chosen.append("\n".join(map(to_text, chosen[:2])))
+        if form.can_be_split and len(chosen) > 1:
+            chosen.append("\n".join(map(form.to_text, chosen[:2])))
         write_json(self.samples_path, chosen)
 
     def read_samples(self) -> list[Source] | None:

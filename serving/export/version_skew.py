@@ -20,12 +20,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..runtime import protos
-from ..runtime.records import read_records
 from .check_report import CheckResult
 from .clean_process import check_in_clean_process
 from .comparison import compare_replies
-from .warmup import WARMUP_FILE, WARMUP_SAMPLES
+from .warmup import WARMUP_SAMPLES, read_rows
 
 _ASK_VERSIONS = """
 from importlib import metadata
@@ -58,11 +56,7 @@ def runtime_versions(python: str) -> str:
 
 def sample_texts(path: Path) -> list[str]:
     """Texts to send: those of the version's warm-up requests, and some odd ones."""
-    texts: dict[str, None] = {}
-    file = path / WARMUP_FILE
-    for record in read_records(file) if file.exists() else ():
-        for tensor in protos.PredictionLog.FromString(record).predict_log.request.inputs.values():
-            texts.update(dict.fromkeys(v.decode("utf-8", "replace") for v in tensor.string_val))
+    texts = [text for row in read_rows(path) for text in row.values()]
     return list(dict.fromkeys([*texts, *WARMUP_SAMPLES]))
 
 

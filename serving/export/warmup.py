@@ -119,6 +119,33 @@ def _input(sample: Source, name: str, dtype: np.dtype) -> bytes | int:
     return int(named.get(name, 0))
 
 
+def read_rows(path: str | os.PathLike) -> list[dict[str, str]]:
+    """Rows of texts in the warm-up requests of a version, each once, by the names of inputs.
+
+    Args:
+        path: Folder of the version; one without requests has no rows.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is damaged.
+    """
+    file, rows = Path(path) / WARMUP_FILE, {}
+    try:
+        for record in read_records(file) if file.exists() else ():
+            inputs = protos.PredictionLog.FromString(record).predict_log.request.inputs
+            names = sorted(name for name in inputs if inputs[name].string_val)
+            columns = [
+                [text.decode("utf-8", "replace") for text in inputs[name].string_val]
+                for name in names
+            ]
+            for texts in zip(*columns, strict=False):
+                row = dict(zip(names, texts, strict=True))
+                rows[tuple(row.items())] = row
+    except DecodeError as error:
+        raise ValueError(f"{file} is damaged: {error}") from error
+    return list(rows.values())
+
+
 def warm_up(session: SavedModelSession, path: str | os.PathLike) -> WarmupResult:
     """Makes the warm-up requests in the folder of a version; none if there is no file.
 

@@ -54,6 +54,12 @@ export class Choices {
     this.models = await this.server.models();
   }
 
+  /** Rows to ask the chosen model, which the server takes from its warm-up requests. */
+  get examples() {
+    const { model } = this.state();
+    return this.models?.find(({ name }) => name === model)?.examples ?? [];
+  }
+
   /** Draws the choice of a model: from a list, or by name. Returns the name. */
   drawModels() {
     const { model } = this.state();

@@ -2,7 +2,7 @@
 
 import { firstRow } from "./answer.js";
 import { Choices } from "./choices.js";
-import { byId } from "./viewer.js";
+import { byId, element } from "./viewer.js";
 import { drawFields, rowOf } from "./fields.js";
 import { Server, ServerError } from "./server.js";
 import { readState, writeState } from "./state.js";
@@ -86,6 +86,7 @@ class Page {
     const { model } = this.state;
     this.choices.clear();
     this.#drawFields();
+    byId("more").open ||= this.choices.models?.length !== 1;
     if (!model) {
       const none = "The server has no models yet.";
       this.view.showNothing(this.choices.models ? none : "Type the name of a model.");
@@ -110,8 +111,27 @@ class Page {
 
   #drawFields() {
     const fields = this.choices.signature?.fields ?? [];
+    const examples = this.choices.examples.filter((row) => fields.some(({ name }) => name in row));
+    if (fields.length && examples.length && !this.state.inputs.size) this.#take(examples.at(-1));
     byId("fields").replaceChildren(...drawFields(fields, this.state.inputs));
+    byId("examples").hidden = !examples.length;
+    byId("examples").replaceChildren(...examples.map((row) => this.#exampleButton(row)));
     byId("ask").disabled = !this.choices.signature;
+  }
+
+  /** Takes the texts of an example for what was typed. */
+  #take(row) {
+    for (const [name, text] of Object.entries(row)) this.state.inputs.set(name, text);
+  }
+
+  #exampleButton(row) {
+    const button = element("button", { type: "button", dir: "auto" }, Object.values(row).join(" "));
+    button.addEventListener("click", () => {
+      this.#take(row);
+      this.#change({ word: "" });
+      this.#begin();
+    });
+    return button;
   }
 
   #typed({ target, isComposing }) {

@@ -10,8 +10,11 @@ from pathlib import Path
 from aiohttp import web
 
 from ...zoo import visualization
+from ..export.warmup import WARMUP_SAMPLES, read_rows
+from ..runtime.errors import ServingError
 from .models import ModelManager
 
+EXAMPLES = 6
 FOLDER = Path(__file__).parents[1] / "page"
 # What draws attention is that of the pages of explanations.
 VIEWER = [Path(str(files(visualization) / name)) for name in ("viewer.js", "viewer.css")]
@@ -62,7 +65,8 @@ def write_page(folder: str | Path) -> None:
 class DemoPage:
     """Answers what the demo page asks for beside the REST interface.
 
-    `/models.json` lists the models that can be asked, which TensorFlow Serving has no address for.
+    `/models.json` lists the models that can be asked, which TensorFlow Serving has no address for,
+    with some texts to ask them, which are those of their warm-up requests.
 
     Args:
         manager: the models.
@@ -84,10 +88,37 @@ class DemoPage:
 
     def _models(self) -> bytes:
         models = [
-            {"name": name, "versions": versions, "labels": self._manager.labels(name)}
+            {
+                "name": name,
+                "versions": versions,
+                "labels": self._manager.labels(name),
+                "examples": self._examples(name),
+            }
             for name, versions in sorted(self._manager.models().items())
         ]
         return json.dumps({"models": models}, ensure_ascii=False).encode()
+
+    def _examples(self, name: str) -> list[dict[str, str]]:
+        try:
+            with self._manager.use(name) as handle:
+                return list(_examples_in(handle.session.path))
+        except ServingError:  # of no version, while all are loaded
+            return []
+
+
+@lru_cache(maxsize=256)
+def _examples_in(path: Path) -> tuple[dict[str, str], ...]:
+    """Rows to ask a version, the shortest first, with the inputs of its first warm-up request.
+
+    Texts that warm up any model are no example of what one is for.
+    """
+    try:
+        rows = read_rows(path)
+    except (OSError, ValueError):
+        return ()
+    alike = [row for row in rows if row.keys() == rows[0].keys() and all(row.values())]
+    own = [row for row in alike if not {*row.values()} & {*WARMUP_SAMPLES}]
+    return tuple(sorted(own, key=lambda row: sum(map(len, row.values())))[:EXAMPLES])
 
 
 def _reply(content_type: str, body: bytes) -> web.Response:

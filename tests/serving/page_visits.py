@@ -31,8 +31,11 @@ class Visits:
         self._home = home
         self._contexts = []
 
-    def open(self, address=None, asks=None, bypass_csp=False, **state):
-        """A page with a state, of `home` or another address, in a profile of its own."""
+    def open(self, address=None, asks=None, bypass_csp=False, routes=None, more=True, **state):
+        """A page with a state, of `home` or another address, in a profile of its own.
+
+        Model, version and signature are shown, unless not `more`. `routes` answer for the server.
+        """
         options = {name: state.pop(name) for name in ("viewport", "color_scheme") if name in state}
         address = address or self._home
         address += f"#{urlencode(state)}" if state else ""
@@ -41,7 +44,11 @@ class Visits:
         context.set_default_timeout(MILLISECONDS)
         page = context.new_page()
         self._poller(page, (re.split("[?#]", address)[0], asks or address))
+        for pattern, answer in (routes or {}).items():
+            page.route(pattern, answer)
         page.goto(address)
+        if more:
+            page.evaluate("document.getElementById('more').open = true")
         return page
 
     def _poller(self, page, allowed):

