@@ -115,7 +115,7 @@ class NoRepeatNgram:
         ends &= (word >= self.size) & (positions < search.step)
         ends &= tf.gather(starts, first, batch_dims=1)  # a later word begins with no other token
         # They are compared with as many that were written last.
-        back = tf.range(tf.reduce_max(tf.where(ends, before, 0)))
+        back = tf.range(tf.maximum(tf.reduce_max(tf.where(ends, before, 0)), 0))  # of no rows, too
         theirs, ours = positions[:, None] - 1 - back, search.step - 1 - back
         equal = (
             tf.gather(written, tf.maximum(theirs, 0), axis=1)

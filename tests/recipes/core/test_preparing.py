@@ -301,7 +301,7 @@ def test_a_dataset_that_breaks_off_is_one_line(tmp_path, monkeypatch, refused):
 @pytest.mark.parametrize(
     ("spoil", "expected"),
     [
-        (lambda values: values.update(format=99), "is of format 99, expected 1"),
+        (lambda values: values.update(format=99), "is of format 99, expected 2"),
         (lambda values: values.pop("parts"), "cannot be read: 'parts'"),
         (lambda values: values.update(settings={"heads": 1}), "settings of something else: heads"),
     ],

@@ -184,7 +184,7 @@ def test_the_command_says_what_it_found(exported, capsys, monkeypatch):
     monkeypatch.setattr(checks.c_api, "disable_xla", lambda: True)  # other tests may want XLA
     assert checks.main([str(exported)]) == 0
     printed = capsys.readouterr().out
-    assert "ok   session: 4 signatures answer" in printed
+    assert "ok   session: 5 signatures answer" in printed
     assert checks.main([str(exported.parent)]) == 1
     assert "FAIL session" in capsys.readouterr().out
 
@@ -202,4 +202,4 @@ def test_the_checks_need_no_python_tensorflow(exported):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.endswith("\n[]\n")
-    assert "ok   session: 4 signatures answer" in done.stdout
+    assert "ok   session: 5 signatures answer" in done.stdout

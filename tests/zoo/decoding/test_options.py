@@ -129,7 +129,7 @@ def test_a_graph_gives_what_eager_calls_give(model, graph, source):
 @pytest.mark.parametrize("beam_size", [1, 3])
 def test_a_batch_of_no_rows(beam_size):
     model = tiny_model("qkv", vocab_size=9)
-    options = GenerationOptions(beam_size=beam_size, max_length=6)
+    options = GenerationOptions(beam_size=beam_size, max_length=6, no_repeat_ngram=2)
     hypotheses = generate(model, tf.zeros((0, 3), tf.int32), options, return_attention=True)
     assert hypotheses.ids.shape[0] == hypotheses.scores.shape[0] == 0
 
