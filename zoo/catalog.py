@@ -18,6 +18,7 @@ _RECURRENT = "zoo.models.recurrent:recurrent"
 _MEMORY = "zoo.models.memory_network:memory_network"
 _TRANSFORMER = "zoo.models.transformer:transformer"
 _VASWANI = "Vaswani et al. 2017, https://arxiv.org/abs/1706.03762"
+_KASAI = "Kasai et al. 2021, https://arxiv.org/abs/2006.10369"
 # Options of version 0.1, and what took their place.
 _RENAMED = {
     "wiring": "attention_query=previous_state or current_state, input_feeding=true",
@@ -94,6 +95,24 @@ class CatalogEntry:
         return family(vocab_size=vocab_size, **{**self.options, **options})
 
 
+_TINY = {
+    "width": 128,
+    "encoder_layers": 4,
+    "decoder_layers": 4,
+    "num_heads": 4,
+    "feedforward_dim": 256,
+    "dropout": 0.3,
+}
+_TINY_TRAINING = {"batch_tokens": 4096, "learning_rate": 0.004, "warmup_steps": 1000}
+_SMALL = {
+    "width": 256,
+    "encoder_layers": 6,
+    "decoder_layers": 6,
+    "num_heads": 4,
+    "feedforward_dim": 1024,
+    "dropout": 0.2,
+}
+_SMALL_TRAINING = {"batch_tokens": 4096, "learning_rate": 0.002, "warmup_steps": 2000}
 _ENTRIES = {
     "rnn": CatalogEntry(
         "encoder-decoder with one fixed context for the whole source",
@@ -146,29 +165,29 @@ _ENTRIES = {
         "self-attention, 4 + 4 layers of width 128: for small corpora and two cores",
         "Wu et al. 2021, https://aclanthology.org/2021.acl-long.480",
         _TRANSFORMER,
-        {
-            "width": 128,
-            "encoder_layers": 4,
-            "decoder_layers": 4,
-            "num_heads": 4,
-            "feedforward_dim": 256,
-            "dropout": 0.3,
-        },
-        {"batch_tokens": 4096, "learning_rate": 0.004, "warmup_steps": 1000},
+        _TINY,
+        _TINY_TRAINING,
+    ),
+    "transformer-tiny-8-1": CatalogEntry(
+        "transformer-tiny with 8 + 1 layers: a deep encoder, a shallow decoder that writes faster",
+        _KASAI,
+        _TRANSFORMER,
+        {**_TINY, "encoder_layers": 8, "decoder_layers": 1},
+        _TINY_TRAINING,
     ),
     "transformer-small": CatalogEntry(
         "self-attention, 6 + 6 layers of width 256",
         _VASWANI,
         _TRANSFORMER,
-        {
-            "width": 256,
-            "encoder_layers": 6,
-            "decoder_layers": 6,
-            "num_heads": 4,
-            "feedforward_dim": 1024,
-            "dropout": 0.2,
-        },
-        {"batch_tokens": 4096, "learning_rate": 0.002, "warmup_steps": 2000},
+        _SMALL,
+        _SMALL_TRAINING,
+    ),
+    "transformer-small-12-1": CatalogEntry(
+        "transformer-small with 12 + 1 layers: a deep encoder, a shallow decoder",
+        _KASAI,
+        _TRANSFORMER,
+        {**_SMALL, "encoder_layers": 12, "decoder_layers": 1},
+        _SMALL_TRAINING,
     ),
     "transformer-base": CatalogEntry(
         "self-attention, 6 + 6 layers of width 512",

@@ -60,9 +60,11 @@ class ComparedRun:
         score: The compared score with its interval.
         by_length: The compared score in each bucket.
         parameters: Number of weights of the model.
+        bytes: Size of the weights.
         minutes: Minutes of training; `None` while the run has not ended.
         tokens_per_second: Target tokens per second in training, without the time of evaluations.
         latency: Median time in milliseconds to decode one text by itself.
+        sentences_per_second: Number of rows decoded in a second, in batches of 64.
         history: Minutes of training and the compared score of each evaluation.
     """
 
@@ -72,9 +74,11 @@ class ComparedRun:
     score: Interval
     by_length: list[Interval]
     parameters: int
+    bytes: int
     minutes: float | None
     tokens_per_second: float | None
     latency: float | None
+    sentences_per_second: float | None
     history: list[tuple[float, float]]
 
 
@@ -146,13 +150,14 @@ def compare(
         beam_size: Beam size of the search; that of each run if `None`.
         resamples: Number of resampled corpora for intervals and tests.
         seed: Seed of the resamples.
-        timed_rows: Number of texts that are decoded one by one to measure the latency; 0 for none.
+        timed_rows: Number of texts that are decoded one by one to measure the latency; 0 to measure
+            no times.
         degradation: Longest of the short sources and shortest of the long ones, to compute the loss
             of each score from these to those.
         report: Called with each line of progress.
 
     Returns:
-        The comparison. The same seed gives the same, except for the latency.
+        The comparison. The same seed gives the same, except for the times.
 
     Raises:
         ConfigError: The runs cannot be compared, or one cannot be used; or the metric has no value
@@ -299,7 +304,10 @@ def _measure(
     if long := len(model.too_long(corpus.sources)):
         kept = model.source_format.keep
         report(f"{long:,} sources longer than {model.max_source_length} tokens: the {kept} read")
+    latency = decoding_latency(model, corpus.sources, timed_rows) if timed_rows else None
+    start = time.perf_counter()
     outputs = [prediction.text for prediction in model.predict(corpus.sources)]
+    seconds = time.perf_counter() - start
     references = corpus.references()
     chosen = metric_of(replace(config, metric=metric))
     if metric in PERPLEXITIES:
@@ -317,9 +325,11 @@ def _measure(
         score=Interval(None, None, None),
         by_length=[],
         parameters=model.model.count_params(),
+        bytes=sum(weight.nbytes for weight in model.model.get_weights()),
         minutes=known.get("minutes"),
         tokens_per_second=known.get("tokens_per_second"),
-        latency=decoding_latency(model, corpus.sources, timed_rows) if timed_rows else None,
+        latency=latency,
+        sentences_per_second=len(corpus) / seconds if timed_rows else None,
         history=[
             (entry["minutes"], entry[metric])
             for entry in known.get("history", [])

@@ -110,8 +110,8 @@ def tables(comparison: Comparison) -> list[Table]:
 def _overview(comparison: Comparison) -> Table:
     metric = comparison.metric
     others = [name for name in comparison.runs[0].scores if name != metric]
-    heads = ["run", "model", metric, "95% interval", *others, "parameters"]
-    heads += ["training min", "tokens/s", "latency ms"]
+    heads = ["run", "model", metric, "95% interval", *others, "parameters", "MB"]
+    heads += ["training min", "tokens/s", "latency ms", "sentences/s"]
     rows = [
         [
             run.name,
@@ -120,15 +120,18 @@ def _overview(comparison: Comparison) -> Table:
             _range(run.score),
             *(_number(run.scores[name], ".2f") for name in others),
             f"{run.parameters:,}",
+            f"{run.bytes / 1e6:.1f}",
             _number(run.minutes, ".1f"),
             _number(run.tokens_per_second, ",.0f"),
             _number(run.latency, ".1f"),
+            _number(run.sentences_per_second, ",.1f"),
         ]
         for run in comparison.runs
     ]
     note = (
-        "tokens/s: target tokens in training, without evaluations. latency: median time of one "
-        "text decoded by itself, on the machine of this comparison."
+        "MB: of the weights. tokens/s: target tokens in training, without evaluations. latency: "
+        "median time of one text decoded by itself; sentences/s: all rows in batches of 64; both "
+        "on the machine of this comparison."
     )
     return Table("Overview", note, heads, rows)
 

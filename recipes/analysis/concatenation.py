@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import zlib
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from ...zoo.errors import DataError
 from ...zoo.files import written_atomically
 from ..data.corpus import PairCorpus
+from ..data.pair_files import json_lines
 from ..metrics.text_scores import words
 
 
@@ -67,11 +67,7 @@ def write_concatenated(corpus: PairCorpus, folder: Path, name: str) -> Path:
     Returns:
         The path of the file.
     """
-    lines = [
-        json.dumps({"source": source, "target": target}, ensure_ascii=False) + "\n"
-        for source, target in corpus
-    ]
-    content = "".join(lines).encode()
+    content = json_lines(corpus).encode()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{zlib.crc32(content):08x}.jsonl"
     with written_atomically(path) as aside:

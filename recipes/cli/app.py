@@ -69,6 +69,11 @@ ModelFile = Annotated[
     Path | None,
     typer.Option("--model", metavar="FILE", help="The file of the run's model, if it is your own."),
 ]
+Reverse = Annotated[bool, typer.Option("--reverse", help="Swap source and target.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="Any setting; may be repeated."),
+]
 BeamSize = Annotated[
     int | None,
     typer.Option(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..core.tensorflow_setup import load_tensorflow
-from .app import app, parse_fall, parse_lengths
+from .app import Reverse, app, parse_fall, parse_lengths
 from .sources import check_folder
 
 MODELS = "rnn,rnn-bahdanau,rnn-luong,rnn-qkv,transformer-tiny"
@@ -39,7 +39,7 @@ def experiment(
     output: Annotated[Path, typer.Option(help="Folder of the runs and of the comparison.")] = Path(
         "runs/experiment"
     ),
-    reverse: Annotated[bool, typer.Option("--reverse", help="Swap source and target.")] = False,
+    reverse: Reverse = False,
     max_steps: Annotated[int | None, typer.Option(min=1, help="Steps of each model.")] = None,
     max_minutes: Annotated[
         float | None, typer.Option(min=0.01, help="Minutes of each model.")

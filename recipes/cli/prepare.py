@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..core.tensorflow_setup import load_tensorflow
-from .app import Refused, app
+from .app import Refused, Reverse, app
 
 
 @app.command(rich_help_panel="Train")
@@ -40,7 +40,7 @@ def prepare(
             metavar="RUN", help="Take the subwords of a run, for `train --start-from` of it."
         ),
     ] = None,
-    reverse: Annotated[bool, typer.Option("--reverse", help="Swap source and target.")] = False,
+    reverse: Reverse = False,
     compress: Annotated[
         bool, typer.Option("--compress", help="Pack the shards: a third of the size, more time.")
     ] = False,

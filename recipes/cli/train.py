@@ -1,4 +1,4 @@
-"""Commands that make runs: training, its settings, the demo."""
+"""Commands that make runs: training, distillation, settings, the demo."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from ..core.tensorflow_setup import load_tensorflow
-from .app import Refused, app
+from .app import BeamSize, Refused, Reverse, Settings, TaskFile, app
+from .sources import open_run, read_lines
 
 
 @app.command(rich_help_panel="Train")
@@ -53,7 +54,7 @@ def train(
             metavar="RUN", help="Begin with the weights and subwords of a run, and its settings."
         ),
     ] = None,
-    reverse: Annotated[bool, typer.Option("--reverse", help="Swap source and target.")] = False,
+    reverse: Reverse = False,
     max_steps: Annotated[int | None, typer.Option(min=1, help="Steps in all.")] = None,
     max_minutes: Annotated[float | None, typer.Option(min=0.01, help="Minutes in all.")] = None,
     precision: Annotated[
@@ -63,10 +64,7 @@ def train(
     profile: Annotated[
         str | None, typer.Option(metavar="FIRST,LAST", help="Profile these steps for TensorBoard.")
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="NAME=VALUE", help="Any setting; may be repeated."),
-    ] = None,
+    settings: Settings = None,
     strategy: Annotated[
         str, typer.Option(help="Where: auto, single, mirrored, multiworker or tpu.")
     ] = "auto",
@@ -128,6 +126,71 @@ def parse_profile(text: str) -> tuple[int, int]:
     if first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last):
         return int(first), int(last)
     raise Refused(f"--profile takes FIRST,LAST, steps of this start from 1. Received: {text}")
+
+
+@app.command(rich_help_panel="Train")
+def distill(
+    teacher: Annotated[
+        str, typer.Argument(metavar="TEACHER", help="A run, a preset, a pack, as for `predict`.")
+    ],
+    model: Annotated[
+        str, typer.Option(metavar="STUDENT", help="A model of the catalog, or FILE:NAME.")
+    ],
+    output: Annotated[Path, typer.Option(help="Folder of the student, which is a run.")],
+    train: Annotated[
+        str | None,
+        typer.Option(help="As in `train`; what the teacher learned from if left out."),
+    ] = None,
+    valid: Annotated[str | None, typer.Option(metavar="FILE|SHARE", help="As in `train`.")] = None,
+    sources: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Further sources, without targets, one a line."),
+    ] = None,
+    mix: Annotated[
+        str,
+        typer.Option(
+            metavar="originals|none", help="What the student learns beside what the teacher writes."
+        ),
+    ] = "originals",
+    beam_size: BeamSize = None,
+    reverse: Reverse = False,
+    max_steps: Annotated[int | None, typer.Option(min=1, help="Steps of the student.")] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="Minutes of the student.")
+    ] = None,
+    settings: Settings = None,
+    task: TaskFile = None,
+) -> None:
+    """Train a student on what a teacher writes for the sources of a corpus, and compare the two.
+
+    Example: `attention-zoo distill runs/en-de --train pairs.tsv --model transformer-tiny-8-1
+    --output runs/student --max-minutes 60`
+
+    The teacher searches with its own beam. What it wrote is kept in the folder `distilled` of the
+    student: the same command goes on where it was stopped or killed. At the end a table has score,
+    interval, size and speed of both on the validation rows.
+    """
+    from ..core.config import Budget
+    from ..core.make_config import make_config
+    from ..core.task import source_format, task_of
+
+    if mix not in ("originals", "none"):
+        raise Refused(f"--mix takes originals or none. Received: {mix}")
+    if valid is not None and train is None:
+        raise Refused("--valid needs --train too; give both, or neither for those of the teacher.")
+    load_tensorflow()
+    from ..analysis.distillation import Distillation
+    from ..analysis.distillation import distill as distill_run
+
+    opened = open_run(teacher, task)
+    theirs = opened.read_config()
+    if train is None:
+        train, valid, reverse = theirs.train, theirs.valid, theirs.reverse != reverse
+    config = make_config(task_of(theirs), model, train, valid, reverse, settings or [])
+    lines = [] if sources is None else read_lines(sources, source_format(theirs))
+    more = [line.strip() for line in lines if line.strip()]
+    request = Distillation(opened, config, more, mix, beam_size)
+    distill_run(request, output, Budget(max_steps, max_minutes))
 
 
 @app.command(rich_help_panel="Train")

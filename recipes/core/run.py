@@ -41,6 +41,7 @@ class Run:
     | `samples.json` | some sources of the validation data, with which an export warms up a server |
     | `metrics.json` | the course of training and the scores of the best model |
     | `tensorboard/` | what TensorBoard shows |
+    | `distilled/` | of a student: the targets of its teacher and the pairs that it learns from |
 
     Args:
         folder: the folder, which need not exist.
@@ -64,6 +65,7 @@ class Run:
         self.model_path = self.folder / "model.keras"
         self.metrics_path = self.folder / "metrics.json"
         self.tensorboard_path = self.folder / "tensorboard"
+        self.distilled_path = self.folder / "distilled"
         self.checkpoints = Checkpoints(self.folder / "checkpoints")
 
     @property
@@ -149,7 +151,8 @@ class Run:
                 )
             return True
         if self.folder.exists() and (
-            not self.folder.is_dir() or set(self.folder.iterdir()) - self._partial_files()
+            not self.folder.is_dir()
+            or set(self.folder.iterdir()) - self._partial_files() - {self.distilled_path}
         ):
             raise ConfigError(
                 f"{self.folder} exists and is no run of attention-zoo; give another --output."

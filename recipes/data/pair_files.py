@@ -31,6 +31,7 @@ written to the files.
 from __future__ import annotations
 
 import itertools
+import json
 import os
 from collections.abc import Callable
 
@@ -120,6 +121,15 @@ def add_pairs(table: Table, rows: Rows) -> None:
             rows.add(table.name, line, source, *targets)
         else:
             skip(line, missing)
+
+
+def json_lines(corpus: PairCorpus) -> str:
+    """The pairs of a corpus as JSON lines, which `read_pairs` reads from a file in `.jsonl`."""
+    rows = [
+        {"source": source, "target": targets[0] if len(targets) == 1 else list(targets)}
+        for source, targets in zip(corpus.sources, corpus.references(), strict=True)
+    ]
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def is_named(spec: str) -> bool:

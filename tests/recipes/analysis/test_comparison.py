@@ -46,8 +46,8 @@ HOSTILE = "<script>alert('1')</script> | \"$x_1$\" שלום\u202e 词汇"
 def compared_run(name, shift=0.0, history=((1.0, 5.0), (2.0, 9.5))):
     score = Interval(20.0 + shift, 18.0 + shift, 22.0 + shift)
     return ComparedRun(
-        name, "rnn", {"bleu": 20.0 + shift, "chrf": 40.0}, score, [score, score], 8125, 1.5,
-        2345.6, None, list(history),
+        name, "rnn", {"bleu": 20.0 + shift, "chrf": 40.0}, score, [score, score], 8125,
+        32500, 1.5, 2345.6, None, None, list(history),
     )  # fmt: skip
 
 
@@ -126,7 +126,7 @@ def test_markdown_rows_are_as_wide_as_their_head(comparison):
     tables = [line for line in lines if line.startswith("|")]
     assert len(tables) == 4 * (2 + 2)
     bars = [len(re.findall(r"(?<!\\)\|", line)) for line in tables]
-    assert bars == [10] * 4 + [5] * 4 + [6] * 4 + [4] * 4
+    assert bars == [12] * 4 + [5] * 4 + [6] * 4 + [4] * 4
     assert "<script>" not in to_markdown(comparison)
 
 
@@ -244,7 +244,8 @@ def test_scores_are_those_of_the_outputs(found, runs, trained, reverse_files):
         assert run.score.value == pytest.approx(scores.values["chrf"])
         assert run.scores == pytest.approx(scores.values)
         assert run.score.low <= run.score.value <= run.score.high
-        assert run.latency > 0
+        assert run.latency > 0 and run.sentences_per_second > 0
+        assert run.bytes == 4 * run.parameters
         assert [interval.value for interval in run.by_length] == [run.score.value]
     metrics = json.loads((runs[0] / "metrics.json").read_text())
     assert found.runs[0].parameters == metrics["parameters"] == found.runs[1].parameters
@@ -319,7 +320,9 @@ def test_the_command_finds_the_same_again(found, runs, reverse_files, tmp_path, 
     assert "| trained" in printed.out and "| greedy" in printed.out
     for name in ("comparison.html", "quality_by_length.png", "score_by_time.png"):
         assert name in printed.err and (folder / name).exists()
-    untimed = replace(found, runs=[replace(run, latency=None) for run in found.runs])
+    untimed = replace(
+        found, runs=[replace(run, latency=None, sentences_per_second=None) for run in found.runs]
+    )
     values = json.loads((folder / "comparison.json").read_text())
     assert values == json.loads(json.dumps(asdict(untimed)))
 

@@ -109,7 +109,9 @@ def test_each_side_has_a_vocabulary_of_its_own():
     ("name", "sizes"),
     {
         "transformer-tiny": (128, 4, 4, 4, 256),
+        "transformer-tiny-8-1": (128, 8, 1, 4, 256),
         "transformer-small": (256, 6, 6, 4, 1024),
+        "transformer-small-12-1": (256, 12, 1, 4, 1024),
         "transformer-base": (512, 6, 6, 8, 2048),
         "transformer-big": (1024, 6, 6, 16, 4096),
     }.items(),
