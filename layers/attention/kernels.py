@@ -76,8 +76,9 @@ class KernelAttention(Attention):
 
         Example:
 
-        >>> model.trainable = False
-        >>> attention.enable_lora(rank=8)
+        >>> attention = attention_zoo.layers.SelfAttention(num_heads=2, key_dim=4)
+        >>> attention.build((None, None, 8))
+        >>> attention.enable_lora(rank=2)
 
         Reference: "LoRA", Hu et al., 2021, https://arxiv.org/abs/2106.09685
         """
