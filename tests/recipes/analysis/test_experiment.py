@@ -186,7 +186,7 @@ def test_what_is_wrong_is_told_before_anything_is_trained(pairs, tmp_path, capsy
         (["--set", "lstm:seed=2"], "is for none of"),
         (["--data", "none.tsv"], "none.tsv does not exist"),
         (["--set", "schedule=nothing"], "There is no schedule 'nothing'"),
-        (["--set", "rnn:model.layers=9"], "rnn cannot be made with"),
+        (["--set", "rnn:model.layers=9"], "rnn has no argument layers"),
         (["--set", "rnn-bahdanau:jit=true"], "jit is for transformers"),
         (["--set", "rnn:bleu_tokenize=char"], "rnn-bahdanau has auto. Give --set bleu_tokenize="),
     ):
