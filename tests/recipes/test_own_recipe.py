@@ -211,7 +211,7 @@ def test_a_class_that_is_gone_is_named_with_its_file(python_run, forgotten):
     [
         ({"learning_rat": 1.0}, "no setting 'learning_rat'"),
         ({"learning_rate": "high"}, "learning_rate takes a value of type float"),
-        ({"train": "a.tsv"}, "--train needs --valid too"),
+        ({"valid": "a.tsv"}, "--valid needs --train too"),
         ({"model": "lstm"}, "no model 'lstm'"),
         ({"model_options": {"units": 3}}, "units"),
     ],

@@ -32,7 +32,7 @@ def test_predict(run, capsys, more):
     assert err.startswith("error: 1 sources are longer than the 128 tokens") and "text 2" in err
     assert "--truncate" in err and err.count("\n") == 1
     status, out, err = done(capsys, "predict", run, "abc", LONG, *more, "--truncate")
-    assert (status, err) == (0, f"1 {SAID}\n")
+    assert status == 0 and err.startswith(f"1 {SAID}\n")
     model = attention_zoo.load(run, truncate=True)
     best = [row[0] for row in model.with_generation(beam_size=2).n_best(["abc", LONG])]
     assert all(prediction.text in out for prediction in best)

@@ -144,7 +144,7 @@ def test_bpe_dropout_is_refused_where_nothing_is_merged_anew(reverse_files, tmp_
     for kind in ("unigram", "word", "char"):
         settings = ("bpe_dropout=0.1", f"tokenizer={kind}")
         line = refused(train(reverse_files, output, settings=settings))
-        assert f"Received: bpe_dropout=0.1, tokenizer={kind}" in line
+        assert f"Received: bpe_dropout=0.1, tokens of the kind {kind}" in line
     assert "Received: 1.0" in refused(train(reverse_files, output, settings=["bpe_dropout=1"]))
     settings = ("vocab_size=13", "max_target_length=12")
     assert prepare(tmp_path / "train.tsv", reverse_files / "train.tsv", settings=settings) == 0
