@@ -90,6 +90,6 @@ def make_norm(kind: str, epsilon: float, **kwargs) -> keras.layers.Layer:
 def scale_and_shift(norm, dtype):
     """Reads scale and shift (D,) of a layer that `make_norm` made, in a type."""
     is_rms = isinstance(norm, _RMS)
-    scale = norm.scale if is_rms else norm.gamma
+    scale = ops.convert_to_tensor(norm.scale if is_rms else norm.gamma)
     shift = ops.zeros_like(scale) if is_rms else norm.beta
     return ops.cast(scale, dtype), ops.cast(shift, dtype)
