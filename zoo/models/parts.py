@@ -194,11 +194,12 @@ class Output(keras.layers.Layer):
     copies = False
     supports_r_drop = False
     tied = False
-    embedding: Any = None
+    embedding: Any
 
     def __init__(self, **kwargs):
         # Attention stays in float32.
         super().__init__(autocast=False, **kwargs)
+        self.embedding = None  # here, as PyTorch finds what a class has before its sublayers
 
     def tie(self, embedding: keras.layers.Embedding) -> None:
         """Takes the embedding of the target, if it is tied."""

@@ -108,6 +108,7 @@ def sinusoids(positions, width: int, published: bool = False):
     half = width // 2
     steps = half if published else max(half - 1, 1)
     rates = np.exp(-np.log(10000.0) * np.arange(half) / steps).astype(np.float32)
+    rates = ops.convert_to_tensor(rates)  # which PyTorch multiplies by no array
     angles = ops.expand_dims(ops.cast(positions, "float32"), 1) * rates
     waves = ops.concatenate([ops.sin(angles), ops.cos(angles)], axis=-1)
     return ops.pad(waves, [[0, 0], [0, width - 2 * half]])

@@ -71,7 +71,7 @@ def test_lora_learns_beside_frozen_kernels_and_is_merged_in_files(kind, tmp_path
     before = array(layer(*inputs_of(layer)))
     kernels = [w.name for w in plain.weights if "kernel" in w.name and len(w.shape) == 2]
     layer.enable_lora(2, lora_alpha=4)
-    np.testing.assert_allclose(array(layer(*inputs_of(layer))), before, atol=1e-6)
+    np.testing.assert_allclose(array(layer(*inputs_of(layer))), before, rtol=1e-5, atol=1e-5)
     trained = {w.name for w in layer.trainable_weights}
     assert not trained & set(kernels)
     assert {f"{name}_lora_{part}" for name in kernels for part in "ab"} <= trained
@@ -83,7 +83,7 @@ def test_lora_learns_beside_frozen_kernels_and_is_merged_in_files(kind, tmp_path
         next(w for w in plain.weights if w.name == name).assign(merged)
     after = array(plain(*inputs_of(plain)))
     assert np.abs(after - before).max() > 1e-3
-    np.testing.assert_allclose(array(layer(*inputs_of(layer))), after, atol=1e-5)
+    np.testing.assert_allclose(array(layer(*inputs_of(layer))), after, rtol=1e-4, atol=1e-4)
     # A layer with and one without LoRA read the file.
     stores = {}
     layer.save_own_variables(stores)
@@ -91,7 +91,7 @@ def test_lora_learns_beside_frozen_kernels_and_is_merged_in_files(kind, tmp_path
     other.enable_lora(3)
     for reader in (fresh, other):
         reader.load_own_variables({name: array(value) for name, value in stores.items()})
-        np.testing.assert_allclose(array(reader(*inputs_of(reader))), after, atol=1e-5)
+        np.testing.assert_allclose(array(reader(*inputs_of(reader))), after, rtol=1e-4, atol=1e-4)
     with pytest.raises(ValueError, match="and once"):
         other.enable_lora(3)
 
