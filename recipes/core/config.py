@@ -76,7 +76,8 @@ class RunConfig(SearchOptions, EvaluationOptions, OptimizerOptions, DataOptions,
     @classmethod
     def from_dict(cls, values: dict[str, Any], parts: Parts | None = None) -> RunConfig:
         """The config of the settings that `to_dict` gave, also that of an earlier version."""
-        values = {"filter_rows": False, **present_names(values)}  # of what there was before
+        # Files had no filter before; the embedded default has none.
+        values = {"filter_rows": values.get("train") is None, **present_names(values)}
         unknown = set(values) - {f.name for f in dataclasses.fields(cls)}
         if unknown:
             raise ConfigError(

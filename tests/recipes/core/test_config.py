@@ -189,7 +189,9 @@ def test_a_config_of_an_earlier_version_is_read_by_the_names_of_today():
         values.pop(name) for name in ("tokenizer", "bpe_dropout")
     )
     del values["filter_rows"]  # there was no filter
-    assert RunConfig.from_dict(values) == RunConfig(bpe_dropout=0.1, filter_rows=False)
+    assert RunConfig.from_dict(values) == RunConfig(bpe_dropout=0.1)
+    files = RunConfig(bpe_dropout=0.1, train="a.tsv", filter_rows=False)
+    assert RunConfig.from_dict({**values, "train": "a.tsv"}) == files
 
 
 def test_a_config_from_another_version_is_refused():
