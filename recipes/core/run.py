@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ... import __version__
 from ...zoo.errors import ConfigError
@@ -20,10 +20,7 @@ from .config import RunConfig
 from .model import defaults_of, entry_of
 from .parts import Parts
 from .saved_model import origins_of, read_model, text_to_text
-from .task import source_format, task_of
-
-if TYPE_CHECKING:
-    from .task import Task
+from .task import Task, source_format, task_of
 
 SAMPLES = 8  # sources that a run keeps of its validation data
 

@@ -73,8 +73,7 @@ class Tokenizer:
         self._of_words = self.is_of_words()
         longest = max(map(len, self.pieces(range(self.vocab_size))))
         self._most_characters = _MOST_DECOMPOSED * min(longest, _LONGEST_PIECE)
-        one, two = self._processor.encode(["a b", "a  b"])
-        self._joins_spaces = one == two
+        self._joins_spaces = found.encode("a b") == found.encode("a  b")
 
     @classmethod
     def train(
@@ -226,7 +225,7 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """The text of each row of ids; special ids are left out, negative ones are unknown."""
-        special = (PAD_ID, START_ID, END_ID)
+        special = PAD_ID, START_ID, END_ID
         rows = [[max(int(i), UNKNOWN_ID) for i in row if i not in special] for row in ids]
         return self._processor.decode(rows) if rows else []
 
@@ -257,18 +256,14 @@ class Tokenizer:
         """
         pieces = self.pieces(range(self.vocab_size))
         return [
-            control
-            or i == UNKNOWN_ID
-            or piece[0] == WHITE_SPACE_MARK
-            or bool(UNSPACED.match(piece))
-            for i, (piece, control) in enumerate(zip(pieces, self.control_mask(), strict=True))
+            mark or i == UNKNOWN_ID or piece[0] == WHITE_SPACE_MARK or bool(UNSPACED.match(piece))
+            for i, (piece, mark) in enumerate(zip(pieces, self.control_mask(), strict=True))
         ]
 
     def is_of_words(self) -> bool:
         """True where every piece is a whole word."""
-        is_mark, pieces = self.control_mask(), self.pieces(range(self.vocab_size))
-        texts = {p for i, p in enumerate(pieces) if not is_mark[i] and i != UNKNOWN_ID}
-        return WHITE_SPACE_MARK not in texts and all(p[0] == WHITE_SPACE_MARK for p in texts)
+        ids = [i for i, mark in enumerate(self.control_mask()) if not mark and i != UNKNOWN_ID]
+        return all(p[0] == WHITE_SPACE_MARK != p for p in self.pieces(ids))
 
     def encode_tensor(self, texts: tf.Tensor, max_length: int | None = None) -> tf.Tensor:
         """Ids of a batch of strings in the graph, ended and padded.
@@ -321,8 +316,7 @@ class Tokenizer:
 
     def pieces_tensor(self, ids: tf.Tensor) -> tf.Tensor:
         """The piece of each id in the graph, of the shape of `ids`; padding gives ""."""
-        pieces = self.graph_tokenizer.id_to_string(ids)
-        return tf.where(tf.equal(ids, PAD_ID), tf.zeros_like(pieces), pieces)
+        return tf.where(ids == PAD_ID, "", self.graph_tokenizer.id_to_string(ids))
 
 
 def _part(texts: tf.Tensor, most: int, keep: str, unit: str) -> tuple[tf.Tensor, tf.Tensor]:

@@ -115,15 +115,11 @@ def pair_columns(name: str, rows: Sequence[Row], wanted: Sequence[str] = ()) -> 
     if set(names) == {"source", "target"} and names.count("source") == 1:
         targets = [i for i, name in enumerate(names) if name == "target"]
         return Columns((names.index("source"), *targets), True, required=2)
-    if (keys := _header_pair(rows)) is not None:
+    keys = named_pair(rows[0])
+    # Where the next row could be one of names too, both are texts.
+    if keys is not None and len(rows) > 1 and not named_pair(rows[1]):
         return Columns(keys, True)
     return _pair_by_content(name, rows)
-
-
-def _header_pair(rows: Sequence[Sequence[str]]) -> tuple[int, int] | None:
-    """Numbers of two cells of the first row that name what is below them."""
-    # Where the next row could be one of names too, both are texts.
-    return named_pair(rows[0]) if len(rows) > 1 and not named_pair(rows[1]) else None
 
 
 def alike(rows: Sequence[Row]) -> list[Row]:
@@ -168,7 +164,10 @@ def named_columns(
         return wanted_columns(name, rows, wanted, counts), found[-len(wanted) :]
     is_mapping = isinstance(rows[0], Mapping)
     names = list(dict.fromkeys(key for row in rows for key in row)) if is_mapping else rows[0]
-    keys = {role: _first_of(names, words) for role, words in roles.items()}
+    keys = {
+        role: next((name for name in names if name.strip().casefold() in words), None)
+        for role, words in roles.items()
+    }
     found = tuple(role for role, key in keys.items() if key is not None)
     if not set(roles) - set(optional) <= set(found):
         return None
@@ -220,8 +219,7 @@ def _pair_of_records(name: str, rows: Sequence[Mapping[str, Any]]) -> tuple[Key,
     if len(texts) == 2:
         return tuple(texts)
     if len(texts) < 2:
-        # Each row says what it lacks.
-        return ("source", "target")
+        return "source", "target"  # each row says what it lacks
     raise DataError(
         f"{name} has texts under {', '.join(texts)}: say which are source and target, as in "
         f"{name}#{texts[0]},{texts[1]}"
@@ -244,9 +242,8 @@ def named_pair(cells: Sequence[str]) -> tuple[int, int] | None:
             if len(of_source) == 1 and len(of_target) == 1 and of_source != of_target:
                 return of_source[0], of_target[0]
     languages = {i: code for i, cell in enumerate(cells) if (code := _language(cell))}
-    if len(languages) == 2 and len(set(languages.values())) == 2:
-        if {cell.strip().casefold() for cell in cells} <= _WORDS:
-            return None
+    are_words = {cell.strip().casefold() for cell in cells} <= _WORDS
+    if len(languages) == len(set(languages.values())) == 2 and not are_words:
         first, second = languages
         return first, second
     return None
@@ -297,10 +294,6 @@ def _languages() -> dict[str, str]:
     }
 
 
-def _first_of(names: Sequence[str], words: frozenset[str]) -> str | None:
-    return next((name for name in names if name.strip().casefold() in words), None)
-
-
 def _looks_named(rows: Sequence[Sequence[str]]) -> bool:
     """True where the first row has words above a column of numbers."""
     if len(rows) < 3:
@@ -345,16 +338,13 @@ def _is_number(column: Sequence[str]) -> bool:
 def _varies(column: Sequence[str]) -> bool:
     """False for one value in all rows, and for codes of languages."""
     values = set(column)
-    if len(column) >= 3 and len(values) == 1:
+    if len(values) == 1 and len(column) >= 3:
         return False
     return len(values) > max(1, len(column) // 10) or not all(map(_language, values))
 
 
 def _may_be_text(column: Sequence[str]) -> bool:
     """True for numbers that are neither scores nor numbers of the rows."""
-    if not _is_number(column):
-        return False
-    if not all(_INTEGER.fullmatch(cell) for cell in column):
-        return False
-    numbers = [int(cell) for cell in column]
-    return numbers != sorted(numbers) or len(set(numbers)) < len(numbers) // 2
+    numbers = [int(cell) for cell in column if _INTEGER.fullmatch(cell)]
+    are_counted = numbers == sorted(numbers) and len(set(numbers)) >= len(numbers) // 2
+    return len(numbers) == len(column) and not are_counted
