@@ -12,7 +12,7 @@ from attention_zoo.zoo.text.tokenizer import END_ID, START_ID
 LENGTHS = [5, 1, 3, 2]
 
 
-# A search knows a model by its protocol alone, whose laws test_seq2seq_models.py asks of every kind.
+# A search knows a model by its protocol alone: test_seq2seq_models.py asks it of every kind.
 @pytest.fixture(scope="module", params=["bahdanau", "memory", "copying-transformer"])
 def model(request):
     return tiny_model(request.param, vocab_size=9, seed=21)
