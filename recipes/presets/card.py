@@ -10,7 +10,7 @@ from ..metrics.scores import shown
 from ..metrics.text_scores import ROUGE
 
 _PIPELINES = {"dialogue": "text-generation"}  # of the Hub, where it has another word for a task
-_HUB_METRICS = {name: "rouge" for name in ROUGE}
+_HUB_METRICS = dict.fromkeys(ROUGE, "rouge")
 
 
 def render_card(manifest: Mapping[str, Any], metrics: Mapping[str, Any], notes: str = "") -> str:
