@@ -145,9 +145,7 @@ docs: $(DOCS)/.installed
 
 # With what each cell shows, as the site has them.
 notebooks: $(INSTALLED)
-	rm -rf .cache/notebooks && mkdir -p .cache/notebooks && cp docs/notebooks/*.ipynb .cache/notebooks
-	cd .cache/notebooks && TF_CPP_MIN_LOG_LEVEL=3 ../../$(BIN)/jupyter-execute --inplace *.ipynb
-	cp .cache/notebooks/*.ipynb docs/notebooks
+	$(BIN)/python .ci/notebooks
 
 constraints:
 	python3 -m venv .venv-constraints
