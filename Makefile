@@ -18,7 +18,7 @@ DOCS := .venv-docs
 PACKAGES := layers zoo recipes serving
 ON_BACKENDS := tests/layers tests/zoo/training/test_loss_on_backends.py tests/zoo/models/test_models_on_backends.py
 
-.PHONY: help demo test test-slow test-backends test-older test-oldest browser lint format typecheck wheel-test bench checkpoints docs constraints clean
+.PHONY: help demo test test-slow test-backends test-older test-oldest browser lint format typecheck wheel-test bench checkpoints docs notebooks constraints clean
 
 help:
 	@echo "make demo           train two models, compare them, look at an alignment, serve and ask (6 minutes)"
@@ -34,6 +34,7 @@ help:
 	@echo "make bench          speed beside peers, into docs/benchmarks.md (an hour and more, on a quiet machine)"
 	@echo "make checkpoints    small models of transformers beside what the zoo makes of them (2 minutes)"
 	@echo "make docs           the site of docs/, into site/"
+	@echo "make notebooks      run the notebooks and keep what they show"
 	@echo "make constraints    renew the pinned versions"
 	@echo "make clean          remove the environments and all that was built"
 
@@ -141,6 +142,10 @@ $(DOCS)/.installed: requirements-docs.txt
 
 docs: $(DOCS)/.installed
 	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --quiet
+
+# With what each cell shows, as the site has them.
+notebooks: $(INSTALLED)
+	$(BIN)/python .ci/notebooks
 
 constraints:
 	python3 -m venv .venv-constraints

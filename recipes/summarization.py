@@ -59,7 +59,7 @@ TASK = Task(
     source_format=SourceFormat(
         (SourceInput("length", "length", optional=True), SourceInput("text"))
     ),
-    metrics=("rouge1", "rouge2", "rougeL", "perplexity"),
+    metrics=("rouge1", "rouge2", "rougeL", "rougeLsum", "perplexity"),
     scores="attention_zoo.recipes.metrics.text_scores:rouge_scores",
     baselines="attention_zoo.recipes.metrics.baselines:summary_baselines",
     filters=("duplicates", "copies of the source"),

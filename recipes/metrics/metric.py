@@ -88,8 +88,8 @@ METRICS = Registry(
     {
         **{
             name: Metric(name)
-            for name in ("bleu", "chrf", "exact_match", "rouge1", "rouge2", "rougeL", "f1")
-            + ("distinct_1", "distinct_2")
+            for name in ("bleu", "chrf", "exact_match", "rouge1", "rouge2", "rougeL", "rougeLsum")
+            + ("f1", "distinct_1", "distinct_2")
         },
         **{name: Metric(name, higher_is_better=False) for name in PERPLEXITIES},
         "token_error_rate": Metric("token_error_rate", token_error_rate, higher_is_better=False),

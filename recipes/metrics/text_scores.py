@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from rouge_score import rouge_scorer
 
 from ...zoo.text.normalization import UNSPACED, to_nfc
+from ...zoo.text.sentences import split_sentences
 from .scores import Scores, check_rows
 
 WORD = re.compile(rf"{UNSPACED.pattern}|(?:(?!{UNSPACED.pattern})\S)+")
-ROUGE = ("rouge1", "rouge2", "rougeL")
+ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 # The sign before a number, and the point in it.
 _OF_NUMBERS = re.compile(r"(?<!\S)[-+](?=\.?\d)|(?<![^\W\d_])\.(?=\d)")
@@ -50,19 +51,20 @@ def words(text: str) -> list[str]:
 
 
 def rouge_scores(predictions: Sequence[str], references: References) -> Scores:
-    """ROUGE-1, -2 and -L by the package rouge-score: mean F of the rows, without stemming.
+    """ROUGE-1, -2, -L and -Lsum by the package rouge-score: mean F of the rows, without stemming.
 
     Of several references the best counts. Words are runs of letters and digits of any script, where
     the package's own are of ASCII alone; in scripts without spaces between words, characters. What
-    a row has does not change with the others. Line breaks are spaces. ROUGE-2 has no value where no
-    reference has two words, and all three have none where no reference has a word.
+    a row has does not change with the others. ROUGE-L reads a summary as one sentence; ROUGE-Lsum
+    reads its lines and sentences one by one, and is the same for one sentence. ROUGE-2 has no value
+    where no reference has two words, and none has one where no reference has a word.
 
     Args:
         predictions: Outputs of the model.
         references: For each prediction all texts that are right.
 
     Returns:
-        Scores `rouge1`, `rouge2` and `rougeL` in percent.
+        Scores `rouge1`, `rouge2`, `rougeL` and `rougeLsum` in percent.
 
     Reference: Lin 2004, https://aclanthology.org/W04-1013
     """
@@ -76,7 +78,7 @@ def rouge_scores(predictions: Sequence[str], references: References) -> Scores:
 def rouge_signature() -> str:
     """Signature of the ROUGE scores: variant and unit."""
     version = importlib.metadata.version("rouge-score")
-    return f"rouge-score {version}, mean F, no stemming, Unicode words"
+    return f"rouge-score {version}, mean F, no stemming, Unicode words, split into sentences"
 
 
 def rouge_rows(predictions: Sequence[str], references: References) -> dict[str, list[float]]:
@@ -93,7 +95,8 @@ def rouge_rows(predictions: Sequence[str], references: References) -> dict[str, 
     scorer = _rouge_scorer()
     found: dict[str, list[float]] = {name: [] for name in ROUGE}
     for prediction, row in zip(predictions, references, strict=True):
-        scores = [scorer.score(reference, prediction) for reference in row]
+        lines = _sentence_lines(prediction)
+        scores = [scorer.score(_sentence_lines(reference), lines) for reference in row]
         for name, values in found.items():
             values.append(max(score[name].fmeasure for score in scores))
     return found
@@ -103,11 +106,16 @@ def rouge_countable(name: str, references: References) -> Iterator[bool]:
     """For each row, True if a reference has what a ROUGE score counts: words, or pairs of them.
 
     Args:
-        name: `"rouge1"`, `"rouge2"` or `"rougeL"`.
+        name: `"rouge1"`, `"rouge2"`, `"rougeL"` or `"rougeLsum"`.
         references: For each row all texts that are right.
     """
     scorer = _rouge_scorer()
     return (any(scorer.score(text, text)[name].fmeasure > 0 for text in row) for row in references)
+
+
+def _sentence_lines(text: str) -> str:
+    """The text with a sentence on each line, where the package looks for them."""
+    return "\n".join(sentence.strip() for sentence in split_sentences(text))
 
 
 def _rouge_scorer() -> rouge_scorer.RougeScorer:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..metrics.scores import shown
+from ..metrics.text_scores import ROUGE
 
 _PIPELINES = {"dialogue": "text-generation"}  # of the Hub, where it has another word for a task
-_HUB_METRICS = {"rougeL": "rouge", "rouge1": "rouge", "rouge2": "rouge"}
+_HUB_METRICS = dict.fromkeys(ROUGE, "rouge")
 
 
 def render_card(manifest: Mapping[str, Any], metrics: Mapping[str, Any], notes: str = "") -> str:

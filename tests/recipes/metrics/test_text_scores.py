@@ -30,7 +30,7 @@ def rows(texts):
 
 
 def test_rouge_is_the_mean_of_what_rouge_score_gives():
-    scorer = rouge_scorer.RougeScorer(["rouge1", "rouge2", "rougeL"])
+    scorer = rouge_scorer.RougeScorer(["rouge1", "rouge2", "rougeL", "rougeLsum"])
     found = [scorer.score(right, out) for right, out in zip(REFERENCES, OUTPUTS, strict=True)]
     scores = rouge_scores(OUTPUTS, rows(REFERENCES))
     for name, value in scores.values.items():
@@ -42,6 +42,21 @@ def test_rouge_is_the_mean_of_what_rouge_score_gives():
 def test_rouge_l_by_hand():
     # The longest common subsequence of "a c d" and "a b c" is "a c": precision and recall 2/3.
     assert rouge_scores(["a c d"], [("a b c",)]).values["rougeL"] == pytest.approx(100 * 2 / 3)
+
+
+def test_rouge_lsum_reads_sentences_one_by_one():
+    # In another order the sequence has one of the two sentences, and the sentences are all there.
+    right, out = "Cats sleep here. Dogs run there.", "Dogs run there. Cats sleep here."
+    values = rouge_scores([out], [(right,)]).values
+    assert values["rougeL"] == pytest.approx(50)
+    assert values["rougeLsum"] == pytest.approx(100)
+    lines = rouge_scores([out.replace(". ", "\n")], [(right,)]).values
+    assert lines["rougeLsum"] == pytest.approx(100)
+    by_package = rouge_scorer.RougeScorer(["rougeLsum"]).score(
+        "a b c\nd e\nf g h", "d b e\na f g c"
+    )
+    ours = rouge_scores(["d b e\na f g c"], [("a b c\nd e\nf g h",)]).values
+    assert ours["rougeLsum"] == pytest.approx(100 * by_package["rougeLsum"].fmeasure)
 
 
 def test_of_several_references_the_best_counts():
@@ -198,7 +213,7 @@ def test_rows_without_a_partner_are_refused(score):
     [
         ([("yes",), ("no", "never")], {"rouge2"}),
         ([("yes",), ("no", "not now")], set()),  # one pair of words can be written
-        ([("👍",), ("!?",)], {"rouge1", "rouge2", "rougeL"}),
+        ([("👍",), ("!?",)], {"rouge1", "rouge2", "rougeL", "rougeLsum"}),
     ],
 )
 def test_rouge_has_no_value_where_no_reference_has_what_it_counts(references, without_value):

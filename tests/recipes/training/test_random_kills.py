@@ -10,6 +10,25 @@ import pytest
 from reverse_task import arguments, assert_same_run, train
 
 KILLS = 20
+OWN_MODEL = """
+from keras import ops
+
+from attention_zoo.layers import Attention
+from attention_zoo.zoo.models.recurrent import recurrent
+
+
+class DistanceAttention(Attention):
+    def build(self, query_shape, value_shape=None, *more):
+        self.scale = self.add_weight(shape=(), initializer="ones", name="scale")
+
+    def score(self, query, keys):
+        distances = ops.sum(ops.square(query[:, :, None] - keys[:, None]), axis=-1)
+        return -self.scale * distances
+
+
+def nearest(vocab_size, **options):
+    return recurrent(vocab_size, attention=DistanceAttention(), **options)
+"""
 STEPS = 3000
 SETTINGS = ("evaluate_every=500", "patience=100", "checkpoint_minutes=0.01", "batch_tokens=400")
 SECONDS = 300.0  # most that a start may take, on a machine that does much else
@@ -70,3 +89,23 @@ def test_killed_at_random_it_ends_as_if_never(reverse_files, tmp_path, capsys):
     printed, _ = last.communicate(timeout=600)
     assert last.returncode == 0, printed
     assert_same_run(parts, whole, STEPS)
+
+
+def test_killed_with_an_attention_of_ones_own_it_ends_as_if_never(reverse_files, tmp_path):
+    (tmp_path / "mine.py").write_text(OWN_MODEL)
+    model, whole, parts = f"{tmp_path / 'mine.py'}:nearest", tmp_path / "whole", tmp_path / "parts"
+    # The encoder has both directions, so that its states are as wide as the decoder's.
+    settings = (*SETTINGS, "model.encoder_units=8")
+    steps = {"steps": 200, "settings": settings, "model": model}
+    assert train(reverse_files, whole, **steps) == 0
+    command = [sys.executable, "-m", "attention_zoo", *arguments(reverse_files, parts, **steps)]
+    for _ in range(2):
+        before, process = newest(parts), subprocess.Popen(command)
+        while newest(parts) <= before and process.poll() is None:
+            time.sleep(0.002)
+        assert process.poll() is None
+        process.kill()
+        process.wait()
+    assert 0 < newest(parts) < 200
+    assert subprocess.run(command).returncode == 0
+    assert_same_run(parts, whole, 200)
