@@ -194,10 +194,9 @@ class Workers:
                 raise self._error() from error
             waiting.wait(seconds / 20)
         if type(error).__name__ in UNREACHABLE:
-            reason = (str(error).splitlines() or [""])[0][:200]
             raise WorkerLost(
-                f"Another worker does not answer ({type(error).__name__}: {reason}); start all "
-                "workers again to go on from the last checkpoint."
+                f"Another worker does not answer ({type(error).__name__}); start all workers again "
+                "to go on from the last checkpoint."
             ) from error
 
     def _send(self, index: int, value: Any) -> None:

@@ -162,7 +162,7 @@ def test_how_a_run_is_run_may_change_and_is_written_down(tmp_path, config):
     moved = {"train": "moved/a.tsv", "valid": "moved/b.tsv"}
     assert json.loads(run.config_path.read_text()) == {**values, **how, **moved}
     assert run.read_config() == other and run.changes(other) == {}
-    assert "begun with other training texts than moved/a.tsv has" in refusal(
+    assert "begun with other training texts than a.tsv has now" in refusal(
         run.open, config, {**texts, "train": 5}
     )
 

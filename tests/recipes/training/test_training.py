@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from fake_evaluator import FakeEvaluator
 from reverse_task import STEPS, arguments, assert_same_run, final_state, train
 
 import attention_zoo
@@ -19,11 +20,8 @@ from attention_zoo.recipes.core.config import Budget
 from attention_zoo.recipes.core.interruption import Interrupted
 from attention_zoo.recipes.core.make_config import make_config
 from attention_zoo.recipes.core.run import Run
-from attention_zoo.recipes.metrics.scores import Scores
-from attention_zoo.recipes.training import training
 from attention_zoo.recipes.training.callbacks import FollowBudget
 from attention_zoo.recipes.training.launch import run_task
-from attention_zoo.recipes.training.periodic_evaluation import Evaluation
 from attention_zoo.recipes.training.progress import Progress
 from attention_zoo.zoo.files import partial_file
 from attention_zoo.zoo.text.tokenizer import Tokenizer
@@ -123,38 +121,6 @@ def test_a_killed_run_ends_like_one_never_killed(trained, reverse_files, tmp_pat
     assert "going on at step 6" in capsys.readouterr().out
     assert_same_run(output, trained[0])
     assert not [path for path in output.rglob("*") if "partial" in path.name]
-
-
-class FakeEvaluator:
-    """Says what it is told to, and takes no time for it."""
-
-    values: tuple[float, ...] = (50.0,)
-    calls = 0
-    killed_at: int | None = None  # the call in the middle of which SIGTERM comes
-
-    in_full = None  # gives the chrF of weights
-
-    def __init__(self, text_to_text, corpus, config, trained=None):
-        self.corpus, self.config = corpus, config
-        self.weights = text_to_text.model.get_weights
-
-    def quick(self):
-        if FakeEvaluator.calls == FakeEvaluator.killed_at:
-            FakeEvaluator.killed_at = None
-            signal.raise_signal(signal.SIGTERM)
-        value = self.values[min(FakeEvaluator.calls, len(self.values) - 1)]
-        FakeEvaluator.calls += 1
-        return Evaluation({"chrf": value, "cross_entropy": 0.7, "perplexity": 2.0})
-
-    def full(self):
-        return Scores({"chrf": self.in_full(self.weights()) if self.in_full else 1.0})
-
-
-@pytest.fixture
-def fake_evaluator(monkeypatch):
-    monkeypatch.setattr(training, "Evaluator", FakeEvaluator)
-    monkeypatch.setattr(FakeEvaluator, "calls", 0)
-    return FakeEvaluator
 
 
 def send_at_step(monkeypatch, number, step):

@@ -125,7 +125,9 @@ def test_what_was_stopped_goes_on_where_it_was_without_the_other_weights(
         np.testing.assert_array_equal(whole[name], parts[name], err_msg=name)
 
 
-def test_with_its_state_it_goes_on_as_the_other_run_would_have(trained, tmp_path, capsys):
+def test_with_its_state_it_goes_on_as_the_other_run_would_have(
+    trained, fake_evaluator, tmp_path, capsys
+):
     parent = tmp_path / "parent"
     shutil.copytree(trained[0], parent)
     kept = "--keep-state", "--set", "evaluate_every=7"
