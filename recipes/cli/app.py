@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ... import __version__
+from ...zoo.files import check_local
 from ...zoo.presets.names import preset_names
 from ..core.options import LARGEST_BEAM
 
@@ -50,6 +51,13 @@ def finite(value: float | None) -> float | None:
     if value is not None and math.isinf(value):
         raise typer.BadParameter(f"a finite number is expected. Received: {value}")
     return value
+
+
+def local(path: Path | None) -> Path | None:
+    """Refuses to write to the address of a store, which the parser takes for a path."""
+    if path is not None:
+        check_local(path)
+    return path
 
 
 RunName = Annotated[

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..core.tensorflow_setup import load_tensorflow
-from .app import Refused, Reverse, app
+from .app import Refused, Reverse, app, local
 
 
 @app.command(rich_help_panel="Train")
@@ -18,7 +18,7 @@ def prepare(
         list[str],
         typer.Option(help="A corpus, as `train` takes it; may be repeated, to mix several."),
     ],
-    output: Annotated[Path, typer.Option(help="The folder.")],
+    output: Annotated[Path, typer.Option(callback=local, help="The folder.")],
     weights: Annotated[
         str | None,
         typer.Option(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..core.tensorflow_setup import load_tensorflow
-from .app import BeamSize, Refused, Reverse, Settings, TaskFile, app
+from .app import BeamSize, Refused, Reverse, Settings, TaskFile, app, local
 from .sources import open_run, read_lines
 
 
@@ -46,12 +46,27 @@ def train(
         typer.Option("--no-filter", help="Learn duplicates, copies and mismatched pairs too."),
     ] = False,
     output: Annotated[
-        Path | None, typer.Option(help="Folder of the run; `runs/TASK-MODEL` if left out.")
+        Path | None,
+        typer.Option(callback=local, help="Folder of the run; `runs/TASK-MODEL` if left out."),
     ] = None,
     start_from: Annotated[
         str | None,
         typer.Option(
             metavar="RUN", help="Begin with the weights and subwords of a run, and its settings."
+        ),
+    ] = None,
+    keep_state: Annotated[
+        bool,
+        typer.Option(
+            "--keep-state",
+            help="With --start-from: go on from its last step, optimizer state and all, not from "
+            "its best weights.",
+        ),
+    ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The settings of a config.json; what is said beside it wins."
         ),
     ] = None,
     reverse: Reverse = False,
@@ -66,7 +81,7 @@ def train(
     ] = None,
     settings: Settings = None,
     strategy: Annotated[
-        str, typer.Option(help="Where: auto, single, mirrored, multiworker or tpu.")
+        str, typer.Option(help="Where: auto, single, mirrored or multiworker.")
     ] = "auto",
     workers: Annotated[
         str | None,
@@ -87,29 +102,24 @@ def train(
     in `--set model.dropout=0.4`; all others are listed by `attention-zoo settings`.
 
     With --start-from a run learns on from the best weights of another, which stays as it is: on
-    other text (fine-tuning), or with other settings. What is not said is as in that run.
+    other text (fine-tuning), or with other settings. What is not said is as in that run. With
+    --keep-state too it goes on from the last step of that one, at another rate or batch size say.
     """
     from ..core.config import Budget
-    from ..core.make_config import make_config
     from ..core.task import task as task_meant
     from ..distribute.strategies import StrategyOptions
-    from ..training.launch import run_task
+    from ..training.launch import choose_config, run_task
 
     chosen = context.obj or task_meant(task)  # a script passes its own
     values = [*(settings or [])]
     values += [f"precision={precision}"] if precision else []
     values += ["jit=true"] if jit else []
     values += ["filter_rows=false"] if no_filter else []
-    if start_from is not None:
-        load_tensorflow()
-        from ..training.warm_start import start_config
-
-        config = start_config(start_from, chosen, model, train, valid, reverse, values)
-    else:
-        config = make_config(chosen, model or "rnn-bahdanau", train, valid, reverse, values)
+    said = (chosen, model, train, valid, reverse, values)
+    made = choose_config(*said, start_from=start_from, keep_state=keep_state, file=config)
     run_task(
-        config,
-        output or Path("runs") / f"{config.task}-{config.model}",
+        made,
+        output or Path("runs") / f"{made.task}-{made.model}",
         Budget(max_steps, max_minutes),
         strategy=StrategyOptions(strategy, workers, index, replicas),
         profile=parse_profile(profile) if profile else None,
@@ -136,7 +146,9 @@ def distill(
     model: Annotated[
         str, typer.Option(metavar="STUDENT", help="A model of the catalog, or FILE:NAME.")
     ],
-    output: Annotated[Path, typer.Option(help="Folder of the student, which is a run.")],
+    output: Annotated[
+        Path, typer.Option(callback=local, help="Folder of the student, which is a run.")
+    ],
     train: Annotated[
         str | None,
         typer.Option(help="As in `train`; what the teacher learned from if left out."),
@@ -199,15 +211,19 @@ def settings() -> None:
 
     Example: `attention-zoo settings`
     """
-    from ..core.config import describe_settings
+    from ..core.config import RunConfig, describe_settings
 
+    free = RunConfig().may_change()
     for name, default, comment in describe_settings():
-        print(f"{name:<20} {default!s:<14} {comment}")
+        more = "; may change when a run is resumed" if name in free else ""
+        print(f"{name:<20} {default!s:<14} {comment}{more}")
 
 
 @app.command(rich_help_panel="Train")
 def demo(
-    output: Annotated[Path, typer.Option(help="Where runs and models go.")] = Path("runs/demo"),
+    output: Annotated[Path, typer.Option(callback=local, help="Where runs and models go.")] = Path(
+        "runs/demo"
+    ),
 ) -> None:
     """Ask presets; then train with and without attention, look, export, serve and ask.
 

@@ -41,6 +41,7 @@ class RunConfig(SearchOptions, EvaluationOptions, OptimizerOptions, DataOptions,
     valid: str | None = None  # a pair file, or a share of `train` that is held out
     reverse: bool = False  # source and target swapped
     start_from: str | None = None  # a run whose weights and subwords are the first of this one
+    keep_state: bool = False  # its optimizer state and its steps too
     seed: int = setting(1, "of weights, dropout and the order of the data", SEED)
 
     parts: Parts = field(default_factory=Parts, compare=False, repr=False)
@@ -64,6 +65,20 @@ class RunConfig(SearchOptions, EvaluationOptions, OptimizerOptions, DataOptions,
                 "--valid needs --train too; give both, or neither for the embedded default."
             )
         share_of(self.valid)
+
+    def may_change(self) -> set[str]:
+        """Names of the settings that may be others when a run of this config is resumed.
+
+        They say how it is run. Data is known by its checksum, so a file of it may move.
+        """
+        names = {f.name for f in dataclasses.fields(self) if not f.metadata.get("learned", True)}
+        if self.average_last:
+            names -= {"evaluate_every"}  # the weights are those of evaluations
+        if self.train is not None:
+            names.add("train")
+        if self.valid is not None and share_of(self.valid) is None:
+            names.add("valid")
+        return names
 
     def to_dict(self) -> dict[str, Any]:
         """The settings by name, as JSON has them."""

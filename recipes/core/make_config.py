@@ -8,13 +8,14 @@ from typing import Any
 
 from ...zoo.catalog import MODELS, CatalogEntry
 from ...zoo.errors import ConfigError
+from ...zoo.text.source_format import SourceFormat
 from ...zoo.training import SCHEDULES
 from ..data.prepared import BAKED, PreparedCorpus, is_prepared
 from ..metrics.metric import as_metric
 from .config import RunConfig, hint
 from .model import defaults_of, entry_of, model_of, model_options_of, schedule_of
 from .parts import Parts, load_object
-from .task import Task, metric_of, task, task_of
+from .task import Task, metric_of, source_format, task, task_of
 
 
 def make_config(
@@ -70,6 +71,45 @@ def named(
         own["schedule"] = names["schedule"]
         names["schedule"] = own["schedule"].__name__
     return names, own
+
+
+def config_of_values(
+    values: Mapping[str, Any], chosen: Task | None = None
+) -> tuple[RunConfig, dict[str, Any] | None]:
+    """The config of the values of a `config.json`, and the defaults that its model had.
+
+    Args:
+        values: The values, also those of an earlier version.
+        chosen: The task, if it is the user's own.
+
+    Raises:
+        ValueError: The values are no config, or that of another task, or a part is not there.
+    """
+    notes = ("attention_zoo", "texts", "generation", "model_defaults", "source_format", "parts")
+    defaults, form, origins = (values.get(name) for name in notes[3:])
+    for name, value in {"model_defaults": defaults, "parts": origins}.items():
+        if not isinstance(value, dict | None):
+            raise ConfigError(f"{name} is no object: {value!r}")
+    saved = None if form is None else SourceFormat.from_dict(form)
+    parts = Parts(chosen, source_format=saved, origins=origins or {})
+    settings = {name: value for name, value in values.items() if name not in notes}
+    config = RunConfig.from_dict(settings, parts)
+    if chosen is not None and chosen.name != config.task:
+        raise ConfigError(f"The run is of {config.task}. Received: {chosen.name}")
+    if "task" not in config.parts.origins and config.parts.source_format is None:
+        task_of(config)
+    if "model" not in config.parts.origins:
+        entry_of(config)
+    return config, defaults
+
+
+def settings_of(config: RunConfig, model_defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """All that a config says, by the names it is set with, and its version of splitting."""
+    values = config.to_dict()
+    options = {**model_defaults, **values.pop("model_options")}
+    named_options = {f"model.{name}": value for name, value in options.items()}
+    version = source_format(config).sentences
+    return {**values, **named_options, "version of sentence splitting": version}
 
 
 def check_names(config: RunConfig) -> None:

@@ -52,9 +52,18 @@ TOKENIZATIONS = (
 )  # fmt: skip
 
 
-def setting(default: Any, description: str, rule: Rule) -> Any:
-    """A field with a rule for its value and a description, which `attention-zoo settings` shows."""
-    return field(default=default, metadata={"description": description, "rule": rule})
+def setting(default: Any, description: str, rule: Rule, learned: bool = True) -> Any:
+    """A field with a rule for its value and a description, which `attention-zoo settings` shows.
+
+    Args:
+        default: its value where nobody gives one.
+        description: of the value, in a few words.
+        rule: for the value.
+        learned: False if it says how a run is run, not what it learns: it may change when the run
+            is resumed.
+    """
+    metadata = {"description": description, "rule": rule, "learned": learned}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,11 +204,14 @@ class OptimizerOptions(Options):
         "of the computation; or mixed_bfloat16, mixed_float16. Weights are float32 in all",
         one_of("float32", "mixed_bfloat16", "mixed_float16"),
     )
-    jit: bool = setting(False, "compile the step with XLA, once for each of a few shapes", YES_NO)
+    jit: bool = setting(
+        False, "compile the step with XLA, once for each of a few shapes", YES_NO, learned=False
+    )
     skip_nonfinite: bool = setting(
         False,
         "leave out batches of which the gradients hold NaN or infinity, rather than stop",
         YES_NO,
+        learned=False,
     )
     average_decay: float = setting(
         0.998, "of the moving average of the weights that is evaluated; 0 for none", BELOW_ONE
@@ -231,12 +243,16 @@ class EvaluationOptions(Options):
     bleu_tokenize: str = setting(
         "auto", "sacreBLEU's tokenization: none, 13a, zh, char, ...", one_of(*TOKENIZATIONS)
     )
-    evaluate_every: int = setting(500, "steps between two evaluations", POSITIVE)
+    evaluate_every: int = setting(500, "steps between two evaluations", POSITIVE, learned=False)
     evaluate_rows: int = setting(
-        500, "rows of the validation corpus decoded at an evaluation", POSITIVE
+        500, "rows of the validation corpus decoded at an evaluation", POSITIVE, learned=False
     )
-    patience: int = setting(10, "evaluations without a better metric before a run stops", POSITIVE)
-    checkpoint_minutes: float = setting(5.0, "minutes between two checkpoints", NOT_NEGATIVE)
+    patience: int = setting(
+        10, "evaluations without a better metric before a run stops", POSITIVE, learned=False
+    )
+    checkpoint_minutes: float = setting(
+        5.0, "minutes between two checkpoints", NOT_NEGATIVE, learned=False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

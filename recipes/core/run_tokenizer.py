@@ -33,6 +33,7 @@ def run_tokenizer(config: RunConfig, run: Run, corpus: PairCorpus | PreparedCorp
             )
         if (
             config.start_from
+            and not run.tokenizer_path.exists()  # else that run is not needed any more
             and open_run(config.start_from).read_tokenizer().model != tokenizer.model
         ):
             raise ConfigError(

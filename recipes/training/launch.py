@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import signal
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...zoo.errors import DataError
+from ...zoo.errors import ConfigError, DataError
 from ...zoo.files import claimed
 from ..core.config import Budget, RunConfig, check_budget
 from ..core.corpora import check_files, read_corpora, read_prepared
+from ..core.interruption import Interrupted, StopNow, StopRequest
 from ..core.make_config import check_model_options, check_scores, make_config
 from ..core.task import Task
 from ..core.task import task as task_meant
@@ -19,7 +21,7 @@ from ..core.tensorflow_setup import load_tensorflow
 from ..distribute.context import DistributionContext
 from ..distribute.rendezvous import wait_for_workers
 from ..distribute.strategies import StrategyOptions, make_strategy
-from ..distribute.workers import Workers
+from ..distribute.workers import WorkerLost, Workers
 
 if TYPE_CHECKING:
     from ...zoo.catalog import CatalogEntry
@@ -53,6 +55,8 @@ def train(
     max_steps: int | None = None,
     max_minutes: float | None = None,
     start_from: str | Path | None = None,
+    keep_state: bool = False,
+    config: str | Path | None = None,
     reverse: bool = False,
     model_options: dict[str, Any] | None = None,
     report: Callable[[str], None] = print,
@@ -75,6 +79,8 @@ def train(
         max_minutes: Minutes in all. With neither limit, training ends when the metric gets no
             better.
         start_from: A run whose weights, tokenizer and settings are the first of this one.
+        keep_state: Whether the state of its optimizer and its steps go on too.
+        config: The `config.json` of a run, whose settings are those of this one.
         reverse: Swaps source and target.
         model_options: Arguments of the model's constructor.
         report: Takes each line of progress.
@@ -98,19 +104,59 @@ def train(
     chosen = task_meant(task)
     valid = None if valid is None else str(valid)
     settings |= {f"model.{name}": value for name, value in (model_options or {}).items()}
-    if start_from is not None:
-        load_tensorflow()
-        from .warm_start import start_config
-
-        config = start_config(start_from, chosen, model, train, valid, reverse, settings)
-    else:
-        config = make_config(chosen, model or "rnn-bahdanau", train, valid, reverse, settings)
-    folder = Path(output or Path("runs") / f"{config.task}-{config.model}")
-    best = run_task(config, folder, Budget(max_steps, max_minutes), report)
+    said = (chosen, model, train, valid, reverse, settings)
+    made = choose_config(*said, start_from=start_from, keep_state=keep_state, file=config)
+    folder = Path(output or Path("runs") / f"{made.task}-{made.model}")
+    best = run_task(made, folder, Budget(max_steps, max_minutes), report)
     from ..core.run import Run
 
     metrics = Run(folder).read_metrics()
     return TrainedRun(folder, best, metrics["valid"], metrics)
+
+
+def choose_config(
+    task: str | Task,
+    model: str | CatalogEntry | Callable | None,
+    train: str | None,
+    valid: str | None,
+    reverse: bool,
+    settings: Sequence[str] | Mapping[str, Any],
+    *,
+    start_from: str | Path | None = None,
+    keep_state: bool = False,
+    file: str | Path | None = None,
+) -> RunConfig:
+    """The config of what a user says; the rest is of the task and the model, or of another run.
+
+    Args:
+        task: As of `train`, as are all others.
+        model: Of the catalog, or the user's own.
+        train: What is learned from.
+        valid: What is validated with.
+        reverse: Whether source and target are swapped.
+        settings: `name=value` strings, or values by name.
+        start_from: A run that is started from.
+        keep_state: Whether its state goes on too.
+        file: The `config.json` of a run that has the other settings.
+
+    Raises:
+        ConfigError: What is said does not go together, or is impossible.
+    """
+    if keep_state and start_from is None:
+        raise ConfigError("--keep-state needs --start-from too, the run whose state goes on.")
+    if start_from is None and file is None:
+        return make_config(task, model or "rnn-bahdanau", train, valid, reverse, settings)
+    if start_from is not None and file is not None:
+        raise ConfigError(
+            "--start-from takes the settings of that run, and --config those of a file; give one."
+        )
+    load_tensorflow()
+    from .warm_start import config_of_file, start_config
+
+    if file is not None:
+        return config_of_file(file, task, model, train, valid, reverse, settings)
+    folder = str(start_from)
+    return start_config(folder, task, model, train, valid, reverse, settings, keep_state)
 
 
 def check_runs(configs: Iterable[RunConfig], budget: Budget) -> None:
@@ -186,23 +232,45 @@ def run_task(
         report: takes each line of progress; at a worker that is not the chief, only where it runs.
         strategy: where to train; all that is in this machine if left out.
         profile: first and last step of this start that are profiled; none if left out.
+
+    Raises:
+        ConfigError: a setting is impossible, or the folder holds another run.
+        DataError: a corpus cannot be used.
+        Interrupted: SIGINT or SIGTERM came; the run is saved.
+        WorkerLost: another worker has gone, or SIGTERM came before the training began.
     """
     strategy = strategy or StrategyOptions()
     cluster = strategy.cluster()
-    if cluster is None:
-        return _run_here(config, output, budget, report, strategy, None, profile)
+    with StopRequest([signal.SIGTERM]) as stop:
+        try:
+            if cluster is None:
+                with stop.at_once():
+                    return _run_here(config, output, budget, report, strategy, None, profile)
+            report(f"worker {cluster.index} of {len(cluster)} waits for the others")
+            with stop.at_once():
+                workers = wait_for_workers(cluster, _same_at_all(config, budget))
+            stop.pass_on = None if workers.is_chief else workers.ask_chief_to_stop
+            with workers, stop.at_once():
+                try:
+                    return _run_here(config, output, budget, report, strategy, workers, profile)
+                except Exception as error:
+                    if type(error).__module__.startswith("tensorflow"):
+                        workers.explain(error)
+                    raise
+        except StopNow:  # where a training does not note signals itself
+            told = "stopped while there was nothing new to save; give the same command to go on"
+            if cluster is not None:
+                raise WorkerLost(told) from None
+            raise Interrupted(signal.SIGTERM, told) from None
+
+
+def _same_at_all(config: RunConfig, budget: Budget) -> dict[str, Any]:
+    """Settings that all workers have alike; data may lie at other paths, and are compared."""
     settings = {**config.to_dict(), "--max-steps": budget.max_steps} | {
         "--max-minutes": budget.max_minutes,
         **{f"version of {name}": version(name) for name in ("attention-zoo", "tensorflow")},
     }
-    report(f"worker {cluster.index} of {len(cluster)} waits for the others")
-    with wait_for_workers(cluster, settings) as workers:
-        try:
-            return _run_here(config, output, budget, report, strategy, workers, profile)
-        except Exception as error:
-            if type(error).__module__.startswith("tensorflow"):
-                workers.explain(error)
-            raise
+    return {name: value for name, value in settings.items() if name not in ("train", "valid")}
 
 
 def _run_here(

@@ -53,7 +53,7 @@ from .precision import computing_in
 from .progress import Progress, ProgressReport, progress_of
 from .reporting import sizes_line, write_metrics
 from .training_checkpoint import TrainingCheckpoint
-from .warm_start import load_start
+from .warm_start import load_start, start_state
 
 
 def train(
@@ -116,18 +116,13 @@ def train(
     # Model
     with place.scope(), computing_in(config.precision):
         model = build_model(config, tokenizer)
-    if config.start_from and not run.checkpoints.paths():
+    first = config.start_from is not None and not run.checkpoints.paths()
+    if first and not config.keep_state:
         load_start(config, model)
         report(f"starts with the weights of {config.start_from}")
     report(sizes_line(config, model, tokenizer, batches))
     generation = limit_of_corpus(config, config.max_target_length, batches, report)
     generation |= ngram_of_corpus(config, tokenizer, texts(train_corpus).targets, report)
-    if place.is_chief:
-        begun = run.open(config, checksums, model, **generation)
-        generation = run.generation() if begun else generation
-        if not run.tokenizer_path.exists():
-            run.save_samples(valid_corpus.sources)
-            run.save_tokenizer(tokenizer)
 
     # Compile
     with place.scope():
@@ -139,10 +134,22 @@ def train(
         model.optimizer.build(model.trainable_variables)
     average, progress = make_average(model, config, config.evaluate_every), progress_of(model)
     checkpoint = TrainingCheckpoint(run.checkpoints, config.checkpoint_minutes, average)
-    if checkpoint.restore(model, place):
-        minutes = progress.seconds / 60
-        report(f"going on at step {progress.step:,} after {minutes:.1f} minutes of training")
+    start = start_state(config) if first and config.keep_state and place.is_chief else None
+    if checkpoint.restore(model, place, start):
+        at = f"step {progress.step:,}{f' of {config.start_from}' if start else ''}"
+        report(f"going on at {at} after {progress.seconds / 60:.1f} minutes of training")
     place.prepare(model, static=config.jit)
+
+    # Claim the folder
+    if place.is_chief:
+        if changes := run.changes(config):
+            told = (f"{name}={now}, {was} before" for name, (was, now) in changes.items())
+            report(f"going on with other settings: {'; '.join(told)}")
+        begun = run.open(config, checksums, model, **generation)
+        generation = run.generation() if begun else generation
+        if not run.tokenizer_path.exists():
+            run.save_samples(valid_corpus.sources)
+            run.save_tokenizer(tokenizer)
 
     # Fit: the callbacks act in this order
     served = _served(model, config, tokenizer, place)

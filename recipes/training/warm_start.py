@@ -1,5 +1,8 @@
-"""Warm starts: a training from the weights and tokenizer of another run, `train --start-from`, and
-a corpus that is prepared for it in its subwords, `prepare --start-from`.
+"""Trainings that follow from another run.
+
+Warm starts are from its weights and its tokenizer, `train --start-from`, and with `--keep-state`
+from all of its state; a corpus is prepared for them in its subwords, `prepare --start-from`. Or
+they have its settings alone, `train --config`.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from typing import Any
 from ...zoo.catalog import CatalogEntry
 from ...zoo.errors import ConfigError
 from ...zoo.models.encoder_decoder import EncoderDecoder
+from ..core.checkpoint import Checkpoints
 from ..core.config import RunConfig
 from ..core.make_config import check_baked, check_direction, check_names, named, settings_of_corpus
 from ..core.model import model_of
@@ -35,6 +39,7 @@ def start_config(
     valid: str | None = None,
     reverse: bool = False,
     settings: Sequence[str] | Mapping[str, Any] = (),
+    keep_state: bool = False,
 ) -> RunConfig:
     """The config of a run that starts from another: the settings of that one, over them the user's.
 
@@ -47,10 +52,11 @@ def start_config(
         reverse: whether source and target are swapped, of the corpora that are given, or once more
             of those of the other run.
         settings: `name=value` strings, or values by name.
+        keep_state: whether the state of its optimizer, its average and its steps go on too.
 
     Raises:
         ConfigError: the folder is no run, or of another task or model, or the subwords would not be
-            its own.
+            its own; or there is no state to go on from.
 
     Example:
 
@@ -61,6 +67,7 @@ def start_config(
     check_direction(chosen, reverse)
     options = {**run.former_defaults(), **theirs.model_options}
     values: dict[str, Any] = {"start_from": str(folder), "model_options": options}
+    values["keep_state"] = keep_state
     if train is None and valid is None:
         values["reverse"] = theirs.reverse != reverse
     else:
@@ -70,6 +77,57 @@ def start_config(
     config = replace(theirs, **values).with_settings(settings)
     check_names(config)
     _check_subwords(config, theirs)
+    if keep_state:
+        start_state(config)
+    return config
+
+
+def config_of_file(
+    path: str | Path,
+    task: str | Task,
+    model: str | CatalogEntry | Callable | None = None,
+    train: str | None = None,
+    valid: str | None = None,
+    reverse: bool = False,
+    settings: Sequence[str] | Mapping[str, Any] = (),
+) -> RunConfig:
+    """The config in the `config.json` of a run, or a copy of it; over it what the user says.
+
+    Args:
+        path: the file, or the folder of the run.
+        task: its recipe.
+        model: another model, whose arguments are its own again.
+        train: another corpus.
+        valid: what else to validate with.
+        reverse: whether source and target are swapped; as in the file if false.
+        settings: `name=value` strings, or values by name.
+
+    Raises:
+        ConfigError: the file is no config, or of another task, or a setting is impossible.
+
+    Example:
+
+    >>> config = config_of_file("runs/en-de/config.json", "translation", settings={"seed": 2})
+    """
+    chosen, path = task_meant(task), Path(path)
+    run = Run(path if path.is_dir() else path.parent)
+    run.config_path = run.config_path if path.is_dir() else path
+    if not run.config_path.is_file():
+        raise ConfigError(f"There is no file {run.config_path}; give the config.json of a run.")
+    theirs = run.read_config()
+    if theirs.task != chosen.name:
+        raise ConfigError(f"{path} is of {theirs.task}. Received: {chosen.name}")
+    name, own = (theirs.model, None) if model is None else model_of(model)
+    options = {**run.former_defaults(), **theirs.model_options} if name == theirs.model else {}
+    values: dict[str, Any] = {"model": name, "model_options": options}
+    values |= {} if train is None else {"train": train, **settings_of_corpus(train, reverse)}
+    values |= {} if valid is None else {"valid": valid}
+    values |= {"reverse": True} if reverse else {}
+    check_direction(chosen, reverse)
+    settings, objects = named(settings)
+    parts = replace(_parts(chosen, own, theirs), **objects)
+    config = replace(theirs, **values, parts=parts).with_settings(settings)
+    check_names(config)
     return config
 
 
@@ -126,6 +184,21 @@ def load_start(config: RunConfig, model: EncoderDecoder) -> None:
     model.set_weights(found.get_weights())
 
 
+def start_state(config: RunConfig) -> Checkpoints:
+    """The checkpoints that a run with `--keep-state` goes on from.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    checkpoints = open_run(str(config.start_from)).checkpoints
+    if not checkpoints.paths():
+        raise ConfigError(
+            f"{config.start_from} has no checkpoint, as what is packed has none. Leave out "
+            "--keep-state to start from its best weights."
+        )
+    return checkpoints
+
+
 def _run_and_config(
     folder: str | Path, task: Task, model: str | CatalogEntry | Callable | None = None
 ) -> tuple[Run, RunConfig]:
@@ -139,14 +212,20 @@ def _run_and_config(
                 f"--start-from {folder} is a run with the {what} {found}, which is that of the new "
                 f"run too. Received: {asked}"
             )
-    # Nothing of it is the new run's but the origins, should the model be one that they find.
-    # Nor is how its sources are read, unless that is not how the task does it.
-    inputs = config.parts.source_format
+    return run, replace(config, parts=_parts(task, own, config))
+
+
+def _parts(task: Task, model: CatalogEntry | None, theirs: RunConfig) -> Parts:
+    """The parts of what follows from a run.
+
+    Nothing of it is the new run's but the origins, should the model be one that they find. Nor is
+    how its sources are read, unless that is not how the task does it.
+    """
+    inputs = theirs.parts.source_format
     usual = task.source_format.inputs, task.source_format.tag, task.source_format.target_tag
     if inputs is not None and (inputs.inputs, inputs.tag, inputs.target_tag) == usual:
         inputs = None
-    parts = Parts(task, own, source_format=inputs, origins=config.parts.origins)
-    return run, replace(config, parts=parts)
+    return Parts(task, model, source_format=inputs, origins=theirs.parts.origins)
 
 
 def _check_subwords(config: RunConfig, theirs: RunConfig) -> None:

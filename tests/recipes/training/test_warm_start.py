@@ -15,7 +15,11 @@ from attention_zoo.recipes.core.run import Run
 from attention_zoo.recipes.data.batching import TokenizedPairs
 from attention_zoo.recipes.data.pair_files import read_pairs
 from attention_zoo.recipes.data.prepared import BAKED, PreparedCorpus
-from attention_zoo.recipes.training.warm_start import start_config, start_preparation
+from attention_zoo.recipes.training.warm_start import (
+    config_of_file,
+    start_config,
+    start_preparation,
+)
 from attention_zoo.zoo.errors import ConfigError
 
 
@@ -119,6 +123,80 @@ def test_what_was_stopped_goes_on_where_it_was_without_the_other_weights(
     whole, parts = (final_state(tmp_path / name, 4) for name in ("whole", "parts"))
     for name in whole:
         np.testing.assert_array_equal(whole[name], parts[name], err_msg=name)
+
+
+def test_with_its_state_it_goes_on_as_the_other_run_would_have(
+    trained, fake_evaluator, tmp_path, capsys
+):
+    parent = tmp_path / "parent"
+    shutil.copytree(trained[0], parent)
+    kept = "--keep-state", "--set", "evaluate_every=7"
+    assert start(parent, tmp_path / "child", *kept, steps=23) == 0
+    told = capsys.readouterr().out
+    assert f"going on at step 20 of {parent} after " in told and "starts with" not in told
+    whole = Run(parent).read_config().to_dict()
+    options = [part for name in ("train", "valid") for part in (f"--{name}", whole[name])]
+    command = ["train", "translation", "--config", str(parent / "config.json"), *options]
+    assert run_command(app, [*command, "--output", str(parent), "--max-steps", "23"]) == 0
+    ours, theirs = (final_state(tmp_path / name, 23) for name in ("child", "parent"))
+    for name in theirs:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    history = json.loads((tmp_path / "child" / "metrics.json").read_text())["history"]
+    assert [entry["step"] for entry in history] == [21, 23]  # its own evaluations
+
+    # At another rate and batch size, from its own checkpoint once it has one.
+    other = "--keep-state", "--set", "learning_rate=0.01", "--set", "batch_tokens=40"
+    assert start(parent, tmp_path / "other", *other, steps=24) == 0
+    shutil.rmtree(parent / "checkpoints")
+    command = ["train", "translation", "--config", str(tmp_path / "other"), "--max-steps", "25"]
+    assert run_command(app, [*command, "--output", str(tmp_path / "other")]) == 0
+    assert "going on at step 24 after " in capsys.readouterr().out
+    assert Run(tmp_path / "other").read_config().learning_rate == 0.01
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--set", "average_decay=0"), "belongs to another model: it holds"),
+        (("--config", "c.json"), "--config those of a file; give one."),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused(trained, tmp_path, refused, more, words):
+    assert words in refused(start(trained[0], tmp_path / "child", "--keep-state", *more, steps=21))
+    assert not (tmp_path / "child").exists()
+
+
+def test_without_a_state_none_is_kept(trained, tmp_path, refused):
+    assert "--keep-state needs --start-from too" in refused(
+        run_command(app, ["train", "translation", "--keep-state"])
+    )
+    parent = tmp_path / "parent"
+    shutil.copytree(trained[0], parent, ignore=shutil.ignore_patterns("checkpoints"))
+    assert "has no checkpoint, as what is packed" in refused(
+        start(parent, tmp_path / "child", "--keep-state")
+    )
+
+
+def test_a_config_of_a_file_is_that_of_its_run_but_for_what_is_said(trained, tmp_path):
+    theirs = Run(trained[0]).read_config()
+    path = tmp_path / "copied.json"
+    shutil.copy(trained[0] / "config.json", path)
+    for file in (path, trained[0]):
+        assert config_of_file(file, "translation").to_dict() == theirs.to_dict()
+    said = config_of_file(
+        path, "translation", train="a.tsv", settings=["seed=5", "model.dropout=0"]
+    )
+    options = {**theirs.model_options, "dropout": 0}
+    changed = {"train": "a.tsv", "seed": 5, "model_options": options}
+    assert said.to_dict() == {**theirs.to_dict(), **changed}
+    other = config_of_file(path, "translation", "transformer-tiny", reverse=True)
+    assert (other.model, other.model_options, other.reverse) == ("transformer-tiny", {}, True)
+    for call in (
+        lambda: config_of_file(path, "summarization"),
+        lambda: config_of_file(tmp_path / "none.json", "translation"),
+    ):
+        with pytest.raises(ConfigError, match=r"is of translation\. Rec|There is no file"):
+            call()
 
 
 @pytest.mark.parametrize(
