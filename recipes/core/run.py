@@ -103,6 +103,7 @@ class Run:
             "model_defaults": defaults_of(config),
             "source_format": source_format(config).to_dict(),
             "parts": origins_of(config, model),
+            "stated": None if config.stated is None else sorted(config.stated),
             **({"texts": dict(texts)} if texts else {}),
             **({"generation": generation} if generation else {}),
         }
@@ -223,8 +224,7 @@ class Run:
     def _read_config(self) -> tuple[RunConfig, dict[str, Any]]:
         """The settings of the run, and the defaults of its model when it was begun."""
         values = self.read_values()
-        values.pop("attention_zoo", None)
-        for name in ("texts", "generation"):
+        for name in ("attention_zoo", "texts", "generation"):
             values.pop(name, None)
         defaults, form, origins = (
             values.pop(name, None) for name in ("model_defaults", "source_format", "parts")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...zoo.errors import DataError
 from ...zoo.files import claimed
-from ..core.config import Budget, RunConfig, check_budget
+from ..core.config import Budget, RunConfig, budget_of, check_budget
 from ..core.corpora import check_files, read_corpora, read_prepared
 from ..core.make_config import check_model_options, check_scores, make_config
 from ..core.task import Task
@@ -20,10 +22,14 @@ from ..distribute.context import DistributionContext
 from ..distribute.rendezvous import wait_for_workers
 from ..distribute.strategies import StrategyOptions, make_strategy
 from ..distribute.workers import Workers
+from .fitted import fit_to_corpus, fitted_values, with_values
 
 if TYPE_CHECKING:
     from ...zoo.catalog import CatalogEntry
     from ...zoo.pipeline.text_to_text import TextToText
+    from ..core.run import Run
+    from ..data.corpus import PairCorpus
+    from ..data.prepared import PreparedCorpus
 
 
 @dataclass(frozen=True)
@@ -68,18 +74,20 @@ def train(
         valid: The corpus to validate with, or the share of `train` that is held out for it; about
             a twentieth if left out.
         model: A name of the catalog, a class or function that makes a model, or `file.py:NAME`;
-            `"rnn-bahdanau"` if left out.
-        output: Folder of the run; `runs/TASK-MODEL` if left out. A run in it that has the same
-            settings is gone on with.
+            one that fits the corpus if left out.
+        output: Folder of the run; that of `default_folder` if left out. A run in it that has the
+            same settings is gone on with.
         max_steps: Steps in all.
-        max_minutes: Minutes in all. With neither limit, training ends when the metric gets no
-            better.
+        max_minutes: Minutes in all; `math.inf` for no limit. With neither, a corpus of yours is
+            learned from for 60 minutes or 150 epochs, and the embedded default until the metric
+            gets no better.
         start_from: A run whose weights, tokenizer and settings are the first of this one.
         reverse: Swaps source and target.
         model_options: Arguments of the model's constructor.
         report: Takes each line of progress.
-        **settings: Settings by the names that `attention-zoo settings` lists. `metric` may also be
-            a function of predictions and references, or a `Metric`.
+        **settings: Settings by the names that `attention-zoo settings` lists; those that are left
+            out follow from a corpus of yours. `metric` may also be a function of predictions and
+            references, or a `Metric`.
 
     Returns:
         The run with its best model.
@@ -104,13 +112,22 @@ def train(
 
         config = start_config(start_from, chosen, model, train, valid, reverse, settings)
     else:
-        config = make_config(chosen, model or "rnn-bahdanau", train, valid, reverse, settings)
-    folder = Path(output or Path("runs") / f"{config.task}-{config.model}")
-    best = run_task(config, folder, Budget(max_steps, max_minutes), report)
+        config = make_config(chosen, model, train, valid, reverse, settings, to_be_fitted=True)
+    folder = Path(output or default_folder(config))
+    best = run_task(config, folder, budget_of(max_steps, max_minutes, train), report)
     from ..core.run import Run
 
     metrics = Run(folder).read_metrics()
     return TrainedRun(folder, best, metrics["valid"], metrics)
+
+
+def default_folder(config: RunConfig) -> Path:
+    """The folder of a run that nobody has named: of its task, and its model or its file."""
+    name = config.model
+    if config.train is not None and not config.is_stated("model"):
+        file = Path(config.train.split("#")[0].split(",")[0]).name
+        name = re.sub(r"[^\w-]+", "-", file.split(".")[0]).strip("-") or "stdin"
+    return Path("runs") / f"{config.task}-{name}"
 
 
 def check_runs(configs: Iterable[RunConfig], budget: Budget) -> None:
@@ -225,10 +242,36 @@ def _run_here(
     placement = make_strategy(strategy, workers)
     report(str(placement))
     check_precision(config, placement)
-    check_model_options(config)
-    run = Run(output)
+    run, corpora = Run(output), None
+    if config.is_stated("model"):
+        check_model_options(config)  # before a long text is read
+    if config.stated is not None:
+        corpora = read_corpora(config)
+        config = _fitted(config, corpora[0], budget, run, placement)
+        check_model_options(config)
     if not placement.is_chief:
-        return train(config, run, budget, lambda line: None, placement)
+        return train(config, run, budget, lambda line: None, placement, corpora=corpora)
     run.check(config)
     with claimed(run.folder):
-        return train(config, run, budget, report, placement, profile)
+        return train(config, run, budget, report, placement, profile, corpora)
+
+
+def _fitted(
+    config: RunConfig,
+    corpus: PairCorpus | PreparedCorpus,
+    budget: Budget,
+    run: Run,
+    placement: DistributionContext,
+) -> RunConfig:
+    """The config with what follows from the corpus, or from what the run was begun with."""
+
+    def fit() -> RunConfig:
+        begun = run.read_config() if run.config_path.is_file() else None
+        return fit_to_corpus(config, corpus, budget, begun)
+
+    def unpack(packed: bytes) -> RunConfig:
+        return with_values(config, json.loads(packed))
+
+    return placement.broadcast_from_chief(
+        fit, lambda fitted: json.dumps(fitted_values(fitted)).encode(), unpack
+    )

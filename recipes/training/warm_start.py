@@ -1,5 +1,5 @@
 """Warm starts: a training from the weights and tokenizer of another run, `train --start-from`, and
-a corpus that is prepared for it in its subwords, `prepare --start-from`.
+a corpus that is prepared for it in its tokens, `prepare --start-from`.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from ..core.task import Task
 from ..core.task import task as task_meant
 from ..data.prepared import BAKED
 
-# What the subwords follow from: they are those of the run that is started from.
-SUBWORDS = tuple(f.name for f in fields(TokenizerOptions) if f.name != "bpe_dropout")
+# What the tokens follow from: they are those of the run that is started from.
+OF_TOKENS = tuple(f.name for f in fields(TokenizerOptions) if f.name != "bpe_dropout")
 
 
 def start_config(
@@ -49,7 +49,7 @@ def start_config(
         settings: `name=value` strings, or values by name.
 
     Raises:
-        ConfigError: the folder is no run, or of another task or model, or the subwords would not be
+        ConfigError: the folder is no run, or of another task or model, or the tokens would not be
             its own.
 
     Example:
@@ -60,7 +60,8 @@ def start_config(
     run, theirs = _run_and_config(folder, chosen, model)
     check_direction(chosen, reverse)
     options = {**run.former_defaults(), **theirs.model_options}
-    values: dict[str, Any] = {"start_from": str(folder), "model_options": options}
+    # What nobody sets is as in that run, and does not follow from the corpus.
+    values: dict[str, Any] = {"start_from": str(folder), "model_options": options, "stated": None}
     if train is None and valid is None:
         values["reverse"] = theirs.reverse != reverse
     else:
@@ -69,7 +70,7 @@ def start_config(
     values["parts"] = replace(theirs.parts, **objects)
     config = replace(theirs, **values).with_settings(settings)
     check_names(config)
-    _check_subwords(config, theirs)
+    _check_tokens(config, theirs)
     return config
 
 
@@ -79,14 +80,14 @@ def start_preparation(
     """The config for `attention-zoo prepare` of a corpus for runs that start from another.
 
     Args:
-        folder: of the run whose subwords are taken, and its longest lengths unless they are said.
+        folder: of the run whose tokens are taken, and its longest lengths unless they are said.
         task: its recipe.
         reverse: whether source and target are swapped.
         settings: `name=value` strings, of what is baked in.
 
     Raises:
         ConfigError: the folder is no run, or of another task; the run has two vocabularies, or none
-            yet, or a damaged one; the subwords would not be its own.
+            yet, or a damaged one; the tokens would not be its own.
     """
     chosen = task_meant(task)
     run, theirs = _run_and_config(folder, chosen)
@@ -98,14 +99,14 @@ def start_preparation(
             "for both; train on the files themselves."
         )
     if not run.tokenizer_path.is_file():
-        raise ConfigError(f"{folder} has no subwords yet: its training has not begun.")
+        raise ConfigError(f"{folder} has no tokens yet: its training has not begun.")
     run.read_tokenizer()  # before a long text is read
     values = {name: getattr(theirs, name) for name in BAKED}
     parts = Parts(task=chosen)
     config = RunConfig(
         chosen.name, start_from=str(folder), reverse=reverse, parts=parts, **values
     ).with_settings(settings)
-    _check_subwords(config, theirs)
+    _check_tokens(config, theirs)
     return config
 
 
@@ -149,13 +150,13 @@ def _run_and_config(
     return run, replace(config, parts=parts)
 
 
-def _check_subwords(config: RunConfig, theirs: RunConfig) -> None:
+def _check_tokens(config: RunConfig, theirs: RunConfig) -> None:
     folder = config.start_from
-    for name in SUBWORDS:
+    for name in OF_TOKENS:
         ours, found = getattr(config, name), getattr(theirs, name)
         if ours != found:
             raise ConfigError(
-                f"The subwords of what starts from {folder} are those of {folder}: leave out "
+                f"The tokens of what starts from {folder} are those of {folder}: leave out "
                 f"{name}, which is {found} there. Received: {name}={ours}"
             )
 
