@@ -1,4 +1,4 @@
-"""Time of writing 32 subwords for sources of 5 to 35, greedy and with beams.
+"""Time of writing 32 tokens for sources of 5 to 35, greedy and with beams.
 
     python benchmarks/decoding.py                         T, B and R, see sizes.py
     python benchmarks/decoding.py T --batch 64 --beams 5

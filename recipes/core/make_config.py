@@ -20,40 +20,55 @@ from .task import Task, metric_of, source_format, task, task_of
 
 def make_config(
     task_spec: str | Task,
-    model: str | CatalogEntry | Callable,
+    model: str | CatalogEntry | Callable | None = None,
     train: str | None = None,
     valid: str | None = None,
     reverse: bool = False,
     settings: Sequence[str] | Mapping[str, Any] = (),
+    to_be_fitted: bool = False,
 ) -> RunConfig:
     """The config of a run: the task's settings, over them the model's, over them the user's.
 
     Args:
         task_spec: As of `task`.
-        model: As of `model_of`.
+        model: As of `model_of`; that of the task if left out.
         train: A corpus; the embedded default of the task if left out.
         valid: The corpus to validate with.
         reverse: Swaps source and target.
         settings: `name=value` strings, or values by name.
+        to_be_fitted: Whether what neither the user nor the recipe has set is to follow from the
+            corpus, see `fit_to_corpus`. All of the embedded default is set.
 
     Raises:
         ConfigError: an unknown task, model or setting.
     """
     chosen = task(task_spec)
-    name, own = model_of(model)
-    values = dict(chosen.settings)
+    name, own = model_of(chosen.model if model is None else model)
+    values: dict[str, Any] = {**chosen.limits, **chosen.settings}
     if train is None:
         values |= chosen.default_settings
         values["model_options"] = chosen.model_options(name)
     values |= (own or MODELS[name]).training
-    values |= settings_of_corpus(train, reverse)
+    baked = settings_of_corpus(train, reverse)
+    values |= baked
     settings, objects = named(settings)
+    if to_be_fitted and train is not None:
+        stated = {"model"} if model is not None else set()
+        stated |= {*chosen.settings, *of_users(own or MODELS[name]), *baked}
+        # What a prepared corpus has in tokens cannot be split anew.
+        stated |= {"bpe_dropout"} if is_prepared(train) else set()
+        values["stated"] = frozenset(stated)
     parts = Parts(task=chosen, model=own, **objects)
     config = RunConfig(chosen.name, name, train=train, valid=valid, parts=parts, **values)
     config = config.with_settings(settings)
     check_names(config)
     check_direction(chosen, reverse)
     return config
+
+
+def of_users(entry: CatalogEntry) -> dict[str, Any]:
+    """Training settings of a model that a user has brought; none of a built-in one."""
+    return {} if isinstance(entry.family, str) else entry.training
 
 
 def named(
@@ -142,7 +157,12 @@ def preparation_config(task_spec: str, reverse: bool, settings: list[str]) -> Ru
     check_baked(settings)
     chosen = task(task_spec)
     check_direction(chosen, reverse)
-    config = RunConfig(chosen.name, reverse=reverse, parts=Parts(task=chosen), **chosen.settings)
+    config = RunConfig(
+        chosen.name,
+        reverse=reverse,
+        parts=Parts(task=chosen),
+        **{**chosen.limits, **chosen.settings},
+    )
     return config.with_settings(settings)
 
 
@@ -186,7 +206,7 @@ def check_model_options(config: RunConfig) -> None:
     if "source_vocab_size" in options:
         raise ConfigError(
             "source_vocab_size follows from the text: set shared_vocabulary=false for a "
-            "vocabulary of the source, and vocab_size for the most subwords of each."
+            "vocabulary of the source, and vocab_size for the most tokens of each."
         )
     if "vocab_size" in options:
         raise ConfigError("vocab_size is a setting without model.: --set vocab_size=...")

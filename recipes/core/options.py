@@ -84,11 +84,11 @@ class Options:
 class TokenizerOptions(Options):
     """Settings of the vocabulary, and of how texts become tokens."""
 
-    vocab_size: int = setting(8000, "most subwords; a small corpus gives fewer", POSITIVE)
+    vocab_size: int = setting(8000, "most tokens; a small corpus gives fewer", POSITIVE)
     shared_vocabulary: bool = setting(
         True,
         "of source and target; if false, or if their kinds of tokens differ, each has vocab_size "
-        "subwords of its own",
+        "tokens of its own",
         YES_NO,
     )
     tokenizer: str = setting(
@@ -116,7 +116,7 @@ class TokenizerOptions(Options):
         0.0, "share of the merges of bpe left out at random in training; 0.1 is usual", BELOW_ONE
     )
     character_coverage: float = setting(
-        0.9999, "share of the characters that get a subword of their own", COVERAGE
+        0.9999, "share of the characters that get a token of their own", COVERAGE
     )
 
     tags: str = setting("", "language tags that sources begin with, such as '<2de> <2fr>'", TEXT)
@@ -157,10 +157,10 @@ class DataOptions(Options):
     """Settings of rows and batches."""
 
     max_source_length: int = setting(
-        128, "in subwords; longer sources are cut, in translation left out of training", LENGTH
+        128, "in tokens; longer sources are cut, in translation left out of training", LENGTH
     )
     max_target_length: int = setting(
-        128, "in subwords; also the longest target that is written", LENGTH
+        128, "in tokens; also the longest target that is written", LENGTH
     )
 
     history_turns: int = setting(4, "turns before a text that are read, in dialogue", NOT_NEGATIVE)
@@ -266,7 +266,7 @@ class SearchOptions(Options):
         1.0, "log p is divided by ((5 + length) / 6) to this power", NOT_NEGATIVE
     )
     coverage_penalty: float = setting(
-        0.0, "of source subwords that got little attention, in beam search", NOT_NEGATIVE
+        0.0, "of source tokens that got little attention, in beam search", NOT_NEGATIVE
     )
     no_repeat_ngram: int | None = setting(
         0,
@@ -278,7 +278,7 @@ class SearchOptions(Options):
     )
     max_length_ratio: float | None = setting(
         None,
-        "most subwords for one of the source, plus ten; 0 for no limit; none: as training needs",
+        "most tokens for one of the source, plus ten; 0 for no limit; none: as training needs",
         Rule(lambda value: value is None or 0 <= value < math.inf, "must not be negative"),
     )
 

@@ -107,6 +107,7 @@ class Run:
             "model_defaults": defaults_of(config),
             "source_format": source_format(config).to_dict(),
             "parts": origins_of(config, model),
+            "stated": None if config.stated is None else sorted(config.stated),
             **({"texts": dict(texts)} if texts else {}),
             **({"generation": generation} if generation else {}),
         }

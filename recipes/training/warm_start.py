@@ -1,7 +1,7 @@
 """Trainings that follow from another run.
 
 Warm starts are from its weights and its tokenizer, `train --start-from`, and with `--keep-state`
-from all of its state; a corpus is prepared for them in its subwords, `prepare --start-from`. Or
+from all of its state; a corpus is prepared for them in its tokens, `prepare --start-from`. Or
 they have its settings alone, `train --config`.
 """
 
@@ -27,8 +27,8 @@ from ..core.task import Task
 from ..core.task import task as task_meant
 from ..data.prepared import BAKED
 
-# What the subwords follow from: they are those of the run that is started from.
-SUBWORDS = tuple(f.name for f in fields(TokenizerOptions) if f.name != "bpe_dropout")
+# What the tokens follow from: they are those of the run that is started from.
+OF_TOKENS = tuple(f.name for f in fields(TokenizerOptions) if f.name != "bpe_dropout")
 
 
 def start_config(
@@ -55,7 +55,7 @@ def start_config(
         keep_state: whether the state of its optimizer, its average and its steps go on too.
 
     Raises:
-        ConfigError: the folder is no run, or of another task or model, or the subwords would not be
+        ConfigError: the folder is no run, or of another task or model, or the tokens would not be
             its own; or there is no state to go on from.
 
     Example:
@@ -66,7 +66,8 @@ def start_config(
     run, theirs = _run_and_config(folder, chosen, model)
     check_direction(chosen, reverse)
     options = {**run.former_defaults(), **theirs.model_options}
-    values: dict[str, Any] = {"start_from": str(folder), "model_options": options}
+    # What nobody sets is as in that run, and does not follow from the corpus.
+    values: dict[str, Any] = {"start_from": str(folder), "model_options": options, "stated": None}
     values["keep_state"] = keep_state
     if train is None and valid is None:
         values["reverse"] = theirs.reverse != reverse
@@ -76,7 +77,7 @@ def start_config(
     values["parts"] = replace(theirs.parts, **objects)
     config = replace(theirs, **values).with_settings(settings)
     check_names(config)
-    _check_subwords(config, theirs)
+    _check_tokens(config, theirs)
     if keep_state:
         start_state(config)
     return config
@@ -119,7 +120,7 @@ def config_of_file(
         raise ConfigError(f"{path} is of {theirs.task}. Received: {chosen.name}")
     name, own = (theirs.model, None) if model is None else model_of(model)
     options = {**run.former_defaults(), **theirs.model_options} if name == theirs.model else {}
-    values: dict[str, Any] = {"model": name, "model_options": options}
+    values: dict[str, Any] = {"model": name, "model_options": options, "stated": None}
     values |= {} if train is None else {"train": train, **settings_of_corpus(train, reverse)}
     values |= {} if valid is None else {"valid": valid}
     values |= {"reverse": True} if reverse else {}
@@ -137,14 +138,14 @@ def start_preparation(
     """The config for `attention-zoo prepare` of a corpus for runs that start from another.
 
     Args:
-        folder: of the run whose subwords are taken, and its longest lengths unless they are said.
+        folder: of the run whose tokens are taken, and its longest lengths unless they are said.
         task: its recipe.
         reverse: whether source and target are swapped.
         settings: `name=value` strings, of what is baked in.
 
     Raises:
         ConfigError: the folder is no run, or of another task; the run has two vocabularies, or none
-            yet, or a damaged one; the subwords would not be its own.
+            yet, or a damaged one; the tokens would not be its own.
     """
     chosen = task_meant(task)
     run, theirs = _run_and_config(folder, chosen)
@@ -156,14 +157,14 @@ def start_preparation(
             "for both; train on the files themselves."
         )
     if not run.tokenizer_path.is_file():
-        raise ConfigError(f"{folder} has no subwords yet: its training has not begun.")
+        raise ConfigError(f"{folder} has no tokens yet: its training has not begun.")
     run.read_tokenizer()  # before a long text is read
     values = {name: getattr(theirs, name) for name in BAKED}
     parts = Parts(task=chosen)
     config = RunConfig(
         chosen.name, start_from=str(folder), reverse=reverse, parts=parts, **values
     ).with_settings(settings)
-    _check_subwords(config, theirs)
+    _check_tokens(config, theirs)
     return config
 
 
@@ -228,13 +229,13 @@ def _parts(task: Task, model: CatalogEntry | None, theirs: RunConfig) -> Parts:
     return Parts(task, model, source_format=inputs, origins=theirs.parts.origins)
 
 
-def _check_subwords(config: RunConfig, theirs: RunConfig) -> None:
+def _check_tokens(config: RunConfig, theirs: RunConfig) -> None:
     folder = config.start_from
-    for name in SUBWORDS:
+    for name in OF_TOKENS:
         ours, found = getattr(config, name), getattr(theirs, name)
         if ours != found:
             raise ConfigError(
-                f"The subwords of what starts from {folder} are those of {folder}: leave out "
+                f"The tokens of what starts from {folder} are those of {folder}: leave out "
                 f"{name}, which is {found} there. Received: {name}={ours}"
             )
 

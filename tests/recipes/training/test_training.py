@@ -40,7 +40,7 @@ def test_a_run_leaves_all_its_files(trained):
         assert list((output / "tensorboard" / part).glob("events.out.tfevents.*"))
     assert not [path for path in output.rglob("*") if "partial" in path.name]
     assert "train.tsv: 40 pairs" in printed and "valid.tsv: 8 pairs" in printed
-    assert re.search(r"rnn-bahdanau: [\d,]+ parameters, \d+ subwords, 40 training pairs", printed)
+    assert re.search(r"rnn-bahdanau: [\d,]+ parameters, \d+ tokens, 40 training pairs", printed)
     assert len(re.findall(r"step +\d+  validation: chrf", printed)) == 2
     assert "still rising" not in printed
 
@@ -77,7 +77,7 @@ def test_the_loaded_run_predicts_what_its_metrics_were_taken_from(trained, rever
 
 def test_training_learns(trained):
     output, _ = trained
-    # Of 13 subwords, from which an untrained model chooses at random.
+    # Of 13 tokens, from which an untrained model chooses at random.
     history = json.loads((output / "metrics.json").read_text())["history"]
     assert history[1]["perplexity"] < history[0]["perplexity"] < 13 / 2
 
@@ -172,6 +172,9 @@ def test_a_run_in_parts_ends_like_one_in_one_part(
         assert train(reverse_files, output) == 75
     told = capsys.readouterr()
     assert "stopped and saved at step 3; give the same command to go on" in told.out
+    # There was no evaluation yet, but there is a model to ask.
+    assert f"attention-zoo predict {output} TEXT" in told.out
+    assert len(attention_zoo.load(output).predict(["abc"])) == 1
     assert told.err == ""
     assert sorted(final_state(output, 3)) == sorted(final_state(trained[0]))
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before

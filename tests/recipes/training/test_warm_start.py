@@ -1,4 +1,4 @@
-"""A run that starts from the weights and the subwords of another."""
+"""A run that starts from the weights and the tokens of another."""
 
 import json
 import shutil
@@ -44,7 +44,7 @@ def law(tmp_path):
     return "--train", tmp_path / "law.tsv", "--valid", tmp_path / "law-dev.tsv"
 
 
-def test_it_begins_with_the_best_weights_and_the_subwords_of_the_other_run(
+def test_it_begins_with_the_best_weights_and_the_tokens_of_the_other_run(
     trained, law, tmp_path, capsys
 ):
     parent, _ = trained
@@ -56,8 +56,8 @@ def test_it_begins_with_the_best_weights_and_the_subwords_of_the_other_run(
     assert "training: unknown tokens: " in told and "in sources; no output has them" in told
     for ours, theirs in zip(weights(tmp_path / "child"), weights(parent), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
-    subwords = [folder / "tokenizer.model" for folder in (tmp_path / "child", parent)]
-    assert subwords[0].read_bytes() == subwords[1].read_bytes()
+    tokens = [folder / "tokenizer.model" for folder in (tmp_path / "child", parent)]
+    assert tokens[0].read_bytes() == tokens[1].read_bytes()
     assert {path: path.read_bytes() for path in parent.rglob("*") if path.is_file()} == before
 
 
@@ -232,22 +232,22 @@ def test_another_task_and_what_is_no_run_are_refused(trained, tmp_path, refused)
     assert not (tmp_path / "child").exists()
 
 
-def test_a_corpus_prepared_in_other_subwords_is_refused(trained, tmp_path, refused):
+def test_a_corpus_prepared_in_other_tokens_is_refused(trained, tmp_path, refused):
     parent, _ = trained
     pairs = write_pairs(tmp_path / "other.tsv", 40, seed=3)
     settings = ["vocab_size=13", "max_target_length=12"]
     assert prepare(tmp_path / "prepared", pairs, settings=settings) == 0
     more = "--train", tmp_path / "prepared", "--valid", pairs
     message = refused(start(parent, tmp_path / "child", *more))
-    assert "was prepared with other subwords than those of" in message
+    assert "was prepared with other tokens than those of" in message
 
 
-def test_a_corpus_is_prepared_in_the_subwords_of_a_run(trained, law, tmp_path, capsys):
+def test_a_corpus_is_prepared_in_the_tokens_of_a_run(trained, law, tmp_path, capsys):
     parent, _ = trained
     corpus, valid = law[1], law[3]
     assert prepare(tmp_path / "law", corpus, settings=(), more=["--start-from", str(parent)]) == 0
     told = capsys.readouterr().out
-    assert f"with the subwords of {parent}\n" in told and "learning" not in told
+    assert f"with the tokens of {parent}\n" in told and "learning" not in told
     prepared, theirs = PreparedCorpus(tmp_path / "law"), Run(parent).read_config()
     assert prepared.tokenizer_path.read_bytes() == (parent / "tokenizer.model").read_bytes()
     assert prepared.settings == {name: getattr(theirs, name) for name in (*BAKED, "reverse")}
@@ -302,7 +302,7 @@ def test_what_cannot_be_prepared_for_a_run_is_refused(
 
 
 def test_a_run_without_the_one_vocabulary_that_is_needed_is_refused(tmp_path, law, refused):
-    for shared, words in ((True, "has no subwords yet"), (False, "one for targets, a prepared")):
+    for shared, words in ((True, "has no tokens yet"), (False, "one for targets, a prepared")):
         parent = tmp_path / f"parent-{shared}"
         config = RunConfig("translation", train="a", valid="b", shared_vocabulary=shared)
         Run(parent).open(config)
@@ -310,7 +310,7 @@ def test_a_run_without_the_one_vocabulary_that_is_needed_is_refused(tmp_path, la
         assert words in refused(prepare(tmp_path / "law", law[1], settings=(), more=more))
 
 
-def test_damaged_subwords_are_refused_before_a_text_is_read(trained, tmp_path, refused):
+def test_damaged_tokens_are_refused_before_a_text_is_read(trained, tmp_path, refused):
     parent = tmp_path / "parent"
     shutil.copytree(trained[0], parent)
     (parent / "tokenizer.model").write_bytes(b"damaged")
@@ -318,7 +318,7 @@ def test_damaged_subwords_are_refused_before_a_text_is_read(trained, tmp_path, r
     assert "cannot be read" in refused(prepare(tmp_path / "law", "no.tsv", settings=(), more=more))
 
 
-def test_targets_that_the_subwords_of_the_other_run_cannot_write_are_refused(
+def test_targets_that_the_tokens_of_the_other_run_cannot_write_are_refused(
     trained, tmp_path, refused, capsys
 ):
     for name in ("law", "law-dev"):
@@ -326,5 +326,5 @@ def test_targets_that_the_subwords_of_the_other_run_cannot_write_are_refused(
         path.write_text(path.read_text().translate(str.maketrans("abcd", "ёжик")))
     files = "--train", tmp_path / "law.tsv", "--valid", tmp_path / "law-dev.tsv"
     told = refused(start(trained[0], tmp_path / "child", *files))
-    assert "50% of the subwords of the targets are unknown to" in told
+    assert "50% of the tokens of the targets are unknown to" in told
     assert "Train without --start-from" in told and not (tmp_path / "child").exists()
