@@ -161,7 +161,8 @@ def stopped_line(run: Run, step: int) -> str:
 
 def closing_lines(run: Run, best: TextToText, corpus: PairCorpus) -> list[str]:
     """Lines at the end of a training: some outputs beside their references, and what to do next."""
-    part = corpus.part(spread_rows(len(corpus), SAMPLES + 2)[1:-1] or [0])
+    rows = spread_rows(len(corpus), SAMPLES + 2)
+    part = corpus.part(rows[1:-1] if len(rows) > SAMPLES + 1 else rows[:SAMPLES])
     to_text = best.source_format.to_text
     lines = []
     for source, target, output in zip(
