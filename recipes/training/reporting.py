@@ -121,6 +121,8 @@ def chosen_lines(config: RunConfig, budget: Budget) -> list[str]:
     values = {n: value for n, value in fitted_values(config).items() if value is not None}
     if set(config.kinds_of_tokens) <= {"char"}:
         values.pop("vocab_size", None)
+    if config.metric == "bleu":  # the usual one, in place of which a corpus may need another
+        values.pop("metric", None)
     if not config.bpe_dropout:
         values.pop("bpe_dropout", None)
     options = {n: v for n, v in values.items() if n.startswith("model.")}
