@@ -64,6 +64,7 @@ class TrainingView(TrainingLines):
 
         self._live = Live(console=Console(), auto_refresh=False, transient=True)
         self._live.start()
+        self.draw()
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -243,7 +243,8 @@ def _tokens(config: RunConfig, facts: CorpusFacts) -> dict[str, Any]:
     kinds = ("tokenizer", "source_tokenizer", "target_tokenizer")
     if any(config.is_stated(name) for name in kinds):
         return {}
-    if facts.letters:
+    # Who sets how many tokens there are, or what they are made of, does not mean letters.
+    if facts.letters and not any(map(config.is_stated, ("vocab_size", "bpe_dropout", "protected"))):
         found: dict[str, Any] = {"tokenizer": "char", "character_coverage": 1.0}
         words = {"target_tokenizer": "word", "metric": "token_error_rate"} if facts.closed else {}
         return found | words

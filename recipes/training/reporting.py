@@ -121,6 +121,8 @@ def chosen_lines(config: RunConfig, budget: Budget) -> list[str]:
     values = {n: value for n, value in fitted_values(config).items() if value is not None}
     if set(config.kinds_of_tokens) <= {"char"}:
         values.pop("vocab_size", None)
+    if config.metric == "bleu":  # the usual one, in place of which a corpus may need another
+        values.pop("metric", None)
     if not config.bpe_dropout:
         values.pop("bpe_dropout", None)
     options = {n: v for n, v in values.items() if n.startswith("model.")}
@@ -161,7 +163,8 @@ def stopped_line(run: Run, step: int) -> str:
 
 def closing_lines(run: Run, best: TextToText, corpus: PairCorpus) -> list[str]:
     """Lines at the end of a training: some outputs beside their references, and what to do next."""
-    part = corpus.part(spread_rows(len(corpus), SAMPLES + 2)[1:-1] or [0])
+    rows = spread_rows(len(corpus), SAMPLES + 2)
+    part = corpus.part(rows[1:-1] if len(rows) > SAMPLES + 1 else rows[:SAMPLES])
     to_text = best.source_format.to_text
     lines = []
     for source, target, output in zip(

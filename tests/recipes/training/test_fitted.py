@@ -1,5 +1,6 @@
 """Settings that follow from a corpus, and what is set, which stays."""
 
+import functools
 import json
 import math
 
@@ -21,10 +22,11 @@ from attention_zoo.recipes.training.fitted import (
 from attention_zoo.recipes.training.launch import default_folder
 
 HOUR, SHORT = Budget(max_minutes=60), Budget(max_minutes=5)
-WORDS = ["the", "old", "house", "by", "a", "quiet", "sea", "has", "seven", "green", "doors", "and"]
+WORDS = ("the", "old", "house", "by", "a", "quiet", "sea", "has", "seven", "green", "doors", "and")
 HAN = "我要去回家今天很好他们喜欢喝茶明年再见朋友"
 
 
+@functools.cache
 def sentences(rows, source_words=6, signs=WORDS, between=" "):
     """Rows that no two are alike."""
     sources = [
@@ -105,7 +107,8 @@ def test_single_words_are_read_letter_by_letter():
     )
     assert fitted(names).kinds_of_tokens == ("char", "char")
     assert fitted(sentences(600)).kinds_of_tokens == ("bpe", "bpe")
-    assert fitted(corpus, settings=["tokenizer=bpe"]).kinds_of_tokens == ("bpe", "bpe")
+    for setting in ("tokenizer=bpe", "vocab_size=90", "bpe_dropout=0.1", "protected=<b>"):
+        assert fitted(corpus, settings=[setting]).kinds_of_tokens == ("bpe", "bpe")
 
 
 def test_limits_of_length_follow_long_texts_up_to_a_bound():
