@@ -142,7 +142,7 @@ def _set(values: dict[str, object]) -> list[str]:
 
 
 def budget_words(budget: Budget) -> str:
-    """The most that a training takes, and what changes that."""
+    """The longest that a training takes, and the option that changes it."""
     minutes = None if budget.max_minutes is None else f"{budget.max_minutes:g} minutes"
     epochs = None if budget.max_epochs is None else f"{budget.max_epochs:,} epochs"
     steps = None if budget.max_steps is None else f"{budget.max_steps:,} steps"
