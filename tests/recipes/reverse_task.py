@@ -37,10 +37,10 @@ def write_pairs(path, rows, seed):
 
 
 def arguments(data, output, *more, model="rnn-bahdanau", steps=STEPS, settings=()):
-    """What `attention-zoo` is told to train on the files of a folder."""
+    """What `attention-zoo` is told to train on the files of a folder: all that decides it."""
     options = [part for setting in (*SETTINGS, *settings) for part in ("--set", setting)]
     return [
-        "train", "translation", "--model", model, "--max-steps", str(steps),
+        "train", "translation", "--model", model, "--max-steps", str(steps), "--no-fit",
         "--train", str(data / "train.tsv"), "--valid", str(data / "valid.tsv"),
         "--output", str(output), *options, *more,
     ]  # fmt: skip
