@@ -18,10 +18,9 @@ from ...zoo.files import claimed
 from ...zoo.text.source_format import Source
 from ..runtime.batching_parameters import BatchingParameters
 from ..runtime.config_files import VERSION_BATCHING_FILE, batching_text
-from ..runtime.errors import Code, ServingError
 from ..runtime.versions import UNPUBLISHED, check_version, find_versions, remove_abandoned
 from . import checks
-from .check_report import Arrays, CheckReport, CheckResult
+from .check_report import Arrays, CheckReport, CheckResult, ExportError
 from .clean_process import check_in_clean_process
 from .manifest import write_manifest
 from .model_card import CARD_FILE, render_card
@@ -29,19 +28,6 @@ from .variants import check_variant, compress, describe_variant
 from .warmup import WARMUP_SAMPLES, sample_text, write_warmup
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
-MAIN_SIGNATURE = "serving_default"
-
-
-class ExportError(ServingError):
-    """An export that was not published. The message is one line: what was found and where.
-
-    Attributes:
-        results: what each check found, if the checks were reached.
-    """
-
-    def __init__(self, message: str, results: Sequence[CheckResult] = ()):
-        super().__init__(Code.FAILED_PRECONDITION, message)
-        self.results = list(results)
 
 
 class TextToText(Protocol):

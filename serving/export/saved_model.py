@@ -14,19 +14,35 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 from ...zoo.decoding.decode_loop import Packed, pack
 from ...zoo.models.encoder_decoder import EncoderDecoder
-from .export import MAIN_SIGNATURE, ExportError, TextToText
+from .check_report import ExportError
+
+if TYPE_CHECKING:
+    from .export import TextToText
+
+MAIN_SIGNATURE = "serving_default"
 
 _OF_THE_GRAPH = re.compile(r"\{\{.*?\}\}|\[Op:.*?\]")  # where an error of TensorFlow came up
 
 
 def write_saved_model(text_to_text: TextToText, path: Path) -> dict[str, Any]:
-    """Writes the SavedModel to `path` and returns what was traced for it, by signature."""
+    """Writes the SavedModel of a pipeline.
+
+    Args:
+        text_to_text: the pipeline.
+        path: the folder that it is written to.
+
+    Returns:
+        What was traced for it, by signature: functions that read the prepared weights.
+
+    Raises:
+        ExportError: a signature is missing or cannot be served, or TensorFlow cannot write.
+    """
     functions = dict(text_to_text.signatures())
     if MAIN_SIGNATURE not in functions:
         raise ExportError(
@@ -116,15 +132,15 @@ class PreparedWeights:
         self.variables = list(function.get_concrete_function().graph.variables)
         values = enumerate(function())
         # In place of each tensor its resource; all else, such as a switch, is as it was.
-        self._places = [
+        self._slots = [
             _Prepared(function, *next(values)) if chosen else x
             for x, chosen in zip(self._packed.tensors, is_tensor, strict=True)
         ]
-        self.resources = [x for x in self._places if isinstance(x, _Prepared)]
+        self.resources = [x for x in self._slots if isinstance(x, _Prepared)]
 
     def read(self) -> Packed:
         """The weights, read off the resources."""
-        tensors = [x.read() if isinstance(x, _Prepared) else x for x in self._places]
+        tensors = [x.read() if isinstance(x, _Prepared) else x for x in self._slots]
         return self._packed._replace(tensors=tuple(tensors))
 
     @contextmanager

@@ -170,7 +170,7 @@ def _beams_before(ended: Ended, written: dict[str, tf.Tensor], length: tf.Tensor
 
 
 def _scatter_rows(part: tf.Tensor, search: Search, batch: tf.Tensor) -> tf.Tensor:
-    """What the rows of a search wrote, (T, R, ...), as (B, T, ...): zero for all other rows."""
+    """Rows (T, R, ...) of a search at their indices among B, (B, T, ...), the others zero."""
     part = tf.transpose(part, (1, 0, *range(2, len(part.shape))))
     shape = tf.concat([[batch], tf.shape(part)[1:]], axis=0)
     return tf.scatter_nd(search.rows[:, None], part, shape)
@@ -209,13 +209,13 @@ class Packed(NamedTuple):
 
     Attributes:
         nest: The same nest, with numbers in place of tensors.
-        places: Of each number, the index of a tensor of `tensors`, and that of a row of it or
+        slots: Of each number, the index of a tensor of `tensors`, and that of a row of it or
             `None` for all of it.
         tensors: Those of the nest that have one shape in common, as one.
     """
 
     nest: Nest
-    places: tuple[tuple[int, int | None], ...]
+    slots: tuple[tuple[int, int | None], ...]
     tensors: tuple[tf.Tensor, ...]
 
 
@@ -224,8 +224,13 @@ def pack(nest: Nest) -> Packed:
 
     Four operations of a step hand each tensor from outside of a loop on to the next step, which
     takes as long as a small product; a single one takes many tensors apart again, without copying
-    any. Large ones, whose products take longer, are not copied for that. What is packed already
-    stays as it is.
+    any. Large ones, whose products take longer, are not copied for that.
+
+    Args:
+        nest: Tensors, and whatever else is to stay beside them.
+
+    Returns:
+        What `unpack` makes the nest of again; the same if it is packed already.
     """
     if isinstance(nest, Packed):
         return nest
@@ -236,22 +241,22 @@ def pack(nest: Nest) -> Packed:
         # What is not a multiple of a cache line would be copied in every step.
         is_small = count is not None and count <= _LARGEST and count * x.dtype.size % 64 == 0
         alike.setdefault((x.dtype, tuple(x.shape)) if is_small else number, []).append(number)
-    places: dict[int, tuple[int, int | None]] = {}
+    slots: dict[int, tuple[int, int | None]] = {}
     tensors: list[Any] = []
     for numbers in alike.values():
         one = len(numbers) == 1
-        places |= {n: (len(tensors), None if one else row) for row, n in enumerate(numbers)}
+        slots |= {n: (len(tensors), None if one else row) for row, n in enumerate(numbers)}
         tensors.append(leaves[numbers[0]] if one else tf.stack([leaves[n] for n in numbers]))
     numbered = tf.nest.pack_sequence_as(nest, list(range(len(leaves))))
-    return Packed(numbered, tuple(places[n] for n in range(len(leaves))), tuple(tensors))
+    return Packed(numbered, tuple(slots[n] for n in range(len(leaves))), tuple(tensors))
 
 
 def unpack(packed: Packed) -> Nest:
     """Returns the nest that `pack` was given."""
     rows = {
-        index: tf.unstack(packed.tensors[index]) for index, row in packed.places if row is not None
+        index: tf.unstack(packed.tensors[index]) for index, row in packed.slots if row is not None
     }
     leaves = [
-        packed.tensors[index] if row is None else rows[index][row] for index, row in packed.places
+        packed.tensors[index] if row is None else rows[index][row] for index, row in packed.slots
     ]
     return tf.nest.pack_sequence_as(packed.nest, leaves)
