@@ -155,7 +155,7 @@ def test_an_output_folder_of_another_run_or_of_something_else(data, trained, tmp
     output, _ = trained
     before = {path: path.stat().st_mtime_ns for path in output.rglob("*")}
     line = refused(*arguments(data, output))
-    assert "holds another run: train is" in line
+    assert "was begun with other training and validation texts" in line
     assert {path: path.stat().st_mtime_ns for path in output.rglob("*")} == before
 
     other = tmp_path / "photos"
