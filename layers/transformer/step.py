@@ -19,8 +19,8 @@ from keras import ops
 
 from ..attention.base import Memory
 from ..ops.affine import Affine
-from ..ops.low_latency import low_latency_matmul, low_latency_softmax
-from ..ops.masks import LOWEST, position_ids, softmax_dtype
+from ..ops.low_latency import low_latency_matmul, low_latency_softmax, penalty_of
+from ..ops.masks import position_ids, softmax_dtype
 from ..ops.normalization import scale_and_shift
 
 
@@ -80,9 +80,9 @@ def step_memory(memory: Memory) -> StepMemory:
         return StepMemory(keys, values, None)
     dtype = softmax_dtype(keys.dtype)
     visible = ops.cast(memory.mask[:, None, None, None], dtype)
-    penalty = ops.multiply(ops.subtract(1.0, visible), LOWEST[dtype])
     # So that a source without anything to attend to gives zeros.
-    return StepMemory(keys, values * ops.cast(ops.swapaxes(visible, 3, 4), values.dtype), penalty)
+    values = values * ops.cast(ops.swapaxes(visible, 3, 4), values.dtype)
+    return StepMemory(keys, values, penalty_of(visible))
 
 
 def step_weights(block, zero_mean=False) -> StepWeights:
