@@ -1,9 +1,10 @@
-"""Time of writing 32 subwords for sources of 5 to 35, greedy and with beams.
+"""Time of writing 32 tokens for sources of 5 to 35, greedy and with beams.
 
     python benchmarks/decoding.py                         T, B and R, see sizes.py
     python benchmarks/decoding.py T --batch 64 --beams 5
     python benchmarks/decoding.py T R --saved             through a SavedModel
     python benchmarks/decoding.py T --exported            greedy, one source: in Python and saved
+    python benchmarks/decoding.py T --steps               operations and microseconds of a step
 
 It runs as an exported model runs: one graph without XLA for every batch size and length. The end of
 a target is ruled out until the last step, so that every row takes 32 steps.
@@ -16,6 +17,7 @@ import os
 import statistics
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -26,6 +28,7 @@ import tensorflow as tf
 from sizes import SIZES, STEPS, decoding_batches, measure_decoding, padded, report
 from training_step import zoo_model
 
+from attention_zoo.serving.export.saved_model import PreparedWeights
 from attention_zoo.zoo.decoding.options import GenerationOptions
 from attention_zoo.zoo.decoding.search import generate
 from attention_zoo.zoo.models import EncoderDecoder
@@ -33,14 +36,15 @@ from attention_zoo.zoo.models import EncoderDecoder
 SOURCE = tf.TensorSpec((None, None), tf.int32, name="source")
 
 
-def decoder(model: EncoderDecoder, beams: int, saved: bool) -> Callable:
+def decoder(model: EncoderDecoder, beams: int, saved: bool, steps: int = STEPS) -> Callable:
     """Writes for a batch of ids, in one graph."""
     options = GenerationOptions(
-        beam_size=beams, max_length=STEPS, min_length=STEPS - 1, max_length_ratio=None
+        beam_size=beams, max_length=steps, min_length=steps - 1, max_length_ratio=None
     )
 
     def write(source):
-        return {"ids": generate(model, source, options).ids}
+        found = generate(model, source, options)
+        return {"ids": found.ids, "scores": found.scores}
 
     if saved:
         return through_saved_model(model, write)
@@ -48,15 +52,73 @@ def decoder(model: EncoderDecoder, beams: int, saved: bool) -> Callable:
 
 
 def through_saved_model(model: EncoderDecoder, write: Callable) -> Callable:
-    """A function of a batch of ids, saved and loaded again."""
+    """A function of a batch of ids, saved as an export is and loaded again."""
     with tempfile.TemporaryDirectory() as folder:
-        module = tf.Module()
-        module.variables_kept = model.variables
-        module.write = tf.function(write, input_signature=[SOURCE], autograph=False)
-        tf.saved_model.save(module, folder)
+        save(model, write, folder)
         loaded = tf.saved_model.load(folder)
     # Of the loaded model, which has to stay for as long as it is used: it has the variables.
-    return lambda source: loaded.write(source)
+    return lambda source: loaded.signatures["serving_default"](source=tf.constant(source))
+
+
+def save(model: EncoderDecoder, write: Callable, folder: str) -> None:
+    prepared = PreparedWeights(model)
+    module = tf.Module()
+    module.weights = [variable.value for variable in model.variables]
+    module.prepared = prepared.resources
+    with prepared.in_use():
+        function = tf.function(write, input_signature=[SOURCE], autograph=False)
+        traced = function.get_concrete_function()
+    tf.saved_model.save(module, folder, signatures=traced)
+
+
+def measure_steps(size: str, batches: list[int], beams: list[int], repeats: int) -> None:
+    """Reports operations and microseconds of a step, and what a request takes beside its steps.
+
+    Two numbers of steps differ by the steps alone; a trace tells what ran as often as there were
+    steps. One thread, in a session, as a server has it.
+    """
+    model = zoo_model(size)
+    threads = {"intra_op_parallelism_threads": 1, "inter_op_parallelism_threads": 1}
+    for count in beams or [1, SIZES[size].beams]:
+        sessions = []
+        for steps in (STEPS // 4, STEPS):
+            session = tf.compat.v1.Session(
+                graph=tf.Graph(), config=tf.compat.v1.ConfigProto(**threads)
+            )
+            with tempfile.TemporaryDirectory() as folder:
+                save(model, decoder(model, count, False, steps).python_function, folder)
+                with session.graph.as_default():
+                    meta = tf.compat.v1.saved_model.load(session, ["serve"], folder)
+            sessions.append((session, meta.signature_def["serving_default"]))
+        for batch in batches:
+            batches_of_size = decoding_batches(size, batch)
+            source = padded(batches_of_size[len(batches_of_size) // 2])
+            times: list[list[float]] = [[], []]
+            for turn in range(repeats + 2):
+                for found, (session, signature) in zip(times, sessions, strict=True):
+                    start = time.process_time()
+                    run(session, signature, source)
+                    if turn > 1:
+                        found.append(time.process_time() - start)
+            few, many = map(min, times)
+            each = (many - few) / (STEPS - STEPS // 4)
+            values = {"microseconds": 1e6 * each, "beside": 1e3 * (many - STEPS * each)}
+            operations = operations_of_a_step(*sessions[1], source)
+            report("attention-zoo", "step", batch=batch, beams=count, ops=operations, **values)
+
+
+def run(session: tf.compat.v1.Session, signature, source: np.ndarray, **options) -> None:
+    outputs = [output.name for output in signature.outputs.values()]
+    session.run(outputs, {signature.inputs["source"].name: source}, **options)
+
+
+def operations_of_a_step(session: tf.compat.v1.Session, signature, source: np.ndarray) -> int:
+    """The number of operations that ran in every step, those that hand values on included."""
+    traced = tf.compat.v1.RunMetadata()
+    options = tf.compat.v1.RunOptions(trace_level=tf.compat.v1.RunOptions.FULL_TRACE)
+    run(session, signature, source, options=options, run_metadata=traced)
+    times = Counter(n.node_name for d in traced.step_stats.dev_stats for n in d.node_stats)
+    return sum(count >= STEPS for count in times.values())
 
 
 def measure(size: str, batches: list[int], beams: list[int], saved: bool, repeats: int) -> None:
@@ -98,10 +160,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--saved", action="store_true", help="through a SavedModel")
     parser.add_argument("--exported", action="store_true", help="one source, both ways in turn")
+    parser.add_argument("--steps", action="store_true", help="operations and time of a step")
     chosen = parser.parse_args()
     for size in chosen.sizes or SIZES:
         if chosen.exported:
             compare(size, chosen.repeats)
+            continue
+        if chosen.steps:
+            measure_steps(size, chosen.batch, chosen.beams, chosen.repeats)
             continue
         measure(size, chosen.batch, chosen.beams, chosen.saved, chosen.repeats)
 

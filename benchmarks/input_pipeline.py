@@ -3,7 +3,7 @@
     python benchmarks/input_pipeline.py --pairs 10000000 --folder FOLDER
 
 Makes that many pairs of made words, prepares them, reads batches for a while, trains a hundred
-steps of transformer-tiny, each in a process of its own, and prints a table of rows and subwords a
+steps of transformer-tiny, each in a process of its own, and prints a table of rows and tokens a
 second and of the most memory that each process had. FOLDER takes some 400 bytes a pair, and is left
 as it is.
 """
@@ -21,7 +21,7 @@ import numpy as np
 
 WORDS, PHRASES = 30_000, 100_000
 CHUNK = 10_000
-# About 64 sentences of 24 subwords each way, which is what docs/training.md gives the time of.
+# About 64 sentences of 24 tokens each way, which is what docs/training.md gives the time of.
 BATCH_TOKENS = 64 * 24
 STEP_SECONDS = 0.2
 ROWS_A_SECOND = 64 / STEP_SECONDS
@@ -69,7 +69,7 @@ def run(*arguments: str) -> tuple[float, float]:
 
 
 def read(folder: str, seconds: float, start: int) -> None:
-    """Reads batches as a training does, and prints how many rows and subwords a second.
+    """Reads batches as a training does, and prints how many rows and tokens a second.
 
     Args:
         folder: of the prepared corpus.
@@ -85,16 +85,16 @@ def read(folder: str, seconds: float, start: int) -> None:
     stream = iter(batches.dataset(start))
     next(stream)
     first = time.perf_counter() - begin
-    begin, rows, subwords, count = time.perf_counter(), 0, 0, 0
+    begin, rows, tokens, count = time.perf_counter(), 0, 0, 0
     while time.perf_counter() - begin < seconds:
         inputs, labels = next(stream)
         rows += labels.shape[0]
         count += 1
-        subwords += np.count_nonzero(inputs["source"]) + np.count_nonzero(labels)
+        tokens += np.count_nonzero(inputs["source"]) + np.count_nonzero(labels)
     taken = time.perf_counter() - begin
     print(f"first batch, of number {start:,}: {first:.1f} s")
     print(
-        f"reading: {rows / taken:,.0f} rows/s, {subwords / taken:,.0f} subwords/s, "
+        f"reading: {rows / taken:,.0f} rows/s, {tokens / taken:,.0f} tokens/s, "
         f"{count / taken:,.0f} batches/s; {rows / taken / ROWS_A_SECOND:.0f} times what "
         f"transformer-tiny takes at {STEP_SECONDS} s a step of 64 rows"
     )

@@ -2,11 +2,11 @@
 
 | size | model | training | decoding |
 |---|---|---|---|
-| T | Transformer 128 wide, 4 + 4 layers, 4 heads, inner 256, 10,000 subwords | 128 x 32 | beam 5 |
-| B | Transformer 512 wide, 6 + 6 layers, 8 heads, inner 2,048, 32,000 subwords | 32 x 32 | beam 4 |
-| R | GRU of 256 a direction, attention of 256, GRU of 512, 10,000 subwords | 64 x 24 | beam 5 |
+| T | Transformer 128 wide, 4 + 4 layers, 4 heads, inner 256, 10,000 tokens | 128 x 32 | beam 5 |
+| B | Transformer 512 wide, 6 + 6 layers, 8 heads, inner 2,048, 32,000 tokens | 32 x 32 | beam 4 |
+| R | GRU of 256 a direction, attention of 256, GRU of 512, 10,000 tokens | 64 x 24 | beam 5 |
 
-Weights are random. Decoding takes 256 sources of 5 to 35 subwords and writes 32 for each, the end
+Weights are random. Decoding takes 256 sources of 5 to 35 tokens and writes 32 for each, the end
 of a target being ruled out before.
 """
 
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 
 THREADS = os.cpu_count() or 1
-STEPS = 32  # subwords that are written
+STEPS = 32  # tokens that are written
 LABEL_SMOOTHING = 0.1
 FIRST_ID = 4  # those below are special
 

@@ -88,10 +88,9 @@ TASK = Task(
     baselines="attention_zoo.recipes.metrics.baselines:reply_baselines",
     read_rows=read_conversation_rows,
     parse=parse_turns,
+    limits={"max_source_length": 128, "max_target_length": 64},
     settings={
         "metric": "word_perplexity",
-        "max_source_length": 128,
-        "max_target_length": 64,
         "max_length_ratio": 0.0,
         "no_repeat_ngram": None,
         "label_smoothing": 0.0,

@@ -50,10 +50,10 @@ TASK = Task(
     baselines="attention_zoo.recipes.metrics.baselines:answer_baselines",
     read_rows=read_question_rows,
     parse=parse_question,
+    limits={"max_source_length": 256, "max_target_length": 32},
+    model="memory-network",
     settings={
         "metric": "exact_match",
-        "max_source_length": 256,
-        "max_target_length": 32,
         "max_length_ratio": 0.0,
         "label_smoothing": 0.0,
         # What needs several facts is learnt all at once, long after what needs one.

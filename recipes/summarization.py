@@ -64,10 +64,10 @@ TASK = Task(
     baselines="attention_zoo.recipes.metrics.baselines:summary_baselines",
     filters=("duplicates", "copies of the source"),
     prepare=with_lengths,
+    limits={"max_source_length": 256, "max_target_length": 64},
+    model="pointer-generator",
     settings={
         "metric": "rougeL",
-        "max_source_length": 256,
-        "max_target_length": 64,
         "max_length_ratio": 0.0,
         "no_repeat_ngram": None,
     },

@@ -183,6 +183,14 @@ def test_retired_names_stay_away():
         assert not found, f"{module} has {found}; write {[RETIRED[name] for name in found]}"
 
 
+def test_what_a_text_is_made_of_is_called_tokens():
+    # Words of version 0.1 that its files still have.
+    formats = {"recipes.data.prepared"}
+    for module, path in MODULES.items():
+        told = path.read_text(encoding="utf-8").lower()
+        assert module in formats or "subword" not in told, f"{module}; write token"
+
+
 def test_a_docstring_opens_with_what_a_thing_is_or_does():
     questions = {"What", "Which", "Whether", "How", "Where", "Who", "When"}
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)

@@ -1,4 +1,4 @@
-"""Models composed from the layers, decoding, subwords, and the catalog of named models.
+"""Models composed from the layers, decoding, tokens, and the catalog of named models.
 
 `attention_zoo.zoo.explain(model, ["a house"])[0]` shows every layer and head, in a notebook too.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,6 +17,21 @@ from .errors import ConfigError
 def file_above(folder: Path) -> Path | None:
     """The file in the place of one of the parent folders of a path, if there is one."""
     return next((path for path in folder.parents if path.exists() and not path.is_dir()), None)
+
+
+def check_local(path: str | Path) -> None:
+    """Refuses the address of a store, such as gs://bucket/run, which would be a folder here.
+
+    Raises:
+        ConfigError: The path is an address.
+    """
+    first, *rest = Path(path).parts or ("",)
+    if re.fullmatch(r"[A-Za-z][\w+.-]+:", first):
+        address = f"{first}//{'/'.join(rest)}"
+        raise ConfigError(
+            f"Only folders of this machine are written to, not {address}. Mount the store as one, "
+            "or write to a folder here and copy it there."
+        )
 
 
 def partial_file(path: Path) -> Path:
@@ -31,8 +47,9 @@ def claimed(folder: Path) -> Iterator[None]:
     those above it that were made for it.
 
     Raises:
-        ConfigError: Another process has locked it.
+        ConfigError: Another process has locked it, or it is the address of a store.
     """
+    check_local(folder)
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)

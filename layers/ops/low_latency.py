@@ -51,6 +51,12 @@ def low_latency_softmax(scores, mask=None, bias=None):
         return ops.exp(ops.log_softmax(scores))
     # Sums and products take a fraction of the time of a choice between two tensors.
     visible = ops.cast(mask, dtype)
-    penalty = ops.multiply(ops.subtract(1.0, visible), LOWEST[dtype])
     # Not `ops.add`, which takes what is added to no rows at all for a bias of one dimension.
-    return ops.multiply(visible, ops.exp(ops.log_softmax(scores + penalty)))
+    return ops.multiply(visible, ops.exp(ops.log_softmax(scores + penalty_of(visible))))
+
+
+def penalty_of(visible):
+    """Computes what is added to scores: 0 where `visible` is 1, the lowest number where it is 0."""
+    # As a tensor of its type: PyTorch would take the number for a float32, where it is infinite.
+    lowest = ops.convert_to_tensor(LOWEST[standardize_dtype(visible.dtype)], visible.dtype)
+    return ops.multiply(ops.subtract(1.0, visible), lowest)

@@ -10,7 +10,15 @@ from keras import ops
 from ..attention.base import Attention, Memory
 from ..attention.dot_product import QKVAttention
 from .base import TransformerBlock, scores_spec, with_heads
-from .step import GenericStepWeights, StepWeights, generic_step, step, step_weights
+from .step import (
+    GenericStepWeights,
+    StepMemory,
+    StepWeights,
+    generic_step,
+    step,
+    step_memory,
+    step_weights,
+)
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -256,13 +264,17 @@ class TransformerDecoderBlock(TransformerBlock):
             )
         return GenericStepWeights(zero_mean) if self._given else step_weights(self, zero_mean)
 
-    def step(self, inputs, cache: Memory, memory: Memory, weights: Any = None):
+    def step_memory(self, memory: Memory) -> Memory | StepMemory:
+        """Prepares a source for all steps of a loop: the `memory` that `step` takes as well."""
+        return memory if self._given else step_memory(memory)
+
+    def step(self, inputs, cache: Memory, memory: Memory | StepMemory, weights: Any = None):
         """Makes one step of the N hypotheses of each source, without dropout.
 
         Args:
             inputs: (B, N, D), the new position of each hypothesis.
             cache: of B N sequences, hypotheses of one source side by side.
-            memory: of B sources.
+            memory: of B sources, as `project` or `step_memory` returned it.
             weights: the result of `step_weights()`, read here if `None`.
 
         Returns:

@@ -13,13 +13,13 @@ width, t positions before this one.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from keras import ops
 
 from ..attention.base import Memory
 from ..ops.affine import Affine
-from ..ops.low_latency import low_latency_matmul, low_latency_softmax
+from ..ops.low_latency import low_latency_matmul, low_latency_softmax, penalty_of
 from ..ops.masks import position_ids, softmax_dtype
 from ..ops.normalization import scale_and_shift
 
@@ -58,6 +58,33 @@ class GenericStepWeights(NamedTuple):
     zero_mean: bool
 
 
+class StepMemory(NamedTuple):
+    """A source as the steps of a block attend to it: what they have in common is there already.
+
+    Attributes:
+        keys: (B, 1, H, S, K).
+        values: the same, zero where they are masked.
+        penalty: added to the scores, (B, 1, 1, 1, S): 0 or the lowest number; `None` where nothing
+            is masked.
+    """
+
+    keys: Any
+    values: Any
+    penalty: Any
+
+
+def step_memory(memory: Memory) -> StepMemory:
+    """Prepares keys and values (B, H, S, K) of a source for all steps of a loop."""
+    keys, values = (ops.expand_dims(x, 1) for x in (memory.keys, memory.values))
+    if memory.mask is None:
+        return StepMemory(keys, values, None)
+    dtype = softmax_dtype(keys.dtype)
+    visible = ops.cast(memory.mask[:, None, None, None], dtype)
+    # So that a source without anything to attend to gives zeros.
+    values = values * ops.cast(ops.swapaxes(visible, 3, 4), values.dtype)
+    return StepMemory(keys, values, penalty_of(visible))
+
+
 def step_weights(block, zero_mean=False) -> StepWeights:
     """Reads the weights of a `TransformerDecoderBlock`; see its `step_weights`."""
     attention, cross = block.self_attention, block.cross_attention
@@ -92,28 +119,26 @@ def step_weights(block, zero_mean=False) -> StepWeights:
     )
 
 
-def step(block, weights: StepWeights, inputs, cache: Memory, memory: Memory):
+def step(block, weights: StepWeights, inputs, cache: Memory, memory: Memory | StepMemory):
     """Makes one step; see `TransformerDecoderBlock.step`."""
+    source = memory if isinstance(memory, StepMemory) else step_memory(memory)
     heads, hypotheses, width = block.num_heads, ops.shape(inputs)[1], inputs.shape[-1]
     size = block.self_attention.key_dim
     has_no_mean = weights.zero_mean or block.norm == "rms"
 
-    def standardized(rows):
-        rows = rows if has_no_mean else subtract_mean(rows)
-        return unit_mean_square(rows, block.norm_epsilon)
-
     def before(rows):
-        return standardized(rows) if block.norm_first else rows
+        return standardized(rows, block.norm_epsilon, has_no_mean) if block.norm_first else rows
 
     def after(rows, sublayer):
         if block.norm_first:
             return rows
         scale, shift = weights.norms[sublayer]
-        return ops.add(ops.multiply(standardized(rows), scale), shift)
+        rows = standardized(rows, block.norm_epsilon, has_no_mean)
+        return ops.add(ops.multiply(rows, scale), shift)
 
     x = ops.reshape(inputs, (-1, width))
     new = ops.reshape(weights.qkv(before(x)), (-1, 3, heads, 1, size))
-    query, key, value = new[:, 0], new[:, 1], new[:, 2]  # (R, H, 1, K)
+    query, key, value = ops.unstack(new, axis=1)  # (R, H, 1, K)
     positions, bias = block.positions, None
     if positions is not None:
         written = ops.shape(cache.keys)[2]
@@ -126,10 +151,10 @@ def step(block, weights: StepWeights, inputs, cache: Memory, memory: Memory):
     x = after(x + weights.attention_output(ops.reshape(attended, (-1, heads * size))), 0)
 
     query = ops.reshape(weights.query(before(x)), (-1, hypotheses, heads, 1, size))
-    source_keys, source_values = (ops.expand_dims(x, 1) for x in (memory.keys, memory.values))
-    mask = None if memory.mask is None else memory.mask[:, None, None, None]  # (B, 1, 1, 1, S)
-    attended, over_source = _attend(query, source_keys, source_values, mask)
+    attended, over_source = _attend(query, source.keys, source.values, bias=source.penalty)
     x = after(x + weights.cross_output(ops.reshape(attended, (-1, heads * size))), 1)
+    if source.penalty is not None:
+        over_source = over_source * ops.cast(ops.equal(source.penalty, 0), over_source.dtype)
     over_source = ops.swapaxes(ops.squeeze(over_source, axis=3), 1, 2)  # (B, H, N, S)
 
     middle = weights.expand(before(x))
@@ -142,7 +167,7 @@ def step(block, weights: StepWeights, inputs, cache: Memory, memory: Memory):
     return ops.reshape(x, (-1, hypotheses, width)), over_source, Memory(keys, values)
 
 
-def generic_step(block, weights: GenericStepWeights, inputs, cache: Memory, memory: Memory):
+def generic_step(block, weights: GenericStepWeights, inputs, cache: Memory, memory):
     """Makes one step with attention layers of any kind; see `TransformerDecoderBlock.step`."""
     hypotheses, width = ops.shape(inputs)[1], inputs.shape[-1]
 
@@ -157,10 +182,16 @@ def generic_step(block, weights: GenericStepWeights, inputs, cache: Memory, memo
     return subtract_mean(x) if weights.zero_mean else x, over_source, cache
 
 
-def _attend(query, keys, values, mask=None, bias=None):
+def _attend(query, keys, values, bias=None):
     """Returns contexts (.., 1, K) and weights (.., 1, S) of scaled queries (.., 1, K)."""
-    weights = low_latency_softmax(low_latency_matmul(query, keys, transposed=True), mask, bias)
+    scores = low_latency_matmul(query, keys, transposed=True)
+    weights = low_latency_softmax(scores, bias=bias)
     return low_latency_matmul(ops.cast(weights, values.dtype), values), weights
+
+
+def standardized(rows, epsilon, has_no_mean=False):
+    """Normalizes rows (.., D) without scale and shift; `has_no_mean` if their mean stays."""
+    return unit_mean_square(rows if has_no_mean else subtract_mean(rows), epsilon)
 
 
 def subtract_mean(rows):
@@ -170,7 +201,7 @@ def subtract_mean(rows):
 
 
 def unit_mean_square(rows, epsilon):
-    """Scales rows (R, D) to a mean square of 1, which of mean 0 is their variance."""
+    """Scales rows (.., D) to a mean square of 1, which of mean 0 is their variance."""
     exact = ops.cast(rows, softmax_dtype(rows.dtype))
     square = ops.mean(ops.square(exact), axis=-1, keepdims=True)
     return ops.cast(ops.multiply(exact, ops.rsqrt(square + epsilon)), rows.dtype)

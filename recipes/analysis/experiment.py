@@ -245,8 +245,11 @@ def is_done(folder: Path, budget: Budget) -> bool:
     if ended is None:  # written by a version that did not say so
         later = [entry for entry in values["history"] if entry["step"] > values["best_step"]]
         ended = "patience" if len(later) >= run.read_config().patience else "budget"
+    plan = values.get("planned", {})
+    planned = plan["steps"] if plan and plan["minutes"] == budget.max_minutes else 0
     # The minutes are rounded to a hundredth.
-    return ended == "patience" or budget.is_spent(values["steps"], 60 * values["minutes"] + 0.5)
+    seconds = 60 * values["minutes"] + 0.5
+    return ended == "patience" or budget.is_spent(values["steps"], seconds, planned)
 
 
 def forget() -> None:

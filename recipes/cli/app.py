@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ... import __version__
+from ...zoo.files import check_local
 from ...zoo.presets.names import preset_names
 from ..core.options import LARGEST_BEAM
 
@@ -52,6 +53,13 @@ def finite(value: float | None) -> float | None:
     return value
 
 
+def local(path: Path | None) -> Path | None:
+    """Refuses to write to the address of a store, which the parser takes for a path."""
+    if path is not None:
+        check_local(path)
+    return path
+
+
 RunName = Annotated[
     str,
     typer.Argument(
@@ -92,14 +100,14 @@ LengthPenalty = Annotated[
 ]
 MaxLength = Annotated[
     int | None,
-    typer.Option(min=1, help="Most subwords that are written; those of the run if left out."),
+    typer.Option(min=1, help="Most tokens that are written; those of the run if left out."),
 ]
 MaxLengthRatio = Annotated[
     float | None,
     typer.Option(
         min=0,
         callback=finite,
-        help="Most subwords for one of the source, plus ten; 0 for no limit. That of the run if "
+        help="Most tokens for one of the source, plus ten; 0 for no limit. That of the run if "
         "left out.",
     ),
 ]
@@ -124,12 +132,12 @@ Temperature = Annotated[
     ),
 ]
 TopK = Annotated[
-    int, typer.Option(min=0, help="Draw from this many of the most probable subwords; 0 for all.")
+    int, typer.Option(min=0, help="Draw from this many of the most probable tokens; 0 for all.")
 ]
 TopP = Annotated[
     float,
     typer.Option(
-        min=0.01, max=1, help="Draw from the fewest subwords with this probability together."
+        min=0.01, max=1, help="Draw from the fewest tokens with this probability together."
     ),
 ]
 Seed = Annotated[

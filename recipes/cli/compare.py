@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..core.tensorflow_setup import load_tensorflow
-from .app import BeamSize, ModelFile, TaskFile, app, parse_fall, parse_lengths
+from .app import BeamSize, ModelFile, TaskFile, app, local, parse_fall, parse_lengths
 from .sources import check_folder, open_run
 
 
@@ -23,7 +23,8 @@ def compare(
         typer.Option(help="Sources and references; what the runs validated with if left out."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="A folder for the page, the pictures and the numbers.")
+        Path | None,
+        typer.Option(callback=local, help="A folder for the page, the pictures and the numbers."),
     ] = None,
     metric: Annotated[
         str | None, typer.Option(help="The score compared; that of the first run if left out.")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..core.tensorflow_setup import load_tensorflow
-from .app import Reverse, app, parse_fall, parse_lengths
+from .app import Reverse, app, local, parse_fall, parse_lengths
 from .sources import check_folder
 
 MODELS = "rnn,rnn-bahdanau,rnn-luong,rnn-qkv,transformer-tiny"
@@ -36,9 +36,9 @@ def experiment(
         ),
     ] = None,
     join_seed: Annotated[int, typer.Option(min=0, help="Of the lengths drawn.")] = 1,
-    output: Annotated[Path, typer.Option(help="Folder of the runs and of the comparison.")] = Path(
-        "runs/experiment"
-    ),
+    output: Annotated[
+        Path, typer.Option(callback=local, help="Folder of the runs and of the comparison.")
+    ] = Path("runs/experiment"),
     reverse: Reverse = False,
     max_steps: Annotated[int | None, typer.Option(min=1, help="Steps of each model.")] = None,
     max_minutes: Annotated[

@@ -22,6 +22,7 @@ from .app import (
     TaskFile,
     Truncate,
     app,
+    local,
     search_options,
 )
 from .sources import check_file, given, open_run, read_lines, say_cut, sources_of
@@ -44,8 +45,9 @@ def explain(
     output: Annotated[
         Path | None,
         typer.Option(
+            callback=local,
             help="A .png, .svg, .html or .txt file; the terminal if left out. Of many texts "
-            "alignments, .pharaoh or .jsonl, or all arrays, .npz."
+            "alignments, .pharaoh or .jsonl, or all arrays, .npz.",
         ),
     ] = None,
     kind: Annotated[

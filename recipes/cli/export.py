@@ -32,6 +32,7 @@ from .app import (
     RunName,
     TaskFile,
     app,
+    local,
     search_options,
 )
 from .sources import check_folder, open_run
@@ -48,7 +49,9 @@ def import_checkpoint(
         str,
         typer.Argument(metavar="CHECKPOINT", help="A folder as transformers saves it, or hf://..."),
     ],
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of the new run.")],
+    run: Annotated[
+        Path, typer.Argument(callback=local, metavar="RUN", help="The folder of the new run.")
+    ],
     source_language: Annotated[
         str | None, typer.Option(help="Its code, for M2M100 (en) and NLLB (eng_Latn).")
     ] = None,
@@ -105,7 +108,9 @@ def _checkpoint_folder(name: str) -> Path:
 @app.command(rich_help_panel="Serve")
 def export(
     run: RunName,
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where models are served from.")],
+    directory: Annotated[
+        Path, typer.Argument(callback=local, metavar="DIR", help="Where models are served from.")
+    ],
     version: Annotated[
         int | None, typer.Option(min=1, help="One more than the newest if left out.")
     ] = None,

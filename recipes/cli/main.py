@@ -41,9 +41,9 @@ from . import server as cli_server  # noqa: F401
 # isort: split
 from ...zoo.errors import ConfigError, DataError
 from ..core.checkpoint import CheckpointError
-from ..core.interruption import Interrupted
+from ..core.interruption import TRY_AGAIN, Interrupted
 from ..core.parts import is_importing_file
-from ..distribute.workers import TRY_AGAIN, WorkerLost
+from ..distribute.workers import WorkerLost
 from .app import Refused, app
 from .server_options import without_values
 
@@ -54,16 +54,17 @@ if TYPE_CHECKING:
 def main(arguments: list[str] | None = None, task: Task | None = None) -> None:
     """Runs a command and exits: 0, 2 with one line for wrong input, 130 after Ctrl-C.
 
-    75 (EX_TEMPFAIL) when another worker of a training has gone and all may be started again.
-    A training that SIGTERM stopped has saved itself and exits with 0, and so does a command whose
-    reader has gone, as in `attention-zoo settings | head -1`.
+    75 (EX_TEMPFAIL) when the same command goes on: SIGTERM stopped a training before its end, or
+    another worker has gone. A command whose reader has gone, as in `attention-zoo settings | head
+    -1`, exits with 0.
     """
     _open_closed_streams()
-    status = run_command(app, arguments, task)
-    if status == TRY_AGAIN:
-        # TensorFlow would wait for the worker that has gone.
+    try:
+        status = run_command(app, arguments, task)
+    except WorkerLost as error:
+        _fail(str(error))
         sys.stdout.flush()
-        os._exit(status)
+        os._exit(TRY_AGAIN)  # TensorFlow would wait for the worker that has gone
     sys.exit(status)
 
 
@@ -83,8 +84,6 @@ def run_command(
     try:
         result = typer.main.get_command(application)(arguments, standalone_mode=False, obj=task)
         sys.stdout.flush()  # here, where what goes wrong with it is handled
-    except WorkerLost as error:
-        return _fail(str(error), TRY_AGAIN)
     except (typer.Abort, KeyboardInterrupt):
         return _fail("interrupted", 130)
     except Interrupted as stop:

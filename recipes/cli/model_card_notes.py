@@ -65,7 +65,7 @@ class RunNotes:
         lines = [
             f"- task: {config.task}",
             f"- model: `{config.model}`",
-            f"- longest source: {config.max_source_length:,} subwords; of a longer one the {keep} "
+            f"- longest source: {config.max_source_length:,} tokens; of a longer one the {keep} "
             "is read",
             f"- trained on: {data}",
         ]

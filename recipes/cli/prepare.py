@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..core.tensorflow_setup import load_tensorflow
-from .app import Refused, Reverse, app
+from .app import Refused, Reverse, app, local
 
 
 @app.command(rich_help_panel="Train")
@@ -18,7 +18,7 @@ def prepare(
         list[str],
         typer.Option(help="A corpus, as `train` takes it; may be repeated, to mix several."),
     ],
-    output: Annotated[Path, typer.Option(help="The folder.")],
+    output: Annotated[Path, typer.Option(callback=local, help="The folder.")],
     weights: Annotated[
         str | None,
         typer.Option(
@@ -37,7 +37,7 @@ def prepare(
     start_from: Annotated[
         str | None,
         typer.Option(
-            metavar="RUN", help="Take the subwords of a run, for `train --start-from` of it."
+            metavar="RUN", help="Take the tokens of a run, for `train --start-from` of it."
         ),
     ] = None,
     reverse: Reverse = False,
@@ -45,14 +45,14 @@ def prepare(
         bool, typer.Option("--compress", help="Pack the shards: a third of the size, more time.")
     ] = False,
     sample: Annotated[
-        int | None, typer.Option(min=2, help="Most rows that the subwords are learnt from.")
+        int | None, typer.Option(min=2, help="Most rows that the tokens are learnt from.")
     ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="A setting that is baked in."),
     ] = None,
 ) -> None:
-    """Write a corpus into shards of subwords, once, so that it need not fit in memory.
+    """Write a corpus into shards of tokens, once, so that it need not fit in memory.
 
     Example: `attention-zoo prepare translation --train web.tsv.gz --train news.tsv --weights 1,3
     --output prepared/en-de --set vocab_size=16000`
@@ -61,7 +61,7 @@ def prepare(
     stopped goes on with the same command. Settings that are baked in: vocab_size, tokenizer,
     normalization, byte_fallback, character_coverage, max_source_length, max_target_length,
     history_turns; and the seed of draws.
-    With --start-from the subwords are those of a run, and so are the longest lengths if not said.
+    With --start-from the tokens are those of a run, and so are the longest lengths if not said.
     """
     from ..core.make_config import preparation_config
     from ..core.preparing import SAMPLE_ROWS, Request

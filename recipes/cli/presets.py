@@ -12,7 +12,7 @@ import typer
 
 from ...zoo.presets.names import presets
 from ..core.tensorflow_setup import load_tensorflow
-from .app import RunName, app, console_for_tables
+from .app import RunName, app, console_for_tables, local
 from .sources import check_file, open_run
 
 presets_app = typer.Typer(no_args_is_help=True)
@@ -94,7 +94,9 @@ def list_models(
 @app.command(rich_help_panel="Models")
 def pack(
     run: RunName,
-    output: Annotated[Path, typer.Argument(metavar="FILE", help="The pack, a .zip file.")],
+    output: Annotated[
+        Path, typer.Argument(callback=local, metavar="FILE", help="The pack, a .zip file.")
+    ],
     weights: Annotated[
         str, typer.Option(metavar="int8|float16|float32", help="How weights are stored.")
     ] = "int8",
@@ -146,10 +148,13 @@ def build(
         Path | None, typer.Option(help="The folder with the files that its recipe names.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="The pack; `NAME.zip` here if left out.")
+        Path | None, typer.Option(callback=local, help="The pack; `NAME.zip` here if left out.")
     ] = None,
     runs: Annotated[
-        Path | None, typer.Option(help="Folder for its texts and runs; `runs/NAME` if left out.")
+        Path | None,
+        typer.Option(
+            callback=local, help="Folder for its texts and runs; `runs/NAME` if left out."
+        ),
     ] = None,
     run: Annotated[
         str | None,

@@ -16,7 +16,7 @@ import typer
 
 from ..core.tensorflow_setup import quiet_libraries
 from . import server_options as given
-from .app import Refused, app
+from .app import Refused, app, local
 from .export import exported
 from .server_options import AUTO, LOCAL, OFFICIAL
 
@@ -208,7 +208,9 @@ def _run_local(source: Path, configs: list[ModelConfig], options: ServerOptions)
 @app.command(rich_help_panel="Serve")
 def serve_config(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of models.")],
-    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Folder for the files.")],
+    output: Annotated[
+        Path, typer.Argument(callback=local, metavar="OUTPUT", help="Folder for the files.")
+    ],
     served_from: Annotated[
         str | None,
         typer.Option(

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..core.tensorflow_setup import load_tensorflow
-from .app import BeamSize, Refused, Reverse, Settings, TaskFile, app
+from .app import BeamSize, Refused, Reverse, Settings, TaskFile, app, local
 from .sources import open_run, read_lines
+
+
+def parse_minutes(text: str | float) -> float:
+    """The minutes of `--max-minutes`; infinity for `none`."""
+    if text == "none":
+        return math.inf
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = math.nan
+    if not 0.01 <= minutes < math.inf:
+        raise typer.BadParameter(f"a number of minutes from 0.01 on, or none. Received: {text}")
+    return minutes
 
 
 @app.command(rich_help_panel="Train")
@@ -22,7 +36,7 @@ def train(
         str | None,
         typer.Option(
             help="A model of the catalog, see `list`, or one of your own, FILE:NAME.",
-            show_default="rnn-bahdanau",
+            show_default="one that fits the corpus",
         ),
     ] = None,
     train: Annotated[
@@ -46,17 +60,48 @@ def train(
         typer.Option("--no-filter", help="Learn duplicates, copies and mismatched pairs too."),
     ] = False,
     output: Annotated[
-        Path | None, typer.Option(help="Folder of the run; `runs/TASK-MODEL` if left out.")
+        Path | None,
+        typer.Option(
+            callback=local,
+            help="Folder of the run.",
+            show_default="runs/TASK-FILE or runs/TASK-MODEL",
+        ),
     ] = None,
     start_from: Annotated[
         str | None,
         typer.Option(
-            metavar="RUN", help="Begin with the weights and subwords of a run, and its settings."
+            metavar="RUN", help="Begin with the weights and tokens of a run, and its settings."
+        ),
+    ] = None,
+    keep_state: Annotated[
+        bool,
+        typer.Option(
+            "--keep-state",
+            help="With --start-from: go on from its last step, optimizer state and all, not from "
+            "its best weights.",
+        ),
+    ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The settings of a config.json; what is said beside it wins."
         ),
     ] = None,
     reverse: Reverse = False,
     max_steps: Annotated[int | None, typer.Option(min=1, help="Steps in all.")] = None,
-    max_minutes: Annotated[float | None, typer.Option(min=0.01, help="Minutes in all.")] = None,
+    max_minutes: Annotated[
+        float | None,
+        typer.Option(
+            parser=parse_minutes,
+            metavar="MINUTES|none",
+            help="Minutes in all; none for no limit.",
+            show_default="60 or 150 epochs, with --train",
+        ),
+    ] = None,
+    no_fit: Annotated[
+        bool,
+        typer.Option("--no-fit", help="Let nothing follow from the corpus: plain defaults."),
+    ] = False,
     precision: Annotated[
         str | None, typer.Option(help="float32, mixed_bfloat16 or mixed_float16.")
     ] = None,
@@ -66,7 +111,7 @@ def train(
     ] = None,
     settings: Settings = None,
     strategy: Annotated[
-        str, typer.Option(help="Where: auto, single, mirrored, multiworker or tpu.")
+        str, typer.Option(help="Where: auto, single, mirrored or multiworker.")
     ] = "auto",
     workers: Annotated[
         str | None,
@@ -79,38 +124,36 @@ def train(
 ) -> None:
     """Train a model, or resume a run that was stopped.
 
-    Example: `attention-zoo train translation --train pairs.csv --output runs/en-de
-    --max-minutes 60`
+    Example: `attention-zoo train translation --train pairs.csv`
 
-    Without --train it learns the recipe's embedded default. If the output folder holds
-    a run with the same settings, that run is resumed. Settings of one model begin with `model.`, as
-    in `--set model.dropout=0.4`; all others are listed by `attention-zoo settings`.
+    Without --train it learns the recipe's embedded default. Of a file of yours, the model, its size
+    and how it learns follow from the number of rows, their words and the time; what you set stays.
+    `attention-zoo settings TASK --train FILE` shows all values. Settings of the model begin with
+    `model.`, as in `--set model.dropout=0.4`. If the output folder holds a run with the same
+    settings, that run is resumed.
 
     With --start-from a run learns on from the best weights of another, which stays as it is: on
-    other text (fine-tuning), or with other settings. What is not said is as in that run.
+    other text (fine-tuning), or with other settings. What is not said is as in that run. With
+    --keep-state too it goes on from the last step of that one, at another rate or batch size say.
     """
-    from ..core.config import Budget
-    from ..core.make_config import make_config
+    from ..core.config import budget_of
     from ..core.task import task as task_meant
     from ..distribute.strategies import StrategyOptions
-    from ..training.launch import run_task
+    from ..training.launch import choose_config, default_folder, run_task
 
     chosen = context.obj or task_meant(task)  # a script passes its own
     values = [*(settings or [])]
     values += [f"precision={precision}"] if precision else []
     values += ["jit=true"] if jit else []
     values += ["filter_rows=false"] if no_filter else []
-    if start_from is not None:
-        load_tensorflow()
-        from ..training.warm_start import start_config
-
-        config = start_config(start_from, chosen, model, train, valid, reverse, values)
-    else:
-        config = make_config(chosen, model or "rnn-bahdanau", train, valid, reverse, values)
+    said = (chosen, model, train, valid, reverse, values)
+    made = choose_config(
+        *said, start_from=start_from, keep_state=keep_state, file=config, fit=not no_fit
+    )
     run_task(
-        config,
-        output or Path("runs") / f"{config.task}-{config.model}",
-        Budget(max_steps, max_minutes),
+        made,
+        output or default_folder(made),
+        budget_of(max_steps, max_minutes, made.train),
         strategy=StrategyOptions(strategy, workers, index, replicas),
         profile=parse_profile(profile) if profile else None,
     )
@@ -136,7 +179,9 @@ def distill(
     model: Annotated[
         str, typer.Option(metavar="STUDENT", help="A model of the catalog, or FILE:NAME.")
     ],
-    output: Annotated[Path, typer.Option(help="Folder of the student, which is a run.")],
+    output: Annotated[
+        Path, typer.Option(callback=local, help="Folder of the student, which is a run.")
+    ],
     train: Annotated[
         str | None,
         typer.Option(help="As in `train`; what the teacher learned from if left out."),
@@ -194,20 +239,64 @@ def distill(
 
 
 @app.command(rich_help_panel="Train")
-def settings() -> None:
-    """List the settings that `train --set NAME=VALUE` takes, with their defaults.
+def settings(
+    task: Annotated[
+        str | None, typer.Argument(metavar="TASK", help="As in `train`; plain defaults without.")
+    ] = None,
+    train: Annotated[str | None, typer.Option(help="As in `train`.")] = None,
+    model: Annotated[str | None, typer.Option(help="As in `train`.")] = None,
+    max_steps: Annotated[int | None, typer.Option(min=1, help="As in `train`.")] = None,
+    max_minutes: Annotated[
+        float | None,
+        typer.Option(parser=parse_minutes, metavar="MINUTES|none", help="As in `train`."),
+    ] = None,
+    values: Settings = None,
+) -> None:
+    """List the settings that `train --set NAME=VALUE` takes, with the values that a run would have.
 
-    Example: `attention-zoo settings`
+    Example: `attention-zoo settings translation --train pairs.csv`
+
+    With a task and a file, those of `train` with the same options, arguments of the model among
+    them; what was chosen for the file has a star.
     """
-    from ..core.config import describe_settings
+    from ..core.config import RunConfig, budget_of, describe_settings
 
-    for name, default, comment in describe_settings():
-        print(f"{name:<20} {default!s:<14} {comment}")
+    free = RunConfig().may_change()
+    if task is None:
+        for name, default, comment in describe_settings():
+            more = "; may change when a run is resumed" if name in free else ""
+            print(f"{name:<20} {default!s:<14} {comment}{more}")
+        return
+    from ..core.corpora import read_corpora
+    from ..core.make_config import make_config
+    from ..core.model import defaults_of
+
+    load_tensorflow()
+    from ..training.fitted import fit_to_corpus, fitted_values
+
+    config = make_config(task, model, train, settings=values or [], to_be_fitted=True)
+    fitted: dict[str, Any] = {}
+    if config.stated is not None:
+        corpus = read_corpora(config)[0]
+        config = fit_to_corpus(config, corpus, budget_of(max_steps, max_minutes, train))
+        fitted = fitted_values(config)
+        print(corpus.report())
+    print(f"{'*' if 'model' in fitted else ' '} {'model':<28} {config.model}")
+    options = {**defaults_of(config), **config.model_options}
+    for name, value in options.items():
+        star = "*" if f"model.{name}" in fitted else " "
+        print(f"{star} {f'model.{name}':<28} {value}")
+    for name, _, comment in describe_settings():
+        print(
+            f"{'*' if name in fitted else ' '} {name:<28} {getattr(config, name)!s:<14} {comment}"
+        )
 
 
 @app.command(rich_help_panel="Train")
 def demo(
-    output: Annotated[Path, typer.Option(help="Where runs and models go.")] = Path("runs/demo"),
+    output: Annotated[Path, typer.Option(callback=local, help="Where runs and models go.")] = Path(
+        "runs/demo"
+    ),
 ) -> None:
     """Ask presets; then train with and without attention, look, export, serve and ask.
 

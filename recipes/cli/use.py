@@ -33,6 +33,7 @@ from .app import (
     TopP,
     Truncate,
     app,
+    local,
     refuse_draws,
     sampling,
     search_options,
@@ -168,7 +169,9 @@ def predict(
             metavar="FILE", help="Texts, one a line; or a .csv, .tsv, .jsonl, ... with the sources."
         ),
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Where to write; stdout if left out.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(callback=local, help="Where to write; stdout if left out.")
+    ] = None,
     n_best: Annotated[
         int | None,
         typer.Option(min=1, max=LARGEST_BEAM, help="Results for each text, the best first."),

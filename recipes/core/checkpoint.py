@@ -58,8 +58,13 @@ class Checkpoints:
             old.unlink()
         return path
 
-    def restore(self, variables: Sequence[Any]) -> dict[str, Any] | None:
+    def restore(self, variables: Sequence[Any], former: int | None = None) -> dict[str, Any] | None:
         """Loads the newest whole checkpoint into the variables and returns its progress.
+
+        Args:
+            variables: those that were saved, in the same order.
+            former: position of an array that earlier versions may have written among them, which
+                is left out.
 
         Returns `None` where there is no checkpoint at all.
         """
@@ -68,10 +73,15 @@ class Checkpoints:
             try:
                 arrays = _read(path)
                 progress = json.loads(str(arrays.pop(PROGRESS)))
+                if not all(np.isfinite(array).all() for array in arrays.values()):
+                    raise ValueError("of a step that spoilt the weights before it was noticed")
             except Exception:  # there are as many kinds of errors as ways of being damaged
                 broken.append(path.name)
                 continue
-            _assign(path, variables, [arrays[name] for name in sorted(arrays)])
+            found = [arrays[name] for name in sorted(arrays)]
+            if former is not None and len(found) == len(variables) + 1:
+                del found[former]
+            _assign(path, variables, found)
             return progress
         if broken:
             raise CheckpointError(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+
+TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the same command goes on
 
 
 class Interrupted(Exception):
@@ -23,12 +25,12 @@ class Interrupted(Exception):
 
     @property
     def exit_status(self) -> int:
-        """0 after SIGTERM: who sends it wants the process to end, and it has done so in order.
+        """75 after SIGTERM: there is more to do, and what starts commands again is to do so.
 
         Ctrl-C ends with 130, as it does in any command, so that a script that it was meant for
         ends too.
         """
-        return 0 if self.signal_number == signal.SIGTERM else 128 + self.signal_number
+        return TRY_AGAIN if self.signal_number == signal.SIGTERM else 128 + self.signal_number
 
 
 class StopNow(BaseException):
@@ -45,12 +47,16 @@ class StopRequest:
     SIGTERM often sends SIGKILL seconds later. A second Ctrl-C interrupts at once, as usual. Outside
     of the main thread, where Python has no signal handlers, nothing is noted.
 
+    Args:
+        signals: those that are noted.
+
     Attributes:
         signal_number: the signal that came, or `None`.
         pass_on: is called when SIGTERM comes, if there is somebody else to be told.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, signals: Sequence[int] = (signal.SIGINT, signal.SIGTERM)) -> None:
+        self.signals = signals
         self.signal_number: int | None = None
         self.pass_on: Callable[[], None] | None = None
         self._at_once = False
@@ -58,7 +64,7 @@ class StopRequest:
 
     def __enter__(self) -> StopRequest:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in self.signals:
                 self._before[number] = signal.signal(number, self._note)
         return self
 
@@ -89,4 +95,4 @@ class StopRequest:
             self.pass_on()
         if self._at_once:
             self._at_once = False  # one is enough
-            raise StopNow
+            raise StopNow(f"stopped by {signal.Signals(number).name}")

@@ -8,51 +8,67 @@ from typing import Any
 
 from ...zoo.catalog import MODELS, CatalogEntry
 from ...zoo.errors import ConfigError
+from ...zoo.text.source_format import SourceFormat
 from ...zoo.training import SCHEDULES
 from ..data.prepared import BAKED, PreparedCorpus, is_prepared
 from ..metrics.metric import as_metric
 from .config import RunConfig, hint
 from .model import defaults_of, entry_of, model_of, model_options_of, schedule_of
 from .parts import Parts, load_object
-from .task import Task, metric_of, task, task_of
+from .task import Task, metric_of, source_format, task, task_of
 
 
 def make_config(
     task_spec: str | Task,
-    model: str | CatalogEntry | Callable,
+    model: str | CatalogEntry | Callable | None = None,
     train: str | None = None,
     valid: str | None = None,
     reverse: bool = False,
     settings: Sequence[str] | Mapping[str, Any] = (),
+    to_be_fitted: bool = False,
 ) -> RunConfig:
     """The config of a run: the task's settings, over them the model's, over them the user's.
 
     Args:
         task_spec: As of `task`.
-        model: As of `model_of`.
+        model: As of `model_of`; that of the task if left out.
         train: A corpus; the embedded default of the task if left out.
         valid: The corpus to validate with.
         reverse: Swaps source and target.
         settings: `name=value` strings, or values by name.
+        to_be_fitted: Whether what neither the user nor the recipe has set is to follow from the
+            corpus, see `fit_to_corpus`. All of the embedded default is set.
 
     Raises:
         ConfigError: an unknown task, model or setting.
     """
     chosen = task(task_spec)
-    name, own = model_of(model)
-    values = dict(chosen.settings)
+    name, own = model_of(chosen.model if model is None else model)
+    values: dict[str, Any] = {**chosen.limits, **chosen.settings}
     if train is None:
         values |= chosen.default_settings
         values["model_options"] = chosen.model_options(name)
     values |= (own or MODELS[name]).training
-    values |= settings_of_corpus(train, reverse)
+    baked = settings_of_corpus(train, reverse)
+    values |= baked
     settings, objects = named(settings)
+    if to_be_fitted and train is not None:
+        stated = {"model"} if model is not None else set()
+        stated |= {*chosen.settings, *of_users(own or MODELS[name]), *baked}
+        # What a prepared corpus has in tokens cannot be split anew.
+        stated |= {"bpe_dropout"} if is_prepared(train) else set()
+        values["stated"] = frozenset(stated)
     parts = Parts(task=chosen, model=own, **objects)
     config = RunConfig(chosen.name, name, train=train, valid=valid, parts=parts, **values)
     config = config.with_settings(settings)
     check_names(config)
     check_direction(chosen, reverse)
     return config
+
+
+def of_users(entry: CatalogEntry) -> dict[str, Any]:
+    """Training settings of a model that a user has brought; none of a built-in one."""
+    return {} if isinstance(entry.family, str) else entry.training
 
 
 def named(
@@ -70,6 +86,45 @@ def named(
         own["schedule"] = names["schedule"]
         names["schedule"] = own["schedule"].__name__
     return names, own
+
+
+def config_of_values(
+    values: Mapping[str, Any], chosen: Task | None = None
+) -> tuple[RunConfig, dict[str, Any] | None]:
+    """The config of the values of a `config.json`, and the defaults that its model had.
+
+    Args:
+        values: The values, also those of an earlier version.
+        chosen: The task, if it is the user's own.
+
+    Raises:
+        ValueError: The values are no config, or that of another task, or a part is not there.
+    """
+    notes = ("attention_zoo", "texts", "generation", "model_defaults", "source_format", "parts")
+    defaults, form, origins = (values.get(name) for name in notes[3:])
+    for name, value in {"model_defaults": defaults, "parts": origins}.items():
+        if not isinstance(value, dict | None):
+            raise ConfigError(f"{name} is no object: {value!r}")
+    saved = None if form is None else SourceFormat.from_dict(form)
+    parts = Parts(chosen, source_format=saved, origins=origins or {})
+    settings = {name: value for name, value in values.items() if name not in notes}
+    config = RunConfig.from_dict(settings, parts)
+    if chosen is not None and chosen.name != config.task:
+        raise ConfigError(f"The run is of {config.task}. Received: {chosen.name}")
+    if "task" not in config.parts.origins and config.parts.source_format is None:
+        task_of(config)
+    if "model" not in config.parts.origins:
+        entry_of(config)
+    return config, defaults
+
+
+def settings_of(config: RunConfig, model_defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """All that a config says, by the names it is set with, and its version of splitting."""
+    values = config.to_dict()
+    options = {**model_defaults, **values.pop("model_options")}
+    named_options = {f"model.{name}": value for name, value in options.items()}
+    version = source_format(config).sentences
+    return {**values, **named_options, "version of sentence splitting": version}
 
 
 def check_names(config: RunConfig) -> None:
@@ -102,7 +157,12 @@ def preparation_config(task_spec: str, reverse: bool, settings: list[str]) -> Ru
     check_baked(settings)
     chosen = task(task_spec)
     check_direction(chosen, reverse)
-    config = RunConfig(chosen.name, reverse=reverse, parts=Parts(task=chosen), **chosen.settings)
+    config = RunConfig(
+        chosen.name,
+        reverse=reverse,
+        parts=Parts(task=chosen),
+        **{**chosen.limits, **chosen.settings},
+    )
     return config.with_settings(settings)
 
 
@@ -146,7 +206,7 @@ def check_model_options(config: RunConfig) -> None:
     if "source_vocab_size" in options:
         raise ConfigError(
             "source_vocab_size follows from the text: set shared_vocabulary=false for a "
-            "vocabulary of the source, and vocab_size for the most subwords of each."
+            "vocabulary of the source, and vocab_size for the most tokens of each."
         )
     if "vocab_size" in options:
         raise ConfigError("vocab_size is a setting without model.: --set vocab_size=...")

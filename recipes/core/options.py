@@ -52,9 +52,18 @@ TOKENIZATIONS = (
 )  # fmt: skip
 
 
-def setting(default: Any, description: str, rule: Rule) -> Any:
-    """A field with a rule for its value and a description, which `attention-zoo settings` shows."""
-    return field(default=default, metadata={"description": description, "rule": rule})
+def setting(default: Any, description: str, rule: Rule, learned: bool = True) -> Any:
+    """A field with a rule for its value and a description, which `attention-zoo settings` shows.
+
+    Args:
+        default: its value where nobody gives one.
+        description: of the value, in a few words.
+        rule: for the value.
+        learned: False if it says how a run is run, not what it learns: it may change when the run
+            is resumed.
+    """
+    metadata = {"description": description, "rule": rule, "learned": learned}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +84,11 @@ class Options:
 class TokenizerOptions(Options):
     """Settings of the vocabulary, and of how texts become tokens."""
 
-    vocab_size: int = setting(8000, "most subwords; a small corpus gives fewer", POSITIVE)
+    vocab_size: int = setting(8000, "most tokens; a small corpus gives fewer", POSITIVE)
     shared_vocabulary: bool = setting(
         True,
         "of source and target; if false, or if their kinds of tokens differ, each has vocab_size "
-        "subwords of its own",
+        "tokens of its own",
         YES_NO,
     )
     tokenizer: str = setting(
@@ -107,7 +116,7 @@ class TokenizerOptions(Options):
         0.0, "share of the merges of bpe left out at random in training; 0.1 is usual", BELOW_ONE
     )
     character_coverage: float = setting(
-        0.9999, "share of the characters that get a subword of their own", COVERAGE
+        0.9999, "share of the characters that get a token of their own", COVERAGE
     )
 
     tags: str = setting("", "language tags that sources begin with, such as '<2de> <2fr>'", TEXT)
@@ -148,10 +157,10 @@ class DataOptions(Options):
     """Settings of rows and batches."""
 
     max_source_length: int = setting(
-        128, "in subwords; longer sources are cut, in translation left out of training", LENGTH
+        128, "in tokens; longer sources are cut, in translation left out of training", LENGTH
     )
     max_target_length: int = setting(
-        128, "in subwords; also the longest target that is written", LENGTH
+        128, "in tokens; also the longest target that is written", LENGTH
     )
 
     history_turns: int = setting(4, "turns before a text that are read, in dialogue", NOT_NEGATIVE)
@@ -195,11 +204,14 @@ class OptimizerOptions(Options):
         "of the computation; or mixed_bfloat16, mixed_float16. Weights are float32 in all",
         one_of("float32", "mixed_bfloat16", "mixed_float16"),
     )
-    jit: bool = setting(False, "compile the step with XLA, once for each of a few shapes", YES_NO)
+    jit: bool = setting(
+        False, "compile the step with XLA, once for each of a few shapes", YES_NO, learned=False
+    )
     skip_nonfinite: bool = setting(
         False,
         "leave out batches of which the gradients hold NaN or infinity, rather than stop",
         YES_NO,
+        learned=False,
     )
     average_decay: float = setting(
         0.998, "of the moving average of the weights that is evaluated; 0 for none", BELOW_ONE
@@ -231,12 +243,16 @@ class EvaluationOptions(Options):
     bleu_tokenize: str = setting(
         "auto", "sacreBLEU's tokenization: none, 13a, zh, char, ...", one_of(*TOKENIZATIONS)
     )
-    evaluate_every: int = setting(500, "steps between two evaluations", POSITIVE)
+    evaluate_every: int = setting(500, "steps between two evaluations", POSITIVE, learned=False)
     evaluate_rows: int = setting(
-        500, "rows of the validation corpus decoded at an evaluation", POSITIVE
+        500, "rows of the validation corpus decoded at an evaluation", POSITIVE, learned=False
     )
-    patience: int = setting(10, "evaluations without a better metric before a run stops", POSITIVE)
-    checkpoint_minutes: float = setting(5.0, "minutes between two checkpoints", NOT_NEGATIVE)
+    patience: int = setting(
+        10, "evaluations without a better metric before a run stops", POSITIVE, learned=False
+    )
+    checkpoint_minutes: float = setting(
+        5.0, "minutes between two checkpoints", NOT_NEGATIVE, learned=False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,7 +266,7 @@ class SearchOptions(Options):
         1.0, "log p is divided by ((5 + length) / 6) to this power", NOT_NEGATIVE
     )
     coverage_penalty: float = setting(
-        0.0, "of source subwords that got little attention, in beam search", NOT_NEGATIVE
+        0.0, "of source tokens that got little attention, in beam search", NOT_NEGATIVE
     )
     no_repeat_ngram: int | None = setting(
         0,
@@ -262,7 +278,7 @@ class SearchOptions(Options):
     )
     max_length_ratio: float | None = setting(
         None,
-        "most subwords for one of the source, plus ten; 0 for no limit; none: as training needs",
+        "most tokens for one of the source, plus ten; 0 for no limit; none: as training needs",
         Rule(lambda value: value is None or 0 <= value < math.inf, "must not be negative"),
     )
 

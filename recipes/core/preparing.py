@@ -1,8 +1,8 @@
 """Preparing a corpus of any size: `attention-zoo prepare`.
 
 Two passes over the rows, of which never more than some thousands are held. The first counts them,
-finds the bad ones and draws a sample, from which the subwords are learnt; the second writes the
-rows into shards, as subwords.
+finds the bad ones and draws a sample, from which the tokens are learnt; the second writes the
+rows into shards, as tokens.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from .interruption import Interrupted
 from .part_writer import Pace, PartWriter, Row, read_part, turned
 from .task import task_of
 
-# From which the subwords are learnt. What SentencePiece holds are the words; without spaces, as in
+# From which the tokens are learnt. What SentencePiece holds are the words; without spaces, as in
 # Chinese, those are whole sentences, and take some 140 bytes a character (BPE; measured). So such
 # characters count for four, which comes to half a gigabyte.
 SAMPLE_ROWS = 200_000
@@ -59,11 +59,11 @@ class Request:
 
     Attributes:
         config: the task and the settings, of which those in `BAKED` matter, `seed`, `reverse` and
-            `start_from`, a run whose subwords are taken.
+            `start_from`, a run whose tokens are taken.
         corpora: one or several, each as `train --train` takes it.
         weights: of each in what is read; as large as they are if left out.
         compressed: whether the shards are packed with gzip.
-        sample_rows: most rows from which the subwords are learnt.
+        sample_rows: most rows from which the tokens are learnt.
         held_out: share of the rows that are held out to validate with; none if left out.
 
     Raises:
@@ -139,7 +139,7 @@ def prepare(
         report: takes each line of progress.
 
     Raises:
-        ConfigError: the folder holds something else, or no subwords can be learnt.
+        ConfigError: the folder holds something else, or no tokens can be learnt.
         DataError: a corpus that cannot be used; see `read_pairs`.
         Interrupted: Ctrl-C came; the same call goes on.
     """
@@ -234,7 +234,7 @@ class _Preparation:
     # The first pass
 
     def _read_all(self) -> None:
-        """Counts the rows, learns the subwords from a sample of them, and keeps some."""
+        """Counts the rows, learns the tokens from a sample of them, and keeps some."""
         pace = Pace(self.report, "read")
         samples = [self._reservoir(number) for number in range(self._num_samples())]
         rows, parts = [], []
@@ -259,9 +259,9 @@ class _Preparation:
         pace.end()
         kept = [row for sample in samples for row in sample.kept]
         if self.config.start_from is None:
-            self.report(f"learning subwords from {len(kept):,} of {sum(rows):,} rows")
+            self.report(f"learning tokens from {len(kept):,} of {sum(rows):,} rows")
         else:
-            self.report(f"with the subwords of {self.config.start_from}")
+            self.report(f"with the tokens of {self.config.start_from}")
         from .run_tokenizer import new_tokenizer
 
         tokenizer = new_tokenizer(

@@ -12,15 +12,15 @@ from ...zoo.errors import ConfigError
 from ...zoo.files import file_above, partial_file, write_json, written_atomically
 from ...zoo.models.encoder_decoder import EncoderDecoder
 from ...zoo.pipeline.text_to_text import TextToText
-from ...zoo.text.source_format import Source, SourceFormat
+from ...zoo.text.source_format import Source
 from ...zoo.text.tokenizer import Tokenizer
 from ..data.corpus import NOT_JSON
 from .checkpoint import Checkpoints
 from .config import RunConfig
-from .model import defaults_of, entry_of
-from .parts import Parts
+from .make_config import config_of_values, settings_of
+from .model import defaults_of
 from .saved_model import origins_of, read_model, text_to_text
-from .task import Task, source_format, task_of
+from .task import Task, source_format
 
 SAMPLES = 8  # sources that a run keeps of its validation data
 
@@ -79,7 +79,8 @@ class Run:
     ) -> bool:
         """Claims the folder for a config; returns whether the run was begun before.
 
-        What a kill has left of files that were being written is removed.
+        What a kill has left of files that were being written is removed. `config.json` of a run
+        that goes on takes over the settings that may change.
 
         Args:
             config: of the run.
@@ -95,6 +96,9 @@ class Run:
         for path in (*self._partial_files(), *self.checkpoints.partial_files()):
             path.unlink(missing_ok=True)
         if begun:
+            if changes := self.changes(config):
+                new = {name: now for name, (_, now) in changes.items()}
+                write_json(self.config_path, {**self.read_values(), **new})
             return True
         self.folder.mkdir(parents=True, exist_ok=True)
         values = {
@@ -103,6 +107,7 @@ class Run:
             "model_defaults": defaults_of(config),
             "source_format": source_format(config).to_dict(),
             "parts": origins_of(config, model),
+            "stated": None if config.stated is None else sorted(config.stated),
             **({"texts": dict(texts)} if texts else {}),
             **({"generation": generation} if generation else {}),
         }
@@ -117,25 +122,20 @@ class Run:
             texts: checksums as of `open`; not looked at if left out.
 
         Raises:
-            ConfigError: the folder holds another run, or one of other texts, or files that are no
-                run.
+            ConfigError: the folder holds a run that learns something else, or from other texts, or
+                files that are no run.
         """
         if self.config_path.exists():
-            ours = _settings(config, defaults_of(config))
-            begun, defaults = self._read_config()
-            # An option that the model has got since is as it is where nobody gives it.
-            theirs = _settings(begun, {**defaults_of(begun), **defaults})
-            for settings, inputs in ((ours, config), (theirs, begun)):
-                settings["version of sentence splitting"] = source_format(inputs).sentences
-            differences = ", ".join(
-                f"{name} is {theirs.get(name)!r} there and {ours.get(name)!r} here"
-                for name in {**ours, **theirs}
-                if ours.get(name) != theirs.get(name)
-            )
-            if differences:
+            others, _ = self._differences(config)
+            if others:
+                told = ", ".join(
+                    f"{name} is {before!r} there and {now!r} here"
+                    for name, (before, now) in others.items()
+                )
                 raise ConfigError(
-                    f"{self.folder} holds another run: {differences}. Give another --output, or "
-                    "the same settings to go on with that run."
+                    f"{self.folder} holds another run: {told}. Give another --output, or the same "
+                    "settings to go on with that run. What it has learned is gone on with under "
+                    f"other settings by --start-from {self.folder} --keep-state."
                 )
             changed = self.changed_texts(texts or {})
             if changed:
@@ -174,10 +174,15 @@ class Run:
         Args:
             texts: checksums as of `open`. Those that an older run does not know have not changed.
         """
+        known = self._texts()
+        return [name for name, found in texts.items() if known.get(name, found) != found]
+
+    def _texts(self) -> dict[str, int]:
+        """The checksums of the texts that the run was begun with; none of an older run."""
         known = self.read_values().get("texts", {})
         if not isinstance(known, dict):
             raise ConfigError(f"{self.config_path}: texts is no object: {known!r}")
-        return [name for name, found in texts.items() if known.get(name, found) != found]
+        return known
 
     def generation(self) -> dict[str, Any]:
         """The fields of `GenerationOptions` that follow from the training corpus."""
@@ -222,30 +227,29 @@ class Run:
 
     def _read_config(self) -> tuple[RunConfig, dict[str, Any]]:
         """The settings of the run, and the defaults of its model when it was begun."""
-        values = self.read_values()
-        values.pop("attention_zoo", None)
-        for name in ("texts", "generation"):
-            values.pop(name, None)
-        defaults, form, origins = (
-            values.pop(name, None) for name in ("model_defaults", "source_format", "parts")
-        )
-        for name, value in {"model_defaults": defaults, "parts": origins}.items():
-            if not isinstance(value, dict | None):
-                raise ConfigError(f"{self.config_path}: {name} is no object: {value!r}")
         try:
-            saved = None if form is None else SourceFormat.from_dict(form)
-            parts = Parts(self.task, source_format=saved, origins=origins or {})
-            config = RunConfig.from_dict(values, parts)
-            if self.task is not None and self.task.name != config.task:
-                raise ConfigError(f"The run is of {config.task}. Received: {self.task.name}")
-            if "task" not in config.parts.origins and config.parts.source_format is None:
-                task_of(config)
-            if "model" not in config.parts.origins:
-                entry_of(config)
+            config, defaults = config_of_values(self.read_values(), self.task)
             # Runs of version 0.1.0 may have none: those of today are taken for theirs.
             return config, defaults_of(config) if defaults is None else defaults
         except ValueError as error:
             raise ConfigError(f"{self.config_path}: {error}") from error
+
+    def changes(self, config: RunConfig) -> dict[str, tuple[Any, Any]]:
+        """The settings with which a run goes on, of those that may change: before, and now."""
+        return self._differences(config)[1] if self.config_path.exists() else {}
+
+    def _differences(self, config: RunConfig) -> tuple[dict[str, tuple], dict[str, tuple]]:
+        """Settings that are others in the folder: those of another run, those that may change."""
+        begun, defaults = self._read_config()
+        ours = settings_of(config, defaults_of(config))
+        # An option that the model has got since is as it is where nobody gives it.
+        theirs = settings_of(begun, {**defaults_of(begun), **defaults})
+        values = {n: (theirs.get(n), ours.get(n)) for n in {**ours, **theirs}}
+        different = {name: (there, here) for name, (there, here) in values.items() if there != here}
+        free = config.may_change() & begun.may_change()
+        free -= {"train", "valid"} - self._texts().keys()
+        others = {name: both for name, both in different.items() if name not in free}
+        return others, {name: both for name, both in different.items() if name in free}
 
     def save_model(self, model: EncoderDecoder) -> None:
         """Writes the model without its optimizer: checkpoints have that, to go on from."""
@@ -341,10 +345,3 @@ class Run:
         config = self.read_config()
         self.check_model_file()
         return read_model(self.model_path, config.parts.origins, self.custom_objects)
-
-
-def _settings(config: RunConfig, model_defaults: dict[str, Any]) -> dict[str, Any]:
-    """All settings by the names they are set with."""
-    values = config.to_dict()
-    options = {**model_defaults, **values.pop("model_options")}
-    return values | {f"model.{name}": value for name, value in options.items()}

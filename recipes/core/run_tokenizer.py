@@ -28,15 +28,16 @@ def run_tokenizer(config: RunConfig, run: Run, corpus: PairCorpus | PreparedCorp
         tokenizer = corpus.tokenizer()
         if run.tokenizer_path.exists() and run.tokenizer_path.read_bytes() != tokenizer.model:
             raise ConfigError(
-                f"{run.folder} was begun with other subwords than those of {corpus.name}, which "
+                f"{run.folder} was begun with other tokens than those of {corpus.name}, which "
                 "was prepared anew since; train into a new folder."
             )
         if (
             config.start_from
+            and not run.tokenizer_path.exists()  # else that run is not needed any more
             and open_run(config.start_from).read_tokenizer().model != tokenizer.model
         ):
             raise ConfigError(
-                f"{corpus.name} was prepared with other subwords than those of {config.start_from};"
+                f"{corpus.name} was prepared with other tokens than those of {config.start_from};"
                 " train on the text itself, or `prepare` it with that --start-from."
             )
         return tokenizer

@@ -118,7 +118,7 @@ def text_to_text(
     """The model with the search of its config.
 
     Raises:
-        ValueError: the subwords are not those of the task, or options are impossible.
+        ValueError: the tokens are not those of the task, or options are impossible.
     """
     inputs = source_format(config)
     for symbol in inputs.symbols:

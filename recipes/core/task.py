@@ -53,6 +53,9 @@ class Task:
         default_model_options: options of a model that belong to the embedded default, by the name
             of the model; a name with `*` stands for several.
         settings: settings of `RunConfig` that belong to the task on any data.
+        limits: the longest source and target, `max_source_length` and `max_target_length`, where
+            nobody says; a corpus of longer texts raises them.
+        model: the model that is trained where nobody names one.
         corpora: the forms of a corpus that a user may name.
         source_format: the inputs, and how they become the one source.
         read_rows: reads a corpus that a user names, row by row.
@@ -73,6 +76,8 @@ class Task:
     default_settings: dict[str, Any] = field(default_factory=dict)
     default_model_options: dict[str, dict[str, Any]] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    limits: dict[str, int] = field(default_factory=dict)
+    model: str = "rnn-bahdanau"
     corpora: str = "two columns of TSV, CSV, JSON, TMX or a spreadsheet, or two parallel files"
     source_format: SourceFormat = PLAIN
     read_rows: Callable[[str, Rows], None] = read_rows

@@ -68,7 +68,7 @@ class DistributionContext:
             model: A model made in `scope`.
             static: Whether all batches of one length have the same number of rows.
         """
-        model.static_shapes = static or self.name == "tpu"
+        model.static_shapes = static
         if self.strategy is None:
             return
         first = 0
@@ -102,8 +102,7 @@ class DistributionContext:
         def pipeline(context: tf.distribute.InputContext) -> tf.data.Dataset:
             replicas = context.num_replicas_in_sync
             here = replicas // context.num_input_pipelines
-            few_shapes = static or self.name == "tpu"
-            share = Share(replicas, context.input_pipeline_id * here, here, few_shapes)
+            share = Share(replicas, context.input_pipeline_id * here, here, static)
             # Otherwise the replicas ask each other before every step whether all have a batch.
             endless = tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
             return batches.dataset(start_step, accumulate, share).apply(endless)

@@ -1,4 +1,4 @@
-"""Distribution strategies: one device, several of a machine, several machines, or a TPU.
+"""Distribution strategies: one device, several of a machine, or several machines.
 
 All of them compute the same: each batch is split over the replicas of the model, each replica adds
 its share to the gradients, and the weights are those that one replica with the whole batch learns.
@@ -6,7 +6,6 @@ its share to the gradients, and the weights are those that one replica with the 
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 from ...zoo.cpus import available_cpus
@@ -15,7 +14,7 @@ from .cluster import Cluster
 from .context import DistributionContext
 from .workers import Workers
 
-STRATEGIES = ("auto", "single", "mirrored", "multiworker", "tpu")
+STRATEGIES = ("auto", "single", "mirrored", "multiworker")
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,12 @@ class StrategyOptions:
     replicas: int | None = None
 
     def __post_init__(self) -> None:
+        if self.name == "tpu":
+            raise ConfigError(
+                "--strategy tpu cannot run: TensorFlow 2.21, which this version needs, has no "
+                "kernels for TPUs (tensorflow-tpu ends at 2.20). Train on GPUs or CPUs, with "
+                "--strategy mirrored or multiworker."
+            )
         if self.name not in STRATEGIES:
             raise ConfigError(
                 f"--strategy is one of {', '.join(STRATEGIES)}. Received: {self.name}"
@@ -90,7 +95,6 @@ def make_strategy(options: StrategyOptions, workers: Workers | None = None) -> D
     makers = {
         "mirrored": lambda: _mirrored(options.replicas),
         "multiworker": lambda: _multiworker(workers),
-        "tpu": _tpu,
     }
     return makers[name]() if name in makers else DistributionContext("single", _default_device())
 
@@ -99,8 +103,6 @@ def _best() -> str:
     """The name of the strategy that uses all devices of this machine."""
     import tensorflow as tf
 
-    if os.environ.get("TPU_NAME") or tf.config.list_physical_devices("TPU"):
-        return "tpu"
     return "mirrored" if len(tf.config.list_physical_devices("GPU")) > 1 else "single"
 
 
@@ -181,25 +183,3 @@ def _multiworker(workers: Workers | None) -> DistributionContext:
     if cluster.is_chief:
         words += "; it writes the run, evaluates and decides"
     return DistributionContext("multiworker", words, strategy, workers)
-
-
-def _tpu() -> DistributionContext:
-    """Connects to a TPU as the documentation of TPUStrategy does; not tried on a TPU."""
-    import tensorflow as tf
-
-    name = os.environ.get("TPU_NAME", "local")
-    try:
-        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu=name)
-        if name != "local":
-            tf.config.experimental_connect_to_cluster(resolver)
-        tf.tpu.experimental.initialize_tpu_system(resolver)
-    except (ValueError, RuntimeError, tf.errors.OpError) as error:
-        reason = str(error).splitlines()[0].split(". ")[0].rstrip(".")  # of a page about kernels
-        raise ConfigError(
-            f"No TPU was found as {name!r} ({reason}). On a TPU VM nothing need be set; elsewhere "
-            "TPU_NAME is its name or grpc:// address."
-        ) from error
-    strategy = tf.distribute.TPUStrategy(resolver)
-    return DistributionContext(
-        "tpu", f"TPU {name}, {strategy.num_replicas_in_sync} cores", strategy
-    )

@@ -20,14 +20,16 @@ from types import TracebackType
 from typing import Any
 
 from ...zoo.errors import ConfigError
-from ..core.interruption import Interrupted
+from ..core.interruption import TRY_AGAIN, Interrupted
 from .channel import Channel
 from .cluster import Cluster
 
 # Time for TensorFlow to end a sum of gradients by itself when one of its workers has gone. If it
 # has not ended by then, the process is ended: it would wait forever.
 GRACE_SECONDS = 5.0
-TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h
+# Errors of TensorFlow that say that another worker does not answer, as when it is paused or its
+# cable is cut. Nothing else cancels an operation of a training.
+UNREACHABLE = "UnavailableError", "DeadlineExceededError", "AbortedError", "CancelledError"
 DONE = "done"
 STOP = "stop"
 
@@ -149,8 +151,9 @@ class Workers:
         traceback: TracebackType | None,
     ) -> None:
         together = error is None or isinstance(error, (Interrupted, WorkerError))
+        stopped = None
         if together and self.lost is None and not self._awaited:
-            self._leave()
+            stopped = self._leave(error.signal_number if isinstance(error, Interrupted) else None)
         else:
             self._leaving = True
             why = str(error) or type(error).__name__
@@ -159,17 +162,24 @@ class Workers:
                 self._report_failure(f"{self.cluster.name(self.cluster.index)}: {why}", again)
         for channel in self._channels.values():
             channel.close()
+        if stopped is not None and error is None:
+            raise Interrupted(stopped, f"{self.cluster.name(0)} was stopped before the end")
 
-    def _leave(self) -> None:
-        """Ends together: TensorFlow takes a worker that ends earlier for one that died."""
+    def _leave(self, signal_number: int | None) -> int | None:
+        """Ends together: TensorFlow takes a worker that ends earlier for one that died.
 
-        def everybody_is_here(values: list[Any]) -> None:
+        Returns the signal that stopped the chief, mostly while it scored the best model.
+        """
+
+        def everybody_is_here(values: list[Any]) -> int | None:
             self._leaving = True
+            return signal_number
 
         # From now on the chief may close the channel at any moment.
         self._leaving = not self.is_chief
         with contextlib.suppress(WorkerLost, WorkerError):  # the training is done
-            self.coordinate(DONE, everybody_is_here)
+            return self.coordinate(DONE, everybody_is_here)
+        return None
 
     def explain(self, error: BaseException, seconds: float = GRACE_SECONDS / 2) -> None:
         """Raises `WorkerLost` or `WorkerError` if TensorFlow failed because a worker has gone.
@@ -183,6 +193,11 @@ class Workers:
             if self.lost is not None:
                 raise self._error() from error
             waiting.wait(seconds / 20)
+        if type(error).__name__ in UNREACHABLE:
+            raise WorkerLost(
+                f"Another worker does not answer ({type(error).__name__}); start all workers again "
+                "to go on from the last checkpoint."
+            ) from error
 
     def _send(self, index: int, value: Any) -> None:
         try:

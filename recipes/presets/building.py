@@ -46,7 +46,7 @@ class Step:
     def command(self, files: tuple[str, ...], start: str | None) -> str:
         """The same as a command, to read and repeat."""
         parts = ["attention-zoo", "train", self.task, "--model", self.model]
-        parts += ["--train", files[0], "--valid", files[1]] if files else []
+        parts += ["--train", files[0], "--valid", files[1], "--no-fit"] if files else []
         parts += ["--start-from", start] if start else []
         parts += ["--reverse"] if self.reverse else []
         parts += [] if self.max_steps is None else ["--max-steps", str(self.max_steps)]

@@ -16,13 +16,13 @@ from ..core.run import Run
 
 MAX_POINTS = 10_000  # a browser moves no more of them smoothly
 CONFIG = "projector_config.pbtxt"  # the name by which the plugin finds it
-VECTORS, LABELS = "embedding.tsv", "subwords.tsv"
+VECTORS, LABELS = "embedding.tsv", "tokens.tsv"
 
 
 def model_graph(model: TextToText) -> bytes:
     """The graph from a text and its target to the log probability, as a serialized `GraphDef`.
 
-    It is the signature `score`, which an evaluation has made already: text, subwords, encoder,
+    It is the signature `score`, which an evaluation has made already: text, tokens, encoder,
     decoder, and the loss but for its smoothing.
     """
     function = model.signatures()["score"].get_concrete_function()
@@ -30,7 +30,7 @@ def model_graph(model: TextToText) -> bytes:
 
 
 def log_embedding(run: Run, model: TextToText) -> None:
-    """Writes the embedding for the projector, with the subwords as labels."""
+    """Writes the embedding for the projector, with the tokens as labels."""
     vectors = model.model.target_embedding.embeddings.numpy()
     pieces = model.tokenizer.pieces(range(model.tokenizer.vocab_size))
     write_embedding(run.tensorboard_path / "valid", pieces, vectors)

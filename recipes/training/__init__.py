@@ -30,6 +30,7 @@ _MODULES = {
     + ["TensorBoardLog", "WeightAveraging"],
     ".nan_guard": ["NanGuard"],
     ".periodic_evaluation": ["Evaluation", "PeriodicEvaluation"],
+    ".planning": ["PlanSteps"],
     ".progress": ["Progress", "ProgressReport", "StepCallback", "progress_of"],
     ".training_checkpoint": ["TrainingCheckpoint"],
 }

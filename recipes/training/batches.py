@@ -20,7 +20,7 @@ from ..data.prepared_batches import PreparedBatches
 from ..metrics.scoring import UnknownTokens, unknown_line
 from .precision import COMPILED_BUCKETS
 
-# Share of unknown subwords in targets above which nothing can be learnt from them. A text in a
+# Share of unknown tokens in targets above which nothing can be learnt from them. A text in a
 # script without pieces has from a third on: white space and punctuation are known.
 MOST_UNKNOWN = 0.25
 
@@ -28,12 +28,12 @@ MOST_UNKNOWN = 0.25
 def make_batches(
     config: RunConfig, corpus: PairCorpus | PreparedCorpus, tokenizer: Tokenizer
 ) -> BatchStream:
-    """The batches of a training corpus as the task wants it, in subwords."""
+    """The batches of a training corpus as the task wants it, in tokens."""
     buckets = {"bucket_count": COMPILED_BUCKETS} if config.jit else {}
     if isinstance(corpus, PreparedCorpus):
         if config.bpe_dropout:
             raise ConfigError(
-                f"{corpus.name} is a prepared corpus, whose subwords stay as they are: set "
+                f"{corpus.name} is a prepared corpus, whose tokens stay as they are: set "
                 "bpe_dropout=0, or train on the text itself. "
                 f"Received: bpe_dropout={config.bpe_dropout}"
             )
@@ -85,12 +85,12 @@ def check_unknown(
     batches: BatchStream,
     report: Callable[[str], None],
 ) -> None:
-    """Reports unknown subwords in a training corpus, if there are any.
+    """Reports unknown tokens in a training corpus, if there are any.
 
     Of a prepared corpus they are those of its sample.
 
     Raises:
-        ConfigError: the subwords are those of another run, and hardly a target can be written in
+        ConfigError: the tokens are those of another run, and hardly a target can be written in
             them.
     """
     if isinstance(batches, TokenBatches):
@@ -100,7 +100,7 @@ def check_unknown(
     sources, targets = UnknownTokens.of(pairs.sources), UnknownTokens.of(pairs.targets)
     if config.start_from and not config.replace_unknown and targets.share > MOST_UNKNOWN:
         raise ConfigError(
-            f"{targets.share:.0%} of the subwords of the targets are unknown to {config.start_from}"
+            f"{targets.share:.0%} of the tokens of the targets are unknown to {config.start_from}"
             f", {targets}: it has none for their characters, and what starts from it could not "
             "write them. Train without --start-from."
         )

@@ -41,10 +41,13 @@ class WeightAveraging(StepCallback):
 class FollowBudget(StepCallback):
     """Tells which share of a budget is spent before each step, to schedules that follow it.
 
+    Where `PlanSteps` has planned the steps of a budget of minutes, it is the share of these.
+
     Args:
         budget: Steps or minutes of the training.
         follow: Schedules, models and whatever else has a method `set_progress`, which takes the
-            share in [0, 1]; others are passed over.
+            share in [0, 1], or `set_warmup`, which takes the steps of the warm-up once they are
+            planned; others are passed over.
 
     Example:
 
@@ -58,12 +61,19 @@ class FollowBudget(StepCallback):
     def __init__(self, budget: Budget, follow: Sequence[Any]):
         super().__init__()
         self.budget = budget
-        self.follow = [one for one in follow if hasattr(one, "set_progress")]
+        self._follow_share = [one for one in follow if hasattr(one, "set_progress")]
+        self._follow_warmup = [one for one in follow if hasattr(one, "set_warmup")]
+        self._warmup = 0
 
     def on_train_batch_begin(self, batch, logs=None):
         super().on_train_batch_begin(batch, logs)
-        for one in self.follow:
-            one.set_progress(self.budget.share(self.progress.step, self.progress.seconds))
+        progress, planned = self.progress, self.progress.planned_steps
+        for one in self._follow_share:
+            one.set_progress(self.budget.share(progress.step, progress.seconds, planned))
+        if progress.warmup_steps not in (0, self._warmup):
+            self._warmup = progress.warmup_steps
+            for one in self._follow_warmup:
+                one.set_warmup(self._warmup)
 
 
 class StopAtBudget(StepCallback):
@@ -78,7 +88,8 @@ class StopAtBudget(StepCallback):
         self.budget = budget
 
     def resume(self):
-        if self.budget.is_spent(self.progress.step, self.progress.seconds):
+        progress = self.progress
+        if self.budget.is_spent(progress.step, progress.seconds, progress.planned_steps):
             self.model.stop_training = True
 
 
@@ -89,10 +100,15 @@ class StopOnSignal(StepCallback):
 
     Args:
         request: What notes the signals, if that is to be done beyond `fit` too.
+        evaluation: Keeps the weights of that step if it has kept none yet, so that there is a
+            model to ask.
     """
 
-    def __init__(self, request: StopRequest | None = None):
+    def __init__(
+        self, request: StopRequest | None = None, evaluation: PeriodicEvaluation | None = None
+    ):
         super().__init__()
+        self.evaluation = evaluation
         self.request = StopRequest() if request is None else request
         self._during_fit = request is None
 
@@ -106,8 +122,11 @@ class StopOnSignal(StepCallback):
             self.request.__exit__()
 
     def resume(self):
-        if self.request.signal_number is not None:
-            self.model.stop_training = True
+        if self.request.signal_number is None:
+            return
+        self.model.stop_training = True
+        if self.evaluation is not None:
+            self.evaluation.keep_unscored()
 
 
 class TensorBoardLog(StepMeans):
@@ -205,13 +224,14 @@ class ChiefCallbacks(keras.callbacks.CallbackList):
         """Acts at the chief alone; all workers stop, and count time, as it does."""
         progress = progress_of(self.model)
 
-        def decision(received: list[int | None]) -> tuple[bool, float, int | None]:
+        def decision(received: list[int | None]) -> tuple[bool, float, int | None, list[Any]]:
             if self.request.signal_number is None:
                 self.request.signal_number = next((s for s in received if s is not None), None)
             act()
-            return self.model.stop_training, progress.seconds, self.request.signal_number
+            number = self.request.signal_number
+            return self.model.stop_training, progress.seconds, number, progress.plan
 
-        self.model.stop_training, progress.seconds, number = self.place.coordinate(
+        self.model.stop_training, progress.seconds, number, progress.plan = self.place.coordinate(
             self.request.signal_number, decision
         )
         if number is not None:

@@ -86,6 +86,11 @@ class Evaluator:
         outputs = [p.text for p in self.text_to_text.predict(self.corpus.sources)]
         return self._scores(self.corpus.sources, self.corpus.references(), outputs)
 
+    def evaluated_model(self) -> EncoderDecoder:
+        """The model that is evaluated, with the weights of this moment."""
+        self._take_over_weights()
+        return self.text_to_text.model
+
     def _take_over_weights(self) -> None:
         trained = self._trained
         if trained is not None and trained is not self.text_to_text.model:
@@ -115,7 +120,7 @@ class Evaluator:
         return int((beyond & (lengths[:, 1] <= model.generation.max_length)).sum())
 
     def unknown(self) -> dict[str, UnknownTokens]:
-        """Unknown subwords in the sources and the targets of the corpus."""
+        """Unknown tokens in the sources and the targets of the corpus."""
         model, corpus = self.text_to_text, self.corpus
         sources, _ = encode_sources(
             model.tokenizer.source, model.source_format, corpus.sources, model.max_source_length
@@ -133,7 +138,7 @@ class Evaluator:
         total, count = float(log_p.sum()), int(tokens.sum())
         values = {
             **scores.values,
-            "cross_entropy": -total / count if count else None,  # of a subword, in nats
+            "cross_entropy": -total / count if count else None,  # of a token, in nats
             "perplexity": perplexity(total, count) if count else None,
         }
         if "word_perplexity" in chosen.metrics:
@@ -160,7 +165,7 @@ def check_targets(
     if long[rows].all():
         raise DataError(
             f"All {len(rows):,} targets of {corpus.name} that evaluations look at are longer than "
-            f"{max_target_length} subwords; raise max_target_length."
+            f"{max_target_length} tokens; raise max_target_length."
         )
     if long.any():
         report(f"validation: {unscored_line(int(long.sum()), max_target_length)}")
@@ -169,9 +174,7 @@ def check_targets(
 def unscored_line(count: int, max_target_length: int) -> str:
     """That some targets are left out of the perplexity."""
     targets = "target" if count == 1 else "targets"
-    return (
-        f"{count:,} {targets} longer than {max_target_length} subwords: left out of the perplexity"
-    )
+    return f"{count:,} {targets} longer than {max_target_length} tokens: left out of the perplexity"
 
 
 def scores_by_length(text_to_text: TextToText, corpus: PairCorpus) -> tuple[float, float, float]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ...zoo.decoding.options import MORE_SUBWORDS, GenerationOptions
+from ...zoo.decoding.options import MORE_TOKENS, GenerationOptions
 from ...zoo.text.tokenizer import Tokenizer
 from ..core.options import SearchOptions
 from ..data.batch_stream import BatchStream
@@ -28,14 +28,14 @@ def beyond_limit(lengths: np.ndarray, options: GenerationOptions) -> np.ndarray:
     """Finds targets that no search with these options can write to the end, boolean (N,).
 
     Args:
-        lengths: subwords of source and target, their ends included, (N, 2).
+        lengths: tokens of source and target, their ends included, (N, 2).
         options: of the search.
     """
     source, target = lengths.T
     limits = np.full(len(lengths), options.max_length)
     if options.max_length_ratio is not None:
         share = (np.float32(options.max_length_ratio) * source.astype(np.float32)).astype(int)
-        limits = np.clip(share + MORE_SUBWORDS, options.min_length + 1, options.max_length)
+        limits = np.clip(share + MORE_TOKENS, options.min_length + 1, options.max_length)
     return target > limits
 
 
@@ -45,13 +45,13 @@ def fitting_ratio(parts: Iterable[np.ndarray], least: float) -> float:
     One in a thousand may be longer, as a few noisy pairs would take the limit away from all.
 
     Args:
-        parts: subwords of source and target, their ends included, (rows, 2) each.
+        parts: tokens of source and target, their ends included, (rows, 2) each.
         least: what is taken where that is enough.
     """
-    found = [(part[:, 1] - MORE_SUBWORDS) / part[:, 0] for part in parts]
+    found = [(part[:, 1] - MORE_TOKENS) / part[:, 0] for part in parts]
     ratios = np.sort(np.concatenate([*found, [0.0]]))
     needed = ratios[-1 - int(MOST_BEYOND * len(ratios))]
-    # A little more than needed, as the search rounds down to whole subwords in float32.
+    # A little more than needed, as the search rounds down to whole tokens in float32.
     return least if needed <= least else math.ceil(10 * needed + 1e-3) / 10
 
 

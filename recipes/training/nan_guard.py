@@ -63,9 +63,9 @@ class NanGuard(StepCallback):
             return
         where = "" if self.path is None else f"; all of them with their texts are in {self.path}"
         raise TrainingError(
-            f"The loss is no finite number: {note}{where}. Lower learning_rate or clip_norm, raise "
-            "warmup_steps, mend those lines or leave such batches out with skip_nonfinite=true, "
-            "and train into a new folder."
+            f"The loss is no finite number: {note}{where}. Go on from the last checkpoint with "
+            "--set skip_nonfinite=true, which leaves such batches out; or lower learning_rate or "
+            "clip_norm, raise warmup_steps or mend those lines, and train into a new folder."
         )
 
     def note(self, step: int, learning_rate: float, loss: float) -> str:

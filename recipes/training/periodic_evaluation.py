@@ -43,7 +43,8 @@ class PeriodicEvaluation(StepCallback):
     Args:
         evaluate: Returns scores by name, or an `Evaluation`: by decoding, say.
         keep: Saves the weights, as they are the best so far.
-        every: Steps between two evaluations.
+        every: Steps between two evaluations; as `PlanSteps` says, before this callback in the list,
+            if `None`.
         metric: The score that decides, and which way it is better.
         patience: Evaluations without a better one after which the training ends; never if `None`.
         weights: Makes a context in which the model has the weights to be evaluated and kept, such
@@ -67,17 +68,22 @@ class PeriodicEvaluation(StepCallback):
         self,
         evaluate: Callable[[], Values | Evaluation],
         keep: Callable[[], None],
-        every: int,
+        every: int | None,
         metric: Metric,
         patience: int | None = None,
         weights: Callable[[], AbstractContextManager] = nullcontext,
         request: StopRequest | None = None,
     ):
         super().__init__()
-        self.evaluate, self._keep, self.every = evaluate, keep, every
+        self.evaluate, self._keep, self._every = evaluate, keep, every
         self.metric, self.patience = metric, patience
         self.weights, self.request = weights, request
         self.latest: Evaluation | None = None
+
+    @property
+    def every(self) -> int:
+        """Steps between two evaluations; 0 before that is known."""
+        return self.progress.evaluate_every if self._every is None else self._every
 
     def after_step(self, logs):
         if self.model.stop_training or self.progress.passed(self.every):
@@ -90,7 +96,7 @@ class PeriodicEvaluation(StepCallback):
         progress = self.progress
         last = progress.history[-1]["step"] if progress.history else 0
         made = progress.step == last and progress.best_step > 0
-        due = self.model.stop_training or progress.step % self.every == 0
+        due = self.model.stop_training or (self.every and progress.step % self.every == 0)
         if progress.step and due and not made:
             self._run()
             self._stop_by_patience()
@@ -108,6 +114,19 @@ class PeriodicEvaluation(StepCallback):
             return False
         progress.best_value, progress.best_step = value, progress.step
         return True
+
+    def keep_unscored(self) -> None:
+        """Saves the weights where none are kept yet, as a training that stops here leaves a model.
+
+        They do not count as the best: the next evaluation replaces them.
+        """
+        if self.progress.best_step:
+            return
+        try:
+            with self.weights():
+                self._keep()
+        except OSError as error:
+            self.report(f"the model could not be written: {error.strerror or error}")
 
     def _stop_by_patience(self) -> None:
         if self.progress.ended_by(self.patience) == "patience":

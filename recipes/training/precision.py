@@ -47,8 +47,8 @@ def check_precision(config: RunConfig, place: DistributionContext) -> None:
         )
     if config.jit and place.strategy is not None:
         raise ConfigError(
-            "jit is for a single device (a TPU compiles in any case); leave it out or give "
-            f"--strategy single. Received: --strategy {place.name}"
+            "jit is for a single device; leave it out or give --strategy single. "
+            f"Received: --strategy {place.name}"
         )
     if config.precision == "mixed_float16" and place.replicas > 1:
         raise ConfigError(

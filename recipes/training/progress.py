@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 REPORT_SECONDS = 10.0
+_PLANNED = ("planned_steps", "planned_minutes", "warmup_steps", "evaluate_every")
 
 
 @dataclass
@@ -29,6 +30,11 @@ class Progress:
         best_value: Its value of the metric that decides.
         evaluations_since_best: Evaluations after it.
         history: Step, minutes and scores of each evaluation.
+        planned_steps: Steps that the budget allows at the speed of the first minutes; 0 before
+            they are planned.
+        planned_minutes: Minutes of the budget that they were planned for; 0 for one of steps alone.
+        warmup_steps: Steps of the warm-up as planned; 0 if it is as the schedule was made.
+        evaluate_every: Steps between two evaluations as planned; 0 before, or if it is set.
     """
 
     step: int = 0
@@ -40,6 +46,10 @@ class Progress:
     best_value: float | None = None
     evaluations_since_best: int = 0
     history: list[dict[str, float | None]] = field(default_factory=list)
+    planned_steps: int = 0
+    planned_minutes: float = 0.0
+    warmup_steps: int = 0
+    evaluate_every: int = 0
 
     def __post_init__(self) -> None:
         self.step_seconds = 0.0  # of the last step
@@ -79,7 +89,17 @@ class Progress:
 
     def passed(self, every: int) -> bool:
         """Tells whether the last step was one of each so many."""
-        return self.step // every > (self.step - self._made) // every
+        return every > 0 and self.step // every > (self.step - self._made) // every
+
+    @property
+    def plan(self) -> list[Any]:
+        """All that is planned, as JSON has it; where several workers train, they share it."""
+        return [getattr(self, name) for name in _PLANNED]
+
+    @plan.setter
+    def plan(self, values: list[Any]) -> None:
+        for name, value in zip(_PLANNED, values, strict=True):
+            setattr(self, name, value)
 
     def ended_by(self, patience: int | None) -> str:
         """Names what ends the run here: `"patience"`, or else its `"budget"`."""
@@ -179,12 +199,23 @@ class ProgressReport(StepMeans):
     """
 
     def show(self, values: dict[str, float]) -> None:
-        rate = values.pop("learning_rate")
-        unit = "tokens" if "tokens_per_second" in values else "steps"
-        speed = values.pop(f"{unit}_per_second")
-        names = sorted(values, key=lambda name: name != "loss")  # that first
-        measures = "  ".join(f"{name.replace('_', ' ')} {values[name]:.3f}" for name in names)
-        self.report(
-            f"step {self.progress.step:>7,}  {measures}  rate {rate:.2e}  {speed:>6,.0f} {unit}/s  "
-            f"{self.progress.seconds / 60:.1f} min"
+        self.report(self.line(values))
+
+    def line(self, values: dict[str, float]) -> str:
+        """The line of some means."""
+        told = "  ".join(
+            f"{name} {value}" if name else value for name, value in self.measures(values).items()
         )
+        return f"step {self.progress.step:>7,}  {told}  {self.progress.seconds / 60:.1f} min"
+
+    def measures(self, values: dict[str, float]) -> dict[str, str]:
+        """The means as they are shown, by the words for them."""
+        unit = "tokens" if "tokens_per_second" in values else "steps"
+        others = {
+            n: v for n, v in values.items() if n not in ("learning_rate", f"{unit}_per_second")
+        }
+        names = sorted(others, key=lambda name: name != "loss")  # that first
+        found = {name.replace("_", " "): f"{others[name]:.3f}" for name in names}
+        found["rate"] = f"{values['learning_rate']:.2e}"
+        speed = values[f"{unit}_per_second"]
+        return {**found, "": f"{speed:>6,.0f} {unit}/s"}

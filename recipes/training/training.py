@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -11,6 +12,7 @@ from typing import Any
 
 import keras
 
+from ...zoo.errors import ConfigError
 from ...zoo.models.encoder_decoder import EncoderDecoder
 from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.text.tokenizer import Tokenizer
@@ -19,7 +21,7 @@ from ...zoo.training.averaging import Average, LastAverage, WeightAverage
 from ...zoo.training.loss import SmoothedCrossEntropy
 from ...zoo.training.optimizers import FusedAdam
 from ..core.config import Budget, RunConfig
-from ..core.corpora import overlap_line, read_corpora, texts
+from ..core.corpora import read_corpora, texts
 from ..core.interruption import Interrupted, StopNow, StopRequest
 from ..core.model import build_model, schedule_of
 from ..core.options import OptimizerOptions
@@ -45,15 +47,17 @@ from .callbacks import (
     TensorBoardLog,
     WeightAveraging,
 )
+from .display import display_of
 from .evaluation import Evaluator, check_targets
 from .length_limits import limit_of_corpus, ngram_of_corpus
 from .nan_guard import NanGuard
 from .periodic_evaluation import PeriodicEvaluation
+from .planning import Outlook, plan_of
 from .precision import computing_in
-from .progress import Progress, ProgressReport, progress_of
-from .reporting import sizes_line, write_metrics
+from .progress import Progress, progress_of
+from .reporting import closing_lines, corpora_lines, sizes_line, stopped_line, write_metrics
 from .training_checkpoint import TrainingCheckpoint
-from .warm_start import load_start
+from .warm_start import load_start, start_state
 
 
 def train(
@@ -63,6 +67,7 @@ def train(
     report: Callable[[str], None] = print,
     place: DistributionContext | None = None,
     profile: tuple[int, int] | None = None,
+    corpora: tuple[PairCorpus | PreparedCorpus, PairCorpus] | None = None,
 ) -> TextToText:
     """Trains the model of a config, or resumes its training where it was stopped.
 
@@ -74,6 +79,7 @@ def train(
         report: Takes each line of progress.
         place: Where the training runs; one replica of the model on the default device if left out.
         profile: First and last step, of this call, that are profiled for TensorBoard.
+        corpora: To learn from and to validate with, if they are read already.
 
     Returns:
         The best model, with the search that the config asks for. At a worker that is not the chief,
@@ -89,11 +95,9 @@ def train(
     place = place or DistributionContext()
 
     # Corpora
-    train_corpus, valid_corpus = read_corpora(config)
+    train_corpus, valid_corpus = corpora or read_corpora(config)
     checksums = {"train": train_corpus.checksum, "valid": valid_corpus.checksum}
-    report(train_corpus.report())
-    report(valid_corpus.report())
-    if (line := overlap_line(config, train_corpus, valid_corpus)) is not None:
+    for line in corpora_lines(config, budget, train_corpus, valid_corpus):
         report(line)
     if place.is_chief and run.check(config, checksums):
         begun_with = run.read_config().parts.source_format
@@ -116,18 +120,15 @@ def train(
     # Model
     with place.scope(), computing_in(config.precision):
         model = build_model(config, tokenizer)
-    if config.start_from and not run.checkpoints.paths():
+    first = config.start_from is not None and not run.checkpoints.paths()
+    if first and not config.keep_state:
         load_start(config, model)
         report(f"starts with the weights of {config.start_from}")
     report(sizes_line(config, model, tokenizer, batches))
+    epoch_steps = batches.batches_in_epoch() / config.accumulate_steps
+    budget = budget.in_steps(math.ceil(epoch_steps))
     generation = limit_of_corpus(config, config.max_target_length, batches, report)
     generation |= ngram_of_corpus(config, tokenizer, texts(train_corpus).targets, report)
-    if place.is_chief:
-        begun = run.open(config, checksums, model, **generation)
-        generation = run.generation() if begun else generation
-        if not run.tokenizer_path.exists():
-            run.save_samples(valid_corpus.sources)
-            run.save_tokenizer(tokenizer)
 
     # Compile
     with place.scope():
@@ -139,10 +140,22 @@ def train(
         model.optimizer.build(model.trainable_variables)
     average, progress = make_average(model, config, config.evaluate_every), progress_of(model)
     checkpoint = TrainingCheckpoint(run.checkpoints, config.checkpoint_minutes, average)
-    if checkpoint.restore(model, place):
-        minutes = progress.seconds / 60
-        report(f"going on at step {progress.step:,} after {minutes:.1f} minutes of training")
+    start = start_state(config) if first and config.keep_state and place.is_chief else None
+    if checkpoint.restore(model, place, start):
+        at = f"step {progress.step:,}{f' of {config.start_from}' if start else ''}"
+        report(f"going on at {at} after {progress.seconds / 60:.1f} minutes of training")
     place.prepare(model, static=config.jit)
+
+    # Claim the folder
+    if place.is_chief:
+        if changes := run.changes(config):
+            told = (f"{name}={now}, {was} before" for name, (was, now) in changes.items())
+            report(f"going on with other settings: {'; '.join(told)}")
+        begun = run.open(config, checksums, model, **generation)
+        generation = run.generation() if begun else generation
+        if not run.tokenizer_path.exists():
+            run.save_samples(valid_corpus.sources)
+            run.save_tokenizer(tokenizer)
 
     # Fit: the callbacks act in this order
     served = _served(model, config, tokenizer, place)
@@ -153,23 +166,25 @@ def train(
     metric = _deciding_metric(config, valid_corpus, report)
     evaluation = PeriodicEvaluation(
         evaluator.quick,
-        keep=lambda: run.save_model(served),
-        every=config.evaluate_every,
+        keep=lambda: run.save_model(evaluator.evaluated_model()),
+        every=config.evaluate_every if config.is_stated("evaluate_every") else None,
         metric=metric,
         patience=config.patience,
         weights=average.applied if average else nullcontext,
         request=request,
     )
-    end = StopAtBudget(budget)
+    plan, end = plan_of(config, budget, epoch_steps), StopAtBudget(budget)
+    watch = display_of(report, Outlook(budget, epoch_steps, evaluation))
     rows = partial(_rows_of_step, config, train_corpus, batches)
     decided_by_chief = [
         NanGuard(config.skip_nonfinite, rows, run.folder / "nonfinite.json"),
-        ProgressReport(),
+        watch,
+        plan,
         end,
         evaluation,
         end,  # an evaluation takes time too
         TensorBoardLog(logger, evaluation, partial(model_graph, as_served)),
-        StopOnSignal(request),
+        StopOnSignal(request, evaluation),
         checkpoint,
     ]
     chief = ChiefCallbacks(decided_by_chief, place, request, report)
@@ -182,25 +197,29 @@ def train(
     with request, logger:
         try:
             if chief.resume(model):
-                _fit(model, batches, config, place, callbacks)
+                with watch if place.is_chief else nullcontext():
+                    _fit(model, batches, config, place, callbacks)
 
             # Evaluate
             with request.at_once():
                 if not place.is_chief:
                     return as_served
+                report(f"scoring the best model on all {len(valid_corpus):,} rows ...")
                 best, scores = _best(run, evaluator, evaluation, checkpoint)
                 train_texts = texts(train_corpus)
                 baselines = task_of(config).baseline_scores(train_texts, valid_corpus, best)
         except StopNow:
             raise Interrupted(
                 request.signal_number or signal.SIGTERM,
-                f"stopped and saved at step {progress.step:,}; give the same command to go on",
+                stopped_line(run, progress.step),
             ) from None
         logger.log_final(progress.step, scores.values)
 
     # Report
     log_embedding(run, best)
     write_metrics(run, config, progress, best, scores, baselines, metric.name, report)
+    for line in closing_lines(run, best, valid_corpus):
+        report(line)
     return best
 
 
@@ -282,6 +301,11 @@ def _best(
     It is that of the best evaluation, or of the last step if its scores are better: evaluations are
     greedy, and of some rows.
     """
+    if not evaluation.progress.best_step:
+        raise ConfigError(
+            f"{run.folder} has no model.keras yet that was evaluated, as it could not be written: "
+            "give the same command again where there is room."
+        )
     best = run.load(truncate=True)
     scores = Evaluator(best, evaluator.corpus, evaluator.config).full()
     progress, metric = evaluation.progress, evaluation.metric

@@ -13,6 +13,9 @@ from ..core.checkpoint import Checkpoints, pack, unpack
 from ..distribute.context import DistributionContext
 from .progress import Progress, StepCallback
 
+# Counters of another run that are gone on with; its evaluations were of its own model file.
+STATE = ("step", "seconds", "tokens", "token_seconds", "skipped")
+
 
 class TrainingCheckpoint(StepCallback):
     """Writes all that a training goes on from: weights, optimizer, average, seeds and counters.
@@ -42,12 +45,19 @@ class TrainingCheckpoint(StepCallback):
         self.minutes, self.average = minutes, average
         self._saved = asdict(Progress())
 
-    def restore(self, model: keras.Model, place: DistributionContext | None = None) -> int:
+    def restore(
+        self,
+        model: keras.Model,
+        place: DistributionContext | None = None,
+        start: Checkpoints | None = None,
+    ) -> int:
         """Loads the newest checkpoint that is whole, if there is one, into a compiled model.
 
         Args:
             model: The model, which has its weights.
             place: Where several workers train: all of them get the state of the chief.
+            start: The checkpoints of another run that are taken in place of the own: weights,
+                optimizer, average and steps of it are the first of this one, its evaluations not.
 
         Returns:
             The number of steps that were made; 0 without a checkpoint.
@@ -59,14 +69,22 @@ class TrainingCheckpoint(StepCallback):
             model.optimizer.build(model.trainable_variables)
         self.set_model(model)
         variables = self._variables()
+
+        def read() -> dict[str, Any] | None:
+            found = (start or self.files).restore(variables, former=len(self._learned()))
+            return {name: found[name] for name in STATE} if start and found else found
+
         saved = (place or DistributionContext()).broadcast_from_chief(
-            lambda: self.files.restore(variables),
+            read,
             lambda values: pack(variables, values),
             lambda state: unpack(variables, state),
         )
         if saved is not None:
             self.progress.load(saved)
-        self._saved = asdict(self.progress)
+            if (counter := self._skip_counter()) is not None:
+                counter.assign(self.progress.skipped)
+        if start is None:  # else it is saved here as soon as it can be
+            self._saved = asdict(self.progress)
         return self.progress.step
 
     def after_step(self, logs):
@@ -99,11 +117,22 @@ class TrainingCheckpoint(StepCallback):
             )
 
     def _variables(self) -> list[Any]:
+        average = self.average.variables if self.average else []
+        return [*self._learned(), *average]
+
+    def _learned(self) -> list[Any]:
+        """The variables of model and optimizer that say what was learned.
+
+        Earlier versions saved the count of skipped steps after them, where there was one.
+        """
         model = self.model
-        # A metric's state says nothing of what is learnt, and some appear only during `fit`.
-        metrics = {id(v) for metric in model.metrics for v in metric.variables}
-        return [
-            *(v for v in model.variables if id(v) not in metrics),
-            *model.optimizer.variables,
-            *(self.average.variables if self.average else []),
-        ]
+        # A metric's state says nothing of it, and some appear only during `fit`. Skipped steps are
+        # counted in the progress, so the state is the same whether they are skipped or not.
+        others = {id(v) for metric in model.metrics for v in metric.variables}
+        others.add(id(self._skip_counter()))
+        return [v for v in (*model.variables, *model.optimizer.variables) if id(v) not in others]
+
+    def _skip_counter(self) -> Any:
+        """The optimizer's own count of steps that it skipped, if it skips any."""
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)
+        return getattr(optimizer, "skipped", None)

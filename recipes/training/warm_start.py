@@ -1,5 +1,8 @@
-"""Warm starts: a training from the weights and tokenizer of another run, `train --start-from`, and
-a corpus that is prepared for it in its subwords, `prepare --start-from`.
+"""Trainings that follow from another run.
+
+Warm starts are from its weights and its tokenizer, `train --start-from`, and with `--keep-state`
+from all of its state; a corpus is prepared for them in its tokens, `prepare --start-from`. Or
+they have its settings alone, `train --config`.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from typing import Any
 from ...zoo.catalog import CatalogEntry
 from ...zoo.errors import ConfigError
 from ...zoo.models.encoder_decoder import EncoderDecoder
+from ..core.checkpoint import Checkpoints
 from ..core.config import RunConfig
 from ..core.make_config import check_baked, check_direction, check_names, named, settings_of_corpus
 from ..core.model import model_of
@@ -23,8 +27,8 @@ from ..core.task import Task
 from ..core.task import task as task_meant
 from ..data.prepared import BAKED
 
-# What the subwords follow from: they are those of the run that is started from.
-SUBWORDS = tuple(f.name for f in fields(TokenizerOptions) if f.name != "bpe_dropout")
+# What the tokens follow from: they are those of the run that is started from.
+OF_TOKENS = tuple(f.name for f in fields(TokenizerOptions) if f.name != "bpe_dropout")
 
 
 def start_config(
@@ -35,6 +39,7 @@ def start_config(
     valid: str | None = None,
     reverse: bool = False,
     settings: Sequence[str] | Mapping[str, Any] = (),
+    keep_state: bool = False,
 ) -> RunConfig:
     """The config of a run that starts from another: the settings of that one, over them the user's.
 
@@ -47,10 +52,11 @@ def start_config(
         reverse: whether source and target are swapped, of the corpora that are given, or once more
             of those of the other run.
         settings: `name=value` strings, or values by name.
+        keep_state: whether the state of its optimizer, its average and its steps go on too.
 
     Raises:
-        ConfigError: the folder is no run, or of another task or model, or the subwords would not be
-            its own.
+        ConfigError: the folder is no run, or of another task or model, or the tokens would not be
+            its own; or there is no state to go on from.
 
     Example:
 
@@ -60,7 +66,9 @@ def start_config(
     run, theirs = _run_and_config(folder, chosen, model)
     check_direction(chosen, reverse)
     options = {**run.former_defaults(), **theirs.model_options}
-    values: dict[str, Any] = {"start_from": str(folder), "model_options": options}
+    # What nobody sets is as in that run, and does not follow from the corpus.
+    values: dict[str, Any] = {"start_from": str(folder), "model_options": options, "stated": None}
+    values["keep_state"] = keep_state
     if train is None and valid is None:
         values["reverse"] = theirs.reverse != reverse
     else:
@@ -69,7 +77,58 @@ def start_config(
     values["parts"] = replace(theirs.parts, **objects)
     config = replace(theirs, **values).with_settings(settings)
     check_names(config)
-    _check_subwords(config, theirs)
+    _check_tokens(config, theirs)
+    if keep_state:
+        start_state(config)
+    return config
+
+
+def config_of_file(
+    path: str | Path,
+    task: str | Task,
+    model: str | CatalogEntry | Callable | None = None,
+    train: str | None = None,
+    valid: str | None = None,
+    reverse: bool = False,
+    settings: Sequence[str] | Mapping[str, Any] = (),
+) -> RunConfig:
+    """The config in the `config.json` of a run, or a copy of it; over it what the user says.
+
+    Args:
+        path: the file, or the folder of the run.
+        task: its recipe.
+        model: another model, whose arguments are its own again.
+        train: another corpus.
+        valid: what else to validate with.
+        reverse: whether source and target are swapped; as in the file if false.
+        settings: `name=value` strings, or values by name.
+
+    Raises:
+        ConfigError: the file is no config, or of another task, or a setting is impossible.
+
+    Example:
+
+    >>> config = config_of_file("runs/en-de/config.json", "translation", settings={"seed": 2})
+    """
+    chosen, path = task_meant(task), Path(path)
+    run = Run(path if path.is_dir() else path.parent)
+    run.config_path = run.config_path if path.is_dir() else path
+    if not run.config_path.is_file():
+        raise ConfigError(f"There is no file {run.config_path}; give the config.json of a run.")
+    theirs = run.read_config()
+    if theirs.task != chosen.name:
+        raise ConfigError(f"{path} is of {theirs.task}. Received: {chosen.name}")
+    name, own = (theirs.model, None) if model is None else model_of(model)
+    options = {**run.former_defaults(), **theirs.model_options} if name == theirs.model else {}
+    values: dict[str, Any] = {"model": name, "model_options": options, "stated": None}
+    values |= {} if train is None else {"train": train, **settings_of_corpus(train, reverse)}
+    values |= {} if valid is None else {"valid": valid}
+    values |= {"reverse": True} if reverse else {}
+    check_direction(chosen, reverse)
+    settings, objects = named(settings)
+    parts = replace(_parts(chosen, own, theirs), **objects)
+    config = replace(theirs, **values, parts=parts).with_settings(settings)
+    check_names(config)
     return config
 
 
@@ -79,14 +138,14 @@ def start_preparation(
     """The config for `attention-zoo prepare` of a corpus for runs that start from another.
 
     Args:
-        folder: of the run whose subwords are taken, and its longest lengths unless they are said.
+        folder: of the run whose tokens are taken, and its longest lengths unless they are said.
         task: its recipe.
         reverse: whether source and target are swapped.
         settings: `name=value` strings, of what is baked in.
 
     Raises:
         ConfigError: the folder is no run, or of another task; the run has two vocabularies, or none
-            yet, or a damaged one; the subwords would not be its own.
+            yet, or a damaged one; the tokens would not be its own.
     """
     chosen = task_meant(task)
     run, theirs = _run_and_config(folder, chosen)
@@ -98,14 +157,14 @@ def start_preparation(
             "for both; train on the files themselves."
         )
     if not run.tokenizer_path.is_file():
-        raise ConfigError(f"{folder} has no subwords yet: its training has not begun.")
+        raise ConfigError(f"{folder} has no tokens yet: its training has not begun.")
     run.read_tokenizer()  # before a long text is read
     values = {name: getattr(theirs, name) for name in BAKED}
     parts = Parts(task=chosen)
     config = RunConfig(
         chosen.name, start_from=str(folder), reverse=reverse, parts=parts, **values
     ).with_settings(settings)
-    _check_subwords(config, theirs)
+    _check_tokens(config, theirs)
     return config
 
 
@@ -126,6 +185,21 @@ def load_start(config: RunConfig, model: EncoderDecoder) -> None:
     model.set_weights(found.get_weights())
 
 
+def start_state(config: RunConfig) -> Checkpoints:
+    """The checkpoints that a run with `--keep-state` goes on from.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    checkpoints = open_run(str(config.start_from)).checkpoints
+    if not checkpoints.paths():
+        raise ConfigError(
+            f"{config.start_from} has no checkpoint, as what is packed has none. Leave out "
+            "--keep-state to start from its best weights."
+        )
+    return checkpoints
+
+
 def _run_and_config(
     folder: str | Path, task: Task, model: str | CatalogEntry | Callable | None = None
 ) -> tuple[Run, RunConfig]:
@@ -139,23 +213,29 @@ def _run_and_config(
                 f"--start-from {folder} is a run with the {what} {found}, which is that of the new "
                 f"run too. Received: {asked}"
             )
-    # Nothing of it is the new run's but the origins, should the model be one that they find.
-    # Nor is how its sources are read, unless that is not how the task does it.
-    inputs = config.parts.source_format
+    return run, replace(config, parts=_parts(task, own, config))
+
+
+def _parts(task: Task, model: CatalogEntry | None, theirs: RunConfig) -> Parts:
+    """The parts of what follows from a run.
+
+    Nothing of it is the new run's but the origins, should the model be one that they find. Nor is
+    how its sources are read, unless that is not how the task does it.
+    """
+    inputs = theirs.parts.source_format
     usual = task.source_format.inputs, task.source_format.tag, task.source_format.target_tag
     if inputs is not None and (inputs.inputs, inputs.tag, inputs.target_tag) == usual:
         inputs = None
-    parts = Parts(task, own, source_format=inputs, origins=config.parts.origins)
-    return run, replace(config, parts=parts)
+    return Parts(task, model, source_format=inputs, origins=theirs.parts.origins)
 
 
-def _check_subwords(config: RunConfig, theirs: RunConfig) -> None:
+def _check_tokens(config: RunConfig, theirs: RunConfig) -> None:
     folder = config.start_from
-    for name in SUBWORDS:
+    for name in OF_TOKENS:
         ours, found = getattr(config, name), getattr(theirs, name)
         if ours != found:
             raise ConfigError(
-                f"The subwords of what starts from {folder} are those of {folder}: leave out "
+                f"The tokens of what starts from {folder} are those of {folder}: leave out "
                 f"{name}, which is {found} there. Received: {name}={ours}"
             )
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
+
+from ..runtime.errors import Code, ServingError
 
 Arrays = dict[str, np.ndarray]
 
@@ -84,3 +86,15 @@ def read_report(entry: Mapping) -> CheckReport:
         _convert(entry["requests"], _decode),
         _convert(entry["replies"], _decode),
     )
+
+
+class ExportError(ServingError):
+    """An export that was not published. The message is one line: what was found and where.
+
+    Attributes:
+        results: what each check found, if the checks were reached.
+    """
+
+    def __init__(self, message: str, results: Sequence[CheckResult] = ()):
+        super().__init__(Code.FAILED_PRECONDITION, message)
+        self.results = list(results)

@@ -18,10 +18,9 @@ from ...zoo.files import claimed
 from ...zoo.text.source_format import Source
 from ..runtime.batching_parameters import BatchingParameters
 from ..runtime.config_files import VERSION_BATCHING_FILE, batching_text
-from ..runtime.errors import Code, ServingError
 from ..runtime.versions import UNPUBLISHED, check_version, find_versions, remove_abandoned
 from . import checks
-from .check_report import Arrays, CheckReport, CheckResult
+from .check_report import Arrays, CheckReport, CheckResult, ExportError
 from .clean_process import check_in_clean_process
 from .manifest import write_manifest
 from .model_card import CARD_FILE, render_card
@@ -29,20 +28,6 @@ from .variants import check_variant, compress, describe_variant
 from .warmup import WARMUP_SAMPLES, sample_text, write_warmup
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
-_OF_THE_GRAPH = re.compile(r"\{\{.*?\}\}|\[Op:.*?\]")  # where an error of TensorFlow came up
-MAIN_SIGNATURE = "serving_default"
-
-
-class ExportError(ServingError):
-    """An export that was not published. The message is one line: what was found and where.
-
-    Attributes:
-        results: what each check found, if the checks were reached.
-    """
-
-    def __init__(self, message: str, results: Sequence[CheckResult] = ()):
-        super().__init__(Code.FAILED_PRECONDITION, message)
-        self.results = list(results)
 
 
 class TextToText(Protocol):
@@ -109,6 +94,8 @@ def export(
     >>> export(attention_zoo.load("runs/en-de"), "exports")
     PosixPath('exports/rnn-bahdanau/1')
     """
+    from .saved_model import write_saved_model  # with TensorFlow, which clients need not have
+
     model_directory = Path(directory) / _check_name(name or _default_name(text_to_text))
     if keep is not None and keep < 1:
         raise ExportError(f"At least the new version has to stay. Received: keep={keep}")
@@ -125,9 +112,11 @@ def export(
         notes = f"{notes}\n\n{loss}"
     remove_abandoned(model_directory)
     with _aside(model_directory) as temporary:
-        functions = _write(text_to_text, temporary)
+        traced = write_saved_model(text_to_text, temporary)
+        functions = text_to_text.signatures()
         _write_extras(temporary, model_directory.name, functions, samples, batching)
-        results = _check(text_to_text, temporary, [*map(sample_text, samples)], weights)
+        texts = [*map(sample_text, samples)]
+        results = _check(text_to_text, temporary, traced, texts, weights)
         for result in results:
             if report is not None:
                 report(result)
@@ -191,55 +180,6 @@ def _aside(model_directory: Path) -> Iterator[Path]:
                     temporary.mkdir()
 
 
-def _write(text_to_text: TextToText, path: Path) -> dict[str, Any]:
-    """Writes the SavedModel to `path` and returns its functions by signature."""
-    import tensorflow as tf  # here, because whoever only asks a server needs no TensorFlow
-
-    functions = dict(text_to_text.signatures())
-    if MAIN_SIGNATURE not in functions:
-        raise ExportError(
-            f"A pipeline needs a signature '{MAIN_SIGNATURE}', the one that is called when a "
-            f"request names none. Received: {sorted(functions)}"
-        )
-    for signature, function in functions.items():
-        if getattr(function, "input_signature", None) is None:
-            raise ExportError(
-                f"The signature '{signature}' must be a tf.function with an input_signature, so "
-                "that its number of rows is left open"
-            )
-    # As signatures alone: with Keras's ExportArchive they are attributes of what is saved as well,
-    # for which TensorFlow traces each of them again and writes it twice.
-    traced = {name: _with_checked_shapes(function) for name, function in functions.items()}
-    used = {id(v): v for function in traced.values() for v in function.graph.variables}
-    saved = tf.Module()
-    # TensorFlow's variables, not the model with Keras's: those are written as copies, and a server
-    # restores the copies alone.
-    saved.weights = list(used.values())
-    saved.resources = list(text_to_text.trackables())
-    try:
-        tf.saved_model.save(saved, str(path), signatures=traced)
-    except (AssertionError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ExportError(f"TensorFlow cannot write this pipeline: {reason[:400]}") from error
-    except tf.errors.OpError as error:  # such as of a full disk
-        reason = " ".join(_OF_THE_GRAPH.sub("", error.message).split())
-        reason = reason.rpartition("; ")[2]  # without the name of a file that has no name yet
-        raise ExportError(f"TensorFlow cannot write to {path.parent}: {reason}") from error
-    return functions
-
-
-def _with_checked_shapes(function: Any) -> Any:
-    """Traces a signature so that it refuses other shapes; a server feeds whatever it is sent."""
-    import tensorflow as tf
-
-    specs = {spec.name: spec for spec in function.input_signature}
-
-    def call(**inputs):
-        return function(**{n: tf.ensure_shape(x, specs[n].shape) for n, x in inputs.items()})
-
-    return tf.function(call, autograph=False).get_concrete_function(**specs)
-
-
 def _write_extras(
     path: Path,
     name: str,
@@ -271,34 +211,40 @@ def _compressed(
 
 
 def _check(
-    text_to_text: TextToText, path: Path, samples: Sequence[str], weights: Sequence[Any]
+    text_to_text: TextToText,
+    path: Path,
+    traced: Mapping[str, Any],
+    samples: Sequence[str],
+    weights: Sequence[Any],
 ) -> list[CheckResult]:
     model_bytes = sum(_num_bytes(weight) for weight in weights)
     report: CheckReport = check_in_clean_process([path], samples)[0]
     results = list(report.results)
     if report.requests:
-        expected = _expected(text_to_text, report)
+        expected = _expected(text_to_text, traced, report)
         results.append(checks.check_same_results(report.replies, expected))
     results.append(checks.check_weights(path, model_bytes, len(weights)))
     return results
 
 
-def _expected(text_to_text: TextToText, report: CheckReport) -> dict[str, Arrays]:
+def _expected(
+    text_to_text: TextToText, traced: Mapping[str, Any], report: CheckReport
+) -> dict[str, Arrays]:
     """Asks the pipeline itself what the checks asked of the export."""
     import tensorflow as tf
 
-    def call(name: str) -> Arrays:
+    def call(name: str, functions: Mapping[str, Any]) -> Arrays:
         inputs = {alias: tf.constant(array) for alias, array in report.requests[name].items()}
-        outputs = text_to_text.signatures()[name](**inputs)
+        outputs = functions[name](**inputs)
         return {alias: tensor.numpy() for alias, tensor in outputs.items()}
 
     try:
-        return {name: call(name) for name in report.replies}
+        return {name: call(name, traced) for name in report.replies}
     except tf.errors.NotFoundError:
         # TensorFlow drops the resource of a tokenizer when seeds are set; the next prediction of
         # the pipeline makes a new one, and functions that use it.
         text_to_text.predict(["a"])
-        return {name: call(name) for name in report.replies}
+        return {name: call(name, text_to_text.signatures()) for name in report.replies}
 
 
 def _num_bytes(weight: Any) -> int:

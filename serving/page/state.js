@@ -11,7 +11,7 @@ const CHOICES = ["model", "version", "label", "signature", "layer", "head", "pie
  * @property {string} signature name of a signature, or "" for the one that shows most
  * @property {string} layer number of a layer from 1, or "" for the model's own alignment
  * @property {string} head number of a head from 1, or "" for the mean of all
- * @property {string} pieces "1" if subwords are shown as they are
+ * @property {string} pieces "1" if tokens are shown as they are
  * @property {string} word what is pointed at: "t3" is the fourth word that was written
  * @property {Map<string, string>} inputs what was typed, by name of the input
  */

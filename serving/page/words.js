@@ -1,4 +1,4 @@
-/** Subwords to words: what a reader sees of tokens, and the weights between words. */
+/** Tokens to words: what a reader sees of tokens, and the weights between words. */
 
 const SPACE_MARK = "\u2581"; // SentencePiece writes the space before a word as this block
 const BARE_SPACE = "\u2423"; // a token that is nothing but a space has to be seen: open box

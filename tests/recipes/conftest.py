@@ -26,6 +26,20 @@ def trained(reverse_files, tmp_path_factory):
 
 
 @pytest.fixture
+def fake_evaluator(monkeypatch):
+    """Trainings evaluate with `FakeEvaluator`, whose values a test may set."""
+    from fake_evaluator import FakeEvaluator
+
+    from attention_zoo.recipes.training import training
+
+    monkeypatch.setattr(training, "Evaluator", FakeEvaluator)
+    usual = {"calls": 0, "values": (50.0,), "killed_at": None, "in_full": None}
+    for name, value in usual.items():
+        monkeypatch.setattr(FakeEvaluator, name, value)
+    return FakeEvaluator
+
+
+@pytest.fixture
 def refused(capsys):
     """The one line with which a command is refused."""
 

@@ -19,6 +19,8 @@ SETTINGS = [
     "batch_tokens=60",
     "learning_rate=0.05",
     "warmup_steps=5",
+    "schedule=inverse_sqrt",  # which does not know the end, so that trainings in parts are alike
+    "patience=10",
     "metric=chrf",
     "evaluate_every=10",
     "evaluate_rows=4",
@@ -35,10 +37,10 @@ def write_pairs(path, rows, seed):
 
 
 def arguments(data, output, *more, model="rnn-bahdanau", steps=STEPS, settings=()):
-    """What `attention-zoo` is told to train on the files of a folder."""
+    """What `attention-zoo` is told to train on the files of a folder: all that decides it."""
     options = [part for setting in (*SETTINGS, *settings) for part in ("--set", setting)]
     return [
-        "train", "translation", "--model", model, "--max-steps", str(steps),
+        "train", "translation", "--model", model, "--max-steps", str(steps), "--no-fit",
         "--train", str(data / "train.tsv"), "--valid", str(data / "valid.tsv"),
         "--output", str(output), *options, *more,
     ]  # fmt: skip

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import tensorflow as tf
 
 from ..models.parts import Nest
@@ -22,6 +23,7 @@ from .options import NEG_INF, GenerationOptions
 # So many tokens, or nearly, have their maximum looked at in place of them.
 _BLOCK, _BLOCKS = 32, range(16, 65)
 SPECIAL = 4  # ids below are no text
+_ZERO, _NEG_INF = np.float32(0), np.float32(NEG_INF)
 
 
 class Search(NamedTuple):
@@ -137,17 +139,18 @@ class Candidates:
         model_logits: float32 (R, N, V), the model's own; with unknown pieces (R, N, V + U).
         processed: The same after the logits processors.
         special: (..., 4), added to the logits of the special ids: `NEG_INF` for all that may not
-            be written.
+            be written. An array where it is the same in every step.
+        without_end: The same with the end ruled out, which only a prefix makes another in a step.
         attention: float32 (R, N, S) over the source in this step.
         vocab_size: V.
     """
 
     model_logits: tf.Tensor
     processed: tf.Tensor
-    special: tf.Tensor
+    special: Any
+    without_end: Any
     attention: tf.Tensor
     vocab_size: int
-    _largest: tf.Tensor | None = None  # (R, N, 1), the id of the largest logit that is not special
 
     @property
     def are_processed(self) -> bool:
@@ -170,9 +173,7 @@ class Candidates:
             Ids int32 and log probabilities float32, both (R, N, count), the best first; `NEG_INF`
             for what may not be written.
         """
-        special = self.special
-        if not with_end:
-            special += tf.where(tf.range(SPECIAL) == END_ID, NEG_INF, 0.0)
+        special = self.special if with_end else self.without_end
         count = min(count, self.vocab_size)
         has_unknown = self.processed.shape[-1] != self.vocab_size
         known = self.processed[..., : self.vocab_size] if has_unknown else self.processed
@@ -184,30 +185,41 @@ class Candidates:
             unknown = self.vocab_size + order - count
             found = tf.gather(tokens, tf.minimum(order, count - 1), batch_dims=2)
             tokens = tf.where(order < count, found, unknown)
-        if not self.are_processed:
-            self._largest = tokens[..., :1]
-        return tokens, self._log_p(values)
+        if self.are_processed:
+            log_p = values - self.log_total[..., None]
+        else:
+            log_p = tf.gather(self.log_probabilities, tokens, batch_dims=2)
+        return tokens, tf.where(values > NEG_INF / 2, log_p, NEG_INF)
 
     def end_log_p(self) -> tf.Tensor:
         """Log probability (R, N) of the end, `NEG_INF` where it may not be written."""
+        if self.are_processed:
+            log_p = self.processed[..., END_ID] - self.log_total
+        else:
+            log_p = self.log_probabilities[..., END_ID]
+        if isinstance(self.special, np.ndarray) and not self.are_processed:
+            return log_p
         end = self.processed[..., END_ID] + self.special[..., END_ID]
-        return tf.where(end > NEG_INF / 2, end - self.log_total, NEG_INF)
+        return tf.where(end > NEG_INF / 2, log_p, NEG_INF)
 
     def log_p(self, tokens: tf.Tensor) -> tf.Tensor:
         """Log probability (R, N) of tokens (R, N), of forbidden ones as the model has it."""
-        values = tf.gather(self.model_logits, tokens, batch_dims=2)
+        log_p = tf.gather(self.log_probabilities, tokens, batch_dims=2)
         if self.are_processed:
             processed = tf.gather(self.processed, tokens, batch_dims=2)
-            values = tf.where(processed > NEG_INF / 2, processed, values)
-        return values - self.log_total
+            log_p = tf.where(processed > NEG_INF / 2, processed - self.log_total, log_p)
+        return log_p
+
+    @functools.cached_property
+    def log_probabilities(self) -> tf.Tensor:
+        """Those of the model, (R, N, V) as its logits: whatever may not be written counts too."""
+        # Not by oneDNN, whose softmax takes longer to begin than this one takes for one row.
+        return tf.nn.log_softmax(self.model_logits)
 
     @functools.cached_property
     def log_total(self) -> tf.Tensor:
         """Log of the sum of e to each of the model's logits, (R, N)."""
-        return _log_of_total(self.model_logits, self._largest)
-
-    def _log_p(self, values: tf.Tensor) -> tf.Tensor:
-        return tf.where(values > NEG_INF / 2, values - self.log_total[..., None], NEG_INF)
+        return tf.reduce_max(self.model_logits, -1) - tf.reduce_max(self.log_probabilities, -1)
 
 
 def make_candidates(
@@ -227,89 +239,75 @@ def make_candidates(
                 "A logits processor returns logits of the shape that it is given, "
                 f"{tuple(logits.shape)}. Received: shape={tuple(processed.shape)} of {processor!r}"
             )
-    special = _special_mask(search, options)
+    ids = np.arange(SPECIAL)
+    # None of them goes on with a target but the unknown token, where it is allowed.
+    writes = (ids == UNKNOWN_ID) & (not options.forbid_unknown)
+    special: Any = np.where(writes | (ids == END_ID), _ZERO, _NEG_INF)
+    without_end: Any = np.where(writes, _ZERO, _NEG_INF)
+    if not isinstance(search.min_lengths, tuple):
+        may_end = (search.step >= search.min_lengths)[:, None, None]
+        special = tf.where(may_end, special, without_end)
     if not isinstance(search.prefix, tuple):
         # Where a prefix goes on, its token is the one candidate.
         forced = search.prefix[:, search.step]
         is_forced = (forced != PAD_ID)[:, None, None]
         others = tf.one_hot(forced, tf.shape(logits)[-1], on_value=False, off_value=True)[:, None]
         processed = tf.where(is_forced, tf.where(others, NEG_INF, logits), processed)
-        special = tf.where(is_forced, 0.0, special)
-    return Candidates(logits, processed, special, attention, vocab_size)
+        special, without_end = (tf.where(is_forced, 0.0, x) for x in (special, without_end))
+    return Candidates(logits, processed, special, without_end, attention, vocab_size)
 
 
-def _special_mask(search: Search, options: GenerationOptions) -> tf.Tensor:
-    """Addend to the logits of the special ids, (4,) or (R, 1, 4): 0 for those that may be written.
-
-    None of them goes on with a target but the unknown token, where it is allowed.
-    """
-    ids = tf.range(SPECIAL)
-    free = ids == END_ID
-    if not options.forbid_unknown:
-        free |= ids == UNKNOWN_ID
-    if not isinstance(search.min_lengths, tuple):
-        free &= (ids != END_ID) | (search.step >= search.min_lengths)[:, None, None]
-    return tf.where(free, 0.0, NEG_INF)
-
-
-def _log_of_total(logits: tf.Tensor, best: tf.Tensor | None = None) -> tf.Tensor:
-    """Log of the sum of e to each logit: (..., V) to (...,).
-
-    That is what a logit is above the log of its probability, so a softmax tells it, which oneDNN
-    computes in less than half of the time of a subtraction, an exponential and a sum. It takes the
-    largest, as the probability of another may be too small for a float.
-
-    Args:
-        logits: (..., V).
-        best: (..., 1), the id of the largest that is not special, where it is known already.
-    """
-
-    def largest(x):
-        if best is not None:
-            known = tf.gather(x, best, batch_dims=len(x.shape) - 1)
-            x = tf.concat([x[..., :SPECIAL], known], axis=-1)
-        return tf.reduce_max(x, axis=-1)
-
-    return largest(logits) - tf.math.log(largest(tf.nn.softmax(logits)))
-
-
-def best_tokens(logits: tf.Tensor, count: int, special: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Ids and logits (..., count) of the largest logits (..., V), the largest first.
+def best_tokens(logits: tf.Tensor, count: int, special: Any) -> tuple[tf.Tensor, tf.Tensor]:
+    """Ids and logits (R, N, count) of the largest logits (R, N, V), the largest first.
 
     The `count` largest lie in the `count` blocks with the largest maxima, so only those are
     sorted. It takes a third of the time of a sort of the whole vocabulary, and gives the same.
 
     Args:
-        logits: (..., V).
+        logits: (R, N, V).
         count: How many.
         special: Addend to the logits of the special ids, (..., 4), not above 0.
     """
-    vocab_size = logits.shape[-1]
+    _, hypotheses, vocab_size = logits.shape
+    if hypotheses is None:
+        hypotheses = tf.shape(logits)[1]
     block = _block_size(vocab_size)
     blocks = vocab_size // block
-    chosen = count + 1  # the first block may owe its maximum to a special id
+    # For several tokens, it is added to those blocks alone, of which there is one more: the first
+    # may owe its maximum to a special id.
+    is_late = isinstance(special, np.ndarray) and count > 1 and blocks > 2 * (count + 1)
+    chosen = count + is_late
+    if not is_late:
+        logits = logits + _widened(special, vocab_size)
     if blocks <= 2 * chosen:
-        values, ids = tf.math.top_k(logits + _widened(special, vocab_size), count)
+        values, ids = tf.math.top_k(logits, count)
         return ids, values
-    shape = tf.shape(logits)[:-1]
+    logits = tf.reshape(logits, (-1, vocab_size))
     rest = vocab_size % block
-    in_blocks = logits[..., : vocab_size - rest] if rest else logits
-    in_blocks = tf.reshape(in_blocks, tf.concat([shape, [blocks, block]], axis=0))
-    _, best = tf.math.top_k(tf.reduce_max(in_blocks, axis=-1), chosen)  # (..., chosen)
-    best = tf.sort(best, axis=-1)  # so that of equal logits the first wins, as in a sort of all
-    dims = len(logits.shape) - 1
-    values = tf.gather(in_blocks, best, batch_dims=dims)  # (..., chosen, block)
-    is_first = tf.cast(best == 0, values.dtype)[..., None]
-    values += is_first * _widened(special, block)[..., None, :]
-    values = tf.reshape(values, tf.concat([shape, [chosen * block]], axis=0))
+    in_blocks = logits[:, : vocab_size - rest] if rest else logits
+    in_blocks = tf.reshape(in_blocks, (-1, blocks, block))
+    largest = tf.reduce_max(in_blocks, axis=-1)
+    # In rising order, so that of equal logits the first wins, as in a sort of all.
+    if count == 1:
+        best = tf.argmax(largest, axis=-1, output_type=tf.int32)[:, None]
+    else:
+        best = -tf.math.top_k(-tf.math.top_k(largest, chosen)[1], chosen)[0]
+    values = tf.gather(in_blocks, best, batch_dims=1)
+    if is_late:
+        is_first = tf.cast(best == 0, values.dtype)[..., None]
+        values += is_first * np.pad(special, (0, block - SPECIAL))
+    values = tf.reshape(values, (-1, chosen * block))
+    ids = tf.reshape(best[..., None] * block + tf.range(block), (-1, chosen * block))
     if rest:  # as one more block
-        values = tf.concat([values, logits[..., vocab_size - rest :]], axis=-1)
-        best = tf.concat([best, tf.fill(tf.concat([shape, [1]], axis=0), blocks)], axis=-1)
+        values = tf.concat([values, logits[:, vocab_size - rest :]], axis=-1)
+        rest_ids = tf.zeros_like(best[:, :1]) + tf.range(vocab_size - rest, vocab_size)
+        ids = tf.concat([ids, rest_ids], axis=-1)
     values, order = tf.math.top_k(values, count)
-    return tf.gather(best, order // block, batch_dims=dims) * block + order % block, values
+    ids = tf.gather(ids, order, batch_dims=1)
+    return tuple(tf.reshape(x, (-1, hypotheses, count)) for x in (ids, values))
 
 
-def _widened(special: tf.Tensor, width: Any) -> tf.Tensor:
+def _widened(special: Any, width: Any) -> Any:
     """(..., 4) with zeros after it, (..., width)."""
     before = [[0, 0]] * (len(special.shape) - 1)
     return tf.pad(special, [*before, [0, width - SPECIAL]])

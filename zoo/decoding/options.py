@@ -17,7 +17,7 @@ from ..text.special_ids import PAD_ID
 # A log probability that no hypothesis can come back from; finite, so that it can be added to.
 NEG_INF = -1e9
 
-MORE_SUBWORDS = 10  # of a target, beside what `max_length_ratio` allows
+MORE_TOKENS = 10  # of a target, beside what `max_length_ratio` allows
 
 _WIDEST = 100  # beams of a second search
 _LARGEST = 2**30  # of a whole number: lengths are int32
@@ -149,7 +149,7 @@ class GenerationOptions:
         """
         if self.max_length_ratio is None:
             return tf.fill(tf.shape(source)[:1], self.max_length)
-        allowed = self._share_of(source, self.max_length_ratio) + MORE_SUBWORDS
+        allowed = self._share_of(source, self.max_length_ratio) + MORE_TOKENS
         return tf.clip_by_value(allowed, self.min_length + 1, self.max_length)
 
     def min_lengths(self, source: tf.Tensor) -> tf.Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from ..text.special_ids import END_ID, PAD_ID
@@ -105,7 +106,12 @@ class GreedySearch(Strategy):
         self.num_hypotheses = 1
 
     def next_tokens(self, candidates: Candidates, search: Search) -> tf.Tensor:
-        return candidates.best(1)[0][..., 0]
+        if isinstance(candidates.special, np.ndarray):
+            return candidates.best(1)[0][..., 0]
+        # Whether a target may end differs by step and row: one look at the end is less work than
+        # to add that to the logits of all tokens.
+        tokens, log_p = candidates.best(1, with_end=False)
+        return tf.where(candidates.end_log_p() >= log_p[..., 0], END_ID, tokens[..., 0])
 
 
 class Sampling(Strategy):

@@ -46,8 +46,8 @@ class EncoderDecoder(TokenTrainer):
     and with `inputs["num_unknown"]`, U, the logits have a column for each after the vocabulary,
     (B, T, V + U). An output that does not copy shares the unknown token among them, by attention.
 
-    Decoding uses `encode`, `initial_state`, `step_weights`, `step`, `reorder_state` and
-    `gather_rows`, and nothing else of a model.
+    Decoding uses `encode`, `initial_state`, `step_weights`, `step_memory`, `step`, `reorder_state`
+    and `gather_rows`, and nothing else of a model.
 
     Args:
         encoder: An `Encoder`.
@@ -154,21 +154,18 @@ class EncoderDecoder(TokenTrainer):
 
     def build(self, input_shape=None):
         """Makes all weights, by reading two tokens."""
-        ids = ops.zeros((1, 2), "int32")
-        source = ids
+        ids = source = ops.zeros((1, 2), "int32")
         if self.source_embedding is None and input_shape is None:
             raise ValueError(
                 "The width of the features is not known: call the model on a batch, or build it "
                 'with {"source": (None, None, width), "target": (None, None)}.'
             )
         if self.source_embedding is None:
-            _, length, width = input_shape["source"]
-            source = ops.zeros((1, length or 2, width))
+            source = ops.zeros((1, input_shape["source"][1] or 2, input_shape["source"][2]))
         encoded = self._encoded({"source": source})
         if not self.decoder.built:
-            target = self.target_embedding(ids)
-            shapes = (tuple(x.shape) for x in (target, encoded.states, encoded.summary))
-            self.decoder.build(*shapes)
+            parts = (self.target_embedding(ids), encoded.states, encoded.summary)
+            self.decoder.build(*(tuple(x.shape) for x in parts))
         self.call({"source": source, "target": ids})
         self.built = True
 
@@ -188,6 +185,9 @@ class EncoderDecoder(TokenTrainer):
     def step_weights(self) -> StepWeights:
         return StepWeights(self.decoder.step_weights(), self.output_layer.step_weights())
 
+    def step_memory(self, memory: SourceMemory) -> SourceMemory:
+        return memory._replace(decoder=self.decoder.step_memory(memory.decoder))
+
     def step(
         self, token_ids, state: Nest, memory: SourceMemory, weights: StepWeights | None = None
     ) -> tuple[Any, Nest, Any]:
@@ -196,7 +196,7 @@ class EncoderDecoder(TokenTrainer):
         Args:
             token_ids: What each wrote last, (B, N).
             state: What `initial_state` or the step before returned.
-            memory: What `encode` returned.
+            memory: What `encode` or `step_memory` returned.
             weights: What `step_weights` returned, prepared here if `None`.
 
         Returns:

@@ -124,6 +124,8 @@ class Decoder(keras.layers.Layer):
     - `initial_state(memory, num_beams, max_steps) -> state`: a nest of tensors, for no more than
       `max_steps` steps;
     - `step_weights()`: what `step` reads of the variables, prepared once for all steps;
+    - `step_memory(memory) -> memory`: the memory as `step` may read it too, prepared once for all
+      steps of a loop; as it is unless it is written;
     - `step(embedded (B, N, E), state, memory, weights) -> hidden (B, N, D), state, attention`: a
       step of every hypothesis, with its attention (B, N, S) over the states;
     - `call(target (B, T, E), memory, return_attention_scores, training) -> hidden (B, T, D),
@@ -153,6 +155,9 @@ class Decoder(keras.layers.Layer):
 
     def step_weights(self) -> Nest:
         return ()
+
+    def step_memory(self, memory: Nest) -> Nest:
+        return memory
 
     def step(self, embedded, state: Nest, memory: Nest, weights: Nest):
         raise NotImplementedError

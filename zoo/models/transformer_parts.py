@@ -10,9 +10,9 @@ from keras import ops
 from ...layers.attention.base import Memory
 from ...layers.ops.arguments import positive_int
 from ...layers.ops.dropout import Dropout
-from ...layers.ops.normalization import make_norm
+from ...layers.ops.normalization import make_norm, scale_and_shift
 from ...layers.transformer.blocks import TransformerDecoderBlock, TransformerEncoderBlock
-from ...layers.transformer.step import StepWeights, subtract_mean
+from ...layers.transformer.step import StepMemory, standardized, subtract_mean
 from .backend import take_rows
 from .parts import Decoder, Encoded, Encoder, Nest, check_rate, masked_mean
 from .transformer_positions import AddedPositions, attention_positions
@@ -22,12 +22,25 @@ class TransformerMemory(NamedTuple):
     """Memory of the source that the decoder reads while it writes.
 
     Attributes:
-        blocks: Keys, values and mask of the source for each block.
+        blocks: Keys, values and mask of the source for each block. For the steps of a loop one
+            `StepMemory`, its keys and values those of all blocks, (L, B, 1, H, S, K).
         mask: True for states that may be attended to, (B, S).
     """
 
-    blocks: tuple[Nest, ...]
+    blocks: Any
     mask: Any
+
+
+class TransformerWeights(NamedTuple):
+    """The weights of the decoder for its steps.
+
+    Attributes:
+        blocks: Of each block.
+        norm: Scale and shift (D,) of the norm after the last, () where there is none.
+    """
+
+    blocks: tuple[Nest, ...]
+    norm: tuple
 
 
 class TransformerState(NamedTuple):
@@ -257,20 +270,39 @@ class TransformerDecoder(_Stack, Decoder):
         positions = self.positions.first(steps) if self.positions.is_added else ()
         return TransformerState(caches, ops.convert_to_tensor(0, "int32"), positions)
 
-    def step_weights(self) -> tuple[StepWeights, ...]:
-        return tuple(block.step_weights(self.zero_mean) for block in self.blocks)
+    def step_memory(self, memory):
+        pairs = zip(self.blocks, memory.blocks, strict=True)
+        sources = [block.step_memory(source) for block, source in pairs]
+        if not all(isinstance(source, StepMemory) for source in sources):
+            return memory._replace(blocks=tuple(sources))
+        # As two tensors, which pass through the steps of a loop with less work than many.
+        keys, values = (ops.stack([source[i] for source in sources]) for i in (0, 1))
+        return memory._replace(blocks=StepMemory(keys, values, sources[0].penalty))
+
+    def step_weights(self) -> TransformerWeights:
+        blocks = tuple(block.step_weights(self.zero_mean) for block in self.blocks)
+        norm = scale_and_shift(self.norm, self.compute_dtype) if self.norm_first else ()
+        return TransformerWeights(blocks, norm)
 
     def step(self, embedded, state, memory, weights):
         if self.positions.is_added:
             embedded += take_rows(state.positions, state.index)
         x, caches = subtract_mean(embedded) if self.zero_mean else embedded, []
+        sources = memory.blocks
+        if isinstance(sources, StepMemory):
+            pairs = zip(ops.unstack(sources.keys), ops.unstack(sources.values), strict=True)
+            sources = tuple(StepMemory(*pair, sources.penalty) for pair in pairs)
         for block, cache, source, block_weights in zip(
-            self.blocks, state.caches, memory.blocks, weights, strict=True
+            self.blocks, state.caches, sources, weights.blocks, strict=True
         ):
             x, scores, cache = block.step(x, Memory(*cache), source, block_weights)
             caches.append(cache[:2])
         state = state._replace(caches=tuple(caches), index=state.index + 1)
-        return self._normalized(x), state, self._one_attention(scores)
+        if self.norm_first:
+            scale, shift = weights.norm
+            has_no_mean = self.zero_mean or self._config["norm"] == "rms"
+            x = standardized(x, self._config["norm_epsilon"], has_no_mean) * scale + shift
+        return x, state, self._one_attention(scores)
 
     def reorder_state(self, state, beams):
         first = ops.expand_dims(ops.arange(ops.shape(beams)[0], dtype="int32"), 1) * beams.shape[1]

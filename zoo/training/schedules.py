@@ -15,8 +15,41 @@ def _check_rise(peak: float, warmup_steps: int) -> None:
         )
 
 
+class WarmupSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule that rises to its peak in some steps, which may become fewer on the way.
+
+    How many steps a training of some minutes has is known when it runs; `set_warmup` then takes
+    the warm-up down to a share of them.
+
+    Args:
+        peak: learning rate after the warm-up.
+        warmup_steps: steps of the linear warm-up, at least 1.
+    """
+
+    def __init__(self, peak: float, warmup_steps: int):
+        _check_rise(peak, warmup_steps)
+        self.peak = peak
+        self.warmup_steps = warmup_steps
+        self.warmup = keras.Variable(
+            float(warmup_steps), trainable=False, dtype="float32", name="warmup"
+        )
+
+    def set_warmup(self, steps: int) -> None:
+        """Says how many steps the rate rises in."""
+        _check_rise(self.peak, steps)
+        self.warmup.assign(float(steps))
+
+    def rising(self, step):
+        """The share of the peak that the warm-up has reached; above 1 after it."""
+        step = keras.ops.cast(step, "float32") + 1.0
+        return step / keras.ops.convert_to_tensor(self.warmup)
+
+    def get_config(self):
+        return {"peak": self.peak, "warmup_steps": self.warmup_steps}
+
+
 @keras.saving.register_keras_serializable(package="attention_zoo")
-class InverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
+class InverseSquareRoot(WarmupSchedule):
     """Linear warm-up to a peak, then a fall with the inverse square root of the step.
 
     Args:
@@ -31,23 +64,16 @@ class InverseSquareRoot(keras.optimizers.schedules.LearningRateSchedule):
     Reference: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 5.3
     """
 
-    def __init__(self, peak: float, warmup_steps: int):
-        _check_rise(peak, warmup_steps)
-        self.peak = peak
-        self.warmup_steps = warmup_steps
-
     def __call__(self, step):
-        step = keras.ops.cast(step, "float32") + 1.0
-        warmup = float(self.warmup_steps)
-        rising = step / warmup
-        falling = keras.ops.rsqrt(keras.ops.maximum(step, warmup) / warmup)
-        return self.peak * keras.ops.minimum(rising, falling)
-
-    def get_config(self):
-        return {"peak": self.peak, "warmup_steps": self.warmup_steps}
+        return self.peak * _rise_and_fall(self.rising(step))
 
 
-class BudgetSchedule(keras.optimizers.schedules.LearningRateSchedule):
+def _rise_and_fall(rising):
+    """A linear rise to 1, then a fall with the inverse square root."""
+    return keras.ops.minimum(rising, keras.ops.rsqrt(keras.ops.maximum(rising, 1.0)))
+
+
+class BudgetSchedule(WarmupSchedule):
     """A schedule that is at its end when the budget of the training is spent.
 
     A budget may be one of time, so the schedule cannot tell from the step how much of it is spent.
@@ -60,17 +86,12 @@ class BudgetSchedule(keras.optimizers.schedules.LearningRateSchedule):
     """
 
     def __init__(self, peak: float, warmup_steps: int):
-        _check_rise(peak, warmup_steps)
-        self.peak = peak
-        self.warmup_steps = warmup_steps
+        super().__init__(peak, warmup_steps)
         self.spent = keras.Variable(0.0, trainable=False, dtype="float32", name="spent")
 
     def set_progress(self, share: float) -> None:
         """Says which share of the budget, in [0, 1], is spent before the next step."""
         self.spent.assign(min(max(share, 0.0), 1.0))
-
-    def get_config(self):
-        return {"peak": self.peak, "warmup_steps": self.warmup_steps}
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -94,9 +115,8 @@ class CosineToZero(BudgetSchedule):
     """
 
     def __call__(self, step):
-        rising = (keras.ops.cast(step, "float32") + 1.0) / float(self.warmup_steps)
         falling = 0.5 * (1.0 + keras.ops.cos(math.pi * keras.ops.convert_to_tensor(self.spent)))
-        return self.peak * keras.ops.minimum(rising, falling)
+        return self.peak * keras.ops.minimum(self.rising(step), falling)
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -132,13 +152,12 @@ class Cooldown(BudgetSchedule):
             )
         self.share = share
         self.shape = shape
-        self._before = InverseSquareRoot(peak, warmup_steps)
 
     def __call__(self, step):
         spent = keras.ops.convert_to_tensor(self.spent)
         behind = keras.ops.maximum(spent - (1.0 - self.share), 0.0) / self.share
         behind = keras.ops.sqrt(behind) if self.shape == "sqrt" else behind
-        return self._before(step) * (1.0 - behind)
+        return self.peak * _rise_and_fall(self.rising(step)) * (1.0 - behind)
 
     def get_config(self):
         return {**super().get_config(), "share": self.share, "shape": self.shape}

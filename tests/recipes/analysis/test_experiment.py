@@ -240,3 +240,7 @@ def test_a_run_is_done_when_it_has_had_its_budget_or_got_no_better(tmp_path, bud
         values |= {"ended": ended} if ended else {}
         (tmp_path / "metrics.json").write_text(json.dumps(values))
         assert is_done(tmp_path, budget) is expected
+    # All the steps that were planned for so many minutes are made.
+    plan = {"steps": 20, "minutes": 1.6}
+    (tmp_path / "metrics.json").write_text(json.dumps({**values, "planned": plan}))
+    assert is_done(tmp_path, budget) is (done or budget.max_minutes == 1.6)

@@ -155,7 +155,7 @@ def test_an_output_folder_of_another_run_or_of_something_else(data, trained, tmp
     output, _ = trained
     before = {path: path.stat().st_mtime_ns for path in output.rglob("*")}
     line = refused(*arguments(data, output))
-    assert "holds another run: train is" in line
+    assert "was begun with other training and validation texts" in line
     assert {path: path.stat().st_mtime_ns for path in output.rglob("*")} == before
 
     other = tmp_path / "photos"
@@ -299,6 +299,34 @@ def test_bad_requests_of_a_run(run, refused, tmp_path):
         assert expected in refused(*options), options
     names = ["a.tsv", "empty.txt", "folder.png", "latin.txt"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
+STORE = "gs://bucket/folder"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", "translation", "--output", STORE],
+        ["distill", "run", "--model", "rnn", "--output", STORE],
+        ["experiment", "--output", STORE],
+        ["demo", "--output", STORE],
+        ["prepare", "translation", "--train", "a.tsv", "--output", STORE],
+        ["import", "folder", STORE],
+        ["export", "run", STORE],
+        ["pack", "run", "gs://bucket/run.zip"],
+        ["presets", "build", "x", "--output", "gs://bucket/run.zip"],
+        ["presets", "build", "x", "--runs", STORE],
+        ["predict", "run", "a", "--output", "gs://bucket/a.txt"],
+        ["explain", "run", "a", "--output", "gs://bucket/a.png"],
+        ["compare", "a", "b", "--output", STORE],
+        ["serve-config", "models", STORE],
+    ],
+)
+def test_no_command_takes_a_store_for_a_folder(refused, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    assert "Only folders of this machine are written to, not gs://bucket/" in refused(*command)
+    assert list(tmp_path.iterdir()) == []
 
 
 # Without a run

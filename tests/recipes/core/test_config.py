@@ -218,7 +218,8 @@ def test_a_whole_number_is_a_float_too():
 def test_the_list_has_every_field_but_those_with_an_option_of_their_own():
     listed = [name for name, _, _ in describe_settings()]
     fields = [field.name for field in dataclasses.fields(RunConfig)]
-    others = {"task", "model", "model_options", "train", "valid", "reverse", "start_from", "parts"}
+    others = {"task", "model", "model_options", "train", "valid", "reverse", "parts", "stated"}
+    others |= {"start_from", "keep_state"}
     assert listed == [name for name in fields if name not in others]
     assert all(description for _, _, description in describe_settings())
 

@@ -80,9 +80,17 @@ def test_outside_of_the_main_thread_nothing_is_touched():
     assert seen == [(None, before)]
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
 def test_exit_status(number, status):
     assert Interrupted(number, "saved").exit_status == status
+
+
+def test_only_the_signals_that_are_named_are_noted():
+    before = signal.getsignal(signal.SIGINT)
+    with StopRequest([signal.SIGTERM]) as request:
+        assert signal.getsignal(signal.SIGINT) is before
+        with pytest.raises(StopNow, match="stopped by SIGTERM"), request.at_once():
+            signal.raise_signal(signal.SIGTERM)
 
 
 def test_sigterm_is_passed_on_and_ctrl_c_is_not():

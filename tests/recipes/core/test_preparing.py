@@ -99,7 +99,7 @@ def test_text_without_spaces_counts_for_more_in_a_sample():
 
 def test_the_subwords_are_learnt_from_no_more_than_the_sample(words, tmp_path, capsys):
     corpus = prepared(tmp_path / "out", words, more=("--sample", "20"))
-    assert "learning subwords from 20 of 90 rows" in capsys.readouterr().out
+    assert "learning tokens from 20 of 90 rows" in capsys.readouterr().out
     assert len(corpus.sample()) == 20 and len(corpus) == ROWS
     assert set(corpus.sample()) <= set(read_pairs(str(words)))
 

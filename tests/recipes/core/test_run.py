@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+from pathlib import Path
 from types import SimpleNamespace
 
 import keras
@@ -146,6 +147,61 @@ def test_a_run_remembers_its_texts(tmp_path, config):
         assert expected in message
         assert f"learn on from that run with --start-from {run.folder}" in message
     assert run.config_path.read_bytes() == before
+
+
+def test_how_a_run_is_run_may_change_and_is_written_down(tmp_path, config):
+    run, texts = Run(tmp_path / "run"), {"train": 3, "valid": 4}
+    assert run.changes(config) == {}  # of a run that has not begun
+    run.open(config, texts, max_length_ratio=2.0)
+    values = json.loads(run.config_path.read_text())
+    how = {"patience": 3, "evaluate_every": 7, "evaluate_rows": 9, "checkpoint_minutes": 0.5}
+    how |= {"skip_nonfinite": True, "jit": True}
+    other = dataclasses.replace(config, train="moved/a.tsv", valid="moved/b.tsv", **how)
+    assert run.changes(other)["train"] == ("a.tsv", "moved/a.tsv")
+    assert run.open(other, texts) is True
+    moved = {"train": "moved/a.tsv", "valid": "moved/b.tsv"}
+    assert json.loads(run.config_path.read_text()) == {**values, **how, **moved}
+    assert run.read_config() == other and run.changes(other) == {}
+    assert "begun with other training texts than a.tsv has now" in refusal(
+        run.open, config, {**texts, "train": 5}
+    )
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["learning_rate=0.5", "batch_tokens=9", "metric=chrf", "precision=mixed_bfloat16", "seed=2"],
+)
+def test_what_a_run_learns_may_not_change(tmp_path, config, setting):
+    run = Run(tmp_path / "run")
+    run.open(config)
+    before = run.config_path.read_bytes()
+    name, _, value = setting.partition("=")
+    message = refusal(run.open, config.with_settings([setting, "patience=2"]))
+    assert f"{name} is " in message and value in message and "patience" not in message
+    assert f"under other settings by --start-from {run.folder} --keep-state" in message
+    assert run.config_path.read_bytes() == before
+
+
+def test_evaluations_stay_where_their_weights_are_averaged(tmp_path, config):
+    averaged = config.with_settings(["average_last=2"])
+    Run(tmp_path / "run").open(averaged)
+    other = averaged.with_settings(["evaluate_every=7"])
+    assert "evaluate_every is 500 there and 7 here" in refusal(Run(tmp_path / "run").check, other)
+
+
+def test_a_file_becomes_no_share_and_no_default(tmp_path, config):
+    run, texts = Run(tmp_path / "run"), {"train": 3, "valid": 4}
+    run.open(config, texts)
+    for valid in ("0.1", None):
+        message = refusal(run.check, dataclasses.replace(config, valid=valid))
+        assert f"valid is 'b.tsv' there and {valid!r} here" in message
+
+
+def test_a_run_that_knows_no_texts_is_of_the_files_it_names(tmp_path, config):
+    run = Run(tmp_path / "run")
+    run.open(config)
+    message = refusal(run.check, dataclasses.replace(config, train="moved/a.tsv"))
+    assert "train is 'a.tsv' there and 'moved/a.tsv' here" in message
 
 
 def test_a_run_that_knows_no_texts_is_gone_on_with(tmp_path, config):
@@ -302,6 +358,17 @@ def test_a_folder_is_of_one_process_at_a_time(tmp_path):
     with pytest.raises(KeyError), claimed(tmp_path / "other"):
         raise KeyError
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("address", ["gs://bucket/run", "s3://bucket/run", "file:///tmp/run"])
+def test_a_store_is_no_folder(tmp_path, monkeypatch, address):
+    monkeypatch.chdir(tmp_path)
+    message = f"not {address.replace('///', '//')}. Mount the store"
+    with pytest.raises(ConfigError, match=message), claimed(Path(address)):
+        pass
+    assert files(tmp_path) == []
+    with claimed(tmp_path / "a:b"):  # is one
+        pass
 
 
 def test_sources_that_a_run_keeps(tmp_path, config):

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from loopback import free_addresses
+from tensorflow.python.framework import errors_impl
 
 from attention_zoo.recipes.core.interruption import Interrupted, StopNow, StopRequest
 from attention_zoo.recipes.distribute import rendezvous, workers
@@ -373,3 +374,32 @@ def test_what_tensorflow_fails_with_is_explained_by_a_lost_worker(three, ended):
     threading.Timer(0.1, three[1]._report_failure, ["worker 1: disk full", True]).start()
     with pytest.raises(WorkerLost, match="disk full"):
         three[0].explain(RuntimeError("collective aborted"), seconds=2.0)
+
+
+@pytest.mark.parametrize("kind", ["Unavailable", "DeadlineExceeded", "Aborted", "Cancelled"])
+def test_what_tensorflow_says_of_a_worker_that_is_paused_or_cut_off_is_a_lost_worker(
+    three, ended, kind
+):
+    error = getattr(errors_impl, f"{kind}Error")(None, None, "heartbeat timeout\nat a.cc:1")
+
+    def work(worker):
+        with worker:
+            if worker.is_chief:
+                worker.explain(error, seconds=0.01)
+            worker.coordinate(None, lambda _: 1)
+
+    found = together(*(lambda w=w: work(w) for w in three))
+    for other in found:
+        assert isinstance(other, WorkerLost)
+        assert f"does not answer ({kind}Error); start all workers again" in str(other)
+    three[0].explain(errors_impl.InvalidArgumentError(None, None, "shapes"), seconds=0.01)
+
+
+def test_a_chief_that_is_stopped_while_it_scores_the_best_model_stops_all(three, ended):
+    def work(worker):
+        with worker:
+            if worker.is_chief:
+                raise Interrupted(signal.SIGTERM, "stopped")
+
+    for error in together(*(lambda w=w: work(w) for w in three)):
+        assert isinstance(error, Interrupted) and error.exit_status == workers.TRY_AGAIN

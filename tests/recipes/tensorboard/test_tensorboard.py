@@ -111,7 +111,7 @@ def test_labels_of_the_projector_are_one_line_each(tmp_path):
     labels = ["a", "<b>'\"&", "two\tcells", "a\nline", "\u2028", " ", "שלום\u202e", "x" * 10_000]
     vectors = np.random.default_rng(0).normal(size=(len(labels), 3))
     write_embedding(tmp_path / "deep", labels, vectors)
-    shown = (tmp_path / "deep" / "subwords.tsv").read_text().removesuffix("\n").split("\n")
+    shown = (tmp_path / "deep" / "tokens.tsv").read_text().removesuffix("\n").split("\n")
     expected = ["a", "<b>'\"&", r"two\tcells", r"a\nline", SPACE, SPACE, "שלום", "x" * 10_000]
     assert shown == expected
     with pytest.raises(ValueError, match="7 labels and vectors of shape"):
@@ -121,7 +121,7 @@ def test_labels_of_the_projector_are_one_line_each(tmp_path):
 def test_a_large_vocabulary_is_cut(tmp_path):
     write_embedding(tmp_path, ["x"] * (MAX_POINTS + 5), np.zeros((MAX_POINTS + 5, 1)))
     assert len((tmp_path / "embedding.tsv").read_text().splitlines()) == MAX_POINTS
-    assert len((tmp_path / "subwords.tsv").read_text().splitlines()) == MAX_POINTS
+    assert len((tmp_path / "tokens.tsv").read_text().splitlines()) == MAX_POINTS
 
 
 # A run

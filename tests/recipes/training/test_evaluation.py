@@ -30,7 +30,7 @@ def encode(texts):
 
 
 class FakeModel:
-    """A word is a subword, and its log probability minus one over the length of its text."""
+    """A word is a token, and its log probability minus one over the length of its text."""
 
     def __init__(self, longest):
         self.tokenizer = SimpleNamespace(encode=encode)
@@ -56,7 +56,7 @@ class FakeModel:
         return -1 / tokens, tokens
 
 
-def test_targets_are_scored_in_batches_of_so_many_subwords(monkeypatch):
+def test_targets_are_scored_in_batches_of_so_many_tokens(monkeypatch):
     monkeypatch.setattr(scoring, "SCORED_TOKENS", 34)
     monkeypatch.setattr(scoring, "SCORED_ROWS", 4)
     model = FakeModel(longest=41)
@@ -83,14 +83,14 @@ def test_long_targets_are_decoded_and_left_out_of_the_perplexity():
     assert evaluator.num_unscored() == 2
     told = []
     check_targets(config, config.max_target_length, FakeModel(17).tokenizer, CORPUS, told.append)
-    assert told == ["validation: 2 targets longer than 17 subwords: left out of the perplexity"]
+    assert told == ["validation: 2 targets longer than 17 tokens: left out of the perplexity"]
 
 
 def test_where_no_target_is_short_enough_there_is_no_perplexity_and_no_training():
     config = RunConfig(
         "dialogue", metric="f1", max_target_length=3, evaluate_rows=2
     )  # the first and the last
-    with pytest.raises(DataError, match=r"All 2 targets of valid.tsv .* longer than 3 subwords"):
+    with pytest.raises(DataError, match=r"All 2 targets of valid.tsv .* longer than 3 tokens"):
         check_targets(config, config.max_target_length, FakeModel(3).tokenizer, CORPUS, pytest.fail)
     long = CORPUS.part([1, 6])
     values = Evaluator(FakeModel(3), long, config).full().values
@@ -129,7 +129,7 @@ def test_no_value_is_never_better():
     assert perplexity.is_better(9.0, None) and perplexity.is_better(8.0, 9.0)
 
 
-def test_unknown_subwords_are_counted_and_told():
+def test_unknown_tokens_are_counted_and_told():
     rows = [np.array(row, np.int32) for row in ([5, 1, 1], [], [6], [1], [7, 7, 7])]
     targets, none = UnknownTokens.of(rows), UnknownTokens.of(rows[1:3])
     assert (targets, none) == (UnknownTokens(3, 8, 2), UnknownTokens(0, 1, 0))

@@ -3,15 +3,20 @@
 import json
 import re
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from reverse_task import final_state, train
+from reverse_task import assert_same_run, final_state, train
 
+from attention_zoo.recipes.core.checkpoint import Checkpoints
 from attention_zoo.recipes.data.corpus import PairCorpus
 from attention_zoo.recipes.data.pair_files import read_pairs
 from attention_zoo.recipes.training.nan_guard import NanGuard
+from attention_zoo.recipes.training.training_checkpoint import TrainingCheckpoint
 from attention_zoo.zoo.models import EncoderDecoder
+from attention_zoo.zoo.training.averaging import WeightAverage
+from attention_zoo.zoo.training.optimizers import FusedAdam
 
 BAD_STEP = 4
 
@@ -46,6 +51,61 @@ def test_a_run_stops_and_names_step_rate_and_lines(spoilt, reverse_files, tmp_pa
     assert told.split(", ") == [str(line) for line in sorted(row["line"] for row in step["rows"])]
     # The state before the bad step is there to go on from.
     assert [p.name for p in sorted((output / "checkpoints").iterdir())][-1] == "step-000000003.npz"
+
+
+def test_a_run_goes_on_without_the_batch_and_back(
+    spoilt, fake_evaluator, reverse_files, tmp_path, capsys
+):
+    output, skip = tmp_path / "run", ("skip_nonfinite=true",)
+    more = {"model": "rnn", "steps": 6}
+    whole = ("evaluate_every=6", "average_decay=0.9")
+    assert train(reverse_files, output, settings=whole, **more) == 2
+    assert "Go on from the last checkpoint with --set skip_nonfinite=true" in capsys.readouterr()[1]
+    assert train(reverse_files, output, settings=(*whole, *skip), **more) == 0
+    told = capsys.readouterr().out
+    assert "going on at step 3 after" in told and f"left out: step {BAD_STEP}, loss nan" in told
+    assert "going on with other settings: skip_nonfinite=True, False before\n" in told
+    assert json.loads((output / "config.json").read_text())["skip_nonfinite"] is True
+
+    # As one that skips it from the beginning; and a later part of it need not.
+    more["steps"] = 8
+    for folder, settings in ((output, whole), (tmp_path / "one", (*whole, *skip))):
+        assert train(reverse_files, folder, settings=settings, **more) == 0
+        assert json.loads((folder / "metrics.json").read_text())["skipped_steps"] == 1
+    assert_same_run(output, tmp_path / "one", 8)
+
+
+def test_a_checkpoint_with_the_count_of_earlier_versions_is_read(tmp_path):
+    """They saved the optimizer's count of skipped steps after its other variables."""
+    restored = []
+    for skip in (True, False):
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        model.compile(FusedAdam(0.1, skip_nonfinite=skip), loss="mse")
+        model.optimizer.build(model.trainable_variables)
+        average, weights = WeightAverage(model), list(model.variables)
+        state = [*weights, *model.optimizer.variables, *average.variables]
+        checkpoint = TrainingCheckpoint(tmp_path, average=average)
+        if skip:
+            model.fit(np.ones((4, 2)), np.full((4, 1), np.nan), verbose=0)
+            Checkpoints(tmp_path).save(1, state, {"step": 1, "skipped": 1})
+            assert state.pop(-1 - len(average.variables)) is model.optimizer.skipped
+            assert int(model.optimizer.skipped) == 1
+            model.optimizer.skipped.assign(0)
+        assert checkpoint.restore(model) == 1 and checkpoint.progress.skipped == 1
+        restored.append([np.asarray(variable) for variable in state])
+        assert not skip or int(model.optimizer.skipped) == 1
+    for one, other in zip(*restored, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_checkpoint_of_spoilt_weights_is_passed_over(tmp_path):
+    """A gradient may be NaN where the loss is not: the step after it tells."""
+    files, weight = Checkpoints(tmp_path), keras.Variable([1.0, 2.0])
+    files.save(1, [weight], {"step": 1})
+    weight.assign([1.0, np.nan])
+    files.save(2, [weight], {"step": 2})
+    assert files.restore([weight]) == {"step": 1}
+    np.testing.assert_array_equal(weight.numpy(), [1.0, 2.0])
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16"])

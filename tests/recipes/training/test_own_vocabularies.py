@@ -1,4 +1,4 @@
-"""Runs in which source and target have subwords of their own."""
+"""Runs in which source and target have tokens of their own."""
 
 import contextlib
 import io
@@ -42,14 +42,14 @@ def pieces(tokenizer):
     return set("".join(tokenizer.pieces(range(4, tokenizer.vocab_size)))) - {"\u2581"}
 
 
-def test_each_side_has_the_subwords_of_its_own_text(run, files):
+def test_each_side_has_the_tokens_of_its_own_text(run, files):
     output, printed = run
     model = attention_zoo.load(output)
     assert pieces(model.tokenizer) == set("1234")
     assert pieces(model.tokenizer.source) == set("abcd")
     assert model.model.source_embedding.input_dim == model.tokenizer.source.vocab_size
     sizes = model.tokenizer.source.vocab_size, model.tokenizer.vocab_size
-    assert f"{sizes[0]} source and {sizes[1]} target subwords" in printed
+    assert f"{sizes[0]} source and {sizes[1]} target tokens" in printed
     assert model.explain(["abcd"])[0].source_tokens[-1] == "</s>"
     written = "".join(prediction.text for prediction in model.predict(["abcd", "dcba", "bb"]))
     assert re.fullmatch(r"[1234 ]*", written)
@@ -85,7 +85,7 @@ def test_letters_are_read_and_words_written(files, tmp_path, capsys):
     assert "tokens of the kinds char and bpe" in capsys.readouterr().err
 
 
-def test_a_run_that_lost_the_subwords_of_its_sources_is_not_one_that_shares(run, tmp_path):
+def test_a_run_that_lost_the_tokens_of_its_sources_is_not_one_that_shares(run, tmp_path):
     copy = shutil.copytree(run[0], tmp_path / "copy")
     (copy / "source_tokenizer.model").unlink()
     with pytest.raises(FileNotFoundError, match=r"source_tokenizer\.model"):

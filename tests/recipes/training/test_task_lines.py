@@ -109,7 +109,7 @@ def test_training_tells_what_was_cut_and_what_is_simplest(line):
     keep = "start" if name == "summarization" else "end"
     assert f"sources cut to their {keep}" in printed
     assert "still rising, to its peak at step 500: train for longer" in printed
-    assert printed.count("1 target longer than 8 subwords: left out") == (name == "dialogue")
+    assert printed.count("1 target longer than 8 tokens: left out") == (name == "dialogue")
     metrics = json.loads((run / "metrics.json").read_text())
     for baseline in metrics["baselines"]:
         assert f"baseline, {baseline}: " in printed
@@ -223,7 +223,7 @@ def test_options_of_one_task_alone(line, capsys, monkeypatch):
     assert run_command(app, ["predict", str(run), "no", "--sample", "--top-k", "1"]) == 0
     sampled = capsys.readouterr().out
     assert run_command(app, ["predict", str(run), "no", "--beam-size", "1"]) == 0
-    assert capsys.readouterr().out == sampled  # of one subword the choice is not by chance
+    assert capsys.readouterr().out == sampled  # of one token the choice is not by chance
 
 
 def test_chat_reads_what_was_said_before(monkeypatch, capsys):

@@ -12,15 +12,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from fake_evaluator import FakeEvaluator
 from reverse_task import STEPS, arguments, assert_same_run, final_state, train
 
 import attention_zoo
 from attention_zoo.recipes.core.config import Budget
+from attention_zoo.recipes.core.interruption import Interrupted
+from attention_zoo.recipes.core.make_config import make_config
 from attention_zoo.recipes.core.run import Run
-from attention_zoo.recipes.metrics.scores import Scores
-from attention_zoo.recipes.training import training
 from attention_zoo.recipes.training.callbacks import FollowBudget
-from attention_zoo.recipes.training.periodic_evaluation import Evaluation
+from attention_zoo.recipes.training.launch import run_task
 from attention_zoo.recipes.training.progress import Progress
 from attention_zoo.zoo.files import partial_file
 from attention_zoo.zoo.text.tokenizer import Tokenizer
@@ -39,7 +40,7 @@ def test_a_run_leaves_all_its_files(trained):
         assert list((output / "tensorboard" / part).glob("events.out.tfevents.*"))
     assert not [path for path in output.rglob("*") if "partial" in path.name]
     assert "train.tsv: 40 pairs" in printed and "valid.tsv: 8 pairs" in printed
-    assert re.search(r"rnn-bahdanau: [\d,]+ parameters, \d+ subwords, 40 training pairs", printed)
+    assert re.search(r"rnn-bahdanau: [\d,]+ parameters, \d+ tokens, 40 training pairs", printed)
     assert len(re.findall(r"step +\d+  validation: chrf", printed)) == 2
     assert "still rising" not in printed
 
@@ -76,7 +77,7 @@ def test_the_loaded_run_predicts_what_its_metrics_were_taken_from(trained, rever
 
 def test_training_learns(trained):
     output, _ = trained
-    # Of 13 subwords, from which an untrained model chooses at random.
+    # Of 13 tokens, from which an untrained model chooses at random.
     history = json.loads((output / "metrics.json").read_text())["history"]
     assert history[1]["perplexity"] < history[0]["perplexity"] < 13 / 2
 
@@ -120,38 +121,6 @@ def test_a_killed_run_ends_like_one_never_killed(trained, reverse_files, tmp_pat
     assert "going on at step 6" in capsys.readouterr().out
     assert_same_run(output, trained[0])
     assert not [path for path in output.rglob("*") if "partial" in path.name]
-
-
-class FakeEvaluator:
-    """Says what it is told to, and takes no time for it."""
-
-    values: tuple[float, ...] = (50.0,)
-    calls = 0
-    killed_at: int | None = None  # the call in the middle of which SIGTERM comes
-
-    in_full = None  # gives the chrF of weights
-
-    def __init__(self, text_to_text, corpus, config, trained=None):
-        self.corpus, self.config = corpus, config
-        self.weights = text_to_text.model.get_weights
-
-    def quick(self):
-        if FakeEvaluator.calls == FakeEvaluator.killed_at:
-            FakeEvaluator.killed_at = None
-            signal.raise_signal(signal.SIGTERM)
-        value = self.values[min(FakeEvaluator.calls, len(self.values) - 1)]
-        FakeEvaluator.calls += 1
-        return Evaluation({"chrf": value, "cross_entropy": 0.7, "perplexity": 2.0})
-
-    def full(self):
-        return Scores({"chrf": self.in_full(self.weights()) if self.in_full else 1.0})
-
-
-@pytest.fixture
-def fake_evaluator(monkeypatch):
-    monkeypatch.setattr(training, "Evaluator", FakeEvaluator)
-    monkeypatch.setattr(FakeEvaluator, "calls", 0)
-    return FakeEvaluator
 
 
 def send_at_step(monkeypatch, number, step):
@@ -200,9 +169,12 @@ def test_a_run_in_parts_ends_like_one_in_one_part(
     # Told to stop at step 3
     with monkeypatch.context() as context:
         send_at_step(context, signal.SIGTERM, 3)
-        assert train(reverse_files, output) == 0
+        assert train(reverse_files, output) == 75
     told = capsys.readouterr()
     assert "stopped and saved at step 3; give the same command to go on" in told.out
+    # There was no evaluation yet, but there is a model to ask.
+    assert f"attention-zoo predict {output} TEXT" in told.out
+    assert len(attention_zoo.load(output).predict(["abc"])) == 1
     assert told.err == ""
     assert sorted(final_state(output, 3)) == sorted(final_state(trained[0]))
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
@@ -226,7 +198,7 @@ def test_a_run_in_parts_ends_like_one_in_one_part(
     # Told to stop in the middle of the evaluation of step 10
     fake_evaluator.killed_at = 2
     capsys.readouterr()
-    assert train(reverse_files, output) == 0
+    assert train(reverse_files, output) == 75
     assert "stopped and saved at step 10" in capsys.readouterr().out
     assert fake_evaluator.killed_at is None
 
@@ -240,7 +212,7 @@ def test_a_run_in_parts_ends_like_one_in_one_part(
     # Told to stop while the best model is scored
     with monkeypatch.context() as context:
         context.setattr(FakeEvaluator, "full", lambda self: signal.raise_signal(signal.SIGTERM))
-        assert train(reverse_files, output) == 0
+        assert train(reverse_files, output) == 75
     assert "stopped and saved at step 20" in capsys.readouterr().out
     assert json.loads((output / "metrics.json").read_text())["steps"] == 7
 
@@ -252,6 +224,23 @@ def test_a_run_in_parts_ends_like_one_in_one_part(
     one, other = final_state(output), final_state(trained[0])
     for name in other:
         np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+@pytest.mark.parametrize("line", [1, 2, 4])
+def test_sigterm_before_the_first_step_ends_with_75_too(reverse_files, tmp_path, line):
+    before, told = signal.getsignal(signal.SIGTERM), []
+
+    def report(text):
+        told.append(text)
+        if len(told) == line:
+            signal.raise_signal(signal.SIGTERM)
+
+    config = make_config("translation", "rnn", *map(str, reverse_files.glob("*.tsv")))
+    with pytest.raises(Interrupted, match="nothing new to save; give the same command") as stopped:
+        run_task(config, tmp_path / "run", Budget(max_steps=1), report)
+    assert stopped.value.exit_status == 75 and len(told) == line
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert not (tmp_path / "run").exists()
 
 
 def test_training_stops_when_it_gets_no_better_and_keeps_the_best(

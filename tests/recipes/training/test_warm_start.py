@@ -1,4 +1,4 @@
-"""A run that starts from the weights and the subwords of another."""
+"""A run that starts from the weights and the tokens of another."""
 
 import json
 import shutil
@@ -15,7 +15,11 @@ from attention_zoo.recipes.core.run import Run
 from attention_zoo.recipes.data.batching import TokenizedPairs
 from attention_zoo.recipes.data.pair_files import read_pairs
 from attention_zoo.recipes.data.prepared import BAKED, PreparedCorpus
-from attention_zoo.recipes.training.warm_start import start_config, start_preparation
+from attention_zoo.recipes.training.warm_start import (
+    config_of_file,
+    start_config,
+    start_preparation,
+)
 from attention_zoo.zoo.errors import ConfigError
 
 
@@ -40,7 +44,7 @@ def law(tmp_path):
     return "--train", tmp_path / "law.tsv", "--valid", tmp_path / "law-dev.tsv"
 
 
-def test_it_begins_with_the_best_weights_and_the_subwords_of_the_other_run(
+def test_it_begins_with_the_best_weights_and_the_tokens_of_the_other_run(
     trained, law, tmp_path, capsys
 ):
     parent, _ = trained
@@ -52,8 +56,8 @@ def test_it_begins_with_the_best_weights_and_the_subwords_of_the_other_run(
     assert "training: unknown tokens: " in told and "in sources; no output has them" in told
     for ours, theirs in zip(weights(tmp_path / "child"), weights(parent), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-12)
-    subwords = [folder / "tokenizer.model" for folder in (tmp_path / "child", parent)]
-    assert subwords[0].read_bytes() == subwords[1].read_bytes()
+    tokens = [folder / "tokenizer.model" for folder in (tmp_path / "child", parent)]
+    assert tokens[0].read_bytes() == tokens[1].read_bytes()
     assert {path: path.read_bytes() for path in parent.rglob("*") if path.is_file()} == before
 
 
@@ -121,6 +125,80 @@ def test_what_was_stopped_goes_on_where_it_was_without_the_other_weights(
         np.testing.assert_array_equal(whole[name], parts[name], err_msg=name)
 
 
+def test_with_its_state_it_goes_on_as_the_other_run_would_have(
+    trained, fake_evaluator, tmp_path, capsys
+):
+    parent = tmp_path / "parent"
+    shutil.copytree(trained[0], parent)
+    kept = "--keep-state", "--set", "evaluate_every=7"
+    assert start(parent, tmp_path / "child", *kept, steps=23) == 0
+    told = capsys.readouterr().out
+    assert f"going on at step 20 of {parent} after " in told and "starts with" not in told
+    whole = Run(parent).read_config().to_dict()
+    options = [part for name in ("train", "valid") for part in (f"--{name}", whole[name])]
+    command = ["train", "translation", "--config", str(parent / "config.json"), *options]
+    assert run_command(app, [*command, "--output", str(parent), "--max-steps", "23"]) == 0
+    ours, theirs = (final_state(tmp_path / name, 23) for name in ("child", "parent"))
+    for name in theirs:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    history = json.loads((tmp_path / "child" / "metrics.json").read_text())["history"]
+    assert [entry["step"] for entry in history] == [21, 23]  # its own evaluations
+
+    # At another rate and batch size, from its own checkpoint once it has one.
+    other = "--keep-state", "--set", "learning_rate=0.01", "--set", "batch_tokens=40"
+    assert start(parent, tmp_path / "other", *other, steps=24) == 0
+    shutil.rmtree(parent / "checkpoints")
+    command = ["train", "translation", "--config", str(tmp_path / "other"), "--max-steps", "25"]
+    assert run_command(app, [*command, "--output", str(tmp_path / "other")]) == 0
+    assert "going on at step 24 after " in capsys.readouterr().out
+    assert Run(tmp_path / "other").read_config().learning_rate == 0.01
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--set", "average_decay=0"), "belongs to another model: it holds"),
+        (("--config", "c.json"), "--config those of a file; give one."),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused(trained, tmp_path, refused, more, words):
+    assert words in refused(start(trained[0], tmp_path / "child", "--keep-state", *more, steps=21))
+    assert not (tmp_path / "child").exists()
+
+
+def test_without_a_state_none_is_kept(trained, tmp_path, refused):
+    assert "--keep-state needs --start-from too" in refused(
+        run_command(app, ["train", "translation", "--keep-state"])
+    )
+    parent = tmp_path / "parent"
+    shutil.copytree(trained[0], parent, ignore=shutil.ignore_patterns("checkpoints"))
+    assert "has no checkpoint, as what is packed" in refused(
+        start(parent, tmp_path / "child", "--keep-state")
+    )
+
+
+def test_a_config_of_a_file_is_that_of_its_run_but_for_what_is_said(trained, tmp_path):
+    theirs = Run(trained[0]).read_config()
+    path = tmp_path / "copied.json"
+    shutil.copy(trained[0] / "config.json", path)
+    for file in (path, trained[0]):
+        assert config_of_file(file, "translation").to_dict() == theirs.to_dict()
+    said = config_of_file(
+        path, "translation", train="a.tsv", settings=["seed=5", "model.dropout=0"]
+    )
+    options = {**theirs.model_options, "dropout": 0}
+    changed = {"train": "a.tsv", "seed": 5, "model_options": options}
+    assert said.to_dict() == {**theirs.to_dict(), **changed}
+    other = config_of_file(path, "translation", "transformer-tiny", reverse=True)
+    assert (other.model, other.model_options, other.reverse) == ("transformer-tiny", {}, True)
+    for call in (
+        lambda: config_of_file(path, "summarization"),
+        lambda: config_of_file(tmp_path / "none.json", "translation"),
+    ):
+        with pytest.raises(ConfigError, match=r"is of translation\. Rec|There is no file"):
+            call()
+
+
 @pytest.mark.parametrize(
     ("more", "words"),
     [
@@ -154,22 +232,22 @@ def test_another_task_and_what_is_no_run_are_refused(trained, tmp_path, refused)
     assert not (tmp_path / "child").exists()
 
 
-def test_a_corpus_prepared_in_other_subwords_is_refused(trained, tmp_path, refused):
+def test_a_corpus_prepared_in_other_tokens_is_refused(trained, tmp_path, refused):
     parent, _ = trained
     pairs = write_pairs(tmp_path / "other.tsv", 40, seed=3)
     settings = ["vocab_size=13", "max_target_length=12"]
     assert prepare(tmp_path / "prepared", pairs, settings=settings) == 0
     more = "--train", tmp_path / "prepared", "--valid", pairs
     message = refused(start(parent, tmp_path / "child", *more))
-    assert "was prepared with other subwords than those of" in message
+    assert "was prepared with other tokens than those of" in message
 
 
-def test_a_corpus_is_prepared_in_the_subwords_of_a_run(trained, law, tmp_path, capsys):
+def test_a_corpus_is_prepared_in_the_tokens_of_a_run(trained, law, tmp_path, capsys):
     parent, _ = trained
     corpus, valid = law[1], law[3]
     assert prepare(tmp_path / "law", corpus, settings=(), more=["--start-from", str(parent)]) == 0
     told = capsys.readouterr().out
-    assert f"with the subwords of {parent}\n" in told and "learning" not in told
+    assert f"with the tokens of {parent}\n" in told and "learning" not in told
     prepared, theirs = PreparedCorpus(tmp_path / "law"), Run(parent).read_config()
     assert prepared.tokenizer_path.read_bytes() == (parent / "tokenizer.model").read_bytes()
     assert prepared.settings == {name: getattr(theirs, name) for name in (*BAKED, "reverse")}
@@ -224,7 +302,7 @@ def test_what_cannot_be_prepared_for_a_run_is_refused(
 
 
 def test_a_run_without_the_one_vocabulary_that_is_needed_is_refused(tmp_path, law, refused):
-    for shared, words in ((True, "has no subwords yet"), (False, "one for targets, a prepared")):
+    for shared, words in ((True, "has no tokens yet"), (False, "one for targets, a prepared")):
         parent = tmp_path / f"parent-{shared}"
         config = RunConfig("translation", train="a", valid="b", shared_vocabulary=shared)
         Run(parent).open(config)
@@ -232,7 +310,7 @@ def test_a_run_without_the_one_vocabulary_that_is_needed_is_refused(tmp_path, la
         assert words in refused(prepare(tmp_path / "law", law[1], settings=(), more=more))
 
 
-def test_damaged_subwords_are_refused_before_a_text_is_read(trained, tmp_path, refused):
+def test_damaged_tokens_are_refused_before_a_text_is_read(trained, tmp_path, refused):
     parent = tmp_path / "parent"
     shutil.copytree(trained[0], parent)
     (parent / "tokenizer.model").write_bytes(b"damaged")
@@ -240,7 +318,7 @@ def test_damaged_subwords_are_refused_before_a_text_is_read(trained, tmp_path, r
     assert "cannot be read" in refused(prepare(tmp_path / "law", "no.tsv", settings=(), more=more))
 
 
-def test_targets_that_the_subwords_of_the_other_run_cannot_write_are_refused(
+def test_targets_that_the_tokens_of_the_other_run_cannot_write_are_refused(
     trained, tmp_path, refused, capsys
 ):
     for name in ("law", "law-dev"):
@@ -248,5 +326,5 @@ def test_targets_that_the_subwords_of_the_other_run_cannot_write_are_refused(
         path.write_text(path.read_text().translate(str.maketrans("abcd", "ёжик")))
     files = "--train", tmp_path / "law.tsv", "--valid", tmp_path / "law-dev.tsv"
     told = refused(start(trained[0], tmp_path / "child", *files))
-    assert "50% of the subwords of the targets are unknown to" in told
+    assert "50% of the tokens of the targets are unknown to" in told
     assert "Train without --start-from" in told and not (tmp_path / "child").exists()

@@ -215,7 +215,8 @@ def test_a_pipeline_whose_tokenizer_tensorflow_has_dropped(monkeypatch, tmp_path
     )
     results = []
     monkeypatch.setattr(export_module, "check_in_clean_process", lambda *_: [report])
-    monkeypatch.setattr(export_module, "_write", lambda pipeline, path: {})
+    writer = "attention_zoo.serving.export.saved_model.write_saved_model"
+    monkeypatch.setattr(writer, lambda pipeline, path: pipeline.signatures())
     monkeypatch.setattr(export_module, "write_manifest", lambda folder: None)
     monkeypatch.setattr(export_module, "render_card", lambda *_: "")
     assert export(Forgetful(), tmp_path, report=results.append).name == "1"

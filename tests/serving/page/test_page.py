@@ -299,7 +299,7 @@ def test_the_keyboard_alone(visit):
     tab(2)
     page.keyboard.press("Space")
     page.keyboard.press("Space")
-    expect(page.get_by_label("Subwords")).not_to_be_checked()
+    expect(page.get_by_label("Tokens")).not_to_be_checked()
     tab()
     expect(page.locator("#said")).to_contain_text("house")
     for key, name in (

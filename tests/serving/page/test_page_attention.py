@@ -95,13 +95,13 @@ def test_layers_and_heads(visit, page_server):
 
 def test_subwords_as_they_are_and_all_weights(visit, page_server):
     page = visit(**{"in.text": TEXT})
-    page.get_by_label("Subwords").check()
+    page.get_by_label("Tokens").check()
     pieces = ["the", "litt", "·le", "hous", "·e", "end"]
     expect(page.locator("#source button")).to_have_text(pieces)
     cells = page.locator("#map tbody tr").first.locator("td").all_text_contents()
     weights = outputs_for(page_server, text=TEXT)["attention"][0][0]
     assert [int(cell) for cell in cells] == [round(100 * weight) for weight in weights]
-    page.get_by_label("Subwords").uncheck()
+    page.get_by_label("Tokens").uncheck()
     expect(page.locator("#map tbody th")).to_have_text(list(TARGET_WORDS))
 
 

@@ -27,14 +27,16 @@ def test_the_best_are_those_of_a_full_sort(vocab_size, count):
     logits = random.normal(size=(3, 2, vocab_size)).astype("float32")
     logits[0, 0, -3:] = 9.0, 8.0, 9.0  # the last block, with two that are equal
     logits[1] = np.round(logits[1])  # many that are equal
-    ids, values = best_tokens(tf.constant(logits), count, tf.zeros(4))
+    ids, values = best_tokens(tf.constant(logits), count, np.zeros(4, np.float32))
     expected = np.argsort(-logits, axis=-1, kind="stable")[..., :count]
     np.testing.assert_array_equal(ids, expected)
     np.testing.assert_array_equal(values, np.take_along_axis(logits, expected, axis=-1))
 
 
 @pytest.mark.parametrize("vocab_size", [5, 64, 999, 1024])
-def test_special_ids_that_are_ruled_out_take_no_place_of_others(vocab_size):
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("in_every_step", [True, False])
+def test_special_ids_that_are_ruled_out_take_no_place_of_others(vocab_size, count, in_every_step):
     random = np.random.default_rng(vocab_size)
     logits = random.normal(size=(3, 2, vocab_size)).astype("float32")
     logits[0, :, :4] = 9.0  # the first block has the largest maximum, and maybe nothing else
@@ -42,9 +44,10 @@ def test_special_ids_that_are_ruled_out_take_no_place_of_others(vocab_size):
     logits[2, :, :4] = -9.0
     special = np.zeros((3, 1, 4), "float32")
     special[..., [0, 2]], special[0, 0, 1] = NEG_INF, NEG_INF
-    ids, values = best_tokens(tf.constant(logits), 3, tf.constant(special))
+    special = special[0, 0] if in_every_step else tf.constant(special)
+    ids, values = best_tokens(tf.constant(logits), count, special)
     logits[..., :4] += special
-    expected = np.argsort(-logits, axis=-1, kind="stable")[..., :3]
+    expected = np.argsort(-logits, axis=-1, kind="stable")[..., :count]
     found = np.take_along_axis(logits, expected, axis=-1)
     np.testing.assert_array_equal(values, found)
     possible = found > NEG_INF / 2

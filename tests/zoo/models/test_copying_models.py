@@ -212,7 +212,7 @@ def test_half_precision_agrees_and_trains(kind, data):
     assert losses[2] < losses[1] < losses[0]
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("bfloat16", 0.02), ("float16", 0.005)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("bfloat16", 0.04), ("float16", 0.005)])
 def test_frequent_words_have_their_whole_gradient_in_half_precision(dtype, tolerance):
     rows, width = 3000, 4
     random = np.random.default_rng(0)

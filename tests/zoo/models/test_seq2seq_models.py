@@ -1,5 +1,6 @@
 """The laws of the model protocol, on every family of models."""
 
+import functools
 import subprocess
 import sys
 
@@ -19,9 +20,20 @@ LENGTHS = [5, 1, 3]
 TARGET_LENGTHS = [3, 4, 1]
 
 
-@pytest.fixture(scope="module", params=(*KINDS, *VARIANTS))
+@functools.cache
+def model_of(kind):
+    return tiny_model(kind, seed=11)
+
+
+@pytest.fixture(params=(*KINDS, *VARIANTS))
 def model(request):
-    return tiny_model(request.param, seed=11)
+    return model_of(request.param)
+
+
+@pytest.fixture(params=KINDS)
+def family(request):
+    """A model of each family, for what does not change with its options."""
+    return model_of(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -84,32 +96,32 @@ def test_padding_of_the_source_changes_nothing(model, inputs):
     assert not wider[..., -4:].any()
 
 
-def test_later_targets_and_padding_change_no_earlier_logits(model, inputs):
-    expected = model(inputs).numpy()
+def test_later_targets_and_padding_change_no_earlier_logits(family, inputs):
+    expected = family(inputs).numpy()
     target = np.pad(inputs["target"], [(0, 0), (0, 2)])
     for start in range(1, expected.shape[1] + 1):
         changed = target.copy()
         changed[:, start:] = 9
-        actual = model({**inputs, "target": changed}).numpy()
+        actual = family({**inputs, "target": changed}).numpy()
         np.testing.assert_allclose(actual[:, :start], expected[:, :start], atol=1e-6)
 
 
-def test_a_row_does_not_depend_on_its_neighbours(model, inputs):
-    together = model(inputs).numpy()
+def test_a_row_does_not_depend_on_its_neighbours(family, inputs):
+    together = family(inputs).numpy()
     for row, (source, target) in enumerate(zip(LENGTHS, TARGET_LENGTHS, strict=True)):
         alone = {
             "source": inputs["source"][row : row + 1, : source + 1],
             "target": inputs["target"][row : row + 1, : target + 1],
         }
-        np.testing.assert_allclose(model(alone)[0], together[row, : target + 1], atol=1e-5)
+        np.testing.assert_allclose(family(alone)[0], together[row, : target + 1], atol=1e-5)
 
 
-def test_beams_equal_rows(model, inputs):
+def test_beams_equal_rows(family, inputs):
     random = np.random.default_rng(8)
     targets = random.integers(4, 12, (len(LENGTHS), 4, 3)).astype("int32")  # (B, N, T)
-    logits, attention = by_steps(model, inputs["source"], targets)
+    logits, attention = by_steps(family, inputs["source"], targets)
     repeated = np.repeat(inputs["source"], 4, axis=0)
-    rows = by_steps(model, repeated, targets.reshape(-1, 1, 3))
+    rows = by_steps(family, repeated, targets.reshape(-1, 1, 3))
     np.testing.assert_allclose(logits.reshape(rows[0].shape), rows[0], atol=1e-5)
     np.testing.assert_allclose(attention.reshape(rows[1].shape), rows[1], atol=1e-5)
 
@@ -131,7 +143,7 @@ def test_a_source_of_padding_alone_gives_finite_logits(model):
     assert np.isfinite(logits).all()
 
 
-@pytest.mark.parametrize("kind", [*KINDS, *VARIANTS])
+@pytest.mark.parametrize("kind", [*KINDS, "gated", "pointer-location"])
 def test_a_type_of_its_own_is_that_of_all_layers(kind):
     half = tiny_model(kind, dtype="mixed_bfloat16")
     half = EncoderDecoder.from_config(half.get_config())
