@@ -217,7 +217,7 @@ SPOILT = np.where(np.arange(len(Y))[:, None] == 9, np.nan, Y)  # in the third st
 
 
 def test_a_loss_that_is_nan_ends_the_training(model):
-    with pytest.raises(TrainingError, match=r"step 3, loss nan, learning rate 1.00e-03\. Lower"):
+    with pytest.raises(TrainingError, match=r"step 3, loss nan, learning rate 1.00e-03\. Go on"):
         model.fit(dataset(X, SPOILT), verbose=0, callbacks=[NanGuard()])
 
 
@@ -282,12 +282,15 @@ def test_the_chief_stops_for_a_signal_of_another_worker(model):
 
 
 def test_another_worker_does_what_the_chief_decides(model):
-    request = StopRequest()
-    place = TwoWorkers(False, iter([(False, 1.0, None), (False, 2.0, None), (True, 3.0, 15)]))
+    request, plan = StopRequest(), [*progress_of(model).plan]
+    plan[0] = 40
+    sent = [(False, 1.0, None, plan), (False, 2.0, None, plan), (True, 3.0, 15, plan)]
+    place = TwoWorkers(False, iter(sent))
     chief = ChiefCallbacks([StopAtBudget(Budget(max_steps=1))], place, request)
     assert chief.resume(model)
     model.fit(dataset(), verbose=0, callbacks=[FollowBudget(Budget(), []), chief])
     assert (progress_of(model).step, progress_of(model).seconds) == (2, 3.0)
+    assert progress_of(model).plan == plan
     assert request.signal_number == 15
     with pytest.raises(InterruptedError):
         request.pass_on()
