@@ -39,8 +39,11 @@ class StepInputs:
         kernels = [recurrent_kernel] if fed_kernel is None else [recurrent_kernel, fed_kernel]
 
         def kernel_gradient(inputs, dy):
-            # x^T dy summed over steps and rows: (T, ..., B, I) and (T, ..., B, O) to (..., I, O)
-            return tf.einsum("t...bi,t...bo->...io", tf.stop_gradient(inputs), dy)
+            # x^T dy summed over steps and rows: (T, ..., B, I) and (T, ..., B, O) to (..., I, O).
+            # In float32, as some processors round to half precision in the middle of the sum.
+            inputs, wide = (tf.cast(x, softmax_dtype(x.dtype)) for x in (inputs, dy))
+            summed = tf.einsum("t...bi,t...bo->...io", tf.stop_gradient(inputs), wide)
+            return tf.cast(summed, dy.dtype)
 
         @tf.custom_gradient
         def separate(given, bias, *kernels):
