@@ -6,21 +6,20 @@ Shapes: N rows, M runs, R resamples.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...zoo.errors import ConfigError, DataError
+from ...zoo.errors import ConfigError
 from ..core.config import RunConfig
 from ..core.corpora import OTHER_TEXTS, read_validation
 from ..core.make_config import check_scores, with_tokenization
-from ..core.task import deciding_metric, metric_of, task_of
+from ..core.task import metric_of, task_of
 from ..data.corpus import PairCorpus, spread_rows
 from ..metrics.metric import PERPLEXITIES
-from ..metrics.scoring import target_lengths
 from ..metrics.significance import (
     RESAMPLES,
     SEED,
@@ -30,7 +29,7 @@ from ..metrics.significance import (
     p_values,
     resample,
 )
-from .comparable import check_comparable
+from .comparable import Report, check_comparable, check_tokens, metric_with_value, rows_of_all
 from .source_lengths import (
     Bucket,
     LengthDegradation,
@@ -45,7 +44,6 @@ if TYPE_CHECKING:
     from ...zoo.text.source_format import Source
     from ..core.run import Run
 
-Report = Callable[[str], None]  # takes a line of progress
 TIMED_ROWS = 20  # decoded one by one for the latency
 
 
@@ -175,11 +173,7 @@ def compare(
     check_comparable(dict(zip(runs, configs, strict=True)), metric, data)
     for run in runs.values():
         run.check_model_file()
-    if metric == "perplexity" and len({run.read_tokenizer().model for run in runs.values()}) > 1:
-        raise ConfigError(
-            "The runs have different tokenizers, so that their perplexities cannot be compared; "
-            "choose another --metric."
-        )
+    check_tokens(runs, metric)
     check_scores(configs[0])
     if data is not None:
         whole = task_of(configs[0]).read_file(data, configs[0].reverse, min_pairs=1)
@@ -189,11 +183,11 @@ def compare(
             if run.changed_texts({"valid": whole.checksum}):
                 report(f"{name}: {OTHER_TEXTS}")
     whole.tell_skipped(report)
-    metric = _with_value(metric, asked, configs[0], whole, report)
+    metric = metric_with_value(metric, asked, configs[0], whole, report)
     lower = not metric_of(replace(configs[0], metric=metric)).higher_is_better
     corpus = whole
     if metric in PERPLEXITIES:
-        corpus = _scored_by_all(runs, configs, whole, report)
+        corpus = rows_of_all(runs, configs, whole, report)
     unit, source_sizes = source_lengths(corpus, configs[0])
     buckets, numbers = sort_by_length(source_sizes, lengths)
     if degradation:
@@ -245,42 +239,6 @@ def _open(folders: Sequence[str | Path | Run]) -> dict[str, Run]:
     if len(set(names)) != len(names):
         names = [str(path) for path in paths]
     return dict(zip(names, runs, strict=True))
-
-
-def _with_value(
-    metric: str, asked: str | None, config: RunConfig, corpus: PairCorpus, report: Report
-) -> str:
-    """The metric if it has a value on the rows of a corpus; another one if none was requested.
-
-    Raises:
-        ConfigError: The requested metric has no value.
-    """
-    looked_at = replace(config, metric=metric, evaluate_rows=len(corpus))
-    found = deciding_metric(looked_at, corpus).name
-    if found == metric:
-        return metric
-    none = f"{metric} has no value on {corpus.name}, whose references would score 0 themselves"
-    if asked is not None or found in PERPLEXITIES:
-        raise ConfigError(f"{none}; choose another --metric.")
-    report(f"{none}: {found} is compared")
-    return found
-
-
-def _scored_by_all(
-    runs: dict[str, Run], configs: list[RunConfig], corpus: PairCorpus, report: Report
-) -> PairCorpus:
-    """The rows whose targets are no longer than each of the models writes."""
-    fits = np.ones(len(corpus), bool)
-    for run, config in zip(runs.values(), configs, strict=True):
-        fits &= target_lengths(run.read_tokenizer(), corpus.targets) <= config.max_target_length
-    if not fits.any():
-        raise DataError(
-            f"All {len(corpus):,} targets of {corpus.name} are longer than a model writes, so they "
-            "have no perplexity; choose another --metric."
-        )
-    if not fits.all():
-        report(f"rows left out, as a model does not write such long targets: {(~fits).sum():,}")
-    return corpus.part(np.flatnonzero(fits).tolist())
 
 
 def _measure(

@@ -41,15 +41,12 @@ from ..data.prepared import (
 from ..data.reservoir import Reservoir
 from .config import RunConfig
 from .interruption import Interrupted
-from .part_writer import Pace, PartWriter, Row, read_part, turned
+from .part_writer import Pace, PartWriter, Row, read_part, sample_size, turned
 from .task import task_of
 
-# From which the tokens are learnt. What SentencePiece holds are the words; without spaces, as in
-# Chinese, those are whole sentences, and take some 140 bytes a character (BPE; measured). So such
-# characters count for four, which comes to half a gigabyte.
+# From which the tokens are learnt, half a gigabyte in SentencePiece; see `sample_size`.
 SAMPLE_ROWS = 200_000
 SAMPLE_CHARACTERS = 16_000_000
-LONGEST_WORD = 24
 KEPT_ROWS = 20_000  # of the sample, for what needs texts
 
 
@@ -317,10 +314,8 @@ class _Preparation:
             if not part.pairs:
                 from ..data.batching import all_too_long
 
-                config = self.config
-                raise all_too_long(
-                    part.rows_read, config.max_source_length, config.max_target_length
-                )
+                limits = self.config.max_source_length, self.config.max_target_length
+                raise all_too_long(part.rows_read, *limits)
         pace.end()
 
     def _finish(self) -> PreparedCorpus:
@@ -341,16 +336,6 @@ class _Preparation:
         corpus = PreparedCorpus(self.folder)
         self.report(corpus.report())
         return corpus
-
-
-def sample_size(row: Row) -> int:
-    """Size of a row in a sample."""
-    _, source, target = row
-    texts = [source] if isinstance(source, str) else [str(text) for text in source.values()]
-    return sum(
-        len(text) + 3 * sum(len(word) for word in text.split() if len(word) > LONGEST_WORD)
-        for text in (*texts, target)
-    )
 
 
 def _read_json(path: Path, names: tuple[str, ...]) -> dict[str, Any]:

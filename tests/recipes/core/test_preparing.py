@@ -92,9 +92,9 @@ def test_bad_files_are_refused_before_there_is_a_folder(content, expected, tmp_p
 
 def test_text_without_spaces_counts_for_more_in_a_sample():
     spaced = (1, "a house by the sea and two dogs in front of it", "b")
-    assert preparing.sample_size(spaced) == len(spaced[1]) + 1
+    assert part_writer.sample_size(spaced) == len(spaced[1]) + 1
     chinese = (1, {"history": "海" * 30, "text": "好"}, "山" * 40)
-    assert preparing.sample_size(chinese) == 4 * 30 + 1 + 4 * 40
+    assert part_writer.sample_size(chinese) == 4 * 30 + 1 + 4 * 40
 
 
 def test_the_subwords_are_learnt_from_no_more_than_the_sample(words, tmp_path, capsys):
