@@ -61,5 +61,7 @@ def test_in_python(run):
     with pytest.raises(ValueError, match="1 of 2 texts have more than the 128 tokens"):
         attention_zoo.load(run).predict(["abc", LONG])
     cut, short = attention_zoo.load(run, truncate=True).predict([LONG, "abc"])
-    assert short == attention_zoo.load(run).predict(["abc"])[0]
+    alone = attention_zoo.load(run).predict(["abc"])[0]
+    assert short.text == alone.text and not short.truncated
+    assert short.score == pytest.approx(alone.score, abs=1e-4)
     assert cut.score < 0

@@ -20,6 +20,7 @@ from attention_zoo.recipes.training.fitted import (
     with_values,
 )
 from attention_zoo.recipes.training.launch import default_folder
+from attention_zoo.zoo.errors import ConfigError
 
 HOUR, SHORT = Budget(max_minutes=60), Budget(max_minutes=5)
 WORDS = ("the", "old", "house", "by", "a", "quiet", "sea", "has", "seven", "green", "doors", "and")
@@ -148,6 +149,11 @@ def test_a_run_keeps_what_it_was_begun_with(tmp_path):
     plain = make_config("translation", None, "rows.tsv", to_be_fitted=True)
     again = fit_to_corpus(plain, corpus, SHORT, begun)
     assert again == config and run.check(again)
+    # Another model that the user sets now is not overruled in silence: it is another run.
+    other = make_config("translation", "rnn-luong", "rows.tsv", to_be_fitted=True)
+    assert fit_to_corpus(other, corpus, HOUR, begun).model == "rnn-luong"
+    with pytest.raises(ConfigError, match="model is"):
+        run.check(fit_to_corpus(other, corpus, HOUR, begun))
     # Of a run before there was a table nothing is fitted.
     values = json.loads(run.config_path.read_text()) | {"stated": None}
     run.config_path.write_text(json.dumps(values))
