@@ -157,7 +157,8 @@ _ENTRIES = {
         "Xiong et al. 2016, https://arxiv.org/abs/1603.01417",
         _MEMORY,
         {},
-        {"batch_tokens": 4096, "learning_rate": 0.004, "warmup_steps": 250},
+        # At 0.004 some seeds learn by heart what several facts are needed for.
+        {"batch_tokens": 4096, "learning_rate": 0.002, "warmup_steps": 250},
         "zoo.models.sentences:kwargs_from_tokenizer",
         reads_sentences=True,
     ),
