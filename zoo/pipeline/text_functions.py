@@ -79,14 +79,16 @@ class TextFunctions:
         return self._inner[name]
 
     def _run(self, signature: str, arguments: list[tf.Tensor]) -> dict[str, tf.Tensor]:
+        # Each has one graph. If it is called by its function, TensorFlow takes the graphs of many
+        # models for one that is traced again and again, and warns.
         try:
-            return self._function(signature)(*arguments)
+            return self._function(signature).get_concrete_function()(*arguments)
         except tf.errors.NotFoundError:
             # TensorFlow drops the SentencePiece resource of a tokenizer whenever its caches of
             # kernels are cleared, as `keras.utils.set_random_seed` does. A new one is the same.
             self.tokenizer = self.tokenizer.renewed()
             self._forget_functions()
-            return self._function(signature)(*arguments)
+            return self._function(signature).get_concrete_function()(*arguments)
 
     def _best(self, **columns):
         return self._best_of(self._write(columns))
