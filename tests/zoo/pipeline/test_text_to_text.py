@@ -320,6 +320,7 @@ def test_a_blank_text_is_empty_by_any_search(options, attentive):
     assert found[0] == [Prediction("", 0.0)] and len(found[1]) == options["beam_size"]
 
 
+@pytest.mark.usefixtures("eager")
 def test_what_is_cut_is_told_by_every_signature(tokenizer):
     """By rows: one that fits exactly, one of a token more, many characters, and a blank text."""
     size, limit = tokenizer.vocab_size, 5
@@ -445,6 +446,7 @@ def test_trackables_are_the_resources_of_the_graph(attentive):
     assert attentive.trackables() == [attentive.tokenizer.graph_tokenizer]
 
 
+@pytest.mark.usefixtures("eager")
 def test_heads_of_a_transformer_average_to_its_attention(tokenizer):
     model = tiny_model("transformer", tokenizer.vocab_size, seed=1)
     # A tokenizer of its own: seeds set in another test drop the graph's resource of the shared one.
