@@ -5,8 +5,10 @@ import io
 import re
 import shutil
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from eager import eagerly
 from reverse_task import SETTINGS, arguments, train
 
@@ -95,16 +97,32 @@ def test_a_run_that_lost_the_tokens_of_its_sources_is_not_one_that_shares(run, t
         attention_zoo.load(copy)
 
 
-def test_it_is_gone_on_with_evaluated_and_exported(run, files, tmp_path, capsys):
+@pytest.mark.usefixtures("eager")
+def test_it_is_gone_on_with_and_evaluated(run, files, capsys):
     output, _ = run
     more = arguments(files, output, settings=["shared_vocabulary=false"], steps=3)
-    with eagerly():
-        assert run_command(app, more) == 0
-        assert "going on at step 2" in capsys.readouterr().out
-        assert run_command(app, ["evaluate", str(output)]) == 0
-    model = attention_zoo.load(output)
-    path = export(model, tmp_path / "models")
-    assert (path / "saved_model.pb").is_file()  # its checks compare it with `model`
+    assert run_command(app, more) == 0
+    assert "going on at step 2" in capsys.readouterr().out
+    assert run_command(app, ["evaluate", str(output)]) == 0
+
+
+def test_a_saved_graph_has_both_tokenizers(run, tmp_path):
+    model, texts = attention_zoo.load(run[0]), ["abcd", "dcba"]
+    archive = keras.export.ExportArchive()
+    for resource in model.trackables():
+        archive.track(resource)
+    archive.add_endpoint("serving_default", model.signatures()["serving_default"])
+    archive.write_out(str(tmp_path), verbose=False)
+    served = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
+    assert [text.decode() for text in served(text=tf.constant(texts))["text"].numpy()] == [
+        prediction.text for prediction in model.predict(texts)
+    ]
+
+
+@pytest.mark.slow
+def test_it_is_exported(run, tmp_path):
+    path = export(attention_zoo.load(run[0]), tmp_path / "models")
+    assert (path / "saved_model.pb").is_file()  # its checks compare it with the model
 
 
 def test_a_tokenizer_goes_to_other_workers_with_that_of_the_source():
