@@ -18,6 +18,15 @@ def _own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture
+def eager():
+    """Within the test no graph is traced."""
+    from eager import eagerly
+
+    with eagerly():
+        yield
+
+
 # Playwright keeps an event loop running, which other modules could not start theirs beside.
 @pytest.fixture(scope="module")
 def browser():

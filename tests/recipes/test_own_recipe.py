@@ -9,6 +9,7 @@ from pathlib import Path
 
 import keras
 import pytest
+from eager import eagerly
 from reverse_task import SETTINGS
 
 import attention_zoo
@@ -56,13 +57,13 @@ def copied_recipe(folder):
 
 @pytest.fixture(scope="module")
 def mine(tmp_path_factory, reverse_files):
-    """The script and the run that it made of ten steps."""
+    """The script and the run that it made of two steps."""
     folder = tmp_path_factory.mktemp("elsewhere")
     path = copied_recipe(folder)
     command = ["--train", str(reverse_files / "train.tsv"), "--output", str(folder / "run")]
-    command += ["--valid", str(reverse_files / "valid.tsv"), "--max-steps", "10"]
+    command += ["--valid", str(reverse_files / "valid.tsv"), "--max-steps", "2"]
     command += [part for setting in SMALL for part in ("--set", setting)]
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, eagerly():
         patch.setattr(sys, "argv", [str(path), *command])
         with pytest.raises(SystemExit) as ended:
             runpy.run_path(str(path), run_name="__main__")
@@ -91,6 +92,7 @@ def forgotten(monkeypatch):
     sys.modules.pop("my_task", None)
 
 
+@pytest.mark.usefixtures("eager")
 def test_its_run_is_used_from_any_folder(mine, forgotten, capsys):
     path, run = mine
     metrics = json.loads((run / "metrics.json").read_text())
@@ -104,6 +106,7 @@ def test_its_run_is_used_from_any_folder(mine, forgotten, capsys):
     assert "The run is of mine. Received: translation" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("eager")
 def test_what_needs_the_script_says_so_and_the_rest_goes_on(mine, forgotten, capsys):
     path, run = mine
     aside = path.rename(path.with_suffix(".gone"))
@@ -159,29 +162,31 @@ def length(predictions, references):
 def python_run(reverse_files, tmp_path_factory):
     """A run of an own model and metric."""
     told = []
-    run = attention_zoo.train(
-        "translation",
-        train=str(reverse_files / "train.tsv"),
-        valid=str(reverse_files / "valid.tsv"),
-        model=make_mine,
-        model_options=OPTIONS,
-        output=tmp_path_factory.mktemp("python") / "run",
-        max_steps=4,
-        report=told.append,
-        vocab_size=13,
-        max_target_length=12,
-        batch_tokens=60,
-        evaluate_every=2,
-        evaluate_rows=4,
-        beam_size=1,
-        metric=length,
-    )
+    with eagerly():
+        run = attention_zoo.train(
+            "translation",
+            train=str(reverse_files / "train.tsv"),
+            valid=str(reverse_files / "valid.tsv"),
+            model=make_mine,
+            model_options=OPTIONS,
+            output=tmp_path_factory.mktemp("python") / "run",
+            max_steps=2,
+            report=told.append,
+            vocab_size=13,
+            max_target_length=12,
+            batch_tokens=60,
+            evaluate_every=1,
+            evaluate_rows=4,
+            beam_size=1,
+            metric=length,
+        )
     return run, told
 
 
+@pytest.mark.usefixtures("eager")
 def test_training_from_python(python_run):
     run, told = python_run
-    assert run.scores == run.metrics["valid"] and run.metrics["steps"] == 4
+    assert run.scores == run.metrics["valid"] and run.metrics["steps"] == 2
     outputs = [prediction.text for prediction in run.model.predict(["abc", "dd"])]
     assert len(outputs) == 2 and any("best at step" in line for line in told)
     config = json.loads((run.folder / "config.json").read_text())
@@ -191,6 +196,7 @@ def test_training_from_python(python_run):
     }  # fmt: skip
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_class_that_is_gone_is_named_with_its_file(python_run, forgotten):
     folder = python_run[0].folder
     config = json.loads((folder / "config.json").read_text())

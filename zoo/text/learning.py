@@ -126,6 +126,8 @@ def _rules() -> Iterator[tuple[str, str]]:
             if sign != " ":
                 yield sign, " "
             continue
+        if unicodedata.is_normalized("NFD", sign):
+            continue  # as a million of them are: there is no other spelling
         composed = unicodedata.normalize("NFC", sign)
         for written in {sign, *_spellings(unicodedata.normalize("NFD", sign))}:
             if written != composed:

@@ -1,5 +1,7 @@
 """Transformer blocks against the paper's formulas in NumPy, and step by step against the whole."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -164,9 +166,15 @@ def test_a_decoder_block_follows_the_paper(norm_first, positions, options):
         np.testing.assert_allclose(array(own_weights)[row], own, atol=1e-5)
 
 
+# All positions and all options; what they have in common, in `make test-slow`.
+COMBINED = [
+    pytest.param(*both, marks=() if "plain" in both or "relative" in both else pytest.mark.slow)
+    for both in itertools.product(OPTIONS, POSITIONS)
+]
+
+
 @pytest.mark.parametrize("norm_first", [True, False])
-@pytest.mark.parametrize("positions", POSITIONS)
-@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize(("options", "positions"), COMBINED)
 def test_steps_equal_the_whole(norm_first, positions, options):
     block = built(
         TransformerDecoderBlock,

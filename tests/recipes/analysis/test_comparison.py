@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from eager import eagerly
 from PIL import Image
 
 from attention_zoo.recipes.analysis.comparison import (
@@ -232,9 +233,11 @@ def runs(trained, tmp_path_factory):
 @pytest.fixture(scope="module")
 def found(runs, reverse_files):
     data = str(reverse_files / "valid.tsv")
-    return compare(runs, data, metric="chrf", lengths=[1], resamples=100, timed_rows=2)
+    with eagerly():
+        return compare(runs, data, metric="chrf", lengths=[1], resamples=100, timed_rows=2)
 
 
+@pytest.mark.usefixtures("eager")
 def test_scores_are_those_of_the_outputs(found, runs, trained, reverse_files):
     rows = [line.split("\t") for line in (reverse_files / "valid.tsv").read_text().splitlines()]
     model = Run(trained[0]).load()
@@ -255,6 +258,7 @@ def test_scores_are_those_of_the_outputs(found, runs, trained, reverse_files):
     assert found.buckets == [Bucket(1, 1, 8)]
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("content", ["{", "[]", "[" * 100_000])
 def test_damaged_metrics_are_refused(content, runs, reverse_files, tmp_path):
     copy = tmp_path / "damaged"
@@ -264,10 +268,12 @@ def test_damaged_metrics_are_refused(content, runs, reverse_files, tmp_path):
         compare([runs[0], copy], str(reverse_files / "valid.tsv"), resamples=100, timed_rows=0)
 
 
+@pytest.mark.usefixtures("eager")
 def test_no_more_texts_are_timed_than_there_are(trained):
     assert decoding_latency(Run(trained[0]).load(), ["ab", "ba"], 10**40) > 0
 
 
+@pytest.mark.usefixtures("eager")
 def test_rows_that_one_of_the_models_does_not_write_have_no_perplexity(runs, reverse_files):
     rows = (reverse_files / "valid.tsv").read_text().splitlines()
     rows = [*rows[:3], f"ab\t{'ba' * 20}", *rows[3:]]
@@ -286,6 +292,7 @@ def test_rows_that_one_of_the_models_does_not_write_have_no_perplexity(runs, rev
         compare(runs, "long.tsv", **options)
 
 
+@pytest.mark.usefixtures("eager")
 def test_rows_that_cannot_be_read_are_told(runs, reverse_files):
     rows = (reverse_files / "valid.tsv").read_text().splitlines()
     Path("bad.tsv").write_text("\n".join([*rows * 20, "ab"]))
@@ -310,6 +317,7 @@ def test_perplexities_of_different_tokenizers_are_not_compared(runs, tmp_path, m
         compare([runs[0], copy], metric="perplexity")
 
 
+@pytest.mark.usefixtures("eager")
 def test_the_command_finds_the_same_again(found, runs, reverse_files, tmp_path, capsys):
     command = ["compare", *map(str, runs), "--data", str(reverse_files / "valid.tsv")]
     options = ["--metric", "chrf", "--resamples", "100", "--lengths", "1", "--timed-rows", "0"]
@@ -363,6 +371,7 @@ def test_what_cannot_be_compared(runs, tmp_path, capsys, monkeypatch):
         assert expected in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("eager")
 def test_what_has_no_value_on_the_rows_is_not_compared(runs, reverse_files, monkeypatch):
     data = str(reverse_files / "valid.tsv")  # words alone, so that BLEU counts nothing
     options = {"resamples": 100, "lengths": [1], "timed_rows": 0}

@@ -190,6 +190,7 @@ def model(trained):
 TEXTS = ["abc", "dcbab", "aab"]
 
 
+@pytest.mark.usefixtures("eager")
 def test_predict_from_stdin_to_stdout(run, model, monkeypatch, capsys):
     lines = "abc\r\ndcbab\naab"  # a Windows line end, and none at the end
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
@@ -199,6 +200,7 @@ def test_predict_from_stdin_to_stdout(run, model, monkeypatch, capsys):
     assert printed.err == ""
 
 
+@pytest.mark.usefixtures("eager")
 def test_predict_n_best_to_a_file(run, model, tmp_path, capsys):
     (tmp_path / "in.txt").write_text("abc\ndcbab\n")
     command = ["predict", run, "--input", "in.txt", "--output", "out.tsv", "--n-best", "3"]
@@ -225,6 +227,7 @@ def test_evaluate_as_json(run, trained, reverse_files, capsys):
     assert values == pytest.approx(metrics["valid"], rel=1e-5)
 
 
+@pytest.mark.usefixtures("eager")
 def test_unknown_subwords_of_a_file_are_told(run, tmp_path, capsys):
     (tmp_path / "unknown.tsv").write_text("ab\tba\nad☃\td☃☃a\n")
     assert run_command(app, ["evaluate", run, "--data", "unknown.tsv", "--json"]) == 0
@@ -236,6 +239,7 @@ def test_unknown_subwords_of_a_file_are_told(run, tmp_path, capsys):
     assert line in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("eager")
 def test_the_limit_of_a_search_can_be_told(run, model, capsys):
     expected = model.with_generation(max_length=2).predict(["abcd"])[0].text
     assert expected != model.predict(["abcd"])[0].text
@@ -245,6 +249,7 @@ def test_the_limit_of_a_search_can_be_told(run, model, capsys):
     assert capsys.readouterr().out.splitlines()[0] == expected
 
 
+@pytest.mark.usefixtures("eager")
 def test_explain_in_the_terminal_and_as_a_picture(run, model, tmp_path, capsys):
     explanation = model.explain(["abc"])[0]
     assert run_command(app, ["explain", run, "abc"]) == 0
@@ -257,6 +262,7 @@ def test_explain_in_the_terminal_and_as_a_picture(run, model, tmp_path, capsys):
     assert capsys.readouterr().out == printed  # the only one there is
 
 
+@pytest.mark.usefixtures("eager")
 def test_bad_requests_of_a_run(run, refused, tmp_path):
     (tmp_path / "latin.txt").write_bytes("Straße\n".encode("latin-1"))
     (tmp_path / "empty.txt").touch()

@@ -31,6 +31,7 @@ def test_a_byte_order_mark_is_no_part_of_a_line(monkeypatch):
         assert read_lines(path) == ['{"text": "a"}', "b"]
 
 
+@pytest.mark.usefixtures("eager")
 def test_the_sources_of_a_table_are_predicted(trained, reverse_files, refused, capsys):
     run, path = str(trained[0]), reverse_files / "valid.tsv"
     rows = [line.split("\t") for line in path.read_text().splitlines()[:3]]
@@ -75,6 +76,7 @@ def test_a_file_in_utf_16_without_a_mark_is_read():
     assert read_lines("in.txt") == ["abc", "ab"]
 
 
+@pytest.mark.usefixtures("eager")
 def test_evaluate_says_which_rows_were_left_out(trained, reverse_files, capsys):
     rows = (reverse_files / "valid.tsv").read_text().splitlines() * 25
     rows[10], rows[20] = "ab\t", "ab"
@@ -100,6 +102,7 @@ def test_baselines_tell_of_rows_that_they_cannot_learn_from(monkeypatch, capsys)
     assert capsys.readouterr().err == "baselines: 1 row skipped: a.tsv:7: not UTF-8\n"
 
 
+@pytest.mark.usefixtures("eager")
 def test_texts_that_begin_as_options_do(trained, refused, capsys):
     run = str(trained[0])
     for command in ("predict", "explain"):
@@ -144,6 +147,7 @@ def test_a_full_disk_is_one_line_whatever_was_written(refused, monkeypatch):
     assert refused(run_command(app, ["settings"])) == "error: No space left on device\n"
 
 
+@pytest.mark.usefixtures("eager")
 def test_blank_lines_stay_blank(trained, capsys):
     run = str(trained[0])
     Path("in.txt").write_text("abc\n\n   \n\u200b\u3000\ncba\n")
@@ -188,6 +192,7 @@ def test_the_number_of_sentences_that_a_model_knows_is_that_of_its_corpus():
     assert with_max_sentences(RunConfig("summarization"), corpus) == RunConfig("summarization")
 
 
+@pytest.mark.usefixtures("eager")
 def test_batches_get_their_own_threads_where_there_are_several(trained, monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(parallel, "limit_operation_threads", lambda: asked.append(1))

@@ -79,7 +79,7 @@ def tiny_recipe(monkeypatch):
             {
                 "task": "translation",
                 "model": "rnn-bahdanau",
-                "max_steps": 10,
+                "max_steps": 2,
                 "model_options": options,
                 "settings": {
                     **{name: value for name, value in values.items() if "model." not in name},
@@ -97,13 +97,14 @@ def tiny_recipe(monkeypatch):
     Path("data/words/dev.tsv").write_text("ABC.\tx\ty\ndd\tdd\nabc\tz\n")
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_preset_is_built_by_one_command(tiny_recipe, capsys, refused):
     command = ["presets", "build", "backwards-en", "--data", "data"]
     assert run_command(app, command) == 0
     manifest = read_manifest(Path("backwards-en.zip"))
     assert (manifest["call"], manifest["scored_on"]) == ("backwards-en", "test.jsonl, 3 rows")
     assert manifest["build"][0] == "attention-zoo presets build backwards-en --data FOLDER"
-    assert "--max-steps 10 --set vocab_size=13" in manifest["build"][1]
+    assert "--max-steps 2 --set vocab_size=13" in manifest["build"][1]
 
     folder = Path("runs/backwards-en")
     rows = (folder / "train.tsv").read_text().splitlines()

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from eager import eagerly
 from packs import contents, rewrite
 
 import attention_zoo
@@ -31,10 +32,12 @@ def packed(trained, tmp_path_factory):
     """The pack of the tiny run, in float32, and what was printed."""
     path = tmp_path_factory.mktemp("packs") / "backwards-en.zip"
     lines = []
-    pack_run(Run(trained[0]), path, "float32", report=lines.append)
+    with eagerly():
+        pack_run(Run(trained[0]), path, "float32", report=lines.append)
     return path, "\n".join(lines)
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_pack_writes_what_its_run_writes(trained, packed):
     words = ["abcd", "dcba", "aab", ""]
     run, pack = attention_zoo.load(trained[0]), attention_zoo.load(packed[0])
@@ -61,6 +64,7 @@ def test_the_best_model_has_no_optimizer(trained):
     assert (trained[0] / "model.keras").stat().st_size < weights + 60_000
 
 
+@pytest.mark.usefixtures("eager")
 def test_the_command_packs_and_every_command_takes_the_pack(
     trained, reverse_files, capsys, tmp_path
 ):
@@ -89,6 +93,7 @@ def test_the_command_packs_and_every_command_takes_the_pack(
     assert Run("child").read_config().start_from == "backwards.zip"
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_preset_by_its_name(trained, monkeypatch, capsys):
     """In the list, by load, in the demo, and in the notes of an export, with its examples."""
     Path("shelf").mkdir()

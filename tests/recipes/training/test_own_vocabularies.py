@@ -5,8 +5,11 @@ import io
 import re
 import shutil
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from eager import eagerly
 from reverse_task import SETTINGS, arguments, train
 
 import attention_zoo
@@ -33,8 +36,8 @@ def files(tmp_path_factory):
 def run(files, tmp_path_factory):
     """The folder of a run and what it printed."""
     output = tmp_path_factory.mktemp("runs") / "own"
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        assert train(files, output, settings=["shared_vocabulary=false"], steps=10) == 0
+    with eagerly(), contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert train(files, output, settings=["shared_vocabulary=false"], steps=2) == 0
     return output, printed.getvalue()
 
 
@@ -42,6 +45,7 @@ def pieces(tokenizer):
     return set("".join(tokenizer.pieces(range(4, tokenizer.vocab_size)))) - {"\u2581"}
 
 
+@pytest.mark.usefixtures("eager")
 def test_each_side_has_the_tokens_of_its_own_text(run, files):
     output, printed = run
     model = attention_zoo.load(output)
@@ -58,13 +62,14 @@ def test_each_side_has_the_tokens_of_its_own_text(run, files):
 SPELLED = ["source_tokenizer=char", "target_tokenizer=word", "metric=token_error_rate"]
 
 
+@pytest.mark.usefixtures("eager")
 def test_letters_are_read_and_words_written(files, tmp_path, capsys):
     for name in ("train", "valid"):
         rows = (line.split("\t") for line in (files / f"{name}.tsv").read_text().splitlines())
         lines = [f"{word}\t{' '.join('no' + sign for sign in signs)}\n" for word, signs in rows]
         (tmp_path / f"{name}.tsv").write_text("".join(lines))
     output = tmp_path / "spelled"
-    assert train(tmp_path, output, settings=SPELLED, steps=10) == 0
+    assert train(tmp_path, output, settings=SPELLED, steps=2) == 0
     assert re.search(r"token_error_rate\s+\d", capsys.readouterr().out)
     model = attention_zoo.load(output)
     assert set(model.tokenizer.pieces(range(4, 8))) == {f"\u2581no{i}" for i in "1234"}
@@ -92,15 +97,32 @@ def test_a_run_that_lost_the_tokens_of_its_sources_is_not_one_that_shares(run, t
         attention_zoo.load(copy)
 
 
-def test_it_is_gone_on_with_evaluated_and_exported(run, files, tmp_path, capsys):
+@pytest.mark.usefixtures("eager")
+def test_it_is_gone_on_with_and_evaluated(run, files, capsys):
     output, _ = run
-    more = arguments(files, output, settings=["shared_vocabulary=false"], steps=20)
+    more = arguments(files, output, settings=["shared_vocabulary=false"], steps=3)
     assert run_command(app, more) == 0
-    assert "going on at step 10" in capsys.readouterr().out
+    assert "going on at step 2" in capsys.readouterr().out
     assert run_command(app, ["evaluate", str(output)]) == 0
-    model = attention_zoo.load(output)
-    path = export(model, tmp_path / "models")
-    assert (path / "saved_model.pb").is_file()  # its checks compare it with `model`
+
+
+def test_a_saved_graph_has_both_tokenizers(run, tmp_path):
+    model, texts = attention_zoo.load(run[0]), ["abcd", "dcba"]
+    archive = keras.export.ExportArchive()
+    for resource in model.trackables():
+        archive.track(resource)
+    archive.add_endpoint("serving_default", model.signatures()["serving_default"])
+    archive.write_out(str(tmp_path), verbose=False)
+    served = tf.saved_model.load(str(tmp_path)).signatures["serving_default"]
+    assert [text.decode() for text in served(text=tf.constant(texts))["text"].numpy()] == [
+        prediction.text for prediction in model.predict(texts)
+    ]
+
+
+@pytest.mark.slow
+def test_it_is_exported(run, tmp_path):
+    path = export(attention_zoo.load(run[0]), tmp_path / "models")
+    assert (path / "saved_model.pb").is_file()  # its checks compare it with the model
 
 
 def test_a_tokenizer_goes_to_other_workers_with_that_of_the_source():

@@ -125,6 +125,7 @@ def test_the_policy_is_restored():
     assert keras.config.dtype_policy().name == before
 
 
+@pytest.mark.usefixtures("eager", "fake_evaluator")
 def test_a_run_in_half_precision_keeps_float32(reverse_files, tmp_path):
     output = tmp_path / "run"
     command = arguments(reverse_files, output, "--precision", "mixed_float16", model="rnn", steps=3)

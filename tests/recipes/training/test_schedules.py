@@ -153,13 +153,14 @@ def rates_of(monkeypatch):
     return rates
 
 
+@pytest.mark.usefixtures("eager", "fake_evaluator")
 def test_a_cosine_over_the_steps_goes_on_where_it_was(reverse_files, tmp_path, monkeypatch):
     rates = rates_of(monkeypatch)
-    output, steps = tmp_path / "run", 12
-    options = {"model": "rnn", "settings": ("schedule=cosine", "evaluate_every=12", "beam_size=1")}
+    output, steps = tmp_path / "run", 8
+    options = {"model": "rnn", "settings": ("schedule=cosine", "evaluate_every=8")}
 
     def stop(self, logs):
-        if self.progress.step == 6:
+        if self.progress.step == 3:
             self.request.signal_number = 2
         after_step(self, logs)
 
@@ -167,13 +168,14 @@ def test_a_cosine_over_the_steps_goes_on_where_it_was(reverse_files, tmp_path, m
     with monkeypatch.context() as context:
         context.setattr(StopOnSignal, "after_step", stop)
         assert train(reverse_files, output, steps=steps, **options) == 130
-    assert len(rates) == 6
+    assert len(rates) == 3
     assert train(reverse_files, output, steps=steps, **options) == 0
     cosine = [(1 + math.cos(math.pi * step / steps)) / 2 for step in range(steps)]
     expected = [0.05 * min((step + 1) / 5, cosine[step]) for step in range(steps)]
     np.testing.assert_allclose(rates, expected, rtol=1e-5)
 
 
+@pytest.mark.usefixtures("eager", "fake_evaluator")
 def test_a_cooldown_over_minutes_follows_the_clock(reverse_files, tmp_path, monkeypatch):
     # It goes on by half a second whenever it is looked at.
     ticks = itertools.count()
@@ -185,11 +187,11 @@ def test_a_cooldown_over_minutes_follows_the_clock(reverse_files, tmp_path, monk
     command = arguments(reverse_files, tmp_path / "run", model="rnn", settings=settings)
     command[command.index("--max-steps") : command.index("--max-steps") + 2] = [
         "--max-minutes",
-        "0.1",
+        "0.05",
     ]
     assert run_command(app, command) == 0
     steps = json.loads((tmp_path / "run/metrics.json").read_text())["steps"]
-    assert steps == len(rates) == 12  # of half a second each
+    assert steps == len(rates) == 6  # of half a second each
     factors = [min(1.0, 2 - 2 * step / steps) for step in range(steps)]
     expected = [f * inverse_square_root(step, 0.05, 5) for step, f in enumerate(factors)]
     np.testing.assert_allclose(rates, expected, rtol=1e-5)

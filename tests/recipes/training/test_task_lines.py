@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from eager import eagerly
 
 import attention_zoo
 from attention_zoo.recipes.cli.app import Refused
@@ -32,7 +33,7 @@ SMALL = [
     "vocab_size=90",
     "batch_tokens=400",
     "max_target_length=8",
-    "evaluate_every=2",
+    "evaluate_every=1",
     "evaluate_rows=4",
     "beam_size=2",
 ]
@@ -94,7 +95,8 @@ def line(request, tmp_path_factory):
         settings=[*SMALL, *settings],
     )
     printed: list[str] = []
-    run_task(config, folder / "run", Budget(max_steps=4), printed.append)
+    with eagerly():
+        run_task(config, folder / "run", Budget(max_steps=2), printed.append)
     return request.param, folder / "run", "\n".join(printed)
 
 
@@ -120,6 +122,7 @@ def test_training_tells_what_was_cut_and_what_is_simplest(line):
     assert metrics["best_step"] == metrics["history"][best]["step"]
 
 
+@pytest.mark.usefixtures("eager")
 def test_evaluation_repeats_the_scores_of_the_training(line, capsys):
     name, run, _ = line
     assert run_command(app, ["evaluate", str(run), "--json"]) == 0
@@ -132,6 +135,7 @@ def test_evaluation_repeats_the_scores_of_the_training(line, capsys):
     assert values["baselines"] == metrics["baselines"]
 
 
+@pytest.mark.usefixtures("eager")
 def test_predict_and_explain_read_all_inputs(line, model, capsys):
     name, run, _ = line
     source = task(name).parse_source(LINES[name])
@@ -151,6 +155,18 @@ def test_predict_and_explain_read_all_inputs(line, model, capsys):
     assert "speaker" in capsys.readouterr().err
 
 
+# Exporting takes the longest: what has two inputs shows how, and `make test-slow` has all tasks.
+served = pytest.mark.parametrize(
+    "line",
+    [
+        name if name == "dialogue" else pytest.param(name, marks=pytest.mark.slow)
+        for name in WRITERS
+    ],
+    indirect=True,
+    scope="module",
+)
+
+
 @pytest.fixture(scope="module")
 def models(line):
     """A folder with the exported model of a task, named `run`."""
@@ -160,6 +176,7 @@ def models(line):
     return folder
 
 
+@served
 def test_the_export_takes_the_inputs_by_name(line, model, models):
     name, _, _ = line
     request = REQUESTS[name]
@@ -174,6 +191,7 @@ def test_the_export_takes_the_inputs_by_name(line, model, models):
             assert served["score"][0] == pytest.approx(expected.score, abs=1e-4)
 
 
+@served
 def test_the_server_is_asked_as_the_run_is(line, model, models):
     name, _, _ = line
     sources = [task(name).parse_source(LINES[name]), REQUESTS[name]]
@@ -199,6 +217,7 @@ def test_the_server_is_asked_as_the_run_is(line, model, models):
                     assert other.text == client.predict([LINES[name]])[0].text
 
 
+@pytest.mark.usefixtures("eager")
 def test_options_of_one_task_alone(line, capsys, monkeypatch):
     name, run, _ = line
     status = run_command(app, ["predict", str(run), LINES[name], "--length", "3"])

@@ -105,7 +105,9 @@ run_command(app, sys.argv[1:])
 """
 
 
-def test_a_killed_run_ends_like_one_never_killed(trained, reverse_files, tmp_path, capsys):
+def test_a_killed_run_ends_like_one_never_killed(
+    trained, reverse_files, tmp_path, capsys, fake_evaluator
+):
     output = tmp_path / "trained"
     command = [sys.executable, "-c", KILLED_IN_THE_MIDDLE_OF_A_CHECKPOINT]
     killed = subprocess.run(
@@ -117,6 +119,8 @@ def test_a_killed_run_ends_like_one_never_killed(trained, reverse_files, tmp_pat
     names = sorted(path.name for path in (output / "checkpoints").iterdir())
     assert names[1:] == ["step-000000005.npz", "step-000000006.npz"]  # the first is the half one
 
+    best_step = json.loads((trained[0] / "metrics.json").read_text())["best_step"]
+    fake_evaluator.values = (50.0, 40.0) if best_step == 10 else (40.0, 50.0)
     assert train(reverse_files, output) == 0
     assert "going on at step 6" in capsys.readouterr().out
     assert_same_run(output, trained[0])
@@ -243,6 +247,7 @@ def test_sigterm_before_the_first_step_ends_with_75_too(reverse_files, tmp_path,
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("eager")
 def test_training_stops_when_it_gets_no_better_and_keeps_the_best(
     reverse_files, tmp_path, fake_evaluator, capsys, monkeypatch
 ):
@@ -266,6 +271,7 @@ def test_training_stops_when_it_gets_no_better_and_keeps_the_best(
     assert json.loads((output / "metrics.json").read_text())["steps"] == 8
 
 
+@pytest.mark.usefixtures("eager")
 def test_where_bleu_has_no_value_chrf_decides(reverse_files, tmp_path, fake_evaluator, capsys):
     output = tmp_path / "run"
     fake_evaluator.values = (40.0, 50.0, 60.0)
@@ -277,11 +283,12 @@ def test_where_bleu_has_no_value_chrf_decides(reverse_files, tmp_path, fake_eval
     assert (metrics["metric"], metrics["best_step"], metrics["ended"]) == ("chrf", 6, "budget")
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("last_is_better", [True, False])
 def test_the_weights_of_the_last_step_are_kept_if_they_are_better_in_full(
     reverse_files, tmp_path, fake_evaluator, capsys, monkeypatch, last_is_better
 ):
-    output = tmp_path / "run"
+    output, settings = tmp_path / "run", ("evaluate_every=1",)
     fake_evaluator.values = (40.0, 30.0)  # by greedy search the first are the best
     scored, averaged = [], []
     applied = Average.applied
@@ -301,12 +308,12 @@ def test_the_weights_of_the_last_step_are_kept_if_they_are_better_in_full(
         return 50.0 if (len(scored) == 2) == last_is_better else 45.0
 
     monkeypatch.setattr(fake_evaluator, "in_full", staticmethod(in_full))
-    assert train(reverse_files, output, steps=20) == 0
+    assert train(reverse_files, output, steps=2, settings=settings) == 0
     printed = capsys.readouterr().out
-    line = "step      20  better in full: chrf 50.00, not 45.00"
+    line = "step       2  better in full: chrf 50.00, not 45.00"
     assert (line in printed) == last_is_better
-    best_step = 20 if last_is_better else 10
-    assert f"best at step {best_step} of 20" in printed
+    best_step = 2 if last_is_better else 1
+    assert f"best at step {best_step} of 2" in printed
     metrics = json.loads((output / "metrics.json").read_text())
     assert (metrics["best_step"], metrics["valid"]["chrf"]) == (best_step, 50.0)
     kept = attention_zoo.load(output).model.get_weights()
@@ -315,8 +322,8 @@ def test_the_weights_of_the_last_step_are_kept_if_they_are_better_in_full(
     # The same command once more changes nothing.
     scored.clear()
     monkeypatch.setattr(fake_evaluator, "in_full", staticmethod(lambda weights: 50.0))
-    assert train(reverse_files, output, steps=20) == 0
-    assert f"best at step {best_step} of 20" in capsys.readouterr().out
+    assert train(reverse_files, output, steps=2, settings=settings) == 0
+    assert f"best at step {best_step} of 2" in capsys.readouterr().out
 
 
 def test_what_is_evaluated_and_kept_is_the_average(trained):

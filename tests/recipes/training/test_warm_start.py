@@ -44,6 +44,7 @@ def law(tmp_path):
     return "--train", tmp_path / "law.tsv", "--valid", tmp_path / "law-dev.tsv"
 
 
+@pytest.mark.usefixtures("eager", "fake_evaluator")
 def test_it_begins_with_the_best_weights_and_the_tokens_of_the_other_run(
     trained, law, tmp_path, capsys
 ):
@@ -108,6 +109,7 @@ def test_a_task_with_one_direction_is_not_turned(tmp_path):
             start(tmp_path / "parent", "dialogue", reverse=True)
 
 
+@pytest.mark.usefixtures("eager", "fake_evaluator")
 def test_what_was_stopped_goes_on_where_it_was_without_the_other_weights(
     trained, law, tmp_path, capsys
 ):
@@ -125,6 +127,7 @@ def test_what_was_stopped_goes_on_where_it_was_without_the_other_weights(
         np.testing.assert_array_equal(whole[name], parts[name], err_msg=name)
 
 
+@pytest.mark.usefixtures("eager")
 def test_with_its_state_it_goes_on_as_the_other_run_would_have(
     trained, fake_evaluator, tmp_path, capsys
 ):
@@ -242,6 +245,7 @@ def test_a_corpus_prepared_in_other_tokens_is_refused(trained, tmp_path, refused
     assert "was prepared with other tokens than those of" in message
 
 
+@pytest.mark.usefixtures("eager", "fake_evaluator")
 def test_a_corpus_is_prepared_in_the_tokens_of_a_run(trained, law, tmp_path, capsys):
     parent, _ = trained
     corpus, valid = law[1], law[3]

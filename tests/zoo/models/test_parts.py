@@ -54,11 +54,14 @@ OUTPUTS = {
     "free": lambda: VocabularyOutput(V, tied=False),
     "pointer": lambda: PointerGeneratorOutput(V, readout_units=WIDTH),
 }
-PRODUCT = [
+PRODUCT = [  # every one of them in `make test-slow`
     "-".join(names)
     for names in itertools.product(ENCODERS, DECODERS, OUTPUTS)
     if names[1:] != ("fixed", "pointer")  # what is copied is what is attended to
 ]
+
+SAMPLE = ["gru-transformer-tied", "transformer-bahdanau-pointer", "sentences-luong-free"]
+EACH_PART = [*SAMPLE, "gru-fixed-free", "transformer-heads-tied"]
 
 
 def make(name, **options):
@@ -93,7 +96,10 @@ def by_steps(model, inputs):
     return [np.stack(values, axis=1) for values in zip(*found, strict=True)]
 
 
-@pytest.mark.parametrize("name", PRODUCT)
+@pytest.mark.parametrize(
+    "name",
+    [n if n in EACH_PART else pytest.param(n, marks=pytest.mark.slow) for n in PRODUCT],
+)
 def test_step_by_step_equals_all_at_once(name):
     model = make(name)
     logits, attention = by_steps(model, INPUTS)
@@ -109,9 +115,6 @@ def test_step_by_step_equals_all_at_once(name):
     state = model.reorder_state(model.initial_state(memory, 3, 4), tf.constant([[2, 0, 1]]))
     beams, *_ = model.step(both, state, memory)
     np.testing.assert_allclose(beams[0], np.repeat(logits[0, :1], 3, axis=0), atol=1e-5)
-
-
-SAMPLE = ["gru-transformer-tied", "transformer-bahdanau-pointer", "sentences-luong-free"]
 
 
 @pytest.mark.parametrize("name", SAMPLE)
@@ -157,8 +160,13 @@ np.savez(sys.argv[1] + "/found.npz", **found)
 """
 
 
-def test_saved_models_share_what_they_shared_in_another_process(tmp_path):
-    models = {name: make(name) for name in PRODUCT}
+@pytest.mark.parametrize(
+    "names",
+    [EACH_PART, pytest.param(PRODUCT, marks=pytest.mark.slow)],
+    ids=["each part", "product"],
+)
+def test_saved_models_share_what_they_shared_in_another_process(names, tmp_path):
+    models = {name: make(name) for name in names}
     own = ScaledEmbedding(V, WIDTH)
     models["own"] = make("gru-bahdanau-tied", source_embedding=own)
     np.savez(tmp_path / "inputs.npz", **INPUTS)

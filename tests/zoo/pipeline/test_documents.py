@@ -83,6 +83,7 @@ def test_every_part_of_a_text_has_its_language_tag(pipeline):
     assert in_graph[:-1].tolist() == ids.tolist()
 
 
+@pytest.mark.usefixtures("eager")
 def test_a_text_is_split_where_the_model_does_not_know_it_whole(pipeline, tokenizer):
     two, long = "Two dogs. Yes.", "a red dog. Two houses! " * 4
     for number, text, parts in (
@@ -101,6 +102,7 @@ def test_a_text_is_split_where_the_model_does_not_know_it_whole(pipeline, tokeni
     assert whole.text == alone(model, [two])[0][0]
 
 
+@pytest.mark.usefixtures("eager")
 def test_what_is_cut_is_marked(pipeline):
     sentence_too_long = "Yes. " + "two red dogs and " * 20
     few = TextToText(

@@ -103,6 +103,7 @@ def test_n_best_is_sorted_and_starts_with_the_prediction(attentive):
 SPELLED_TWICE = {"ab": 0.4, "b": 0.2, "a": 0.04}  # "ab" has 0.36 in other tokens, too
 
 
+@pytest.mark.usefixtures("eager")
 @pytest.mark.parametrize("size", [2, 3, 4])
 def test_a_text_in_several_tokenizations_is_one_of_the_best(size):
     tokenizer = Tokenizer.train(["ab ab ab b a"] * 9, 30, character_coverage=1.0)
@@ -126,6 +127,7 @@ def test_a_text_in_several_tokenizations_is_one_of_the_best(size):
     assert tokenizer.decode(found)[:2] == ["ab", "ab"]
 
 
+@pytest.mark.usefixtures("eager")
 def test_n_best_leaves_out_beams_that_found_nothing(tokenizer):
     # The model can only write its end, or one certain subword and then its end.
     size = tokenizer.vocab_size
@@ -167,12 +169,14 @@ def test_explanations_of_attention_sum_to_one(attentive, tokenizer):
         np.testing.assert_allclose(explanation.attention.sum(-1), 1.0, atol=1e-5)
 
 
+@pytest.mark.usefixtures("eager")
 def test_explanations_without_attention_are_zero(plain):
     for explanation in plain.explain(TEXTS):
         assert len(explanation.target_tokens) == len(explanation.attention) > 0
         assert not explanation.attention.any()
 
 
+@pytest.mark.usefixtures("eager")
 def test_scores_sum_the_log_probabilities_of_the_target(attentive, tokenizer):
     targets = ["two red dogs", "x", "房 子", "", "a", "unseen ж"]
     longer = attentive.with_generation(max_length=20)
@@ -242,7 +246,10 @@ BLANKS = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["pointer", "transformer", "memory"])
+@pytest.mark.parametrize(
+    "kind",
+    ["pointer", *(pytest.param(k, marks=pytest.mark.slow) for k in ("transformer", "memory"))],
+)
 def test_a_blank_text_has_an_empty_output_and_changes_no_other(kind, tokenizer):
     model = tiny_model(kind, tokenizer.vocab_size, seed=1)
     options = GenerationOptions(beam_size=2, max_length=7, min_length=2, replace_unknown=True)
@@ -313,6 +320,7 @@ def test_a_blank_text_is_empty_by_any_search(options, attentive):
     assert found[0] == [Prediction("", 0.0)] and len(found[1]) == options["beam_size"]
 
 
+@pytest.mark.usefixtures("eager")
 def test_what_is_cut_is_told_by_every_signature(tokenizer):
     """By rows: one that fits exactly, one of a token more, many characters, and a blank text."""
     size, limit = tokenizer.vocab_size, 5
@@ -345,6 +353,7 @@ def test_one_target_for_each_text(attentive):
         attentive.score(["x", "x"], ["x"])
 
 
+@pytest.mark.usefixtures("eager")
 def test_long_sources_are_cut_before_their_end(tokenizer):
     model = tiny_model("luong", tokenizer.vocab_size, seed=2)
     short = TextToText(model, tokenizer, OPTIONS, max_source_length=4, truncate=True)
@@ -357,6 +366,7 @@ def test_long_sources_are_cut_before_their_end(tokenizer):
     assert short.score([long], ["x"])[0] == short.score([long + " and"], ["x"])[0]
 
 
+@pytest.mark.usefixtures("eager")
 def test_long_sources_are_refused_unless_they_are_to_be_cut(tokenizer):
     model = tiny_model("luong", tokenizer.vocab_size, seed=2)
     ids = tokenizer.encode(["a red dog"])[0]
@@ -384,6 +394,7 @@ def test_limits_beyond_the_positions_of_a_model_are_refused(tokenizer):
         TextToText(model, tokenizer, GenerationOptions(max_length=17), max_source_length=9)
 
 
+@pytest.mark.usefixtures("eager")
 def test_each_side_is_read_and_written_with_its_own_subwords(tokenizer):
     sources = Tokenizer.train(["ein roter Hund", "zwei rote Hunde"] * 9, vocab_size=40)
     both = Tokenizer(tokenizer.model, sources.model)
@@ -435,6 +446,7 @@ def test_trackables_are_the_resources_of_the_graph(attentive):
     assert attentive.trackables() == [attentive.tokenizer.graph_tokenizer]
 
 
+@pytest.mark.usefixtures("eager")
 def test_heads_of_a_transformer_average_to_its_attention(tokenizer):
     model = tiny_model("transformer", tokenizer.vocab_size, seed=1)
     # A tokenizer of its own: seeds set in another test drop the graph's resource of the shared one.

@@ -262,6 +262,7 @@ def test_every_signature_cuts_every_text_before_it_is_tokenized(tokenizer):
     assert {"score", "with_hint"} < set(found) and not any(found.values()), found
 
 
+@pytest.mark.usefixtures("eager")
 def test_without_a_question_there_is_no_answer(answering):
     sources = [
         {"context": TEXTS[0], "question": "\u00a0"},
@@ -273,6 +274,7 @@ def test_without_a_question_there_is_no_answer(answering):
     assert answered.score == pytest.approx(answering.predict([TEXTS[3]])[0].score) != 0
 
 
+@pytest.mark.usefixtures("eager")
 def test_an_explanation_shows_the_separator(answering):
     (explanation,) = answering.explain([{"question": "no", "context": "a red house"}])
     assert "<sep>" in explanation.source_tokens
@@ -280,6 +282,7 @@ def test_an_explanation_shows_the_separator(answering):
     assert explanation.attention.shape[1] == len(explanation.source_tokens)
 
 
+@pytest.mark.usefixtures("eager")
 def test_an_optional_input_has_a_signature_of_its_own(tokenizer):
     model = tiny_model("bahdanau", tokenizer.vocab_size, seed=1)
     options = GenerationOptions(beam_size=1, max_length=6)

@@ -217,6 +217,7 @@ def copying(tokenizer):
     return TextToText(model, tokenizer, options)
 
 
+@pytest.mark.usefixtures("eager")
 def test_copies_characters_that_were_never_seen(copying):
     outputs = [prediction.text for prediction in copying.predict(TEXTS)]
     assert any(set(output) & set("龘靐Ω￦") for output in outputs)
@@ -229,6 +230,7 @@ def test_copies_characters_that_were_never_seen(copying):
     assert [row[0].text for row in copying.n_best(TEXTS)] == outputs
 
 
+@pytest.mark.usefixtures("eager")
 def test_explanations_name_unknown_pieces_and_say_what_was_copied(copying):
     for text, unknown, explanation in zip(TEXTS, UNKNOWN, copying.explain(TEXTS), strict=True):
         assert [t for t in explanation.source_tokens if t in unknown] == unknown, text
