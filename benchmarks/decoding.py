@@ -3,6 +3,7 @@
     python benchmarks/decoding.py                         T, B and R, see sizes.py
     python benchmarks/decoding.py T --batch 64 --beams 5
     python benchmarks/decoding.py T R --saved             through a SavedModel
+    python benchmarks/decoding.py T --compiled --batch 1  saved, compiled by XLA
     python benchmarks/decoding.py T --exported            greedy, one source: in Python and saved
     python benchmarks/decoding.py T --steps               operations and microseconds of a step
 
@@ -13,6 +14,7 @@ a target is ruled out until the last step, so that every row takes 32 steps.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import statistics
 import tempfile
@@ -28,6 +30,7 @@ import tensorflow as tf
 from sizes import SIZES, STEPS, decoding_batches, measure_decoding, padded, report
 from training_step import zoo_model
 
+from attention_zoo.serving.export.compiled import CompiledSearch
 from attention_zoo.serving.export.saved_model import PreparedWeights
 from attention_zoo.zoo.decoding.options import GenerationOptions
 from attention_zoo.zoo.decoding.search import generate
@@ -36,14 +39,20 @@ from attention_zoo.zoo.models import EncoderDecoder
 SOURCE = tf.TensorSpec((None, None), tf.int32, name="source")
 
 
-def decoder(model: EncoderDecoder, beams: int, saved: bool, steps: int = STEPS) -> Callable:
+def decoder(
+    model: EncoderDecoder, beams: int, saved: bool, steps: int = STEPS, compiled: bool = False
+) -> Callable:
     """Writes for a batch of ids, in one graph."""
     options = GenerationOptions(
         beam_size=beams, max_length=steps, min_length=steps - 1, max_length_ratio=None
     )
 
+    search: Callable = functools.partial(generate, model)
+    if compiled:
+        search = CompiledSearch(search)
+
     def write(source):
-        found = generate(model, source, options)
+        found = search(source, options)
         return {"ids": found.ids, "scores": found.scores}
 
     if saved:
@@ -121,17 +130,20 @@ def operations_of_a_step(session: tf.compat.v1.Session, signature, source: np.nd
     return sum(count >= STEPS for count in times.values())
 
 
-def measure(size: str, batches: list[int], beams: list[int], saved: bool, repeats: int) -> None:
+def measure(
+    size: str, batches: list[int], beams: list[int], saved: bool, compiled: bool, repeats: int
+) -> None:
     model = zoo_model(size)
     for count in beams or [1, SIZES[size].beams]:
-        decode = decoder(model, count, saved)
+        decode = decoder(model, count, saved or compiled, compiled=compiled)
 
         def write(rows: list[np.ndarray], decode: Callable = decode) -> None:
             ids = decode(padded(rows))["ids"].numpy()
             assert ids.shape[2] == STEPS, ids.shape
 
         for batch in batches:
-            name = "attention-zoo " + ("saved" if saved else "in Python")
+            way = "compiled" if compiled else "saved" if saved else "in Python"
+            name = f"attention-zoo {way}"
             measure_decoding(name, size, write, batch, count, repeats)
 
 
@@ -159,6 +171,7 @@ def main() -> None:
     parser.add_argument("--beams", type=int, nargs="*", help="1 and that of the size if left out")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--saved", action="store_true", help="through a SavedModel")
+    parser.add_argument("--compiled", action="store_true", help="the same, compiled by XLA")
     parser.add_argument("--exported", action="store_true", help="one source, both ways in turn")
     parser.add_argument("--steps", action="store_true", help="operations and time of a step")
     chosen = parser.parse_args()
@@ -169,7 +182,8 @@ def main() -> None:
         if chosen.steps:
             measure_steps(size, chosen.batch, chosen.beams, chosen.repeats)
             continue
-        measure(size, chosen.batch, chosen.beams, chosen.saved, chosen.repeats)
+        ways = chosen.saved, chosen.compiled
+        measure(size, chosen.batch, chosen.beams, *ways, chosen.repeats)
 
 
 if __name__ == "__main__":
