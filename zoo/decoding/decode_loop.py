@@ -52,12 +52,14 @@ def decode_loop(
     steps: Any = limit if static_steps is None else static_steps
     options, vocab_size = strategy.options, model.vocab_size
     weights = pack(model.step_weights())
+    # XLA would take them apart by copying them, in every step.
+    unpacked = None if static_steps is None else unpack(weights)
 
     def step(memory, search: Search, state, history):
         read = search.tokens
         if options.replace_unknown:  # no other search writes what comes after the vocabulary
             read = tf.where(read < vocab_size, read, UNKNOWN_ID)
-        logits, state, attention = model.step(read, state, memory, unpack(weights))
+        logits, state, attention = model.step(read, state, memory, unpacked or unpack(weights))
         attention = tf.cast(attention, tf.float32)
         candidates = make_candidates(
             logits, attention, search, options, logits_processors, vocab_size
