@@ -44,10 +44,10 @@ def inputs():
     }
 
 
-def by_steps(model, source, targets):
+def by_steps(model, source, targets, max_steps=None):
     """Logits (B, N, T, V) and attention (B, N, T, S) of targets (B, N, T), a step at a time."""
     memory = model.encode(tf.constant(source))
-    state = model.initial_state(memory, targets.shape[1], targets.shape[2])
+    state = model.initial_state(memory, targets.shape[1], max_steps or targets.shape[2])
     logits, attention = [], []
     for t in range(targets.shape[2]):
         step_logits, state, scores = model.step(tf.constant(targets[:, :, t]), state, memory)
@@ -57,8 +57,10 @@ def by_steps(model, source, targets):
 
 
 def test_step_by_step_equals_the_full_forward_pass(model, inputs):
-    logits, _ = by_steps(model, inputs["source"], inputs["target"][:, None])
-    np.testing.assert_allclose(logits[:, 0], model(inputs), atol=1e-5)
+    target = inputs["target"][:, None]
+    for max_steps in (target.shape[2], tf.constant(target.shape[2])):  # of fixed length, or growing
+        logits, _ = by_steps(model, inputs["source"], target, max_steps)
+        np.testing.assert_allclose(logits[:, 0], model(inputs), atol=1e-5)
 
 
 def test_attention_is_over_the_source_and_nothing_else(model, inputs):
