@@ -49,7 +49,7 @@ def decoder(
 
     search: Callable = functools.partial(generate, model)
     if compiled:
-        search = CompiledSearch(search)
+        search = CompiledSearch(search, options)
 
     def write(source):
         found = search(source, options)

@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -89,10 +90,13 @@ def check_warmup(session: SavedModelSession, path: str | os.PathLike) -> CheckRe
         "first slowest": cold.slowest,
         "then slowest": warm.slowest,
         "then": warm.seconds,
+        "seconds": cold.seconds,
+        "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
     found = (
         f"{cold.records} requests, the slowest {cold.slowest * 1000:.0f} ms, and "
-        f"{warm.slowest * 1000:.0f} ms when warm"
+        f"{warm.slowest * 1000:.0f} ms when warm; the first round {cold.seconds:.1f} s, and "
+        f"{numbers['megabytes']:.0f} MB of memory at most"
     )
     return CheckResult("warm-up", True, found, numbers)
 

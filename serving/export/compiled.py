@@ -8,6 +8,7 @@ warm-up requests ask for. What is larger, has a prefix or is explained is search
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -49,7 +50,10 @@ def with_compiled_search(pipeline: Any) -> Any:
         )
     made = copy.copy(pipeline)
     made._forget_functions()
-    made._search = CompiledSearch(pipeline._search, lengths_of(pipeline))  # type: ignore
+    lengths = lengths_of(pipeline)
+    made._search = CompiledSearch(  # type: ignore[method-assign]
+        pipeline._search, options, lengths, BATCHES
+    )
     return made
 
 
@@ -62,8 +66,9 @@ class CompiledSearch:
     """A search that XLA compiles for a few shapes, in place of one that takes any.
 
     Args:
-        search: Called as `search(source, options, static_shapes=True)` with ids (B, S), S being
-            known, under XLA; and without the last where XLA has no part.
+        search: Called as `search(source, options)` with ids (B, S), and with `static_shapes=True`
+            under XLA, where S is known.
+        options: Those that it is compiled for.
         lengths: Of sources, rising.
         batches: Sizes of batches, rising.
     """
@@ -71,54 +76,54 @@ class CompiledSearch:
     def __init__(
         self,
         search: Callable[..., Hypotheses],
+        options: GenerationOptions,
         lengths: Sequence[int] = LENGTHS,
         batches: Sequence[int] = BATCHES,
     ):
-        self._search, self._lengths, self._batches = search, lengths, batches
-        self._compiled: dict[tuple[int, GenerationOptions], Callable] = {}
-
-    def __call__(self, source: tf.Tensor, options: GenerationOptions, *others: Any) -> Hypotheses:
-        if any(x is not None and x is not False for x in others):
-            return self._search(source, options, *others)
-        rows, length = tf.unstack(tf.shape(source))
-        chosen = tf.searchsorted(self._lengths, [length])[0]
-        fits = (rows > 0) & (rows <= self._batches[-1])
-        branches = [lambda size=size: self._padded(source, size, options) for size in self._lengths]
-
-        def by_graph():
-            return _tensors(self._search(source, options))
-
-        found = tf.switch_case(tf.where(fits, chosen, len(branches)), [*branches, by_graph])
-        return Hypotheses(found[0], found[1], None, found[2])
-
-    def _padded(self, source: tf.Tensor, length: int, options: GenerationOptions):
-        """Searches with rows of `length` tokens, and copies of the last row to fill the batch up.
-
-        A row of another kind might be the last to end, and all would wait for it.
-        """
-        rows, sizes = tf.shape(source)[0], tf.constant(self._batches)
-        size = sizes[tf.searchsorted(sizes, [rows])[0]]
-        ids = tf.gather(source, tf.minimum(tf.range(size), rows - 1))
-        ids = tf.pad(ids, [[0, 0], [0, length - tf.shape(ids)[1]]], constant_values=PAD_ID)
-        found = self._function(length, options)(tf.ensure_shape(ids, (None, length)))
-        return tuple(x[:rows] for x in found)
-
-    def _function(self, length: int, options: GenerationOptions) -> Callable:
-        """The same for all signatures, so that each shape is compiled once."""
-
-        # The error of a server with XLA switched off has the name.
-        def needs_xla_cpu_compilation_enabled(ids):
-            return _tensors(self._search(ids, options, static_shapes=True))
-
-        key = length, options
-        if key not in self._compiled:
-            self._compiled[key] = tf.function(
-                needs_xla_cpu_compilation_enabled,
+        self._search, self._options = search, options
+        self._lengths, self._batches = list(lengths), list(batches)
+        # The same for all signatures, so that each shape is compiled once.
+        self._compiled = [
+            tf.function(
+                lambda ids: _tensors(search(ids, options, static_shapes=True)),
                 input_signature=[tf.TensorSpec((None, length), tf.int32)],
                 autograph=False,
                 jit_compile=True,
             )
-        return self._compiled[key]
+            for length in lengths
+        ]
+
+    def __call__(
+        self,
+        source: tf.Tensor,
+        options: GenerationOptions,
+        return_attention: bool = False,
+        prefix: tf.Tensor | None = None,
+    ) -> Hypotheses:
+        if return_attention or prefix is not None or options != self._options:
+            return self._search(source, options, return_attention, prefix)
+        rows, length = tf.unstack(tf.shape(source))
+        fits = (rows > 0) & (rows <= self._batches[-1])
+        chosen = tf.searchsorted(self._lengths, [length])[0]
+        branch = tf.where(fits, chosen, len(self._lengths))
+        branches = [functools.partial(self._padded, source, i) for i in range(len(self._lengths))]
+        branches.append(lambda: _tensors(self._search(source, options)))
+        # A stock server with XLA switched off names it in its error.
+        name = "needs_xla_cpu_compilation_enabled"
+        found = tf.switch_case(branch, branches, name=name)
+        return Hypotheses(found[0], found[1], None, found[2])
+
+    def _padded(self, source: tf.Tensor, number: int) -> tuple[tf.Tensor, ...]:
+        """Searches with rows of the length of this number, and copies of the last one after them.
+
+        A row of another kind might be the last to end, and all would wait for it.
+        """
+        rows, length = tf.unstack(tf.shape(source))
+        size = tf.gather(self._batches, tf.searchsorted(self._batches, [rows])[0])
+        ids = tf.gather(source, tf.minimum(tf.range(size), rows - 1))
+        ids = tf.pad(ids, [[0, 0], [0, self._lengths[number] - length]], constant_values=PAD_ID)
+        ids = tf.ensure_shape(ids, (None, self._lengths[number]))
+        return tuple(x[:rows] for x in self._compiled[number](ids))
 
 
 def _tensors(found: Hypotheses) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

@@ -20,6 +20,7 @@ from attention_zoo.zoo.text.source_format import SourceFormat, SourceInput
 from attention_zoo.zoo.text.tokenizer import Tokenizer
 
 TEXTS = ["a red house", "two dogs", "", "x", "a red dog and two red houses", "two", "两 只 狗"]
+QUESTIONS = SourceFormat((SourceInput("context"), SourceInput("question")))
 
 
 class Brief(TextToText):
@@ -31,7 +32,7 @@ class Brief(TextToText):
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return Tokenizer.train(TEXTS * 5, vocab_size=40, character_coverage=1.0)
+    return Tokenizer.train(TEXTS * 5, 44, character_coverage=1.0, symbols=QUESTIONS.symbols)
 
 
 def pipeline(tokenizer, kind="bahdanau", layers=None, **options):
@@ -58,8 +59,7 @@ def test_warm_up_asks_for_every_shape(kind, tokenizer, monkeypatch):
     monkeypatch.setattr(compiled, "BATCHES", (1, 4))
     made = pipeline(tokenizer)
     if kind == "two texts":
-        inputs = SourceInput("context"), SourceInput("question")
-        made.source_format = SourceFormat(inputs, main="question")
+        made.source_format = QUESTIONS
     shapes = []
     for texts in compiled.shape_samples(made, TEXTS):
         names = [item.name for item in made.source_format.required]
