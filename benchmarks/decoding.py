@@ -3,7 +3,7 @@
     python benchmarks/decoding.py                         T, B and R, see sizes.py
     python benchmarks/decoding.py T --batch 64 --beams 5
     python benchmarks/decoding.py T R --saved             through a SavedModel
-    python benchmarks/decoding.py T --compiled --batch 1  saved, compiled by XLA
+    python benchmarks/decoding.py T --compiled            one source: saved, and compiled by XLA
     python benchmarks/decoding.py T --exported            greedy, one source: in Python and saved
     python benchmarks/decoding.py T --steps               operations and microseconds of a step
 
@@ -27,7 +27,7 @@ os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
 
 import numpy as np
 import tensorflow as tf
-from sizes import SIZES, STEPS, decoding_batches, measure_decoding, padded, report
+from sizes import SIZES, STEPS, decoding_batches, measure_decoding, padded, report, sentences
 from training_step import zoo_model
 
 from attention_zoo.serving.export.compiled import CompiledSearch
@@ -130,20 +130,17 @@ def operations_of_a_step(session: tf.compat.v1.Session, signature, source: np.nd
     return sum(count >= STEPS for count in times.values())
 
 
-def measure(
-    size: str, batches: list[int], beams: list[int], saved: bool, compiled: bool, repeats: int
-) -> None:
+def measure(size: str, batches: list[int], beams: list[int], saved: bool, repeats: int) -> None:
     model = zoo_model(size)
     for count in beams or [1, SIZES[size].beams]:
-        decode = decoder(model, count, saved or compiled, compiled=compiled)
+        decode = decoder(model, count, saved)
 
         def write(rows: list[np.ndarray], decode: Callable = decode) -> None:
             ids = decode(padded(rows))["ids"].numpy()
             assert ids.shape[2] == STEPS, ids.shape
 
         for batch in batches:
-            way = "compiled" if compiled else "saved" if saved else "in Python"
-            name = f"attention-zoo {way}"
+            name = "attention-zoo " + ("saved" if saved else "in Python")
             measure_decoding(name, size, write, batch, count, repeats)
 
 
@@ -164,6 +161,27 @@ def compare(size: str, repeats: int) -> None:
         report(f"attention-zoo {name}", "exported", size=size, seconds=statistics.median(found))
 
 
+def compare_compiled(size: str, beams: list[int], repeats: int) -> None:
+    """Seconds of processor for one source, through a SavedModel and compiled by XLA, in turn.
+
+    The first call is told by itself: it is that which compiles, for one length and batch size.
+    """
+    model, ways = zoo_model(size), ("saved", "compiled")
+    source = padded([sentences(size, 3)[1]])
+    for count in beams or [1, SIZES[size].beams]:
+        decoders = [decoder(model, count, True, compiled=way == "compiled") for way in ways]
+        times: list[list[float]] = [[], []]
+        for _ in range(repeats + 1):
+            for found, decode in zip(times, decoders, strict=True):
+                start = time.process_time()
+                decode(source)["ids"].numpy()
+                found.append(time.process_time() - start)
+        for way, (first, *later) in zip(ways, times, strict=True):
+            least, median = min(later), statistics.median(later)
+            values = {"beams": count, "first": first, "least": least, "median": median}
+            report(f"attention-zoo {way}", "one", size=size, **values)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("sizes", nargs="*", metavar="SIZE", help="T, B or R")
@@ -171,7 +189,7 @@ def main() -> None:
     parser.add_argument("--beams", type=int, nargs="*", help="1 and that of the size if left out")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--saved", action="store_true", help="through a SavedModel")
-    parser.add_argument("--compiled", action="store_true", help="the same, compiled by XLA")
+    parser.add_argument("--compiled", action="store_true", help="one source, by graph and XLA")
     parser.add_argument("--exported", action="store_true", help="one source, both ways in turn")
     parser.add_argument("--steps", action="store_true", help="operations and time of a step")
     chosen = parser.parse_args()
@@ -182,8 +200,10 @@ def main() -> None:
         if chosen.steps:
             measure_steps(size, chosen.batch, chosen.beams, chosen.repeats)
             continue
-        ways = chosen.saved, chosen.compiled
-        measure(size, chosen.batch, chosen.beams, *ways, chosen.repeats)
+        if chosen.compiled:
+            compare_compiled(size, chosen.beams, chosen.repeats)
+            continue
+        measure(size, chosen.batch, chosen.beams, chosen.saved, chosen.repeats)
 
 
 if __name__ == "__main__":
