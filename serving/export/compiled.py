@@ -51,7 +51,7 @@ def with_compiled_search(pipeline: Any) -> Any:
     made = copy.copy(pipeline)
     made._forget_functions()
     lengths = lengths_of(pipeline)
-    made._search = CompiledSearch(  # type: ignore[method-assign]
+    made._search = CompiledSearch(  # type: ignore[method-assign,assignment]
         pipeline._search, options, lengths, BATCHES
     )
     return made
@@ -106,7 +106,9 @@ class CompiledSearch:
         fits = (rows > 0) & (rows <= self._batches[-1])
         chosen = tf.searchsorted(self._lengths, [length])[0]
         branch = tf.where(fits, chosen, len(self._lengths))
-        branches = [functools.partial(self._padded, source, i) for i in range(len(self._lengths))]
+        branches: list[Callable] = [
+            functools.partial(self._padded, source, number) for number in range(len(self._lengths))
+        ]
         branches.append(lambda: _tensors(self._search(source, options)))
         # A stock server with XLA switched off names it in its error.
         name = "needs_xla_cpu_compilation_enabled"

@@ -125,7 +125,7 @@ def export(
         notes = f"{notes}\n\n{compiling.NOTE}"
     remove_abandoned(model_directory)
     with _aside(model_directory) as temporary:
-        traced = write_saved_model(served, temporary)
+        traced: Mapping[str, Any] = write_saved_model(served, temporary)
         functions = text_to_text.signatures()
         _write_extras(temporary, model_directory.name, functions, samples, shapes, batching)
         if compiled:  # it has to answer as the graph does

@@ -267,8 +267,8 @@ class TransformerDecoder(_Stack, Decoder):
     def initial_state(self, memory, num_beams=1, max_steps=None):
         rows = ops.shape(memory.mask)[0] * num_beams
         room = max_steps if isinstance(max_steps, int) else None
-        caches = (block.initial_cache(rows, room) for block in self.blocks)
-        caches = tuple(cache[:2] if cache.mask is None else tuple(cache) for cache in caches)
+        made = [block.initial_cache(rows, room) for block in self.blocks]
+        caches = tuple(cache[:2] if cache.mask is None else tuple(cache) for cache in made)
         steps = self.positions.max_length if max_steps is None else max_steps
         positions = self.positions.first(steps) if self.positions.is_added else ()
         return TransformerState(caches, ops.convert_to_tensor(0, "int32"), positions)
