@@ -3,6 +3,7 @@
     python benchmarks/decoding.py                         T, B and R, see sizes.py
     python benchmarks/decoding.py T --batch 64 --beams 5
     python benchmarks/decoding.py T R --saved             through a SavedModel
+    python benchmarks/decoding.py T --compiled            one source: saved, and compiled by XLA
     python benchmarks/decoding.py T --exported            greedy, one source: in Python and saved
     python benchmarks/decoding.py T --steps               operations and microseconds of a step
 
@@ -13,6 +14,7 @@ a target is ruled out until the last step, so that every row takes 32 steps.
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import statistics
 import tempfile
@@ -25,9 +27,10 @@ os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
 
 import numpy as np
 import tensorflow as tf
-from sizes import SIZES, STEPS, decoding_batches, measure_decoding, padded, report
+from sizes import SIZES, STEPS, decoding_batches, measure_decoding, padded, report, sentences
 from training_step import zoo_model
 
+from attention_zoo.serving.export.compiled import CompiledSearch
 from attention_zoo.serving.export.saved_model import PreparedWeights
 from attention_zoo.zoo.decoding.options import GenerationOptions
 from attention_zoo.zoo.decoding.search import generate
@@ -36,14 +39,20 @@ from attention_zoo.zoo.models import EncoderDecoder
 SOURCE = tf.TensorSpec((None, None), tf.int32, name="source")
 
 
-def decoder(model: EncoderDecoder, beams: int, saved: bool, steps: int = STEPS) -> Callable:
+def decoder(
+    model: EncoderDecoder, beams: int, saved: bool, steps: int = STEPS, compiled: bool = False
+) -> Callable:
     """Writes for a batch of ids, in one graph."""
     options = GenerationOptions(
         beam_size=beams, max_length=steps, min_length=steps - 1, max_length_ratio=None
     )
 
+    search: Callable = functools.partial(generate, model)
+    if compiled:
+        search = CompiledSearch(search, options)
+
     def write(source):
-        found = generate(model, source, options)
+        found = search(source, options)
         return {"ids": found.ids, "scores": found.scores}
 
     if saved:
@@ -152,6 +161,27 @@ def compare(size: str, repeats: int) -> None:
         report(f"attention-zoo {name}", "exported", size=size, seconds=statistics.median(found))
 
 
+def compare_compiled(size: str, beams: list[int], repeats: int) -> None:
+    """Seconds of processor for one source, through a SavedModel and compiled by XLA, in turn.
+
+    The first call is told by itself: it is that which compiles, for one length and batch size.
+    """
+    model, ways = zoo_model(size), ("saved", "compiled")
+    source = padded([sentences(size, 3)[1]])
+    for count in beams or [1, SIZES[size].beams]:
+        decoders = [decoder(model, count, True, compiled=way == "compiled") for way in ways]
+        times: list[list[float]] = [[], []]
+        for _ in range(repeats + 1):
+            for found, decode in zip(times, decoders, strict=True):
+                start = time.process_time()
+                decode(source)["ids"].numpy()
+                found.append(time.process_time() - start)
+        for way, (first, *later) in zip(ways, times, strict=True):
+            least, median = min(later), statistics.median(later)
+            values = {"beams": count, "first": first, "least": least, "median": median}
+            report(f"attention-zoo {way}", "one", size=size, **values)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("sizes", nargs="*", metavar="SIZE", help="T, B or R")
@@ -159,6 +189,7 @@ def main() -> None:
     parser.add_argument("--beams", type=int, nargs="*", help="1 and that of the size if left out")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--saved", action="store_true", help="through a SavedModel")
+    parser.add_argument("--compiled", action="store_true", help="one source, by graph and XLA")
     parser.add_argument("--exported", action="store_true", help="one source, both ways in turn")
     parser.add_argument("--steps", action="store_true", help="operations and time of a step")
     chosen = parser.parse_args()
@@ -168,6 +199,9 @@ def main() -> None:
             continue
         if chosen.steps:
             measure_steps(size, chosen.batch, chosen.beams, chosen.repeats)
+            continue
+        if chosen.compiled:
+            compare_compiled(size, chosen.beams, chosen.repeats)
             continue
         measure(size, chosen.batch, chosen.beams, chosen.saved, chosen.repeats)
 

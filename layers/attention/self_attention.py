@@ -147,7 +147,7 @@ class SelfAttention(QKVAttention):
         else:
             start = index
             query, new = self._project_all(inputs, mask, start)
-            cache = self._written(cache, new, index)
+            cache = self.write(cache, new, index)
         length = ops.shape(query)[2]
         spec = self._mask_spec(
             query,
@@ -160,8 +160,8 @@ class SelfAttention(QKVAttention):
         context, weights = self._attend_with(query, cache, spec, training)
         return context, weights, cache
 
-    def _written(self, cache, new, index):
-        """Writes new positions into a cache of fixed length."""
+    def write(self, cache: Memory, new: Memory, index) -> Memory:
+        """Writes new positions into a cache of fixed length, from position `index` on."""
         length, max_length = ops.shape(new.keys)[2], ops.shape(cache.keys)[2]
         if isinstance(index, int) and isinstance(length, int) and index + length > max_length:
             raise ValueError(

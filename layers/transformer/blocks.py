@@ -235,10 +235,14 @@ class TransformerDecoderBlock(TransformerBlock):
             specs.append(scores_spec(self.self_attention, shape, shape, dtype))
         return tuple(specs)
 
-    def initial_cache(self, batch_size) -> Memory:
-        """Returns an empty cache for `batch_size` sequences, which grows with the steps."""
+    def initial_cache(self, batch_size, max_length=None) -> Memory:
+        """Returns an empty cache for `batch_size` sequences.
+
+        It has room for `max_length` steps where a `SelfAttention` takes that, else it grows with
+        them.
+        """
         if self.self_attention.takes_one_sequence:
-            return self.self_attention.initial_cache(batch_size)
+            return self.self_attention.initial_cache(batch_size, max_length)
         width = self.contract.units
         return self.self_attention.project(ops.zeros((batch_size, 0, width), self.compute_dtype))
 
@@ -268,7 +272,14 @@ class TransformerDecoderBlock(TransformerBlock):
         """Prepares a source for all steps of a loop: the `memory` that `step` takes as well."""
         return memory if self._given else step_memory(memory)
 
-    def step(self, inputs, cache: Memory, memory: Memory | StepMemory, weights: Any = None):
+    def step(
+        self,
+        inputs,
+        cache: Memory,
+        memory: Memory | StepMemory,
+        weights: Any = None,
+        index: Any = None,
+    ):
         """Makes one step of the N hypotheses of each source, without dropout.
 
         Args:
@@ -276,13 +287,14 @@ class TransformerDecoderBlock(TransformerBlock):
             cache: of B N sequences, hypotheses of one source side by side.
             memory: of B sources, as `project` or `step_memory` returned it.
             weights: the result of `step_weights()`, read here if `None`.
+            index: the number of steps before; `None` for a cache that grows, which knows it.
 
         Returns:
             (B, N, D), the weights over the source (B, H, N, S), and the cache for the next step.
         """
         weights = self.step_weights() if weights is None else weights
         advance = generic_step if self._given else step
-        return advance(self, weights, inputs, cache, memory)
+        return advance(self, weights, inputs, cache, memory, index)
 
     def attend_and_feed(self, x, memory: Memory, training):
         def attend(x):

@@ -119,7 +119,14 @@ def step_weights(block, zero_mean=False) -> StepWeights:
     )
 
 
-def step(block, weights: StepWeights, inputs, cache: Memory, memory: Memory | StepMemory):
+def step(
+    block,
+    weights: StepWeights,
+    inputs,
+    cache: Memory,
+    memory: Memory | StepMemory,
+    index=None,
+):
     """Makes one step; see `TransformerDecoderBlock.step`."""
     source = memory if isinstance(memory, StepMemory) else step_memory(memory)
     heads, hypotheses, width = block.num_heads, ops.shape(inputs)[1], inputs.shape[-1]
@@ -142,12 +149,17 @@ def step(block, weights: StepWeights, inputs, cache: Memory, memory: Memory | St
     positions, bias = block.positions, None
     if positions is not None:
         written = ops.shape(cache.keys)[2]
-        here = position_ids(1, written)
+        here = position_ids(1, written if index is None else index)
         query, key = positions.rotate(query, here), positions.rotate(key, here)
-        bias = positions.bias(here, position_ids(written + 1))  # (H, 1, t + 1)
-    keys = ops.concatenate([cache.keys, key], axis=2)  # (R, H, t + 1, K)
-    values = ops.concatenate([cache.values, value], axis=2)
-    attended, _ = _attend(query, keys, values, bias=bias)
+        bias = positions.bias(here, position_ids(written + (index is None)))  # (H, 1, t + 1)
+    if index is None:
+        keys = ops.concatenate([cache.keys, key], axis=2)  # (R, H, t + 1, K)
+        cache = Memory(keys, ops.concatenate([cache.values, value], axis=2))
+    else:
+        cache = block.self_attention.write(cache, Memory(key, value), index)
+        visible = ops.cast(cache.mask[:, None, None], softmax_dtype(cache.keys.dtype))
+        bias = penalty_of(visible) if bias is None else bias + penalty_of(visible)
+    attended, _ = _attend(query, cache.keys, cache.values, bias=bias)
     x = after(x + weights.attention_output(ops.reshape(attended, (-1, heads * size))), 0)
 
     query = ops.reshape(weights.query(before(x)), (-1, hypotheses, heads, 1, size))
@@ -164,15 +176,16 @@ def step(block, weights: StepWeights, inputs, cache: Memory, memory: Memory | St
     else:
         middle = block.expand.activation(middle)
     x = after(x + weights.contract(middle), 2)
-    return ops.reshape(x, (-1, hypotheses, width)), over_source, Memory(keys, values)
+    return ops.reshape(x, (-1, hypotheses, width)), over_source, cache
 
 
-def generic_step(block, weights: GenericStepWeights, inputs, cache: Memory, memory):
+def generic_step(block, weights: GenericStepWeights, inputs, cache: Memory, memory, index=None):
     """Makes one step with attention layers of any kind; see `TransformerDecoderBlock.step`."""
     hypotheses, width = ops.shape(inputs)[1], inputs.shape[-1]
 
     def attend_to_itself(x):
-        return block.self_attention.step(x, cache, training=False)
+        where = {} if index is None else {"index": index}
+        return block.self_attention.step(x, cache, training=False, **where)
 
     x = ops.reshape(inputs, (-1, 1, width))
     x, _, cache = block.residual(x, block.attention_norm, attend_to_itself, training=False)

@@ -132,6 +132,13 @@ def export(
             help="How weights are stored; the card says what the smaller ones lose.",
         ),
     ] = "float32",
+    compiled: Annotated[
+        bool,
+        typer.Option(
+            "--compiled",
+            help="Let XLA compile the search, for servers with --xla-cpu-compilation.",
+        ),
+    ] = False,
     beam_size: BeamSize = None,
     length_penalty: LengthPenalty = None,
     max_length: MaxLength = None,
@@ -157,6 +164,8 @@ def export(
     if format not in ("saved-model", "ctranslate2"):
         raise Refused(f"--format is saved-model or ctranslate2. Received: {format}")
     if format == "ctranslate2":
+        if compiled:
+            raise Refused("--compiled is for TensorFlow Serving; leave it out.")
         _export_to_ctranslate2(run, directory, variant, task, model, version, name, keep)
         return
     load_tensorflow()
@@ -182,6 +191,7 @@ def export(
             report=lambda found: print(found),
             variant=variant,
             quality=notes.quality,
+            compiled=compiled,
         )
     finally:
         signal.signal(signal.SIGTERM, before)

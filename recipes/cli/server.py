@@ -85,6 +85,7 @@ def serve(
     threads: given.Threads = None,
     intra_op_threads: given.IntraOpThreads = None,
     inter_op_threads: given.InterOpThreads = 0,
+    xla_cpu_compilation: given.XlaCpuCompilation = False,
     grace: given.Grace = 10.0,
 ) -> int:
     """Serve exported models over REST and gRPC, as TensorFlow Serving does.
@@ -122,6 +123,7 @@ def serve(
         page=page,
         intra_op_threads=intra_op_threads,
         inter_op_threads=inter_op_threads,
+        xla_cpu_compilation=xla_cpu_compilation,
         metrics_path=(
             read_monitoring(_text(monitoring_file), str(monitoring_file))
             if monitoring_file

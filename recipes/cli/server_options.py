@@ -247,6 +247,14 @@ InterOpThreads = Annotated[
         help="Operations at a time; 0 leaves it to TensorFlow.",
     ),
 ]
+XlaCpuCompilation = Annotated[
+    bool,
+    _limit(
+        "--xla-cpu-compilation",
+        "--xla_cpu_compilation_enabled",
+        help="Compile what was exported with `--compiled`, while it is loaded.",
+    ),
+]
 Grace = Annotated[
     float,
     _limit(
@@ -259,6 +267,7 @@ Grace = Annotated[
 
 # Switches of `tensorflow_model_server`, which may have a value there: on and off as they are here.
 _SWITCHES: dict[str, list[str | None]] = {
+    "--xla_cpu_compilation_enabled": ["--xla-cpu-compilation", None],
     "--rest_api_enable_cors_support": ["--cors", None],
     "--allow_version_labels_for_unavailable_models": ["--unready-labels", None],
     "--enable_model_warmup": ["--warm-up", "--no-warm-up"],

@@ -54,18 +54,20 @@ def check_in_clean_process(
     paths: Sequence[str | os.PathLike],
     samples: Sequence[str] = WARMUP_SAMPLES,
     python: str = sys.executable,
+    xla: bool = False,
 ) -> list[CheckReport]:
-    """Runs `check_directory` on each folder in one new process, with XLA off and on the CPU.
+    """Runs `check_directory` on each folder in one new process, on the CPU.
 
     Args:
         paths: folders, each of one version.
         samples: texts to send.
         python: the interpreter; one with another version of TensorFlow and TF Text checks the
             export there, and needs nothing else.
+        xla: whether XLA is on, as in a server that is started with it.
     """
     # Texts and replies go through pipes: in a file they would stay after a kill.
     arguments = [os.path.abspath(path) for path in paths]
-    arguments += ["--samples", "/dev/stdin", "--report", "/dev/stdout"]
+    arguments += ["--samples", "/dev/stdin", "--report", "/dev/stdout", *(["--xla"] if xla else [])]
     module = "attention_zoo.serving.export.checks"
     done = run_module(module, arguments, python, text=json.dumps(list(samples)))
     try:

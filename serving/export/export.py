@@ -58,6 +58,7 @@ def export(
     report: Callable[[CheckResult], None] | None = None,
     variant: str = "float32",
     quality: Callable[[Any], Mapping[str, float]] | None = None,
+    compiled: bool = False,
 ) -> Path:
     """Publishes a model as `directory/name/version/`, if it passes every check.
 
@@ -82,6 +83,8 @@ def export(
         report: called with the result of each check.
         variant: how the weights are stored: "float32", "float16" or "int8".
         quality: scores of a pipeline by name; what a variant loses by it stands in the card.
+        compiled: whether XLA compiles the search, for servers that are started with
+            `--xla_cpu_compilation_enabled`; others refuse the version.
 
     Returns:
         The folder of the new version.
@@ -94,7 +97,8 @@ def export(
     >>> export(attention_zoo.load("runs/en-de"), "exports")
     PosixPath('exports/rnn-bahdanau/1')
     """
-    from .saved_model import write_saved_model  # with TensorFlow, which clients need not have
+    from . import compiled as compiling  # with TensorFlow, which clients need not have
+    from .saved_model import write_saved_model
 
     model_directory = Path(directory) / _check_name(name or _default_name(text_to_text))
     if keep is not None and keep < 1:
@@ -110,13 +114,23 @@ def export(
     if check_variant(variant) != "float32":
         text_to_text, weights, loss = _compressed(text_to_text, variant, quality)
         notes = f"{notes}\n\n{loss}"
+    texts, shapes, served = [*map(sample_text, samples)], [], text_to_text
+    if compiled:
+        if variant != "float32":
+            raise ExportError(
+                f"What is compiled is stored as float32; leave out one. Received: {variant}"
+            )
+        served = compiling.with_compiled_search(text_to_text)
+        shapes = [*compiling.shape_samples(served, texts)]
+        notes = f"{notes}\n\n{compiling.NOTE}"
     remove_abandoned(model_directory)
     with _aside(model_directory) as temporary:
-        traced = write_saved_model(text_to_text, temporary)
+        traced: Mapping[str, Any] = write_saved_model(served, temporary)
         functions = text_to_text.signatures()
-        _write_extras(temporary, model_directory.name, functions, samples, batching)
-        texts = [*map(sample_text, samples)]
-        results = _check(text_to_text, temporary, traced, texts, weights)
+        _write_extras(temporary, model_directory.name, functions, samples, shapes, batching)
+        if compiled:  # it has to answer as the graph does
+            traced = functions
+        results = _check(text_to_text, temporary, traced, texts, weights, compiled)
         for result in results:
             if report is not None:
                 report(result)
@@ -185,6 +199,7 @@ def _write_extras(
     name: str,
     functions: Mapping[str, Any],
     samples: Sequence[Source],
+    shapes: Sequence[Sequence[Source]],
     batching: BatchingParameters | None,
 ) -> None:
     """Writes what a server reads beside the model itself."""
@@ -193,7 +208,7 @@ def _write_extras(
         for signature, function in functions.items()
         if all(spec.shape.rank == 1 for spec in function.input_signature)
     }
-    write_warmup(path, name, inputs, samples)
+    write_warmup(path, name, inputs, samples, shapes)
     parameters = batching or BatchingParameters(max_batch_size=256, max_enqueued_batches=100)
     (path / VERSION_BATCHING_FILE).write_text(batching_text(parameters), encoding="utf-8")
 
@@ -216,9 +231,10 @@ def _check(
     traced: Mapping[str, Any],
     samples: Sequence[str],
     weights: Sequence[Any],
+    compiled: bool,
 ) -> list[CheckResult]:
     model_bytes = sum(_num_bytes(weight) for weight in weights)
-    report: CheckReport = check_in_clean_process([path], samples)[0]
+    report: CheckReport = check_in_clean_process([path], samples, xla=compiled)[0]
     results = list(report.results)
     if report.requests:
         expected = _expected(text_to_text, traced, report)

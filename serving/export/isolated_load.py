@@ -25,15 +25,24 @@ LOAD_SECONDS = 600.0
 _REFUSED = 3  # exit status; the reason is the last line on stdout
 
 
-def load_isolated(path: str | os.PathLike, seconds: float = LOAD_SECONDS) -> None:
+def load_isolated(
+    path: str | os.PathLike, seconds: float = LOAD_SECONDS, xla: bool = False
+) -> None:
     """Loads a version in a new process and makes its warm-up requests there.
+
+    Args:
+        path: folder of one version.
+        seconds: after which it is given up.
+        xla: whether XLA is on.
 
     Raises:
         ServingError: why it cannot be loaded, or how the process ended.
     """
     try:
         done = run_module(
-            "attention_zoo.serving.export.isolated_load", [os.path.abspath(path)], timeout=seconds
+            "attention_zoo.serving.export.isolated_load",
+            [os.path.abspath(path), *(["--xla"] if xla else [])],
+            timeout=seconds,
         )
     except subprocess.TimeoutExpired as error:
         raise ServingError(
@@ -54,8 +63,9 @@ def load_isolated(path: str | os.PathLike, seconds: float = LOAD_SECONDS) -> Non
 
 def main(arguments: list[str] | None = None) -> int:
     """Loads the version in the folder named; the exit status says whether that went well."""
-    (path,) = arguments if arguments is not None else sys.argv[1:]
-    c_api.disable_xla()
+    path, *xla = arguments if arguments is not None else sys.argv[1:]
+    if not xla:
+        c_api.disable_xla()
     try:
         with SavedModelSession(path) as session:
             warm_up(session, path)

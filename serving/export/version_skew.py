@@ -20,6 +20,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..runtime.operations import compiled_functions, read_saved_model
 from .check_report import CheckResult
 from .clean_process import check_in_clean_process
 from .comparison import compare_replies
@@ -68,8 +69,9 @@ def check_version_skew(path: Path, python: str) -> list[CheckResult]:
         python: an interpreter that has the other TensorFlow and TensorFlow Text.
     """
     samples = sample_texts(path)
-    here = check_in_clean_process([path], samples)[0]
-    there = check_in_clean_process([path], samples, python)[0]
+    xla = bool(compiled_functions(read_saved_model(path)))
+    here = check_in_clean_process([path], samples, xla=xla)[0]
+    there = check_in_clean_process([path], samples, python, xla)[0]
     compared = compare_replies("skew", there.replies, here.replies, "there", "here")
     return [*there.results, compared]
 

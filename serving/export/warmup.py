@@ -82,6 +82,7 @@ def write_warmup(
     model: str,
     inputs: Mapping[str, Mapping[str, np.dtype]],
     samples: Sequence[Source],
+    shapes: Sequence[Sequence[Source]] = (),
 ) -> int:
     """Writes the warm-up requests of a model that takes a text or a number a row.
 
@@ -91,13 +92,15 @@ def write_warmup(
         inputs: the types of the inputs of each signature by name, `object` for texts.
         samples: texts such as it will be sent, or inputs by name. A text stands for every input
             that is one; so does that of a sample for those which it does not name.
+        shapes: further batches of them, for the signature that is called by default alone.
 
     Returns:
         The number of requests.
     """
     records = []
     for signature, types in sorted(inputs.items()):
-        for batch in choose_batches(samples):
+        further = shapes if signature == _DEFAULT_SIGNATURE else ()
+        for batch in [*further, *choose_batches(samples)]:
             log = protos.PredictionLog()
             request = log.predict_log.request
             request.model_spec.name = model

@@ -65,16 +65,24 @@ def core_operations() -> frozenset[str]:
     return registered_operations() - TEXT_OPERATIONS
 
 
-def check_registered(path: str | os.PathLike) -> None:
+def check_registered(path: str | os.PathLike, xla: bool = False) -> bool:
     """Refuses a SavedModel with an operation that this process lacks.
 
     Loading such a graph can end the process; this only reads it.
 
+    Args:
+        path: folder of one version.
+        xla: whether this process compiles by XLA.
+
+    Returns:
+        Whether XLA compiles a part of it.
+
     Raises:
-        ServingError: NOT_FOUND for a missing operation, DATA_LOSS for a file that is no model.
+        ServingError: NOT_FOUND for a missing operation, DATA_LOSS for a file that is no model,
+            FAILED_PRECONDITION for one that needs XLA where that is switched off.
     """
     if not (Path(path) / "saved_model.pb").exists():
-        return  # the loader says what it looked for
+        return False  # the loader says what it looked for
     try:
         saved_model = read_saved_model(path)
     except DecodeError as error:
@@ -89,6 +97,14 @@ def check_registered(path: str | os.PathLike) -> None:
                 Code.NOT_FOUND,
                 f"Op type not registered '{node.op}' in this server; {path} uses it in {place}",
             )
+    compiled = bool(compiled_functions(saved_model))
+    if compiled and not xla:
+        raise ServingError(
+            Code.FAILED_PRECONDITION,
+            f"{path} is compiled by XLA, which this server has switched off: start it with "
+            "--xla_cpu_compilation_enabled, or export the model without --compiled",
+        )
+    return compiled
 
 
 def _functions(saved_model) -> frozenset[str]:

@@ -48,9 +48,9 @@ class Loader:
         _check_files(path)
         parameters = self._parameters(path)  # it is quick, and may be wrong
         published = check_manifest(path)
-        check_registered(path)
+        compiled = check_registered(path, self.options.xla_cpu_compilation)
         if self.options.try_first and not published:
-            load_isolated(path)
+            load_isolated(path, xla=compiled)
         threads = self.options.intra_op_threads
         if threads is None:
             threads = max(1, available_cpus() // 4)

@@ -200,8 +200,8 @@ def serve(
 ) -> bool:
     """Serves the models of a folder until the process is told to stop (SIGTERM, Ctrl-C).
 
-    Told twice, the process ends at once. XLA is switched off for the whole process, as in the
-    official server.
+    Told twice, the process ends at once. XLA is switched off for the whole process unless the
+    options ask for it, as in the official server.
 
     Args:
         directory: folder of one model with its versions, or of several such folders; or a
@@ -221,7 +221,8 @@ def serve(
         ServingError: if there is nothing to serve, or a port cannot be opened.
     """
     configs = find_configs(directory) if configs is None else configs
-    c_api.disable_xla()
+    if options is None or not options.xla_cpu_compilation:
+        c_api.disable_xla()
     raise_descriptor_limit()
     for config in configs:
         remove_abandoned(config.base_path)

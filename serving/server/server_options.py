@@ -48,6 +48,7 @@ class ServerOptions:
             processors. A quarter of them, at least one, if `None`: requests run side by side, and
             what a step of a decoder computes is soon done.
         inter_op_threads: operations at a time; 0 leaves it to TensorFlow.
+        xla_cpu_compilation: whether versions that XLA compiles are served; others refuse them.
         metrics_path: where REST shows the page for Prometheus; `None` shows none.
         page: whether REST shows the demo page at `/`.
         reload: whether a configuration over gRPC may change what is served.
@@ -77,6 +78,7 @@ class ServerOptions:
     cors: bool = False
     intra_op_threads: int | None = None
     inter_op_threads: int = 0
+    xla_cpu_compilation: bool = False
     metrics_path: str | None = METRICS_PATH
     page: bool = True
     reload: bool = True

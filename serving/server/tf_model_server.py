@@ -76,6 +76,7 @@ def server_arguments(
         "tensorflow_intra_op_parallelism": options.intra_op_threads or None,
         "tensorflow_inter_op_parallelism": options.inter_op_threads or None,
         "grpc_max_threads": options.num_threads,
+        "xla_cpu_compilation_enabled": options.xla_cpu_compilation or None,
     }
     return [
         f"--{name}={str(value).lower() if isinstance(value, bool) else value}"

@@ -79,7 +79,7 @@ def tiny_model(kind: str, vocab_size: int = 12, seed: int = 0, **options) -> Enc
     kind, own = {**COPYING, **VARIANTS}.get(kind, (kind, {}))
     options = {"dropout": 0.0, **own, **options}
     if kind == "transformer":
-        model = transformer(vocab_size, **TINY_TRANSFORMER, **options)
+        model = transformer(vocab_size, **{**TINY_TRANSFORMER, **options})
     elif kind == "memory":
         # Some sentences end by themselves, others are too long.
         options = {"hops": 2, "sentence_marks": [7, 9], "max_sentence_length": 3, **options}

@@ -1,7 +1,8 @@
 """The loop over steps that all searches share.
 
 Sentences of a batch end at different steps. With half of them done, half of the work of a step is
-for nothing; so the batch is compacted now and then: only the rows that go on are kept.
+for nothing; so the batch is compacted now and then: only the rows that go on are kept. Where no
+shape may depend on values, as under XLA, all rows go on until the last one ends.
 Shapes: B all rows, R rows that go on, N hypotheses, T target length, S source length.
 """
 
@@ -32,6 +33,7 @@ def decode_loop(
     strategy: Strategy,
     logits_processors: Sequence[LogitsProcessor],
     return_attention: bool,
+    static_steps: int | None = None,
 ) -> Hypotheses:
     """Makes steps until no row is live.
 
@@ -44,16 +46,20 @@ def decode_loop(
         strategy: Chooses the hypotheses of the next step.
         logits_processors: Functions that change what may be written.
         return_attention: Whether the attention over the source is wanted too.
+        static_steps: T, where no shape may depend on values: at least the largest of the limits.
     """
-    batch, steps = tf.size(search.rows), tf.maximum(tf.reduce_max(search.limits), 1)
+    batch, limit = tf.size(search.rows), tf.maximum(tf.reduce_max(search.limits), 1)
+    steps: Any = limit if static_steps is None else static_steps
     options, vocab_size = strategy.options, model.vocab_size
     weights = pack(model.step_weights())
+    # XLA would take them apart by copying them, in every step.
+    unpacked = None if static_steps is None else unpack(weights)
 
     def step(memory, search: Search, state, history):
         read = search.tokens
         if options.replace_unknown:  # no other search writes what comes after the vocabulary
             read = tf.where(read < vocab_size, read, UNKNOWN_ID)
-        logits, state, attention = model.step(read, state, memory, unpack(weights))
+        logits, state, attention = model.step(read, state, memory, unpacked or unpack(weights))
         attention = tf.cast(attention, tf.float32)
         candidates = make_candidates(
             logits, attention, search, options, logits_processors, vocab_size
@@ -73,14 +79,13 @@ def decode_loop(
         history = {name: array.write(search.step, parts[name]) for name, array in history.items()}
         return after._replace(step=search.step + 1), state, history
 
-    def until_compaction(search: Search, memory, state, ended, history):
-        count = tf.cast(tf.size(search.rows), tf.float32)
-        enough = tf.cast(tf.math.ceil((1 - _DONE_SHARE) * count), tf.int32)
+    def make_steps(search: Search, memory, state, history, enough):
+        """Makes steps as long as so many rows are live; their part of the history is in arrays."""
         began, prepared = search, model.step_memory(memory)
 
         def goes_on(moving, state, arrays):
             live = tf.reduce_sum(tf.cast(tf.reduce_any(moving.live, axis=1), tf.int32))
-            return (moving.step < steps) & (live >= enough)
+            return (moving.step < limit) & (live >= enough)
 
         def body(moving, state, arrays):
             after, state, arrays = step(prepared, _joined(began, moving), state, arrays)
@@ -91,14 +96,19 @@ def decode_loop(
             for name, whole in history.items()
         }
         moving, state, arrays = _while(goes_on, body, (_moving(search), state, arrays))
-        search = _joined(search, moving)
+        return _joined(search, moving), state, arrays
+
+    def until_compaction(search: Search, memory, state, ended, history):
+        count, began = tf.cast(tf.size(search.rows), tf.float32), search.step
+        enough = tf.cast(tf.math.ceil((1 - _DONE_SHARE) * count), tf.int32)
+        search, state, arrays = make_steps(search, memory, state, history, enough)
         # What of rows that are done is final; that of the others is written again.
         ended = tf.nest.map_structure(
             lambda whole, part: tf.tensor_scatter_nd_update(whole, search.rows[:, None], part),
             ended,
             strategy.ended(search),
         )
-        now = tf.range(began.step, search.step)
+        now = tf.range(began, search.step)
         history = {
             name: tf.concat([whole, _scatter_rows(arrays[name].gather(now), search, batch)], axis=1)
             for name, whole in history.items()
@@ -118,27 +128,32 @@ def decode_loop(
         history["attention"] = tf.zeros([batch, 0, strategy.num_hypotheses, length])
     search = strategy.begin(search)
     state = model.initial_state(memory, strategy.num_hypotheses, steps)
-    # At least one step, also of a batch without rows, so that the history has its shapes.
-    *_, ended, history = _while(
-        lambda s, *_: (s.step == 0) | ((s.step < steps) & (tf.size(s.rows) > 0)),
-        until_compaction,
-        (search, memory, state, strategy.ended(search), history),
-    )
-    found = _hypotheses(ended, search.limits, history)
+    if static_steps is None:
+        # At least one step, also of a batch without rows, so that the history has its shapes.
+        *_, ended, history = _while(
+            lambda s, *_: (s.step == 0) | ((s.step < limit) & (tf.size(s.rows) > 0)),
+            until_compaction,
+            (search, memory, state, strategy.ended(search), history),
+        )
+    else:
+        search, _, arrays = make_steps(search, memory, state, history, enough=1)
+        ended = strategy.ended(search)
+        history = {name: _rows_first(array.stack()) for name, array in arrays.items()}
+    found = _hypotheses(ended, search.limits, history, static_steps)
     # What comes after the vocabulary are the unknown pieces of a source.
     ids = tf.where(found.ids < vocab_size, found.ids, vocab_size - 1 - found.ids)
     return found._replace(ids=ids)
 
 
-def _hypotheses(ended: Ended, limits: tf.Tensor, history: dict[str, tf.Tensor]) -> Hypotheses:
-    """Reads the hypotheses that have ended off the history."""
-    length = tf.maximum(tf.reduce_max(ended.ends) + 1, 1)
+def _hypotheses(
+    ended: Ended, limits: tf.Tensor, history: dict[str, tf.Tensor], length: Any = None
+) -> Hypotheses:
+    """Reads the hypotheses that have ended off the history, T as the longest if not given."""
+    if length is None:
+        length = tf.maximum(tf.reduce_max(ended.ends) + 1, 1)
     steps = tf.range(length)[:, None, None]
     # By steps: (T, B, N, ...).
-    written = {
-        name: tf.transpose(x, (1, 0, *range(2, len(x.shape))))[:length]
-        for name, x in history.items()
-    }
+    written = {name: _rows_first(x)[:length] for name, x in history.items()}
     before = _beams_before(ended, written, length)
     after = tf.concat([before[1:], before[-1:]], axis=0)
     ids = tf.gather(written["tokens"], after, batch_dims=2)
@@ -171,9 +186,14 @@ def _beams_before(ended: Ended, written: dict[str, tf.Tensor], length: tf.Tensor
 
 def _scatter_rows(part: tf.Tensor, search: Search, batch: tf.Tensor) -> tf.Tensor:
     """Rows (T, R, ...) of a search at their indices among B, (B, T, ...), the others zero."""
-    part = tf.transpose(part, (1, 0, *range(2, len(part.shape))))
+    part = _rows_first(part)
     shape = tf.concat([[batch], tf.shape(part)[1:]], axis=0)
     return tf.scatter_nd(search.rows[:, None], part, shape)
+
+
+def _rows_first(x: tf.Tensor) -> tf.Tensor:
+    """(T, B, ...) as (B, T, ...), and the other way round."""
+    return tf.transpose(x, (1, 0, *range(2, len(x.shape))))
 
 
 def _moving(search: Search) -> Search:

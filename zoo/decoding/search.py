@@ -25,6 +25,7 @@ def generate(
     strategy: Callable[[GenerationOptions], Strategy] | None = None,
     source_mask: tf.Tensor | None = None,
     word_starts: Sequence[bool] | None = None,
+    static_shapes: bool = False,
 ) -> Hypotheses:
     """Generates targets for each row of a source by beam search, greedy search or sampling.
 
@@ -49,6 +50,8 @@ def generate(
         source_mask: Of features, boolean (B, S), True for those that are there; all if `None`.
         word_starts: For each token of the vocabulary, whether it begins a word, for
             `no_repeat_ngram`; each token is a word if `None`.
+        static_shapes: Whether no shape may depend on values, as under XLA. S has to be known, and T
+            is the most tokens that a source of S tokens is given.
 
     Returns:
         `Hypotheses`.
@@ -87,6 +90,11 @@ def generate(
         # Not known in a graph, where the prefix may be shorter than it is wide.
         longest = max(longest, tf.get_static_value(tf.reduce_max(with_end)) or 0)
     model.check_lengths(source.shape[1] or 0, longest)
+    static_steps = None
+    if static_shapes:
+        with tf.init_scope():  # as a number, whatever is being traced
+            most = options.length_limits(tf.fill([1, ids.shape[1]], END_ID))
+            static_steps = max(int(most[0]), 0 if prefix is None else prefix.shape[1] + 1)
     if strategy is None:
         one_at_a_time = Sampling if options.do_sample else GreedySearch
         strategy = one_at_a_time if options.do_sample or options.beam_size == 1 else BeamSearch
@@ -98,13 +106,14 @@ def generate(
     if options.replace_unknown and not has_features:
         num_unknown = tf.maximum(-tf.reduce_min(ids), 0)
     memory = model.encode(source if has_features else ids, mask, num_unknown=num_unknown)
-    search = _first_search(ids, limits, prefix, chooser, with_written=bool(processors))
-    return decode_loop(model, memory, search, chooser, processors, return_attention)
+    # At least one, also of a batch without rows.
+    steps = tf.maximum(tf.reduce_max(limits), 1) if static_steps is None else static_steps
+    search = _first_search(ids, limits, steps, prefix, chooser, with_written=bool(processors))
+    return decode_loop(model, memory, search, chooser, processors, return_attention, static_steps)
 
 
-def _first_search(ids, limits, prefix, strategy: Strategy, with_written: bool) -> Search:
+def _first_search(ids, limits, steps, prefix, strategy: Strategy, with_written: bool) -> Search:
     options, shape = strategy.options, [tf.shape(ids)[0], strategy.num_hypotheses]
-    steps = tf.maximum(tf.reduce_max(limits), 1)  # also of a batch without rows
     has_min_length = options.min_length or options.min_length_ratio
     with_written |= strategy.reads_written
     return Search(

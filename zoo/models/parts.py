@@ -122,7 +122,7 @@ class Decoder(keras.layers.Layer):
     - `prepare(encoded) -> memory`: a nest of tensors (B, ...), projected once for a source. It is
       never tiled or reordered: the N beams of a source are N queries of the same memory;
     - `initial_state(memory, num_beams, max_steps) -> state`: a nest of tensors, for no more than
-      `max_steps` steps;
+      `max_steps` steps; where that is a Python number, their shapes stay the same in all of them;
     - `step_weights()`: what `step` reads of the variables, prepared once for all steps;
     - `step_memory(memory) -> memory`: the memory as `step` may read it too, prepared once for all
       steps of a loop; as it is unless it is written;

@@ -47,7 +47,8 @@ class TransformerState(NamedTuple):
     """The keys and values of what was written.
 
     Attributes:
-        caches: Of each block, with B N rows; they grow.
+        caches: Of each block, with B N rows. They grow; those with room for a number of steps that
+            is known beforehand have a mask as well, and stay as they are.
         index: The number of steps that were made.
         positions: What is added to the embeddings, of each step to come, (max_steps, D); () where
             nothing is.
@@ -265,7 +266,9 @@ class TransformerDecoder(_Stack, Decoder):
 
     def initial_state(self, memory, num_beams=1, max_steps=None):
         rows = ops.shape(memory.mask)[0] * num_beams
-        caches = tuple(block.initial_cache(rows)[:2] for block in self.blocks)
+        room = max_steps if isinstance(max_steps, int) else None
+        made = [block.initial_cache(rows, room) for block in self.blocks]
+        caches = tuple(cache[:2] if cache.mask is None else tuple(cache) for cache in made)
         steps = self.positions.max_length if max_steps is None else max_steps
         positions = self.positions.first(steps) if self.positions.is_added else ()
         return TransformerState(caches, ops.convert_to_tensor(0, "int32"), positions)
@@ -295,8 +298,9 @@ class TransformerDecoder(_Stack, Decoder):
         for block, cache, source, block_weights in zip(
             self.blocks, state.caches, sources, weights.blocks, strict=True
         ):
-            x, scores, cache = block.step(x, Memory(*cache), source, block_weights)
-            caches.append(cache[:2])
+            index = state.index if len(cache) == 3 else None
+            x, scores, new = block.step(x, Memory(*cache), source, block_weights, index)
+            caches.append(tuple(new)[: len(cache)])
         state = state._replace(caches=tuple(caches), index=state.index + 1)
         if self.norm_first:
             scale, shift = weights.norm

@@ -258,13 +258,28 @@ class TextFunctions:
     def _reader(self) -> SurfaceReader | None:
         return SurfaceReader() if self.generation.replace_unknown else None
 
-    def _search(self, source, options: GenerationOptions, return_attention=False, prefix=None):
+    def _search(
+        self,
+        source,
+        options: GenerationOptions,
+        return_attention=False,
+        prefix=None,
+        static_shapes=False,
+    ):
         tag = self.source_format.target_tag
         if tag is not None:
             first = tf.fill([tf.shape(source)[0], 1], self.tokenizer.id_of(tag))
             prefix = first if prefix is None else tf.concat([first, prefix], axis=1)
         starts = self.tokenizer.word_starts() if options.no_repeat_ngram else None
-        return generate(self.model, source, options, return_attention, prefix, word_starts=starts)
+        return generate(
+            self.model,
+            source,
+            options,
+            return_attention,
+            prefix,
+            word_starts=starts,
+            static_shapes=static_shapes,
+        )
 
     def _source(self, columns, reader: SurfaceReader | None = None):
         """Source ids (B, S), and masks (B,) of the blank texts and of those that are cut."""

@@ -74,7 +74,7 @@ def no_checks(monkeypatch):
     """Skips the process of the checks; a function put into the list runs in its place."""
     instead = []
 
-    def check(paths, samples):
+    def check(paths, samples, **how):
         for function in instead:
             function(paths[0])
         return [CheckReport([CheckResult("session", True, "not asked")], {}, {})]
@@ -214,7 +214,7 @@ def test_a_pipeline_whose_tokenizer_tensorflow_has_dropped(monkeypatch, tmp_path
         {"serving_default": {"score": np.float32([1.0, 3.0])}},
     )
     results = []
-    monkeypatch.setattr(export_module, "check_in_clean_process", lambda *_: [report])
+    monkeypatch.setattr(export_module, "check_in_clean_process", lambda *_, **how: [report])
     writer = "attention_zoo.serving.export.saved_model.write_saved_model"
     monkeypatch.setattr(writer, lambda pipeline, path: pipeline.signatures())
     monkeypatch.setattr(export_module, "write_manifest", lambda folder: None)

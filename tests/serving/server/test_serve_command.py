@@ -76,6 +76,7 @@ def test_options_by_the_names_of_the_official_server(models, served, tmp_path):
             f"--monitoring_config_file={monitoring}",
             "--tensorflow_intra_op_parallelism=1",
             "--tensorflow_inter_op_parallelism=2",
+            "--xla_cpu_compilation_enabled",
             "--allow_version_labels_for_unavailable_models",
         )
         == 0
@@ -87,7 +88,9 @@ def test_options_by_the_names_of_the_official_server(models, served, tmp_path):
     assert options.batching == BatchingParameters(max_batch_size=32)
     assert options.metrics_path is None
     assert (options.intra_op_threads, options.inter_op_threads) == (1, 2)
-    assert options.unready_labels
+    assert options.unready_labels and options.xla_cpu_compilation
+    arguments = server_arguments(configs, options, ServerFiles(), tmp_path)
+    assert "--xla_cpu_compilation_enabled=true" in arguments
 
 
 def test_switches_of_the_official_server_may_have_a_value(models, served):

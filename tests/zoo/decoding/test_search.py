@@ -181,3 +181,21 @@ def test_public_names_are_imported_when_asked_for():
         assert getattr(attention_zoo.zoo.decoding, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = attention_zoo.zoo.decoding.nothing
+
+
+@pytest.mark.parametrize("kind", ["bahdanau", "transformer", "rotary", "alibi", "pointer"])
+@pytest.mark.parametrize("beam_size", [1, 3])
+@pytest.mark.parametrize("prefix", [None, [[5, 6], [4, 0], [0, 0]]], ids=["free", "prefix"])
+def test_static_shapes_change_nothing_but_the_length(kind, beam_size, prefix, source):
+    model = tiny_model(kind, SIZE, seed=3)
+    options = GenerationOptions(beam_size=beam_size, max_length=9, max_length_ratio=0.1)
+    prefix = None if prefix is None else tf.constant(prefix)
+    expected = generate(model, source, options, True, prefix)
+    found = generate(model, source, options, True, prefix, static_shapes=True)
+    longest = expected.ids.shape[2]
+    assert found.ids.shape[2] == 9
+    np.testing.assert_array_equal(found.ids[:, :, :longest], expected.ids)
+    assert not found.ids[:, :, longest:].numpy().any()
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-5)
+    np.testing.assert_allclose(found.attention[:, :, :longest], expected.attention, atol=1e-5)
+    np.testing.assert_array_equal(found.finished, expected.finished)

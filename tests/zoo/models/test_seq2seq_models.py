@@ -44,10 +44,10 @@ def inputs():
     }
 
 
-def by_steps(model, source, targets):
+def by_steps(model, source, targets, max_steps=None):
     """Logits (B, N, T, V) and attention (B, N, T, S) of targets (B, N, T), a step at a time."""
     memory = model.encode(tf.constant(source))
-    state = model.initial_state(memory, targets.shape[1], targets.shape[2])
+    state = model.initial_state(memory, targets.shape[1], max_steps or targets.shape[2])
     logits, attention = [], []
     for t in range(targets.shape[2]):
         step_logits, state, scores = model.step(tf.constant(targets[:, :, t]), state, memory)
@@ -57,9 +57,10 @@ def by_steps(model, source, targets):
 
 
 def test_step_by_step_equals_the_full_forward_pass_and_looks_at_the_source_alone(model, inputs):
-    logits, attention = by_steps(model, inputs["source"], inputs["target"][:, None])
-    expected = model(inputs)
-    np.testing.assert_allclose(logits[:, 0], expected, atol=1e-5)
+    target, expected = inputs["target"][:, None], model(inputs)
+    for max_steps in (target.shape[2], tf.constant(target.shape[2])):  # of fixed length, or growing
+        logits, attention = by_steps(model, inputs["source"], target, max_steps)
+        np.testing.assert_allclose(logits[:, 0], expected, atol=1e-5)
     assert attention.shape[2:] == (inputs["target"].shape[1], inputs["source"].shape[1])
     attention_layer = getattr(model.decoder, "attention", model.decoder)
     if attention_layer is None:
