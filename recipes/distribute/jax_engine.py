@@ -48,7 +48,7 @@ class JaxContext(DistributionContext):
         self.distribution = distribution
 
     @cached_property
-    def tensorflow(self) -> TensorFlowProcess:  # type: ignore[override]
+    def tensorflow(self) -> TensorFlowProcess:
         return TensorFlowProcess()
 
     @property
@@ -113,7 +113,7 @@ def make_jax_strategy(options: StrategyOptions) -> JaxContext:
     kind, name = found[0].split(":")[0], options.name
     if name == "auto":
         name = "mirrored" if len(found) > 1 else "single"
-    distribution, used = None, 1
+    distribution, used, shards = None, 1, 1
     if name == "mirrored":
         used = len(found) if options.replicas is None else options.replicas
         if used > len(found):
@@ -121,12 +121,13 @@ def make_jax_strategy(options: StrategyOptions) -> JaxContext:
         distribution = keras.distribution.DataParallel(devices=found[:used])
     elif name == "sharded":
         copies, used = options.replicas or 1, len(found)
-        if used < 2 or used % copies or used == copies:
+        shards = used // copies
+        if shards < 2 or used % copies:
             raise ConfigError(
                 f"--strategy sharded divides each copy of the weights over several devices. JAX "
                 f"has {used}, for --replicas {copies}."
             )
-        mesh = keras.distribution.DeviceMesh((copies, used // copies), ("batch", "model"), found)
+        mesh = keras.distribution.DeviceMesh((copies, shards), ("batch", "model"), found)
         layouts = keras.distribution.LayoutMap(mesh)
         for pattern, axes in LAYOUTS.items():
             layouts[pattern] = axes
@@ -134,6 +135,5 @@ def make_jax_strategy(options: StrategyOptions) -> JaxContext:
     keras.distribution.set_distribution(distribution)
     words = f"JAX on {used} of {len(found)} devices ({kind}"
     words += f", {available_cpus()} cores)" if kind == "cpu" else ")"
-    if name == "sharded":
-        words += f", the weights divided over {used // distribution.num_model_replicas}"
+    words += f", the weights divided over {shards}" if shards > 1 else ""
     return JaxContext(name, words, distribution)

@@ -17,6 +17,7 @@ from ...zoo.text.tokenizer import Tokenizer
 from ..core.config import RunConfig
 from ..core.model import build_model
 from ..core.options import EvaluationOptions
+from ..core.parts import import_file
 from ..core.run import Run
 from ..core.saved_model import text_to_text
 from ..core.task import task_of
@@ -189,6 +190,9 @@ _here: list[Evaluator] = []  # that of a `RemoteEvaluator` in another process
 
 def _make_here(folder: Path, corpus: PairCorpus, generation: dict[str, Any]) -> None:
     run = Run(folder)
+    for origin in run.read_values()["parts"].values():
+        if origin.startswith("/"):  # a file that the user has given to the other process
+            import_file(origin.rpartition(":")[0])
     config, tokenizer = run.read_config(), run.read_tokenizer()
     model = build_model(config, tokenizer)
     as_served = text_to_text(model, tokenizer, config, run.name, truncate=True, **generation)

@@ -162,10 +162,10 @@ def train(
     served = _served(model, config, tokenizer, place)
     as_served = text_to_text(served, tokenizer, config, run.name, truncate=True, **generation)
     evaluator = Evaluator(as_served, valid_corpus, config, model)
-    during, graph = evaluator, partial(model_graph, as_served)
+    during: Evaluator | RemoteEvaluator = evaluator
     if elsewhere is not None:
         during = RemoteEvaluator(elsewhere.call, model, run, valid_corpus, generation)
-        graph = None
+    graph = partial(model_graph, as_served) if elsewhere is None else None
     request, logger = StopRequest(), _logger(run, config, progress, place)
     metric = _deciding_metric(config, valid_corpus, report)
     evaluation = PeriodicEvaluation(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -71,16 +71,17 @@ class WeightAverage(Average):
         self.decay = decay
         self.every = every
         self.variables = self._copy()
+        self._take_in: Callable[[Any], None] = self._update
         if keras.backend.backend() == "tensorflow":
             import tensorflow as tf  # it is there, as Keras runs on it
 
-            self._update = tf.function(self._update, autograph=False)
+            self._take_in = tf.function(self._update, autograph=False)
 
     def update(self, step: int) -> None:
         every = self.every if step > self.every else 1  # a short run has an average too
         if step % every == 0:
             decay = min(self.decay, (1.0 + step) / (10.0 + step)) ** every
-            self._update(ops.convert_to_tensor(1.0 - decay, "float32"))
+            self._take_in(ops.convert_to_tensor(1.0 - decay, "float32"))
 
     def _update(self, share: Any) -> None:
         for average, weight in zip(self.variables, self._weights, strict=True):

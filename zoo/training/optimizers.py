@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import keras
 
-if keras.backend.backend() == "tensorflow":
+FUSED = keras.backend.backend() == "tensorflow"
+if FUSED:
     import tensorflow as tf  # it is there, as Keras runs on it
 
 
@@ -47,16 +48,11 @@ class FusedAdam(keras.optimizers.Adam):
             raise ValueError(
                 "FusedAdam has no amsgrad; use keras.optimizers.Adam. Received: amsgrad=True"
             )
-        if skip_nonfinite and not self.is_fused:
+        if skip_nonfinite and not FUSED:
             raise ValueError("skip_nonfinite is TensorFlow's alone. Received: skip_nonfinite=True")
         self.skip_nonfinite = skip_nonfinite
         self._is_finite: tf.Tensor | None = None
         self._rates: dict[str, _Rates] = {}
-
-    @property
-    def is_fused(self) -> bool:
-        """True on TensorFlow."""
-        return keras.backend.backend() == "tensorflow"
 
     @property
     def schedule_variables(self) -> list[keras.Variable]:
@@ -68,7 +64,7 @@ class FusedAdam(keras.optimizers.Adam):
 
     def build(self, variables):
         super().build(variables)
-        for variable in [] if self.is_fused else self.schedule_variables:
+        for variable in [] if FUSED else self.schedule_variables:
             self._track_variable(variable)
         if self.skip_nonfinite and not hasattr(self, "skipped"):
             self.skipped = self.add_variable(
@@ -76,9 +72,8 @@ class FusedAdam(keras.optimizers.Adam):
             )
 
     def _backend_apply_gradients(self, grads, trainable_variables):
-        if not self.is_fused:
-            super()._backend_apply_gradients(grads, trainable_variables)
-            return
+        if not FUSED:
+            return super()._backend_apply_gradients(grads, trainable_variables)
         replica = tf.distribute.get_replica_context()
         if replica is not None and replica.num_replicas_in_sync > 1:
             # Dense: the sum of sparse ones is that of all rows, each with its index.
@@ -101,9 +96,8 @@ class FusedAdam(keras.optimizers.Adam):
         return list(grads_and_vars)  # they are summed already
 
     def update_step(self, gradient, variable, learning_rate):
-        if not self.is_fused:
-            super().update_step(gradient, variable, learning_rate)
-            return
+        if not FUSED:
+            return super().update_step(gradient, variable, learning_rate)
         index = self._get_variable_index(variable)
         dtype = variable.dtype
         if dtype.name not in self._rates:
