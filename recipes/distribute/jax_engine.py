@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from ...zoo.cpus import available_cpus
 from ...zoo.errors import ConfigError
 from .context import DistributionContext
 from .tensorflow_process import TensorFlowProcess
@@ -24,13 +23,9 @@ if TYPE_CHECKING:
 # How matrices are divided: the first of two by what it gives, the second by what it takes, so that
 # devices have to meet once after both.
 LAYOUTS = {
-    r".*/(qkv|query|key|value)_kernel": (None, "model"),
-    r".*/(qkv|query|key|value)_bias": ("model",),
-    r".*/output_kernel": ("model", None),
-    r".*/expand/kernel": (None, "model"),
-    r".*/expand/bias": ("model",),
-    r".*/contract/kernel": ("model", None),
-    r".*/embeddings": (None, "model"),
+    r".*/((qkv|query|key|value)_kernel|expand/kernel|embeddings)": (None, "model"),
+    r".*/((qkv|query|key|value)_bias|expand/bias)": ("model",),
+    r".*/(output_kernel|contract/kernel)": ("model", None),
 }
 
 
@@ -110,13 +105,13 @@ def make_jax_strategy(options: StrategyOptions) -> JaxContext:
 
     tf.config.set_visible_devices([], "GPU")  # it would take all of the memory for its texts
     found = keras.distribution.list_devices()
-    kind, name = found[0].split(":")[0], options.name
+    name = options.name
     if name == "auto":
         name = "mirrored" if len(found) > 1 else "single"
     distribution, used, shards = None, 1, 1
     if name == "mirrored":
         used = len(found) if options.replicas is None else options.replicas
-        if used > len(found):
+        if not 1 <= used <= len(found):
             raise ConfigError(f"JAX has {len(found)} devices. Received: --replicas {used}")
         distribution = keras.distribution.DataParallel(devices=found[:used])
     elif name == "sharded":
@@ -133,7 +128,6 @@ def make_jax_strategy(options: StrategyOptions) -> JaxContext:
             layouts[pattern] = axes
         distribution = _ModelParallel(layout_map=layouts, batch_dim_name="batch")
     keras.distribution.set_distribution(distribution)
-    words = f"JAX on {used} of {len(found)} devices ({kind}"
-    words += f", {available_cpus()} cores)" if kind == "cpu" else ")"
+    words = f"JAX on {used} of {len(found)} devices ({found[0].split(':')[0]})"
     words += f", the weights divided over {shards}" if shards > 1 else ""
     return JaxContext(name, words, distribution)

@@ -1,6 +1,7 @@
 """Loss, optimizer, schedules and weight averages: plain Keras objects for anybody's `fit`.
 
-Loss and schedules run on every Keras backend; the optimizer and the averages are TensorFlow's.
+Loss, schedules, averages and the optimizer run on every Keras backend; what is fused in the optimizer
+is TensorFlow's.
 """
 
 from __future__ import annotations

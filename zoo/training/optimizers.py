@@ -73,7 +73,8 @@ class FusedAdam(keras.optimizers.Adam):
 
     def _backend_apply_gradients(self, grads, trainable_variables):
         if not FUSED:
-            return super()._backend_apply_gradients(grads, trainable_variables)
+            super()._backend_apply_gradients(grads, trainable_variables)
+            return
         replica = tf.distribute.get_replica_context()
         if replica is not None and replica.num_replicas_in_sync > 1:
             # Dense: the sum of sparse ones is that of all rows, each with its index.
@@ -97,7 +98,8 @@ class FusedAdam(keras.optimizers.Adam):
 
     def update_step(self, gradient, variable, learning_rate):
         if not FUSED:
-            return super().update_step(gradient, variable, learning_rate)
+            super().update_step(gradient, variable, learning_rate)
+            return
         index = self._get_variable_index(variable)
         dtype = variable.dtype
         if dtype.name not in self._rates:
