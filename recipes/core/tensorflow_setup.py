@@ -48,7 +48,7 @@ def load_tensorflow(*others: str) -> None:
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"KERAS_BACKEND={os.environ.get('KERAS_BACKEND')} needs a package that is not here: "
-            f"{error.name}. For JAX: pip install 'attention-zoo[jax]'"
+            f"{error.name}. For JAX: pip install jax"
         ) from None
     if backend.backend() not in ("tensorflow", *others):
         raise ConfigError(

@@ -1,7 +1,6 @@
 """Loss, optimizer, schedules and weight averages: plain Keras objects for anybody's `fit`.
 
-Loss, schedules, averages and the optimizer run on every Keras backend; what is fused in the optimizer
-is TensorFlow's.
+They run on every Keras backend; the fused update of the optimizer is TensorFlow's.
 """
 
 from __future__ import annotations
