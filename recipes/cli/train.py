@@ -275,7 +275,7 @@ def settings(
     from ..core.make_config import make_config
     from ..core.model import defaults_of
 
-    load_tensorflow()
+    load_tensorflow("jax")
     from ..training.fitted import fit_to_corpus, fitted_values
 
     config = make_config(task, model, train, settings=values or [], to_be_fitted=True)

@@ -74,7 +74,7 @@ def serve(descriptor: int) -> None:
 
 
 def _answer(message: bytes) -> bytes:
-    """What a call returns, or else its error."""
+    """The result of a call, or else its error."""
     try:
         function, arguments = pickle.loads(message)
         return pickle.dumps((function(*arguments), None))

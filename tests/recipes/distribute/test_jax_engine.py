@@ -23,7 +23,7 @@ from attention_zoo.recipes.distribute.tensorflow_process import TensorFlowProces
 
 pytest.importorskip("jax")
 
-SECONDS = 600.0  # most that a command may take, on a machine that does much else
+SECONDS = 1800.0  # most that a command may take, on a machine that does much else
 MODEL = ["width=16", "encoder_layers=1", "decoder_layers=1", "feedforward_dim=32", "dropout=0.2"]
 SETTINGS = [
     *(setting for setting in reverse_task.SETTINGS if not setting.startswith("model.")),
