@@ -9,6 +9,7 @@ PYTEST_ARGS ?= -n 2 --dist loadscope
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 BACKENDS := .venv-backends
+JAX := .venv-jax
 OLDER := .venv-older
 OLDEST := .venv-oldest
 PEERS := .venv-bench
@@ -18,13 +19,14 @@ DOCS := .venv-docs
 PACKAGES := layers zoo recipes serving
 ON_BACKENDS := tests/layers tests/zoo/training/test_loss_on_backends.py tests/zoo/models/test_models_on_backends.py
 
-.PHONY: help demo test test-slow test-backends test-older test-oldest browser lint format typecheck wheel-test bench checkpoints docs notebooks constraints clean
+.PHONY: help demo test test-slow test-backends test-jax test-older test-oldest browser lint format typecheck wheel-test bench checkpoints docs notebooks constraints clean
 
 help:
 	@echo "make demo           train two models, compare them, look at an alignment, serve and ask (6 minutes)"
 	@echo "make test           the tests; PYTEST_ARGS='-k attention' for some of them"
 	@echo "make test-slow      the tests that take minutes"
 	@echo "make test-backends  the tests of layers, models and loss under JAX and PyTorch, without TensorFlow"
+	@echo "make test-jax       the tests of training on JAX, beside TensorFlow"
 	@echo "make test-older     an export on the runtime of an older TensorFlow Serving"
 	@echo "make test-oldest    the tests under the oldest Python and Keras that setup.cfg allows"
 	@echo "make browser        a Chromium for the tests of the demo page, which are skipped without one"
@@ -66,6 +68,16 @@ test-slow: $(INSTALLED)
 test-backends: $(BACKENDS)/.installed
 	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BACKENDS)/bin/python -m pytest -n 2 $(ON_BACKENDS)
 	KERAS_BACKEND=torch $(BACKENDS)/bin/python -m pytest -n 2 $(ON_BACKENDS)
+
+$(JAX)/.installed: setup.cfg pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.10 to 3.13 is needed. Give its path: make PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv $(JAX)
+	$(JAX)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,jax]'
+	touch $@
+
+# All other tests skip JAX, which `make test` does not install.
+test-jax: $(JAX)/.installed
+	$(JAX)/bin/python -m pytest tests/recipes/distribute/test_jax_engine.py
 
 $(OLDER)/.installed: requirements-older.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.10 to 3.13 is needed. Give its path: make PYTHON=..." >&2; exit 1; }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -111,7 +112,7 @@ def train(
     ] = None,
     settings: Settings = None,
     strategy: Annotated[
-        str, typer.Option(help="Where: auto, single, mirrored or multiworker.")
+        str, typer.Option(help="Where: auto, single, mirrored, multiworker, or sharded on JAX.")
     ] = "auto",
     workers: Annotated[
         str | None,
@@ -144,7 +145,10 @@ def train(
     chosen = context.obj or task_meant(task)  # a script passes its own
     values = [*(settings or [])]
     values += [f"precision={precision}"] if precision else []
-    values += ["jit=true"] if jit else []
+    jax = os.environ.get("KERAS_BACKEND") == "jax"  # which always compiles
+    if jax and profile:
+        raise Refused("--profile is of TensorFlow: leave it out, or KERAS_BACKEND=jax.")
+    values += ["jit=true"] if jit or jax else []
     values += ["filter_rows=false"] if no_filter else []
     said = (chosen, model, train, valid, reverse, values)
     made = choose_config(
@@ -271,7 +275,7 @@ def settings(
     from ..core.make_config import make_config
     from ..core.model import defaults_of
 
-    load_tensorflow()
+    load_tensorflow("jax")
     from ..training.fitted import fit_to_corpus, fitted_values
 
     config = make_config(task, model, train, settings=values or [], to_be_fitted=True)

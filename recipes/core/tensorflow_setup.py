@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Iterator
 
+from ...zoo.errors import ConfigError
+
 # More than one batch: a batch alone is done sooner with all threads.
 MANY_ROWS = 64
 
@@ -30,10 +32,29 @@ def quiet_libraries() -> Iterator[None]:
         os.close(stderr)
 
 
-def load_tensorflow() -> None:
-    """Imports TensorFlow without its notes."""
+def load_tensorflow(*others: str) -> None:
+    """Imports TensorFlow without its notes.
+
+    Args:
+        others: Backends of Keras, beside TensorFlow, that the command runs on.
+
+    Raises:
+        ConfigError: Keras runs on another one, or cannot.
+    """
     with quiet_libraries():
         import tensorflow_text  # noqa: F401
+    try:
+        from keras import backend
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"KERAS_BACKEND={os.environ.get('KERAS_BACKEND')} needs a package that is not here: "
+            f"{error.name}. For JAX: pip install jax"
+        ) from None
+    if backend.backend() not in ("tensorflow", *others):
+        raise ConfigError(
+            f"This runs on TensorFlow: leave out KERAS_BACKEND={backend.backend()}. "
+            "attention-zoo train alone runs on JAX too, with KERAS_BACKEND=jax."
+        )
 
 
 def share_threads(rows: int) -> None:

@@ -32,12 +32,14 @@ class Share:
         count: Number of replicas of this process; the dataset gives their parts in order.
         static: Whether all batches of one length are filled up to the same number of rows, so that
             there are few shapes.
+        parts: Number of equal parts into which the rows of a replica are divided after that.
     """
 
     replicas: int = 1
     first: int = 0
     count: int = 1
     static: bool = False
+    parts: int = 1
 
 
 WHOLE = Share()
@@ -176,7 +178,8 @@ class BatchStream(ABC):
         rows = len(labels)
         if share.static:
             rows = self.tokens // max(inputs["source"].shape[1], inputs["target"].shape[1])
-        rows = -(-rows // share.replicas) * share.replicas
+        parts = share.replicas * share.parts
+        rows = -(-rows // parts) * parts
 
         def part(ids: np.ndarray, replica: int) -> np.ndarray:
             filled = np.pad(ids, [(0, rows - len(ids)), (0, 0)], constant_values=PAD_ID)

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from ...zoo.models.encoder_decoder import EncoderDecoder
+    from ..core.config import RunConfig
     from ..data.batch_stream import BatchStream
+    from .tensorflow_process import TensorFlowProcess
 
 
 class DistributionContext:
@@ -54,6 +56,14 @@ class DistributionContext:
             f"strategy {self.name}: {self.devices}; each batch is split over {self.replicas} "
             "replicas"
         )
+
+    @property
+    def tensorflow(self) -> TensorFlowProcess | None:
+        """The process that evaluates a training which TensorFlow does not run."""
+        return None
+
+    def check(self, config: RunConfig) -> None:
+        """Refuses settings that cannot be had here."""
 
     def scope(self) -> AbstractContextManager[Any]:
         """The scope in which the model and its optimizer are made."""

@@ -6,6 +6,7 @@ its share to the gradients, and the weights are those that one replica with the 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from ...zoo.cpus import available_cpus
@@ -14,7 +15,7 @@ from .cluster import Cluster
 from .context import DistributionContext
 from .workers import Workers
 
-STRATEGIES = ("auto", "single", "mirrored", "multiworker")
+STRATEGIES = ("auto", "single", "mirrored", "multiworker", "sharded")
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class StrategyOptions:
         workers: `host:port,...` of all workers; those of `TF_CONFIG` if `None`.
         index: Index of this worker, from 0.
         replicas: Number of devices of `mirrored`; all GPUs if `None`. Without a GPU, the CPU is
-            divided into that many devices, for a trial.
+            divided into that many devices, for a trial. Of `sharded`, the number of copies of the
+            weights; one if `None`.
 
     Raises:
         ConfigError: The strategy is unknown, or options contradict each other.
@@ -41,8 +43,9 @@ class StrategyOptions:
         if self.name == "tpu":
             raise ConfigError(
                 "--strategy tpu cannot run: TensorFlow 2.21, which this version needs, has no "
-                "kernels for TPUs (tensorflow-tpu ends at 2.20). Train on GPUs or CPUs, with "
-                "--strategy mirrored or multiworker."
+                "kernels for TPUs (tensorflow-tpu ends at 2.20). JAX has, and takes them by itself:"
+                " KERAS_BACKEND=jax attention-zoo train ..., without --strategy tpu, which was "
+                "never tried on a TPU (docs/scaling.md)."
             )
         if self.name not in STRATEGIES:
             raise ConfigError(
@@ -52,7 +55,7 @@ class StrategyOptions:
             raise ConfigError("--index is the number of this worker in --workers; give both.")
         if self.workers is not None and self.name not in ("auto", "multiworker"):
             raise ConfigError(f"--workers is for --strategy multiworker, not {self.name}.")
-        if self.replicas is not None and self.name != "mirrored":
+        if self.replicas is not None and self.name not in ("mirrored", "sharded"):
             raise ConfigError(f"--replicas is for --strategy mirrored, not {self.name}.")
 
     def cluster(self) -> Cluster | None:
@@ -73,6 +76,11 @@ class StrategyOptions:
                 "--strategy multiworker needs at least two workers: --workers HOST:PORT,HOST:PORT "
                 "--index N, or TF_CONFIG."
             )
+        if cluster is not None and os.environ.get("KERAS_BACKEND") == "jax":
+            raise ConfigError(
+                "JAX trains in one process here: leave out --workers and TF_CONFIG, or train on "
+                "TensorFlow, without KERAS_BACKEND=jax."
+            )
         return cluster
 
 
@@ -89,6 +97,17 @@ def make_strategy(options: StrategyOptions, workers: Workers | None = None) -> D
     Raises:
         ConfigError: This machine does not have the devices, or TensorFlow has been used before.
     """
+    import keras
+
+    if keras.backend.backend() == "jax":
+        from .jax_engine import make_jax_strategy
+
+        return make_jax_strategy(options)
+    if options.name == "sharded":
+        raise ConfigError(
+            "--strategy sharded divides the weights over devices, which JAX alone does: "
+            "KERAS_BACKEND=jax attention-zoo train ... --strategy sharded"
+        )
     name = "multiworker" if workers is not None else options.name
     if name == "auto":
         name = _best()

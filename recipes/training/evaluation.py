@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +15,11 @@ from ...zoo.text.composing import encode_sources
 from ...zoo.text.source_format import Source
 from ...zoo.text.tokenizer import Tokenizer
 from ..core.config import RunConfig
+from ..core.model import build_model
 from ..core.options import EvaluationOptions
+from ..core.parts import import_file
+from ..core.run import Run
+from ..core.saved_model import text_to_text
 from ..core.task import task_of
 from ..data.corpus import PairCorpus, spread_rows
 from ..metrics.scores import Scores, exact_match, perplexity
@@ -86,10 +92,10 @@ class Evaluator:
         outputs = [p.text for p in self.text_to_text.predict(self.corpus.sources)]
         return self._scores(self.corpus.sources, self.corpus.references(), outputs)
 
-    def evaluated_model(self) -> EncoderDecoder:
-        """The model that is evaluated, with the weights of this moment."""
+    def save(self, run: Run) -> None:
+        """Writes the model that is evaluated, with the weights of this moment, into a run."""
         self._take_over_weights()
-        return self.text_to_text.model
+        run.save_model(self.text_to_text.model)
 
     def _take_over_weights(self) -> None:
         trained = self._trained
@@ -146,6 +152,61 @@ class Evaluator:
             of_words = sum(counted_words(targets[i], unknown[i]) for i in np.flatnonzero(tokens))
             values["word_perplexity"] = perplexity(total, of_words) if of_words else None
         return Scores(values, scores.signatures)
+
+
+class RemoteEvaluator:
+    """An `Evaluator` in a process on TensorFlow, of a model that is trained on another backend.
+
+    Args:
+        call: Calls a function there with arguments.
+        model: The model that is trained; each evaluation is of its weights.
+        run: The folder, which has config and tokenizer.
+        corpus: Sources and references.
+        generation: Options of the search that follow from the training corpus.
+    """
+
+    def __init__(
+        self,
+        call: Callable[..., Any],
+        model: EncoderDecoder,
+        run: Run,
+        corpus: PairCorpus,
+        generation: dict[str, Any],
+    ):
+        self._call, self._model = call, model
+        call(_make_here, run.folder, corpus, generation)
+
+    def quick(self) -> Evaluation:
+        """Returns what `Evaluator.quick` returns there."""
+        return self._call(_quick_here, self._model.get_weights())
+
+    def save(self, run: Run) -> None:
+        """Writes the model with the weights of this moment into a run."""
+        self._call(_save_here, run.folder, self._model.get_weights())
+
+
+_here: list[Evaluator] = []  # that of a `RemoteEvaluator` in another process
+
+
+def _make_here(folder: Path, corpus: PairCorpus, generation: dict[str, Any]) -> None:
+    run = Run(folder)
+    for origin in run.read_values()["parts"].values():
+        if origin.startswith("/"):  # a file that the user has given to the other process
+            import_file(origin.rpartition(":")[0])
+    config, tokenizer = run.read_config(), run.read_tokenizer()
+    model = build_model(config, tokenizer)
+    as_served = text_to_text(model, tokenizer, config, run.name, truncate=True, **generation)
+    _here[:] = [Evaluator(as_served, corpus, config)]
+
+
+def _quick_here(weights: list[np.ndarray]) -> Evaluation:
+    _here[0].text_to_text.model.set_weights(weights)
+    return _here[0].quick()
+
+
+def _save_here(folder: Path, weights: list[np.ndarray]) -> None:
+    _here[0].text_to_text.model.set_weights(weights)
+    _here[0].save(Run(folder))
 
 
 def check_targets(

@@ -109,6 +109,7 @@ def train(
     ...                           model="transformer-tiny", output="runs/mine", max_minutes=60)
     >>> run.model.predict(["a house"])
     """
+    load_tensorflow()  # the model that is returned is asked there
     chosen = task_meant(task)
     valid = None if valid is None else str(valid)
     settings |= {f"model.{name}": value for name, value in (model_options or {}).items()}
@@ -160,7 +161,7 @@ def choose_config(
         raise ConfigError(
             "--start-from takes the settings of that run, and --config those of a file; give one."
         )
-    load_tensorflow()
+    load_tensorflow("jax")
     from .warm_start import config_of_file, start_config
 
     if file is not None:
@@ -304,7 +305,7 @@ def _run_here(
     check_budget(config, budget)
     check_scores(config)
     check_files(config)
-    load_tensorflow()
+    load_tensorflow("jax")
     from ..core.run import Run
     from .precision import check_precision
     from .training import train

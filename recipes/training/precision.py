@@ -40,7 +40,10 @@ def check_precision(config: RunConfig, place: DistributionContext) -> None:
     Raises:
         ConfigError: XLA for a recurrent model; XLA, or a scaled loss, under several replicas.
     """
-    if config.jit and entry_of(config).instance(8, **model_options_of(config)).loops_over_time:
+    place.check(config)
+    # JAX has no other way.
+    chosen = config.jit and keras.backend.backend() != "jax"
+    if chosen and entry_of(config).instance(8, **model_options_of(config)).loops_over_time:
         raise ConfigError(
             "jit is for transformers: a loop over time has no use of XLA, it took twice the time. "
             f"Leave it out. Received: {config.model}"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -16,15 +17,12 @@ from ...zoo.errors import ConfigError
 from ...zoo.models.encoder_decoder import EncoderDecoder
 from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.text.tokenizer import Tokenizer
-from ...zoo.training import SCHEDULES
-from ...zoo.training.averaging import Average, LastAverage, WeightAverage
 from ...zoo.training.loss import SmoothedCrossEntropy
 from ...zoo.training.optimizers import FusedAdam
 from ..core.config import Budget, RunConfig
 from ..core.corpora import read_corpora, texts
 from ..core.interruption import Interrupted, StopNow, StopRequest
 from ..core.model import build_model, schedule_of
-from ..core.options import OptimizerOptions
 from ..core.run import Run
 from ..core.run_tokenizer import pack, run_tokenizer, unpack
 from ..core.saved_model import text_to_text
@@ -48,16 +46,18 @@ from .callbacks import (
     WeightAveraging,
 )
 from .display import display_of
-from .evaluation import Evaluator, check_targets
+from .evaluation import Evaluator, RemoteEvaluator, check_targets
 from .length_limits import limit_of_corpus, ngram_of_corpus
 from .nan_guard import NanGuard
 from .periodic_evaluation import PeriodicEvaluation
-from .planning import Outlook, plan_of
+from .planning import Outlook, make_average, make_schedule, plan_of
 from .precision import computing_in
 from .progress import Progress, progress_of
 from .reporting import closing_lines, corpora_lines, sizes_line, stopped_line, write_metrics
 from .training_checkpoint import TrainingCheckpoint
 from .warm_start import load_start, start_state
+
+SCORING = "scoring the best model"
 
 
 def train(
@@ -83,7 +83,7 @@ def train(
 
     Returns:
         The best model, with the search that the config asks for. At a worker that is not the chief,
-        which has no run folder, the model as it was last.
+        which has no run folder, the model as it was last; on JAX too, where it cannot be asked.
 
     Raises:
         ConfigError: The text and the settings do not go together, or the folder is another run's,
@@ -118,6 +118,7 @@ def train(
     place.check_same("training rows", batches.checksum() if place.workers else None)
 
     # Model
+    elsewhere = place.tensorflow  # it starts while the model is made
     with place.scope(), computing_in(config.precision):
         model = build_model(config, tokenizer)
     first = config.start_from is not None and not run.checkpoints.paths()
@@ -159,14 +160,17 @@ def train(
 
     # Fit: the callbacks act in this order
     served = _served(model, config, tokenizer, place)
-    name = run.folder.resolve().name
-    as_served = text_to_text(served, tokenizer, config, name, truncate=True, **generation)
+    as_served = text_to_text(served, tokenizer, config, run.name, truncate=True, **generation)
     evaluator = Evaluator(as_served, valid_corpus, config, model)
+    during: Evaluator | RemoteEvaluator = evaluator
+    if elsewhere is not None:
+        during = RemoteEvaluator(elsewhere.call, model, run, valid_corpus, generation)
+    graph = partial(model_graph, as_served) if elsewhere is None else None
     request, logger = StopRequest(), _logger(run, config, progress, place)
     metric = _deciding_metric(config, valid_corpus, report)
     evaluation = PeriodicEvaluation(
-        evaluator.quick,
-        keep=lambda: run.save_model(evaluator.evaluated_model()),
+        during.quick,
+        keep=partial(during.save, run),
         every=config.evaluate_every if config.is_stated("evaluate_every") else None,
         metric=metric,
         patience=config.patience,
@@ -183,7 +187,7 @@ def train(
         end,
         evaluation,
         end,  # an evaluation takes time too
-        TensorBoardLog(logger, evaluation, partial(model_graph, as_served)),
+        TensorBoardLog(logger, evaluation, graph),
         StopOnSignal(request, evaluation),
         checkpoint,
     ]
@@ -204,7 +208,12 @@ def train(
             with request.at_once():
                 if not place.is_chief:
                     return as_served
-                report(f"scoring the best model on all {len(valid_corpus):,} rows ...")
+                report(f"{SCORING} on all {len(valid_corpus):,} rows ...")
+                if elsewhere is not None:
+                    corpora = train_corpus, valid_corpus
+                    for line in elsewhere.call(_score, run.folder, budget, corpora):
+                        report(line)
+                    return as_served
                 best, scores = _best(run, evaluator, evaluation, checkpoint)
                 train_texts = texts(train_corpus)
                 baselines = task_of(config).baseline_scores(train_texts, valid_corpus, best)
@@ -235,7 +244,17 @@ def _served(
     evaluated, kept and served computes in float32.
     """
     alike = place.strategy is None and config.precision == "float32"
-    return model if alike or not place.is_chief else build_model(config, tokenizer)
+    elsewhere = not place.is_chief or place.tensorflow is not None
+    return model if alike or elsewhere else build_model(config, tokenizer)
+
+
+def _score(
+    folder: Path, budget: Budget, corpora: tuple[PairCorpus | PreparedCorpus, PairCorpus]
+) -> list[str]:
+    """Resumes here what another process has trained to its end; returns what there is to report."""
+    run, lines = Run(folder), []  # type: Run, list[str]
+    train(run.read_config(), run, budget, lines.append, corpora=corpora)
+    return lines[1 + next(i for i, line in enumerate(lines) if line.startswith(SCORING)) :]
 
 
 def _logger(run: Run, config: RunConfig, progress: Progress, place: DistributionContext) -> Any:
@@ -321,25 +340,3 @@ def _best(
     evaluation.report(f"step {progress.step:>7,}  better in full: {told}")
     checkpoint.save()
     return run.load(truncate=True), last_scores
-
-
-def make_schedule(
-    options: OptimizerOptions, schedule: Callable[..., Any] | None = None
-) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Makes the schedule of a run, a registered one of its peak and warm-up steps."""
-    rise = options.learning_rate, options.warmup_steps
-    schedule = schedule or SCHEDULES[options.schedule]
-    if options.schedule == "cooldown":
-        return schedule(*rise, options.cooldown_share, options.cooldown_shape)
-    return schedule(*rise)
-
-
-def make_average(
-    model: keras.Model, options: OptimizerOptions, evaluate_every: int
-) -> Average | None:
-    """Makes the average of the weights of a run, if it asks for one."""
-    if options.average_last:
-        return LastAverage(model, options.average_last, evaluate_every)
-    if options.average_decay:
-        return WeightAverage(model, options.average_decay)
-    return None

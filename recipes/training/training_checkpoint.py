@@ -130,6 +130,7 @@ class TrainingCheckpoint(StepCallback):
         # counted in the progress, so the state is the same whether they are skipped or not.
         others = {id(v) for metric in model.metrics for v in metric.variables}
         others.add(id(self._skip_counter()))
+        others |= {id(v) for v in getattr(model.optimizer, "schedule_variables", ())}
         return [v for v in (*model.variables, *model.optimizer.variables) if id(v) not in others]
 
     def _skip_counter(self) -> Any:

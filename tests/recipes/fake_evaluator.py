@@ -18,7 +18,7 @@ class FakeEvaluator:
     def __init__(self, text_to_text, corpus, config, trained=None):
         self.corpus, self.config = corpus, config
         self.weights = text_to_text.model.get_weights
-        self.evaluated_model = lambda: text_to_text.model
+        self.save = lambda run: run.save_model(text_to_text.model)
 
     def quick(self):
         if FakeEvaluator.calls == FakeEvaluator.killed_at:

@@ -48,18 +48,18 @@ class Steps(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-def make_batches():
-    return TokenBatches(pairs(), tokens=40, seed=1, bucket_count=3)
+def make_batches(bucket_count=3):
+    return TokenBatches(pairs(), tokens=40, seed=1, bucket_count=bucket_count)
 
 
-def learn(where, kind, batches, accumulate=1, dropout=0.0, static=False, steps=STEPS):
+def learn(where, kind, batches, accumulate=1, dropout=0.0, static=False, steps=STEPS, jit=False):
     """What some steps make of a model: losses, tokens, weights."""
     with where.scope():
         model = tiny_model(kind, seed=3, dropout=dropout)
         # A low limit, so that the gradients of every step are clipped. The bias of the keys has a
         # gradient of rounding errors alone, of which Adam makes steps if its epsilon is as small.
         optimizer = FusedAdam(0.02, epsilon=1e-4, global_clipnorm=0.1)
-        model.compile(optimizer, loss=SmoothedCrossEntropy(0.1), jit_compile=False)
+        model.compile(optimizer, loss=SmoothedCrossEntropy(0.1), jit_compile=jit)
         optimizer.build(model.trainable_variables)
     where.prepare(model)
     model.static_shapes = static

@@ -1,6 +1,6 @@
 """Loss, optimizer, schedules and weight averages: plain Keras objects for anybody's `fit`.
 
-Loss and schedules run on every Keras backend; the optimizer and the averages are TensorFlow's.
+They run on every Keras backend; the fused update of the optimizer is TensorFlow's.
 """
 
 from __future__ import annotations

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import keras
-import tensorflow as tf
+from keras import ops
 
 
 class Average:
@@ -17,21 +18,29 @@ class Average:
     """
 
     def __init__(self, model: keras.Model):
-        self._weights = [weight.value for weight in model.trainable_variables]
-        self.variables: list[tf.Variable] = []
+        self._weights = list(model.trainable_variables)
+        self.variables: list[keras.Variable] = []
 
     def update(self, step: int) -> None:
         """Takes in the weights after `step` steps, if it is the turn of this step."""
         raise NotImplementedError
 
-    def values(self) -> list[tf.Tensor]:
+    def values(self) -> list[Any]:
         """The average of each weight."""
         raise NotImplementedError
+
+    def _copy(self) -> list[keras.Variable]:
+        """Variables with the weights as they are, on the same devices."""
+        # Copied, as a step on JAX overwrites what it takes.
+        return [
+            keras.Variable(ops.copy(w), trainable=False, autocast=False, layout=w._layout)
+            for w in self._weights
+        ]
 
     @contextmanager
     def applied(self) -> Iterator[None]:
         """The model has the averaged weights inside the `with` block and its own after it."""
-        own = [tf.identity(weight) for weight in self._weights]
+        own = [ops.copy(weight) for weight in self._weights]
         for weight, average in zip(self._weights, self.values(), strict=True):
             weight.assign(average)
         try:
@@ -61,21 +70,25 @@ class WeightAverage(Average):
         super().__init__(model)
         self.decay = decay
         self.every = every
-        self.variables = [tf.Variable(weight, trainable=False) for weight in self._weights]
+        self.variables = self._copy()
+        self._take_in: Callable[[Any], None] = self._update
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf  # it is there, as Keras runs on it
+
+            self._take_in = tf.function(self._update, autograph=False)
 
     def update(self, step: int) -> None:
         every = self.every if step > self.every else 1  # a short run has an average too
         if step % every == 0:
             decay = min(self.decay, (1.0 + step) / (10.0 + step)) ** every
-            self._update(tf.constant(1.0 - decay))
+            self._take_in(ops.convert_to_tensor(1.0 - decay, "float32"))
 
-    @tf.function(autograph=False)
-    def _update(self, share: tf.Tensor) -> None:
+    def _update(self, share: Any) -> None:
         for average, weight in zip(self.variables, self._weights, strict=True):
-            average.assign_add(tf.cast(share, weight.dtype) * (weight - average))
+            average.assign_add(ops.cast(share, weight.dtype) * (weight - average))
 
-    def values(self) -> list[tf.Tensor]:
-        return [tf.convert_to_tensor(average) for average in self.variables]
+    def values(self) -> list[Any]:
+        return [ops.copy(average) for average in self.variables]
 
 
 class LastAverage(Average):
@@ -99,21 +112,19 @@ class LastAverage(Average):
                 f"count and every must be at least 1. Received: count={count}, every={every}"
             )
         self.every = every
-        self._taken = tf.Variable(0, trainable=False, dtype=tf.int64)
-        self._copies = [
-            [tf.Variable(weight, trainable=False) for weight in self._weights] for _ in range(count)
-        ]
+        self._taken = keras.Variable(0, trainable=False, dtype="int32")
+        self._copies = [self._copy() for _ in range(count)]
         self.variables = [self._taken, *(copy for copies in self._copies for copy in copies)]
 
     def update(self, step: int) -> None:
         if step % self.every == 0:
-            oldest = self._copies[int(self._taken) % len(self._copies)]
+            oldest = self._copies[int(self._taken.numpy()) % len(self._copies)]
             for copy, weight in zip(oldest, self._weights, strict=True):
-                copy.assign(weight)
+                copy.assign(ops.copy(weight))
             self._taken.assign_add(1)
 
-    def values(self) -> list[tf.Tensor]:
-        kept = self._copies[: int(self._taken)]
+    def values(self) -> list[Any]:
+        kept = self._copies[: int(self._taken.numpy())]
         if not kept:
-            return [tf.convert_to_tensor(weight) for weight in self._weights]
-        return [tf.add_n(list(copies)) / len(kept) for copies in zip(*kept, strict=True)]
+            return [ops.copy(weight) for weight in self._weights]
+        return [sum(copies, 0.0) / len(kept) for copies in zip(*kept, strict=True)]

@@ -1,11 +1,14 @@
-"""Adam with fused updates, on TensorFlow."""
+"""Adam with fused updates on TensorFlow, and Keras's own on JAX, where XLA fuses them."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 import keras
-import tensorflow as tf
+
+FUSED = keras.backend.backend() == "tensorflow"
+if FUSED:
+    import tensorflow as tf  # it is there, as Keras runs on it
 
 
 class _Rates(NamedTuple):
@@ -33,6 +36,9 @@ class FusedAdam(keras.optimizers.Adam):
     With `skip_nonfinite`, a step whose gradients hold NaN or infinity changes neither the weights
     nor the averages of gradients; `skipped` counts such steps, and `iterations` all of them.
 
+    On other backends it is Keras's Adam, without `skip_nonfinite`. Variables of a schedule that is
+    told of the budget are among its own there, as a step on JAX reads no others.
+
     Reference: Kingma and Ba 2015, https://arxiv.org/abs/1412.6980
     """
 
@@ -42,18 +48,33 @@ class FusedAdam(keras.optimizers.Adam):
             raise ValueError(
                 "FusedAdam has no amsgrad; use keras.optimizers.Adam. Received: amsgrad=True"
             )
+        if skip_nonfinite and not FUSED:
+            raise ValueError("skip_nonfinite is TensorFlow's alone. Received: skip_nonfinite=True")
         self.skip_nonfinite = skip_nonfinite
         self._is_finite: tf.Tensor | None = None
         self._rates: dict[str, _Rates] = {}
 
+    @property
+    def schedule_variables(self) -> list[keras.Variable]:
+        """The variables of the schedule, of which a new start is told again."""
+        if not isinstance(self._learning_rate, keras.optimizers.schedules.LearningRateSchedule):
+            return []
+        found = vars(self._learning_rate).values()
+        return [value for value in found if isinstance(value, keras.Variable)]
+
     def build(self, variables):
         super().build(variables)
+        for variable in [] if FUSED else self.schedule_variables:
+            self._track_variable(variable)
         if self.skip_nonfinite and not hasattr(self, "skipped"):
             self.skipped = self.add_variable(
                 (), dtype="int32", aggregation="only_first_replica", name="skipped"
             )
 
     def _backend_apply_gradients(self, grads, trainable_variables):
+        if not FUSED:
+            super()._backend_apply_gradients(grads, trainable_variables)
+            return
         replica = tf.distribute.get_replica_context()
         if replica is not None and replica.num_replicas_in_sync > 1:
             # Dense: the sum of sparse ones is that of all rows, each with its index.
@@ -76,6 +97,9 @@ class FusedAdam(keras.optimizers.Adam):
         return list(grads_and_vars)  # they are summed already
 
     def update_step(self, gradient, variable, learning_rate):
+        if not FUSED:
+            super().update_step(gradient, variable, learning_rate)
+            return
         index = self._get_variable_index(variable)
         dtype = variable.dtype
         if dtype.name not in self._rates:

@@ -34,7 +34,8 @@ class TokenTrainer(keras.Model):
     added up one batch after the other, and the step is that of one large batch of all of them.
     This takes `SmoothedCrossEntropy` without sample weights.
 
-    On other backends than TensorFlow Keras makes the step, from all logits.
+    On JAX the step is the same, without accumulated batches. On PyTorch Keras makes it, from all
+    logits.
 
     Under a `tf.distribute` strategy that loss is the mean over the tokens of all replicas together,
     however many each of them has: the weights learnt are those of one replica with all rows.
@@ -68,13 +69,13 @@ class TokenTrainer(keras.Model):
         return super().make_train_function(force)
 
     def train_step(self, *arguments):
-        if keras.backend.backend() != "tensorflow":
+        if keras.backend.backend() == "torch":
             return super().train_step(*arguments)
-        (data,) = arguments
+        *state, data = arguments  # JAX has a state
         inputs, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         if not isinstance(self.loss, SmoothedCrossEntropy) or sample_weight is not None:
             self._refuse_what_logits_do_not_have(inputs)
-            return super().train_step(data)
+            return super().train_step(*arguments)
         if (compiled := self._compile_metrics) is not None:
             raise ValueError(
                 "SmoothedCrossEntropy is computed without the logits that metrics are of: leave "
@@ -83,6 +84,8 @@ class TokenTrainer(keras.Model):
                 f"weighted_metrics={compiled._user_weighted_metrics}"
             )
         inputs = dict(inputs)
+        if state:
+            return jax_step(self, state[0], (inputs, labels))
         accumulated = inputs.pop("accumulated", ())
         if not self.built:  # as Keras does in its own step, while the step is traced
             self(inputs)
@@ -218,6 +221,46 @@ def batch_gradients(model: TokenTrainer, batch: Batch) -> tuple[list[tf.Tensor],
     return tape.gradient(scaled, model.trainable_weights), sums
 
 
+def jax_step(model: TokenTrainer, state: Sequence, batch: Batch) -> tuple[dict[str, Any], tuple]:
+    """Makes a whole step on JAX, where variables do not change: they are taken and given back.
+
+    Args:
+        model: The model.
+        state: Values of its trainable variables, its others, its optimizer's and its metrics'.
+        batch: Inputs and labels; no `accumulated` ones.
+
+    Returns:
+        What is told of the step, and the next state.
+    """
+    import jax  # it is there, as Keras runs on it
+
+    inputs, labels = batch
+    if "accumulated" in inputs:
+        raise ValueError(
+            "On JAX a step is made of one batch: leave `accumulated` out of the inputs. Received: "
+            f"{len(inputs['accumulated'])} accumulated batches"
+        )
+    weights, others, optimizer, metrics = state
+    tokens = _count_tokens(model, labels)
+
+    def mean_loss(weights):
+        variables = zip(model.trainable_variables, weights, strict=True)
+        further = zip(model.non_trainable_variables, others, strict=True)
+        own = zip(model.optimizer.variables, optimizer, strict=True)
+        with keras.StatelessScope(state_mapping=[*variables, *further, *own]) as scope:
+            smoothed, plain = (ops.sum(x) for x in model.token_losses(inputs, labels, True))
+        changed = [scope.get_current_value(v) for v in model.non_trainable_variables]
+        return _mean(smoothed, tokens), (StepSums(smoothed, plain, tokens), changed)
+
+    gradients, (sums, others) = jax.grad(mean_loss, has_aux=True)(weights)
+    weights, optimizer = model.optimizer.stateless_apply(optimizer, gradients, weights)
+    counters = zip(model.metrics_variables, metrics, strict=True)
+    with keras.StatelessScope(state_mapping=list(counters)) as scope:
+        told = model._token_metrics.update(model._loss_tracker, sums)
+    metrics = [scope.get_current_value(variable) for variable in model.metrics_variables]
+    return told, (weights, others, optimizer, metrics)
+
+
 def evaluated_sums(model: TokenTrainer, batch: Batch) -> StepSums:
     """The sums of a batch that is not learnt from."""
     return _batch_sums(model, batch, False)[1]
@@ -267,8 +310,8 @@ def accumulated_gradients(
 
 def _mean(total: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
     """A sum over tokens divided by their number; 0 where there are none."""
-    return total / tf.maximum(tokens, 1.0)
+    return total / ops.maximum(tokens, 1.0)
 
 
 def _count_tokens(model: TokenTrainer, labels: tf.Tensor) -> tf.Tensor:
-    return tf.math.count_nonzero(model.loss.counted(labels)[0], dtype=tf.float32)
+    return ops.sum(ops.cast(model.loss.counted(labels)[0], "float32"))

@@ -33,13 +33,24 @@ from attention_zoo.zoo.errors import ConfigError
         ({"index": 1}, "--index is the number of this worker in --workers"),
         ({"name": "single", "workers": "a:1,b:1", "index": 0}, "not single"),
         ({"name": "single", "replicas": 2}, "--replicas is for --strategy mirrored, not single"),
-        ({"name": "tpu"}, "has no kernels for TPUs (tensorflow-tpu ends at 2.20). Train on GPUs"),
+        (
+            {"name": "tpu"},
+            "(tensorflow-tpu ends at 2.20). JAX has, and takes them by itself: KERAS_BACKEND=jax",
+        ),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(options, message):
     with pytest.raises(ConfigError) as error:
         StrategyOptions(**options)
     assert message in str(error.value)
+
+
+def test_divided_weights_are_for_jax(monkeypatch):
+    with pytest.raises(ConfigError, match="JAX alone does: KERAS_BACKEND=jax attention-zoo train"):
+        make_strategy(StrategyOptions("sharded"))
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    with pytest.raises(ConfigError, match="JAX trains in one process here"):
+        StrategyOptions("auto", "a:1,b:2", 1).cluster()
 
 
 def test_workers_are_those_of_the_options_or_of_the_environment(monkeypatch):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from attention_zoo.recipes.core.config import RunConfig
-from attention_zoo.recipes.training.training import make_average
+from attention_zoo.recipes.training.planning import make_average
 from attention_zoo.zoo.training.averaging import LastAverage, WeightAverage
 
 
