@@ -226,7 +226,7 @@ class OptimizerOptions(Options):
         super().__post_init__()
         if self.jit and self.accumulate_steps > 1:
             raise ConfigError(
-                "jit, and JAX, compile a step on one batch; leave out jit or accumulate_steps. "
+                "jit compiles a step on one batch, as JAX does; leave out jit or accumulate_steps. "
                 f"Received: accumulate_steps={self.accumulate_steps}"
             )
 
