@@ -56,7 +56,7 @@ class StrategyOptions:
         if self.workers is not None and self.name not in ("auto", "multiworker"):
             raise ConfigError(f"--workers is for --strategy multiworker, not {self.name}.")
         if self.replicas is not None and self.name not in ("mirrored", "sharded"):
-            raise ConfigError(f"--replicas is for --strategy mirrored, not {self.name}.")
+            raise ConfigError(f"--replicas is for --strategy mirrored or sharded, not {self.name}.")
 
     def cluster(self) -> Cluster | None:
         """The workers of `--workers` or `TF_CONFIG`; `None` if this process trains alone.

@@ -79,16 +79,22 @@ class TextFunctions:
         return self._inner[name]
 
     def _run(self, signature: str, arguments: list[tf.Tensor]) -> dict[str, tf.Tensor]:
-        # Each has one graph. If it is called by its function, TensorFlow takes the graphs of many
-        # models for one that is traced again and again, and warns.
         try:
-            return self._function(signature).get_concrete_function()(*arguments)
+            return self._called(signature, arguments)
         except tf.errors.NotFoundError:
             # TensorFlow drops the SentencePiece resource of a tokenizer whenever its caches of
             # kernels are cleared, as `keras.utils.set_random_seed` does. A new one is the same.
             self.tokenizer = self.tokenizer.renewed()
             self._forget_functions()
-            return self._function(signature).get_concrete_function()(*arguments)
+            return self._called(signature, arguments)
+
+    def _called(self, name: str, arguments: list[tf.Tensor]) -> dict[str, tf.Tensor]:
+        function = self._function(name)
+        if not tf.config.functions_run_eagerly():
+            # Each has one graph. TensorFlow takes those of many models for one function that is
+            # traced again and again, and warns, unless it is told that a graph is wanted.
+            function = function.get_concrete_function()
+        return function(*arguments)
 
     def _best(self, **columns):
         return self._best_of(self._write(columns))

@@ -154,7 +154,7 @@ def test_what_jax_cannot_do_is_refused_in_a_line(pairs_file, tmp_path):
 
 def test_a_process_on_tensorflow_answers_and_raises():
     process = TensorFlowProcess()
-    assert process.call(os.environ.get, "KERAS_BACKEND") == "tensorflow"
+    assert process.call(os.getenv, "KERAS_BACKEND") == "tensorflow"
     with pytest.raises(ZeroDivisionError):
         process.call(divmod, 1, 0)
     assert process.call(divmod, 7, 2) == (3, 1)

@@ -433,6 +433,19 @@ def test_with_generation_shares_all_but_the_search(attentive):
         attentive.with_generation(beam_size=0)
 
 
+def test_many_models_are_not_taken_for_one_function_that_is_traced_again(attentive, caplog):
+    for size in range(1, 7):  # the smallest of the functions
+        attentive.with_generation(beam_size=size)._run("units", [tf.constant(["x"])])
+    assert "retracing" not in caplog.text
+
+
+def test_a_debugger_sees_values_where_functions_run_eagerly(attentive, eager):
+    copy, eagerly = attentive.with_generation(beam_size=1), []
+    copy._score = lambda **columns: eagerly.append(tf.executing_eagerly()) or {**columns}
+    copy._run("score", [tf.constant(["x"]), tf.constant(["x"])])
+    assert eagerly == [True]
+
+
 def test_goes_on_after_the_random_seed_is_set_anew(attentive):
     # Which drops TensorFlow's resources, the graph's tokenizer among them.
     before = attentive.predict(TEXTS[:2])
