@@ -32,7 +32,10 @@ from attention_zoo.zoo.errors import ConfigError
         ({"name": "parameter_server"}, "is one of auto, single"),
         ({"index": 1}, "--index is the number of this worker in --workers"),
         ({"name": "single", "workers": "a:1,b:1", "index": 0}, "not single"),
-        ({"name": "single", "replicas": 2}, "--replicas is for --strategy mirrored or sharded, not single"),
+        (
+            {"name": "single", "replicas": 2},
+            "--replicas is for --strategy mirrored or sharded, not single",
+        ),
         (
             {"name": "tpu"},
             "(tensorflow-tpu ends at 2.20). JAX has, and takes them by itself: KERAS_BACKEND=jax",
