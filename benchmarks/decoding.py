@@ -162,7 +162,7 @@ def compare(size: str, repeats: int) -> None:
 
 
 def compare_compiled(size: str, beams: list[int], repeats: int) -> None:
-    """Seconds of processor for one source, through a SavedModel and compiled by XLA, in turn.
+    """Seconds for one source, through a SavedModel and compiled by XLA, in turn.
 
     The first call is told by itself: it is that which compiles, for one length and batch size.
     """
@@ -173,9 +173,9 @@ def compare_compiled(size: str, beams: list[int], repeats: int) -> None:
         times: list[list[float]] = [[], []]
         for _ in range(repeats + 1):
             for found, decode in zip(times, decoders, strict=True):
-                start = time.process_time()
+                start = time.perf_counter()
                 decode(source)["ids"].numpy()
-                found.append(time.process_time() - start)
+                found.append(time.perf_counter() - start)
         for way, (first, *later) in zip(ways, times, strict=True):
             least, median = min(later), statistics.median(later)
             values = {"beams": count, "first": first, "least": least, "median": median}
