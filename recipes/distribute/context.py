@@ -76,11 +76,13 @@ class DistributionContext:
 
         Args:
             model: A model made in `scope`.
-            static: Whether all batches of one length have the same number of rows.
+            static: Whether all batches of one length have the same number of rows, as XLA needs
+                them, which then compiles the step of each replica.
         """
         model.static_shapes = static
         if self.strategy is None:
             return
+        model.compiles_replicas = static
         first = 0
         if self.workers is not None:
             first = self.workers.cluster.index * (self.replicas // len(self.workers.cluster))

@@ -38,7 +38,7 @@ def check_precision(config: RunConfig, place: DistributionContext) -> None:
     """Refuses what the place of a training cannot do.
 
     Raises:
-        ConfigError: XLA for a recurrent model; XLA, or a scaled loss, under several replicas.
+        ConfigError: XLA for a recurrent model; a scaled loss under several replicas.
     """
     place.check(config)
     # JAX has no other way.
@@ -47,11 +47,6 @@ def check_precision(config: RunConfig, place: DistributionContext) -> None:
         raise ConfigError(
             "jit is for transformers: a loop over time has no use of XLA, it took twice the time. "
             f"Leave it out. Received: {config.model}"
-        )
-    if config.jit and place.strategy is not None:
-        raise ConfigError(
-            "jit is for a single device; leave it out or give --strategy single. "
-            f"Received: --strategy {place.name}"
         )
     if config.precision == "mixed_float16" and place.replicas > 1:
         raise ConfigError(

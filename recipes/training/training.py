@@ -137,7 +137,7 @@ def train(
         clip, skip = config.clip_norm or None, config.skip_nonfinite
         optimizer = FusedAdam(schedule, global_clipnorm=clip, skip_nonfinite=skip)
         loss = SmoothedCrossEntropy(config.label_smoothing, r_drop=config.r_drop)
-        model.compile(optimizer, loss=loss, jit_compile=config.jit)
+        model.compile(optimizer, loss=loss, jit_compile=config.jit and place.strategy is None)
         model.optimizer.build(model.trainable_variables)
     average, progress = make_average(model, config, config.evaluate_every), progress_of(model)
     checkpoint = TrainingCheckpoint(run.checkpoints, config.checkpoint_minutes, average)

@@ -59,9 +59,10 @@ def learn(where, kind, batches, accumulate=1, dropout=0.0, static=False, steps=S
         # A low limit, so that the gradients of every step are clipped. The bias of the keys has a
         # gradient of rounding errors alone, of which Adam makes steps if its epsilon is as small.
         optimizer = FusedAdam(0.02, epsilon=1e-4, global_clipnorm=0.1)
-        model.compile(optimizer, loss=SmoothedCrossEntropy(0.1), jit_compile=jit)
+        alone = jit and where.strategy is None
+        model.compile(optimizer, loss=SmoothedCrossEntropy(0.1), jit_compile=alone)
         optimizer.build(model.trainable_variables)
-    where.prepare(model)
+    where.prepare(model, static=jit)
     model.static_shapes = static
     logs = Steps(steps)
     where.fit(model, where.dataset(batches, 0, accumulate), [logs])
@@ -99,6 +100,9 @@ def on_parts_of_the_cpu(output):
     found["accumulated single"] = learn(DistributionContext(), "bahdanau", batches, accumulate=2)
     found["accumulated 2"] = learn(mirrored[2], "bahdanau", batches, accumulate=2)
     found["static 2"] = learn(mirrored[2], "transformer", batches, static=True)
+    one_shape = make_batches(bucket_count=1)  # each is compiled for each replica
+    found["one shape"] = learn(DistributionContext(), "transformer", one_shape, static=True)
+    found["compiled 2"] = learn(mirrored[2], "transformer", one_shape, static=True, jit=True)
     found["seeds"] = {"4": seeds(mirrored[4])}
     save(output, found)
 

@@ -43,9 +43,13 @@ class TokenTrainer(keras.Model):
     Attributes:
         static_shapes: Whether the loss is computed at padding too, and left out of the sums, so
             that no shape depends on values, as TPUs want it.
+        compiles_replicas: Whether XLA compiles the gradients of each replica by themselves. Under a
+            `tf.distribute` strategy this takes the place of `jit_compile=True`, which compiles the
+            sums over the replicas, too, and cannot. It needs `static_shapes`.
     """
 
     static_shapes = False
+    compiles_replicas = False
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -215,10 +219,27 @@ class TokenMetrics:
 
 def batch_gradients(model: TokenTrainer, batch: Batch) -> tuple[list[tf.Tensor], StepSums]:
     """Gradients of a replica's share of the mean loss of a batch; the optimizer sums the shares."""
+    if model.compiles_replicas:
+        return _compiled_gradients(model, batch)
     with tf.GradientTape() as tape:
         smoothed, sums = _batch_sums(model, batch, True)
         scaled = model.optimizer.scale_loss(_mean(smoothed, sums.tokens))
     return tape.gradient(scaled, model.trainable_weights), sums
+
+
+def _compiled_gradients(model: TokenTrainer, batch: Batch) -> tuple[list[tf.Tensor], StepSums]:
+    """The same, compiled by XLA; the sums over all replicas are outside of what it compiles."""
+    tokens = sum_over_replicas(_count_tokens(model, batch[1]))
+
+    @tf.function(jit_compile=True, autograph=False)
+    def compute(inputs, labels, tokens):
+        with tf.GradientTape() as tape:
+            smoothed, plain = (tf.reduce_sum(x) for x in model.token_losses(inputs, labels, True))
+            scaled = model.optimizer.scale_loss(_mean(smoothed, tokens))
+        return tape.gradient(scaled, model.trainable_weights), tf.stack([smoothed, plain])
+
+    gradients, sums = compute(*batch, tokens)
+    return gradients, StepSums(*tf.unstack(sum_over_replicas(sums)), tokens)
 
 
 def jax_step(model: TokenTrainer, state: Sequence, batch: Batch) -> tuple[dict[str, Any], tuple]:

@@ -221,6 +221,7 @@ def runs(tmp_path_factory):
         *((f"{kind} {n}", f"{kind} single") for kind in replica_runs.KINDS for n in "124"),
         ("accumulated 2", "accumulated single"),
         ("static 2", "transformer single"),
+        ("compiled 2", "one shape"),
     ],
 )
 def test_any_number_of_replicas_learns_the_same_weights(runs, run, expected):
