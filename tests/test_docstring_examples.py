@@ -1,4 +1,4 @@
-"""Examples of docstrings and of README, run as they are written.
+"""Examples of docstrings, run as they are written.
 
 An example sees its own module, as in `doctest`, and what it takes for granted: `GIVEN`. Those that
 need a server, a dataset or a training of their own are compiled only.
@@ -134,8 +134,3 @@ def test_an_example_runs(name, code, given):
     own = vars(importlib.import_module(f"attention_zoo.{module}"))
     more = next((make for start, make in OF_MODULE.items() if name.startswith(start)), dict.copy)
     exec(compiled, {**given, **layers, **own, **more(given)})
-
-
-@pytest.mark.parametrize("code", FENCE.findall((CHECKOUT / "README.md").read_text()))
-def test_the_code_of_the_first_page_runs(code):
-    exec(compile(code, "README.md", "exec"), {})
