@@ -246,7 +246,7 @@ class Output(keras.layers.Layer):
         """Takes the embedding of the target, if it is tied.
 
         Args:
-            embedding: Its weights (V, E) are read where an output has a kernel.
+            embedding: Its table (V, E) takes the place of a kernel.
         """
         self.embedding = embedding
 

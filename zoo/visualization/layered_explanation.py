@@ -101,7 +101,7 @@ class LayeredExplanation:
             kind: `"cross"`, `"encoder"` or `"decoder"`.
 
         Returns:
-            float32 (L, H, rows, columns), see `tokens` for the last two.
+            An array (L, H, rows, columns), see `tokens` for the last two.
 
         Raises:
             ValueError: The model has no such attention.
