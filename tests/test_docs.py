@@ -81,10 +81,16 @@ def code_that_runs(page):
     return "\n".join(code for code in codes if not any(call in code for call in NEEDS))
 
 
-WITH_CODE = [page for page in PAGES if code_that_runs(page)]
+def pages_with_code():
+    # Whole models take their time, most of it for their graphs.
+    slow = re.compile(r"attention_zoo\.load\(|vocab_size=8000\)$", re.MULTILINE)
+    for page in PAGES:
+        if code := code_that_runs(page):
+            marks = [pytest.mark.slow] if slow.search(code) else []
+            yield pytest.param(page, id=page.name, marks=marks)
 
 
-@pytest.mark.parametrize("page", WITH_CODE, ids=names(WITH_CODE))
+@pytest.mark.parametrize("page", [*pages_with_code()])
 def test_the_code_of_a_page_runs_in_a_fresh_process(page):
     command = [sys.executable, "-c", code_that_runs(page)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
