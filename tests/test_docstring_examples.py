@@ -163,7 +163,7 @@ OF_MODULE = {
 }
 
 
-@pytest.mark.parametrize(("name", "code"), all_examples())
+@pytest.mark.parametrize(("name", "code"), [*all_examples()])
 def test_an_example_runs(name, code, given):
     compiled = compile(code, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     if name in COMPILED_ONLY:
