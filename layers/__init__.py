@@ -9,9 +9,10 @@ into account the keys that were attended to before.
 """
 
 from .attention.additive import BahdanauAttention
-from .attention.base import Attention, Memory
+from .attention.base import Attention
 from .attention.coverage import CoverageAttention, coverage_loss
 from .attention.dot_product import QKVAttention
+from .attention.memory import Memory
 from .attention.multi_hop import MultiHopAttention
 from .attention.multiplicative import LuongAttention
 from .attention.self_attention import SelfAttention

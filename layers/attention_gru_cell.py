@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from .attention.base import Attention, Memory
+from .attention.base import Attention
 from .attention.coverage import CoverageAttention
+from .attention.memory import Memory
 from .ops.affine import linear
 from .ops.dense import Dense
 from .ops.masks import softmax_dtype
@@ -184,7 +185,11 @@ class AttentionGRUCell(keras.layers.Layer):
         return tuple(states)
 
     def step_weights(self) -> StepWeights:
-        """Reads the weights of a step, to be used for all steps of a loop."""
+        """Reads the weights of a step, to be used for all steps of a loop.
+
+        Returns:
+            The `weights` that a call takes.
+        """
         return StepWeights(
             ops.cast(self.context_kernel, self.compute_dtype),
             ops.cast(self.recurrent_kernel, self.compute_dtype),

@@ -1,4 +1,4 @@
-"""What the guides say: links lead somewhere, commands have these options, code is Python."""
+"""What the guides say: links lead somewhere, commands have these options, and code runs."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import importlib
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +21,13 @@ NOTEBOOKS = sorted(REPOSITORY.glob("docs/notebooks/*.ipynb"))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 SITE = REPOSITORY / "mkdocs.yml"
+# Of code that needs more than the package: what it calls, and what it would need.
+NEEDS = {
+    "attention_zoo.train(": "a corpus",
+    "run_task(": "a corpus",
+    "Client(": "a server",
+    "ctranslate2.Translator(": "an export",
+}
 
 
 def names(paths):
@@ -63,6 +72,29 @@ def test_a_page(page):
     for language, block in FENCE.findall(text):
         if language == "python":
             compile(block, page.name, "exec")
+
+
+def code_that_runs(page):
+    """The code of a page as one program, in its order."""
+    blocks = FENCE.findall(page.read_text(encoding="utf-8"))
+    codes = [block for language, block in blocks if language == "python"]
+    return "\n".join(code for code in codes if not any(call in code for call in NEEDS))
+
+
+def pages_with_code():
+    # Whole models take their time, most of it for their graphs.
+    slow = re.compile(r"attention_zoo\.load\(|vocab_size=8000\)$", re.MULTILINE)
+    for page in PAGES:
+        if code := code_that_runs(page):
+            marks = [pytest.mark.slow] if slow.search(code) else []
+            yield pytest.param(page, id=page.name, marks=marks)
+
+
+@pytest.mark.parametrize("page", [*pages_with_code()])
+def test_the_code_of_a_page_runs_in_a_fresh_process(page):
+    command = [sys.executable, "-c", code_that_runs(page)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_wrong_option_is_found():

@@ -1,4 +1,4 @@
-"""Examples of docstrings and of README, run as they are written.
+"""Examples of docstrings, run as they are written.
 
 An example sees its own module, as in `doctest`, and what it takes for granted: `GIVEN`. Those that
 need a server, a dataset or a training of their own are compiled only.
@@ -16,17 +16,34 @@ import pytest
 import tensorflow as tf
 
 import attention_zoo
+from attention_zoo.recipes import training
+from attention_zoo.recipes.data.batching import TokenizedPairs
+from attention_zoo.recipes.metrics import Metric
 from attention_zoo.zoo.models.embedding import ScaledEmbedding
 from attention_zoo.zoo.models.outputs import VocabularyOutput
 from attention_zoo.zoo.models.recurrent_decoder import RecurrentDecoder
 from attention_zoo.zoo.models.transformer_parts import TransformerEncoder
+from attention_zoo.zoo.training.averaging import WeightAverage
 from attention_zoo.zoo.training.loss import SmoothedCrossEntropy
+from attention_zoo.zoo.training.schedules import CosineToZero
 from attention_zoo.zoo.visualization.explanation import Explanation
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 FENCE = re.compile(r"```python\n(.*?)```", re.DOTALL)
 # Where what is taken for granted is more than texts and arrays.
 COMPILED_ONLY = {
+    "recipes/analysis/comparison.py:compare",  # trained runs
+    "recipes/metrics/metric.py:register_metric",  # stays registered
+    "recipes/training/launch.py:train",  # a corpus, and an hour
+    "recipes/training/warm_start.py:config_of_file",  # a trained run
+    "recipes/training/warm_start.py:start_config",  # the same
+    "serving/client/client.py:AsyncClient",  # a server
+    "serving/client/client.py:Client",  # the same
+    "serving/export/export.py:export",  # a trained run
+    "serving/export/saved_model.py:PreparedWeights",  # a function of one's own
+    "serving/runtime/session.py:SavedModelSession",  # an export
+    "serving/server/models.py:ModelManager",  # the same
+    "serving/server/server.py:ServerThread",  # the same
     "zoo/catalog.py:register_model",  # parts of a user's own
     "zoo/interchange/ctranslate2_model.py:write_ctranslate2",  # a trained run
     "zoo/interchange/huggingface.py:read_checkpoint",  # the files of a checkpoint
@@ -43,14 +60,15 @@ def examples(text):
 
 
 def all_examples():
-    for folder in ("layers", "zoo"):
+    for folder in ("layers", "zoo", "serving", "recipes"):
         for path in sorted((CHECKOUT / folder).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
                     codes = examples(ast.get_docstring(node) or "")
                     for number, code in enumerate(codes):
                         name = f"{path.relative_to(CHECKOUT)}:{getattr(node, 'name', '')}"
-                        marks = [pytest.mark.slow] if folder == "zoo" else []
+                        runs = name not in COMPILED_ONLY and folder != "layers"
+                        marks = [pytest.mark.slow] if runs else []
                         yield pytest.param(name, code, id=f"{name}:{number}", marks=marks)
 
 
@@ -85,7 +103,30 @@ def given():
     }  # fmt: skip
 
 
+def in_a_fit(given):
+    """What the callbacks of a training are used with, in a `fit` of a user's own."""
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile("adam", loss="mse")
+    x = np.ones((8, 3), "float32")
+    y = x.sum(axis=1, keepdims=True)
+    dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(2)
+    return {
+        **{name: getattr(training, name) for name in training.__all__},
+        "Metric": Metric, "CosineToZero": CosineToZero, "WeightAverage": WeightAverage,
+        "model": model, "x": x, "y": y, "dataset": dataset, "batches": dataset,
+        "scores": lambda: {"accuracy": 1.0}, "save": lambda: None, "explanations": [],
+        "share_of_exact_outputs": lambda model: 1.0,
+    }  # fmt: skip
+
+
 OF_MODULE = {
+    "recipes/data/batching.py": lambda given: {
+        "pairs": TokenizedPairs([np.array([5, 6], np.int32)], [np.array([7], np.int32)])
+    },
+    "recipes/distribute/patched_fit.py": in_a_fit,
+    "recipes/metrics/baselines.py": lambda given: {"texts": ["a house", "a house by the sea"]},
+    "recipes/tensorboard": in_a_fit,
+    "recipes/training": in_a_fit,
     "layers/attention_gru_cell.py": lambda given: {
         "source_states": given["source_states"][..., :10],
         "start": given["x"][:, :3, :6],
@@ -122,9 +163,9 @@ OF_MODULE = {
 }
 
 
-@pytest.mark.parametrize(("name", "code"), all_examples())
+@pytest.mark.parametrize(("name", "code"), [*all_examples()])
 def test_an_example_runs(name, code, given):
-    compiled = compile(code, name, "exec")
+    compiled = compile(code, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     if name in COMPILED_ONLY:
         return
     layers = {
@@ -134,8 +175,3 @@ def test_an_example_runs(name, code, given):
     own = vars(importlib.import_module(f"attention_zoo.{module}"))
     more = next((make for start, make in OF_MODULE.items() if name.startswith(start)), dict.copy)
     exec(compiled, {**given, **layers, **own, **more(given)})
-
-
-@pytest.mark.parametrize("code", FENCE.findall((CHECKOUT / "README.md").read_text()))
-def test_the_code_of_the_first_page_runs(code):
-    exec(compile(code, "README.md", "exec"), {})

@@ -1,9 +1,4 @@
-"""The base of every attention layer: mask, softmax, dropout and weighted sum, written once.
-
-Shapes: B batch, S source length, T target length, D width, H heads, U units.
-"""
-
-from typing import Any, NamedTuple
+"""The base of every attention layer. Shapes: B batch, S source, T target, D width, H heads."""
 
 import keras
 from keras import ops
@@ -20,20 +15,7 @@ from ..ops.masks import (
     merge_memory_masks,
     softmax_dtype,
 )
-
-
-class Memory(NamedTuple):
-    """Keys and values to attend to, projected once and used at every step.
-
-    Attributes:
-        keys: compared with queries; in the layout of the layer that made them.
-        values: summed with the weights; in the same layout.
-        mask: boolean `(B, S)`, True for keys that may be attended to, or `None` for all of them.
-    """
-
-    keys: Any
-    values: Any
-    mask: Any = None
+from .memory import Memory, memory_shape
 
 
 class Attention(keras.layers.Layer):
@@ -80,12 +62,14 @@ class Attention(keras.layers.Layer):
     attend to has zero weights and a zero weighted sum. A batch of 1 on either side goes with every
     row of the other: one learned query for all rows, or one memory for all queries.
 
-    Inputs of more axes are reshaped, and the context back: of pictures `(B, Y, X, D)` all regions
-    with `ops.reshape(pictures, (-1, Y * X, D))`, along X alone `ops.reshape(pictures, (-1, X, D))`.
+    Inputs of more axes are reshaped: pictures `(B, Y, X, D)` to all regions of each, `(B, Y X, D)`.
 
     Returns:
         The context `(B, T, Dv)` in the compute type; with `return_attention_scores` also the
         weights before dropout, `(B, T, S)` or, with heads, `(B, H, T, S)`, in float32.
+
+    Raises:
+        ValueError: `dropout` is out of range, or a mask does not fit the inputs.
 
     Attributes:
         takes_one_sequence: whether the layer is called with one sequence, `layer(inputs)`, as
@@ -149,11 +133,25 @@ class Attention(keras.layers.Layer):
         return Memory(self.project_keys(key), value, None if mask is None else as_mask(mask))
 
     def project_keys(self, key):
-        """Projects keys `(B, S, Dk)` to those that `score` takes: here themselves."""
+        """Projects keys to those that `score` takes: here themselves.
+
+        Args:
+            key: `(B, S, Dk)`.
+
+        Returns:
+            Keys in the layout of the layer.
+        """
         return key
 
     def project_query(self, query):
-        """Projects queries `(B, T, Dq)` to those that `score` takes: here themselves."""
+        """Projects queries to those that `score` takes: here themselves.
+
+        Args:
+            query: `(B, T, Dq)`.
+
+        Returns:
+            Queries in the layout of the layer.
+        """
         return query
 
     def score(self, query, keys):
@@ -241,7 +239,15 @@ class Attention(keras.layers.Layer):
         return (*broadcast_rows(query_shape, value_shape), value_shape[-1])
 
     def compute_scores_shape(self, query_shape, value_shape):
-        """Returns the shape of the weights: `(B, T, S)` or, with heads, `(B, H, T, S)`."""
+        """Computes the shape of the weights.
+
+        Args:
+            query_shape: `(B, T, Dq)`.
+            value_shape: `(B, S, Dv)`.
+
+        Returns:
+            `(B, T, S)` or, with heads, `(B, H, T, S)`; `None` for what is not known.
+        """
         return (*broadcast_rows(query_shape, value_shape), value_shape[1])
 
     def compute_output_spec(
@@ -340,8 +346,3 @@ class Attention(keras.layers.Layer):
     def _cast(self, variable):
         """Returns a weight in the compute type, outside of `__call__` too."""
         return ops.cast(variable, self.compute_dtype)
-
-
-def memory_shape(memory):
-    """Batch and length of a memory, in the layout of any layer."""
-    return memory.values.shape[0], memory.values.shape[-2]

@@ -11,7 +11,7 @@ from keras import ops
 from ..ops.broadcasting import broadcast_batch, common_batch, sum_to_batch
 from ..ops.masks import combine_masks, masked_softmax, softmax_dtype
 from .additive import BahdanauAttention
-from .base import Memory, memory_shape
+from .memory import Memory, memory_shape
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")

@@ -11,10 +11,10 @@ from ..ops.broadcasting import broadcast_rows, free_batch
 from ..ops.fused import attend_fused, can_fuse
 from ..ops.masks import as_mask, check_mask, combine_masks, position_ids
 from ..ops.positions import Positions, check_positions
-from .base import Memory, memory_shape
 from .chunked import MaskSpec, attend_in_chunks
 from .heads import compare_heads, merge_heads, split_heads, sum_values
 from .kernels import KernelAttention
+from .memory import Memory, memory_shape
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -151,7 +151,14 @@ class QKVAttention(KernelAttention):
         return self._memory(keys, values, mask, position_ids(ops.shape(keys)[1]))
 
     def project_query(self, query):
-        """Projects queries `(B, T, Dq)` to heads `(B, H, T, K)`, scaled."""
+        """Projects queries to heads, and scales them by `1 / sqrt(K)`.
+
+        Args:
+            query: `(B, T, Dq)`.
+
+        Returns:
+            `(B, H, T, K)`.
+        """
         query = split_heads(self._project_to("query", query), self.num_heads)
         # Scaled before the product, which then stays in the range of float16.
         return ops.multiply(query, 1 / math.sqrt(self.key_dim))

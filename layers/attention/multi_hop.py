@@ -13,8 +13,8 @@ from ..ops.arguments import positive_int
 from ..ops.broadcasting import broadcast_batch, broadcast_rows, common_batch
 from ..ops.dense import add_bias
 from ..ops.masks import combine_masks, masked_softmax
-from .base import Memory, memory_shape
 from .kernels import KernelAttention
+from .memory import Memory, memory_shape
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")

@@ -7,9 +7,9 @@ from keras import ops
 
 from ..ops.broadcasting import free_batch
 from ..ops.masks import check_mask, combine_masks, position_ids
-from .base import Memory
 from .dot_product import QKVAttention
 from .heads import split_heads
+from .memory import Memory
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -161,7 +161,19 @@ class SelfAttention(QKVAttention):
         return context, weights, cache
 
     def write(self, cache: Memory, new: Memory, index) -> Memory:
-        """Writes new positions into a cache of fixed length, from position `index` on."""
+        """Writes new positions into a cache of fixed length.
+
+        Args:
+            cache: with room for `max_length` positions, see `initial_cache`.
+            new: keys `(B, Hkv, T, K)`, values and mask of the new positions.
+            index: the position of the first of them.
+
+        Returns:
+            The cache with the new positions in it; `cache` stays as it is.
+
+        Raises:
+            ValueError: if the cache is known to be too short.
+        """
         length, max_length = ops.shape(new.keys)[2], ops.shape(cache.keys)[2]
         if isinstance(index, int) and isinstance(length, int) and index + length > max_length:
             raise ValueError(

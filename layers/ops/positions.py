@@ -133,7 +133,11 @@ class RotaryPositions(Positions):
             )
 
     def belong_to(self, layer):
-        """Accepts any number of layers, as nothing is built."""
+        """Accepts any number of layers, as nothing is built.
+
+        Args:
+            layer: an attention layer.
+        """
 
     def build(self, heads_shape):
         self.check_width(heads_shape[-1])
@@ -254,7 +258,15 @@ class RelativePositions(Positions):
         return ops.segment_sum(rows, buckets, num_segments=self.num_buckets)
 
     def buckets(self, query_positions, key_positions):
-        """Returns the class of each distance, whole numbers `(T, S)`."""
+        """Sorts the distances of all queries and keys into the classes that share a bias.
+
+        Args:
+            query_positions: whole numbers `(T,)`.
+            key_positions: whole numbers `(S,)`.
+
+        Returns:
+            int32 `(T, S)`, from 0 to `num_buckets - 1`.
+        """
         distances = ops.cast(distances_between(query_positions, key_positions), "int32")
         after = ops.cast(distances < 0, "int32") * (self.num_buckets // 2)
         distances = ops.abs(distances) if self.bidirectional else ops.maximum(distances, 0)

@@ -7,8 +7,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from ..attention.base import Attention, Memory
+from ..attention.base import Attention
 from ..attention.dot_product import QKVAttention
+from ..attention.memory import Memory
 from .base import TransformerBlock, scores_spec, with_heads
 from .step import (
     GenericStepWeights,
@@ -236,10 +237,15 @@ class TransformerDecoderBlock(TransformerBlock):
         return tuple(specs)
 
     def initial_cache(self, batch_size, max_length=None) -> Memory:
-        """Returns an empty cache for `batch_size` sequences.
+        """Makes an empty cache.
 
-        It has room for `max_length` steps where a `SelfAttention` takes that, else it grows with
-        them.
+        Args:
+            batch_size: the number of sequences; B N for N hypotheses of each source.
+            max_length: the number of steps to have room for, where a `SelfAttention` takes that.
+                If `None`, and of any other attention, the cache grows with the steps.
+
+        Returns:
+            The cache that the first `step` takes.
         """
         if self.self_attention.takes_one_sequence:
             return self.self_attention.initial_cache(batch_size, max_length)
@@ -269,7 +275,14 @@ class TransformerDecoderBlock(TransformerBlock):
         return GenericStepWeights(zero_mean) if self._given else step_weights(self, zero_mean)
 
     def step_memory(self, memory: Memory) -> Memory | StepMemory:
-        """Prepares a source for all steps of a loop: the `memory` that `step` takes as well."""
+        """Prepares a source for all steps of a loop.
+
+        Args:
+            memory: what `project` returned.
+
+        Returns:
+            A memory that `step` takes in its place and reads in less time.
+        """
         return memory if self._given else step_memory(memory)
 
     def step(

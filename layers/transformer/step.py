@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from ..attention.base import Memory
+from ..attention.memory import Memory
 from ..ops.affine import Affine
 from ..ops.low_latency import low_latency_matmul, low_latency_softmax, penalty_of
 from ..ops.masks import position_ids, softmax_dtype

@@ -55,7 +55,7 @@ class FollowBudget(StepCallback):
     >>> model.compile(keras.optimizers.Adam(schedule), loss="mse")
     >>> budget = Budget(max_minutes=10)
     >>> follow = FollowBudget(budget, [schedule])
-    >>> model.fit(x, y, epochs=1000, callbacks=[follow, StopAtBudget(budget)])
+    >>> model.fit(x, y, epochs=100, callbacks=[follow, StopAtBudget(budget)])
     """
 
     def __init__(self, budget: Budget, follow: Sequence[Any]):

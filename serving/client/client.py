@@ -14,7 +14,6 @@ import selectors
 import threading
 import time
 from collections.abc import Coroutine, Mapping, Sequence
-from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from ...zoo.text.source_format import Source
@@ -120,14 +119,10 @@ def _event_loop(process: int) -> asyncio.AbstractEventLoop:
     return loop
 
 
-def _start(coroutine: Coroutine[Any, Any, Result]) -> Future[Result]:
+def _wait(coroutine: Coroutine[Any, Any, Result]) -> Result:
     with _CLIENTS_LOCK:
         loop = _event_loop(os.getpid())  # a process that was forked has the thread no more
-    return asyncio.run_coroutine_threadsafe(coroutine, loop)
-
-
-def _wait(coroutine: Coroutine[Any, Any, Result]) -> Result:
-    future = _start(coroutine)
+    future = asyncio.run_coroutine_threadsafe(coroutine, loop)
     try:
         return future.result()
     except BaseException:
@@ -206,7 +201,7 @@ class Client(_Sender):
         that takes several inputs cannot.
 
         Args:
-            texts: Texts.
+            texts: N of them, strings.
 
         Returns:
             A prediction for each text; its score is the sum of those of its parts.
@@ -276,27 +271,71 @@ class AsyncClient(_Sender):
     """
 
     async def predict(self, texts: Sequence[Source]) -> list[Prediction]:
-        """Writes the best output for each text, see `Client.predict`."""
+        """Writes the best output for each text.
+
+        Args:
+            texts: Texts, or for a task with several inputs mappings from their names to texts.
+                More than `batch_size` are sent in several requests.
+
+        Returns:
+            A prediction for each text.
+        """
         return await self._send(requests.predict(texts))
 
     async def translate(self, texts: Sequence[Source]) -> list[Translation]:
-        """Calls `predict`, under the name of what a translator does."""
+        """Calls `predict`, under the name of what a translator does.
+
+        Args:
+            texts: As for `predict`.
+
+        Returns:
+            A prediction for each text.
+        """
         return await self.predict(texts)
 
     async def document(self, texts: Sequence[str]) -> list[Prediction]:
-        """Writes the output for each whole text, as `Client.document` does."""
+        """Writes the output for each whole text, sentence by sentence.
+
+        Args:
+            texts: Texts of any number of lines and sentences.
+
+        Returns:
+            A prediction for each text; its score is the sum of those of its parts.
+        """
         return await self._send(requests.document(texts))
 
     async def n_best(self, texts: Sequence[Source]) -> list[list[Prediction]]:
-        """Writes the best outputs for each text, see `Client.n_best`."""
+        """Writes the best outputs for each text.
+
+        Args:
+            texts: As for `predict`, without numbers.
+
+        Returns:
+            A list of predictions for each text, the best one first.
+        """
         return await self._send(requests.n_best(texts))
 
     async def explain(self, texts: Sequence[Source]) -> list[Explanation]:
-        """Writes the best output for each text and explains it, see `Client.explain`."""
+        """Writes the best output for each text and explains it.
+
+        Args:
+            texts: As for `predict`, without numbers.
+
+        Returns:
+            For each text its output, the tokens of both, and the attention, `(T, S)`.
+        """
         return await self._send(requests.explain(texts))
 
     async def score(self, texts: Sequence[Source], targets: Sequence[str]) -> list[Score]:
-        """Scores each target given its text, see `Client.score`."""
+        """Scores each target given its text.
+
+        Args:
+            texts: As for `predict`, without numbers.
+            targets: As many outputs as texts, such as a person or another model wrote.
+
+        Returns:
+            For each target its log-probability and the number of tokens over which it was summed.
+        """
         return await self._send(requests.score(texts, targets))
 
     async def close(self) -> None:

@@ -192,7 +192,11 @@ class Candidates:
         return tokens, tf.where(values > NEG_INF / 2, log_p, NEG_INF)
 
     def end_log_p(self) -> tf.Tensor:
-        """Log probability (R, N) of the end, `NEG_INF` where it may not be written."""
+        """Computes the log probability of ending here.
+
+        Returns:
+            float32 (R, N), `NEG_INF` where the end may not be written.
+        """
         if self.are_processed:
             log_p = self.processed[..., END_ID] - self.log_total
         else:
@@ -203,7 +207,14 @@ class Candidates:
         return tf.where(end > NEG_INF / 2, log_p, NEG_INF)
 
     def log_p(self, tokens: tf.Tensor) -> tf.Tensor:
-        """Log probability (R, N) of tokens (R, N), of forbidden ones as the model has it."""
+        """Looks up the log probability of one token of each hypothesis.
+
+        Args:
+            tokens: int32 (R, N).
+
+        Returns:
+            float32 (R, N); of a forbidden token what the model itself gives it.
+        """
         log_p = tf.gather(self.log_probabilities, tokens, batch_dims=2)
         if self.are_processed:
             processed = tf.gather(self.processed, tokens, batch_dims=2)

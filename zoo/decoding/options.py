@@ -135,17 +135,32 @@ class GenerationOptions:
         return asdict(self)
 
     def wider(self) -> int:
-        """Beams of a second search, for texts that are not there `beam_size` times."""
+        """Widens the beam for a second search, where texts are not there `beam_size` times.
+
+        Returns:
+            Four times `beam_size`, a hundred at most, and never less than `beam_size`.
+        """
         return max(self.beam_size, min(4 * self.beam_size, _WIDEST))
 
     def penalty(self, length: tf.Tensor) -> tf.Tensor:
-        """Length penalty: the divisor of the log probability of a hypothesis of `length` tokens."""
+        """Computes the length penalty, by which the log probability of a hypothesis is divided.
+
+        Args:
+            length: Numbers of tokens, end included, of any shape.
+
+        Returns:
+            float32 of the same shape: `((5 + length) / 6) ** length_penalty`.
+        """
         return ((5.0 + tf.cast(length, tf.float32)) / 6.0) ** self.length_penalty
 
     def length_limits(self, source: tf.Tensor) -> tf.Tensor:
-        """Most tokens of each target, end included, for sources (B, S): int32 (B,).
+        """Computes the most tokens of each target from the length of its own source.
 
-        The limit of a row follows from its own length: it does not change with its neighbours.
+        Args:
+            source: Token ids (B, S), padding included.
+
+        Returns:
+            int32 (B,), end included, the same whatever other rows are in the batch.
         """
         if self.max_length_ratio is None:
             return tf.fill(tf.shape(source)[:1], self.max_length)
@@ -153,7 +168,14 @@ class GenerationOptions:
         return tf.clip_by_value(allowed, self.min_length + 1, self.max_length)
 
     def min_lengths(self, source: tf.Tensor) -> tf.Tensor:
-        """Fewest tokens before the end of each target, for sources (B, S): int32 (B,)."""
+        """Computes the fewest tokens of each target from the length of its own source.
+
+        Args:
+            source: Token ids (B, S), padding included.
+
+        Returns:
+            int32 (B,), the tokens before the end, always fewer than `length_limits` allows.
+        """
         relative = self._share_of(source, self.min_length_ratio)
         return tf.minimum(tf.maximum(relative, self.min_length), self.length_limits(source) - 1)
 

@@ -63,11 +63,26 @@ class Strategy:
         self.num_hypotheses = options.beam_size
 
     def next_tokens(self, candidates: Candidates, search: Search) -> tf.Tensor:
-        """Chooses the token (R, N), int32, that each hypothesis goes on with."""
+        """Chooses the token that each hypothesis goes on with.
+
+        Args:
+            candidates: The logits, and what may be written.
+            search: The search before the step.
+
+        Returns:
+            int32 (R, N).
+        """
         raise NotImplementedError
 
     def begin(self, search: Search) -> Search:
-        """Prepares the search before the first step."""
+        """Prepares the search before the first step.
+
+        Args:
+            search: A search without a token.
+
+        Returns:
+            The search with the state of the strategy in `own`; here the lengths of what has ended.
+        """
         return search._replace(own=tf.zeros_like(search.tokens))  # the lengths, 0 while they grow
 
     def choose(self, candidates: Candidates, search: Search) -> tuple[Search, Any]:
@@ -92,7 +107,14 @@ class Strategy:
         return search._replace(tokens=tokens, log_p=log_p, live=lengths == 0, own=lengths), None
 
     def ended(self, search: Search) -> Ended:
-        """The hypotheses that have ended so far."""
+        """Ranks the hypotheses that have ended so far.
+
+        Args:
+            search: The search after a step.
+
+        Returns:
+            The N best of them, by log probability over length penalty.
+        """
         scores = search.log_p / self.options.penalty(search.own)
         scores, order = tf.math.top_k(scores, self.num_hypotheses)
         return Ended(scores, tf.gather(search.own, order, batch_dims=1) - 1, order)

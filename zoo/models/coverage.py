@@ -43,7 +43,11 @@ class CoverageLoss:
             self._progress = keras.Variable(0.0, trainable=False, dtype="float32", name="progress")
 
     def set_progress(self, share: float) -> None:
-        """Tells which share of the budget of a training is spent, from 0 to 1."""
+        """Tells how far the training is, for a `start` below 1.
+
+        Args:
+            share: The spent share of the budget, from 0 to 1.
+        """
         if self._progress is not None:
             self._progress.assign(share)
 

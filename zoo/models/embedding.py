@@ -26,6 +26,7 @@ class ScaledEmbedding(keras.layers.Embedding):
         vocab_size: rows of the table, V.
         width: of a vector, D.
         power: of the width that a vector is multiplied by, 1/2 for vectors of variance one.
+        **kwargs: as for every Keras layer.
 
     Raises:
         ValueError: the power is not from 0 to 1.

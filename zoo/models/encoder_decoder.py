@@ -45,19 +45,20 @@ class EncoderDecoder(TokenTrainer):
     reads them as the unknown token. As labels they ask an output that copies for that very word,
     and with `inputs["num_unknown"]`, U, the logits have a column for each after the vocabulary,
     (B, T, V + U). An output that does not copy shares the unknown token among them, by attention.
+    A model that copies has `p_gen(inputs)`, (B, T), the share of each token that is written.
 
     Decoding uses `encode`, `initial_state`, `step_weights`, `step_memory`, `step`, `reorder_state`
     and `gather_rows`, and nothing else of a model.
 
     Args:
-        encoder: An `Encoder`.
-        decoder: A `Decoder`.
-        output: An `Output`.
+        encoder: Any `Encoder`: reads the source.
+        decoder: Any `Decoder`: reads what was written, and attends to the source.
+        output: Any `Output`: gives the logits.
         target_embedding: The embedding of the target's tokens. A tied output reads it too.
         source_embedding: The embedding of the source's tokens, the same object for one that both
             share; `None` if the source is features.
-        coverage: A term of the loss that keeps the attention from returning to where it was, if
-            there is one.
+        coverage: A term of the loss that keeps the attention from returning to where it was.
+        **kwargs: As for every Keras model.
 
     Raises:
         ValueError: Two parts cannot be in one model.
@@ -125,7 +126,7 @@ class EncoderDecoder(TokenTrainer):
 
     @property
     def copies(self) -> bool:
-        """True where tokens of the source are copied, with `p_gen` for the share that is not."""
+        """True where tokens of the source are copied."""
         return self.output_layer.copies
 
     @property
@@ -138,12 +139,24 @@ class EncoderDecoder(TokenTrainer):
         self.encoder.static_shapes = value
 
     def set_progress(self, share: float) -> None:
-        """Tells which share of the budget of a training is spent, from 0 to 1."""
+        """Tells the terms of the loss how far the training is.
+
+        Args:
+            share: The spent share of the budget, from 0 to 1.
+        """
         if self.coverage is not None:
             self.coverage.set_progress(share)
 
     def check_lengths(self, max_source_length: int, max_target_length: int) -> None:
-        """Refuses limits of lengths that are beyond what the model can read or write."""
+        """Refuses limits of lengths that are beyond what the model can read or write.
+
+        Args:
+            max_source_length: The most tokens of a source.
+            max_target_length: The most tokens of a target.
+
+        Raises:
+            ValueError: One is beyond the `max_positions` of the model.
+        """
         longest = self.max_positions
         if longest is not None and max(max_source_length, max_target_length) > longest:
             raise ValueError(
@@ -153,8 +166,7 @@ class EncoderDecoder(TokenTrainer):
             )
 
     def build(self, input_shape=None):
-        """Makes all weights, by reading two tokens."""
-        ids = source = ops.zeros((1, 2), "int32")
+        ids = source = ops.zeros((1, 2), "int32")  # two tokens to read
         if self.source_embedding is None and input_shape is None:
             raise ValueError(
                 "The width of the features is not known: call the model on a batch, or build it "
@@ -170,10 +182,16 @@ class EncoderDecoder(TokenTrainer):
         self.built = True
 
     def encode(self, source, mask=None, training=False, num_unknown=None) -> SourceMemory:
-        """All that is fixed while a target is written, of token ids (B, S) or features (B, S, F).
+        """Computes all that is fixed while a target is written.
 
-        It is never tiled or reordered: the N beams of a source are N queries of the same memory.
-        Features may have a mask (B, S). With `num_unknown`, U, unknown words have logits.
+        Args:
+            source: Token ids (B, S), or features (B, S, F).
+            mask: Boolean (B, S), of features; all are there if `None`.
+            training: Whether dropout is on.
+            num_unknown: U, where unknown words have logits; none have if `None`.
+
+        Returns:
+            A memory, never tiled or reordered: N beams of a source are N queries of the same one.
         """
         source = ops.convert_to_tensor(source)
         inputs = {"source": source, "source_mask": mask}
@@ -206,21 +224,19 @@ class EncoderDecoder(TokenTrainer):
         weights = weights or self.step_weights()
         inputs = self.target_embedding(known_ids(token_ids))
         hidden, state, attention = self.decoder.step(inputs, state, memory.decoder, weights.decoder)
-        attention = self._over_source(attention, memory)
+        attention = memory.over_source(attention)
         logits = self.output_layer(hidden, attention, memory.output, weights.output)
         return share_unknown(logits, attention, memory.unknown), state, attention
 
     def reorder_state(self, state: Nest, beams) -> Nest:
-        """The state in which beam n of each sentence goes on from beam `beams[b, n]`."""
         return self.decoder.reorder_state(state, beams)
 
     def gather_rows(self, memory: SourceMemory, state: Nest, rows) -> tuple[SourceMemory, Nest]:
-        """Memory and state of the sentences with these numbers."""
         decoder, state = self.decoder.gather_rows(memory.decoder, state, rows)
         rest = keras.tree.map_structure(lambda x: ops.take(x, rows, axis=0), memory[1:])
         return SourceMemory(decoder, *rest), state
 
-    def teacher_forced(self, inputs, training: bool = False, attention: bool = False):
+    def _teacher_forced(self, inputs, training: bool = False, attention: bool = False):
         """Reads a given target as a whole; with `attention` also where the output has no need."""
         source = ops.convert_to_tensor(inputs["source"])
         memory = self._memory(self._encoded(inputs, training), source, inputs.get("num_unknown"))
@@ -231,17 +247,16 @@ class EncoderDecoder(TokenTrainer):
             return_attention_scores=wanted,
             training=training,
         )
-        scores = self._over_source(scores, memory) if wanted else ()
+        scores = memory.over_source(scores) if wanted else ()
         return TeacherForced(hidden, scores, memory)
 
     def call(self, inputs, training=False):
-        hidden, attention, memory = self.teacher_forced(inputs, training)
+        hidden, attention, memory = self._teacher_forced(inputs, training)
         logits = self.output_layer(hidden, attention, memory.output, training=training)
         return share_unknown(logits, attention, memory.unknown)
 
     def p_gen(self, inputs):
-        """The share of the vocabulary in each token, (B, T); the rest is copied."""
-        return self.output_layer.p_gen(self.teacher_forced(inputs).hidden)
+        return self.output_layer.p_gen(self._teacher_forced(inputs).hidden)
 
     def attention_maps(self, inputs) -> AttentionMaps:
         """The attention weights of all layers and heads in inference.
@@ -266,7 +281,7 @@ class EncoderDecoder(TokenTrainer):
         else:
             _, cross = self.decoder(target, memory.decoder, return_attention_scores=True)
             cross = cross[:, None, None]
-        return AttentionMaps(self._over_source(cross, memory), own, target_maps)
+        return AttentionMaps(memory.over_source(cross), own, target_maps)
 
     def token_losses(self, inputs, labels, training):
         if training and self.loss.r_drop > 0:
@@ -277,7 +292,7 @@ class EncoderDecoder(TokenTrainer):
                     f"them. Received: r_drop={self.loss.r_drop}"
                 )
             inputs = {name: ops.concatenate([x, x]) for name, x in inputs.items()}
-        read = self.teacher_forced(inputs, training, training and self.coverage is not None)
+        read = self._teacher_forced(inputs, training, training and self.coverage is not None)
         keep, labels = self.loss.counted(labels)
         labels = labels if self.copies else known_ids(labels)
         kept = KeptRows(keep, self.static_shapes)
@@ -309,22 +324,7 @@ class EncoderDecoder(TokenTrainer):
             prepared, unknown = output.prepare_source(source, unknown), ()
         else:
             prepared = output.prepare_source(source)
-        spread = encoded.segments
-        if not isinstance(spread, tuple):
-            spread = ops.one_hot(spread, ops.shape(encoded.states)[1], dtype="float32")
-            spread = spread / ops.maximum(ops.sum(spread, axis=1, keepdims=True), 1)
-            spread = ops.swapaxes(spread, 1, 2)
-        return SourceMemory(self.decoder.prepare(encoded), prepared, spread, unknown)
-
-    @staticmethod
-    def _over_source(attention, memory: SourceMemory):
-        """Attention over states (B, ..., M) as attention over their positions (B, ..., S)."""
-        spread = memory.spread
-        if isinstance(spread, tuple):
-            return attention
-        for _ in attention.shape[3:]:
-            spread = ops.expand_dims(spread, 1)
-        return ops.matmul(attention, ops.cast(spread, attention.dtype))
+        return SourceMemory(self.decoder.prepare(encoded), prepared, encoded.spread(), unknown)
 
     def get_config(self):
         serialize = keras.saving.serialize_keras_object

@@ -76,6 +76,7 @@ class VocabularyOutput(Output):
             deep output of Bahdanau et al. 2015 has one; none if `None`.
         readout_activation: Activation of that layer.
         dropout: Rate on what the vocabulary is read from.
+        **kwargs: As for every Keras layer.
 
     Raises:
         ValueError: An argument is impossible, or, when the weights are made, what is read from is
@@ -140,7 +141,11 @@ class VocabularyOutput(Output):
             )
 
     def vocabulary_weights(self) -> tuple[Any, Any]:
-        """The kernel (V, D) and bias (V,) that turn what is read from into logits."""
+        """Looks up what turns a hidden state, or the readout of one, into logits.
+
+        Returns:
+            The kernel (V, D) and the bias (V,), in the compute type.
+        """
         kernel = self.embedding.embeddings if self.tied else self.kernel
         return tuple(ops.cast(x, self.compute_dtype) for x in (kernel, self.bias))
 
@@ -149,16 +154,25 @@ class VocabularyOutput(Output):
         readout = () if self.readout is None else Affine.from_layer(self.readout)
         return OutputWeights(readout, Affine(ops.transpose(kernel), bias))
 
-    def read_out(self, hidden, training: bool = False):
+    def _read_out(self, hidden, training: bool = False):
         """Projects hidden states (B, T, D) to what the vocabulary is read from, (B, T, D')."""
         read = hidden if self.readout is None else self.readout(hidden)
         return self._dropout(read, training=training)
 
     def vocabulary_logits(self, hidden, weights: OutputWeights | None = None, training=False):
-        """Logits (B, T, V) of hidden states (B, T, D), before anything is mixed in."""
+        """Computes the logits of the vocabulary, before anything is mixed in.
+
+        Args:
+            hidden: (B, T, D).
+            weights: The result of `step_weights()`, in a step.
+            training: Whether dropout is on.
+
+        Returns:
+            (B, T, V).
+        """
         if weights is None:
             kernel, bias = self.vocabulary_weights()
-            read = self.read_out(hidden, training)
+            read = self._read_out(hidden, training)
             # One product of all rows: a batched one would go through the kernel for each sentence.
             rows = ops.reshape(read, (-1, read.shape[-1]))
             logits = add_bias(ops.matmul(rows, ops.transpose(kernel)), bias)
@@ -171,7 +185,7 @@ class VocabularyOutput(Output):
         return self.vocabulary_logits(hidden, weights, training)
 
     def token_losses(self, loss, labels, hidden, attention, source, kept, training):
-        read = self.read_out(hidden, training)
+        read = self._read_out(hidden, training)
         twice = training and loss.r_drop > 0
         losses = loss.from_two_readings if twice else loss.from_hidden
         rows = kept.rows(read, readings=2 if twice else 1)
@@ -193,7 +207,9 @@ class PointerGeneratorOutput(VocabularyOutput):
     has an id of its own, -1, -2 and so on, by which labels ask for that very word, and beside the
     vocabulary a column of its own in the logits: the extended vocabulary of the paper.
 
-    Source and target need one vocabulary. The arguments are those of `VocabularyOutput`.
+    Args:
+        vocab_size: Tokens V, the same for source and target.
+        **kwargs: The others of `VocabularyOutput`.
 
     Example:
 
@@ -226,11 +242,18 @@ class PointerGeneratorOutput(VocabularyOutput):
         return log_mixture(logits, gate, attention, ids, first, copyable, unknown)
 
     def p_gen(self, hidden):
-        """The share of the vocabulary in each token, (B, T); the rest is copied."""
+        """Computes the share of the vocabulary in each token; the rest is copied.
+
+        Args:
+            hidden: (B, T, D).
+
+        Returns:
+            From 0 to 1, (B, T).
+        """
         return ops.sigmoid(self.pointer.gate(hidden))
 
     def token_losses(self, loss, labels, hidden, attention, source, kept, training):
-        read, gate = self.read_out(hidden, training), self.pointer.gate(hidden)
+        read, gate = self._read_out(hidden, training), self.pointer.gate(hidden)
         weights = self.vocabulary_weights()
         return mixture_losses(loss, labels, source, read, attention, gate, weights, kept)
 

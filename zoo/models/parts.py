@@ -34,6 +34,14 @@ class Encoded(NamedTuple):
     summary: Any
     segments: Any = ()
 
+    def spread(self):
+        # The share of each position in each state, float32 (B, S, S'); () where they are the same.
+        if isinstance(self.segments, tuple):
+            return ()
+        of_states = ops.one_hot(self.segments, ops.shape(self.states)[1], dtype="float32")
+        of_states = of_states / ops.maximum(ops.sum(of_states, axis=1, keepdims=True), 1)
+        return ops.swapaxes(of_states, 1, 2)
+
 
 class AttentionMaps(NamedTuple):
     """The attention weights of all layers and heads, before dropout.
@@ -65,6 +73,14 @@ class SourceMemory(NamedTuple):
     output: Nest
     spread: Any = ()
     unknown: Any = ()
+
+    def over_source(self, attention):
+        """Attention over states (B, ..., M) as attention over their positions (B, ..., S)."""
+        if isinstance(spread := self.spread, tuple):
+            return attention
+        for _ in attention.shape[3:]:
+            spread = ops.expand_dims(spread, 1)
+        return ops.matmul(attention, ops.cast(spread, attention.dtype))
 
 
 class StepWeights(NamedTuple):
@@ -166,11 +182,28 @@ class Decoder(keras.layers.Layer):
         raise NotImplementedError
 
     def reorder_state(self, state: Nest, beams) -> Nest:
-        """The state in which beam n of each sentence goes on from beam `beams[b, n]`."""
+        """Makes hypotheses go on from others of the same source.
+
+        Args:
+            state: What `step` returned, of N hypotheses of each of B sources.
+            beams: int (B, N'), the hypothesis that each new one continues.
+
+        Returns:
+            The state of N' hypotheses.
+        """
         return keras.tree.map_structure(lambda x: take_beams(x, beams), state)
 
     def gather_rows(self, memory: Nest, state: Nest, rows) -> tuple[Nest, Nest]:
-        """Memory and state of the sentences with these numbers (R,)."""
+        """Leaves out the sources that are done.
+
+        Args:
+            memory: Of B sources.
+            state: Of their hypotheses.
+            rows: int (R,), the numbers of the sources that go on.
+
+        Returns:
+            Memory and state of R sources.
+        """
         return keras.tree.map_structure(lambda x: take_rows(x, rows), (memory, state))
 
 
@@ -185,6 +218,9 @@ class Output(keras.layers.Layer):
     - `source`: what `prepare_source(ids)` returned;
     - `weights`: what `step_weights()` returned, in a step; `None` where a target is read as a
       whole.
+
+    Args:
+        **kwargs: As for every Keras layer.
 
     Attributes:
         reads_attention: Whether `call` needs the attention in training too.
@@ -207,7 +243,11 @@ class Output(keras.layers.Layer):
         self.embedding = None  # here, as PyTorch finds what a class has before its sublayers
 
     def tie(self, embedding: keras.layers.Embedding) -> None:
-        """Takes the embedding of the target, if it is tied."""
+        """Takes the embedding of the target, if it is tied.
+
+        Args:
+            embedding: Its table (V, E) takes the place of a kernel.
+        """
         self.embedding = embedding
 
     def call(self, hidden, attention=None, source=(), weights=None, training=False):
@@ -222,9 +262,15 @@ class Output(keras.layers.Layer):
         return ()
 
     def prepare_source(self, ids, unknown=()) -> Nest:
-        """Prepares the ids of the source for `call`: a nest of tensors (B, ...).
+        """Prepares the source for `call`, once for all steps.
 
-        Only an output that copies is given the positions of unknown words, and needs the argument.
+        Args:
+            ids: Token ids (B, S).
+            unknown: Boolean (B, S, U), the positions of unknown words; given to an output that
+                copies alone.
+
+        Returns:
+            A nest of tensors (B, ...); () by default.
         """
         return ()
 

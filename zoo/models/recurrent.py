@@ -29,8 +29,9 @@ class RecurrentEncoder(Encoder):
 
     Args:
         units: Width D of each direction.
-        num_layers: Layers.
+        num_layers: That many, each over the states of the one before.
         dropout: Rate on embeddings, and on the states of each layer.
+        **kwargs: As for every Keras layer.
 
     Raises:
         ValueError: An argument is impossible.

@@ -65,6 +65,7 @@ class RecurrentDecoder(Decoder):
             Luong et al. 2015; the query is the current state then.
         attentional_units: Width of that vector; `units` if `None`.
         dropout: Rate on embeddings.
+        **kwargs: As for every Keras layer.
 
     Raises:
         ValueError: An argument is impossible.
@@ -163,7 +164,7 @@ class RecurrentDecoder(Decoder):
         return self._hidden(outputs, embedded), scores
 
     def attention_maps(self, target, memory):
-        """The weights over the source, each head or hop a head of one layer; `None` beside them."""
+        # Each head or hop is a head of one layer.
         _, states, _ = self._unroll(target, memory)
         if self.attention_query == "previous_state":
             states = ops.concatenate([memory.start[:, None], states[:, :-1]], axis=1)

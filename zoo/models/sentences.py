@@ -148,6 +148,7 @@ class SentenceEncoder(Encoder):
         separator_ids: Ids that stand between sentences.
         max_sentence_length: What has no end for that many tokens is split.
         dropout: Rate on embeddings and on what is attended to.
+        **kwargs: As for every Keras layer.
 
     Raises:
         ValueError: An argument is impossible.

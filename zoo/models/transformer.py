@@ -90,6 +90,7 @@ def transformer(
         An untrained model.
 
     Raises:
+        ConfigError: An attention is named that is none, such as `"none"`.
         ValueError: An argument is impossible.
 
     Example:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops
 
-from ...layers.attention.base import Memory
+from ...layers.attention.memory import Memory
 from ...layers.ops.arguments import positive_int
 from ...layers.ops.dropout import Dropout
 from ...layers.ops.normalization import make_norm, scale_and_shift
@@ -218,7 +218,6 @@ class TransformerEncoder(_Stack, Encoder):
         return Encoded(x, mask, masked_mean(x, mask))
 
     def attention_maps(self, inputs, mask):
-        """The source in inference, and the weights of all layers and heads, (B, L, H, S, S)."""
         x, maps = self._read(inputs), []
         for block in self.blocks:
             x, weights = block(x, mask=mask, return_attention_scores=True)
@@ -330,7 +329,6 @@ class TransformerDecoder(_Stack, Decoder):
         return self._normalized(x), self._one_attention(weights)
 
     def attention_maps(self, target, memory):
-        """The weights over source and target of all layers and heads, (B, L, H, T, S or T)."""
         x, cross, own = self._read(target), [], []
         for block, source in zip(self.blocks, memory.blocks, strict=True):
             x, over_source, over_target = block(x, source, return_attention_scores=True)

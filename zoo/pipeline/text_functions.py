@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import tensorflow as tf
 
@@ -17,6 +18,7 @@ from ..text.special_ids import PAD_ID, START_ID
 from ..text.tokenizer import Tokenizer, with_end
 from ..text.unknown import SurfaceReader, decode_tensor, known_ids, may_be_written, pieces_tensor
 from .documents import Units, in_chunks, join_document, split_document, without_tag
+from .parallel import batches_by_length, parallel_batches, run_parallel
 
 TARGET = tf.TensorSpec((None,), tf.string, name="target")
 PREFIX = tf.TensorSpec((None,), tf.string, name="prefix")
@@ -87,6 +89,30 @@ class TextFunctions:
             self.tokenizer = self.tokenizer.renewed()
             self._forget_functions()
             return self._called(signature, arguments)
+
+    def _rows(
+        self, signature: str, batch_size: int, columns: dict[str, list]
+    ) -> Iterator[dict[str, Any]]:
+        """Runs a signature in batches of like lengths; one dictionary a row.
+
+        Columns that the signature does not take are left out.
+        """
+        taken = [columns[spec.name] for spec in self._function(signature).input_signature]
+        texts = [column for column in taken if column and isinstance(column[0], str)]
+        lengths = [sum(map(len, row)) for row in zip(*texts, strict=True)]
+        rows: list[dict[str, Any]] = [{}] * len(lengths)
+
+        def run(chosen: list[int]) -> None:
+            arguments = [tf.constant([column[i] for i in chosen]) for column in taken]
+            outputs = self._run(signature, arguments)
+            arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
+            for position, row in enumerate(chosen):
+                rows[row] = {name: array[position] for name, array in arrays.items()}
+
+        # Draws come one after the other: which text gets which would not be the same each time.
+        at_a_time = 1 if self.generation.do_sample else parallel_batches()
+        run_parallel(run, batches_by_length(lengths, batch_size), at_a_time)
+        return iter(rows)
 
     def _called(self, name: str, arguments: list[tf.Tensor]) -> dict[str, tf.Tensor]:
         function = self._function(name)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from ..decoding.options import NEG_INF, GenerationOptions
 from ..models.encoder_decoder import EncoderDecoder
@@ -17,7 +16,6 @@ from ..text.source_format import PLAIN, Source, SourceFormat
 from ..text.tokenizer import UNKNOWN_ID, Tokenizer
 from ..visualization.explanation import Explanation
 from .documents import Parts, read_parts
-from .parallel import batches_by_length, parallel_batches, run_parallel
 from .text_functions import TextFunctions
 
 
@@ -129,7 +127,17 @@ class TextToText(TextFunctions):
         self._forget_functions()
 
     def with_generation(self, **changes) -> TextToText:
-        """The same model with other options of generation."""
+        """Makes a pipeline of the same model, whose weights it shares, with other options.
+
+        Args:
+            **changes: Options of `GenerationOptions`; those left out stay as they are.
+
+        Returns:
+            The other pipeline; this one stays as it is.
+
+        Raises:
+            ValueError: An option is impossible, or beyond what the model can write.
+        """
         other = copy.copy(self)
         other.generation = replace(self.generation, **changes)
         other.model.check_lengths(other.max_source_length, other.generation.max_length)
@@ -145,12 +153,23 @@ class TextToText(TextFunctions):
         return columns
 
     def trackables(self) -> list:
-        """The resources that an export has to track beside the model's variables."""
+        """Lists the resources that an export has to track beside the model's variables.
+
+        Returns:
+            The tokenizer of the target in the graph and, where it is another, that of the source.
+        """
         both = dict.fromkeys((self.tokenizer, self.tokenizer.source))
         return [tokenizer.graph_tokenizer for tokenizer in both]
 
     def too_long(self, texts: Sequence[Source]) -> list[int]:
-        """Indices of the texts of which `predict` would leave out a part."""
+        """Finds the texts of which `predict` would leave out a part.
+
+        Args:
+            texts: N sources.
+
+        Returns:
+            Their indices, in rising order.
+        """
         return self._too_long(texts, self._parts(texts))
 
     def _too_long(self, texts: Sequence[Source], parts: Parts | None) -> list[int]:
@@ -324,27 +343,3 @@ class TextToText(TextFunctions):
         rows = list(self._rows(signature, batch_size, columns))
         scores = np.array([row["score"] for row in rows], np.float32)
         return scores, np.array([row["tokens"] for row in rows], np.int32)
-
-    def _rows(
-        self, signature: str, batch_size: int, columns: dict[str, list]
-    ) -> Iterator[dict[str, Any]]:
-        """Runs a signature in batches of like lengths; one dictionary a row.
-
-        Columns that the signature does not take are left out.
-        """
-        taken = [columns[spec.name] for spec in self._function(signature).input_signature]
-        texts = [column for column in taken if column and isinstance(column[0], str)]
-        lengths = [sum(map(len, row)) for row in zip(*texts, strict=True)]
-        rows: list[dict[str, Any]] = [{}] * len(lengths)
-
-        def run(chosen: list[int]) -> None:
-            arguments = [tf.constant([column[i] for i in chosen]) for column in taken]
-            outputs = self._run(signature, arguments)
-            arrays = {name: tensor.numpy() for name, tensor in outputs.items()}
-            for position, row in enumerate(chosen):
-                rows[row] = {name: array[position] for name, array in arrays.items()}
-
-        # Draws come one after the other: which text gets which would not be the same each time.
-        at_a_time = 1 if self.generation.do_sample else parallel_batches()
-        run_parallel(run, batches_by_length(lengths, batch_size), at_a_time)
-        return iter(rows)

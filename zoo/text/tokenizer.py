@@ -7,15 +7,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-import sentencepiece
 import tensorflow as tf
 import tensorflow_text
 
 from ..cpus import available_cpus
 from .learning import learn_model
-from .normalization import UNSPACED
 from .special_ids import END_ID, PAD_ID, START_ID, UNKNOWN_ID
-from .unknown import WHITE_SPACE_MARK, tokenize_with_unknown
+from .unknown import tokenize_with_unknown
+from .vocabulary import Vocabulary
 
 # From so many tokens on, the 256 bytes among them, every text can be written.
 BYTES_FROM = 2000
@@ -29,7 +28,7 @@ BLANK = r"[\s\v\p{Z}\p{Cc}\p{Cf}\x{FFFD}]*"
 _MOST_CHARACTERS = 2**28  # lengths in bytes, four times that at most, are int32
 
 
-class Tokenizer:
+class Tokenizer(Vocabulary):
     """Text to token ids and back, in Python and in a TensorFlow graph.
 
     SentencePiece (Kudo and Richardson 2018) learns its pieces from raw text, so Chinese and
@@ -47,6 +46,9 @@ class Tokenizer:
     Attributes:
         source: the tokenizer of sources; this one itself where both sides share a vocabulary.
 
+    Raises:
+        ValueError: The bytes are no SentencePiece model, or it has other ids of special tokens.
+
     Example:
 
     >>> tokenizer = Tokenizer.train(["ein Haus", "a house"] * 10, vocab_size=24)
@@ -57,23 +59,15 @@ class Tokenizer:
     """
 
     def __init__(self, model: bytes, source_model: bytes | None = None):
-        self.model = model
+        super().__init__(model)
         self.source = self if source_model is None else Tokenizer(source_model)
-        self._processor = found = _read_model(model)
-        specials = [found.pad_id(), found.unk_id(), found.bos_id(), found.eos_id()]
-        if specials != [PAD_ID, UNKNOWN_ID, START_ID, END_ID]:
-            raise ValueError(
-                "A SentencePiece model must have padding, unknown, start and end as ids 0, 1, 2 "
-                "and 3; train one with Tokenizer.train or with --pad_id=0 --unk_id=1 "
-                f"--bos_id=2 --eos_id=3. Received: {specials}"
-            )
         # One resource for the life of the tokenizer: an export must track exactly this object.
         with tf.init_scope():
             self.graph_tokenizer = tensorflow_text.SentencepieceTokenizer(model=model)
         self._of_words = self.is_of_words()
         longest = max(map(len, self.pieces(range(self.vocab_size))))
         self._most_characters = _MOST_DECOMPOSED * min(longest, _LONGEST_PIECE)
-        self._joins_spaces = found.encode("a b") == found.encode("a  b")
+        self._joins_spaces = self._processor.encode("a b") == self._processor.encode("a  b")
 
     @classmethod
     def train(
@@ -176,30 +170,27 @@ class Tokenizer:
             Path(source_path).write_bytes(self.source.model)
 
     @property
-    def vocab_size(self) -> int:
-        return self._processor.get_piece_size()
-
-    @property
     def shares_vocabulary(self) -> bool:
         """True where source and target have one vocabulary."""
         return self.source is self
 
     def renewed(self) -> Tokenizer:
-        """The same once more, with resources of its own in the graph."""
+        """Makes the same tokenizer once more.
+
+        Returns:
+            A tokenizer with resources of its own in the graph.
+        """
         return Tokenizer(self.model, None if self.shares_vocabulary else self.source.model)
 
-    def id_of(self, symbol: str) -> int:
-        """The id of one of the symbols that the tokenizer was trained with."""
-        number = self._processor.piece_to_id(symbol)
-        if number == UNKNOWN_ID:
-            raise ValueError(
-                "The tokenizer was trained without this symbol; train one with symbols=[...]. "
-                f"Received: symbol={symbol!r}"
-            )
-        return number
-
     def encode(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """The ids of each text, without start and end, as int32 arrays."""
+        """Splits texts into tokens.
+
+        Args:
+            texts: N texts, of any length.
+
+        Returns:
+            The ids of each text, int32, without start and end.
+        """
         texts = list(texts)
         encoded = self._processor.encode(texts, out_type=int, num_threads=available_cpus())
         if self._of_words:
@@ -214,56 +205,41 @@ class Tokenizer:
         return [np.asarray(ids, dtype=np.int32) for ids in encoded]
 
     def tokenize(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Ids of texts (B,) in the graph, ragged (B, None), without start and end."""
+        """Splits texts into tokens in the graph.
+
+        Args:
+            texts: Strings (B,).
+
+        Returns:
+            The ids of each text, int32, ragged (B, None), without start and end.
+        """
         if self._of_words:
             return self.tokenize_with_unknown(texts)[0]
         return self.graph_tokenizer.tokenize(texts)
 
     def tokenize_with_unknown(self, texts: tf.Tensor) -> tuple[tf.RaggedTensor, tf.Tensor]:
-        """The same, and the text of each unknown piece, (K,), see `unknown`."""
+        """Splits texts into tokens in the graph and keeps what has no token.
+
+        Args:
+            texts: Strings (B,).
+
+        Returns:
+            What `tokenize` returns, and the text of each of its K unknown tokens, strings (K,).
+        """
         return tokenize_with_unknown(self.graph_tokenizer, self._of_words, texts)
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
-        """The text of each row of ids; special ids are left out, negative ones are unknown."""
+        """Joins tokens to texts.
+
+        Args:
+            ids: Rows of ids. Padding, start and end are left out; negative ids are unknown tokens.
+
+        Returns:
+            The text of each row.
+        """
         special = PAD_ID, START_ID, END_ID
         rows = [[max(int(i), UNKNOWN_ID) for i in row if i not in special] for row in ids]
         return self._processor.decode(rows) if rows else []
-
-    def pieces(self, ids: Sequence[int]) -> list[str]:
-        """The piece of each id."""
-        return [self._processor.id_to_piece(int(i)) for i in ids]
-
-    def ids(self, pieces: Sequence[str]) -> list[int]:
-        """The id of each piece, the other way round than `pieces`."""
-        return [self._processor.piece_to_id(piece) for piece in pieces]
-
-    def scores(self) -> np.ndarray:
-        """The score of each id, float32: the higher, the sooner byte pairs are merged to it."""
-        return np.array([self._processor.get_score(i) for i in range(self.vocab_size)], np.float32)
-
-    def control_mask(self) -> list[bool]:
-        """Mask of the ids that have no text, such as the end or a separator."""
-        return [self._processor.is_control(i) for i in range(self.vocab_size)]
-
-    def byte_mask(self) -> list[bool]:
-        """Mask of the ids that are a byte of a character without a piece."""
-        return [self._processor.is_byte(i) for i in range(self.vocab_size)]
-
-    def word_starts(self) -> list[bool]:
-        """Mask of the ids that begin a word: all but what goes on without a space before it.
-
-        In scripts without spaces between words each token is one.
-        """
-        pieces = self.pieces(range(self.vocab_size))
-        return [
-            mark or i == UNKNOWN_ID or piece[0] == WHITE_SPACE_MARK or bool(UNSPACED.match(piece))
-            for i, (piece, mark) in enumerate(zip(pieces, self.control_mask(), strict=True))
-        ]
-
-    def is_of_words(self) -> bool:
-        """True where every piece is a whole word."""
-        ids = [i for i, mark in enumerate(self.control_mask()) if not mark and i != UNKNOWN_ID]
-        return all(p[0] == WHITE_SPACE_MARK != p for p in self.pieces(ids))
 
     def encode_tensor(self, texts: tf.Tensor, max_length: int | None = None) -> tf.Tensor:
         """Ids of a batch of strings in the graph, ended and padded.
@@ -309,13 +285,27 @@ class Tokenizer:
         return tf.where(tf.strings.regex_full_match(texts, BLANK), "", texts), cut | cut_too
 
     def decode_tensor(self, ids: tf.Tensor) -> tf.Tensor:
-        """Strings of a batch of ids (B, T) in the graph; all from the end id on is left out."""
+        """Joins tokens to texts in the graph.
+
+        Args:
+            ids: int32 (B, T). All from the end id on is left out, and padding and start too.
+
+        Returns:
+            Strings (B,).
+        """
         ended = tf.cumsum(tf.cast(tf.equal(ids, END_ID), tf.int32), axis=1) > 0
         keep = tf.logical_not(ended) & (ids != PAD_ID) & (ids != START_ID)
         return self.graph_tokenizer.detokenize(tf.ragged.boolean_mask(ids, keep))
 
     def pieces_tensor(self, ids: tf.Tensor) -> tf.Tensor:
-        """The piece of each id in the graph, of the shape of `ids`; padding gives ""."""
+        """Looks up pieces in the graph.
+
+        Args:
+            ids: int32, any shape.
+
+        Returns:
+            Strings of the same shape; "" for padding.
+        """
         return tf.where(ids == PAD_ID, "", self.graph_tokenizer.id_to_string(ids))
 
 
@@ -328,18 +318,6 @@ def _part(texts: tf.Tensor, most: int, keep: str, unit: str) -> tuple[tf.Tensor,
         start, count = tf.maximum(lengths - most, 0), most + 1
     part = tf.strings.substr(texts, start, tf.fill(tf.shape(start), count), unit=unit)
     return part, lengths > most
-
-
-def _read_model(model: bytes) -> sentencepiece.SentencePieceProcessor:
-    try:
-        if model:  # of none at all SentencePiece says nothing
-            return sentencepiece.SentencePieceProcessor(model_proto=model)
-    except RuntimeError:
-        pass  # its reason names a line of its own source
-    raise ValueError(
-        "A tokenizer is the whole content of a SentencePiece model file; this one is damaged or "
-        f"something else. Received: {len(model)} bytes, beginning with {model[:8]!r}"
-    )
 
 
 def with_end(ids: tf.RaggedTensor) -> tf.Tensor:

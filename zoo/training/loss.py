@@ -42,6 +42,9 @@ class SmoothedCrossEntropy(keras.losses.Loss):
         y_pred: float logits, shape (B, T, V).
         sample_weight: optional weights that broadcast to (B, T).
 
+    Raises:
+        ValueError: `smoothing` is not in [0, 1), or `r_drop` is negative or not finite.
+
     Example:
 
     >>> loss = SmoothedCrossEntropy(0.1)
@@ -68,7 +71,14 @@ class SmoothedCrossEntropy(keras.losses.Loss):
         self.r_drop = r_drop
 
     def counted(self, y_true: Any) -> tuple[Any, Any]:
-        """Boolean mask of the targets that count, and the targets with 0 in place of all others."""
+        """Tells the targets that count from those that do not.
+
+        Args:
+            y_true: int targets, any shape.
+
+        Returns:
+            A boolean mask of the targets that count, and the targets with 0 in place of all others.
+        """
         y_true = ops.convert_to_tensor(y_true)
         if self.ignore_class is None:
             return ops.ones_like(y_true, dtype="bool"), y_true
@@ -76,7 +86,15 @@ class SmoothedCrossEntropy(keras.losses.Loss):
         return counts, ops.where(counts, y_true, ops.zeros_like(y_true))
 
     def weights(self, y_true: Any, sample_weight: Any = None) -> Any:
-        """float32 weight of every target; sample weights are of rows (B,), or of each (B, T)."""
+        """Computes the weight of every target in the mean.
+
+        Args:
+            y_true: int targets, shape (B, T).
+            sample_weight: weights of rows (B,), or of each target (B, T); 1 if `None`.
+
+        Returns:
+            float32 (B, T), 0 for the targets that do not count.
+        """
         weights = ops.cast(self.counted(y_true)[0], "float32")
         if sample_weight is None:
             return weights
@@ -126,7 +144,13 @@ class SmoothedCrossEntropy(keras.losses.Loss):
     def from_two_readings(
         self, y_true: Any, hidden: Any, kernel: Any, bias: Any
     ) -> tuple[Any, Any]:
-        """Returns the same of `hidden` (2 N, D): all rows of one reading, then of the other.
+        """Computes the loss of two readings of the same targets, see R-Drop.
+
+        Args:
+            y_true: int targets, shape (N,).
+            hidden: shape (2 N, D), all rows of one reading, then of the other.
+            kernel: one row for each token of the vocabulary, shape (V, D).
+            bias: shape (V,).
 
         Returns:
             The mean of both smoothed losses with `r_drop` / 2 times the divergence, and the mean of

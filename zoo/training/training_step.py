@@ -40,6 +40,9 @@ class TokenTrainer(keras.Model):
     Under a `tf.distribute` strategy that loss is the mean over the tokens of all replicas together,
     however many each of them has: the weights learnt are those of one replica with all rows.
 
+    Args:
+        **kwargs: As for every Keras model.
+
     Attributes:
         static_shapes: Whether the loss is computed at padding too, and left out of the sums, so
             that no shape depends on values, as TPUs want it.
@@ -58,10 +61,17 @@ class TokenTrainer(keras.Model):
     def token_losses(
         self, inputs: dict[str, tf.Tensor], labels: tf.Tensor, training: bool
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Smoothed and plain loss of every label that counts, in reading order.
+        """Computes the loss of every label that counts, with label smoothing and without.
 
-        With `static_shapes`, of every label, and 0 for the others. Of a model as it is trained
-        with R-Drop, the means of two readings, the smoothed one with their divergence.
+        Args:
+            inputs: `source` (B, S) and `target` (B, T), as the model is called with.
+            labels: int (B, T).
+            training: Whether dropout is on, and with it R-Drop.
+
+        Returns:
+            Smoothed and plain loss, float32 (R,) each, in reading order. With `static_shapes`, of
+            every label, and 0 for those that do not count. With R-Drop, the means of two readings,
+            the smoothed one with their divergence.
         """
         raise NotImplementedError
 

@@ -127,17 +127,29 @@ class Explanation:
         return lines
 
     def to_png(self, path: str | PathLike[str]) -> None:
-        """Writes the heat map as a PNG picture, with labels in any script there is a font for."""
+        """Writes the heat map as a PNG picture, with labels in any script there is a font for.
+
+        Args:
+            path: A path of any suffix; a file that is there is replaced.
+        """
         Path(path).write_bytes(self._repr_png_())
 
     def to_svg(self, path: str | PathLike[str]) -> None:
-        """Writes the heat map as an SVG drawing, the labels as outlines."""
+        """Writes the heat map as an SVG drawing, the labels as outlines.
+
+        Args:
+            path: A path of any suffix; a file that is there is replaced.
+        """
         from .plotting import heat_map_bytes
 
         Path(path).write_bytes(heat_map_bytes(self, "svg"))
 
     def to_html(self, path: str | PathLike[str]) -> None:
-        """Writes an interactive page in one file, which needs no server."""
+        """Writes an interactive page in one file, which needs no server.
+
+        Args:
+            path: A path of any suffix; a file that is there is replaced.
+        """
         Path(path).write_text(self._page(), encoding="utf-8")
 
     def to_terminal(self, width: int | None = None, color: bool = True) -> str:

@@ -95,7 +95,17 @@ class LayeredExplanation:
         return tuple(kind for kind in KINDS if getattr(self, kind) is not None)
 
     def weights(self, kind: str = "cross") -> np.ndarray:
-        """All maps of a kind, (L, H, rows, columns)."""
+        """Looks up all maps of a kind.
+
+        Args:
+            kind: `"cross"`, `"encoder"` or `"decoder"`.
+
+        Returns:
+            An array (L, H, rows, columns), see `tokens` for the last two.
+
+        Raises:
+            ValueError: The model has no such attention.
+        """
         if kind not in self.kinds:
             raise ValueError(
                 f"This model has attention of kind {', '.join(self.kinds)}. Received: kind={kind!r}"
@@ -132,7 +142,11 @@ class LayeredExplanation:
         return self._explanation(kind, chosen.mean(axis=(0, 1)))
 
     def statistics(self) -> list[HeadStatistics]:
-        """Statistics of every head of every layer."""
+        """Computes the statistics of every head of every layer.
+
+        Returns:
+            Those of all kinds of attention there are, in the order of kind, layer and head.
+        """
         found = []
         for kind in self.kinds:
             weights = self.weights(kind)
@@ -155,7 +169,11 @@ class LayeredExplanation:
         return found
 
     def to_html(self, path: str | PathLike[str]) -> None:
-        """Writes a page in one file, with a choice of attention, layer and head."""
+        """Writes a page in one file, with a choice of attention, layer and head.
+
+        Args:
+            path: A path of any suffix; a file that is there is replaced.
+        """
         Path(path).write_text(self._page(), encoding="utf-8")
 
     def to_terminal(self, width: int | None = None, color: bool = True) -> str:
@@ -171,7 +189,11 @@ class LayeredExplanation:
         return self.explanation.to_terminal(width, color)
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Writes the page to a path that ends in `.html`, the served attention to any other.
+        """Writes the kind of file that the path's suffix names.
+
+        Args:
+            path: A path that ends in `.html` for the page with all maps; in `.png`, `.svg` or
+                `.txt` for the served attention.
 
         Raises:
             ValueError: The suffix is not one of those that an `Explanation` can be saved as.
@@ -203,7 +225,14 @@ class LayeredExplanation:
         )
 
     def tokens(self, kind: str) -> tuple[list[str], list[str]]:
-        """The tokens of the rows and of the columns of a kind of maps."""
+        """Looks up the tokens beside a kind of maps.
+
+        Args:
+            kind: `"cross"`, `"encoder"` or `"decoder"`.
+
+        Returns:
+            The tokens of the rows, and those of the columns.
+        """
         source, target = self.explanation.source_tokens, self.explanation.target_tokens
         if kind == "encoder":
             return source, source

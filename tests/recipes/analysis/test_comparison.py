@@ -1,7 +1,6 @@
 """Runs compared: the numbers against those of `evaluate`, and any name shown as text."""
 
 import io
-import itertools
 import json
 import re
 import shutil
@@ -10,7 +9,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
-import numpy as np
 import pytest
 from eager import eagerly
 from PIL import Image
@@ -27,15 +25,9 @@ from attention_zoo.recipes.analysis.source_lengths import (
     Bucket,
     LengthDegradation,
     RunDegradation,
-    length_degradation,
-    sort_by_length,
-    source_lengths,
 )
 from attention_zoo.recipes.cli.main import app, run_command
-from attention_zoo.recipes.core.config import RunConfig
 from attention_zoo.recipes.core.run import Run
-from attention_zoo.recipes.data.corpus import PairCorpus
-from attention_zoo.recipes.metrics.row_statistics import row_statistics
 from attention_zoo.recipes.metrics.scores import translation_scores
 from attention_zoo.recipes.metrics.significance import Interval
 from attention_zoo.zoo.errors import ConfigError, DataError
@@ -153,38 +145,6 @@ def test_the_course_of_a_training_is_drawn_where_it_is_known(comparison, tmp_pat
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
 
 
-def test_buckets_by_length():
-    lengths = np.array([3, 12, 1, 30, 12, 11, 2])
-    buckets, numbers = sort_by_length(lengths, [5, 10, 12])
-    assert [(bucket.low, bucket.high, bucket.rows) for bucket in buckets] == [
-        (1, 3, 3), (11, 12, 3), (30, 30, 1),
-    ]  # fmt: skip
-    assert [rows.tolist() for rows in numbers] == [[0, 2, 6], [1, 4, 5], [3]]
-    lengths = np.random.default_rng(0).integers(1, 60, 600)
-    buckets, numbers = sort_by_length(lengths)
-    assert sorted(np.concatenate(numbers).tolist()) == list(range(600))
-    assert len(buckets) == 6 and all(80 <= bucket.rows <= 120 for bucket in buckets)
-    assert all(a.high < b.low for a, b in itertools.pairwise(buckets))
-    with pytest.raises(ConfigError, match="rise"):
-        sort_by_length(lengths, [10, 5])
-
-
-@pytest.mark.parametrize(
-    ("task", "sources", "unit", "lengths"),
-    [
-        ("translation", ["a b  c", " two words "], "words", [3, 2]),
-        ("translation", ["两只 dogs。", "狗"], "characters", [3, 1]),
-        ("question-answering", [{"context": "a b c", "question": "d e?"}], "words", [5]),
-        ("summarization", [{"text": "a b", "length": 9}], "words", [2]),
-        ("dialogue", [{"history": "a b\nc", "text": "d"}, "e"], "words", [4, 1]),
-    ],
-)
-def test_lengths_of_sources(task, sources, unit, lengths):
-    corpus = PairCorpus(sources, [""] * len(sources), "test")
-    found = source_lengths(corpus, RunConfig(task))
-    assert (found[0], found[1].tolist()) == (unit, lengths)
-
-
 def test_a_score_without_a_value_is_a_dash_in_every_form(comparison, tmp_path):
     none = Interval(None, None, None)
     run = replace(comparison.runs[0], by_length=[none, comparison.runs[0].score])
@@ -206,14 +166,6 @@ def test_a_score_without_a_value_is_a_dash_in_every_form(comparison, tmp_path):
     numbers = json.loads((tmp_path / "comparison.json").read_text())
     assert numbers["runs"][0]["by_length"][0] == {"value": None, "low": None, "high": None}
     assert numbers["runs"][0]["scores"]["chrf"] is None
-
-
-def test_a_fall_from_or_to_nothing_that_is_counted_has_no_value():
-    texts = ["a", "b", "a b c d", "e f g h i"]
-    score = row_statistics("translation", "bleu", texts, [(text,) for text in texts], "none")
-    lengths = np.array([1, 1, 4, 5])
-    (found,) = length_degradation([score], lengths, (2, 3), 50, 1).runs
-    assert found.short.value is found.percent.value is None and found.long.value > 99
 
 
 # Runs

@@ -3,24 +3,20 @@
 import dataclasses
 import json
 import os
-import shutil
 import signal
-from pathlib import Path
 from types import SimpleNamespace
 
-import keras
 import pytest
 
 from attention_zoo.recipes.core.config import RunConfig
 from attention_zoo.recipes.core.make_config import make_config
-from attention_zoo.recipes.core.packed_run import load
 from attention_zoo.recipes.core.run import Run
 from attention_zoo.recipes.core.saved_model import text_to_text
 from attention_zoo.recipes.core.task import source_format
 from attention_zoo.zoo.catalog import MODELS
 from attention_zoo.zoo.decoding.options import GenerationOptions
 from attention_zoo.zoo.errors import ConfigError
-from attention_zoo.zoo.files import claimed, write_json
+from attention_zoo.zoo.files import write_json
 
 
 @pytest.fixture
@@ -215,116 +211,6 @@ def test_a_run_that_knows_no_texts_is_gone_on_with(tmp_path, config):
     assert "texts is no object: [1]" in refusal(run.open, config, texts)
 
 
-def test_a_folder_of_something_else_is_refused(tmp_path, config):
-    (tmp_path / "photo.jpg").write_bytes(b"")
-    assert "is no run of attention-zoo" in refusal(Run(tmp_path).open, config)
-    assert files(tmp_path) == ["photo.jpg"]
-
-
-def test_a_file_is_refused(tmp_path, config):
-    path = tmp_path / "run"
-    path.write_text("x")
-    assert "is no run of attention-zoo" in refusal(Run(path).open, config)
-    assert path.read_text() == "x"
-
-
-def test_a_file_above_the_folder_is_refused(tmp_path, config):
-    path = tmp_path / "run"
-    path.write_text("x")
-    assert refusal(Run(path / "a" / "b").check, config).startswith(f"{path} is a file, no folder")
-    assert path.read_text() == "x"
-
-
-@pytest.mark.parametrize(
-    "content",
-    ["{", "[]", "3", "[" * 100_000, b"\xff\xfe"]
-    + ['{"architectures": ["Bert"]}', '{"seed": "one"}', '{"model": "lstm"}', '{"task": "chess"}'],
-)
-def test_a_config_of_something_else_is_refused(tmp_path, config, content):
-    path = tmp_path / "config.json"
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    before = path.read_bytes()
-    for call in (Run(tmp_path).read_config, lambda: Run(tmp_path).open(config)):
-        assert str(tmp_path) in refusal(call)
-    assert path.read_bytes() == before
-
-
-def test_a_folder_without_a_run_cannot_be_loaded(tmp_path):
-    assert "it has no config.json" in refusal(load, tmp_path)
-    assert "is no run folder, no pack and no preset" in refusal(load, tmp_path / "none")
-
-
-def test_a_run_without_a_model_cannot_be_loaded(tmp_path, config):
-    Run(tmp_path).open(config)
-    assert "has no model.keras yet" in refusal(load, tmp_path)
-
-
-@pytest.fixture
-def copy(trained, tmp_path):
-    """A copy of a trained run, to be damaged."""
-    return Run(shutil.copytree(trained[0], tmp_path / "copy"))
-
-
-@pytest.mark.parametrize("place", [0.02, 0.5, 0.98])
-@pytest.mark.parametrize("cut", [True, False])
-def test_a_damaged_model_says_so_in_one_line(cut, place, copy):
-    data = bytearray(copy.model_path.read_bytes())
-    at = int(len(data) * place)
-    if cut:
-        del data[at:]
-    else:
-        data[at : at + 100] = b"x" * 100
-    copy.model_path.write_bytes(data)
-    assert f"{copy.model_path} cannot be read as a model" in refusal(copy.load)
-
-
-@pytest.mark.parametrize("content", [b"", b"hello", b"\n\x0e\n\x05<pad>"])
-def test_a_damaged_tokenizer_says_so_in_one_line(content, copy):
-    copy.tokenizer_path.write_bytes(content)
-    assert f"{copy.tokenizer_path} cannot be read" in refusal(copy.load)
-
-
-def test_a_config_of_another_task_says_so_in_one_line(copy):
-    values = json.loads(copy.config_path.read_text())
-    del values["source_format"]  # as in a run of version 0.1.0
-    copy.config_path.write_text(json.dumps({**values, "task": "dialogue"}))
-    line = refusal(copy.load)
-    assert line.startswith(f"{copy.folder}, dialogue: The tokenizer was trained without this")
-    assert "Received: symbol='<sep>'" in line
-
-
-def test_the_format_of_sources_is_that_of_the_run(copy):
-    values = json.loads(copy.config_path.read_text())
-    inputs = [{"name": "phrase", "kind": "text", "optional": False}]
-    form = {**values["source_format"], "inputs": inputs}
-    copy.config_path.write_text(json.dumps({**values, "source_format": form}))
-    assert copy.load().predict([{"phrase": "abc"}]) == copy.load().predict(["abc"])
-    for wrong in ({"inputs": 3}, [], {**form, "keep": "middle"}):
-        copy.config_path.write_text(json.dumps({**values, "source_format": wrong}))
-        assert str(copy.config_path) in refusal(copy.load)
-
-
-def test_a_model_of_something_else_is_refused(tmp_path, config):
-    run = Run(tmp_path)
-    run.open(config)
-    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(run.model_path)
-    assert refusal(load, tmp_path) == f"{run.model_path} is no model of this package."
-
-
-def test_json_is_for_people_and_whole(tmp_path):
-    path = tmp_path / "metrics.json"
-    write_json(path, {"sample": "星期一", "bleu": 1.5})
-    assert "星期一" in path.read_text(encoding="utf-8")
-    with pytest.raises(TypeError):
-        write_json(path, {"sample": object()})
-    assert json.loads(path.read_text(encoding="utf-8"))["bleu"] == 1.5
-    (tmp_path / ".metrics.partial.json").symlink_to("/dev/full")
-    with pytest.raises(OSError, match=f"No space left on device: '{path}'$"):
-        write_json(path, {"bleu": 2.5})
-    assert json.loads(path.read_text(encoding="utf-8"))["bleu"] == 1.5
-    assert files(tmp_path) == ["metrics.json"]
-
-
 def test_the_search_is_that_of_the_config():
     settings = {"beam_size": 2, "coverage_penalty": 0.5, "no_repeat_ngram": 3}
     config = RunConfig(max_target_length=9, max_length_ratio=0.0, replace_unknown=True, **settings)
@@ -340,35 +226,6 @@ def test_unknown_characters_are_copied_where_a_model_copies(model, expected):
     assert make_config("summarization", model).replace_unknown is expected
     chosen = make_config("summarization", model, settings=[f"replace_unknown={not expected}"])
     assert chosen.replace_unknown is not expected
-
-
-def test_a_folder_is_of_one_process_at_a_time(tmp_path):
-    """The second may be in this process too: a lock is of the opened folder."""
-    folder = tmp_path / "above" / "run"
-    with claimed(folder):
-        with (
-            pytest.raises(ConfigError, match=r"Another process writes to .*run: wait until"),
-            claimed(folder),
-        ):
-            pass
-        (folder / "file").touch()
-    with claimed(folder):
-        pass
-    assert (folder / "file").exists()
-    with pytest.raises(KeyError), claimed(tmp_path / "other"):
-        raise KeyError
-    assert not (tmp_path / "other").exists()
-
-
-@pytest.mark.parametrize("address", ["gs://bucket/run", "s3://bucket/run", "file:///tmp/run"])
-def test_a_store_is_no_folder(tmp_path, monkeypatch, address):
-    monkeypatch.chdir(tmp_path)
-    message = f"not {address.replace('///', '//')}. Mount the store"
-    with pytest.raises(ConfigError, match=message), claimed(Path(address)):
-        pass
-    assert files(tmp_path) == []
-    with claimed(tmp_path / "a:b"):  # is one
-        pass
 
 
 def test_sources_that_a_run_keeps(tmp_path, config):

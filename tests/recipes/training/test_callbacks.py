@@ -2,6 +2,7 @@
 
 import re
 import signal
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -28,6 +29,7 @@ from attention_zoo.recipes.training import (
     progress_of,
 )
 from attention_zoo.recipes.training.nan_guard import TrainingError
+from attention_zoo.recipes.training.progress import Progress
 from attention_zoo.zoo.training.averaging import LastAverage, WeightAverage
 from attention_zoo.zoo.training.optimizers import FusedAdam
 from attention_zoo.zoo.training.schedules import CosineToZero
@@ -303,3 +305,14 @@ def test_nothing_is_left_to_train_where_a_training_has_ended(model, max_steps, s
     best = PeriodicEvaluation(pytest.fail, pytest.fail, every=5, metric=EXACT, patience=2)
     callbacks = [StopAtBudget(Budget(max_steps=max_steps)), best]
     assert not ChiefCallbacks(callbacks, DistributionContext(), StopRequest()).resume(model)
+
+
+def test_a_model_is_told_how_much_of_its_budget_is_spent():
+    told = []
+    model = SimpleNamespace(
+        training_progress=Progress(step=3, seconds=90.0), set_progress=told.append
+    )
+    follow = FollowBudget(Budget(max_steps=10, max_minutes=2.0), [model])
+    follow.set_model(model)
+    follow.on_train_batch_begin(0)
+    assert told == [0.75]

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +21,6 @@ from attention_zoo.recipes.core.make_config import make_config
 from attention_zoo.recipes.core.run import Run
 from attention_zoo.recipes.training.callbacks import FollowBudget
 from attention_zoo.recipes.training.launch import run_task
-from attention_zoo.recipes.training.progress import Progress
 from attention_zoo.zoo.files import partial_file
 from attention_zoo.zoo.text.tokenizer import Tokenizer
 from attention_zoo.zoo.training.averaging import Average
@@ -335,17 +333,6 @@ def test_what_is_evaluated_and_kept_is_the_average(trained):
     if metrics["best_step"] == STEPS:
         # Not among the model's own weights, which come first, but among their averages.
         assert len(alike) == 1 and int(alike[0]) > len(state) / 2
-
-
-def test_a_model_is_told_how_much_of_its_budget_is_spent():
-    told = []
-    model = SimpleNamespace(
-        training_progress=Progress(step=3, seconds=90.0), set_progress=told.append
-    )
-    follow = FollowBudget(Budget(max_steps=10, max_minutes=2.0), [model])
-    follow.set_model(model)
-    follow.on_train_batch_begin(0)
-    assert told == [0.75]
 
 
 def test_the_tokenizer_is_that_of_both_sides(trained, reverse_files):

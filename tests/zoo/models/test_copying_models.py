@@ -53,7 +53,7 @@ def test_logits_are_the_logarithm_of_the_mixture(kind, data):
     probabilities = np.exp(model(inputs).numpy())
     np.testing.assert_allclose(probabilities.sum(-1), 1.0, atol=1e-5)
     written = tf.nn.softmax(
-        model.output_layer.vocabulary_logits(model.teacher_forced(inputs).hidden)
+        model.output_layer.vocabulary_logits(model._teacher_forced(inputs).hidden)
     ).numpy()
     p_gen = model.p_gen(inputs).numpy()
     assert p_gen.std() > 0.02

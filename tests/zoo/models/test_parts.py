@@ -104,7 +104,7 @@ def test_step_by_step_equals_all_at_once(name):
     model = make(name)
     logits, attention = by_steps(model, INPUTS)
     np.testing.assert_allclose(logits, model(INPUTS), atol=1e-5)
-    read = model.teacher_forced(INPUTS, attention=True)
+    read = model._teacher_forced(INPUTS, attention=True)
     np.testing.assert_allclose(attention, read.attention, atol=1e-5)
     assert attention.shape == (*TARGET.shape, SOURCE.shape[1])
     looks = "fixed" not in name
@@ -256,7 +256,7 @@ def test_masked_features_are_not_attended_to():
     model = EncoderDecoder(MeanOfFeatures(), decoder, output, ScaledEmbedding(V, WIDTH))
     inputs = {"source": features, "source_mask": mask, "target": TARGET}
     model.build({"source": features.shape, "target": TARGET.shape})
-    attention = model.teacher_forced(inputs, attention=True).attention.numpy()
+    attention = model._teacher_forced(inputs, attention=True).attention.numpy()
     assert not attention[np.broadcast_to(~mask[:, None], attention.shape)].any()
     changed = np.where(mask[..., None], features, 9.0)
     np.testing.assert_allclose(model({**inputs, "source": changed}), model(inputs), atol=1e-5)

@@ -78,7 +78,7 @@ def test_attention_is_shared_out_among_the_tokens_of_a_sentence():
     found = split_sentences(tf.constant(source), model.encoder.boundaries, 3)
     there = found.lengths.numpy() > 0
     weights = np.random.default_rng(0).random((3, 2, there.shape[1])) * there[:, None]
-    shares = model._over_source(tf.constant(weights), model.encode(source)).numpy()
+    shares = model.encode(source).over_source(tf.constant(weights)).numpy()
     assert shares.shape == (3, 2, source.shape[1])
     for b, n in np.ndindex(3, 2):
         for m in range(there.shape[1]):

@@ -10,7 +10,7 @@ from tiny_models import tiny_model
 
 from attention_zoo.zoo.cpus import available_cpus
 from attention_zoo.zoo.decoding.options import GenerationOptions
-from attention_zoo.zoo.pipeline import parallel, text_to_text
+from attention_zoo.zoo.pipeline import parallel, text_functions
 from attention_zoo.zoo.pipeline.parallel import (
     MOST_BATCHES,
     batches_by_length,
@@ -117,7 +117,7 @@ def test_a_text_gets_the_same_whatever_runs_beside_it(sampled, monkeypatch):
     texts = [" ".join(random.choice(WORDS, count)) for count in random.integers(1, 9, 40)]
 
     def outputs(at_a_time):
-        monkeypatch.setattr(text_to_text, "parallel_batches", lambda: at_a_time)
+        monkeypatch.setattr(text_functions, "parallel_batches", lambda: at_a_time)
         pipeline = TextToText(model, tokenizer, options)
         return pipeline.predict(texts, batch_size=4), pipeline.score(texts, texts, batch_size=4)
 

@@ -9,14 +9,9 @@ import sentencepiece
 import tensorflow as tf
 
 from attention_zoo.zoo.text.normalization import KINDS
-from attention_zoo.zoo.text.tokenizer import (
-    END_ID,
-    PAD_ID,
-    START_ID,
-    UNKNOWN_ID,
-    WHITE_SPACE_MARK,
-    Tokenizer,
-)
+from attention_zoo.zoo.text.special_ids import END_ID, PAD_ID, START_ID, UNKNOWN_ID
+from attention_zoo.zoo.text.tokenizer import Tokenizer
+from attention_zoo.zoo.text.unknown import WHITE_SPACE_MARK
 
 TEXTS = [
     "A dog runs across the green grass.",

@@ -1,4 +1,4 @@
-"""A step on several batches against one on a single large batch."""
+"""Steps of `fit`: on several batches as on one, with padding as without, by either loss."""
 
 import keras
 import numpy as np
@@ -116,3 +116,75 @@ def test_fit_traces_a_step_once_with_the_optimizer_made_before(monkeypatch):
     monkeypatch.setattr(type(model), "train_step", counted)
     model.fit(tf.data.Dataset.from_tensors(batch(1, *LENGTHS[1])).repeat(3), verbose=0)
     assert built == [True]
+
+
+def weights_after_a_step(loss, inputs, labels, sample_weight=None, static_shapes=False):
+    """What one step of gradient descent through `fit` makes of a model's weights."""
+    model = tiny_model("bahdanau", vocab_size=V, seed=4)
+    model.static_shapes = static_shapes
+    model.compile(keras.optimizers.SGD(1.0), loss=loss)
+    data = (inputs, labels) if sample_weight is None else (inputs, labels, sample_weight)
+    dataset = tf.data.Dataset.from_tensors(data)
+    losses = model.fit(dataset, verbose=0).history["loss"]
+    return model.get_weights(), losses[0]
+
+
+@pytest.fixture(scope="module")
+def unpadded():
+    target, labels = random_target(5, [4, 4, 4], V)
+    return {"source": random_source(6, [3, 3, 3], V), "target": target}, labels
+
+
+def test_fit_descends_as_with_kerass_own_loss_on_one_hot_labels(unpadded):
+    inputs, labels = unpadded
+    actual, loss = weights_after_a_step(SmoothedCrossEntropy(0.2), inputs, labels)
+    keras_loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.2)
+    one_hot = np.eye(V, dtype="float32")[labels]
+    expected, expected_loss = weights_after_a_step(keras_loss, inputs, one_hot)
+    np.testing.assert_allclose(loss, expected_loss, rtol=1e-5)
+    for one, other in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(one, other, atol=2e-6)
+
+
+def test_fit_descends_alike_with_and_without_padding_and_by_either_way(unpadded):
+    inputs, labels = unpadded
+    expected, loss = weights_after_a_step(SmoothedCrossEntropy(0.2), inputs, labels)
+    padded = {name: np.pad(ids, [(0, 1), (0, 2)]) for name, ids in inputs.items()}
+    padded_labels = np.pad(labels, [(0, 1), (0, 2)])
+    # Weights of one make Keras compute the logits of all positions and call the loss on them.
+    ones = np.ones(padded_labels.shape, "float32")
+    for weight, static_shapes, ignored in ((None, False, 0), (None, True, -1), (ones, False, -100)):
+        marked = np.where(padded_labels == 0, ignored, padded_labels)
+        loss_of_marked = SmoothedCrossEntropy(0.2, ignored)
+        step = weights_after_a_step(loss_of_marked, padded, marked, weight, static_shapes)
+        np.testing.assert_allclose(step[1], loss, rtol=1e-5)
+        for one, other in zip(step[0], expected, strict=True):
+            np.testing.assert_allclose(one, other, atol=2e-6)
+
+
+@pytest.mark.parametrize(("static_shapes", "r_drop"), [(True, 0.0), (False, 1.0)])
+def test_a_step_on_padding_alone_changes_nothing(unpadded, static_shapes, r_drop):
+    inputs, labels = unpadded
+    model = tiny_model("bahdanau", vocab_size=V, seed=4)
+    model.static_shapes = static_shapes
+    model.compile(keras.optimizers.SGD(1.0), SmoothedCrossEntropy(0.1, r_drop=r_drop))
+    before = model.get_weights()
+    logs = model.train_step((inputs, np.zeros_like(labels)))
+    assert {name: float(value) for name, value in logs.items()} == {
+        "loss": 0.0,
+        "cross_entropy": 0.0,
+        "tokens": 0.0,
+    }
+    for one, other in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+    # If no class is left out, padding counts.
+    model.loss = SmoothedCrossEntropy(0.1, ignore_class=None, r_drop=r_drop)
+    logs = model.train_step((inputs, np.zeros_like(labels)))
+    assert float(logs["tokens"]) == labels.size and float(logs["loss"]) > 0
+
+
+def test_r_drop_with_sample_weights_is_refused(unpadded):
+    inputs, labels = unpadded
+    ones = np.ones(labels.shape, "float32")
+    with pytest.raises(ValueError, match=r"no sample weights.*Received: r_drop=5\.0"):
+        weights_after_a_step(SmoothedCrossEntropy(0.1, r_drop=5.0), inputs, labels, ones)
