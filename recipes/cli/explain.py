@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,7 +26,15 @@ from .app import (
     local,
     search_options,
 )
-from .sources import check_file, given, open_run, read_lines, say_cut, sources_of
+from .sources import (
+    check_file,
+    given,
+    open_run,
+    read_lines,
+    say_cut,
+    sources_of,
+    tell_truncated,
+)
 
 if TYPE_CHECKING:
     from ...zoo.pipeline.text_to_text import TextToText
@@ -126,6 +135,7 @@ def explain(
             found.save(output)
     except ValueError as error:
         raise Refused(str(error)) from error
+    tell_truncated([1] if _is_truncated(found) else [])
     if output is None:
         print(found.to_terminal(color=sys.stdout.isatty()))
     else:
@@ -153,6 +163,19 @@ def _write_alignments(model: TextToText, sources: list[Source], path: Path) -> N
     every = path.suffix.lower() == ".npz" and model.model.has_attention_maps
     explain_part = functools.partial(explain_layers, model) if every else model.explain
     parts = (sources[i : i + _CHUNK] for i in range(0, len(sources), _CHUNK))
+    ended: list[int] = []
+
+    def found() -> Iterator[Explanation | LayeredExplanation]:
+        for number, one in enumerate((e for part in parts for e in explain_part(part)), start=1):
+            ended.extend([number] if _is_truncated(one) else [])
+            yield one
+
     with written_atomically(path) as aside:
-        write_alignments(aside, (found for part in parts for found in explain_part(part)), path)
+        write_alignments(aside, found(), path)
+    tell_truncated(ended)
     print(f"{len(sources):,} texts, written to {path}")
+
+
+def _is_truncated(found: Explanation | LayeredExplanation) -> bool:
+    own: Any = getattr(found, "explanation", found)
+    return own.truncated

@@ -81,7 +81,9 @@ def _sources_of_table(table: Table, inputs: SourceFormat) -> Iterator[str]:
         if not names:
             yield "\t".join(row)
         else:
-            yield json.dumps({**source, main: text}) if len(inputs.inputs) > 1 else text
+            # In a file of rows a tab is white space of the text, as it parts no columns there.
+            plain = text.replace("\t", " ")
+            yield json.dumps({**source, main: text}) if len(inputs.inputs) > 1 else plain
 
 
 def _columns_of_sources(table: Table, inputs: SourceFormat) -> tuple[Columns, Sequence[str]]:
@@ -167,6 +169,12 @@ def truncated_line(numbers: list[int]) -> str:
         f"{len(numbers):,} {outputs} of a part of the text, or as long as --max-length and "
         f"--max-length-ratio allow; among them text {numbers[0]}"
     )
+
+
+def tell_truncated(numbers: list[int]) -> None:
+    """Says on stderr that some outputs are not those of whole texts, if there are any."""
+    if numbers:
+        print(truncated_line(numbers), file=sys.stderr)
 
 
 def check_cut(model: TextToText, count: int, truncate: bool, which: str = "") -> None:

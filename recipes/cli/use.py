@@ -46,6 +46,7 @@ from .sources import (
     read_lines,
     say_cut,
     sources_of,
+    tell_truncated,
     truncated_line,
 )
 
@@ -136,6 +137,7 @@ def evaluate(
             values["skipped"] = corpus.num_skipped
             values["skipped_rows"] = [str(row) for row in corpus.skipped]
         values |= {"beyond_limit": beyond} if beyond else {}
+        values |= {"truncated": len(evaluator.truncated)} if evaluator.truncated else {}
         unknown_counts = {name: asdict(side) for name, side in unknown.items() if side.count}
         values |= {"unknown": unknown_counts} if unknown_counts else {}
         if baselines:
@@ -150,6 +152,8 @@ def evaluate(
         print(unscored_line(unscored, config.max_target_length))
     if beyond:
         print(beyond_line(beyond, loaded.generation.max_length_ratio))
+    if evaluator.truncated:
+        print(truncated_line(evaluator.truncated))
     if line := unknown_line(**unknown, copied=loaded.generation.replace_unknown):
         print(line)
     for name, found in baselines.items():
@@ -269,21 +273,30 @@ def _baselines(config: RunConfig, corpus: PairCorpus, model: TextToText) -> dict
 def _best_lines(
     model: Any, sources: list[Source], prefix: str | None, chunk: int = 1024
 ) -> Iterator[str]:
-    ended = []
+    ended, broken = [], []
     for start in range(0, len(sources), chunk):
         some = model.predict(sources[start : start + chunk], prefix=prefix)
         for number, prediction in enumerate(some, start=start + 1):
             ended += [number] if prediction.truncated else []
+            broken += [number] if "\n" in prediction.text else []
             yield prediction.text
-    if ended:
-        print(truncated_line(ended), file=sys.stderr)
+    if broken and len(sources) > 1:
+        print(
+            f"{len(broken):,} of the outputs have several lines, among them that of text "
+            f"{broken[0]}: lines are not texts",
+            file=sys.stderr,
+        )
+    tell_truncated(ended)
 
 
 def _n_best_lines(
     model: Any, sources: list[Source], count: int, chunk: int = 1024
 ) -> Iterator[str]:
+    ended = []
     for start in range(0, len(sources), chunk):
         results: Callable = model.n_best
         for number, row in enumerate(results(sources[start : start + chunk]), start=start + 1):
+            ended += [number] if any(prediction.truncated for prediction in row) else []
             for prediction in row[:count]:
                 yield f"{number}\t{prediction.score:.4f}\t{prediction.text}"
+    tell_truncated(ended)

@@ -6,7 +6,6 @@ few; a file with many is probably not the intended one, so reading stops.
 
 from __future__ import annotations
 
-import unicodedata
 import zlib
 from array import array
 from collections.abc import Callable, Iterator, Sequence
@@ -16,10 +15,11 @@ from typing import NamedTuple
 import numpy as np
 
 from ...zoo.errors import DataError
+from ...zoo.text.normalization import is_blank
 from ...zoo.text.source_format import Source
 from .files.tables import NO_TAB, NOT_JSON, NULL
 
-__all__ = ["NOT_JSON"]  # for those that read JSON of their own
+__all__ = ["NOT_JSON", "is_blank"]  # for those that read rows of their own
 
 # By default one row in a hundred may be unusable: one in a small file, none in a smaller one.
 MAX_BAD_SHARE, SMALL = 0.01, 20
@@ -163,11 +163,6 @@ def flaw(*texts: str) -> str | None:
     except UnicodeEncodeError:
         return NOT_UTF8
     return None
-
-
-def is_blank(text: str) -> bool:
-    """True if a text has only white space, control characters and marks without width."""
-    return all(sign.isspace() or unicodedata.category(sign) in ("Cc", "Cf") for sign in text)
 
 
 def in_split(text: str, split: str, dev_share: int) -> bool:

@@ -18,8 +18,11 @@ from .scores import Scores, check_rows
 WORD = re.compile(rf"{UNSPACED.pattern}|(?:(?!{UNSPACED.pattern})\S)+")
 ROUGE = ("rouge1", "rouge2", "rougeL", "rougeLsum")
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-# The sign before a number, and the point in it.
-_OF_NUMBERS = re.compile(r"(?<!\S)[-+](?=\.?\d)|(?<![^\W\d_])\.(?=\d)")
+# The sign before a number, its point, and the marks in it but for a comma before three digits.
+_OF_NUMBERS = re.compile(
+    rf"(?:(?<![^\W_])|(?<={UNSPACED.pattern})|(?<=\de))[-+－](?=[$€£¥]?\.?\d)"
+    r"|(?<![^\W\d_])\.(?=\d)|(?<=\d)[-+:/^*–．：／－](?=\d)|(?<=\d)[,，](?=\d)(?!\d{3}(?!\d))"
+)
 _PUNCTUATION = frozenset(string.punctuation)
 References = Sequence[Sequence[str]]
 
@@ -27,17 +30,17 @@ References = Sequence[Sequence[str]]
 class UnicodeTokenizer:
     """Splits text into lower-case runs of letters, digits and marks; ASCII as rouge-score does.
 
-    Of scripts without spaces between words each letter is one.
+    Of scripts without spaces between words each letter is one. What only controls how letters look,
+    such as a joiner, parts no words. A text without a word, such as an emoji, is made of its signs.
     """
 
     _TOKEN = re.compile(rf"{UNSPACED.pattern}|(?:(?!{UNSPACED.pattern})\S)+")
 
     def tokenize(self, text: str) -> list[str]:
+        signs = [c for c in _normal(text) if unicodedata.category(c) != "Cf"]
         # A vowel sign or an accent of its own is a mark, without which a word falls apart.
-        kept = (
-            c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in _normal(text)
-        )
-        return self._TOKEN.findall("".join(kept))
+        kept = (c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in signs)
+        return self._TOKEN.findall("".join(kept)) or [c for c in signs if not c.isspace()]
 
 
 def _normal(text: str) -> str:
@@ -126,7 +129,8 @@ def answer_scores(predictions: Sequence[str], references: References) -> Scores:
     """Exact match and F1 of answers as the script of SQuAD 2.0 counts them.
 
     Case, punctuation, articles and white space do not count; of several references the best does.
-    Other than there numbers keep their sign and point, and an answer that is nothing but articles
+    Other than there numbers keep their sign, point and inner marks, as 1/2 and 3:30 are not 12 and
+    330, and an answer that is nothing but articles
     or punctuation stays as it is. A question without an answer has the reference "", which is
     right, in F1 too, for an empty output alone. F1 compares words, and characters of scripts
     without spaces, where punctuation is more than that of ASCII.
@@ -144,7 +148,7 @@ def answer_scores(predictions: Sequence[str], references: References) -> Scores:
     values = {name: _percent(rows) for name, rows in answer_rows(predictions, references).items()}
     return Scores(
         values,
-        {"f1": "SQuAD 2.0, the best of the references of a row, numbers with sign and point"},
+        {"f1": "SQuAD 2.0, the best of the references of a row, numbers with their signs"},
     )
 
 
@@ -173,7 +177,8 @@ def _percent(values: Sequence[float]) -> float:
 def normalize_answer(text: str) -> str:
     """An answer without case, punctuation, articles and needless white space.
 
-    The sign of a number and its point stay, and what would be nothing at all stays as it is.
+    The marks of a number stay, but for those of thousands, and what would be nothing at all stays
+    as it is.
     """
     unspaced, text = bool(UNSPACED.search(text)), _normal(text)
     of_numbers = {match.start() for match in _OF_NUMBERS.finditer(text)}

@@ -62,6 +62,7 @@ class Evaluator:
         # The same rows at every evaluation.
         part = corpus.part(spread_rows(len(corpus), config.evaluate_rows))
         self._sources, self._references = part.sources, part.references()
+        self.truncated: list[int] = []  # rows from 1 whose output in `full` is one of a part
 
     def quick(self) -> Evaluation:
         """Greedy outputs of some rows, with samples and the attention of pinned ones."""
@@ -89,7 +90,9 @@ class Evaluator:
     def full(self) -> Scores:
         """Scores of the whole corpus with the model's own search."""
         self._take_over_weights()
-        outputs = [p.text for p in self.text_to_text.predict(self.corpus.sources)]
+        found = self.text_to_text.predict(self.corpus.sources)
+        self.truncated = [row for row, output in enumerate(found, start=1) if output.truncated]
+        outputs = [output.text for output in found]
         return self._scores(self.corpus.sources, self.corpus.references(), outputs)
 
     def save(self, run: Run) -> None:

@@ -231,7 +231,7 @@ def score(texts: Sequence[Source], targets: Sequence[str]) -> Request[Score]:
 
     def read(_: Columns, outputs: Columns) -> list[Score]:
         rows = zip(outputs["score"], outputs["tokens"], _truncated(outputs), strict=True)
-        return [Score(_number(value), int(_number(tokens)), cut) for value, tokens, cut in rows]
+        return [Score(_number(value), _count(tokens), cut) for value, tokens, cut in rows]
 
     return Request("score", {**_only_texts(_columns(texts)), "target": list(targets)}, read)
 
@@ -239,7 +239,10 @@ def score(texts: Sequence[Source], targets: Sequence[str]) -> Request[Score]:
 def _truncated(outputs: Columns) -> list[bool]:
     """The marks of texts of which something was lost; exports of earlier versions have none."""
     rows = next(iter(outputs.values()), [])
-    return [bool(cut) for cut in outputs.get("truncated", [False] * len(rows))]
+    marks = outputs.get("truncated", [False] * len(rows))
+    if wrong := [mark for mark in marks if not isinstance(mark, bool)]:
+        raise TypeError(f"{wrong[0]!r} is not true or false")
+    return marks
 
 
 def _text(value: Any) -> str:
@@ -252,6 +255,12 @@ def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{value!r} is not a number")
     return float(value)
+
+
+def _count(value: Any) -> int:
+    if not _number(value).is_integer():
+        raise TypeError(f"{value!r} is not a whole number")
+    return int(value)
 
 
 def _to_text(values: Sequence[str]) -> str:
@@ -272,8 +281,8 @@ def _explanation(
     truncated: bool,
 ) -> Explanation:
     """One row without the padding that it got from longer rows of its batch."""
-    source_tokens = [token for token in source if token]
-    target_tokens = [token for token in written if token]
+    source_tokens = [token for token in map(_text, source) if token]
+    target_tokens = [token for token in map(_text, written) if token]
     attention = np.asarray(weights, np.float32).reshape(len(written), len(source))
     return Explanation(
         text=text,

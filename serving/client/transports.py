@@ -10,6 +10,7 @@ import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote, urlsplit
@@ -215,6 +216,15 @@ def _request_body(signature: str, inputs: Mapping[str, list]) -> bytes:
     return json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogateescape")
 
 
+def _seconds(wait: str) -> float:
+    """The seconds in a `Retry-After`, or until the time that it says; 0 if it says neither."""
+    if wait.isascii() and wait.isdigit():
+        return float(wait)
+    with contextlib.suppress(TypeError, ValueError):
+        return max(0.0, parsedate_to_datetime(wait).timestamp() - time.time())
+    return 0.0
+
+
 def _read_reply(
     status: int, headers: Mapping[str, str], body: bytes, address: ServerAddress
 ) -> dict[str, list]:
@@ -230,8 +240,7 @@ def _read_reply(
         if 300 <= status < 400:
             message += f", a redirect to {headers.get('Location')}; give that address"
         error = ServingError(Code.from_http_status(status), str(message))
-        wait = headers.get("Retry-After", "")
-        error.retry_after = float(wait) if wait.isdigit() else 0.0
+        error.retry_after = _seconds(headers.get("Retry-After", ""))
         raise error
     rows = document.get("predictions")
     if not isinstance(rows, list) or not all(

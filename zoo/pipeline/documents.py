@@ -5,8 +5,7 @@ Shapes: B texts, U units. A unit is a sentence, or a line of so few that the mod
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -108,14 +107,6 @@ def split_document(
     before = tf.strings.substr(units.values, tf.zeros_like(size), all_of - begun)
     after = tf.strings.substr(began, size, begun - size)
     return Units(inner, before, after, units.value_rowids(), cut)
-
-
-def without_tag(texts: tf.Tensor, tags: Sequence[str]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Texts (B,) without the language tag that they begin with, and that tag, or "", (B,)."""
-    pattern = f"^(?:{'|'.join(map(re.escape, tags))})[{SPACE}\n]*"
-    rest = tf.strings.regex_replace(texts, pattern, "", replace_global=False)
-    count = tf.strings.length(texts) - tf.strings.length(rest)
-    return rest, tf.strings.substr(texts, tf.zeros_like(count), count)
 
 
 def join_document(units: Units, written: tf.Tensor) -> tf.Tensor:

@@ -12,12 +12,12 @@ import tensorflow as tf
 from ..decoding.options import NEG_INF, GenerationOptions, Hypotheses
 from ..decoding.search import generate
 from ..models.encoder_decoder import EncoderDecoder
-from ..text.composing import compose, graph_function
+from ..text.composing import compose, graph_function, without_tag
 from ..text.source_format import PLAIN, SourceFormat
 from ..text.special_ids import PAD_ID, START_ID
 from ..text.tokenizer import Tokenizer, with_end
 from ..text.unknown import SurfaceReader, decode_tensor, known_ids, may_be_written, pieces_tensor
-from .documents import Units, in_chunks, join_document, split_document, without_tag
+from .documents import Units, in_chunks, join_document, split_document
 from .parallel import batches_by_length, parallel_batches, run_parallel
 
 TARGET = tf.TensorSpec((None,), tf.string, name="target")

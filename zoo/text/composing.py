@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from .sentences import split_sentences_tensor
+from .normalization import are_blank
+from .sentences import SPACE, split_sentences_tensor
 from .source_format import LENGTHS, SEPARATOR, Source, SourceFormat, SourceInput, length_symbol
-from .tokenizer import BLANK, Tokenizer
+from .tokenizer import Tokenizer
 from .unknown import SurfaceReader
 
 _CHUNK = 2048
@@ -89,6 +91,8 @@ def compose(
         clipped.append(cut)
     text = tf.concat(parts, axis=1)
     blank = parts[-1].row_lengths() == 0
+    if source_format.tags:  # of a tag alone there is nothing to translate
+        blank |= are_blank(without_tag(columns[source_format.main], source_format.tags)[0])
     if source_format.main_first:
         front.append(_announced(_separated(tokenizer, parts[-1]), text, max_length))
     if source_format.tag is not None:
@@ -101,6 +105,14 @@ def compose(
     room = tf.maximum(tf.cast(max_length - 1, tf.int64) - taken, 0)
     text = _keep(text, room, source_format.keep)
     return Composed(text if heads is None else tf.concat([heads, text], axis=1), lengths, blank)
+
+
+def without_tag(texts: tf.Tensor, tags: Sequence[str]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Texts (B,) without the language tag that they begin with, and that tag, or "", (B,)."""
+    pattern = f"^(?:{'|'.join(map(re.escape, tags))})[{SPACE}\n]*"
+    rest = tf.strings.regex_replace(texts, pattern, "", replace_global=False)
+    count = tf.strings.length(texts) - tf.strings.length(rest)
+    return rest, tf.strings.substr(texts, tf.zeros_like(count), count)
 
 
 def encode_sources(
@@ -216,7 +228,7 @@ def graph_function(
         *more: Specs of further parameters.
 
     Returns:
-        A `tf.function` with an input signature.
+        A `tf.function` with an input signature, which refuses inputs of unequal lengths.
     """
     types = {"length": tf.int32}
     specs = [
@@ -226,6 +238,10 @@ def graph_function(
     names = [spec.name for spec in specs]
 
     def function(*columns):
+        # A single row of one input would else go with all rows of another.
+        for name, column in zip(names[1:], columns[1:], strict=True):
+            counts = tf.size(column), tf.size(columns[0])
+            tf.debugging.assert_equal(*counts, f"{name} has not as many rows as {names[0]}")
         return method(**dict(zip(names, columns, strict=True)))
 
     functools.update_wrapper(function, getattr(method, "func", method))
@@ -251,8 +267,7 @@ def _turn_ids(
 ) -> tuple[tf.RaggedTensor, tf.Tensor]:
     """The newest turns of each history (B,), each with a separator, and whether one was cut."""
     lines = tf.strings.split(history, "\n")  # (B, turns)
-    is_blank = lines.with_values(tf.strings.regex_full_match(lines.values, BLANK))
-    lines = tf.ragged.boolean_mask(lines, ~is_blank)
+    lines = tf.ragged.boolean_mask(lines, ~lines.with_values(are_blank(lines.values)))
     lines = lines[:, -max_turns:] if max_turns else lines[:, :0]
     ids, cut = tokenize(lines.values)
     turns = _in_rows_of(lines, _separated(tokenizer, ids))

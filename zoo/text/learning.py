@@ -10,7 +10,7 @@ import re
 import sys
 import tempfile
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ from sentencepiece.sentencepiece_model_pb2 import ModelProto
 
 from .normalization import KINDS, NORMALIZATIONS
 from .special_ids import END_ID, PAD_ID, START_ID, UNKNOWN_ID
+
+_SYMBOLS = ("<unk>", "<s>", "</s>", "<pad>")  # of SentencePiece, whatever their ids
 
 
 def learn_model(texts: list[str], normalization: str, **settings: Any) -> bytes:
@@ -46,7 +48,7 @@ def learn_model(texts: list[str], normalization: str, **settings: Any) -> bytes:
     try:
         with _normalization_options(normalization) as rules:
             sentencepiece.SentencePieceTrainer.train(
-                sentence_iterator=iter(texts),
+                sentence_iterator=_learnable(texts, settings.get("control_symbols", ())),
                 model_writer=buffer,
                 hard_vocab_limit=False,
                 shuffle_input_sentence=True,
@@ -76,6 +78,18 @@ def learn_model(texts: list[str], normalization: str, **settings: Any) -> bytes:
             f"text or a larger vocabulary. Received: vocab_size={settings['vocab_size']}"
         ) from error
     return _without_path(buffer.getvalue())
+
+
+def _learnable(texts: list[str], symbols: Sequence[str]) -> Iterator[str]:
+    """The texts as SentencePiece learns of all of their characters.
+
+    It skips what is written as one of its symbols, whose characters no text could then be made of,
+    and leaves out every sentence that has U+2585.
+    """
+    written = re.compile("|".join(map(re.escape, (*_SYMBOLS, *symbols))))
+    for text in texts:
+        text = written.sub(lambda match: " ".join(match[0]), text) if "<" in text else text
+        yield text.replace("\u2585", " ")
 
 
 @contextlib.contextmanager

@@ -72,7 +72,7 @@ _PHRASES = "|".join(
 )
 # So do these before a number.
 _NUMBERED = _any("""
-    No Nos Nr fig figs p pp vol vols ch chap sec art abs S Kap Abb Tab Eq Ref cap núm n pág págs pag
+    Nos Nr fig figs p pp vol vols ch chap sec art abs S Kap Abb Tab Eq Ref cap núm n pág págs pag
     стр рис табл гл ст п д Jan Feb Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec Okt Dez janv févr juill
     c tel max min
 """)
@@ -90,6 +90,7 @@ _ARTICLES = _any("der die das dem den im vom zum zur beim")
 # Words that begin a sentence, and no name: they decide after "U.S." and other single letters.
 _BEGINNINGS = _any("""
     The He She It They We You This That These Those There But And So If When What Who Why How Then
+    Where Which Whose Whom Is Are Was Were Does Did
     His Her Its Their My Our However Der Die Das Er Sie Es Wir Ich Und Aber Dann Doch Il Elle Nous
     Vous Je Mais Ella Yo Pero Lo Gli
 """)
@@ -130,6 +131,7 @@ _RULES = [
     *_ABBREVIATED,
     _keep(f"{_BEFORE}(?:{_TITLES}|{_PHRASES})\\."),
     _keep(f"(?:{_BEFORE}{_NUMBERED}|[a-z]str)\\.", f"{_SPACES}(?:[0-9]|[IVX]{{1,5}}[^{_LETTER}])"),
+    _keep(f"{_BEFORE}[Nn]o\\.", f"{_SPACES}[0-9]"),  # of "No. I do." the first is a sentence
     _keep(f"{_BEFORE}(?:al|etc|usw|ecc|ff)\\.", f"{_SPACES}[(\\[]"),
     # Nor after ordinal numbers, and those of lists.
     _keep("[0-9]\\.", f"{_SPACES}{_COUNTED}"),

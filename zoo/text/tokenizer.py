@@ -12,6 +12,7 @@ import tensorflow_text
 
 from ..cpus import available_cpus
 from .learning import learn_model
+from .normalization import are_blank
 from .special_ids import END_ID, PAD_ID, START_ID, UNKNOWN_ID
 from .unknown import tokenize_with_unknown
 from .vocabulary import Vocabulary
@@ -22,9 +23,6 @@ BYTES_FROM = 2000
 _MOST_DECOMPOSED = 4
 # Of whole words: a longer one is a number or an address, and no text is made of them alone.
 _LONGEST_PIECE = 128
-# A regular expression: white space, characters that only control what others look like, and what
-# stands for bytes that are no text.
-BLANK = r"[\s\v\p{Z}\p{Cc}\p{Cf}\x{FFFD}]*"
 _MOST_CHARACTERS = 2**28  # lengths in bytes, four times that at most, are int32
 
 
@@ -268,8 +266,7 @@ class Tokenizer(Vocabulary):
         other white space than spaces, no more than these characters are read.
 
         Args:
-            texts: strings (B,). Nothing is left of a blank one: of white space, and characters that
-                only control others, which are unknown tokens or none.
+            texts: strings (B,). Nothing is left of a blank one, see `are_blank`.
             max_length: the number of tokens.
             keep: which part stays, the `"start"` or the `"end"`.
 
@@ -282,7 +279,7 @@ class Tokenizer(Vocabulary):
         # By bytes first: what is not UTF-8 can have any number of bytes that begin no character.
         texts, cut = _part(texts, 4 * most, keep, "BYTE")
         texts, cut_too = _part(texts, most, keep, "UTF8_CHAR")
-        return tf.where(tf.strings.regex_full_match(texts, BLANK), "", texts), cut | cut_too
+        return tf.where(are_blank(texts), "", texts), cut | cut_too
 
     def decode_tensor(self, ids: tf.Tensor) -> tf.Tensor:
         """Joins tokens to texts in the graph.

@@ -103,6 +103,35 @@ def test_baselines_tell_of_rows_that_they_cannot_learn_from(monkeypatch, capsys)
 
 
 @pytest.mark.usefixtures("eager")
+def test_outputs_as_long_as_allowed_are_told_by_every_command(trained, reverse_files, capsys):
+    run, short = str(trained[0]), ["--max-length", "1"]
+    words = "or as long as --max-length"
+    for command in (
+        ["predict", run, "abc"],
+        ["predict", run, "abc", "--n-best", "2"],
+        ["explain", run, "abc"],
+        ["explain", run, "abc", "--output", "a.html"],
+    ):
+        assert run_command(app, [*command, *short]) == 0
+        assert f"{words} and --max-length-ratio allow; among them text 1" in capsys.readouterr().err
+    Path("in.txt").write_text("abc\n")
+    command = ["explain", run, "--input", "in.txt", "--output", "a.jsonl", *short]
+    assert run_command(app, command) == 0 and words in capsys.readouterr().err
+    command = ["evaluate", run, "--data", str(reverse_files / "valid.tsv"), *short]
+    assert run_command(app, command) == 0 and words in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("eager")
+def test_a_tab_in_a_row_is_white_space_and_outputs_of_several_lines_are_told(trained, capsys):
+    rows = ["ab\tc", "a\nb", "c"]
+    Path("in.jsonl").write_text("".join(json.dumps({"text": row}) + "\n" for row in rows))
+    assert run_command(app, ["predict", str(trained[0]), "--input", "in.jsonl"]) == 0
+    assert "several lines, among them that of text 2" in capsys.readouterr().err
+    assert run_command(app, ["predict", str(trained[0]), "a\nb"]) == 0
+    assert "lines" not in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("eager")
 def test_texts_that_begin_as_options_do(trained, refused, capsys):
     run = str(trained[0])
     for command in ("predict", "explain"):

@@ -103,6 +103,18 @@ def test_rouge_of_a_row_does_not_depend_on_the_others():
     assert rouge_scores(references, rows(references)).values["rougeL"] == 100
 
 
+def test_texts_without_a_word_are_compared_by_their_signs():
+    references = ["👍", "the cat sat", "♥ ♥", "!?"]
+    assert rouge_scores(references, rows(references)).values["rouge1"] == 100
+    assert rouge_scores(["👎"], rows(["👍"])).values["rouge1"] == 0
+
+
+def test_a_joiner_parts_no_words():
+    word = "می\u200cخواهم"
+    assert UnicodeTokenizer().tokenize(f"{word}\u200f.") == [word.replace("\u200c", "")]
+    assert rouge_scores([word.replace("\u200c", " ")], rows([word])).values["rouge1"] == 0
+
+
 def test_words_of_ascii_are_those_of_rouge_score():
     text = "".join(map(chr, range(128))) + " It's a_b-c 3.14 X1y  END"
     assert UnicodeTokenizer().tokenize(text) == DefaultTokenizer().tokenize(text)
@@ -169,7 +181,12 @@ def test_chinese_answers_are_compared_in_characters():
         ("+.5", "+.5"),
         ("1,000.25 km!", "1000.25 km"),
         ("3.", "3"),
-        ("U.S. 5-7", "us 57"),
+        ("U.S. 5-7", "us 5-7"),
+        ("1/2, 3:30, 2020-01-05", "1/2 3:30 2020-01-05"),
+        ("1,5 (-5) -$5 =-5", "1,5 -5 -5 -5"),
+        ("1e-5 10^2 1,000,000 1,2345", "1e-5 10^2 1000000 1,2345"),
+        ("COVID-19 F-16 no.5 a/b", "covid19 f16 no5 ab"),
+        ("温度-5度，３．５。", "温 度 -5 度 ３．５"),
         ("...", "..."),
         ("", ""),
     ],
@@ -213,7 +230,8 @@ def test_rows_without_a_partner_are_refused(score):
     [
         ([("yes",), ("no", "never")], {"rouge2"}),
         ([("yes",), ("no", "not now")], set()),  # one pair of words can be written
-        ([("👍",), ("!?",)], {"rouge1", "rouge2", "rougeL", "rougeLsum"}),
+        ([("👍",), ("!",)], {"rouge2"}),
+        ([("\u200c",), (" ",)], {"rouge1", "rouge2", "rougeL", "rougeLsum"}),
     ],
 )
 def test_rouge_has_no_value_where_no_reference_has_what_it_counts(references, without_value):

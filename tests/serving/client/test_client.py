@@ -7,6 +7,8 @@ import pickle
 import subprocess
 import sys
 import time
+from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import pytest
 from attention_zoo.serving.client import requests
 from attention_zoo.serving.client.client import AsyncClient, Client, ClientError, Prediction
 from attention_zoo.serving.client.retry import Retry
+from attention_zoo.serving.client.transports import _seconds
 from attention_zoo.serving.export.check_report import CheckResult
 from attention_zoo.serving.export.export import ExportError
 from attention_zoo.serving.runtime.errors import Code, ServingError
@@ -263,6 +266,22 @@ def test_waits_grow_and_end_with_the_deadline():
     assert retry.wait_after(busy, 1, time.monotonic() + 5) is None
     with pytest.raises(ValueError, match="Received: attempts=0"):
         Retry(attempts=0)
+
+
+def test_a_server_says_how_long_to_wait_in_seconds_or_until_when():
+    soon = format_datetime(datetime.now(timezone.utc) + timedelta(seconds=30), usegmt=True)
+    assert [_seconds(wait) for wait in ("7", "", "soon", "²", "-1")] == [7, 0, 0, 0, 0]
+    assert 25 < _seconds(soon) <= 30
+    assert _seconds("Wed, 21 Oct 2015 07:28:00 GMT") == 0
+
+
+def test_tokens_in_a_reply_are_texts_and_their_number_is_whole():
+    score = {"score": [-1.0], "tokens": [2.5]}
+    with pytest.raises(ClientError, match=r"2\.5 is not a whole number"):
+        requests.score(["a"], ["b"]).parse(score)
+    row = {"text": ["x"], "score": [-1.0], "attention": [[[1.0]]], "target_tokens": [["x"]]}
+    with pytest.raises(ClientError, match="7 is not a text"):
+        requests.explain(["a"]).parse({**row, "source_tokens": [[7]]})
 
 
 @pytest.mark.parametrize("kind", ["rest", "grpc"])

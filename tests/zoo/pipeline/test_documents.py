@@ -10,6 +10,7 @@ from attention_zoo.zoo.decoding.options import GenerationOptions
 from attention_zoo.zoo.pipeline.documents import CHUNK, Units, in_chunks, join_document
 from attention_zoo.zoo.pipeline.text_to_text import TextToText
 from attention_zoo.zoo.text import SourceFormat, split_sentences
+from attention_zoo.zoo.text.composing import compose
 from attention_zoo.zoo.text.source_format import PLAIN, SourceInput
 from attention_zoo.zoo.text.tokenizer import Tokenizer
 
@@ -75,6 +76,8 @@ def test_every_part_of_a_text_has_its_language_tag(pipeline):
     tagged = TextToText(model, tokenizer, options, 24, source_format=inputs)
     parts = tagged._parts(["<2de> Two dogs. Yes.\nx", "<2f>x", "A <2f>. x", "<2de> "]).texts
     assert parts == ["<2de> Two dogs.", "<2de> Yes.", "<2de> x", "<2f>x", "A <2f>.", "x"]
+    alone = compose(tokenizer, inputs, {"text": tf.constant(["<2de> ", "<2de> x", "<2f>"])}, 24)
+    assert alone.blank.numpy().tolist() == [True, False, True]
     text = "<2de> x {n}{n} ½ <2f>"
     (ids,) = tokenizer.encode([text])
     assert tokenizer.decode([ids]) == [text]

@@ -53,7 +53,10 @@ BLANKS = [
     "\u0085",
     "\x00",
     "\ufffd",
+    "\u3164\ufe0f",
+    "\u2800",
 ]
+BYTES = [b"\xff\xfe", b"\xc3", b"\xed\xa0\x80"]  # no UTF-8, which a server may be sent
 
 
 @pytest.mark.parametrize(
@@ -65,17 +68,18 @@ def test_a_blank_text_has_an_empty_output_and_changes_no_other(kind, tokenizer):
     options = GenerationOptions(beam_size=2, max_length=7, min_length=2, replace_unknown=True)
     pipeline = TextToText(model, tokenizer, options)
     functions = pipeline.signatures()
-    rows, blank = tf.constant(["two ж dogs", *BLANKS, "x"]), slice(1, -1)
+    texts = ["two ж dogs", *BLANKS, *BYTES, "x"]
+    rows, blank = tf.constant(texts), slice(1, -1)
     served = {
         name: {key: value.numpy() for key, value in function(rows, *more).items()}
         for name, function in functions.items()
         for more in [[rows[::-1]] if name in MORE else []]
     }
-    texts = [b""] * len(BLANKS)
+    texts = [b""] * (len(BLANKS) + len(BYTES))
     assert served["serving_default"]["text"][blank].tolist() == texts
     assert served["explain"]["text"][blank].tolist() == texts
-    assert served["n_best"]["text"][blank].tolist() == [[b"", b""]] * len(BLANKS)
-    assert served["n_best"]["score"][blank].tolist() == [[0, NEG_INF]] * len(BLANKS)
+    assert served["n_best"]["text"][blank].tolist() == [[b"", b""]] * len(texts)
+    assert served["n_best"]["score"][blank].tolist() == [[0, NEG_INF]] * len(texts)
     for name, outputs in served.items():
         for key, values in outputs.items():
             if (name, key) != ("n_best", "score"):
@@ -172,3 +176,12 @@ def test_limits_beyond_the_positions_of_a_model_are_refused(tokenizer):
         TextToText(model, tokenizer, GenerationOptions(max_length=16), max_source_length=17)
     with pytest.raises(ValueError, match=r"max_source_length=9, max_target_length=17"):
         TextToText(model, tokenizer, GenerationOptions(max_length=17), max_source_length=9)
+
+
+def test_a_single_row_of_one_input_does_not_go_with_all_of_another(tokenizer):
+    model = tiny_model("transformer", tokenizer.vocab_size, seed=1)
+    functions = TextToText(model, tokenizer, GenerationOptions(max_length=3)).signatures()
+    for name, other in (("score", "target"), ("with_prefix", "prefix")):
+        for texts in ((["a", "b"], ["a"]), (["a"], ["a", "b"])):
+            with pytest.raises(tf.errors.InvalidArgumentError, match=f"{other} has not as many"):
+                functions[name](*map(tf.constant, texts))

@@ -33,6 +33,23 @@ def test_sentences_of_many_languages_are_those_that_people_see():
     assert len(wrong) <= 0.01 * total, wrong
 
 
+QUESTIONS = [
+    "He was born in the U.S. Where was he born?",
+    "She lives in Washington D.C. Which city is it?",
+    "He met J. Did he meet J.?",
+    "I was no. 1. Who was no. 2?",
+    "No. I do not. Is it No. 5?",
+    "She said no. I did too. Whose is it?",
+]
+
+
+@pytest.mark.parametrize("text", QUESTIONS)
+def test_the_question_at_the_end_is_found(text):
+    question = re.search(r"(?:Where|Which|Did|Who|Is|Whose) .*", text)[0]
+    assert split_sentences(text)[-1] == question
+    assert split_in_graph([text]) == [split_sentences(text)]
+
+
 def test_the_graph_splits_as_python_does():
     texts = [separator.join(sentences) for sentences, separator in TEXTS]
     texts += [

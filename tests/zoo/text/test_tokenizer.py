@@ -346,3 +346,16 @@ def test_a_vocabulary_below_the_characters_says_how_many_it_needs():
         Tokenizer.train(texts, vocab_size=50, character_coverage=1.0)
     needed = int(str(caught.value).split(" must be ")[1].split()[0])
     assert Tokenizer.train(texts, vocab_size=needed, character_coverage=1.0).vocab_size == needed
+
+
+def test_texts_that_are_written_as_symbols_are_made_of_characters():
+    texts = ["say <s> or </s>, <unk> and <pad> <sep>"] * 20
+    tokenizer = Tokenizer.train(texts, vocab_size=60, kind="char", symbols=["<sep>"])
+    ids = tokenizer.encode(texts[:1])
+    assert UNKNOWN_ID not in ids[0]
+    assert tokenizer.decode(ids) == texts[:1]
+
+
+def test_a_bar_leaves_no_sentence_out_of_learning():
+    tokenizer = Tokenizer.train(["ab \u2585 cd"] * 20, vocab_size=30)
+    assert tokenizer.decode(tokenizer.encode(["cd ab"])) == ["cd ab"]
