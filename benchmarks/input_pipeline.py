@@ -108,7 +108,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=100_000)
     parser.add_argument("--folder", type=Path, default=Path("runs/input-pipeline"))
     parser.add_argument("--seconds", type=float, default=5, help="of the processor, of reading")
-    parser.add_argument("--tokens", type=int, default=1 << 18, help="of a batch of all workers")
+    parser.add_argument("--tokens", type=int, default=1 << 19, help="of a batch of all workers")
     parser.add_argument("--steps", type=int, default=100, help="of training; 0 for none")
     parser.add_argument("--read", metavar="PREPARED", help="only read what is prepared")
     parser.add_argument("--start", type=int, default=0, help="number of the first batch")

@@ -8,6 +8,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -162,23 +163,30 @@ class BatchStream(ABC):
         Returns:
             An endless dataset, which `end` ends.
         """
-        lock = self._reading
-        ids = tf.TensorSpec((None, None), tf.int32)
-        batch = ({"source": ids, "target": ids}, ids)
 
-        def steps():
-            numbers = itertools.count(start_step * accumulate)
-            while not self._ended:
-                with lock:
-                    batches = [self._deal(n, share) for n in itertools.islice(numbers, accumulate)]
-                for parts in zip(*batches, strict=True):
-                    (inputs, labels), *others = parts
-                    yield ({**inputs, "accumulated": tuple(others)}, labels) if others else parts[0]
+        def read(number: np.ndarray) -> list[np.ndarray]:
+            step, replica = divmod(int(number), share.count)
+            with self._reading:
+                if self._ended:
+                    return [np.zeros((0, 0), np.int32)] * 3 * accumulate
+                batches = [
+                    self._deal(batch, share, share.first + replica)
+                    for batch in range(step * accumulate, (step + 1) * accumulate)
+                ]
+            return [ids for inputs, labels in batches for ids in (*inputs.values(), labels)]
 
-        signature = batch
-        if accumulate > 1:
-            signature = ({**batch[0], "accumulated": (batch,) * (accumulate - 1)}, ids)
-        return tf.data.Dataset.from_generator(steps, output_signature=signature).prefetch(8)
+        def element(number: tf.Tensor) -> tuple[dict[str, Any], tf.Tensor]:
+            ids = tf.numpy_function(read, [number], [tf.int32] * 3 * accumulate)
+            for tensor in ids:
+                tensor.set_shape((None, None))
+            batches = zip(ids[::3], ids[1::3], ids[2::3], strict=True)
+            (inputs, labels), *others = [({"source": s, "target": t}, y) for s, t, y in batches]
+            return ({**inputs, "accumulated": tuple(others)} if others else inputs), labels
+
+        # A generator would take twice the time for each element.
+        numbers = tf.data.Dataset.range(start_step * share.count, np.iinfo(np.int64).max)
+        batches = numbers.map(element).take_while(lambda inputs, labels: tf.size(labels) > 0)
+        return batches.prefetch(8)
 
     @functools.cached_property
     def _reading(self) -> threading.Lock:
@@ -195,24 +203,20 @@ class BatchStream(ABC):
         with self._reading:
             pass
 
-    def _deal(self, number: int, share: Share) -> list[Batch]:
-        """The parts of a batch that the replicas of this process get; no other row is read."""
-        planned = self.planned(number)
-        rows = len(planned.rows)
-        if share.static:
-            rows = self.tokens // max(planned.source_length, planned.target_length)
-        rows = -(-rows // (share.replicas * share.parts)) * share.parts  # of each replica
-
-        def part(replica: int) -> Batch:
+    def _deal(self, number: int, share: Share, replica: int) -> Batch:
+        """The part of a batch that a replica gets; no other row is read."""
+        try:
+            planned = self.planned(number)
+            rows = len(planned.rows)
+            if share.static:
+                rows = self.tokens // max(planned.source_length, planned.target_length)
+            rows = -(-rows // (share.replicas * share.parts)) * share.parts  # of each replica
             own = replace(planned, rows=planned.rows[replica :: share.replicas])
             inputs, labels = self.batch(own)
-            return {name: _filled(ids, rows) for name, ids in inputs.items()}, _filled(labels, rows)
-
-        try:
-            return [part(i) for i in range(share.first, share.first + share.count)]
         except DataError as error:
             self.error = error
             raise
+        return {name: _filled(ids, rows) for name, ids in inputs.items()}, _filled(labels, rows)
 
 
 def _filled(ids: np.ndarray, rows: int) -> np.ndarray:

@@ -275,8 +275,8 @@ class PreparedCorpus:
         """Origins of rows, given their numbers, with texts as the model reads them."""
         tokenizer, numbers = self.tokenizer(), np.array(rows, np.int64)
         lengths = (max(len(getattr(part, side)) for part in self.parts) for side in LENGTHS)
-        sides = self.store.read(numbers, *lengths)
-        texts = zip(tokenizer.source.decode(sides[0]), tokenizer.decode(sides[1]), strict=True)
+        sources, targets = (side.tolist() for side in self.store.read(numbers, *lengths))
+        texts = zip(tokenizer.source.decode(sources), tokenizer.decode(targets), strict=True)
         parts = [self.parts[bisect.bisect_right(self.first_rows, row) - 1] for row in rows]
         lines = self.store.lines(numbers).tolist()
         return [

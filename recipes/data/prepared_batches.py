@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -118,10 +117,11 @@ class PreparedBatches(BatchStream):
         """Rows of each group that are read before an epoch."""
         return np.array(
             [
-                [math.floor(epoch * laps * count + Fraction(1, 2)) for count in counts]
+                [(2 * epoch * laps.numerator * count + laps.denominator) // (2 * laps.denominator)
+                 for count in counts]
                 for laps, counts in zip(self._laps, self._groups.T.tolist(), strict=True)
             ]
-        ).T
+        ).T  # fmt: skip
 
     def _plan_epoch(self, epoch: int) -> _Epoch:
         before = self._read_before(epoch)
@@ -154,8 +154,8 @@ class PreparedBatches(BatchStream):
         first, last = np.searchsorted(plan.shape_ends, [start, stop - 1], side="right").tolist()
         target, source = np.divmod(np.arange(first, last + 1), len(self.source_bounds))
         source = source[plan.shapes[first : last + 1] > 0]
-        lengths = self.source_bounds[source.max()], self.target_bounds[target[-1]]
-        return PlannedBatch(np.arange(start, stop), *map(int, lengths), epoch)
+        longest = self.source_bounds[source.max()], self.target_bounds[target[-1]]
+        return PlannedBatch(np.arange(start, stop), int(longest[0]), int(longest[1]), epoch)
 
     def rows_of_batch(self, number: int) -> np.ndarray:
         """Rows of a batch, as `PreparedCorpus.origins` numbers them."""
@@ -196,7 +196,7 @@ class PreparedBatches(BatchStream):
 
 @dataclass(frozen=True)
 class _Epoch:
-    """Where the rows of an epoch are.
+    """Positions of the rows of an epoch.
 
     Attributes:
         before: Rows of each group that are read before, (shapes, corpora).
