@@ -2,10 +2,10 @@
 
     python benchmarks/input_pipeline.py --pairs 10000000 --folder FOLDER
 
-Makes that many pairs of made words, prepares them, reads batches for a while, trains a hundred
-steps of transformer-tiny, each in a process of its own, and prints a table of rows and tokens a
-second and of the most memory that each process had. FOLDER takes some 400 bytes a pair, and is left
-as it is.
+Makes that many pairs of made words, prepares them, reads batches as one of 1, 8 and 64 workers,
+trains a hundred steps of transformer-tiny, each in a process of its own, and prints the rows that a
+worker reads of its own for each second of processor time, and the most memory of each process.
+FOLDER takes some 300 bytes a pair, and is left as it is.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ WORDS, PHRASES = 30_000, 100_000
 CHUNK = 10_000
 # About 64 sentences of 24 tokens each way, which is what docs/training.md gives the time of.
 BATCH_TOKENS = 64 * 24
-STEP_SECONDS = 0.2
-ROWS_A_SECOND = 64 / STEP_SECONDS
+WORKERS = 1, 8, 64
+WARM_UP = 16  # batches, more than are read ahead
 
 
 def make_words(random: np.random.Generator) -> np.ndarray:
@@ -68,49 +68,53 @@ def run(*arguments: str) -> tuple[float, float]:
     return time.perf_counter() - begin, usage.ru_maxrss / 2**20
 
 
-def read(folder: str, seconds: float, start: int) -> None:
-    """Reads batches as a training does, and prints how many rows and tokens a second.
+def read(folder: str, seconds: float, start: int, tokens: int) -> None:
+    """Reads batches as each worker of a training does, and prints how many rows are its own.
+
+    Once with a batch of `tokens` for all workers together, and once for each of them.
 
     Args:
         folder: of the prepared corpus.
-        seconds: for how long.
+        seconds: of the processor, for each number of workers.
         start: number of the first batch.
+        tokens: of the batches.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from attention_zoo.recipes.data.batch_stream import Share
     from attention_zoo.recipes.data.prepared import PreparedCorpus
     from attention_zoo.recipes.data.prepared_batches import PreparedBatches
 
-    begin = time.perf_counter()
-    batches = PreparedBatches(PreparedCorpus(folder), BATCH_TOKENS, seed=1)
-    stream = iter(batches.dataset(start))
-    next(stream)
-    first = time.perf_counter() - begin
-    begin, rows, tokens, count = time.perf_counter(), 0, 0, 0
-    while time.perf_counter() - begin < seconds:
-        inputs, labels = next(stream)
-        rows += labels.shape[0]
-        count += 1
-        tokens += np.count_nonzero(inputs["source"]) + np.count_nonzero(labels)
-    taken = time.perf_counter() - begin
-    print(f"first batch, of number {start:,}: {first:.1f} s")
-    print(
-        f"reading: {rows / taken:,.0f} rows/s, {tokens / taken:,.0f} tokens/s, "
-        f"{count / taken:,.0f} batches/s; {rows / taken / ROWS_A_SECOND:.0f} times what "
-        f"transformer-tiny takes at {STEP_SECONDS} s a step of 64 rows"
-    )
+    print("| batch_tokens | workers | first batch, s | own rows/s |\n|---|---|---|---|")
+    for workers in WORKERS:
+        for batch_tokens in dict.fromkeys((tokens, workers * tokens // WORKERS[-1])):
+            begin = time.process_time()
+            batches = PreparedBatches(PreparedCorpus(folder), batch_tokens, seed=1)
+            stream = iter(batches.dataset(start, 1, Share(workers, 0, 1)))
+            next(stream)
+            first = time.process_time() - begin
+            for _ in range(WARM_UP):
+                next(stream)
+            begin, rows = time.process_time(), 0
+            while time.process_time() - begin < seconds:
+                inputs, _ = next(stream)
+                rows += np.count_nonzero(inputs["source"][:, 0])
+            rate = rows / (time.process_time() - begin)
+            batches.end()
+            print(f"| {batch_tokens:,} | {workers} | {first:.2f} | {rate:,.0f} |", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=100_000)
     parser.add_argument("--folder", type=Path, default=Path("runs/input-pipeline"))
-    parser.add_argument("--seconds", type=float, default=30, help="of reading")
+    parser.add_argument("--seconds", type=float, default=5, help="of the processor, of reading")
+    parser.add_argument("--tokens", type=int, default=1 << 19, help="of a batch of all workers")
     parser.add_argument("--steps", type=int, default=100, help="of training; 0 for none")
     parser.add_argument("--read", metavar="PREPARED", help="only read what is prepared")
     parser.add_argument("--start", type=int, default=0, help="number of the first batch")
     given = parser.parse_args()
     if given.read:
-        read(given.read, given.seconds, given.start)
+        read(given.read, given.seconds, given.start, given.tokens)
         return
     folder, zoo = given.folder, ("-m", "attention_zoo")
     folder.mkdir(parents=True, exist_ok=True)
@@ -130,8 +134,8 @@ def main() -> None:
     size = sum(path.stat().st_size for path in prepared.iterdir()) / 2**20
     print(f"prepared: {size:,.0f} MiB in {len(list(prepared.iterdir())):,} files", flush=True)
     reading = (__file__, "--read", str(prepared), "--seconds", str(given.seconds))
-    rows.append(("read from the start", *run(*reading)))
-    rows.append(("read from batch 100,000", *run(*reading, "--start", "100000")))
+    reading += ("--start", str(given.start), "--tokens", str(given.tokens))
+    rows.append(("read", *run(*reading)))
     if given.steps:
         training = (
             "train", "translation", "--model", "transformer-tiny", "--train", str(prepared),

@@ -41,9 +41,6 @@ def prepare(
         ),
     ] = None,
     reverse: Reverse = False,
-    compress: Annotated[
-        bool, typer.Option("--compress", help="Pack the shards: a third of the size, more time.")
-    ] = False,
     sample: Annotated[
         int | None, typer.Option(min=2, help="Most rows that the tokens are learnt from.")
     ] = None,
@@ -52,14 +49,15 @@ def prepare(
         typer.Option("--set", metavar="NAME=VALUE", help="A setting that is baked in."),
     ] = None,
 ) -> None:
-    """Write a corpus into shards of tokens, once, so that it need not fit in memory.
+    """Write a corpus as tokens, once, so that it need not fit in memory.
 
     Example: `attention-zoo prepare translation --train web.tsv.gz --train news.tsv --weights 1,3
     --output prepared/en-de --set vocab_size=16000`
 
     Then `attention-zoo train translation --train prepared/en-de --valid valid.tsv`. What was
     stopped goes on with the same command. Settings that are baked in: vocab_size, tokenizer,
-    normalization, byte_fallback, character_coverage, max_source_length, max_target_length,
+    shared_vocabulary, source_tokenizer, target_tokenizer, normalization, byte_fallback,
+    character_coverage, protected, tags, max_source_length, max_target_length,
     history_turns; and the seed of draws.
     With --start-from the tokens are those of a run, and so are the longest lengths if not said.
     """
@@ -78,7 +76,7 @@ def prepare(
     if valid is not None:
         share_of(str(valid))
     rows = sample or SAMPLE_ROWS
-    request = Request(config, tuple(train), _numbers(weights), compress, rows, valid)
+    request = Request(config, tuple(train), _numbers(weights), rows, valid)
     load_tensorflow()
     prepare_corpus(request, output)
 

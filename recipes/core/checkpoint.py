@@ -6,6 +6,7 @@ import io
 import json
 import zipfile
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ class Checkpoints:
     zip format keeps, so that a file that was cut short or damaged is recognised and the one
     before it is used. It is written aside and renamed.
 
+    As a context, it waits at its end for what is being written.
+
     Args:
         folder: where the files are.
         keep: how many of them.
@@ -35,6 +38,14 @@ class Checkpoints:
     def __init__(self, folder: Path, keep: int = 2):
         self.folder = folder
         self.keep = keep
+        self._writing: Future[Path] | None = None
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._writing is not None:
+            self._writing.exception()
 
     def paths(self) -> list[Path]:
         """The checkpoints there are, the newest first."""
@@ -44,16 +55,44 @@ class Checkpoints:
         """Files of checkpoints whose writing was interrupted."""
         return list(self.folder.glob(partial_file(Path("step-*.npz")).name))
 
-    def save(self, step: int, variables: Sequence[Any], progress: dict[str, Any]) -> Path:
+    def save(self, step: int, variables: Sequence[Any], progress: dict[str, Any]) -> Path | None:
         """Writes the values of Keras variables and `progress` (JSON) for a step.
 
         Raises:
             OSError: it could not be written, for a full disk say; all files are as they were.
         """
+        self.begin(step, variables, progress)
+        return self.wait()
+
+    def begin(self, step: int, variables: Sequence[Any], progress: dict[str, Any]) -> None:
+        """Copies what `save` writes, and writes it while the caller goes on.
+
+        Raises:
+            OSError: what was written before could not be; see `wait`.
+        """
+        self.wait()
+        writer = ThreadPoolExecutor(1, "checkpoint")
+        self._writing = writer.submit(self._write, step, _arrays(variables, progress))
+        writer.shutdown(wait=False)
+
+    @property
+    def is_writing(self) -> bool:
+        return self._writing is not None and not self._writing.done()
+
+    def wait(self) -> Path | None:
+        """Waits until what was begun is written; returns its path.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        writing, self._writing = self._writing, None
+        return None if writing is None else writing.result()
+
+    def _write(self, step: int, arrays: dict[str, Any]) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"step-{step:09d}.npz"
         with written_atomically(path) as aside:
-            np.savez(aside, **_arrays(variables, progress))
+            np.savez(aside, **arrays)
         for old in self.paths()[self.keep :]:
             old.unlink()
         return path
@@ -111,8 +150,14 @@ def unpack(variables: Sequence[Any], state: bytes) -> dict[str, Any] | None:
 
 
 def _arrays(variables: Sequence[Any], progress: dict[str, Any] | None) -> dict[str, Any]:
-    arrays: dict[str, Any] = {f"{i:04d}": np.asarray(v) for i, v in enumerate(variables)}
+    arrays: dict[str, Any] = {f"{i:04d}": _copy(v) for i, v in enumerate(variables)}
     return {**arrays, PROGRESS: np.array(json.dumps(progress))}
+
+
+def _copy(variable: Any) -> np.ndarray:
+    # TensorFlow makes a copy; an array of JAX may be a view of what the next step writes to.
+    array = np.asarray(variable)
+    return array if array.flags.owndata else array.copy()
 
 
 def _read(path: Path | io.BytesIO) -> dict[str, np.ndarray]:

@@ -149,7 +149,7 @@ def check_direction(chosen: Task, reverse: bool) -> None:
 
 
 def preparation_config(task_spec: str, reverse: bool, settings: list[str]) -> RunConfig:
-    """The config for `attention-zoo prepare`, which takes only what ends up in the shards.
+    """The config for `attention-zoo prepare`, which takes only what ends up in the folder.
 
     Raises:
         ConfigError: a task or setting that is not known, or a setting that is not baked in.

@@ -1,4 +1,4 @@
-"""The second pass of `attention-zoo prepare` over one corpus: from rows to shards of tokens."""
+"""The second pass of `attention-zoo prepare` over one corpus: from rows to tokens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,8 +13,8 @@ import numpy as np
 from ...zoo.errors import DataError
 from ...zoo.text.source_format import Source
 from ..data.corpus import PairCorpus, StreamedRows
+from ..data.pair_store import PairWriter
 from ..data.prepared import PreparedPart
-from ..data.shards import SUFFIX, write_shard
 from ..data.splitting import HoldOut
 from .config import RunConfig
 from .task import Task, source_format, task_of
@@ -24,11 +23,11 @@ if TYPE_CHECKING:
     from ...zoo.text.tokenizer import Tokenizer
     from ..data.batching import TokenizedPairs
 
-CHUNK = 2048  # rows that are encoded at a time; a shard ends where one ends
+CHUNK = 2048  # rows that are encoded at a time
 ENCODERS = 2  # threads
-# A training reads whole shards, and has some in memory.
-SHARD_TOKENS = 1 << 20
-SHARD_ROWS = 1 << 16
+# Written at a time, which is what a kill costs.
+BLOCK_TOKENS = 1 << 20
+BLOCK_ROWS = 1 << 16
 SECONDS = 5.0  # between two lines
 LOOK_EVERY = 256  # rows between two looks at the clock
 LONGEST_WORD = 24
@@ -140,36 +139,31 @@ class PartWriter:
 
     Args:
         config: the task and the settings that are baked in.
-        folder: of the shards.
-        number: of the corpus.
-        part: what is known of it; how far it is written, too.
+        writer: takes the rows.
+        part: what is known of the corpus; how far it is written, too.
         tokenizer: makes the tokens.
-        compressed: whether shards are packed.
         pace: is told of the rows.
-        save: is called after each shard, when `part` says what is there.
+        save: is called after each block, when `part` says what is there.
         held_out: share of the rows that are left out.
     """
 
     def __init__(
         self,
         config: RunConfig,
-        folder: Path,
-        number: int,
+        writer: PairWriter,
         part: PreparedPart,
         tokenizer: Tokenizer,
-        compressed: bool,
         pace: Pace,
         save: Callable[[], None],
         held_out: float | None = None,
     ):
         self.held_out, self.taken = held_out, 0
         self.config, self.task = config, task_of(config)
-        self.folder, self.number, self.part = folder, number, part
-        self.tokenizer, self.compressed = tokenizer, compressed
+        self.writer, self.part, self.tokenizer = writer, part, tokenizer
         self.pace, self.save = pace, save
         self.chunk: list[Row] = []
         self.chunks = part.rows_read // CHUNK
-        self.to_skip = part.rows_read  # what is in shards already
+        self.to_skip = part.rows_read  # what is written already
         self.waiting: deque[tuple[list[Row], Future[TokenizedPairs]]] = deque()
         self._clear()
 
@@ -180,7 +174,7 @@ class PartWriter:
         self.num_tokens = 0
 
     def run(self, rows: int) -> None:
-        """Reads the corpus from its start, passing over what is in shards already.
+        """Reads the corpus from its start, passing over what is written already.
 
         Args:
             rows: how many usable ones there were in the first pass.
@@ -197,7 +191,7 @@ class PartWriter:
         if self.taken != rows:
             raise DataError(
                 f"{self.part.spec} changed while it was prepared: it had {rows:,} rows and has "
-                f"{self.taken:,}. Remove {self.folder} and prepare it again."
+                f"{self.taken:,}. Remove {self.writer.folder} and prepare it again."
             )
         if self.lines:
             self._write()
@@ -251,15 +245,14 @@ class PartWriter:
         self.lines += [chunk[row][0] for row in pairs.rows]
         self.num_tokens += sum(map(len, pairs.sources)) + sum(map(len, pairs.targets))
         self.pace.add(len(chunk))
-        if self.num_tokens >= SHARD_TOKENS or len(self.lines) >= SHARD_ROWS:
+        if self.num_tokens >= BLOCK_TOKENS or len(self.lines) >= BLOCK_ROWS:
             self._write()
 
     def _write(self) -> None:
         part = self.part
-        path = self.folder / f"{self.number:02d}-{len(part.shards):05d}{SUFFIX}"
-        shard = write_shard(path, self.sources, self.targets, self.lines, self.compressed)
-        part.shards.append(shard)
-        part.pairs += shard.rows
+        self.writer.append(self.sources, self.targets, self.lines)
+        part.pairs += len(self.lines)
+        part.tokens += self.num_tokens
         part.source_lengths = _count(part.source_lengths, self.sources)
         part.target_lengths = _count(part.target_lengths, self.targets)
         self._clear()

@@ -2,7 +2,7 @@
 
 Two passes over the rows, of which never more than some thousands are held. The first counts them,
 finds the bad ones and draws a sample, from which the tokens are learnt; the second writes the
-rows into shards, as tokens.
+rows as tokens.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import itertools
 import json
 import os
 import signal
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,18 +24,20 @@ from ...zoo.text.source_format import Source
 from ..data.corpus import NOT_JSON
 from ..data.files.tables import split_columns
 from ..data.pair_files import is_named, is_parallel
+from ..data.pair_store import PairWriter, id_type
 from ..data.prepared import (
     BAKED,
     FORMAT,
     HELD_OUT,
     MANIFEST,
     SAMPLE,
+    SOURCE_TOKENIZER,
     TOKENIZER,
     UNFINISHED,
     PreparedCorpus,
     PreparedPart,
     is_prepared,
-    present_names,
+    load_tokenizer,
 )
 from ..data.reservoir import Reservoir
 from .config import RunConfig
@@ -59,32 +60,22 @@ class Request:
             `start_from`, a run whose tokens are taken.
         corpora: one or several, each as `train --train` takes it.
         weights: of each in what is read; as large as they are if left out.
-        compressed: whether the shards are packed with gzip.
         sample_rows: most rows from which the tokens are learnt.
         held_out: share of the rows that are held out to validate with; none if left out.
 
     Raises:
-        ConfigError: weights that are not positive, or not as many as corpora; vocabularies of
-            source and target apart.
+        ConfigError: weights that are not positive, or not as many as corpora.
     """
 
     config: RunConfig
     corpora: tuple[str, ...]
     weights: tuple[float, ...] | None = None
-    compressed: bool = False
     sample_rows: int = SAMPLE_ROWS
     held_out: float | None = None
 
     def __post_init__(self) -> None:
         if not self.corpora:
             raise ConfigError("prepare needs at least one --train.")
-        if not self.config.shared_vocabulary:
-            raise ConfigError(
-                "prepare makes one vocabulary of source and target, of one kind of tokens; leave "
-                "out shared_vocabulary, source_tokenizer and target_tokenizer, or train on the "
-                "files themselves. Received: shared_vocabulary=false, tokens of the kinds "
-                f"{' and '.join(self.config.kinds_of_tokens)}"
-            )
         if self.weights is None:
             return
         if len(self.weights) != len(self.corpora):
@@ -107,7 +98,6 @@ class Request:
             "seed": config.seed,
             "corpora": list(self.corpora),
             "weights": list(self.weights) if self.weights else None,
-            "compressed": self.compressed,
             "sample_rows": self.sample_rows,
             "held_out": self.held_out,
             "files": {path: size for spec in self.corpora for path, size in _files(spec).items()},
@@ -145,11 +135,12 @@ def prepare(
 
 @dataclass
 class _State:
-    """Progress of a preparation, kept in the folder after every shard."""
+    """Progress of a preparation, kept in the folder after every block of rows."""
 
     request: dict[str, Any]
     rows: list[int] = field(default_factory=list)  # usable ones of each corpus; empty before
     parts: list[PreparedPart] = field(default_factory=list)
+    checksum: int = 0  # of the rows that are written
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -157,7 +148,7 @@ class _State:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> _State:
         parts = [PreparedPart.from_dict(part) for part in values["parts"]]
-        return cls(values["request"], values["rows"], parts)
+        return cls(values["request"], values["rows"], parts, values["checksum"])
 
 
 class _Preparation:
@@ -182,9 +173,7 @@ class _Preparation:
                 self._encode_all()
                 return self._finish()
         except KeyboardInterrupt:
-            raise Interrupted(
-                signal.SIGINT, "stopped; give the same command to go on with the last whole shard"
-            ) from None
+            raise Interrupted(signal.SIGINT, "stopped; give the same command to go on") from None
 
     def _is_whole(self) -> bool:
         """True where nothing is left to do; takes up the state of a stopped preparation."""
@@ -196,9 +185,9 @@ class _Preparation:
             self._check_same(_read_json(manifest, ("request",))["request"])
             return True
         if unfinished.is_file():
-            state = _State.from_dict(_read_json(unfinished, ("request", "rows", "parts")))
-            self._check_same(state.request)
-            self.state = state
+            values = _read_json(unfinished, ("request", "rows", "parts"))
+            self._check_same(values["request"])
+            self.state = _State.from_dict(values)
             return False
         # All that a kill in the very first write leaves.
         partial = {partial_file(unfinished)}
@@ -214,7 +203,7 @@ class _Preparation:
 
     def _check_same(self, found: dict[str, Any]) -> None:
         ours, theirs = (
-            {**request, **present_names(request["settings"]), "settings": None}
+            {**request, **request["settings"], "settings": None}
             for request in (self.state.request, found)
         )
         for name in ours:
@@ -265,8 +254,10 @@ class _Preparation:
             self.config, [source for _, source, _ in kept], [target for _, _, target in kept]
         )
         self._save()  # before anything else: it says whose folder this is
-        with written_atomically(self.folder / TOKENIZER) as aside:
-            tokenizer.save(aside)
+        for name, model in ((SOURCE_TOKENIZER, tokenizer.source), (TOKENIZER, tokenizer)):
+            if name == TOKENIZER or not tokenizer.shares_vocabulary:
+                with written_atomically(self.folder / name) as aside:
+                    aside.write_bytes(model.model)
         share = max(1, KEPT_ROWS // len(samples))
         self._write_texts(SAMPLE, [row for sample in samples for row in sample.draw(share)])
         if self.request.held_out:
@@ -293,40 +284,37 @@ class _Preparation:
     # The second pass
 
     def _encode_all(self) -> None:
-        from ...zoo.text.tokenizer import Tokenizer
+        tokenizer = load_tokenizer(self.folder, self.config.shared_vocabulary)
+        config, parts = self.config, self.state.parts
+        self.id_type = id_type(
+            max(tokenizer.vocab_size, tokenizer.source.vocab_size),
+            max(config.max_source_length, config.max_target_length),
+        )
+        rows, tokens = (sum(getattr(part, name) for part in parts) for name in ("pairs", "tokens"))
+        writer = PairWriter(self.folder, rows, tokens, self.id_type, self.state.checksum)
 
-        tokenizer = Tokenizer.load(self.folder / TOKENIZER)
+        def save() -> None:
+            self.state.checksum = writer.checksum
+            self._save()
+
         pace = Pace(self.report, "encoded", sum(self.state.rows))
-        for number, part in enumerate(self.state.parts):
+        for part, usable in zip(parts, self.state.rows, strict=True):
             pace.skip(part.rows_read)
-            if part.rows_read < self.state.rows[number]:
-                PartWriter(
-                    self.config,
-                    self.folder,
-                    number,
-                    part,
-                    tokenizer,
-                    self.request.compressed,
-                    pace,
-                    self._save,
-                    self.request.held_out,
-                ).run(self.state.rows[number])
+            if part.rows_read < usable:
+                held_out = self.request.held_out
+                PartWriter(config, writer, part, tokenizer, pace, save, held_out).run(usable)
             if not part.pairs:
                 from ..data.batching import all_too_long
 
-                limits = self.config.max_source_length, self.config.max_target_length
+                limits = config.max_source_length, config.max_target_length
                 raise all_too_long(part.rows_read, *limits)
         pace.end()
 
     def _finish(self) -> PreparedCorpus:
         parts = self.state.parts
-        checksum = 0
-        for part in parts:
-            for shard in part.shards:
-                checksum = zlib.crc32(shard.checksum.to_bytes(4, "little"), checksum)
         request = self.state.request
         values = {name: request[name] for name in ("format", "task", "settings", "weights")}
-        values |= {"compressed": self.request.compressed, "checksum": checksum}
+        values |= {"ids": self.id_type, "checksum": self.state.checksum}
         values |= {"held_out": self.request.held_out}
         values |= {"parts": [part.to_dict() for part in parts], "request": request}
         write_json(self.folder / MANIFEST, values, indent=None)

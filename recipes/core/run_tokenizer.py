@@ -26,7 +26,8 @@ def run_tokenizer(config: RunConfig, run: Run, corpus: PairCorpus | PreparedCorp
     """
     if isinstance(corpus, PreparedCorpus):
         tokenizer = corpus.tokenizer()
-        if run.tokenizer_path.exists() and run.tokenizer_path.read_bytes() != tokenizer.model:
+        files = (run.tokenizer_path, tokenizer), (run.source_tokenizer_path, tokenizer.source)
+        if any(path.exists() and path.read_bytes() != part.model for path, part in files):
             raise ConfigError(
                 f"{run.folder} was begun with other tokens than those of {corpus.name}, which "
                 "was prepared anew since; train into a new folder."
@@ -34,7 +35,7 @@ def run_tokenizer(config: RunConfig, run: Run, corpus: PairCorpus | PreparedCorp
         if (
             config.start_from
             and not run.tokenizer_path.exists()  # else that run is not needed any more
-            and open_run(config.start_from).read_tokenizer().model != tokenizer.model
+            and pack(open_run(config.start_from).read_tokenizer()) != pack(tokenizer)
         ):
             raise ConfigError(
                 f"{corpus.name} was prepared with other tokens than those of {config.start_from};"

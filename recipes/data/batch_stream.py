@@ -7,7 +7,8 @@ import itertools
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -64,11 +65,29 @@ def without_unknown(batch: Batch, copied: bool) -> Batch:
     return inputs, np.where(labels == UNKNOWN_ID, PAD_ID, labels).astype(np.int32)
 
 
+@dataclass(frozen=True)
+class PlannedBatch:
+    """A batch before its tokens are read.
+
+    Attributes:
+        rows: Its rows, as the stream numbers them.
+        source_length: Length to which the sources are padded.
+        target_length: Length to which the targets are padded.
+        epoch: Number of its epoch, from 0.
+    """
+
+    rows: np.ndarray
+    source_length: int
+    target_length: int
+    epoch: int = 0
+
+
 class BatchStream(ABC):
     """An endless stream of batches that depends on a seed alone and can start anywhere.
 
     Attributes:
         tokens: Budget of a batch in padded tokens: rows times the longer of the two lengths.
+        copy_unknown: Whether unknown pieces of a source are labels; otherwise nothing unknown is.
         num_pairs: Number of pairs to learn from.
         too_long: Number of rows that were left out because a side exceeds its limit.
         cut: Number of sources of which a part was left out.
@@ -77,6 +96,7 @@ class BatchStream(ABC):
     """
 
     tokens: int
+    copy_unknown: bool
     num_pairs: int
     too_long: int
     cut: int
@@ -84,16 +104,20 @@ class BatchStream(ABC):
     _ended = False
 
     @abstractmethod
-    def stream(self, start_batch: int = 0) -> Iterator[Batch]:
-        """The batches of the stream, beginning with number `start_batch`."""
+    def planned(self, number: int) -> PlannedBatch:
+        """The rows and lengths of a batch, given its number in the stream."""
 
     @abstractmethod
-    def lengths(self) -> Iterator[np.ndarray]:
-        """Numbers of source and target tokens of all pairs with their ends, arrays of (rows, 2)."""
+    def read(self, batch: PlannedBatch) -> tuple[np.ndarray, np.ndarray]:
+        """Ids of the sources and of the targets of all rows, padded, each with its end."""
 
     @abstractmethod
     def rows_of_batch(self, number: int) -> np.ndarray:
         """Rows of the corpus in a batch, given its number in the stream."""
+
+    @abstractmethod
+    def lengths(self) -> Iterator[np.ndarray]:
+        """Numbers of source and target tokens of all pairs with their ends, arrays of (rows, 2)."""
 
     @abstractmethod
     def batches_in_epoch(self) -> int:
@@ -116,6 +140,15 @@ class BatchStream(ABC):
         numbers = range(step * accumulate, (step + 1) * accumulate)
         return np.concatenate([self.rows_of_batch(number) for number in numbers])
 
+    def batch(self, planned: PlannedBatch) -> Batch:
+        """Inputs and labels of the rows of a batch."""
+        return without_unknown(teacher_forced(*self.read(planned)), self.copy_unknown)
+
+    def stream(self, start_batch: int = 0) -> Iterator[Batch]:
+        """The batches of the stream, beginning with number `start_batch`."""
+        for number in itertools.count(start_batch):
+            yield self.batch(self.planned(number))
+
     def dataset(
         self, start_step: int = 0, accumulate: int = 1, share: Share = WHOLE
     ) -> tf.data.Dataset:
@@ -130,23 +163,30 @@ class BatchStream(ABC):
         Returns:
             An endless dataset, which `end` ends.
         """
-        lock = self._reading
-        ids = tf.TensorSpec((None, None), tf.int32)
-        batch = ({"source": ids, "target": ids}, ids)
 
-        def steps():
-            stream = self._noting_errors(self.stream(start_step * accumulate))
-            while not self._ended:
-                with lock:
-                    batches = list(itertools.islice(stream, accumulate))
-                for parts in zip(*(self._deal(batch, share) for batch in batches), strict=True):
-                    (inputs, labels), *others = parts
-                    yield ({**inputs, "accumulated": tuple(others)}, labels) if others else parts[0]
+        def read(number: np.ndarray) -> list[np.ndarray]:
+            step, replica = divmod(int(number), share.count)
+            with self._reading:
+                if self._ended:
+                    return [np.zeros((0, 0), np.int32)] * 3 * accumulate
+                batches = [
+                    self._deal(batch, share, share.first + replica)
+                    for batch in range(step * accumulate, (step + 1) * accumulate)
+                ]
+            return [ids for inputs, labels in batches for ids in (*inputs.values(), labels)]
 
-        signature = batch
-        if accumulate > 1:
-            signature = ({**batch[0], "accumulated": (batch,) * (accumulate - 1)}, ids)
-        return tf.data.Dataset.from_generator(steps, output_signature=signature).prefetch(8)
+        def element(number: tf.Tensor) -> tuple[dict[str, Any], tf.Tensor]:
+            ids = tf.numpy_function(read, [number], [tf.int32] * 3 * accumulate)
+            for tensor in ids:
+                tensor.set_shape((None, None))
+            batches = zip(ids[::3], ids[1::3], ids[2::3], strict=True)
+            (inputs, labels), *others = [({"source": s, "target": t}, y) for s, t, y in batches]
+            return ({**inputs, "accumulated": tuple(others)} if others else inputs), labels
+
+        # A generator would take twice the time for each element.
+        numbers = tf.data.Dataset.range(start_step * share.count, np.iinfo(np.int64).max)
+        batches = numbers.map(element).take_while(lambda inputs, labels: tf.size(labels) > 0)
+        return batches.prefetch(8)
 
     @functools.cached_property
     def _reading(self) -> threading.Lock:
@@ -163,32 +203,29 @@ class BatchStream(ABC):
         with self._reading:
             pass
 
-    def _noting_errors(self, stream: Iterator[Batch]) -> Iterator[Batch]:
+    def _deal(self, number: int, share: Share, replica: int) -> Batch:
+        """The part of a batch that a replica gets; no other row is read."""
         try:
-            yield from stream
+            planned = self.planned(number)
+            rows = len(planned.rows)
+            if share.static:
+                rows = self.tokens // max(planned.source_length, planned.target_length)
+            rows = -(-rows // (share.replicas * share.parts)) * share.parts  # of each replica
+            own = replace(planned, rows=planned.rows[replica :: share.replicas])
+            inputs, labels = self.batch(own)
         except DataError as error:
             self.error = error
             raise
+        return {name: _filled(ids, rows) for name, ids in inputs.items()}, _filled(labels, rows)
 
-    def _deal(self, batch: Batch, share: Share) -> list[Batch]:
-        """The parts of a batch that the replicas of this process get."""
-        if share == WHOLE:
-            return [batch]
-        inputs, labels = batch
-        rows = len(labels)
-        if share.static:
-            rows = self.tokens // max(inputs["source"].shape[1], inputs["target"].shape[1])
-        parts = share.replicas * share.parts
-        rows = -(-rows // parts) * parts
 
-        def part(ids: np.ndarray, replica: int) -> np.ndarray:
-            filled = np.pad(ids, [(0, rows - len(ids)), (0, 0)], constant_values=PAD_ID)
-            return filled[replica :: share.replicas]
-
-        return [
-            ({name: part(ids, i) for name, ids in inputs.items()}, part(labels, i))
-            for i in range(share.first, share.first + share.count)
-        ]
+def _filled(ids: np.ndarray, rows: int) -> np.ndarray:
+    """A part of a batch with rows of padding after its own, so that there are so many."""
+    if len(ids) == rows:
+        return ids
+    filled = np.full((rows, ids.shape[1]), PAD_ID, ids.dtype)
+    filled[: len(ids)] = ids
+    return filled
 
 
 def padded(values: np.ndarray, lengths: np.ndarray, width: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from ...zoo.text.composing import encode_sources, number_unknown
 from ...zoo.text.source_format import PLAIN, Source, SourceFormat
 from ...zoo.text.special_ids import UNKNOWN_ID
 from ...zoo.text.tokenizer import Tokenizer
-from .batch_stream import Batch, BatchStream, padded, teacher_forced, without_unknown
+from .batch_stream import BatchStream, PlannedBatch, padded
 from .bucketing import check_budget_of_batch, length_bounds, plan_batches, round_up
 
 
@@ -234,28 +234,21 @@ class TokenBatches(BatchStream):
         """Row numbers of each batch of an epoch, in the order in which they are read."""
         return list(itertools.islice(itertools.cycle(self._epoch(epoch).plan), self._batches))
 
-    def stream(self, start_batch: int = 0) -> Iterator[Batch]:
-        """The batches from number `start_batch` of the endless stream on."""
-        for number in itertools.count(start_batch):
-            yield self.batch(*self._locate(number))
-
-    def batch(self, rows: np.ndarray, epoch: int = 0) -> Batch:
-        """Inputs and labels of some rows, as an epoch reads them.
-
-        Args:
-            rows: Row numbers.
-            epoch: Number of the epoch, from 0; it matters for BPE-dropout.
-
-        Returns:
-            Source and target, and labels.
-        """
-        return without_unknown(self._epoch(epoch).batch(rows), self.copy_unknown)
-
-    def _locate(self, number: int) -> tuple[np.ndarray, int]:
-        """The rows of a batch and its epoch."""
+    def planned(self, number: int) -> PlannedBatch:
+        """The rows and lengths of a batch, given its number in the stream."""
         epoch, position = divmod(number, self._batches)
-        plan = self._epoch(epoch).plan
-        return plan[position % len(plan)], epoch
+        found = self._epoch(epoch)
+        rows = found.plan[position % len(found.plan)]
+        source, target = found.padded_source[rows].max(), found.padded_target[rows].max()
+        return PlannedBatch(rows, int(source), int(target), epoch)
+
+    def read(self, batch: PlannedBatch) -> tuple[np.ndarray, np.ndarray]:
+        """Ids of the sources and of the targets of all rows, padded, each with its end."""
+        pairs = self._epoch(batch.epoch).pairs
+        return (
+            _padded([pairs.sources[row] for row in batch.rows], batch.source_length),
+            _padded([pairs.targets[row] for row in batch.rows], batch.target_length),
+        )
 
     def lengths(self) -> Iterator[np.ndarray]:
         """Tokens of source and target of all pairs, their ends included, (rows, 2) in parts."""
@@ -263,7 +256,7 @@ class TokenBatches(BatchStream):
 
     def rows_of_batch(self, number: int) -> np.ndarray:
         """Rows of the corpus that a batch is made of."""
-        pairs, _ = self._locate(number)
+        pairs = self.planned(number).rows
         return pairs if self.pairs.rows is None else self.pairs.rows[pairs]
 
     def batches_in_epoch(self) -> int:
@@ -284,16 +277,11 @@ class _Epoch:
     padded_target: np.ndarray
     plan: list[np.ndarray]
 
-    def batch(self, rows: np.ndarray) -> Batch:
-        """Model inputs and labels of some rows."""
-        source, labels = (
-            padded(np.concatenate(ids), np.array([len(row) for row in ids]), widths[rows].max())
-            for ids, widths in (
-                ([self.pairs.sources[row] for row in rows], self.padded_source),
-                ([self.pairs.targets[row] for row in rows], self.padded_target),
-            )
-        )
-        return teacher_forced(source, labels)
+
+def _padded(rows: list[np.ndarray], width: int) -> np.ndarray:
+    if not rows:  # a worker may get none of the last rows
+        return np.zeros((0, width), np.int32)
+    return padded(np.concatenate(rows), np.array([len(row) for row in rows]), width)
 
 
 def _lengths(rows: list[np.ndarray]) -> np.ndarray:

@@ -1,20 +1,20 @@
-"""A prepared corpus: a folder of tokens in shards, which a training reads without loading it whole.
+"""A prepared corpus: a folder of tokens, of which a training reads the rows it needs.
 
 | file | content |
 |---|---|
 | `prepared.json` | what was prepared and how; written last, so without it a folder is incomplete |
 | `tokenizer.model` | the SentencePiece model |
+| `source_tokenizer.model` | that of the sources, if they have a vocabulary of their own |
 | `sample.jsonl` | some pairs as texts, for what needs texts |
 | `held_out.jsonl` | the pairs to validate with, if a share was held out |
-| `CC-SSSSS.tfrecord`, `.npy` | shard S of corpus C, and the lengths of its rows |
-
-It is read without TensorFlow, as long as no shard is opened.
+| `pairs.rows`, `pairs.ids` | the tokens, see `pair_store` |
 """
 
 from __future__ import annotations
 
 import bisect
 import dataclasses
+import functools
 import itertools
 import json
 import os
@@ -28,15 +28,17 @@ import numpy as np
 
 from ...zoo.errors import ConfigError, DataError
 from .corpus import PairCorpus, PairOrigin, SkippedRow, skipped_lines
-from .shards import Shard, check_shard, read_lines_of_shard, read_shard
+from .pair_store import PairStore
 
 if TYPE_CHECKING:
     from ...zoo.text.tokenizer import Tokenizer
     from ..core.config import RunConfig
 
-FORMAT = 2  # 1 has no numbers for the unknown pieces of a source
+FORMAT = 3  # 1 and 2 are TFRecords, which can only be read from end to end
 MANIFEST, UNFINISHED = "prepared.json", "preparing.json"
-TOKENIZER, SAMPLE, HELD_OUT = "tokenizer.model", "sample.jsonl", "held_out.jsonl"
+LENGTHS = "source_lengths", "target_lengths"
+TOKENIZER, SOURCE_TOKENIZER = "tokenizer.model", "source_tokenizer.model"
+SAMPLE, HELD_OUT = "sample.jsonl", "held_out.jsonl"
 # Settings that are baked into the tokens of a corpus.
 BAKED = ("vocab_size", "shared_vocabulary", "tokenizer", "source_tokenizer", "target_tokenizer") + (
     "normalization", "byte_fallback", "character_coverage", "tags", "protected",
@@ -59,24 +61,24 @@ class PreparedPart:
 
     Attributes:
         spec: Spec from which it was read.
-        pairs: Number of pairs in the shards.
+        pairs: Number of pairs that are kept.
+        tokens: Number of tokens of both sides.
         too_long: Number of rows that were left out because a side exceeds its limit.
         cut: Number of sources of which a part was left out.
         num_skipped: Number of rows that could not be used.
         skipped: The first of them.
-        shards: The files, in the order of the rows.
         source_lengths: Number of sources with 0, 1, 2, ... tokens.
         target_lengths: Number of targets with 0, 1, 2, ... tokens.
-        rows_read: Number of usable rows that are in the shards or were left out as too long.
+        rows_read: Number of usable rows that are kept or were left out as too long.
     """
 
     spec: str
     pairs: int = 0
+    tokens: int = 0
     too_long: int = 0
     cut: int = 0
     num_skipped: int = 0
     skipped: list[SkippedRow] = dataclasses.field(default_factory=list)
-    shards: list[Shard] = dataclasses.field(default_factory=list)
     source_lengths: list[int] = dataclasses.field(default_factory=list)
     target_lengths: list[int] = dataclasses.field(default_factory=list)
     rows_read: int = 0
@@ -88,19 +90,12 @@ class PreparedPart:
     def from_dict(cls, values: dict[str, Any]) -> PreparedPart:
         part = cls(**values)
         part.skipped = [SkippedRow(**row) for row in values["skipped"]]
-        # Earlier versions called the tokens subwords.
-        part.shards = [
-            Shard(
-                **{{"subwords": "tokens"}.get(name, name): value for name, value in shard.items()}
-            )
-            for shard in values["shards"]
-        ]
         return part
 
     def report(self) -> str:
         """The number of pairs, and the skipped rows, one a line."""
-        more = f"{self.too_long:,} too long, " if self.too_long else ""
-        head = f"{self.spec}: {self.pairs:,} pairs, {more}{len(self.shards):,} shards"
+        more = f", {self.too_long:,} too long" if self.too_long else ""
+        head = f"{self.spec}: {self.pairs:,} pairs{more}"
         return head + skipped_lines(self.num_skipped, self.skipped)
 
 
@@ -121,6 +116,26 @@ def is_prepared(spec: str | None) -> bool:
             "again."
         )
     return False
+
+
+def load_tokenizer(folder: Path, shared: bool) -> Tokenizer:
+    """The tokenizer of a folder.
+
+    Args:
+        folder: The folder of a prepared corpus.
+        shared: Whether source and target have one vocabulary.
+
+    Raises:
+        DataError: A file of it is damaged.
+    """
+    from ...zoo.text.tokenizer import Tokenizer
+
+    paths = [folder / name for name in (TOKENIZER, SOURCE_TOKENIZER)[: 1 if shared else 2]]
+    try:
+        return Tokenizer.load(*paths)
+    except (OSError, ValueError) as error:
+        names = " or ".join(map(str, paths))
+        raise DataError(f"{names} is damaged; prepare the corpus again.") from error
 
 
 class PreparedCorpus:
@@ -147,18 +162,17 @@ class PreparedCorpus:
         path = self.folder / MANIFEST
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
-            found = values["format"]
-            if found not in (1, FORMAT):
+            if values["format"] != FORMAT:
                 raise DataError(
-                    f"{path} is of format {found}, expected {FORMAT}; prepare the corpus again."
+                    f"{path} is of format {values['format']}, expected {FORMAT}; prepare the "
+                    "corpus again, into another folder."
                 )
-            self.format: int = found
             self.task: str = values["task"]
-            self.settings: dict[str, Any] = present_names(values["settings"])
+            self.settings: dict[str, Any] = values["settings"]
             if "reverse" not in self.settings or set(self.settings) - {*BAKED, "reverse"}:
                 raise ValueError(f"settings of something else: {', '.join(self.settings)}")
             self.weights: list[float] | None = values["weights"]
-            self.compressed: bool = values["compressed"]
+            self.id_type: str = values["ids"]
             self.checksum: int = values["checksum"]
             self.share: float | None = values.get("held_out")
             self.parts = [PreparedPart.from_dict(part) for part in values["parts"]]
@@ -168,32 +182,25 @@ class PreparedCorpus:
             if isinstance(error, DataError):
                 raise
             raise DataError(f"{path} cannot be read: {error}. Prepare it again.") from error
-        self.shards = [shard for part in self.parts for shard in part.shards]
-        self._part_of_shard = [i for i, part in enumerate(self.parts) for _ in part.shards]
-        # Number of the first row of each shard, all rows of all parts being numbered.
-        self._first_rows = [0, *itertools.accumulate(shard.rows for shard in self.shards)]
+        # Number of the first row of each part, all rows of all parts being numbered.
+        self.first_rows = [0, *itertools.accumulate(part.pairs for part in self.parts)]
 
     def __len__(self) -> int:
-        return sum(part.pairs for part in self.parts)
+        return self.first_rows[-1]
 
-    @property
-    def tokenizer_path(self) -> Path:
-        return self.folder / TOKENIZER
+    @functools.cached_property
+    def store(self) -> PairStore:
+        """The rows."""
+        tokens = sum(part.tokens for part in self.parts)
+        return PairStore(self.folder, len(self), tokens, self.id_type)
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of the corpus.
 
         Raises:
-            DataError: Its file is damaged.
+            DataError: A file of it is damaged.
         """
-        from ...zoo.text.tokenizer import Tokenizer
-
-        try:
-            return Tokenizer.load(self.tokenizer_path)
-        except ValueError as error:
-            raise DataError(
-                f"{self.tokenizer_path} is damaged; prepare the corpus again."
-            ) from error
+        return load_tokenizer(self.folder, self.settings["shared_vocabulary"])
 
     def check(self, config: RunConfig) -> None:
         """Checks that a config fits the corpus, and that the corpus is complete.
@@ -213,19 +220,13 @@ class PreparedCorpus:
                     f"{self.name} was prepared with {name}={value}; leave out {name} or prepare "
                     f"the corpus again. Received: {name}={getattr(config, name)}"
                 )
-        if config.replace_unknown and self.format == 1:
-            raise ConfigError(
-                f"{self.name} was prepared by an earlier version, which took all that is unknown "
-                "for one word: prepare it again, or set replace_unknown=false."
-            )
-        if not self.tokenizer_path.is_file():
-            raise DataError(f"{self.tokenizer_path} is not there; prepare the corpus again.")
-        for shard in self.shards:
-            check_shard(self.folder, shard)
+        if not (self.folder / TOKENIZER).is_file():
+            raise DataError(f"{self.folder / TOKENIZER} is not there; prepare the corpus again.")
+        _ = self.store  # which checks its files
 
     def report(self) -> str:
         """The number of pairs, and the shares of the parts."""
-        lines = [f"{self.name}: {len(self):,} pairs in {len(self.shards):,} shards, prepared"]
+        lines = [f"{self.name}: {len(self):,} pairs, prepared"]
         if self.weights is not None:
             for part, share in zip(self.parts, self.shares(), strict=True):
                 lines.append(f"  {part.spec}: {part.pairs:,} pairs, {float(share):.1%} of a batch")
@@ -271,27 +272,14 @@ class PreparedCorpus:
         return corpus
 
     def origins(self, rows: Sequence[int]) -> list[PairOrigin]:
-        """Origins of rows, given their numbers in all shards, with texts as the model reads them.
-
-        Each shard that has one of them is read, one after the other.
-        """
-        tokenizer = self.tokenizer()
-        by_shard: dict[int, list[int]] = {}
-        for row in rows:
-            by_shard.setdefault(bisect.bisect_right(self._first_rows, row) - 1, []).append(row)
-        found: dict[int, PairOrigin] = {}
-        for number, wanted in by_shard.items():
-            shard = self.shards[number]
-            sides = read_shard(self.folder, shard, self.compressed)
-            lines = read_lines_of_shard(self.folder, shard, self.compressed)
-            for row in wanted:
-                position = row - self._first_rows[number]
-                ids = [side.part(position, position + 1).values.tolist() for side in sides]
-                spec = self.parts[self._part_of_shard[number]].spec
-                found[row] = PairOrigin(spec, int(lines[position]), *tokenizer.decode(ids))
-        return [found[row] for row in rows]
-
-    def first_rows(self, part: int) -> np.ndarray:
-        """Number of the first row of each shard of a part."""
-        before = sum(len(other.shards) for other in self.parts[:part])
-        return np.array(self._first_rows[before : before + len(self.parts[part].shards)])
+        """Origins of rows, given their numbers, with texts as the model reads them."""
+        tokenizer, numbers = self.tokenizer(), np.array(rows, np.int64)
+        lengths = (max(len(getattr(part, side)) for part in self.parts) for side in LENGTHS)
+        sources, targets = (side.tolist() for side in self.store.read(numbers, *lengths))
+        texts = zip(tokenizer.source.decode(sources), tokenizer.decode(targets), strict=True)
+        parts = [self.parts[bisect.bisect_right(self.first_rows, row) - 1] for row in rows]
+        lines = self.store.lines(numbers).tolist()
+        return [
+            PairOrigin(part.spec, line, source, target)
+            for part, line, (source, target) in zip(parts, lines, texts, strict=True)
+        ]

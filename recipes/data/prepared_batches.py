@@ -1,67 +1,47 @@
-"""Batches of a prepared corpus, of which only a pool is in memory at a time.
+"""Batches of a prepared corpus, of which each process reads the rows it needs and no others.
 
-A pool is the next part of the stream: rows of shards in an order drawn from a seed, from each of
-several corpora as many as its weight says. The rows of a pool are put into batches as those of an
-epoch in memory are. The number of batches of a pool follows from the lengths alone, so that any
-step is found without reading what comes before it.
+The plan is that of `TokenBatches`: all rows of an epoch are shuffled, those of similar length put
+together, and the batches shuffled. In memory are the numbers of the rows, sorted by the lengths
+that they are padded to, 4 bytes a row. What is in a batch is calculated from its number: the
+shuffled order of the rows of a length is a function that gives one row at a time.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-import math
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
-from .batch_stream import Batch, BatchStream, padded, teacher_forced, without_unknown
-from .bucketing import (
-    batch_sizes,
-    bounds_of_counts,
-    check_budget_of_batch,
-    plan_batches,
-    round_up,
-)
+from .batch_stream import BatchStream, PlannedBatch
+from .bucketing import batch_sizes, bounds_of_counts, check_budget_of_batch
+from .pair_store import damaged
 from .prepared import PreparedCorpus
-from .shards import Ragged, Shard, read_lengths, read_shard
 
-# A pool is shuffled as a whole. More of it mixes more, and takes more memory: 4 bytes a token,
-# and three times as much while one pool follows the other.
-POOL_ROWS = 1 << 18
-POOL_TOKENS = 1 << 23
-READERS = 2  # threads; a shard of a million tokens takes one about a tenth of a second
-
-
-@dataclass(frozen=True)
-class Piece:
-    """Consecutive rows of one shard."""
-
-    part: int
-    shard: int
-    start: int
-    stop: int
+CHUNK = 1 << 20  # rows whose lengths are read at a time
+_FACTORS = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
+_ONE, _HALF = np.uint64(1), np.uint64(32)
 
 
 class PreparedBatches(BatchStream):
     """The batches of a prepared corpus; see the head of this module.
 
-    Each corpus in it is read from end to end before a row of it is repeated, with its shards in
-    another order each time. An epoch has as many rows as all of them together.
+    An epoch has as many rows as the corpus. With weights it has so much of each corpus in it: of
+    each length every row is read before one is read again.
 
     Args:
         corpus: The prepared corpus.
         tokens: Budget of a batch, as for `TokenBatches`.
         seed: Seed of the order.
         bucket_count: Number of bounds for each of source and target.
-        pool_rows: Approximate limit of the rows of a pool.
-        pool_tokens: Approximate limit of the tokens of a pool.
         copy_unknown: As for `TokenBatches`.
 
     Raises:
-        DataError: The longest row does not fit into a batch.
+        DataError: The longest row does not fit into a batch, or the lengths are damaged.
     """
 
     def __init__(
@@ -70,8 +50,6 @@ class PreparedBatches(BatchStream):
         tokens: int,
         seed: int = 0,
         bucket_count: int = 12,
-        pool_rows: int = POOL_ROWS,
-        pool_tokens: int = POOL_TOKENS,
         copy_unknown: bool = False,
     ):
         self.corpus = corpus
@@ -85,188 +63,202 @@ class PreparedBatches(BatchStream):
         self.source_bounds = _bounds([part.source_lengths for part in corpus.parts], bucket_count)
         self.target_bounds = _bounds([part.target_lengths for part in corpus.parts], bucket_count)
         check_budget_of_batch(int(max(self.source_bounds[-1], self.target_bounds[-1])), tokens)
-        shares = corpus.shares()
-        means = [sum(s.tokens for s in part.shards) / part.pairs for part in corpus.parts]
-        mean = sum(float(share) * mean for share, mean in zip(shares, means, strict=True))
-        rows = max(1, min(pool_rows, int(pool_tokens / max(mean, 1.0))))
-        self._pools_in_epoch = math.ceil(self.num_pairs / rows)
-        # As fractions: the pools of one corpus, all of one size, end where its epochs end.
-        self._rows_in_pool = [share * self.num_pairs / self._pools_in_epoch for share in shares]
-        self._counts: list[int] = []  # batches of each pool, as far as it was needed
-        self._order = functools.lru_cache(maxsize=2 * len(shares))(self._shard_order)
-        # 144 numbers a shard.
-        self._shapes_of_shard = functools.lru_cache(maxsize=None)(self._count_shapes)
+        starts = corpus.first_rows if corpus.weights else [0, len(corpus)]
+        found = [self._sorted(start, stop) for start, stop in itertools.pairwise(starts)]
+        self._rows = np.concatenate([rows for rows, _ in found])
+        # A group is the rows of one corpus that have one shape: (shapes, corpora).
+        self._groups = np.stack([counts for _, counts in found], axis=1)
+        self._first = np.cumsum(self._groups, axis=0) - self._groups + starts[:-1]
+        # How often each corpus is read in an epoch.
+        shares = corpus.shares() if corpus.weights else [Fraction(1)]
+        self._laps = [
+            share * self.num_pairs / (stop - start)
+            for share, (start, stop) in zip(shares, itertools.pairwise(starts), strict=True)
+        ]
+        self._keys = np.random.default_rng(seed).integers(
+            1 << 64, size=self._groups.shape, dtype=np.uint64
+        )
+        self._counts: list[int] = []  # batches of each epoch, as far as it was needed
+        self._epoch = functools.lru_cache(maxsize=2)(self._plan_epoch)
 
-    # What is in a pool
+    # The rows of each shape
 
-    def pieces(self, pool: int) -> list[Piece]:
-        """The pieces of shards in a pool."""
-        found: list[Piece] = []
-        for part, rows in enumerate(self._rows_in_pool):
-            start, stop = math.floor(pool * rows), math.floor((pool + 1) * rows)
-            found += self._pieces_between(part, start, stop)
-        return found
+    def _shapes(self, start: int, stop: int) -> np.ndarray:
+        """The number of the pair of bounds of each row; those of the target change slowest."""
+        tables = [
+            np.searchsorted(bounds, np.arange(1, bounds[-1] + 1)).astype(np.uint16)
+            for bounds in (self.source_bounds, self.target_bounds)
+        ]
+        lengths = self.corpus.store.lengths(start, stop)
+        for table, found in zip(tables, lengths, strict=True):
+            if found.min() < 0 or found.max() >= len(table):
+                raise damaged(self.corpus.folder, "it has rows of other lengths")
+        source, target = (table[found] for table, found in zip(tables, lengths, strict=True))
+        return target * np.uint16(len(self.source_bounds)) + source
 
-    def _pieces_between(self, part: int, start: int, stop: int) -> Iterator[Piece]:
-        """Rows of the endless stream of one corpus."""
-        pairs = self.corpus.parts[part].pairs
-        while start < stop:
-            epoch, position = divmod(start, pairs)
-            order, ends = self._order(part, epoch)
-            number = int(np.searchsorted(ends, position, side="right"))
-            shard = int(order[number])
-            rows = self.corpus.parts[part].shards[shard].rows
-            first = position - (int(ends[number]) - rows)
-            last = min(rows, first + stop - start)
-            yield Piece(part, shard, first, last)
-            start += last - first
-
-    def _shard_order(self, part: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """The shards of a corpus in the order of an epoch, and the rows up to the end of each."""
-        shards = self.corpus.parts[part].shards
-        order = np.random.default_rng([self.seed, 0, part, epoch]).permutation(len(shards))
-        return order, np.cumsum([shards[i].rows for i in order])
-
-    def _shard(self, piece: Piece) -> Shard:
-        return self.corpus.parts[piece.part].shards[piece.shard]
-
-    def _lengths(self, piece: Piece) -> np.ndarray:
-        lengths = read_lengths(self.corpus.folder, self._shard(piece))
-        return lengths[piece.start : piece.stop]
-
-    def plan(self, pool: int, lengths: np.ndarray) -> list[np.ndarray]:
-        """Rows of each batch of a pool, as numbers in the pool.
-
-        Args:
-            pool: Number of the pool.
-            lengths: Number of source and target tokens of its rows, (rows, 2).
-
-        Returns:
-            Row numbers of each batch.
-        """
-        if not len(lengths):
-            return []
-        source = round_up(lengths[:, 0] + 1, self.source_bounds)
-        target = round_up(lengths[:, 1] + 1, self.target_bounds)
-        random = np.random.default_rng([self.seed, 1, pool])
-        return plan_batches(source, target, self.tokens, random)
+    def _sorted(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of a range by their shape, and the number of rows of each shape."""
+        edges = [*range(start, stop, CHUNK), stop]
+        shapes = [self._shapes(*ends) for ends in itertools.pairwise(edges)]
+        kinds = len(self.source_bounds) * len(self.target_bounds)
+        counts = [np.bincount(part, minlength=kinds) for part in shapes]
+        total = np.sum(counts, axis=0)
+        rows = np.empty(stop - start, np.min_scalar_type(stop))
+        position = np.cumsum(total) - total
+        for first, part, count in zip(edges[:-1], shapes, counts, strict=True):
+            shift = np.repeat(position - (np.cumsum(count) - count), count)
+            rows[np.arange(len(part)) + shift] = first + np.argsort(part, kind="stable")
+            position += count
+        return rows, total
 
     # Where a batch is
 
-    def _count_shapes(self, part: int, shard: int) -> np.ndarray:
-        rows = self.corpus.parts[part].shards[shard].rows
-        return self._shapes(self._lengths(Piece(part, shard, 0, rows)))
+    def _read_before(self, epoch: int) -> np.ndarray:
+        """Rows of each group that are read before an epoch."""
+        return np.array(
+            [
+                [(2 * epoch * laps.numerator * count + laps.denominator) // (2 * laps.denominator)
+                 for count in counts]
+                for laps, counts in zip(self._laps, self._groups.T.tolist(), strict=True)
+            ]
+        ).T  # fmt: skip
 
-    def _shapes(self, lengths: np.ndarray) -> np.ndarray:
-        """Number of rows with each pair of bounds; those of the target change slowest."""
-        source = np.searchsorted(self.source_bounds, lengths[:, 0] + 1)
-        target = np.searchsorted(self.target_bounds, lengths[:, 1] + 1)
-        width = len(self.source_bounds)
-        return np.bincount(target * width + source, minlength=width * len(self.target_bounds))
+    def _plan_epoch(self, epoch: int) -> _Epoch:
+        before = self._read_before(epoch)
+        rows = self._read_before(epoch + 1) - before
+        shapes = rows.sum(axis=1)
+        longer = np.maximum.outer(self.target_bounds, self.source_bounds).ravel()
+        edges = np.cumsum([0, *batch_sizes(longer, shapes, self.tokens)])
+        random = np.random.default_rng([self.seed, epoch])
+        order = random.permutation(len(edges) - 1)
+        keys = random.integers(1 << 64, size=len(shapes), dtype=np.uint64)
+        return _Epoch(before, rows, edges, order, keys)
 
-    def _batches_in_pool(self, pool: int) -> int:
-        """Number of batches in a pool, from the lengths of its rows alone."""
-        while len(self._counts) <= pool:
-            shapes = np.zeros(len(self.source_bounds) * len(self.target_bounds), np.int64)
-            for piece in self.pieces(len(self._counts)):
-                if piece.stop - piece.start == self._shard(piece).rows:
-                    shapes += self._shapes_of_shard(piece.part, piece.shard)
-                else:
-                    shapes += self._shapes(self._lengths(piece))
-            longer = np.maximum.outer(self.target_bounds, self.source_bounds).ravel()
-            self._counts.append(len(batch_sizes(longer, shapes, self.tokens)))
-        return self._counts[pool]
-
-    def _find(self, batch: int) -> tuple[int, int]:
-        """The pool of a batch of the stream, and the number of the batch in it."""
-        for pool in itertools.count():
-            if batch < self._batches_in_pool(pool):
-                return pool, batch
-            batch -= self._batches_in_pool(pool)
-        raise AssertionError
+    def _batches_in(self, epoch: int) -> int:
+        for following in range(len(self._counts), epoch + 1):
+            self._counts.append(len(self._epoch(following).order))
+        return self._counts[epoch]
 
     def batches_in_epoch(self) -> int:
         """Number of batches in the first epoch."""
-        return sum(map(self._batches_in_pool, range(self._pools_in_epoch)))
+        return self._batches_in(0)
 
-    def lengths(self) -> Iterator[np.ndarray]:
-        """Tokens of source and target of all pairs, their ends included, (rows, 2) in parts."""
-        for part in self.corpus.parts:
-            for shard in part.shards:
-                yield read_lengths(self.corpus.folder, shard) + 1
+    def planned(self, number: int) -> PlannedBatch:
+        """The positions in their epoch and the lengths of a batch, given its number."""
+        epoch = 0
+        while number >= self._batches_in(epoch):
+            number -= self._batches_in(epoch)
+            epoch += 1
+        plan = self._epoch(epoch)
+        start, stop = plan.edges[plan.order[number] :][:2].tolist()
+        first, last = np.searchsorted(plan.shape_ends, [start, stop - 1], side="right").tolist()
+        target, source = np.divmod(np.arange(first, last + 1), len(self.source_bounds))
+        source = source[plan.shapes[first : last + 1] > 0]
+        longest = self.source_bounds[source.max()], self.target_bounds[target[-1]]
+        return PlannedBatch(np.arange(start, stop), int(longest[0]), int(longest[1]), epoch)
 
     def rows_of_batch(self, number: int) -> np.ndarray:
         """Rows of a batch, as `PreparedCorpus.origins` numbers them."""
-        pool, position = self._find(number)
-        pieces = self.pieces(pool)
-        rows = [
-            self.corpus.first_rows(piece.part)[piece.shard] + np.arange(piece.start, piece.stop)
-            for piece in pieces
-        ]
-        plan = self.plan(pool, np.concatenate([self._lengths(piece) for piece in pieces]))
-        return np.concatenate(rows)[plan[position]]
+        return self._rows_at(self.planned(number))
+
+    def _rows_at(self, batch: PlannedBatch) -> np.ndarray:
+        plan = self._epoch(batch.epoch)
+        shape = np.searchsorted(plan.shape_ends, batch.rows, side="right")
+        start = (plan.shape_ends - plan.shapes)[shape]
+        rows = permuted(batch.rows - start, plan.shapes[shape], plan.keys[shape])
+        if self._groups.shape[1] == 1:
+            return self._rows[self._first[shape, 0] + rows]
+        # Of each corpus its next rows: in each lap through it in another order.
+        ends = np.cumsum(plan.rows)
+        group = np.searchsorted(ends, start + rows, side="right")
+        size = self._groups.ravel()[group]
+        before = (plan.before.ravel() - ends + plan.rows.ravel())[group]
+        lap, rows = np.divmod(start + rows + before, size)
+        keys = self._keys.ravel()[group] * (2 * lap + 1).astype(np.uint64)
+        return self._rows[self._first.ravel()[group] + permuted(rows, size, keys)]
+
+    # What is in a batch
+
+    def read(self, batch: PlannedBatch) -> tuple[np.ndarray, np.ndarray]:
+        """Ids of the sources and of the targets of all rows, padded, each with its end."""
+        rows = self._rows_at(batch)
+        return self.corpus.store.read(rows, batch.source_length, batch.target_length)
+
+    def lengths(self) -> Iterator[np.ndarray]:
+        """Tokens of source and target of all pairs, their ends included, (rows, 2) in parts."""
+        for start in range(0, len(self.corpus), CHUNK):
+            yield np.stack(self.corpus.store.lengths(start, start + CHUNK), axis=1) + 1
 
     def checksum(self) -> int:
         """A number that other rows, or the same in another order, would not have."""
         return self.corpus.checksum
 
-    # What is in a batch
 
-    def stream(self, start_batch: int = 0) -> Iterator[Batch]:
-        """The batches from number `start_batch` of the endless stream on."""
-        first, position = self._find(start_batch)
-        for pool, (source, target) in self._read_pools(first):
-            lengths = np.stack([source.lengths, target.lengths], axis=1)
-            for rows in self.plan(pool, lengths)[position:]:
-                yield self._batch(source, target, rows)
-            position = 0
+@dataclass(frozen=True)
+class _Epoch:
+    """Positions of the rows of an epoch.
 
-    def _read_pools(self, first: int) -> Iterator[tuple[int, tuple[Ragged, Ragged]]]:
-        """The rows of each pool from `first` on; the next one is read while one is in use."""
-        readers = ThreadPoolExecutor(READERS, thread_name_prefix="shards")
-        reading: dict[Shard, Future[tuple[Ragged, Ragged]]] = {}
+    Attributes:
+        before: Rows of each group that are read before, (shapes, corpora).
+        rows: Rows of each group in this epoch, (shapes, corpora).
+        edges: Positions of the first rows of all batches, sorted by shape, and the end of the last.
+        order: Batches in the order in which they are read.
+        keys: Key of the order of the rows of each shape.
+    """
 
-        def begin(pool: int) -> dict[Shard, Future[tuple[Ragged, Ragged]]]:
-            """Starts reading the shards of a pool, but for those that are being read."""
-            return {
-                shard: reading.get(shard)
-                or readers.submit(read_shard, self.corpus.folder, shard, self.corpus.compressed)
-                for shard in dict.fromkeys(map(self._shard, self.pieces(pool)))
-            }
+    before: np.ndarray
+    rows: np.ndarray
+    edges: np.ndarray
+    order: np.ndarray
+    keys: np.ndarray
 
-        def rows_of(piece: Piece) -> list[Ragged]:
-            sides = now[self._shard(piece)].result()
-            return [side.part(piece.start, piece.stop) for side in sides]
+    @functools.cached_property
+    def shapes(self) -> np.ndarray:
+        """Rows of each shape."""
+        return self.rows.sum(axis=1)
 
-        try:
-            reading = begin(first)
-            for pool in itertools.count(first):
-                now, reading = reading, begin(pool + 1)
-                parts = [rows_of(piece) for piece in self.pieces(pool)]
-                now = {}
-                if parts:
-                    source, target = (Ragged.join(side) for side in zip(*parts, strict=True))
-                    del parts
-                    yield pool, (source, target)
-        finally:
-            readers.shutdown(cancel_futures=True)
-
-    def _batch(self, source: Ragged, target: Ragged, rows: np.ndarray) -> Batch:
-        """Model inputs and labels of some rows of a pool."""
-        batch = teacher_forced(
-            _padded(source, rows, self.source_bounds), _padded(target, rows, self.target_bounds)
-        )
-        return without_unknown(batch, self.copy_unknown)
+    @functools.cached_property
+    def shape_ends(self) -> np.ndarray:
+        """Position after the last row of each shape."""
+        return np.cumsum(self.shapes)
 
 
-def _padded(side: Ragged, rows: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Rows with their ends, padded to the first bound that holds all of them."""
-    starts, lengths = side.splits[rows], side.splits[rows + 1] - side.splits[rows]
-    width = int(round_up(lengths.max(keepdims=True) + 1, bounds)[0])
-    positions = np.arange(lengths.sum()) + np.repeat(
-        starts - (np.cumsum(lengths) - lengths), lengths
-    )
-    return padded(side.values[positions], lengths, width)
+def permuted(positions: np.ndarray, sizes: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Positions in a random order of a range, without the others of the range.
+
+    For each size and key it is a bijection: a Feistel network over the cells of a rectangle that is
+    hardly larger than the range, repeated where a result is outside of the range, as in Black and
+    Rogaway 2002, "Ciphers with Arbitrary Finite Domains".
+
+    Args:
+        positions: Positions, int64, each below its size.
+        sizes: Size of the range of each.
+        keys: uint64, random bits of each, the same for the same order.
+
+    Returns:
+        New positions, int64.
+    """
+    found, sizes = positions.astype(np.uint64), sizes.astype(np.uint64)
+    width = np.ceil(np.sqrt(sizes)).astype(np.uint64)
+    height = (sizes + width - _ONE) // width
+    outside: Any = slice(None)
+    while True:
+        key, columns, rows = keys[outside], width[outside], height[outside]
+        row, column = np.divmod(found[outside], columns)
+        row = (row + _mixed(column ^ key)) % rows
+        column = (column + _mixed(row + key)) % columns
+        row = (row + _mixed(column - key)) % rows
+        column = (column + _mixed(row ^ ~key)) % columns
+        found[outside] = row * columns + column
+        outside = np.flatnonzero(found >= sizes)
+        if not len(outside):
+            return found.astype(np.int64)
+
+
+def _mixed(values: np.ndarray) -> np.ndarray:
+    """32 random bits of each number."""
+    values = values * _FACTORS[0]
+    return (values ^ values >> _HALF) * _FACTORS[1] >> _HALF
 
 
 def _bounds(counts: list[list[int]], bucket_count: int) -> np.ndarray:

@@ -198,7 +198,7 @@ def train(
         *([WeightAveraging(average)] if average else []),
         chief,
     ]
-    with request, logger:
+    with request, logger, checkpoint.files:
         try:
             if chief.resume(model):
                 with watch if place.is_chief else nullcontext():

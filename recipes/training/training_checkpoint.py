@@ -21,7 +21,7 @@ class TrainingCheckpoint(StepCallback):
     """Writes all that a training goes on from: weights, optimizer, average, seeds and counters.
 
     A checkpoint is written every few minutes, and when an earlier callback or `fit` ends the
-    training, so this one is the last of the list.
+    training, so this one is the last of the list. Steps wait only until its values are copied.
     Where one cannot be written, mostly for a full disk, the one before stays, and the next is tried
     later; an error is raised only if it was the last.
 
@@ -88,11 +88,14 @@ class TrainingCheckpoint(StepCallback):
         return self.progress.step
 
     def after_step(self, logs):
+        if not self.files.is_writing:
+            self._end_writing()
         over = self.model.stop_training
         if over or self.progress.seconds - self._saved["seconds"] >= 60 * self.minutes:
             self.save(last=over)
 
     def on_train_end(self, logs=None):
+        self._end_writing()
         self.resume()
 
     def resume(self):
@@ -103,18 +106,24 @@ class TrainingCheckpoint(StepCallback):
         """Writes a checkpoint of this moment.
 
         Args:
-            last: Whether it is an error if that cannot be done.
+            last: Whether to wait for it, and whether it is an error if it cannot be written.
         """
+        self._end_writing()
         self._saved = asdict(self.progress)
+        self.files.begin(self.progress.step, self._variables(), self._saved)
+        if last:
+            self.files.wait()
+
+    def _end_writing(self) -> None:
+        """Waits for the checkpoint that is being written, and reports if it could not be."""
         try:
-            self.files.save(self.progress.step, self._variables(), self._saved)
+            self.files.wait()
         except OSError as error:
-            if last:
-                raise
             self.report(
-                f"step {self.progress.step:>7,}  no checkpoint could be written: {error.strerror}; "
-                "the one before stays, and the next is tried later"
+                f"step {self._saved['step']:>7,}  no checkpoint could be written: "
+                f"{error.strerror}; the one before stays, and the next is tried later"
             )
+            self._saved = {**self._saved, "step": None}  # so that the end of `fit` tries again
 
     def _variables(self) -> list[Any]:
         average = self.average.variables if self.average else []

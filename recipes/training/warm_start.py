@@ -144,18 +144,13 @@ def start_preparation(
         settings: `name=value` strings, of what is baked in.
 
     Raises:
-        ConfigError: the folder is no run, or of another task; the run has two vocabularies, or none
-            yet, or a damaged one; the tokens would not be its own.
+        ConfigError: the folder is no run, or of another task; the run has no vocabulary yet, or a
+            damaged one; the tokens would not be its own.
     """
     chosen = task_meant(task)
     run, theirs = _run_and_config(folder, chosen)
     check_direction(chosen, reverse)
     check_baked(settings)
-    if not theirs.shared_vocabulary:
-        raise ConfigError(
-            f"{folder} has a vocabulary for sources and one for targets, a prepared corpus has one "
-            "for both; train on the files themselves."
-        )
     if not run.tokenizer_path.is_file():
         raise ConfigError(f"{folder} has no tokens yet: its training has not begun.")
     run.read_tokenizer()  # before a long text is read

@@ -1,4 +1,4 @@
-"""Prepares corpora in small shards, so that a few hundred rows are many of them."""
+"""Prepares corpora in small blocks, so that a few hundred rows are many of them."""
 
 import contextlib
 
@@ -7,17 +7,17 @@ import numpy as np
 from attention_zoo.recipes.cli.main import app, run_command
 from attention_zoo.recipes.core import part_writer
 from attention_zoo.recipes.data.prepared import PreparedCorpus
-from attention_zoo.recipes.data.shards import read_lines_of_shard, read_shard
+from attention_zoo.zoo.text.special_ids import END_ID
 
 LETTERS = "abcd"
 
 
 @contextlib.contextmanager
-def small_shards(monkeypatch, chunk=8, subwords=100):
-    """A chunk has 8 rows; a shard about 100 subwords, which are 2 chunks of short words."""
+def small_blocks(monkeypatch, chunk=8, tokens=100):
+    """A chunk has 8 rows; a block about 100 tokens, which are 2 chunks of short words."""
     with monkeypatch.context() as context:
         context.setattr(part_writer, "CHUNK", chunk)
-        context.setattr(part_writer, "SHARD_TOKENS", subwords)
+        context.setattr(part_writer, "BLOCK_TOKENS", tokens)
         yield context
 
 
@@ -44,12 +44,8 @@ def prepared(output, *corpora, **options):
 
 
 def rows_of(corpus):
-    """Source ids, target ids and line of each row, in the order of the shards."""
-    found = []
-    for shard in corpus.shards:
-        source, target = read_shard(corpus.folder, shard, corpus.compressed)
-        lines = read_lines_of_shard(corpus.folder, shard, corpus.compressed)
-        for i, line in enumerate(lines.tolist()):
-            sides = (side.part(i, i + 1).values.tolist() for side in (source, target))
-            found.append((*sides, line))
-    return found
+    """Source ids, target ids and line of each row, in their order."""
+    numbers = np.arange(len(corpus))
+    sides = corpus.store.read(numbers, 200, 200)
+    ids = [[row[: row.index(END_ID)] for row in side.tolist()] for side in sides]
+    return list(zip(*ids, corpus.store.lines(numbers).tolist(), strict=True))

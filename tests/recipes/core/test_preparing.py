@@ -1,4 +1,4 @@
-"""`attention-zoo prepare`: what ends up in the shards, what is refused, and going on."""
+"""`attention-zoo prepare`: what ends up in the folder, what is refused, and going on."""
 
 import gzip
 import json
@@ -7,7 +7,7 @@ import types
 
 import numpy as np
 import pytest
-from prepared_folders import prepare, prepared, rows_of, small_shards, write_words
+from prepared_folders import prepare, prepared, rows_of, small_blocks, write_words
 from reverse_task import arguments
 
 from attention_zoo.recipes.cli.main import app, run_command
@@ -17,6 +17,7 @@ from attention_zoo.recipes.core.make_config import make_config
 from attention_zoo.recipes.core.task import task
 from attention_zoo.recipes.data.batching import TokenizedPairs
 from attention_zoo.recipes.data.pair_files import read_pairs
+from attention_zoo.recipes.data.pair_store import PairWriter
 from attention_zoo.recipes.data.prepared import PreparedCorpus, is_prepared
 from attention_zoo.zoo.errors import DataError
 from attention_zoo.zoo.text.tokenizer import Tokenizer
@@ -34,7 +35,7 @@ def files_of(folder):
 
 
 def test_subwords_and_rows_are_those_of_the_corpus_in_memory(words, tmp_path, monkeypatch, capsys):
-    with small_shards(monkeypatch):
+    with small_blocks(monkeypatch):
         corpus = prepared(tmp_path / "out", words)
     pairs = read_pairs(str(words))
     tokenizer = Tokenizer.train([*pairs.sources, *pairs.targets], vocab_size=30)
@@ -44,7 +45,7 @@ def test_subwords_and_rows_are_those_of_the_corpus_in_memory(words, tmp_path, mo
         (source.tolist(), target.tolist(), row + 1)
         for row, (source, target) in enumerate(zip(expected.sources, expected.targets, strict=True))
     ]
-    assert len(corpus.shards) > 5 and len(corpus) == ROWS
+    assert len(corpus) == ROWS
     counts = np.bincount([len(ids) for ids in expected.targets])
     assert corpus.parts[0].target_lengths == counts.tolist()
     printed = capsys.readouterr().out
@@ -54,11 +55,12 @@ def test_subwords_and_rows_are_those_of_the_corpus_in_memory(words, tmp_path, mo
 
 
 def test_the_size_of_the_parts_changes_no_row(words, tmp_path, monkeypatch):
-    whole = prepared(tmp_path / "whole", words, more=("--compress",))
-    with small_shards(monkeypatch, chunk=5, subwords=30):
+    whole = prepared(tmp_path / "whole", words)
+    with small_blocks(monkeypatch, chunk=5, tokens=30):
         parts = prepared(tmp_path / "parts", words)
-    assert len(whole.shards) == 1 < len(parts.shards)
     assert rows_of(whole) == rows_of(parts)
+    for name in ("pairs.rows", "pairs.ids", "prepared.json"):
+        assert (whole.folder / name).read_bytes() == (parts.folder / name).read_bytes()
 
 
 def test_long_rows_are_left_out_and_bad_ones_told(tmp_path, capsys):
@@ -71,7 +73,7 @@ def test_long_rows_are_left_out_and_bad_ones_told(tmp_path, capsys):
     assert (part.pairs, part.too_long, part.num_skipped) == (198, 1, 1)
     assert [line for *_, line in rows_of(corpus)] == [i for i in range(1, 201) if i not in (17, 21)]
     printed = capsys.readouterr().out
-    assert f"{path}: 198 pairs, 1 too long, 1 shards, 1 rows skipped" in printed
+    assert f"{path}: 198 pairs, 1 too long, 1 rows skipped" in printed
     assert f"{path}:17: no tab between source and target" in printed
 
 
@@ -123,7 +125,6 @@ def test_rows_that_are_all_too_long_are_refused(words, tmp_path, refused):
         ({"more": ("--weights", "1,2")}, "a number for each --train. Received: 2 for 1"),
         ({"more": ("--weights", "0")}, "--weights must be positive"),
         ({"more": ("--weights", "much")}, "--weights takes numbers"),
-        ({"more": ("--set", "shared_vocabulary=false")}, "one vocabulary of source and target"),
     ],
 )
 def test_wrong_options_are_refused(options, expected, words, tmp_path, refused):
@@ -153,40 +154,38 @@ def test_a_folder_of_something_else_is_left_alone(words, tmp_path, refused):
 # Going on
 
 
-def stop_at_shard(context, number, error=KeyboardInterrupt):
-    """Ctrl-C comes while so many shards are written."""
-    write, written = part_writer.write_shard, []
+def stop_at_block(context, number, error=KeyboardInterrupt):
+    """Ctrl-C comes while so many blocks are written, when half of the next one is."""
+    append, written = PairWriter.append, []
 
-    def write_or_stop(path, *arguments):
+    def append_or_stop(self, sources, targets, lines):
         if len(written) == number:
+            with open(self.folder / "pairs.ids", "ab") as file:
+                file.write(b"half of a block")
             raise error
-        written.append(path)
-        return write(path, *arguments)
+        written.append(lines)
+        append(self, sources, targets, lines)
 
-    context.setattr(part_writer, "write_shard", write_or_stop)
+    context.setattr(PairWriter, "append", append_or_stop)
 
 
 def test_what_was_stopped_goes_on_and_ends_the_same(words, tmp_path, monkeypatch, capsys, refused):
     other = write_words(tmp_path / "other.tsv", 40, seed=2)
-    with small_shards(monkeypatch):
+    with small_blocks(monkeypatch):
         prepared(tmp_path / "whole", words, other)
         for number in (0, 2, 4):
             with monkeypatch.context() as context:
-                stop_at_shard(context, number)
+                stop_at_block(context, number)
                 assert prepare(tmp_path / "parts", words, other) == 130
             assert "stopped; give the same command to go on" in capsys.readouterr().out
             # It is not taken for a whole one, and says what to do.
             command = arguments(tmp_path, tmp_path / "run", "--train", str(tmp_path / "parts"))
             assert "is not whole" in refused(run_command(app, command))
-        # What a kill leaves of a shard.
-        (tmp_path / "parts" / ".01-00000.partial.tfrecord").write_bytes(b"half a shard")
-        (tmp_path / "parts" / "01-00000.npy").write_bytes(b"half")
         assert "vocab_size was 30 and is 29 now" in refused(
             prepare(tmp_path / "parts", words, other, settings=("vocab_size=29",))
         )
         assert prepare(tmp_path / "parts", words, other) == 0
         assert "read " not in capsys.readouterr().out  # the first pass was made
-    (tmp_path / "parts" / ".01-00000.partial.tfrecord").unlink(missing_ok=True)
     assert files_of(tmp_path / "parts") == files_of(tmp_path / "whole")
 
 
@@ -195,8 +194,8 @@ def test_one_that_is_whole_is_left_as_it_is(words, tmp_path, capsys, refused):
     before = files_of(tmp_path / "out")
     assert prepare(tmp_path / "out", words) == 0
     assert "out is whole" in capsys.readouterr().out
-    assert "compressed was False and is True now" in refused(
-        prepare(tmp_path / "out", words, more=("--compress",))
+    assert "weights was None and is [2.0] now" in refused(
+        prepare(tmp_path / "out", words, more=("--weights", "2"))
     )
     write_words(words, ROWS + 1, seed=1)
     assert "files was" in refused(prepare(tmp_path / "out", words))
@@ -214,6 +213,17 @@ def test_a_corpus_that_changes_meanwhile_is_found(words, tmp_path, monkeypatch, 
     assert "changed while it was prepared: it had 90 rows and has 89" in refused(
         prepare(tmp_path / "out", words)
     )
+
+
+def test_rows_that_were_lost_are_told(words, tmp_path, monkeypatch, refused):
+    with small_blocks(monkeypatch):
+        with monkeypatch.context() as context:
+            stop_at_block(context, 2)
+            assert prepare(tmp_path / "parts", words) == 130
+        (tmp_path / "parts" / "pairs.rows").write_bytes(b"few")
+        assert "pairs.rows is damaged: it has less than" in refused(
+            prepare(tmp_path / "parts", words)
+        )
 
 
 # Tasks and sources
@@ -254,7 +264,7 @@ def test_other_tasks_are_as_in_memory(name, tmp_path):
 
 def test_wishes_for_a_length_are_drawn_anew_for_each_chunk(tmp_path, monkeypatch):
     spec = write_task_file("summarization", tmp_path)
-    with small_shards(monkeypatch, chunk=20):
+    with small_blocks(monkeypatch, chunk=20):
         corpus = prepared(tmp_path / "o", spec, task="summarization", settings=("vocab_size=70",))
     tokenizer = corpus.tokenizer()
     symbol = tokenizer.id_of("<length=2>")
@@ -268,6 +278,22 @@ def test_reversed(words, tmp_path):
     assert list(corpus.sample()) == [(target, source) for source, target in read_pairs(str(words))]
     source, target, _ = rows_of(corpus)[0]
     assert corpus.tokenizer().decode([target, source]) == list(next(iter(read_pairs(str(words)))))
+
+
+def test_sources_may_have_a_vocabulary_of_their_own(words, tmp_path):
+    settings = ("vocab_size=30", "source_tokenizer=word", "target_tokenizer=char")
+    corpus = prepared(tmp_path / "out", words, settings=settings)
+    pairs, tokenizer = read_pairs(str(words)), corpus.tokenizer()
+    assert not tokenizer.shares_vocabulary
+    expected = TokenizedPairs.encode(pairs.sources, pairs.targets, tokenizer, 128, 128)
+    both = zip(expected.sources, expected.targets, strict=True)
+    assert [row[:2] for row in rows_of(corpus)] == [(s.tolist(), t.tolist()) for s, t in both]
+    assert make_config("translation", "rnn", str(tmp_path / "out")).kinds_of_tokens == (
+        "word",
+        "char",
+    )
+    (row,) = corpus.origins([7])
+    assert (row.line, row.target) == (8, pairs.targets[7])
 
 
 def test_a_dataset_by_name_is_streamed(tmp_path, monkeypatch):
@@ -301,7 +327,10 @@ def test_a_dataset_that_breaks_off_is_one_line(tmp_path, monkeypatch, refused):
 @pytest.mark.parametrize(
     ("spoil", "expected"),
     [
-        (lambda values: values.update(format=99), "is of format 99, expected 2"),
+        (
+            lambda values: values.update(format=2),
+            "is of format 2, expected 3; prepare the corpus again",
+        ),
         (lambda values: values.pop("parts"), "cannot be read: 'parts'"),
         (lambda values: values.update(settings={"heads": 1}), "settings of something else: heads"),
     ],
@@ -318,13 +347,13 @@ def test_a_manifest_of_something_else(spoil, expected, words, tmp_path):
 def test_damaged_subwords_are_told(words, tmp_path):
     corpus = prepared(tmp_path / "out", words)
     for content in (b"", b"no subwords"):
-        corpus.tokenizer_path.write_bytes(content)
+        (corpus.folder / "tokenizer.model").write_bytes(content)
         with pytest.raises(DataError, match=r"tokenizer\.model is damaged"):
             corpus.tokenizer()
 
 
 def test_a_share_is_held_out_to_validate_with(words, tmp_path, monkeypatch, refused):
-    with small_shards(monkeypatch):
+    with small_blocks(monkeypatch):
         corpus = prepared(tmp_path / "out", words, more=("--valid", "0.2"))
     whole = prepared(tmp_path / "whole", words)
     held = corpus.held_out()

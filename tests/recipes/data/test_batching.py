@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from attention_zoo.recipes.data.batch_stream import WHOLE, Share
+from attention_zoo.recipes.data.batch_stream import WHOLE, PlannedBatch, Share
 from attention_zoo.recipes.data.batching import TokenBatches, TokenizedPairs
 from attention_zoo.zoo.errors import DataError
 from attention_zoo.zoo.text.bpe_dropout import BpeDropout
@@ -90,7 +90,7 @@ def test_rows_of_similar_length_go_together(pairs):
 
 
 def test_inputs_and_labels_of_a_row(pairs, batches):
-    inputs, labels = batches.batch(np.array([17, 5, 200]))
+    inputs, labels = batches.batch(PlannedBatch(np.array([17, 5, 200]), 30, 28))
     assert inputs["source"].dtype == inputs["target"].dtype == labels.dtype == np.int32
     for i, row in enumerate([17, 5, 200]):
         source, target = pairs.sources[row].tolist(), pairs.targets[row].tolist()
@@ -299,7 +299,7 @@ def test_unknown_subwords_are_no_labels(copied, labels):
     sources = [np.array(row, np.int32) for row in ([5, -1], [5, -1])]
     targets = [np.array(row, np.int32) for row in ([7, UNKNOWN_ID], [-1, 8])]
     batches = TokenBatches(TokenizedPairs(sources, targets), tokens=12, copy_unknown=copied)
-    inputs, found = batches.batch(np.array([0, 1]))
+    inputs, found = batches.batch(PlannedBatch(np.array([0, 1]), 3, 3))
     assert found.tolist() == labels and found.dtype == np.int32
     # They are read all the same.
     read = -1 if copied else UNKNOWN_ID

@@ -159,11 +159,11 @@ class SlowBatches(TokenBatches):
 
     begun = ended = 0
 
-    def batch(self, rows, epoch=0):
+    def read(self, batch):
         self.begun += 1
         time.sleep(0.2)
         self.ended += 1
-        return super().batch(rows, epoch)
+        return super().read(batch)
 
 
 def test_a_stream_that_was_ended_makes_no_more_batches(spelt):

@@ -2,6 +2,7 @@
 
 import re
 import signal
+import time
 from types import SimpleNamespace
 
 import keras
@@ -115,6 +116,40 @@ def test_checkpoints_are_written_every_few_minutes_and_where_fit_ends(model, tmp
     model.fit(dataset(), verbose=0, callbacks=[TrainingCheckpoint(tmp_path / "all", minutes=0)])
     assert [path.stem for path in (tmp_path / "end").iterdir()] == ["step-000000008"]
     assert len(list((tmp_path / "all").iterdir())) == 2  # the older ones are removed
+
+
+def test_steps_go_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):
+    """Its values are those of its step all the same, and the end waits for it."""
+    write, steps_meanwhile = np.savez, []
+
+    def write_late(path, **arrays):
+        until = time.monotonic() + 20
+        while checkpoint.progress.step < 6 and time.monotonic() < until:
+            time.sleep(0.01)
+        steps_meanwhile.append(checkpoint.progress.step)
+        write(path, **arrays)
+
+    for folder in ("whole", "late"):
+        model, checkpoint = make_model(), TrainingCheckpoint(tmp_path / folder)
+        first = at_step(3, lambda c=checkpoint: c.save(last=False))
+        model.fit(dataset(), verbose=0, callbacks=[first, checkpoint])
+        monkeypatch.setattr(np, "savez", write_late)
+    assert steps_meanwhile[0] >= 6
+    for step in (2, 8):
+        name = f"step-{step:09d}.npz"
+        whole, late = (np.load(tmp_path / folder / name) for folder in ("whole", "late"))
+        for array in set(whole.files) - {"progress.json"}:
+            np.testing.assert_array_equal(whole[array], late[array])
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told_and_tried_again(model, tmp_path, capsys):
+    checkpoint = TrainingCheckpoint(tmp_path / "file")
+    (tmp_path / "file").touch()
+    first = at_step(2, lambda: checkpoint.save(last=False))
+    again = at_step(4, (tmp_path / "file").unlink)
+    model.fit(dataset(), verbose=0, callbacks=[first, again, checkpoint])
+    assert "step       1  no checkpoint could be written: File exists" in capsys.readouterr().out
+    assert [path.stem for path in (tmp_path / "file").iterdir()] == ["step-000000008"]
 
 
 # Evaluations

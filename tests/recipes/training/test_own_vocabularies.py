@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from eager import eagerly
+from prepared_folders import prepare
 from reverse_task import SETTINGS, arguments, train
 
 import attention_zoo
 from attention_zoo.recipes.cli.main import app, run_command
+from attention_zoo.recipes.core.run import Run
 from attention_zoo.recipes.core.run_tokenizer import pack, unpack
 from attention_zoo.serving.export.export import export
 from attention_zoo.zoo.text.tokenizer import Tokenizer
@@ -84,10 +86,13 @@ def test_letters_are_read_and_words_written(files, tmp_path, capsys):
     command = [part for part in arguments(tmp_path, tmp_path / "next", steps=2) if part]
     assert run_command(app, [*command, *more]) == 2
     assert "leave out target_tokenizer, which is word there" in capsys.readouterr().err
-    prepare = ["prepare", "translation", "--train", str(tmp_path / "train.tsv")]
-    prepare += ["--output", str(tmp_path / "shards"), "--set", "source_tokenizer=char"]
-    assert run_command(app, prepare) == 2
-    assert "tokens of the kinds char and bpe" in capsys.readouterr().err
+    folder = tmp_path / "prepared" / "train.tsv"
+    baked = *SPELLED[:2], "vocab_size=13", "max_target_length=12"
+    assert prepare(folder, tmp_path / "train.tsv", settings=baked) == 0
+    shutil.copy(tmp_path / "valid.tsv", folder.parent)
+    assert train(folder.parent, tmp_path / "of-prepared", settings=SPELLED[2:], steps=1) == 0
+    read = Run(tmp_path / "of-prepared").read_tokenizer()
+    assert (read.model, read.source.model) == (model.tokenizer.model, model.tokenizer.source.model)
 
 
 def test_a_run_that_lost_the_tokens_of_its_sources_is_not_one_that_shares(run, tmp_path):

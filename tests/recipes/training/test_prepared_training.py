@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from prepared_folders import prepare, small_shards
+from prepared_folders import prepare, small_blocks
 from reverse_task import arguments, final_state, write_pairs
 
 from attention_zoo.recipes.cli.main import app, run_command
@@ -24,7 +24,7 @@ def reverse_prepared(tmp_path_factory):
     write_pairs(folder / "pairs.tsv", 40, seed=0)
     write_pairs(folder / "valid.tsv", 8, seed=1)
     settings = ("vocab_size=13", "max_target_length=12")
-    with pytest.MonkeyPatch.context() as patch, small_shards(patch, subwords=60):
+    with pytest.MonkeyPatch.context() as patch, small_blocks(patch, tokens=60):
         assert prepare(folder / "train.tsv", folder / "pairs.tsv", settings=settings) == 0
     return folder
 
@@ -68,19 +68,19 @@ def test_settings_that_are_baked_in_come_from_the_folder(reverse_prepared, tmp_p
     assert not (tmp_path / "run").exists()
 
 
-def test_a_damaged_shard_ends_a_training_with_its_name(reverse_prepared, tmp_path, refused):
+def test_damage_ends_a_training_with_the_name_of_the_file(reverse_prepared, tmp_path, refused):
     for name in ("train.tsv", "valid.tsv"):
         source = reverse_prepared / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
-    path = tmp_path / "train.tsv" / "00-00002.tfrecord"
+    path = tmp_path / "train.tsv" / "pairs.ids"
     content = bytearray(path.read_bytes())
     content[-7] ^= 1
     path.write_bytes(content)
     command = arguments(tmp_path, tmp_path / "run", model="rnn", steps=9)
-    assert "00-00002.tfrecord is damaged" in refused(run_command(app, command))
+    assert "pairs.ids is damaged: row 39 is not" in refused(run_command(app, command))
     path.write_bytes(content[:-4])
     command = arguments(tmp_path, tmp_path / "other", model="rnn", steps=9)
-    assert "00-00002.tfrecord is damaged: it has" in refused(run_command(app, command))
+    assert "pairs.ids is damaged: it has" in refused(run_command(app, command))
     assert not (tmp_path / "other").exists()
 
 

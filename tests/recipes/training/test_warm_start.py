@@ -253,7 +253,7 @@ def test_a_corpus_is_prepared_in_the_tokens_of_a_run(trained, law, tmp_path, cap
     told = capsys.readouterr().out
     assert f"with the tokens of {parent}\n" in told and "learning" not in told
     prepared, theirs = PreparedCorpus(tmp_path / "law"), Run(parent).read_config()
-    assert prepared.tokenizer_path.read_bytes() == (parent / "tokenizer.model").read_bytes()
+    assert prepared.tokenizer().model == (parent / "tokenizer.model").read_bytes()
     assert prepared.settings == {name: getattr(theirs, name) for name in (*BAKED, "reverse")}
     pairs, limits = read_pairs(str(corpus)), (theirs.max_source_length, theirs.max_target_length)
     expected = TokenizedPairs.encode(
@@ -305,13 +305,13 @@ def test_what_cannot_be_prepared_for_a_run_is_refused(
     assert not (tmp_path / "law").exists()
 
 
-def test_a_run_without_the_one_vocabulary_that_is_needed_is_refused(tmp_path, law, refused):
-    for shared, words in ((True, "has no tokens yet"), (False, "one for targets, a prepared")):
-        parent = tmp_path / f"parent-{shared}"
-        config = RunConfig("translation", train="a", valid="b", shared_vocabulary=shared)
-        Run(parent).open(config)
-        more = ["--start-from", str(parent)]
-        assert words in refused(prepare(tmp_path / "law", law[1], settings=(), more=more))
+def test_a_run_without_tokens_is_refused(tmp_path, law, refused):
+    parent = tmp_path / "parent"
+    Run(parent).open(RunConfig("translation", train="a", valid="b"))
+    line = refused(
+        prepare(tmp_path / "law", law[1], settings=(), more=["--start-from", str(parent)])
+    )
+    assert "has no tokens yet" in line
 
 
 def test_damaged_tokens_are_refused_before_a_text_is_read(trained, tmp_path, refused):
