@@ -249,7 +249,8 @@ def _compiled_gradients(model: TokenTrainer, batch: Batch) -> tuple[list[tf.Tens
         return tape.gradient(scaled, model.trainable_weights), tf.stack([smoothed, plain])
 
     gradients, sums = compute(*batch, tokens)
-    return gradients, StepSums(*tf.unstack(sum_over_replicas(sums)), tokens)
+    smoothed, plain = tf.unstack(sum_over_replicas(sums))
+    return gradients, StepSums(smoothed, plain, tokens)
 
 
 def jax_step(model: TokenTrainer, state: Sequence, batch: Batch) -> tuple[dict[str, Any], tuple]:
