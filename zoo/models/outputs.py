@@ -153,10 +153,7 @@ class VocabularyOutput(Output):
         return OutputWeights(readout, Affine(ops.transpose(kernel), bias))
 
     def shortlisted_weights(self, ids, others):
-        """What a step reads the logits of tokens (K,) with, in place of those of all.
-
-        Padding, the first, is never written: it has the mean of the logits of others.
-        """
+        """The map to the logits of tokens (K,); padding, the first, has the mean of others'."""
         kernel, bias = (
             ops.concatenate([mean, ops.take(x, ids[1:], axis=0)])
             for x in self.vocabulary_weights()
@@ -165,14 +162,7 @@ class VocabularyOutput(Output):
         return Affine(ops.transpose(kernel), bias)
 
     def shortlisted_source(self, source, columns, penalty):
-        """What `prepare_source` returned, for a step with those weights.
-
-        Args:
-            source: That.
-            columns: The numbers (B, S) of the source's tokens among those of the shortlist, where
-                they are copied from it.
-            penalty: Added to the logits, (B, 1, K).
-        """
+        """The prepared source with its tokens as columns (B, S), and what is added to logits."""
         return penalty
 
     def read_out(self, hidden, training: bool = False):
