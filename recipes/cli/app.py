@@ -158,7 +158,7 @@ def search_options(
     length_penalty: float | None,
     max_length: int | None,
     max_length_ratio: float | None,
-    shortlist: int | None,
+    shortlist: int | None = None,
 ) -> dict[str, Any]:
     """The options of generation that were given; the others are those of the run."""
     options: dict[str, Any] = {

@@ -35,7 +35,7 @@ TEXT = Rule(lambda value: isinstance(value, str), "is a text")
 COVERAGE = Rule(lambda value: 0.98 <= value <= 1, "must be from 0.98 to 1")
 # Each hypothesis is a row of every batch, and each average a copy of the model in memory.
 LARGEST_BEAM, MOST_AVERAGED = 1000, 100
-LONGEST_SHORTLIST = 1000  # of more a search is not faster
+LONGEST_SHORTLIST = 100  # the table has so many numbers for each token, and a pack has the table
 BEAM = Rule(lambda value: 1 <= value <= LARGEST_BEAM, f"must be from 1 to {LARGEST_BEAM}")
 AVERAGED = Rule(lambda value: 0 <= value <= MOST_AVERAGED, f"must be from 0 to {MOST_AVERAGED}")
 LENGTH = Rule(lambda value: value >= 2, "counts the end of the text too, so it is at least 2")
