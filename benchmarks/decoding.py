@@ -6,6 +6,7 @@
     python benchmarks/decoding.py T --compiled            one source: saved, and compiled by XLA
     python benchmarks/decoding.py T --exported            greedy, one source: in Python and saved
     python benchmarks/decoding.py T --steps               operations and microseconds of a step
+    python benchmarks/decoding.py T --steps --shortlist 2000    with so many tokens to choose from
 
 It runs as an exported model runs: one graph without XLA for every batch size and length. The end of
 a target is ruled out until the last step, so that every row takes 32 steps.
@@ -27,27 +28,50 @@ os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "1")
 
 import numpy as np
 import tensorflow as tf
-from sizes import SIZES, STEPS, decoding_batches, measure_decoding, padded, report, sentences
+from sizes import (
+    FIRST_ID,
+    SIZES,
+    STEPS,
+    decoding_batches,
+    measure_decoding,
+    padded,
+    report,
+    sentences,
+)
 from training_step import zoo_model
 
 from attention_zoo.serving.export.compiled import CompiledSearch
 from attention_zoo.serving.export.saved_model import PreparedWeights
 from attention_zoo.zoo.decoding.options import GenerationOptions
 from attention_zoo.zoo.decoding.search import generate
+from attention_zoo.zoo.decoding.shortlist import Shortlist
 from attention_zoo.zoo.models import EncoderDecoder
 
 SOURCE = tf.TensorSpec((None, None), tf.int32, name="source")
 
 
 def decoder(
-    model: EncoderDecoder, beams: int, saved: bool, steps: int = STEPS, compiled: bool = False
+    model: EncoderDecoder,
+    beams: int,
+    saved: bool,
+    steps: int = STEPS,
+    compiled: bool = False,
+    tokens: int = 0,
 ) -> Callable:
-    """Writes for a batch of ids, in one graph."""
+    """Writes for a batch of ids, in one graph; with a shortlist of so many tokens, if not 0."""
     options = GenerationOptions(
-        beam_size=beams, max_length=steps, min_length=steps - 1, max_length_ratio=None
+        beam_size=beams,
+        max_length=steps,
+        min_length=steps - 1,
+        max_length_ratio=None,
+        shortlist=min(tokens, 32),
     )
-
     search: Callable = functools.partial(generate, model)
+    if tokens:
+        # The likely ones are among those that are on every list, so that their number is known.
+        always = np.linspace(FIRST_ID, model.vocab_size - 1, tokens, dtype="int32")
+        likely = np.random.default_rng(0).choice(always, (model.vocab_size, 32))
+        search = functools.partial(search, shortlist=Shortlist(likely, always))
     if compiled:
         search = CompiledSearch(search, options)
 
@@ -77,10 +101,13 @@ def save(model: EncoderDecoder, write: Callable, folder: str) -> None:
     with prepared.in_use():
         function = tf.function(write, input_signature=[SOURCE], autograph=False)
         traced = function.get_concrete_function()
+    module.used = list(traced.graph.variables)  # that of a shortlist too
     tf.saved_model.save(module, folder, signatures=traced)
 
 
-def measure_steps(size: str, batches: list[int], beams: list[int], repeats: int) -> None:
+def measure_steps(
+    size: str, batches: list[int], beams: list[int], repeats: int, tokens: int
+) -> None:
     """Reports operations and microseconds of a step, and what a request takes beside its steps.
 
     Two numbers of steps differ by the steps alone; a trace tells what ran as often as there were
@@ -95,7 +122,8 @@ def measure_steps(size: str, batches: list[int], beams: list[int], repeats: int)
                 graph=tf.Graph(), config=tf.compat.v1.ConfigProto(**threads)
             )
             with tempfile.TemporaryDirectory() as folder:
-                save(model, decoder(model, count, False, steps).python_function, folder)
+                write = decoder(model, count, False, steps, tokens=tokens).python_function
+                save(model, write, folder)
                 with session.graph.as_default():
                     meta = tf.compat.v1.saved_model.load(session, ["serve"], folder)
             sessions.append((session, meta.signature_def["serving_default"]))
@@ -130,10 +158,12 @@ def operations_of_a_step(session: tf.compat.v1.Session, signature, source: np.nd
     return sum(count >= STEPS for count in times.values())
 
 
-def measure(size: str, batches: list[int], beams: list[int], saved: bool, repeats: int) -> None:
+def measure(
+    size: str, batches: list[int], beams: list[int], saved: bool, repeats: int, tokens: int
+) -> None:
     model = zoo_model(size)
     for count in beams or [1, SIZES[size].beams]:
-        decode = decoder(model, count, saved)
+        decode = decoder(model, count, saved, tokens=tokens)
 
         def write(rows: list[np.ndarray], decode: Callable = decode) -> None:
             ids = decode(padded(rows))["ids"].numpy()
@@ -141,6 +171,7 @@ def measure(size: str, batches: list[int], beams: list[int], saved: bool, repeat
 
         for batch in batches:
             name = "attention-zoo " + ("saved" if saved else "in Python")
+            name += f", {tokens} tokens" if tokens else ""
             measure_decoding(name, size, write, batch, count, repeats)
 
 
@@ -189,6 +220,7 @@ def main() -> None:
     parser.add_argument("--beams", type=int, nargs="*", help="1 and that of the size if left out")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--saved", action="store_true", help="through a SavedModel")
+    parser.add_argument("--shortlist", type=int, default=0, metavar="TOKENS", help="of each list")
     parser.add_argument("--compiled", action="store_true", help="one source, by graph and XLA")
     parser.add_argument("--exported", action="store_true", help="one source, both ways in turn")
     parser.add_argument("--steps", action="store_true", help="operations and time of a step")
@@ -198,12 +230,13 @@ def main() -> None:
             compare(size, chosen.repeats)
             continue
         if chosen.steps:
-            measure_steps(size, chosen.batch, chosen.beams, chosen.repeats)
+            measure_steps(size, chosen.batch, chosen.beams, chosen.repeats, chosen.shortlist)
             continue
         if chosen.compiled:
             compare_compiled(size, chosen.beams, chosen.repeats)
             continue
-        measure(size, chosen.batch, chosen.beams, chosen.saved, chosen.repeats)
+        work = chosen.batch, chosen.beams, chosen.saved, chosen.repeats
+        measure(size, *work, chosen.shortlist)
 
 
 if __name__ == "__main__":

@@ -106,3 +106,18 @@ def write_json(path: Path, values: Any, indent: int | None = 2) -> None:
     text = json.dumps(values, ensure_ascii=False, indent=indent)
     with written_atomically(path) as aside:
         aside.write_text(text + "\n", encoding="utf-8")
+
+
+def read_object(path: Path, what: str) -> dict[str, Any]:
+    """Reads a JSON file that holds an object.
+
+    Raises:
+        ConfigError: It holds something else, which is told with `what` it should be.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not readable JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} is not {what}; expected an object.")
+    return values

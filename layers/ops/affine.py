@@ -44,7 +44,7 @@ class Affine(NamedTuple):
         outputs = ops.add(ops.matmul(rows, self.kernel), self.bias)
         if len(inputs.shape) == 2:
             return outputs
-        return ops.reshape(outputs, (-1, ops.shape(inputs)[1], outputs.shape[-1]))
+        return ops.reshape(outputs, (-1, ops.shape(inputs)[1], ops.shape(outputs)[-1]))
 
     def fold_norm(self, norm: keras.layers.Layer) -> Affine:
         """Puts scale and shift of a norm into the map, which then takes inputs without them."""

@@ -111,6 +111,14 @@ MaxLengthRatio = Annotated[
         "left out.",
     ),
 ]
+ShortlistSize = Annotated[
+    int | None,
+    typer.Option(
+        "--shortlist",
+        min=0,
+        help="Likely target tokens for each of the source, 0 for all; that of the run if left out.",
+    ),
+]
 
 NoSplit = Annotated[
     bool, typer.Option("--no-split", help="Read each text at once, however many sentences it has.")
@@ -150,6 +158,7 @@ def search_options(
     length_penalty: float | None,
     max_length: int | None,
     max_length_ratio: float | None,
+    shortlist: int | None = None,
 ) -> dict[str, Any]:
     """The options of generation that were given; the others are those of the run."""
     options: dict[str, Any] = {
@@ -157,6 +166,7 @@ def search_options(
         "length_penalty": length_penalty,
         "max_length": max_length,
         "max_length_ratio": max_length_ratio,
+        "shortlist": shortlist,
     }
     options = {name: value for name, value in options.items() if value is not None}
     if max_length_ratio == 0:

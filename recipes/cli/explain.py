@@ -20,6 +20,7 @@ from .app import (
     ModelFile,
     Refused,
     RunName,
+    ShortlistSize,
     TaskFile,
     Truncate,
     app,
@@ -73,6 +74,7 @@ def explain(
     length_penalty: LengthPenalty = None,
     max_length: MaxLength = None,
     max_length_ratio: MaxLengthRatio = None,
+    shortlist: ShortlistSize = None,
     truncate: Truncate = False,
     task: TaskFile = None,
     model: ModelFile = None,
@@ -114,7 +116,8 @@ def explain(
     config = opened.read_config()
     lines = read_lines(input, source_format(config)) if text is None else [text]
     sources = sources_of(config, lines)
-    options = search_options(beam_size, length_penalty, max_length, max_length_ratio)
+    limits = max_length, max_length_ratio
+    options = search_options(beam_size, length_penalty, *limits, shortlist)
     loaded = opened.load(truncate=True, **options)
     say_cut(loaded, sources, truncate)
     if output is not None and aligned:

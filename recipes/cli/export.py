@@ -30,6 +30,7 @@ from .app import (
     ModelFile,
     Refused,
     RunName,
+    ShortlistSize,
     TaskFile,
     app,
     local,
@@ -143,6 +144,7 @@ def export(
     length_penalty: LengthPenalty = None,
     max_length: MaxLength = None,
     max_length_ratio: MaxLengthRatio = None,
+    shortlist: ShortlistSize = None,
     max_sentences: Annotated[
         int, typer.Option(min=1, help="Most sentences of a text that `document` reads.")
     ] = 500,
@@ -173,7 +175,8 @@ def export(
     from .model_card_notes import RunNotes
 
     opened = open_run(run, task, model)
-    options = search_options(beam_size, length_penalty, max_length, max_length_ratio)
+    limits = max_length, max_length_ratio
+    options = search_options(beam_size, length_penalty, *limits, shortlist)
     notes = RunNotes(opened, DEV_ROWS, options)
     loaded = opened.load(truncate=True, **options)
     loaded.max_document_sentences = max_sentences

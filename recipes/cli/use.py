@@ -27,6 +27,7 @@ from .app import (
     RunName,
     Sample,
     Seed,
+    ShortlistSize,
     TaskFile,
     Temperature,
     TopK,
@@ -74,6 +75,7 @@ def evaluate(
     length_penalty: LengthPenalty = None,
     max_length: MaxLength = None,
     max_length_ratio: MaxLengthRatio = None,
+    shortlist: ShortlistSize = None,
     tokenize: Annotated[
         str | None, typer.Option(help="sacreBLEU's tokenization: 13a, zh, none, ...")
     ] = None,
@@ -113,7 +115,8 @@ def evaluate(
             print(OTHER_TEXTS, file=sys.stderr)
     else:
         corpus = task_of(config).read_file(data, config.reverse, min_pairs=1)
-    options = search_options(beam_size, length_penalty, max_length, max_length_ratio)
+    limits = max_length, max_length_ratio
+    options = search_options(beam_size, length_penalty, *limits, shortlist)
     share_threads(len(corpus))
     if sample:
         options = {"beam_size": 1, **options, **sampling(temperature, top_k, top_p, seed)}
@@ -184,6 +187,7 @@ def predict(
     length_penalty: LengthPenalty = None,
     max_length: MaxLength = None,
     max_length_ratio: MaxLengthRatio = None,
+    shortlist: ShortlistSize = None,
     length: Annotated[
         int | None, typer.Option(min=1, help="Wished length in words; for summarization.")
     ] = None,
@@ -234,7 +238,8 @@ def predict(
     if prefix and (n_best or length):
         raise Refused("A result with a --prefix has neither --n-best nor --length; leave them out.")
     share_threads(len(sources))
-    options = search_options(beam_size, length_penalty, max_length, max_length_ratio)
+    limits = max_length, max_length_ratio
+    options = search_options(beam_size, length_penalty, *limits, shortlist)
     loaded = opened.load(truncate=True, **options)
     loaded.split = not (no_split or n_best or prefix)
     say_cut(loaded, sources, truncate)

@@ -35,6 +35,7 @@ TEXT = Rule(lambda value: isinstance(value, str), "is a text")
 COVERAGE = Rule(lambda value: 0.98 <= value <= 1, "must be from 0.98 to 1")
 # Each hypothesis is a row of every batch, and each average a copy of the model in memory.
 LARGEST_BEAM, MOST_AVERAGED = 1000, 100
+LONGEST_SHORTLIST = 100  # the table has so many numbers for each token, and a pack has the table
 BEAM = Rule(lambda value: 1 <= value <= LARGEST_BEAM, f"must be from 1 to {LARGEST_BEAM}")
 AVERAGED = Rule(lambda value: 0 <= value <= MOST_AVERAGED, f"must be from 0 to {MOST_AVERAGED}")
 LENGTH = Rule(lambda value: value >= 2, "counts the end of the text too, so it is at least 2")
@@ -281,6 +282,13 @@ class SearchOptions(Options):
         "most tokens for one of the source, plus ten; 0 for no limit; none: as training needs",
         Rule(lambda value: value is None or 0 <= value < math.inf, "must not be negative"),
     )
+    shortlist: int = setting(
+        0,
+        "likely target tokens for each of the source, 32 are usual: beside the frequent ones no "
+        "other is written, which is faster; 0 for all",
+        Rule(lambda value: 0 <= value <= LONGEST_SHORTLIST, f"is from 0 to {LONGEST_SHORTLIST}"),
+        learned=False,
+    )
 
     def generation(self, max_length: int) -> dict[str, Any]:
         """The fields of `GenerationOptions` that a run sets.
@@ -292,7 +300,7 @@ class SearchOptions(Options):
             The fields by name. `max_length_ratio` and `no_repeat_ngram` are among them if the
             setting has a value; they follow from the training corpus, or from the options, if not.
         """
-        names = "beam_size", "length_penalty", "coverage_penalty", "replace_unknown"
+        names = ("beam_size", "length_penalty", "coverage_penalty", "replace_unknown", "shortlist")
         found = {name: getattr(self, name) for name in names}
         ratio, ngram = self.max_length_ratio, self.no_repeat_ngram
         limit = {} if ratio is None else {"max_length_ratio": ratio or None}

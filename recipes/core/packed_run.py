@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...zoo.catalog import MODELS
+from ...zoo.decoding.shortlist import Shortlist
 from ...zoo.errors import ConfigError
 from ...zoo.models.encoder_decoder import EncoderDecoder
 from ...zoo.pipeline.text_to_text import TextToText
@@ -15,6 +16,7 @@ from ...zoo.presets.names import locate
 from ...zoo.presets.pack import (
     CONFIG,
     METRICS,
+    SHORTLIST,
     SOURCE_TOKENIZER,
     TOKENIZER,
     WEIGHTS,
@@ -77,6 +79,10 @@ class PackedRun(Run):
             return Tokenizer(members[TOKENIZER], members.get(SOURCE_TOKENIZER))
         except ValueError as error:
             raise ConfigError(f"{self.folder}: {error}") from error
+
+    def read_shortlist(self) -> Shortlist | None:
+        data = self.pack.members.get(SHORTLIST)
+        return None if data is None else Shortlist.from_bytes(data)
 
     def check_model_file(self) -> None:
         pass

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from ... import __version__
+from ...zoo.decoding.shortlist import Shortlist
 from ...zoo.errors import ConfigError
-from ...zoo.files import file_above, partial_file, write_json, written_atomically
+from ...zoo.files import file_above, partial_file, read_object, write_json, written_atomically
 from ...zoo.models.encoder_decoder import EncoderDecoder
 from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.text.source_format import Source
 from ...zoo.text.tokenizer import Tokenizer
-from ..data.corpus import NOT_JSON
 from .checkpoint import Checkpoints
 from .config import RunConfig
 from .make_config import config_of_values, settings_of
@@ -33,6 +33,7 @@ class Run:
     | `config.json` | every setting, the version that wrote it, checksums of the texts |
     | `tokenizer.model` | the SentencePiece model |
     | `source_tokenizer.model` | that of the source, if it has a vocabulary of its own |
+    | `shortlist.safetensors` | the likely target tokens for those of a source, if there are some |
     | `checkpoints/` | the state of training, to go on from |
     | `model.keras` | the best model so far by the validation metric |
     | `samples.json` | some sources of the validation data, with which an export warms up a server |
@@ -58,6 +59,7 @@ class Run:
         self.config_path = self.folder / "config.json"
         self.tokenizer_path = self.folder / "tokenizer.model"
         self.source_tokenizer_path = self.folder / "source_tokenizer.model"
+        self.shortlist_path = self.folder / "shortlist.safetensors"
         self.samples_path = self.folder / "samples.json"
         self.model_path = self.folder / "model.keras"
         self.metrics_path = self.folder / "metrics.json"
@@ -162,7 +164,7 @@ class Run:
         """Files in the folder whose writing was interrupted."""
         tokenizers = self.source_tokenizer_path, self.tokenizer_path
         whole = [self.config_path, *tokenizers, self.model_path, self.metrics_path]
-        return {partial_file(path) for path in (*whole, self.samples_path)}
+        return {partial_file(path) for path in (*whole, self.samples_path, self.shortlist_path)}
 
     def read_config(self) -> RunConfig:
         """The settings of the run."""
@@ -190,17 +192,8 @@ class Run:
 
     def read_metrics(self) -> dict[str, Any]:
         """`metrics.json` of the run; nothing if it has not ended."""
-        try:
-            values = json.loads(self.metrics_path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return {}
-        except NOT_JSON as error:
-            raise ConfigError(f"{self.metrics_path} is not readable JSON: {error}") from error
-        if not isinstance(values, dict):
-            raise ConfigError(
-                f"{self.metrics_path} is not the metrics of a run; expected an object."
-            )
-        return values
+        path = self.metrics_path
+        return read_object(path, "the metrics of a run") if path.exists() else {}
 
     def former_defaults(self) -> dict[str, Any]:
         """The arguments of its model whose default is another now than when the run was begun."""
@@ -215,12 +208,7 @@ class Run:
                 f"{self.folder} is no run: it has no config.json. Give the folder that was given "
                 "to `attention-zoo train` as --output."
             )
-        try:
-            values = json.loads(self.config_path.read_text(encoding="utf-8"))
-        except NOT_JSON as error:
-            raise ConfigError(f"{self.config_path} is not readable JSON: {error}") from error
-        if not isinstance(values, dict):
-            raise ConfigError(f"{self.config_path} is not the config of a run; expected an object.")
+        values = read_object(self.config_path, "the config of a run")
         if not isinstance(values.get("generation", {}), dict):
             raise ConfigError(f"{self.config_path}: generation is no object.")
         return values
@@ -285,6 +273,11 @@ class Run:
             raise ConfigError(f"{self.samples_path} is not a list of sources")
         return samples
 
+    def save_shortlist(self, shortlist: Shortlist) -> None:
+        """Writes the likely target tokens for those of a source."""
+        with written_atomically(self.shortlist_path) as aside:
+            aside.write_bytes(shortlist.to_bytes())
+
     def save_tokenizer(self, tokenizer: Tokenizer) -> None:
         """Writes the tokenizer: the last file that is written says that all are there."""
         if not tokenizer.shares_vocabulary:
@@ -309,6 +302,11 @@ class Run:
             names = " or ".join(map(str, paths))
             raise ConfigError(f"{names} cannot be read. {error}") from error
 
+    def read_shortlist(self) -> Shortlist | None:
+        """The likely target tokens for those of a source, if the run has some."""
+        path = self.shortlist_path
+        return Shortlist.from_bytes(path.read_bytes()) if path.exists() else None
+
     def load(self, truncate: bool | None = None, **generation: Any) -> TextToText:
         """The best model of the run with its tokenizer.
 
@@ -324,7 +322,8 @@ class Run:
         model, tokenizer = self.read_model(), self.read_tokenizer()
         options = {**self.generation(), **generation}
         try:
-            return text_to_text(model, tokenizer, config, self.name, truncate, **options)
+            likely = self.read_shortlist()
+            return text_to_text(model, tokenizer, config, self.name, truncate, likely, **options)
         except ValueError as error:
             raise ConfigError(f"{self.folder}, {config.task}: {error}") from error
 

@@ -15,6 +15,7 @@ import keras
 
 from ... import __version__
 from ...zoo.decoding.options import GenerationOptions
+from ...zoo.decoding.shortlist import Shortlist
 from ...zoo.errors import ConfigError
 from ...zoo.models.encoder_decoder import EncoderDecoder
 from ...zoo.pipeline.text_to_text import TextToText
@@ -113,6 +114,7 @@ def text_to_text(
     config: RunConfig,
     name: str = "model",
     truncate: bool | None = None,
+    likely: Shortlist | None = None,
     **generation: Any,
 ) -> TextToText:
     """The model with the search of its config.
@@ -132,6 +134,7 @@ def text_to_text(
         name,
         inputs,
         truncate,
+        shortlist=likely,
     )
 
 

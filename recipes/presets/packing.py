@@ -17,6 +17,7 @@ from ...zoo.presets.pack import (
     CONFIG,
     METRICS,
     NAME,
+    SHORTLIST,
     SOURCE_TOKENIZER,
     TOKENIZER,
     WEIGHTS,
@@ -118,6 +119,8 @@ def pack_run(
             ((weight.path, np.asarray(weight)) for weight in loaded.model.weights), weights
         ),
     }
+    if loaded.generation.shortlist and loaded.shortlist is not None:
+        members[SHORTLIST] = loaded.shortlist.to_bytes()
     manifest: dict[str, Any] = {
         "attention_zoo": __version__,
         "name": name,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
+from ...zoo.decoding.shortlist import Shortlist
 from ...zoo.errors import ConfigError
 from ...zoo.text.bpe_dropout import BpeDropout
 from ...zoo.text.source_format import SourceFormat
@@ -78,6 +81,39 @@ def _tokenized(
     )
 
 
+def _pairs(
+    config: RunConfig,
+    tokenizer: Tokenizer,
+    corpus: PairCorpus | PreparedCorpus,
+    batches: BatchStream,
+) -> TokenizedPairs:
+    """The tokens of a training corpus; of a prepared one, those of its sample."""
+    if isinstance(batches, TokenBatches):
+        return batches.pairs
+    return _tokenized(config, source_format(config), texts(corpus), tokenizer)
+
+
+def learn_shortlist(
+    config: RunConfig,
+    tokenizer: Tokenizer,
+    corpus: PairCorpus | PreparedCorpus,
+    batches: BatchStream,
+) -> Shortlist | None:
+    """Learns which target tokens are likely for those of a source; `None` if nobody wants it."""
+    if not config.shortlist:
+        return None
+    pairs = _pairs(config, tokenizer, corpus, batches)
+    sources, targets = [*pairs.sources], [*pairs.targets]
+    if config.bpe_dropout:  # the model has learned to write the others too
+        dropout = BpeDropout(tokenizer, config.bpe_dropout)
+        known = [row[row >= 0] for row in pairs.targets]
+        targets += dropout(known, np.random.default_rng(config.seed))
+        sources *= 2
+    sizes = tokenizer.source.vocab_size, tokenizer.vocab_size
+    as_bytes = np.flatnonzero(tokenizer.byte_mask()).tolist()
+    return Shortlist.learn(sources, targets, sizes, config.shortlist, as_bytes)
+
+
 def check_unknown(
     config: RunConfig,
     tokenizer: Tokenizer,
@@ -93,10 +129,7 @@ def check_unknown(
         ConfigError: the tokens are those of another run, and hardly a target can be written in
             them.
     """
-    if isinstance(batches, TokenBatches):
-        pairs = batches.pairs
-    else:
-        pairs = _tokenized(config, source_format(config), texts(corpus), tokenizer)
+    pairs = _pairs(config, tokenizer, corpus, batches)
     sources, targets = UnknownTokens.of(pairs.sources), UnknownTokens.of(pairs.targets)
     if config.start_from and not config.replace_unknown and targets.share > MOST_UNKNOWN:
         raise ConfigError(

@@ -198,7 +198,8 @@ def _make_here(folder: Path, corpus: PairCorpus, generation: dict[str, Any]) -> 
             import_file(origin.rpartition(":")[0])
     config, tokenizer = run.read_config(), run.read_tokenizer()
     model = build_model(config, tokenizer)
-    as_served = text_to_text(model, tokenizer, config, run.name, truncate=True, **generation)
+    likely = run.read_shortlist()
+    as_served = text_to_text(model, tokenizer, config, run.name, True, likely, **generation)
     _here[:] = [Evaluator(as_served, corpus, config)]
 
 

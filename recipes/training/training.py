@@ -36,7 +36,7 @@ from ..metrics.scores import Scores, shown
 from ..tensorboard.model_pictures import log_embedding, model_graph
 from ..tensorboard.profiling import StepProfiler
 from ..tensorboard.run_logger import RunLogger
-from .batches import check_unknown, make_batches
+from .batches import check_unknown, learn_shortlist, make_batches
 from .callbacks import (
     ChiefCallbacks,
     FollowBudget,
@@ -130,6 +130,7 @@ def train(
     budget = budget.in_steps(math.ceil(epoch_steps))
     generation = limit_of_corpus(config, config.max_target_length, batches, report)
     generation |= ngram_of_corpus(config, tokenizer, texts(train_corpus).targets, report)
+    likely = learn_shortlist(config, tokenizer, train_corpus, batches)
 
     # Compile
     with place.scope():
@@ -154,13 +155,15 @@ def train(
             report(f"going on with other settings: {'; '.join(told)}")
         begun = run.open(config, checksums, model, **generation)
         generation = run.generation() if begun else generation
+        if likely is not None:
+            run.save_shortlist(likely)
         if not run.tokenizer_path.exists():
             run.save_samples(valid_corpus.sources)
             run.save_tokenizer(tokenizer)
 
     # Fit: the callbacks act in this order
     served = _served(model, config, tokenizer, place)
-    as_served = text_to_text(served, tokenizer, config, run.name, truncate=True, **generation)
+    as_served = text_to_text(served, tokenizer, config, run.name, True, likely, **generation)
     evaluator = Evaluator(as_served, valid_corpus, config, model)
     during: Evaluator | RemoteEvaluator = evaluator
     if elsewhere is not None:

@@ -42,7 +42,7 @@ def with_compiled_search(pipeline: Any) -> Any:
             f"compiled. Received: {type(pipeline).__name__}"
         )
     options = pipeline.generation
-    changing = ("do_sample", "replace_unknown", "no_repeat_ngram")
+    changing = ("do_sample", "replace_unknown", "no_repeat_ngram", "shortlist")
     if given := [f"{name}={value}" for name in changing if (value := getattr(options, name))]:
         raise ExportError(
             "XLA compiles searches that draw nothing and whose shapes do not depend on texts, so "

@@ -111,6 +111,7 @@ def export(
         _refuse_existing(model_directory, version)
     samples = list(WARMUP_SAMPLES if samples is None else samples)
     weights: Sequence[Any] = text_to_text.model.weights
+    tables = [x for x in text_to_text.trackables() if hasattr(x, "dtype") and hasattr(x, "shape")]
     if check_variant(variant) != "float32":
         text_to_text, weights, loss = _compressed(text_to_text, variant, quality)
         notes = f"{notes}\n\n{loss}"
@@ -130,7 +131,7 @@ def export(
         _write_extras(temporary, model_directory.name, functions, samples, shapes, batching)
         if compiled:  # it has to answer as the graph does
             traced = functions
-        results = _check(text_to_text, temporary, traced, texts, weights, compiled)
+        results = _check(text_to_text, temporary, traced, texts, [*weights, *tables], compiled)
         for result in results:
             if report is not None:
                 report(result)

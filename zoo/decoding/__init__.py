@@ -13,6 +13,7 @@ _PUBLIC = {
     "search": ("generate",),
     "options": ("GenerationOptions", "Hypotheses", "NEG_INF"),
     "candidates": ("Candidates", "LogitsProcessor", "NoRepeatNgram", "Search"),
+    "shortlist": ("Shortlist",),
     "strategies": ("Ended", "GreedySearch", "Sampling", "Strategy"),
     "beam_search": ("BeamSearch",),
 }

@@ -44,7 +44,7 @@ class BeamSearch(Strategy):
     def choose(self, candidates: Candidates, search: Search) -> tuple[Search, Any]:
         beams, covered = self.num_hypotheses, search.own[1]
         tokens, log_p = candidates.best(beams, with_end=False)  # (R, N, K)
-        each = tokens.shape[-1]
+        each = tokens.shape[-1] or tf.shape(tokens)[-1]
         log_p = tf.reshape(log_p + search.log_p[..., None], (-1, beams * each))
         log_p, chosen = tf.math.top_k(log_p, beams)
         log_p = tf.maximum(log_p, NEG_INF)

@@ -96,15 +96,16 @@ class NoRepeatNgram:
     """
 
     size: int
-    word_starts: Sequence[bool] | None = None
+    word_starts: Sequence[bool] | tf.Tensor | None = None
 
     def __call__(self, logits: tf.Tensor, search: Search) -> tf.Tensor:
         hypotheses, longest = tf.shape(search.written)[1], tf.shape(search.written)[2]
         written, positions = tf.reshape(search.written, (-1, longest)), tf.range(longest)
         starts = tf.ones_like(written, tf.bool)
         if self.word_starts is not None:
-            last = len(self.word_starts) - 1
-            starts = tf.gather(tf.constant(self.word_starts), tf.minimum(written, last))
+            word_starts = tf.convert_to_tensor(self.word_starts)
+            last = tf.size(word_starts) - 1
+            starts = tf.gather(word_starts, tf.minimum(written, last))
             starts |= written > last  # an unknown piece of the source
         begins = starts | (positions == 0)
         # Each token that ends a word ends a run, and so many tokens of that stand before it.
@@ -142,7 +143,8 @@ class Candidates:
             be written. An array where it is the same in every step.
         without_end: The same with the end ruled out, which only a prefix makes another in a step.
         attention: float32 (R, N, S) over the source in this step.
-        vocab_size: V.
+        vocab_size: V; of a shortlist a tensor.
+        has_unknown: Whether there are unknown pieces.
     """
 
     model_logits: tf.Tensor
@@ -150,7 +152,8 @@ class Candidates:
     special: Any
     without_end: Any
     attention: tf.Tensor
-    vocab_size: int
+    vocab_size: Any
+    has_unknown: bool
 
     @property
     def are_processed(self) -> bool:
@@ -174,12 +177,15 @@ class Candidates:
             for what may not be written.
         """
         special = self.special if with_end else self.without_end
-        count = min(count, self.vocab_size)
-        has_unknown = self.processed.shape[-1] != self.vocab_size
-        known = self.processed[..., : self.vocab_size] if has_unknown else self.processed
-        known.set_shape((None, None, self.vocab_size))
+        known = self.processed[..., : self.vocab_size] if self.has_unknown else self.processed
+        size = tf.get_static_value(self.vocab_size)
+        if size is not None:
+            count = min(count, int(size))
+            known.set_shape((None, None, size))
+        elif count > 1:
+            count = tf.minimum(count, self.vocab_size)
         tokens, values = best_tokens(known, count, special)
-        if has_unknown:
+        if self.has_unknown:
             values = tf.concat([values, self.processed[..., self.vocab_size :]], axis=-1)
             values, order = tf.math.top_k(values, count)
             unknown = self.vocab_size + order - count
@@ -239,7 +245,7 @@ def make_candidates(
     search: Search,
     options: GenerationOptions,
     processors: Sequence[LogitsProcessor],
-    vocab_size: int,
+    vocab_size: Any,
 ) -> Candidates:
     """Candidates of a step, by the options, processors and prefixes."""
     logits = processed = tf.cast(logits, tf.float32)
@@ -265,7 +271,8 @@ def make_candidates(
         others = tf.one_hot(forced, tf.shape(logits)[-1], on_value=False, off_value=True)[:, None]
         processed = tf.where(is_forced, tf.where(others, NEG_INF, logits), processed)
         special, without_end = (tf.where(is_forced, 0.0, x) for x in (special, without_end))
-    return Candidates(logits, processed, special, without_end, attention, vocab_size)
+    has_unknown = options.replace_unknown
+    return Candidates(logits, processed, special, without_end, attention, vocab_size, has_unknown)
 
 
 def best_tokens(logits: tf.Tensor, count: int, special: Any) -> tuple[tf.Tensor, tf.Tensor]:
@@ -280,6 +287,9 @@ def best_tokens(logits: tf.Tensor, count: int, special: Any) -> tuple[tf.Tensor,
         special: Addend to the logits of the special ids, (..., 4), not above 0.
     """
     _, hypotheses, vocab_size = logits.shape
+    if vocab_size is None:  # of a shortlist, whose tokens are few
+        values, ids = tf.math.top_k(logits + _widened(special, tf.shape(logits)[-1]), count)
+        return ids, values
     if hypotheses is None:
         hypotheses = tf.shape(logits)[1]
     block = _block_size(vocab_size)

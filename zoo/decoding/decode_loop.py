@@ -18,6 +18,7 @@ from ..models.parts import Nest
 from ..text.special_ids import END_ID, PAD_ID, UNKNOWN_ID
 from .candidates import LogitsProcessor, Search, make_candidates
 from .options import NEG_INF, Hypotheses
+from .shortlist import ShortlistedModel
 from .strategies import Ended, Strategy
 
 # The batch is compacted when this share of its rows is done.
@@ -27,7 +28,7 @@ _LARGEST = 2**16
 
 
 def decode_loop(
-    model: EncoderDecoder,
+    model: EncoderDecoder | ShortlistedModel,
     memory: Nest,
     search: Search,
     strategy: Strategy,

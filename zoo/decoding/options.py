@@ -22,7 +22,7 @@ MORE_TOKENS = 10  # of a target, beside what `max_length_ratio` allows
 _WIDEST = 100  # beams of a second search
 _LARGEST = 2**30  # of a whole number: lengths are int32
 _POSITIVE = ("beam_size", "max_length")  # no other number may be below 0
-_WHOLE = (*_POSITIVE, "min_length", "no_repeat_ngram", "top_k")
+_WHOLE = (*_POSITIVE, "min_length", "no_repeat_ngram", "top_k", "shortlist")
 _REAL = ("length_penalty", "coverage_penalty", "min_length_ratio", "temperature", "top_p")
 _SWITCHES = ("early_stopping", "forbid_unknown", "replace_unknown", "do_sample")
 
@@ -62,6 +62,9 @@ class GenerationOptions:
         seed: of the draws. As the seed of a Keras layer it moves on: a second call draws anew, and
             the same calls draw the same in a new process, or by another `TextToText` with the same
             seed. `None` draws others every time.
+        shortlist: target tokens that may be written for each token of the source, beside those that
+            are frequent, forced by a prefix or copied; 0 for all. It needs a `Shortlist`, and
+            probabilities are those among the tokens that may be written.
 
     References: Wu et al. 2016, https://arxiv.org/abs/1609.08144, section 7; on top-p Holtzman et
     al. 2020, https://arxiv.org/abs/1904.09751; on repeated n-grams Paulus et al. 2018,
@@ -84,6 +87,7 @@ class GenerationOptions:
     top_k: int = 0
     top_p: float = 1.0
     seed: int | None = None
+    shortlist: int = 0
 
     def __post_init__(self) -> None:
         for name in _WHOLE + _REAL:

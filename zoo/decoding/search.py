@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -12,6 +13,7 @@ from .beam_search import BeamSearch
 from .candidates import LogitsProcessor, NoRepeatNgram, Search
 from .decode_loop import decode_loop
 from .options import GenerationOptions, Hypotheses
+from .shortlist import Shortlist, ShortlistedModel
 from .strategies import GreedySearch, Sampling, Strategy
 
 
@@ -24,8 +26,9 @@ def generate(
     logits_processors: Sequence[LogitsProcessor] = (),
     strategy: Callable[[GenerationOptions], Strategy] | None = None,
     source_mask: tf.Tensor | None = None,
-    word_starts: Sequence[bool] | None = None,
+    word_starts: Sequence[bool] | tf.Tensor | None = None,
     static_shapes: bool = False,
+    shortlist: Shortlist | None = None,
 ) -> Hypotheses:
     """Generates targets for each row of a source by beam search, greedy search or sampling.
 
@@ -52,6 +55,7 @@ def generate(
             `no_repeat_ngram`; each token is a word if `None`.
         static_shapes: Whether no shape may depend on values, as under XLA. S has to be known, and T
             is the most tokens that a source of S tokens is given.
+        shortlist: The tokens that may be written, for `options.shortlist`.
 
     Returns:
         `Hypotheses`.
@@ -59,7 +63,7 @@ def generate(
     Raises:
         ValueError: The source has no position for a token, there is not one prefix for each
             source, the model cannot read or write as much as source, options and prefix ask for,
-            or a processor returns logits of another shape.
+            a processor returns logits of another shape, or there can be no shortlist.
 
     Example:
 
@@ -78,8 +82,21 @@ def generate(
     else:
         ids, mask = tf.cast(source, tf.int32), None
     limits, longest = options.length_limits(ids), options.max_length
+    searched: EncoderDecoder | ShortlistedModel = model
+    if options.shortlist:
+        if static_shapes or logits_processors or has_features:
+            raise ValueError(
+                "A shortlist is of token ids, has another size in each batch and other columns "
+                "than a logits processor knows: set shortlist=0 with static_shapes, "
+                f"logits_processors or features. Received: shortlist={options.shortlist}"
+            )
+        prefix = None if prefix is None else tf.cast(prefix, tf.int32)
+        searched = ShortlistedModel(model, shortlist, ids, options.shortlist, prefix)
+        prefix = None if prefix is None else searched.columns(prefix)
+        if word_starts is not None:
+            word_starts = tf.gather(tf.convert_to_tensor(word_starts), searched.ids)
     if prefix is not None:
-        prefix = _until_end(_columns(tf.cast(prefix, tf.int32), model.vocab_size))
+        prefix = _until_end(_columns(tf.cast(prefix, tf.int32), searched.vocab_size))
         if not prefix.shape[:1].is_compatible_with(source.shape[:1]):
             raise ValueError(
                 "Each source needs one prefix, one of padding alone if it has none. Received: "
@@ -105,11 +122,16 @@ def generate(
     num_unknown = None
     if options.replace_unknown and not has_features:
         num_unknown = tf.maximum(-tf.reduce_min(ids), 0)
-    memory = model.encode(source if has_features else ids, mask, num_unknown=num_unknown)
+    memory = searched.encode(source if has_features else ids, mask, num_unknown=num_unknown)
     # At least one, also of a batch without rows.
     steps = tf.maximum(tf.reduce_max(limits), 1) if static_steps is None else static_steps
     search = _first_search(ids, limits, steps, prefix, chooser, with_written=bool(processors))
-    return decode_loop(model, memory, search, chooser, processors, return_attention, static_steps)
+    found = decode_loop(
+        searched, memory, search, chooser, processors, return_attention, static_steps
+    )
+    if isinstance(searched, ShortlistedModel):
+        return found._replace(ids=searched.tokens(found.ids))
+    return found
 
 
 def _first_search(ids, limits, steps, prefix, strategy: Strategy, with_written: bool) -> Search:
@@ -131,7 +153,7 @@ def _first_search(ids, limits, steps, prefix, strategy: Strategy, with_written: 
     )
 
 
-def _columns(ids: tf.Tensor, vocab_size: int) -> tf.Tensor:
+def _columns(ids: tf.Tensor, vocab_size: Any) -> tf.Tensor:
     """The column of each id in the logits: unknown pieces come after the vocabulary."""
     return tf.where(ids < 0, vocab_size - 1 - ids, ids)
 

@@ -56,12 +56,14 @@ class CopySource(NamedTuple):
         copyable: Whether it is a piece of text, not padding or the end, (B, S).
         unknown: The positions of each of U unknown words, boolean (B, S, U), where their log p is
             wanted too.
+        penalty: Added to the logits of the vocabulary, (B, 1, K), for a shortlist.
     """
 
     ids: Any
     first: Any
     copyable: Any
     unknown: Any = ()
+    penalty: Any = ()
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -91,6 +93,7 @@ class VocabularyOutput(Output):
     """
 
     supports_r_drop = True
+    supports_shortlist = True
 
     def __init__(
         self,
@@ -154,6 +157,37 @@ class VocabularyOutput(Output):
         readout = () if self.readout is None else Affine.from_layer(self.readout)
         return OutputWeights(readout, Affine(ops.transpose(kernel), bias))
 
+    def shortlisted_weights(self, ids, others):
+        """Maps to the logits of a shortlist alone.
+
+        Args:
+            ids: The tokens (K,). Padding, the first, is never written: its logit is the mean of
+                those of `others`.
+            others: Ids of tokens that stand for all that are on no shortlist.
+
+        Returns:
+            `Affine`, from what the vocabulary is read from to K logits.
+        """
+        kernel, bias = (
+            ops.concatenate([mean, ops.take(x, ids[1:], axis=0)])
+            for x in self.vocabulary_weights()
+            for mean in [ops.mean(ops.take(x, others, axis=0), axis=0, keepdims=True)]
+        )
+        return Affine(ops.transpose(kernel), bias)
+
+    def shortlisted_source(self, source, columns, penalty):
+        """Prepares a source for a step with `shortlisted_weights`.
+
+        Args:
+            source: What `prepare_source` returned.
+            columns: The numbers (B, S) of its tokens among those of the shortlist.
+            penalty: Added to the logits, (B, 1, K).
+
+        Returns:
+            What takes its place.
+        """
+        return penalty
+
     def _read_out(self, hidden, training: bool = False):
         """Projects hidden states (B, T, D) to what the vocabulary is read from, (B, T, D')."""
         read = hidden if self.readout is None else self.readout(hidden)
@@ -182,7 +216,8 @@ class VocabularyOutput(Output):
         return weights.vocabulary(hidden)
 
     def call(self, hidden, attention=None, source=(), weights=None, training=False):
-        return self.vocabulary_logits(hidden, weights, training)
+        logits = self.vocabulary_logits(hidden, weights, training)
+        return logits if isinstance(source, tuple) else ops.cast(logits, source.dtype) + source
 
     def token_losses(self, loss, labels, hidden, attention, source, kept, training):
         read = self._read_out(hidden, training)
@@ -234,8 +269,11 @@ class PointerGeneratorOutput(VocabularyOutput):
     def prepare_source(self, ids, unknown=()):
         return CopySource(ids, first_positions(ids), is_copyable(ids), unknown)
 
+    def shortlisted_source(self, source, columns, penalty):
+        return source._replace(ids=columns, penalty=penalty)
+
     def call(self, hidden, attention=None, source=(), weights=None, training=False):
-        logits = self.vocabulary_logits(hidden, weights, training)
+        logits = super().call(hidden, weights=weights, source=source.penalty, training=training)
         unknown = None if isinstance(source.unknown, tuple) else source.unknown
         ids, first, copyable = source[:3]
         gate = self.pointer.gate(hidden)
@@ -284,7 +322,8 @@ def share_unknown(logits, attention, unknown):
     logits = ops.cast(logits, dtype)
     words = logits[..., UNKNOWN_ID : UNKNOWN_ID + 1] + share
     words = ops.where(there, words, LOG_OF_NOTHING)
-    replaced = ops.any(there, axis=-1, keepdims=True) & (ops.arange(logits.shape[-1]) == UNKNOWN_ID)
+    columns = ops.arange(ops.shape(logits)[-1])
+    replaced = ops.any(there, axis=-1, keepdims=True) & (columns == UNKNOWN_ID)
     return ops.concatenate([ops.where(replaced, LOG_OF_NOTHING, logits), words], axis=-1)
 
 

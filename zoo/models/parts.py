@@ -228,12 +228,17 @@ class Output(keras.layers.Layer):
             ids of `prepare_source(ids, unknown)` and the labels are negative for unknown words,
             and with `unknown`, their positions (B, S, U), the logits have U more columns.
         supports_r_drop: Whether two readings of it can be compared by R-Drop.
+        supports_shortlist: Whether it gives the logits of a few tokens alone, as those of the zoo
+            do. Then there are `shortlisted_weights(ids, others)`, for the logits of tokens (K,),
+            and `shortlisted_source(source, columns, penalty)`: what `prepare_source` returned,
+            with the columns (B, S) of its tokens and what is added to the logits, (B, 1, K).
         tied: Whether it reads its weights from the embedding of the target, `embedding`.
     """
 
     reads_attention = False
     copies = False
     supports_r_drop = False
+    supports_shortlist = False
     tied = False
     embedding: Any
 

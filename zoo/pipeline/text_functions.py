@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from ..decoding.options import NEG_INF, GenerationOptions, Hypotheses
 from ..decoding.search import generate
+from ..decoding.shortlist import Shortlist
 from ..models.encoder_decoder import EncoderDecoder
 from ..text.composing import compose, graph_function, without_tag
 from ..text.source_format import PLAIN, SourceFormat
@@ -34,6 +35,7 @@ class TextFunctions:
         max_source_length: The most tokens of a source.
         source_format: How the inputs become one source.
         max_document_sentences: The most sentences of a text that are read.
+        shortlist: The likely tokens for those of a source, or `None`.
     """
 
     model: EncoderDecoder
@@ -42,6 +44,7 @@ class TextFunctions:
     max_source_length: int
     source_format: SourceFormat
     max_document_sentences: int
+    shortlist: Shortlist | None
     _functions: dict[str, Callable] | None = None
     _inner: dict[str, Callable]  # those that are no signatures
 
@@ -311,6 +314,7 @@ class TextFunctions:
             prefix,
             word_starts=starts,
             static_shapes=static_shapes,
+            shortlist=self.shortlist,
         )
 
     def _source(self, columns, reader: SurfaceReader | None = None):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..decoding.options import NEG_INF, GenerationOptions
+from ..decoding.shortlist import Shortlist
 from ..models.encoder_decoder import EncoderDecoder
 from ..text.composing import rows_too_long
 from ..text.source_format import PLAIN, Source, SourceFormat
@@ -91,6 +92,7 @@ class TextToText(TextFunctions):
             one text has not.
         split: Whether `predict` splits texts that are longer than what the model reads at a time.
         max_document_sentences: The most sentences of a text that are read.
+        shortlist: The likely tokens for those of a source, for `generation.shortlist`.
 
     Raises:
         ValueError: the model cannot read or write as much as the limits allow.
@@ -113,16 +115,14 @@ class TextToText(TextFunctions):
         truncate: bool | None = None,
         split: bool = True,
         max_document_sentences: int = 500,
+        shortlist: Shortlist | None = None,
     ):
-        self.model = model
-        self.tokenizer = tokenizer
+        self.model, self.tokenizer, self.shortlist = model, tokenizer, shortlist
         self.generation = generation or GenerationOptions()
-        self.max_source_length = max_source_length
-        self.name = name
         self.source_format = source_format or PLAIN
+        self.max_source_length, self.name = max_source_length, name
         self.truncate = not self.source_format.leave_out_long if truncate is None else truncate
-        self.split = split
-        self.max_document_sentences = max_document_sentences
+        self.split, self.max_document_sentences = split, max_document_sentences
         model.check_lengths(max_source_length, self.generation.max_length)
         self._forget_functions()
 
@@ -159,7 +159,8 @@ class TextToText(TextFunctions):
             The tokenizer of the target in the graph and, where it is another, that of the source.
         """
         both = dict.fromkeys((self.tokenizer, self.tokenizer.source))
-        return [tokenizer.graph_tokenizer for tokenizer in both]
+        tables = [self.shortlist.table] if self.shortlist and self.generation.shortlist else []
+        return [*(tokenizer.graph_tokenizer for tokenizer in both), *tables]
 
     def too_long(self, texts: Sequence[Source]) -> list[int]:
         """Finds the texts of which `predict` would leave out a part.
@@ -315,8 +316,7 @@ class TextToText(TextFunctions):
             texts: N sources.
             targets: One for each source.
             batch_size: Number of texts that are scored at once.
-            written_only: Whether unknown tokens that no search may write are left out, as in
-                training.
+            written_only: Leaves out unknown tokens that no search may write, as in training.
 
         Returns:
             Natural logs, float32 (N,), and numbers of tokens, int32 (N,).

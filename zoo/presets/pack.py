@@ -6,6 +6,7 @@
 | `README.md` | the model card, with the front matter that the Hugging Face Hub reads |
 | `config.json`, `metrics.json` | settings and scores of the run, without paths |
 | `tokenizer.model`, `source_tokenizer.model` | the SentencePiece models |
+| `shortlist.safetensors` | the likely target tokens for those of a source, if there are some |
 | `weights.safetensors` | the weights in the order of the model, without those of the optimizer |
 
 It is a zip file, or a folder with these files, as a repository of the Hub has them. Nothing is
@@ -33,9 +34,9 @@ from ..files import written_atomically
 FORMAT = 1
 MANIFEST, CARD, CONFIG, METRICS = "manifest.json", "README.md", "config.json", "metrics.json"
 TOKENIZER, SOURCE_TOKENIZER = "tokenizer.model", "source_tokenizer.model"
-WEIGHTS = "weights.safetensors"
+WEIGHTS, SHORTLIST = "weights.safetensors", "shortlist.safetensors"
 REQUIRED = (MANIFEST, CARD, CONFIG, METRICS, TOKENIZER, WEIGHTS)
-MEMBERS = (*REQUIRED, SOURCE_TOKENIZER)
+MEMBERS = (*REQUIRED, SOURCE_TOKENIZER, SHORTLIST)
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 # No model of the catalog has more bytes. What unfolds to more than 64 times its size is no model:
 # weights are noise to a compressor; only of small members that is nothing to look at.

@@ -114,6 +114,7 @@ def test_all_commands_that_write_take_the_same_options_of_the_search():
         "beam_size": 2, "length_penalty": 0.0, "max_length": 9, "max_length_ratio": 1.5,
     }  # fmt: skip
     assert search_options(None, None, None, 0.0) == {"max_length_ratio": None}
+    assert search_options(None, None, None, None, 0) == {"shortlist": 0}
 
 
 ONCE = [f"the cat number {i} and the dog number {i} are here" for i in range(1000)]

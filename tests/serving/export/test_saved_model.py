@@ -7,19 +7,27 @@ from tiny_models import random_source, tiny_model
 
 from attention_zoo.serving.export.saved_model import PreparedWeights
 from attention_zoo.serving.runtime.session import SavedModelSession
-from attention_zoo.zoo.decoding import GenerationOptions, generate
+from attention_zoo.zoo.decoding import GenerationOptions, Shortlist, generate
 
 SOURCE = random_source(0, [5, 2, 3])
-OPTIONS = GenerationOptions(beam_size=2, max_length=6)
+TOKENS = np.random.default_rng(0).integers(4, 3000, (3000, 5))
+# The second model writes tokens of a shortlist.
+SEARCHES = [
+    {"options": GenerationOptions(beam_size=2, max_length=6)},
+    {
+        "options": GenerationOptions(beam_size=2, max_length=6, shortlist=3),
+        "shortlist": Shortlist(TOKENS, np.arange(4, 20)),
+    },
+]
 
 
-def save(model, folder):
+def save(model, folder, search):
     """Saves a search with the model; returns the concrete function."""
     spec = tf.TensorSpec((None, None), tf.int32, name="source")
 
     @tf.function(input_signature=[spec], autograph=False)
     def write(source):
-        found = generate(model, source, OPTIONS)
+        found = generate(model, source, **search)
         return {"ids": found.ids, "scores": found.scores}
 
     prepared, module = PreparedWeights(model), tf.Module()
@@ -27,6 +35,7 @@ def save(model, folder):
         traced = write.get_concrete_function()
     module.weights = [variable.value for variable in model.variables]
     module.prepared = prepared.resources
+    module.table = search["shortlist"].table if "shortlist" in search else ()
     tf.saved_model.save(module, str(folder), signatures=traced)
     return traced
 
@@ -36,13 +45,15 @@ def saved(tmp_path_factory):
     """Two models, the folder of each, and what was traced of each."""
     models = [tiny_model("transformer", vocab_size=3000, seed=seed) for seed in (0, 1)]
     folders = [tmp_path_factory.mktemp(f"model-{number}") for number in (0, 1)]
-    return [(m, folder, save(m, folder)) for m, folder in zip(models, folders, strict=True)]
+    each = zip(models, folders, SEARCHES, strict=True)
+    return [(model, folder, save(model, folder, search)) for model, folder, search in each]
 
 
 def test_loaded_models_have_the_weights_that_each_was_saved_with(saved):
     # Of both at once, in one process.
     loaded = [tf.saved_model.load(str(folder)) for _, folder, _ in saved]
-    expected = [generate(model, SOURCE, OPTIONS) for model, *_ in saved]
+    each = zip(saved, SEARCHES, strict=True)
+    expected = [generate(model, SOURCE, **search) for (model, *_), search in each]
     for (model, folder, _), written, module in zip(saved, expected, loaded, strict=True):
         assert "step_weights" not in vars(model)  # it reads its variables again
         found = [module.signatures["serving_default"](source=tf.constant(SOURCE))]
