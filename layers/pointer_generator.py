@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from .ops.arguments import refuse_symbolic
 from .ops.masks import check_mask, softmax_dtype
 
 # The logarithm of nothing: finite, so that no gradient is NaN.
@@ -105,6 +106,7 @@ class PointerGenerator(keras.layers.Layer):
         Returns:
             `(B, T)`, in float32.
         """
+        refuse_symbolic(self.name, "features", features)
         features = ops.convert_to_tensor(features, dtype=self.compute_dtype)
         width = features.shape[-1]
         flat = ops.matmul(ops.reshape(features, (-1, width)), ops.cast(self.kernel, features.dtype))
@@ -122,6 +124,12 @@ class PointerGenerator(keras.layers.Layer):
         return_p_gen=False,
         num_unknown: int = 0,
     ):
+        sizes = zip(source.shape, (attention.shape[0], attention.shape[2]), strict=True)
+        if any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in sizes):
+            raise ValueError(
+                f"{self.name} has one attention to each position of the source. Received: "
+                f"source.shape={tuple(source.shape)}, attention.shape={tuple(attention.shape)}"
+            )
         check_mask(self.name, "copyable", copyable, tuple(source.shape))
         gate, unknown = self.gate(features), None
         if num_unknown:

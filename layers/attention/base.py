@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from ..ops.arguments import check_input, check_shapes
+from ..ops.arguments import check_input, check_shapes, refuse_symbolic
 from ..ops.broadcasting import broadcast_rows, free_batch
 from ..ops.dropout import Dropout
 from ..ops.masks import (
@@ -190,8 +190,7 @@ class Attention(keras.layers.Layer):
         Returns:
             `(context, weights)`, always both: `(B, T, Dv)` and `(B, T, S)` or `(B, H, T, S)`.
         """
-        query = self._as_input("query", query)
-        self._check_attention_mask(query.shape, memory_shape(memory), attention_mask)
+        query = self._check_attend(query, memory, attention_mask)
         mask = combine_masks(memory_mask=memory.mask, attention_mask=attention_mask)
         scores = self.score(self.project_query(query), memory.keys)
         return self._weigh(scores, mask, memory.values, training)
@@ -280,6 +279,13 @@ class Attention(keras.layers.Layer):
         check_mask(self.name, "key_mask", key_mask, free_batch(value_shape)[:2])
         self._check_attention_mask(query_shape, value_shape, attention_mask)
 
+    def _check_attend(self, query, memory, attention_mask):
+        """Returns the query of `attend` in the compute type, if it and the others fit."""
+        query = self._as_input("query", query)
+        refuse_symbolic(self.name, "memory", memory.values)
+        self._check_attention_mask(query.shape, memory_shape(memory), attention_mask)
+        return query
+
     def _check_attention_mask(self, query_shape, value_shape, mask):
         """Refuses a mask that does not fit the scores of such queries and values."""
         if mask is None:
@@ -332,12 +338,7 @@ class Attention(keras.layers.Layer):
                 f"{self.name} has no weights yet: call it once, or "
                 f"`build(query_shape, value_shape)` it, before `project` and `attend`."
             )
-        if isinstance(tensor, keras.KerasTensor):
-            raise ValueError(
-                f"{self.name}: `project` and `attend` are for the `call` of a layer of your own; "
-                "in a functional model their weights would be no part of it. Received: a symbolic "
-                f"{name} of shape {tuple(tensor.shape)}"
-            )
+        refuse_symbolic(self.name, name, tensor)
         tensor = ops.convert_to_tensor(tensor, dtype=self.compute_dtype)
         width = getattr(self, "_widths_built", {}).get(name)  # a subclass may build by itself
         check_input(self.name, name, tensor.shape, width)

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from ..ops.broadcasting import broadcast_batch, common_batch, sum_to_batch
-from ..ops.masks import combine_masks, masked_softmax, softmax_dtype
+from ..ops.broadcasting import broadcast_batch, common_batch, free_batch, sum_to_batch
+from ..ops.masks import check_shape, combine_masks, masked_softmax, softmax_dtype
 from .additive import BahdanauAttention
 from .memory import Memory, memory_shape
 
@@ -103,11 +103,14 @@ class CoverageAttention(BahdanauAttention):
             `(context, weights)`: `(B, T, Dv)` and `(B, T, S)`.
 
         Raises:
-            ValueError: for a coverage without the last weights that a location window needs, or
-                last weights that nothing needs.
+            ValueError: for a coverage without the last weights that a location window needs, last
+                weights that nothing needs, or either of another shape.
         """
-        query = self._as_input("query", query)
-        self._check_attention_mask(query.shape, memory_shape(memory), attention_mask)
+        query = self._check_attend(query, memory, attention_mask)
+        shape = free_batch(self.compute_scores_shape(query.shape, memory_shape(memory)))
+        for name, paid in (("coverage", coverage), ("last", last)):
+            if paid is not None:
+                check_shape(self.name, name, paid, shape)
         mask = combine_masks(memory_mask=memory.mask, attention_mask=attention_mask)
         query = self.project_query(query)
         if (last is not None) != (coverage is not None and self.location_window > 0):

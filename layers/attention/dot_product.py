@@ -14,7 +14,7 @@ from ..ops.positions import Positions, check_positions
 from .chunked import MaskSpec, attend_in_chunks
 from .heads import compare_heads, merge_heads, split_heads, sum_values
 from .kernels import KernelAttention
-from .memory import Memory, memory_shape
+from .memory import Memory
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -185,8 +185,7 @@ class QKVAttention(KernelAttention):
         Returns:
             `(context, weights)`: `(B, T, output_dim)` and `(B, H, T, S)`.
         """
-        query = self._as_input("query", query)
-        self._check_attention_mask(query.shape, memory_shape(memory), attention_mask)
+        query = self._check_attend(query, memory, attention_mask)
         query = self.project_query(query)
         spec = self._mask_spec(query, memory, attention_mask, query_positions=query_positions)
         return self._attend_with(query, memory, spec, training)

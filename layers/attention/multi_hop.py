@@ -9,12 +9,12 @@ import keras
 from keras import ops
 
 from ..ops.affine import linear
-from ..ops.arguments import positive_int
+from ..ops.arguments import positive_int, refuse_symbolic
 from ..ops.broadcasting import broadcast_batch, broadcast_rows, common_batch
 from ..ops.dense import add_bias
 from ..ops.masks import combine_masks, masked_softmax
 from .kernels import KernelAttention
-from .memory import Memory, memory_shape
+from .memory import Memory
 
 
 @keras.saving.register_keras_serializable(package="attention_zoo")
@@ -119,7 +119,7 @@ class MultiHopAttention(KernelAttention):
             A `Memory`.
 
         Raises:
-            ValueError: if keys are given.
+            ValueError: if keys are given, or the question is not as wide as the values.
         """
         if key is not None:
             raise ValueError(
@@ -129,7 +129,14 @@ class MultiHopAttention(KernelAttention):
         if question is None:
             shape = (ops.shape(memory.values)[0], 1, memory.values.shape[-1])
             return memory._replace(keys=ops.zeros(shape, dtype=memory.values.dtype))
-        return memory._replace(keys=ops.expand_dims(ops.cast(question, self.compute_dtype), 1))
+        refuse_symbolic(self.name, "question", question)
+        question = ops.convert_to_tensor(question, dtype=self.compute_dtype)
+        if len(question.shape) != 2 or question.shape[-1] != memory.values.shape[-1]:
+            raise ValueError(
+                f"{self.name} expects a question of shape (batch, {memory.values.shape[-1]}), as "
+                f"wide as the values. Received: question.shape={tuple(question.shape)}"
+            )
+        return memory._replace(keys=ops.expand_dims(question, 1))
 
     def project_query(self, query):
         return linear(query, self._cast(self.query_kernel))  # (B, T, D)
@@ -146,8 +153,7 @@ class MultiHopAttention(KernelAttention):
         Returns:
             `(episode, weights)`: `(B, T, D)` and `(B, H, T, S)`.
         """
-        query = self._as_input("query", query)
-        self._check_attention_mask(query.shape, memory_shape(memory), attention_mask)
+        query = self._check_attend(query, memory, attention_mask)
         mask = combine_masks(memory_mask=memory.mask, attention_mask=attention_mask)
         query = memory.keys + self.project_query(query)
         values = memory.values

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import keras
+
 # Of inputs with another number of axes.
 _RESHAPE = (
     "for a single step add a length of 1, and reshape what has more axes, such as pictures "
@@ -50,6 +52,25 @@ def check_input(name, argument, shape, width=None):
         raise ValueError(
             f"{name} was built for a {argument} with a last axis of {width}. "
             f"Received: {argument}.shape={tuple(shape)}"
+        )
+
+
+def refuse_symbolic(name, argument, tensor):
+    """Refuses a symbolic tensor outside of `__call__`, where Keras does not see the weights.
+
+    Args:
+        name: of the layer.
+        argument: name of the argument.
+        tensor: of any kind.
+
+    Raises:
+        ValueError: for a `KerasTensor`.
+    """
+    if isinstance(tensor, keras.KerasTensor):
+        raise ValueError(
+            f"{name}: `project` and `attend` are for the `call` of a layer of your own; "
+            "in a functional model their weights would be no part of it. Received: a symbolic "
+            f"{argument} of shape {tuple(tensor.shape)}"
         )
 
 

@@ -119,11 +119,18 @@ def masked_softmax(scores, mask=None):
         Weights of the shape of `scores`, float32 or float64.
 
     Raises:
-        ValueError: if the mask has heads and the scores have none.
+        ValueError: if the mask has heads and the scores have none, if it is of less than rank 3, or
+            of floats.
     """
     scores = ops.cast(scores, softmax_dtype(scores.dtype))
     if mask is None:
         return _softmax(scores)
+    mask = as_mask(mask)
+    if len(mask.shape) < 3:
+        raise ValueError(
+            "A mask of scores has a rank of 3 or 4; combine_masks makes one of others. "
+            f"Received: mask.shape={tuple(mask.shape)}"
+        )
     if len(mask.shape) > len(scores.shape):
         raise ValueError(
             "A mask with heads is for scores with heads. Received: "
@@ -180,7 +187,16 @@ def check_mask(layer, name, mask, *shapes):
     if not isinstance(mask, keras.KerasTensor):
         mask = ops.convert_to_tensor(mask)
     _refuse_floats(mask, f"{layer}: {name}")
-    actual = tuple(mask.shape)
+    check_shape(layer, name, mask, *shapes)
+
+
+def check_shape(layer, name, tensor, *shapes):
+    """Refuses a tensor of another shape than these; see `check_mask`.
+
+    Raises:
+        ValueError: for another shape.
+    """
+    actual = tuple(tensor.shape)
     for shape in shapes:
         sizes = zip(actual, shape, strict=False)
         if len(shape) == len(actual) and all(_fits(*pair) for pair in sizes):

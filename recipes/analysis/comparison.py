@@ -264,8 +264,11 @@ def _measure(
         report(f"{long:,} sources longer than {model.max_source_length} tokens: the {kept} read")
     latency = decoding_latency(model, corpus.sources, timed_rows) if timed_rows else None
     start = time.perf_counter()
-    outputs = [prediction.text for prediction in model.predict(corpus.sources)]
+    found = model.predict(corpus.sources)
     seconds = time.perf_counter() - start
+    outputs = [prediction.text for prediction in found]
+    if ended := sum(prediction.truncated for prediction in found):
+        report(f"{ended:,} outputs of a part of the text, or as long as the search allows")
     references = corpus.references()
     chosen = metric_of(replace(config, metric=metric))
     if metric in PERPLEXITIES:

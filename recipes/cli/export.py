@@ -168,6 +168,11 @@ def export(
     if format == "ctranslate2":
         if compiled:
             raise Refused("--compiled is for TensorFlow Serving; leave it out.")
+        if search_options(beam_size, length_penalty, max_length, max_length_ratio):
+            raise Refused(
+                "CTranslate2 is told how to search where it is asked; leave out --beam-size, "
+                "--length-penalty, --max-length and --max-length-ratio."
+            )
         _export_to_ctranslate2(run, directory, variant, task, model, version, name, keep)
         return
     load_tensorflow()

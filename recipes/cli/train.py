@@ -10,8 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from ..core.tensorflow_setup import load_tensorflow
+from ..data.corpus import is_blank
 from .app import BeamSize, Refused, Reverse, Settings, TaskFile, app, local
-from .sources import open_run, read_lines
+from .sources import open_run, read_lines, sources_of
 
 
 def parse_minutes(text: str | float) -> float:
@@ -236,8 +237,10 @@ def distill(
     if train is None:
         train, valid, reverse = theirs.train, theirs.valid, theirs.reverse != reverse
     config = make_config(task_of(theirs), model, train, valid, reverse, settings or [])
-    lines = [] if sources is None else read_lines(sources, source_format(theirs))
-    more = [line.strip() for line in lines if line.strip()]
+    inputs = source_format(theirs)
+    lines = [] if sources is None else read_lines(sources, inputs)
+    found = [x if isinstance(x, str) else str(x[inputs.main]) for x in sources_of(theirs, lines)]
+    more = [text.strip() for text in found if not is_blank(text)]
     request = Distillation(opened, config, more, mix, beam_size)
     distill_run(request, output, Budget(max_steps, max_minutes))
 

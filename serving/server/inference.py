@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,6 +31,7 @@ _LARGE_BODY = 16_384  # bytes; more is read and written in a thread, so that oth
 # Of the time until its deadline, the part that a request may be expected to wait. What is expected
 # is an average; with all of it every second answer would come too late.
 _USED_DEADLINE = 0.5
+_VALUE_BYTES = 52  # of a value of a reply: a number of Python, its reference and its text
 Result = TypeVar("Result")
 
 
@@ -56,6 +58,8 @@ class InferenceCore:
         metrics: is told of requests and runs.
         num_threads: requests at a time; four for each processor if `None`, as the official server.
         max_pending: requests that may be under way or wait; beyond them they are refused.
+        max_reply_bytes: memory that the values of a reply may take while it is written; any if
+            `None`.
     """
 
     def __init__(
@@ -64,8 +68,10 @@ class InferenceCore:
         metrics: Metrics | None = None,
         num_threads: int | None = None,
         max_pending: int = 1000,
+        max_reply_bytes: int | None = None,
     ):
         self.manager = manager
+        self._max_values = math.inf if max_reply_bytes is None else max_reply_bytes // _VALUE_BYTES
         self.metrics = metrics or Metrics()
         self._max_pending = max_pending
         self._pending = 0  # counted in the event loop alone
@@ -166,14 +172,26 @@ class InferenceCore:
             with handle.workload.rows_under_way(rows):
                 if isinstance(session, BatchingSession):
                     future = session.submit(signature.name, inputs, outputs, deadline)
-                    return await asyncio.wrap_future(future)
+                    found = await asyncio.wrap_future(future)
+                else:
 
-                def run() -> dict[str, np.ndarray]:
-                    return session.run(signature.name, inputs, outputs, _time_left(deadline))
+                    def run() -> dict[str, np.ndarray]:
+                        return session.run(signature.name, inputs, outputs, _time_left(deadline))
 
-                return await asyncio.get_running_loop().run_in_executor(self._pool, run)
+                    found = await asyncio.get_running_loop().run_in_executor(self._pool, run)
         finally:
             self.metrics.runtime(handle.name, time.perf_counter() - start)
+        self._check_size(found)
+        return found
+
+    def _check_size(self, outputs: Mapping[str, np.ndarray]) -> None:
+        """Refuses a reply that takes too much memory, such as the attention of many long texts."""
+        values = sum(array.size for array in outputs.values())
+        if values > self._max_values:
+            raise invalid_argument(
+                f"The reply would have {values} values, more than the {self._max_values} that this "
+                "server writes at a time; send fewer rows"
+            )
 
     async def aside(
         self, size: int, function: Callable[[], Result], deadline: float | None

@@ -79,7 +79,11 @@ class ModelServer:
             unready_labels=self.options.unready_labels,
         )
         self.core = InferenceCore(
-            self.manager, self.metrics, self.options.num_threads, self.options.max_pending
+            self.manager,
+            self.metrics,
+            self.options.num_threads,
+            self.options.max_pending,
+            max(self.options.max_bodies_bytes, self.options.max_body_bytes),
         )
         self._api: RestApi | None = None
         self._runner: web.AppRunner | None = None

@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError
+from ..files import claimed, partial_file
 from ..models.encoder_decoder import EncoderDecoder
 from ..models.outputs import VocabularyOutput
 from ..models.transformer_parts import TransformerDecoder, TransformerEncoder
@@ -88,17 +88,18 @@ def write_ctranslate2(
         spec.config.add_source_bos, spec.config.bos_token = True, inputs.tag
     spec.validate()
     spec.optimize(quantization=variant)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        spec.save(str(aside))
-        (aside / "source.model").write_bytes(tokenizer.source.model)
-        (aside / "target.model").write_bytes(tokenizer.model)
-        aside.chmod(0o755)
-        os.rename(aside, folder)
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
+    aside = partial_file(folder)
+    with claimed(aside):
+        try:
+            for left in aside.iterdir():  # by one that was killed
+                left.unlink()
+            spec.save(str(aside))
+            (aside / "source.model").write_bytes(tokenizer.source.model)
+            (aside / "target.model").write_bytes(tokenizer.model)
+            os.rename(aside, folder)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
 
 
 def missing_parts(model: EncoderDecoder) -> list[str]:

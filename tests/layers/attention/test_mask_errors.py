@@ -12,6 +12,7 @@ from attention_zoo.layers import (
     BahdanauAttention,
     CoverageAttention,
     LuongAttention,
+    Memory,
     MultiHopAttention,
     PointerGenerator,
     QKVAttention,
@@ -104,6 +105,9 @@ def test_pointer_generator():
     source = np.ones((2, 4), "int32")
     with pytest.raises(ValueError, match=r"copyable must have the shape \(2, 4\)"):
         PointerGenerator()(logits, attention, source, features, copyable=np.ones((2, 3), bool))
+    for wrong in (source[:1], np.ones((2, 5), "int32")):
+        with pytest.raises(ValueError, match=r"source\.shape=.*attention\.shape=\(2, 3, 4\)"):
+            PointerGenerator()(logits, attention, wrong, features)
 
 
 def test_combine_masks():
@@ -119,3 +123,28 @@ def test_symbolic_inputs_outside_of_a_call(layer):
         layer.project(keras.Input((4, 6)))
     with pytest.raises(ValueError, match="`call` of a layer of your own"):
         layer.attend(keras.Input((3, 6)), memory)
+    symbolic = [keras.Input(batch_shape=part.shape) for part in memory[:2]]
+    with pytest.raises(ValueError, match="symbolic memory"):
+        layer.attend(QUERY, Memory(*symbolic))
+    with pytest.raises(ValueError, match="symbolic features"):
+        PointerGenerator().gate(keras.Input((3, 5)))
+
+
+def test_what_goes_with_a_memory():
+    layer = CoverageAttention(4, location_window=1)
+    layer.build(QUERY.shape, VALUE.shape)
+    memory, right = layer.project(VALUE), np.zeros((1, 3, 4), "float32")
+    for coverage, last, name in (
+        (right[:, :, :3], right, "coverage"),
+        (right, right[0], "last"),
+    ):
+        with pytest.raises(ValueError, match=rf"{name} must have the shape \(2, 3, 4\)"):
+            layer.attend(QUERY, memory, coverage=coverage, last=last)
+    layer.attend(QUERY, memory, coverage=right, last=right)
+    layer = MultiHopAttention(4)
+    layer.build(QUERY.shape, VALUE.shape)
+    for shape in ((2, 5), (2, 1, 6), (6,)):
+        with pytest.raises(ValueError, match=r"question of shape \(batch, 6\)"):
+            layer.project(VALUE, question=np.zeros(shape, "float32"))
+    with pytest.raises(ValueError, match="symbolic question"):
+        layer.project(VALUE, question=keras.Input((6,)))

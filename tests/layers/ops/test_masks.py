@@ -97,3 +97,16 @@ def test_a_mask_with_heads_is_refused_by_scores_without():
     scores, mask = np.zeros((2, 3, 4), "float32"), np.ones((2, 1, 3, 4), bool)
     with pytest.raises(ValueError, match=r"mask.shape=\(2, 1, 3, 4\), scores.shape=\(2, 3, 4\)"):
         masked_softmax(ops.convert_to_tensor(scores), ops.convert_to_tensor(mask))
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (np.zeros((2, 3, 4), "float32"), "must be boolean"),
+        (np.ones((3, 4), bool), r"combine_masks.*mask.shape=\(3, 4\)"),
+        (np.ones((4,), bool), r"mask.shape=\(4,\)"),
+    ],
+)
+def test_a_softmax_takes_no_mask_of_floats_or_of_another_rank(mask, words):
+    with pytest.raises(ValueError, match=words):
+        masked_softmax(ops.zeros((2, 3, 4)), mask)

@@ -31,6 +31,7 @@ from attention_zoo.recipes.core.run import Run
 from attention_zoo.recipes.metrics.scores import translation_scores
 from attention_zoo.recipes.metrics.significance import Interval
 from attention_zoo.zoo.errors import ConfigError, DataError
+from attention_zoo.zoo.pipeline.text_to_text import Prediction, TextToText
 from attention_zoo.zoo.text.tokenizer import Tokenizer
 
 HOSTILE = "<script>alert('1')</script> | \"$x_1$\" שלום\u202e 词汇"
@@ -245,7 +246,11 @@ def test_rows_that_one_of_the_models_does_not_write_have_no_perplexity(runs, rev
 
 
 @pytest.mark.usefixtures("eager")
-def test_rows_that_cannot_be_read_are_told(runs, reverse_files):
+def test_rows_that_cannot_be_read_or_written_are_told(runs, reverse_files, monkeypatch):
+    def predict(model, texts):
+        return [Prediction("a", 0.0, truncated=i < 7) for i in range(len(texts))]
+
+    monkeypatch.setattr(TextToText, "predict", predict)
     rows = (reverse_files / "valid.tsv").read_text().splitlines()
     Path("bad.tsv").write_text("\n".join([*rows * 20, "ab"]))
     told = []
@@ -253,6 +258,7 @@ def test_rows_that_cannot_be_read_are_told(runs, reverse_files):
     found = compare(runs, "bad.tsv", report=told.append, **options)
     bad = "bad.tsv:161: no tab between source and target"
     assert f"1 row skipped: {bad}" in told
+    assert told.count("7 outputs of a part of the text, or as long as the search allows") == 2
     assert (found.rows, found.skipped, found.skipped_rows) == (160, 1, [bad])
     assert f"Rows skipped: 1, the first {bad}." in to_markdown(found)
     assert json.loads(json.dumps(asdict(found)))["skipped_rows"] == [bad]

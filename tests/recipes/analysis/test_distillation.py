@@ -51,6 +51,13 @@ def stop():
     raise Stopped
 
 
+def test_further_sources_have_no_targets_beside_them(trained, reverse_files, refused):
+    Path("more.txt").write_text("ab\tba\n")
+    arguments = command(trained[0], reverse_files, "student", "--sources", "more.txt")
+    assert "A tab parts a source from its target" in refused(run_command(app, arguments))
+    assert not Path("student").exists()
+
+
 def test_a_student_learns_what_its_teacher_writes(trained, reverse_files, capsys, monkeypatch):
     monkeypatch.setattr(distillation, "CHUNK", 16)
     Path("more.txt").write_text("abab\n\ndcba\nabab\n")

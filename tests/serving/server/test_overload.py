@@ -17,6 +17,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
+import numpy as np
 import pytest
 from fake_versions import FakeSession, publish, wait_for
 
@@ -82,6 +83,14 @@ def test_what_would_come_too_late_is_refused_at_once(base):
         core.check_load(spec, time.monotonic() + 15)
     assert error.value.code == Code.UNAVAILABLE
     manager.stop()
+
+
+def test_a_reply_that_would_take_all_memory_is_refused():
+    core = InferenceCore(None, max_reply_bytes=52 * 100)
+    core._check_size({"a": np.zeros((10, 5)), "b": np.zeros(50)})
+    with pytest.raises(ServingError, match=r"101 values, more than the 100 .*fewer rows") as error:
+        core._check_size({"a": np.zeros((10, 5)), "b": np.zeros(51)})
+    assert error.value.code == Code.INVALID_ARGUMENT
 
 
 def test_at_three_times_its_capacity_a_server_works_on_and_refuses_quickly(wire_folder):

@@ -51,7 +51,11 @@ def pipeline(options, **format_options):
 def test_ctranslate2_writes_the_same(options, tmp_path):
     ctranslate2 = pytest.importorskip("ctranslate2")
     ours = pipeline(MODELS[options])
+    left = tmp_path / ".model.partial"  # by an export that was killed
+    left.mkdir()
+    (left / "old.bin").write_bytes(b"old")
     write_ctranslate2(ours, tmp_path / "model")
+    assert not left.exists() and not (tmp_path / "model" / "old.bin").exists()
     processor = sentencepiece.SentencePieceProcessor(str(tmp_path / "model" / "source.model"))
     translator = ctranslate2.Translator(str(tmp_path / "model"), device="cpu")
     texts = [*TEXTS[:6], "a cat", "the sea sees a dog by the house", "Haus"]
