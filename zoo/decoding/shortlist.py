@@ -89,6 +89,9 @@ class Shortlist:
             always: Ids that are on every shortlist if a target has them.
             frequent: So many of the most frequent ones are too.
 
+        Returns:
+            The shortlist.
+
         Reference: model 1 of Brown et al. 1993, https://aclanthology.org/J93-2003
         """
         counts = np.bincount(np.concatenate([*targets, [0]]).clip(0), minlength=sizes[1])
@@ -135,6 +138,12 @@ class Shortlist:
     def from_bytes(cls, data: bytes) -> Shortlist:
         """Reads what `to_bytes` wrote.
 
+        Args:
+            data: The bytes.
+
+        Returns:
+            The shortlist.
+
         Raises:
             ValueError: The bytes are something else.
         """
@@ -147,7 +156,11 @@ class Shortlist:
         return cls(**arrays)
 
     def to_bytes(self) -> bytes:
-        """The shortlist as tensors in one block."""
+        """Writes the shortlist as tensors in one block.
+
+        Returns:
+            The bytes.
+        """
         return write_tensors({"likely": self.likely, "always": self.always})
 
 
