@@ -197,15 +197,19 @@ def damaged(path: Path, what: str) -> DataError:
     )
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=256)  # there are few lengths
 def _powers(base: int, count: int) -> np.ndarray:
     return np.cumprod(np.full(count, base, np.uint64))
 
 
 def _sums(rows: Sequence[np.ndarray], base: int) -> np.ndarray:
     """The part of each row's checksum that its ids of one side give, uint64."""
-    powers = _powers(base, max(map(len, rows)))
-    return np.array([ids.astype(np.uint64) @ powers[: len(ids)] for ids in rows], np.uint64)
+    lengths = np.array([len(ids) for ids in rows])
+    ends = np.cumsum(lengths)
+    positions = np.arange(ends[-1]) - np.repeat(ends - lengths, lengths)
+    ids = np.concatenate(rows).astype(np.uint64) * _powers(base, lengths.max())[positions]
+    sums = np.cumsum(np.append(np.uint64(0), ids))
+    return sums[ends] - sums[ends - lengths]
 
 
 def _checksum_of_fields(rows: np.ndarray) -> np.ndarray:

@@ -36,7 +36,7 @@ def test_a_training_in_parts_ends_like_one_in_one_part(reverse_prepared, tmp_pat
             command = arguments(reverse_prepared, output, steps=steps, model="rnn")
             assert run_command(app, command) == 0
     printed = capsys.readouterr().out
-    assert "train.tsv: 40 pairs in " in printed and "40 training pairs" in printed
+    assert "train.tsv: 40 pairs, prepared" in printed and "40 training pairs" in printed
     one, other = final_state(tmp_path / "whole", 9), final_state(tmp_path / "parts", 9)
     for name in one:
         np.testing.assert_array_equal(one[name], other[name], err_msg=name)
