@@ -45,7 +45,7 @@ function textOf(token, whole) {
 /**
  * Words of SentencePiece tokens. A piece that begins with the mark of a space begins a word; one
  * that goes on inside a word belongs to it. Pieces of scripts without spaces, such as Chinese, and
- * tokens of vocabularies without marks stand for themselves.
+ * tokens of vocabularies without marks stand for themselves; letters where all are letters have no dot.
  *
  * Example: `▁un break able` is one word, `unbreakable`, or the pieces `un`, `·break` and `·able`.
  *
@@ -55,6 +55,7 @@ function textOf(token, whole) {
  */
 export function joinTokens(tokens, whole = true) {
   const marked = tokens.some((token) => token.startsWith(SPACE_MARK));
+  const letters = tokens.every((token) => symbolOf(token) !== undefined || [...token].length < 2);
   const words = [];
   tokens.forEach((token, place) => {
     const symbol = symbolOf(token);
@@ -69,7 +70,7 @@ export function joinTokens(tokens, whole = true) {
       last.tokens.push(place);
     } else {
       const spaced = !marked || begins || symbol !== undefined || Boolean(last?.symbol);
-      const shown = inside ? CONTINUATION + text : text;
+      const shown = inside && !letters ? CONTINUATION + text : text;
       words.push({ text: shown, tokens: [place], spaced, symbol: symbol !== undefined });
     }
   });

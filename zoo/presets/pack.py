@@ -99,7 +99,10 @@ def write_pack(path: Path, manifest: Mapping[str, Any], members: Mapping[str, by
     with written_atomically(path) as aside, zipfile.ZipFile(aside, "w") as archive:
         for name, data in {MANIFEST: text, **members}.items():
             info = zipfile.ZipInfo(name)  # of 1980, as a clock would make each build another file
-            info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            # As it is, what readers would refuse: a table that is nearly all zeros.
+            folds = len(data) > SMALL + MOST_UNFOLDED // 2 * len(zlib.compress(data, 1))
+            info.compress_type = zipfile.ZIP_STORED if folds else zipfile.ZIP_DEFLATED
+            info.external_attr = 0o644 << 16
             archive.writestr(info, data, compresslevel=9)
 
 

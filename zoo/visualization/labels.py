@@ -54,7 +54,8 @@ def token_labels(tokens: Sequence[str]) -> list[str]:
     The mark of a word's beginning is left out, since most tokens begin a word; a token which is
     only that mark is shown as an open box. A piece which goes on inside a word of a script that
     writes spaces gets a leading dot instead. Chinese and Japanese pieces, which follow each other
-    without spaces anyway, and the tokens of vocabularies without marks stay as they are.
+    without spaces anyway, letters where all tokens are letters, and the tokens of vocabularies
+    without marks stay as they are.
 
     Args:
         tokens: Tokens in reading order.
@@ -67,6 +68,8 @@ def token_labels(tokens: Sequence[str]) -> list[str]:
         ['un', '·break', '·able', '今天']
     """
     marked = any(token.startswith(SPACE_MARK) for token in tokens)
+    # Letters need no dots; symbols such as </s> are none.
+    marked = marked and any(len(token) > 1 and token[0] != "<" for token in tokens)
     labels: list[str] = []
     previous = ""
     for token in tokens:

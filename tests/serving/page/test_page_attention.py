@@ -112,6 +112,7 @@ def test_subwords_as_they_are_and_all_weights(visit, page_server):
         ("▁don ' t ▁( stop ) !", "don't ( stop ) !", "don ·' ·t ( stop ) !"),
         ("▁ 今天 我们 ▁ABC 馆 3 月", "今天 我们 ABC 馆 3 月", "␣ 今天 我们 ABC 馆 3 月"),
         ("▁ <unk> tt <unk> 3", "�tt�3", "␣ <unk> tt <unk> 3"),
+        ("▁ l o w </s>", "low end", "␣ l o w end"),
         ("▁집 에서 ▁שלו ם", "집에서 שלום", "집 ·에서 שלו ·ם"),
         ("no marks here </s>", "no marks here end", "no marks here end"),
         ("▁who <sep> ▁me <length=6>", "who ¶ me length_6", "who ¶ me length_6"),

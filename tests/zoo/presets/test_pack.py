@@ -11,7 +11,7 @@ from packs import MEMBERS, contents, rewrite, tiny_pack
 
 from attention_zoo.zoo.errors import ConfigError
 from attention_zoo.zoo.presets import pack as packs
-from attention_zoo.zoo.presets.pack import MANIFEST, is_pack, read_manifest, read_pack
+from attention_zoo.zoo.presets.pack import MANIFEST, SHORTLIST, is_pack, read_manifest, read_pack
 
 
 @pytest.fixture
@@ -132,6 +132,12 @@ def test_two_members_of_one_name(tiny):
 def test_a_member_that_unfolds_to_a_thousand_times_its_size(tiny):
     rewrite(tiny, {"weights.safetensors": bytes(8 << 20)})
     assert "unfolds from" in refusal(tiny)
+
+
+def test_a_table_of_zeros_is_packed_so_that_it_can_be_read():
+    table = bytes(8 << 20)
+    path = tiny_pack(Path("zeros.zip"), members={**MEMBERS, SHORTLIST: table})
+    assert read_pack(path).members[SHORTLIST] == table
 
 
 def test_a_pack_that_unfolds_to_too_much(tiny, monkeypatch):

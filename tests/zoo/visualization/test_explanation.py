@@ -67,6 +67,7 @@ def test_refuses_an_unknown_suffix_before_writing(tmp_path):
         (["▁un", "break", "able", "▁things", "."], ["un", "·break", "·able", "things", "."]),
         (["▁", "今天", "是", "Monday", "▁", "。"], ["␣", "今天", "是", "Monday", "␣", "。"]),
         (["▁Grö", "ß", "e"], ["Grö", "·ß", "·e"]),
+        (["▁", "l", "o", "w", "</s>"], ["␣", "l", "o", "w", "</s>"]),
         (["words", "without", "marks", "</s>"], ["words", "without", "marks", "</s>"]),
         (
             ["▁a▁b", "▁\n", "▁\x1b[2J", "▁\u202eevil", "\ud800"],
