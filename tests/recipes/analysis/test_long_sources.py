@@ -43,7 +43,7 @@ def test_explain(run, capsys):
     status, out, err = done(capsys, "explain", run, LONG)
     assert (status, out) == (2, "") and "--truncate" in err
     status, out, err = done(capsys, "explain", run, LONG, "--truncate")
-    assert (status, err) == (0, f"1 {SAID}\n") and out
+    assert status == 0 and err.startswith(f"1 {SAID}\n") and out
 
 
 def test_evaluate(run, tmp_path, capsys):

@@ -108,7 +108,7 @@ def test_where_no_target_is_short_enough_there_is_no_perplexity_and_no_training(
         ("translation", "bleu", ["Anna Berg", "a b c d"], "bleu"),
         ("translation", "perplexity", ["Anna Berg", "Omar"], "perplexity"),
         ("summarization", "rouge2", ["one", "two"], "rouge1"),
-        ("summarization", "rougeL", ["👍", "!"], "perplexity"),
+        ("summarization", "rougeL", ["👍", "!"], "rougeL"),
         ("question-answering", "f1", ["a", "b"], "f1"),
         ("dialogue", "distinct_2", ["yes", "no"], "word_perplexity"),
         ("dialogue", "distinct_2", ["yes", "no no"], "distinct_2"),
