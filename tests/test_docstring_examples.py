@@ -47,7 +47,7 @@ COMPILED_ONLY = {
     "zoo/catalog.py:register_model",  # parts of a user's own
     "zoo/interchange/ctranslate2_model.py:write_ctranslate2",  # a trained run
     "zoo/interchange/huggingface.py:read_checkpoint",  # the files of a checkpoint
-    "zoo/models/outputs.py:PointerGeneratorOutput",  # is built by its model
+    "zoo/models/copying.py:PointerGeneratorOutput",  # is built by its model
     "zoo/models/unroll.py:BidirectionalGRU",  # the same
     "zoo/pipeline/text_to_text.py:TextToText",  # a trained run
 }

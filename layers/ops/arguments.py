@@ -31,6 +31,19 @@ def optional_positive_int(name, value):
     return None if value is None else positive_int(name, value)
 
 
+def check_sizes(**sizes):
+    """Refuses arguments that are no positive whole numbers."""
+    for name, size in sizes.items():
+        positive_int(name, size)
+
+
+def check_flags(**flags):
+    """Refuses arguments that are neither true nor false."""
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} is true or false. Received: {name}={value!r}")
+
+
 def check_input(name, argument, shape, width=None):
     """Refuses a tensor of another rank or width than a layer was built for.
 

@@ -3,10 +3,11 @@
 What is imported here is known to Keras when it loads a model from a file.
 """
 
+from .copying import PointerGeneratorOutput
 from .coverage import CoverageLoss
 from .embedding import ScaledEmbedding
 from .encoder_decoder import EncoderDecoder
-from .outputs import PointerGeneratorOutput, VocabularyOutput
+from .outputs import VocabularyOutput
 from .parts import AttentionMaps, Decoder, Encoded, Encoder, Output
 from .recurrent import RecurrentEncoder
 from .recurrent_decoder import RecurrentDecoder

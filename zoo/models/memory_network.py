@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...layers import MultiHopAttention
+from ...layers.ops.arguments import check_sizes
 from ..text.special_ids import END_ID
 from .embedding import make_embeddings
 from .encoder_decoder import EncoderDecoder
 from .outputs import VocabularyOutput
-from .parts import check_sizes
 from .recurrent_decoder import RecurrentDecoder
 from .sentences import SentenceEncoder
 

@@ -330,19 +330,6 @@ def check_rate(name: str, rate: Any) -> float:
     return rate
 
 
-def check_sizes(**sizes: Any) -> None:
-    """Refuses arguments that are no positive whole numbers."""
-    for name, size in sizes.items():
-        positive_int(name, size)
-
-
-def check_flags(**flags: Any) -> None:
-    """Refuses arguments that are neither true nor false."""
-    for name, value in flags.items():
-        if not isinstance(value, bool):
-            raise ValueError(f"{name} is true or false. Received: {name}={value!r}")
-
-
 def known_ids(ids):
     """Ids as a model reads them, with the unknown token for all unknown words."""
     ids = ops.convert_to_tensor(ids)

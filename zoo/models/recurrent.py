@@ -8,14 +8,15 @@ import keras
 from keras import ops
 
 from ...layers import Attention, CoverageAttention, LuongAttention
-from ...layers.ops.arguments import positive_int
+from ...layers.ops.arguments import check_flags, check_sizes, positive_int
 from ...layers.ops.dropout import Dropout
 from .attention_registry import make_attention
+from .copying import PointerGeneratorOutput
 from .coverage import CoverageLoss
 from .embedding import make_embeddings
 from .encoder_decoder import EncoderDecoder
-from .outputs import PointerGeneratorOutput, VocabularyOutput
-from .parts import Encoded, Encoder, check_flags, check_rate, check_sizes
+from .outputs import VocabularyOutput
+from .parts import Encoded, Encoder, check_rate
 from .recurrent_decoder import RecurrentDecoder
 from .unroll import BidirectionalGRU
 

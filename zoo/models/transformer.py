@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from ...layers import Attention
+from ...layers.ops.arguments import check_flags, check_sizes
 from ..errors import ConfigError
 from .attention_registry import make_attention
+from .copying import PointerGeneratorOutput
 from .coverage import CoverageLoss
 from .embedding import make_embeddings
 from .encoder_decoder import EncoderDecoder
-from .outputs import PointerGeneratorOutput, VocabularyOutput
-from .parts import check_flags, check_sizes
+from .outputs import VocabularyOutput
 from .transformer_parts import TransformerDecoder, TransformerEncoder
 
 

@@ -5,28 +5,16 @@ import shutil
 
 import keras
 import pytest
+from run_folders import files, refusal
 
 from attention_zoo.recipes.core.config import RunConfig
 from attention_zoo.recipes.core.packed_run import load
 from attention_zoo.recipes.core.run import Run
-from attention_zoo.zoo.errors import ConfigError
 
 
 @pytest.fixture
 def config():
     return RunConfig(model="rnn", train="a.tsv", valid="b.tsv")
-
-
-def files(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
-
-
-def refusal(call, *arguments):
-    with pytest.raises(ConfigError) as caught:
-        call(*arguments)
-    message = str(caught.value)
-    assert message and "\n" not in message
-    return message
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path, config):

@@ -7,6 +7,7 @@ import signal
 from types import SimpleNamespace
 
 import pytest
+from run_folders import files, refusal
 
 from attention_zoo.recipes.core.config import RunConfig
 from attention_zoo.recipes.core.make_config import make_config
@@ -15,25 +16,12 @@ from attention_zoo.recipes.core.saved_model import text_to_text
 from attention_zoo.recipes.core.task import source_format
 from attention_zoo.zoo.catalog import MODELS
 from attention_zoo.zoo.decoding.options import GenerationOptions
-from attention_zoo.zoo.errors import ConfigError
 from attention_zoo.zoo.files import write_json
 
 
 @pytest.fixture
 def config():
     return RunConfig(model="rnn", train="a.tsv", valid="b.tsv")
-
-
-def files(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
-
-
-def refusal(call, *arguments):
-    with pytest.raises(ConfigError) as caught:
-        call(*arguments)
-    message = str(caught.value)
-    assert message and "\n" not in message
-    return message
 
 
 def test_a_new_folder_is_claimed_and_gone_on_with(tmp_path, config):

@@ -10,7 +10,7 @@ from attention_zoo.layers.pointer_generator import first_positions
 from attention_zoo.zoo.catalog import MODELS, build
 from attention_zoo.zoo.decoding.options import GenerationOptions
 from attention_zoo.zoo.decoding.search import generate
-from attention_zoo.zoo.models.outputs import CopySource, is_copyable, mixture_losses
+from attention_zoo.zoo.models.copying import CopySource, is_copyable, mixture_losses
 from attention_zoo.zoo.models.recurrent import recurrent
 from attention_zoo.zoo.models.transformer import transformer
 from attention_zoo.zoo.text.special_ids import END_ID, START_ID, UNKNOWN_ID
