@@ -164,6 +164,27 @@ class Shortlist:
         return write_tensors({"likely": self.likely, "always": self.always})
 
 
+def checked(model: EncoderDecoder, shortlist: Shortlist | None, count: int) -> Shortlist:
+    """Returns the shortlist, if a search can choose among so many likely tokens of it.
+
+    Raises:
+        ValueError: It has fewer, there is none, or the model has no use of one.
+    """
+    if not model.output_layer.supports_shortlist:
+        raise ValueError(
+            f"{type(model.output_layer).__name__} gives the logits of all tokens or none: set "
+            f"shortlist=0. Received: shortlist={count}"
+        )
+    if shortlist is None or shortlist.likely.shape[1] < count:
+        has = "none" if shortlist is None else f"{shortlist.likely.shape[1]} tokens"
+        raise ValueError(
+            "shortlist is the number of likely tokens of each token of the source, at most "
+            "as many as were learned from the training corpus, with `--set shortlist=` in a "
+            f"training: set a smaller one or 0. Received: shortlist={count}, of {has}"
+        )
+    return shortlist
+
+
 class ShortlistedModel:
     """A model that writes the tokens of the shortlists of a batch alone, and numbers them anew.
 
@@ -193,18 +214,7 @@ class ShortlistedModel:
         count: int,
         prefix: tf.Tensor | None = None,
     ):
-        if not model.output_layer.supports_shortlist:
-            raise ValueError(
-                f"{type(model.output_layer).__name__} gives the logits of all tokens or none: set "
-                f"shortlist=0. Received: shortlist={count}"
-            )
-        if shortlist is None or shortlist.likely.shape[1] < count:
-            has = "none" if shortlist is None else f"{shortlist.likely.shape[1]} tokens"
-            raise ValueError(
-                "shortlist is the number of likely tokens of each token of the source, at most "
-                "as many as were learned from the training corpus, with `--set shortlist=` in a "
-                f"training: set a smaller one or 0. Received: shortlist={count}, of {has}"
-            )
+        shortlist = checked(model, shortlist, count)
         self._model, self._source = model, source
         rows, size = tf.shape(source)[0], model.vocab_size
         embedding: Any = model.source_embedding

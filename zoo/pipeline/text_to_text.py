@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..decoding.options import NEG_INF, GenerationOptions
-from ..decoding.shortlist import Shortlist
+from ..decoding.shortlist import Shortlist, checked
 from ..models.encoder_decoder import EncoderDecoder
 from ..text.composing import rows_too_long
 from ..text.source_format import PLAIN, Source, SourceFormat
@@ -123,7 +123,13 @@ class TextToText(TextFunctions):
         self.max_source_length, self.name = max_source_length, name
         self.truncate = not self.source_format.leave_out_long if truncate is None else truncate
         self.split, self.max_document_sentences = split, max_document_sentences
-        model.check_lengths(max_source_length, self.generation.max_length)
+        self._check()
+
+    def _check(self) -> None:
+        # Before a graph is traced, of which an error would be part.
+        self.model.check_lengths(self.max_source_length, self.generation.max_length)
+        if self.generation.shortlist:
+            checked(self.model, self.shortlist, self.generation.shortlist)
         self._forget_functions()
 
     def with_generation(self, **changes) -> TextToText:
@@ -140,8 +146,7 @@ class TextToText(TextFunctions):
         """
         other = copy.copy(self)
         other.generation = replace(self.generation, **changes)
-        other.model.check_lengths(other.max_source_length, other.generation.max_length)
-        other._forget_functions()
+        other._check()
         return other
 
     def _required_columns(self, texts: Sequence[Source]) -> dict[str, list]:

@@ -185,3 +185,11 @@ def test_a_single_row_of_one_input_does_not_go_with_all_of_another(tokenizer):
         for texts in ((["a", "b"], ["a"]), (["a"], ["a", "b"])):
             with pytest.raises(tf.errors.InvalidArgumentError, match=f"{other} has not as many"):
                 functions[name](*map(tf.constant, texts))
+
+
+def test_a_shortlist_that_was_not_learned_is_refused_before_a_graph_is_made(tokenizer):
+    model = tiny_model("transformer", tokenizer.vocab_size, seed=1)
+    with pytest.raises(ValueError, match="Received: shortlist=3, of none"):
+        TextToText(model, tokenizer, GenerationOptions(shortlist=3))
+    with pytest.raises(ValueError, match="Received: shortlist=3, of none"):
+        TextToText(model, tokenizer, OPTIONS).with_generation(shortlist=3)
