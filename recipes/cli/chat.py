@@ -93,8 +93,11 @@ def talk(model: TextToText) -> None:
             turns.clear()
         elif text:
             source = {history: "\n".join(turns), said: text}
-            reply = model.predict([source])[0].text
-            print(reply, flush=True)
-            turns += [text, reply]
+            reply = model.predict([source])[0]
+            print(reply.text, flush=True)
+            # What is too old of the conversation is left out every time, and no news.
+            if reply.truncated and not model.too_long([source]):
+                print("(ended at the most tokens that the model writes)", file=sys.stderr)
+            turns += [text, reply.text]
             # The model leaves out what is too old; here it only must not grow without end.
             del turns[: -max(1, model.source_format.max_turns)]

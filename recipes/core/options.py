@@ -261,18 +261,25 @@ class SearchOptions(Options):
     """Settings of how outputs are searched for: `GenerationOptions` of a run."""
 
     beam_size: int = setting(
-        5, "of predictions and exports; evaluations in training are greedy", BEAM
+        5, "of predictions and exports; evaluations in training are greedy", BEAM, learned=False
     )
     length_penalty: float = setting(
-        1.0, "log p is divided by ((5 + length) / 6) to this power", NOT_NEGATIVE
+        1.0,
+        "log p is divided by ((5 + length) / 6) to this power",
+        NOT_NEGATIVE,
+        learned=False,
     )
     coverage_penalty: float = setting(
-        0.0, "of source tokens that got little attention, in beam search", NOT_NEGATIVE
+        0.0,
+        "of source tokens that got little attention, in beam search",
+        NOT_NEGATIVE,
+        learned=False,
     )
     no_repeat_ngram: int | None = setting(
         0,
         "so many words in a row are not written twice; 0 allows all; none: 3, or as training needs",
         Rule(lambda value: value is None or 0 <= value < math.inf, "must not be negative"),
+        learned=False,
     )
     replace_unknown: bool = setting(
         False, "unknown characters are copied from the source, by the attention", YES_NO
@@ -281,6 +288,7 @@ class SearchOptions(Options):
         None,
         "most tokens for one of the source, plus ten; 0 for no limit; none: as training needs",
         Rule(lambda value: value is None or 0 <= value < math.inf, "must not be negative"),
+        learned=False,
     )
     shortlist: int = setting(
         0,

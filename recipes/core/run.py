@@ -99,8 +99,10 @@ class Run:
             path.unlink(missing_ok=True)
         if begun:
             if changes := self.changes(config):
+                values = self.read_values()
                 new = {name: now for name, (_, now) in changes.items()}
-                write_json(self.config_path, {**self.read_values(), **new})
+                new["generation"] = {**generation, **values.get("generation", {})}
+                write_json(self.config_path, {**values, **new})
             return True
         self.folder.mkdir(parents=True, exist_ok=True)
         values = {
@@ -187,8 +189,10 @@ class Run:
         return known
 
     def generation(self) -> dict[str, Any]:
-        """The fields of `GenerationOptions` that follow from the training corpus."""
-        return self.read_values().get("generation", {})
+        """The fields of `GenerationOptions` that follow from the corpus and no setting says."""
+        stated = self.read_config().generation(max_length=1)
+        found = self.read_values().get("generation", {}).items()
+        return {name: value for name, value in found if name not in stated}
 
     def read_metrics(self) -> dict[str, Any]:
         """`metrics.json` of the run; nothing if it has not ended."""

@@ -22,10 +22,10 @@ VECTORS, LABELS = "embedding.tsv", "tokens.tsv"
 def model_graph(model: TextToText) -> bytes:
     """The graph from a text and its target to the log probability, as a serialized `GraphDef`.
 
-    It is the signature `score`, which an evaluation has made already: text, tokens, encoder,
-    decoder, and the loss but for its smoothing.
+    It is what an evaluation has traced to score a corpus: text, tokens, encoder, decoder, and the
+    loss but for its smoothing.
     """
-    function = model.signatures()["score"].get_concrete_function()
+    function = model.function("score_written").get_concrete_function()
     return function.graph.as_graph_def().SerializeToString()
 
 

@@ -70,8 +70,16 @@ class TextFunctions:
     def _forget_functions(self) -> None:
         self._functions, self._inner = None, {}
 
-    def _function(self, name: str) -> tf.types.experimental.PolymorphicFunction:
-        """A signature by its name, or one of the functions that are not signatures."""
+    def function(self, name: str) -> tf.types.experimental.PolymorphicFunction:
+        """The graph function behind a signature or a method, made when first asked for.
+
+        Args:
+            name: Of a signature; `"units"`, by which texts are split; or `"score_written"`, by
+                which the pairs of a corpus are scored.
+
+        Returns:
+            The function, which is traced when it is first called.
+        """
         if name in self.signatures():
             return self.signatures()[name]
         if name not in self._inner:
@@ -100,7 +108,7 @@ class TextFunctions:
 
         Columns that the signature does not take are left out.
         """
-        taken = [columns[spec.name] for spec in self._function(signature).input_signature]
+        taken = [columns[spec.name] for spec in self.function(signature).input_signature]
         texts = [column for column in taken if column and isinstance(column[0], str)]
         lengths = [sum(map(len, row)) for row in zip(*texts, strict=True)]
         rows: list[dict[str, Any]] = [{}] * len(lengths)
@@ -118,7 +126,7 @@ class TextFunctions:
         return iter(rows)
 
     def _called(self, name: str, arguments: list[tf.Tensor]) -> dict[str, tf.Tensor]:
-        function = self._function(name)
+        function = self.function(name)
         if not tf.config.functions_run_eagerly():
             # Each has one graph. TensorFlow takes those of many models for one function that is
             # traced again and again, and warns, unless it is told that a graph is wanted.

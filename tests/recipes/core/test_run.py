@@ -151,6 +151,18 @@ def test_how_a_run_is_run_may_change_and_is_written_down(tmp_path, config):
     )
 
 
+def test_how_outputs_are_searched_for_may_change(tmp_path):
+    config = RunConfig("dialogue", metric="f1", train="a", valid="b", no_repeat_ngram=None)
+    run, of_corpus = Run(tmp_path / "run"), {"max_length_ratio": 2.0, "no_repeat_ngram": 6}
+    run.open(config, **of_corpus)
+    assert run.generation() == of_corpus
+    run.open(config.with_settings(["beam_size=1", "no_repeat_ngram=3", "length_penalty=2"]))
+    assert (run.read_config().beam_size, run.read_config().no_repeat_ngram) == (1, 3)
+    assert run.generation() == {"max_length_ratio": 2.0}  # the setting has a value now
+    run.open(config.with_settings(["max_length_ratio=0"]), no_repeat_ngram=5)
+    assert run.generation() == {"no_repeat_ngram": 6}  # of the corpus when the run was begun
+
+
 @pytest.mark.parametrize(
     "setting",
     ["learning_rate=0.5", "batch_tokens=9", "metric=chrf", "precision=mixed_bfloat16", "seed=2"],

@@ -253,7 +253,10 @@ def test_chat_reads_what_was_said_before(monkeypatch, capsys):
 
         def predict(self, sources):
             asked.extend(sources)
-            return [Prediction(f"reply {len(asked)}", 0.0)]
+            return [Prediction(f"reply {len(asked)}", 0.0, truncated=sources[0]["text"] in "bd")]
+
+        def too_long(self, sources):
+            return [0] if sources[0]["history"] else []
 
     monkeypatch.setattr(sys, "stdin", io.StringIO("a\nb\n  \nc\n/new\nd"))
     talk(Model())
@@ -264,7 +267,9 @@ def test_chat_reads_what_was_said_before(monkeypatch, capsys):
         "b\nreply 2",
         "",
     ]
-    assert capsys.readouterr().out.splitlines() == [f"reply {i}" for i in range(1, 5)]
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == [f"reply {i}" for i in range(1, 5)]
+    assert printed.err.splitlines() == ["(ended at the most tokens that the model writes)"]  # of d
 
 
 def test_chat_refuses_what_is_not_utf8(monkeypatch):
