@@ -5,8 +5,9 @@ A recipe is read in two minutes, copied, changed and run: the copy trains what i
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..zoo.registry import names_from
 
 if TYPE_CHECKING:
     from .cli.main import run
@@ -16,16 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Metric", "PairCorpus", "Task", "run"]
 
+# What imports a room loads no more than that.
 _PUBLIC = {
     "Metric": ".metrics.metric",
     "PairCorpus": ".data.corpus",
     "Task": ".core.task",
     "run": ".cli.main",
 }
-
-
-def __getattr__(name: str) -> Any:
-    # Imported when asked for: what imports a room loads no more than that.
-    if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name], __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = names_from(__name__, _PUBLIC)

@@ -6,8 +6,9 @@ function that exports is `attention_zoo.serving.export.export.export`.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..zoo.registry import names_from
 
 if TYPE_CHECKING:
     from .client.client import AsyncClient, Client, ClientError, Prediction, Score, Translation
@@ -44,16 +45,8 @@ _HOMES = {
     "server.server": ("Address", "ServerOptions", "ServerThread", "serve"),
     "runtime.session": ("SavedModelSession",),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOME_OF.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f".{home}", __name__), name)
-    globals()[name] = value
-    return value
+_PUBLIC = {name: f".{home}" for home, names in _HOMES.items() for name in names}
+__getattr__ = names_from(__name__, _PUBLIC)
 
 
 def __dir__() -> list[str]:

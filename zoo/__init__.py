@@ -5,16 +5,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from .registry import names_from
 
 __all__ = ["explain"]
 
-_PUBLIC = {"explain": ".pipeline.explain"}
-
-
-def __getattr__(name: str) -> Any:
-    # Imported when asked for: importing the package loads no TensorFlow.
-    if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name], __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Importing the package loads no TensorFlow.
+__getattr__ = names_from(__name__, {"explain": ".pipeline.explain"})

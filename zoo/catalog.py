@@ -51,11 +51,6 @@ class CatalogEntry:
     from_tokenizer: str | Callable[[Any], dict[str, Any]] | None = None
     reads_sentences: bool = False
 
-    @property
-    def family_name(self) -> str:
-        """The name of the function or class that makes the model."""
-        return load_entry(self.family).__name__
-
     def defaults(self) -> dict[str, Any]:
         """The options that the model is made with where nobody gives others."""
         parameters = inspect.signature(load_entry(self.family)).parameters.values()

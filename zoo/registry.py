@@ -77,10 +77,6 @@ class Registry(Mapping[str, Any]):
         value = self._entries[name] = load_entry(value)
         return value
 
-    def name_of(self, value: Any) -> str | None:
-        """The name under which an object is registered, or `None`."""
-        return next((name for name, entry in self._entries.items() if entry is value), None)
-
     def __contains__(self, name: object) -> bool:  # without importing what is there
         return name in self._entries
 
@@ -97,6 +93,22 @@ def load_entry(value: Any) -> Any:
         return value
     module, _, attribute = value.partition(":")
     return getattr(importlib.import_module(f"{PACKAGE}.{module}"), attribute)
+
+
+def names_from(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """The `__getattr__` of a package whose names are imported when they are asked for.
+
+    Args:
+        package: Its `__name__`.
+        homes: The module of each name, relative to the package, such as `".loss"`.
+    """
+
+    def __getattr__(name: str) -> Any:
+        if name in homes:
+            return getattr(importlib.import_module(homes[name], package), name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    return __getattr__
 
 
 def _qualified_name(value: Any) -> str:

@@ -11,18 +11,8 @@ import typer
 
 from ..core.tensorflow_setup import load_tensorflow
 from ..data.corpus import NOT_UTF8, flaw
-from .app import (
-    ModelFile,
-    Refused,
-    RunName,
-    Seed,
-    Temperature,
-    TopK,
-    TopP,
-    app,
-    refuse_draws,
-    sampling,
-)
+from . import options as shared
+from .app import Refused, app, refuse_draws, sampling
 from .sources import open_run
 
 if TYPE_CHECKING:
@@ -35,15 +25,15 @@ COMMANDS = f"{FORGET} begins another conversation, {QUIT} stops."
 @app.command(rich_help_panel="Use")
 def chat(
     context: typer.Context,
-    run: RunName,
-    temperature: Temperature = 0.8,
-    top_k: TopK = 40,
-    top_p: TopP = 0.95,
-    seed: Seed = None,
+    run: shared.RunName,
+    temperature: shared.Temperature = 0.8,
+    top_k: shared.TopK = 40,
+    top_p: shared.TopP = 0.95,
+    seed: shared.Seed = None,
     best: Annotated[
         bool, typer.Option("--best", help="Always the most probable reply, found by search.")
     ] = False,
-    model: ModelFile = None,
+    model: shared.ModelFile = None,
 ) -> None:
     """Talk to a run of dialogue; it reads what was said before.
 

@@ -12,24 +12,12 @@ import typer
 
 from ..core.tensorflow_setup import load_tensorflow
 from ..data.pair_files import check_readable
-from .app import (
-    BeamSize,
-    LengthPenalty,
-    MaxLength,
-    MaxLengthRatio,
-    ModelFile,
-    Refused,
-    RunName,
-    ShortlistSize,
-    TaskFile,
-    Truncate,
-    app,
-    local,
-    search_options,
-)
+from . import options as shared
+from .app import Refused, app, local, search_options
 from .sources import (
     check_file,
     given,
+    in_parts,
     open_run,
     read_lines,
     say_cut,
@@ -49,7 +37,7 @@ _CHUNK = 256  # texts whose attention is in memory at a time
 
 @app.command(rich_help_panel="Use")
 def explain(
-    run: RunName,
+    run: shared.RunName,
     text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="As for `predict`.")] = None,
     input: Annotated[str | None, typer.Option(help="Texts, one a line.")] = None,
     output: Annotated[
@@ -70,14 +58,14 @@ def explain(
     head: Annotated[
         str | None, typer.Option(metavar="N|mean|rollout", help="Of the layer, counted from 1.")
     ] = None,
-    beam_size: BeamSize = None,
-    length_penalty: LengthPenalty = None,
-    max_length: MaxLength = None,
-    max_length_ratio: MaxLengthRatio = None,
-    shortlist: ShortlistSize = None,
-    truncate: Truncate = False,
-    task: TaskFile = None,
-    model: ModelFile = None,
+    beam_size: shared.BeamSize = None,
+    length_penalty: shared.LengthPenalty = None,
+    max_length: shared.MaxLength = None,
+    max_length_ratio: shared.MaxLengthRatio = None,
+    shortlist: shared.ShortlistSize = None,
+    truncate: shared.Truncate = False,
+    task: shared.TaskFile = None,
+    model: shared.ModelFile = None,
 ) -> None:
     """Show which words of a text the model looked at for each word that it wrote.
 
@@ -116,8 +104,7 @@ def explain(
     config = opened.read_config()
     lines = read_lines(input, source_format(config)) if text is None else [text]
     sources = sources_of(config, lines)
-    limits = max_length, max_length_ratio
-    options = search_options(beam_size, length_penalty, *limits, shortlist)
+    options = search_options(beam_size, length_penalty, max_length, max_length_ratio, shortlist)
     loaded = opened.load(truncate=True, **options)
     say_cut(loaded, sources, truncate)
     if output is not None and aligned:
@@ -164,12 +151,11 @@ def _write_alignments(model: TextToText, sources: list[Source], path: Path) -> N
     from ...zoo.visualization.alignments import write_alignments
 
     every = path.suffix.lower() == ".npz" and model.model.has_attention_maps
-    explain_part = functools.partial(explain_layers, model) if every else model.explain
-    parts = (sources[i : i + _CHUNK] for i in range(0, len(sources), _CHUNK))
+    explain_part: Any = functools.partial(explain_layers, model) if every else model.explain
     ended: list[int] = []
 
     def found() -> Iterator[Explanation | LayeredExplanation]:
-        for number, one in enumerate((e for part in parts for e in explain_part(part)), start=1):
+        for number, one in enumerate(in_parts(explain_part, sources, _CHUNK), start=1):
             ended.extend([number] if _is_truncated(one) else [])
             yield one
 

@@ -22,20 +22,8 @@ from ...zoo.presets.names import locate
 from ...zoo.presets.pack import is_pack, read_manifest
 from ...zoo.registry import PACKAGE
 from ..core.tensorflow_setup import load_tensorflow
-from .app import (
-    BeamSize,
-    LengthPenalty,
-    MaxLength,
-    MaxLengthRatio,
-    ModelFile,
-    Refused,
-    RunName,
-    ShortlistSize,
-    TaskFile,
-    app,
-    local,
-    search_options,
-)
+from . import options as shared
+from .app import Refused, app, local, search_options
 from .sources import check_folder, open_run
 
 DEV_ROWS = 200  # scored to see what a variant loses
@@ -108,7 +96,7 @@ def _checkpoint_folder(name: str) -> Path:
 
 @app.command(rich_help_panel="Serve")
 def export(
-    run: RunName,
+    run: shared.RunName,
     directory: Annotated[
         Path, typer.Argument(callback=local, metavar="DIR", help="Where models are served from.")
     ],
@@ -140,16 +128,16 @@ def export(
             help="Let XLA compile the search, for servers with --xla-cpu-compilation.",
         ),
     ] = False,
-    beam_size: BeamSize = None,
-    length_penalty: LengthPenalty = None,
-    max_length: MaxLength = None,
-    max_length_ratio: MaxLengthRatio = None,
-    shortlist: ShortlistSize = None,
+    beam_size: shared.BeamSize = None,
+    length_penalty: shared.LengthPenalty = None,
+    max_length: shared.MaxLength = None,
+    max_length_ratio: shared.MaxLengthRatio = None,
+    shortlist: shared.ShortlistSize = None,
     max_sentences: Annotated[
         int, typer.Option(min=1, help="Most sentences of a text that `document` reads.")
     ] = 500,
-    task: TaskFile = None,
-    model: ModelFile = None,
+    task: shared.TaskFile = None,
+    model: shared.ModelFile = None,
 ) -> None:
     """Publish a run as a SavedModel for TensorFlow Serving, if it passes every check.
 
@@ -180,8 +168,7 @@ def export(
     from .model_card_notes import RunNotes
 
     opened = open_run(run, task, model)
-    limits = max_length, max_length_ratio
-    options = search_options(beam_size, length_penalty, *limits, shortlist)
+    options = search_options(beam_size, length_penalty, max_length, max_length_ratio, shortlist)
     notes = RunNotes(opened, DEV_ROWS, options)
     loaded = opened.load(truncate=True, **options)
     loaded.max_document_sentences = max_sentences

@@ -2,43 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-# They register their commands, which the help shows in this order.
-from . import presets as cli_presets  # noqa: F401
-
-# isort: split
-from . import train as cli_training  # noqa: F401
-
-# isort: split
-from . import prepare as cli_prepare  # noqa: F401
-
-# isort: split
-from . import experiment as cli_experiment  # noqa: F401
-
-# isort: split
-from . import use as cli_using  # noqa: F401
-
-# isort: split
-from . import explain as cli_explain  # noqa: F401
-
-# isort: split
-from . import compare as cli_compare  # noqa: F401
-
-# isort: split
-from . import chat as cli_chat  # noqa: F401
-
-# isort: split
-from . import export as cli_serving  # noqa: F401
-
-# isort: split
-from . import server as cli_server  # noqa: F401
-
-# isort: split
 from ...zoo.errors import ConfigError, DataError
 from ..core.checkpoint import CheckpointError
 from ..core.interruption import TRY_AGAIN, Interrupted
@@ -49,6 +19,11 @@ from .server_options import without_values
 
 if TYPE_CHECKING:
     from ..core.task import Task
+
+# They register their commands, which the help shows in this order.
+_MODULES = ["presets", "train", "prepare", "use", "explain", "compare", "chat", "export", "server"]
+for _module in _MODULES:
+    importlib.import_module(f".{_module}", __package__)
 
 
 def main(arguments: list[str] | None = None, task: Task | None = None) -> None:

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from ..core.tensorflow_setup import load_tensorflow
-from .app import Refused, Reverse, app, local
+from . import options as shared
+from .app import Refused, app, local
 
 
 @app.command(rich_help_panel="Train")
@@ -40,7 +41,7 @@ def prepare(
             metavar="RUN", help="Take the tokens of a run, for `train --start-from` of it."
         ),
     ] = None,
-    reverse: Reverse = False,
+    reverse: shared.Reverse = False,
     sample: Annotated[
         int | None, typer.Option(min=2, help="Most rows that the tokens are learnt from.")
     ] = None,

@@ -12,7 +12,8 @@ import typer
 
 from ...zoo.presets.names import presets
 from ..core.tensorflow_setup import load_tensorflow
-from .app import RunName, app, console_for_tables, local
+from . import options as shared
+from .app import app, console_for_tables, local
 from .sources import check_file, open_run
 
 presets_app = typer.Typer(no_args_is_help=True)
@@ -93,7 +94,7 @@ def list_models(
 
 @app.command(rich_help_panel="Models")
 def pack(
-    run: RunName,
+    run: shared.RunName,
     output: Annotated[
         Path, typer.Argument(callback=local, metavar="FILE", help="The pack, a .zip file.")
     ],

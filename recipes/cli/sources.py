@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ...zoo.errors import DataError
 from ...zoo.files import file_above
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from ...zoo.pipeline.text_to_text import TextToText
     from ..core.config import RunConfig
     from ..core.run import Run
+
+Result = TypeVar("Result")
 
 
 def open_run(name: str | Path, task: str | None = None, model: Path | None = None) -> Run:
@@ -131,6 +133,14 @@ def sources_of(config: RunConfig, lines: list[str], length: int | None = None) -
         {**({inputs.main: source} if isinstance(source, str) else source), "length": length}
         for source in sources
     ]
+
+
+def in_parts(
+    call: Callable[[list[Source]], Iterable[Result]], sources: list[Source], size: int = 1024
+) -> Iterator[Result]:
+    """The results of a call for each source, where so many at a time are given to it."""
+    for start in range(0, len(sources), size):
+        yield from call(sources[start : start + size])
 
 
 def check_file(path: Path) -> None:

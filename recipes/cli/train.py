@@ -11,7 +11,8 @@ import typer
 
 from ..core.tensorflow_setup import load_tensorflow
 from ..data.corpus import is_blank
-from .app import BeamSize, Refused, Reverse, Settings, TaskFile, app, local
+from . import options as shared
+from .app import Refused, app, local
 from .sources import open_run, read_lines, sources_of
 
 
@@ -89,7 +90,7 @@ def train(
             metavar="FILE", help="The settings of a config.json; what is said beside it wins."
         ),
     ] = None,
-    reverse: Reverse = False,
+    reverse: shared.Reverse = False,
     max_steps: Annotated[int | None, typer.Option(min=1, help="Steps in all.")] = None,
     max_minutes: Annotated[
         float | None,
@@ -111,7 +112,7 @@ def train(
     profile: Annotated[
         str | None, typer.Option(metavar="FIRST,LAST", help="Profile these steps for TensorBoard.")
     ] = None,
-    settings: Settings = None,
+    settings: shared.Settings = None,
     strategy: Annotated[
         str, typer.Option(help="Where: auto, single, mirrored, multiworker, or sharded on JAX.")
     ] = "auto",
@@ -202,14 +203,14 @@ def distill(
             metavar="originals|none", help="What the student learns beside what the teacher writes."
         ),
     ] = "originals",
-    beam_size: BeamSize = None,
-    reverse: Reverse = False,
+    beam_size: shared.BeamSize = None,
+    reverse: shared.Reverse = False,
     max_steps: Annotated[int | None, typer.Option(min=1, help="Steps of the student.")] = None,
     max_minutes: Annotated[
         float | None, typer.Option(min=0.01, help="Minutes of the student.")
     ] = None,
-    settings: Settings = None,
-    task: TaskFile = None,
+    settings: shared.Settings = None,
+    task: shared.TaskFile = None,
 ) -> None:
     """Train a student on what a teacher writes for the sources of a corpus, and compare the two.
 
@@ -257,7 +258,7 @@ def settings(
         float | None,
         typer.Option(parser=parse_minutes, metavar="MINUTES|none", help="As in `train`."),
     ] = None,
-    values: Settings = None,
+    values: shared.Settings = None,
 ) -> None:
     """List the settings that `train --set NAME=VALUE` takes, with the values that a run would have.
 
@@ -288,15 +289,13 @@ def settings(
         config = fit_to_corpus(config, corpus, budget_of(max_steps, max_minutes, train))
         fitted = fitted_values(config)
         print(corpus.report())
-    print(f"{'*' if 'model' in fitted else ' '} {'model':<28} {config.model}")
     options = {**defaults_of(config), **config.model_options}
-    for name, value in options.items():
-        star = "*" if f"model.{name}" in fitted else " "
-        print(f"{star} {f'model.{name}':<28} {value}")
-    for name, _, comment in describe_settings():
-        print(
-            f"{'*' if name in fitted else ' '} {name:<28} {getattr(config, name)!s:<14} {comment}"
-        )
+    rows = [("model", config.model, "")]
+    rows += [(f"model.{name}", value, "") for name, value in options.items()]
+    rows += [(name, getattr(config, name), comment) for name, _, comment in describe_settings()]
+    for name, value, comment in rows:
+        star = "*" if name in fitted else " "
+        print(f"{star} {name:<28} {value!s:<14} {comment}".rstrip())
 
 
 @app.command(rich_help_panel="Train")

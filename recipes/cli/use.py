@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,33 +17,13 @@ from ...zoo.text.source_format import Source
 from ..core.options import LARGEST_BEAM
 from ..core.tensorflow_setup import load_tensorflow, share_threads
 from ..data.pair_files import check_readable
-from .app import (
-    BeamSize,
-    LengthPenalty,
-    MaxLength,
-    MaxLengthRatio,
-    ModelFile,
-    NoSplit,
-    Refused,
-    RunName,
-    Sample,
-    Seed,
-    ShortlistSize,
-    TaskFile,
-    Temperature,
-    TopK,
-    TopP,
-    Truncate,
-    app,
-    local,
-    refuse_draws,
-    sampling,
-    search_options,
-)
+from . import options as shared
+from .app import Refused, app, local, refuse_draws, sampling, search_options
 from .sources import (
     check_cut,
     check_file,
     cut_line,
+    in_parts,
     open_run,
     read_lines,
     say_cut,
@@ -64,28 +45,26 @@ NO_DRAWS = "of which there are none without --sample; give that too, or leave th
 @app.command(rich_help_panel="Use")
 def evaluate(
     context: typer.Context,
-    run: RunName,
+    run: shared.RunName,
     data: Annotated[
         str | None,
         typer.Option(help="Sources and references; the run's own to validate with if left out."),
     ] = None,
-    task: TaskFile = None,
-    model: ModelFile = None,
-    beam_size: BeamSize = None,
-    length_penalty: LengthPenalty = None,
-    max_length: MaxLength = None,
-    max_length_ratio: MaxLengthRatio = None,
-    shortlist: ShortlistSize = None,
-    tokenize: Annotated[
-        str | None, typer.Option(help="sacreBLEU's tokenization: 13a, zh, none, ...")
-    ] = None,
-    sample: Sample = False,
-    temperature: Temperature = 1.0,
-    top_k: TopK = 0,
-    top_p: TopP = 1.0,
-    seed: Seed = None,
-    truncate: Truncate = False,
-    no_split: NoSplit = False,
+    task: shared.TaskFile = None,
+    model: shared.ModelFile = None,
+    beam_size: shared.BeamSize = None,
+    length_penalty: shared.LengthPenalty = None,
+    max_length: shared.MaxLength = None,
+    max_length_ratio: shared.MaxLengthRatio = None,
+    shortlist: shared.ShortlistSize = None,
+    tokenize: shared.Tokenize = None,
+    sample: shared.Sample = False,
+    temperature: shared.Temperature = 1.0,
+    top_k: shared.TopK = 0,
+    top_p: shared.TopP = 1.0,
+    seed: shared.Seed = None,
+    truncate: shared.Truncate = False,
+    no_split: shared.NoSplit = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Score a run on a file by the metrics of its task, and simple baselines where it has some.
@@ -115,8 +94,7 @@ def evaluate(
             print(OTHER_TEXTS, file=sys.stderr)
     else:
         corpus = task_of(config).read_file(data, config.reverse, min_pairs=1)
-    limits = max_length, max_length_ratio
-    options = search_options(beam_size, length_penalty, *limits, shortlist)
+    options = search_options(beam_size, length_penalty, max_length, max_length_ratio, shortlist)
     share_threads(len(corpus))
     if sample:
         options = {"beam_size": 1, **options, **sampling(temperature, top_k, top_p, seed)}
@@ -129,22 +107,19 @@ def evaluate(
     scores = evaluator.full()
     baselines = _baselines(config, corpus, loaded)
     if as_json:
-        values: dict[str, Any] = {
-            **scores.values,
-            "rows": len(corpus),
-            "signatures": scores.signatures,
+        values: dict[str, Any] = {**scores.values, "rows": len(corpus)}
+        notes = {
+            "cut": num_cut,
+            "unscored": unscored,
+            "skipped": corpus.num_skipped,
+            "skipped_rows": [str(row) for row in corpus.skipped],
+            "beyond_limit": beyond,
+            "truncated": len(evaluator.truncated),
+            "unknown": {name: asdict(side) for name, side in unknown.items() if side.count},
+            "baselines": {name: found.values for name, found in baselines.items()},
         }
-        values |= {"cut": num_cut} if num_cut else {}
-        values |= {"unscored": unscored} if unscored else {}
-        if corpus.num_skipped:
-            values["skipped"] = corpus.num_skipped
-            values["skipped_rows"] = [str(row) for row in corpus.skipped]
-        values |= {"beyond_limit": beyond} if beyond else {}
-        values |= {"truncated": len(evaluator.truncated)} if evaluator.truncated else {}
-        unknown_counts = {name: asdict(side) for name, side in unknown.items() if side.count}
-        values |= {"unknown": unknown_counts} if unknown_counts else {}
-        if baselines:
-            values["baselines"] = {name: found.values for name, found in baselines.items()}
+        values["signatures"] = scores.signatures
+        values |= {name: found for name, found in notes.items() if found}
         print(json.dumps(values, indent=2))
         return
     print(f"{scores}\nrows: {len(corpus):,}")
@@ -166,7 +141,7 @@ def evaluate(
 @app.command(rich_help_panel="Use")
 def predict(
     context: typer.Context,
-    run: RunName,
+    run: shared.RunName,
     texts: Annotated[
         list[str] | None, typer.Argument(metavar="[TEXT ...]", help="One argument for each.")
     ] = None,
@@ -183,24 +158,24 @@ def predict(
         int | None,
         typer.Option(min=1, max=LARGEST_BEAM, help="Results for each text, the best first."),
     ] = None,
-    beam_size: BeamSize = None,
-    length_penalty: LengthPenalty = None,
-    max_length: MaxLength = None,
-    max_length_ratio: MaxLengthRatio = None,
-    shortlist: ShortlistSize = None,
+    beam_size: shared.BeamSize = None,
+    length_penalty: shared.LengthPenalty = None,
+    max_length: shared.MaxLength = None,
+    max_length_ratio: shared.MaxLengthRatio = None,
+    shortlist: shared.ShortlistSize = None,
     length: Annotated[
         int | None, typer.Option(min=1, help="Wished length in words; for summarization.")
     ] = None,
     prefix: Annotated[str | None, typer.Option(help="What each result begins with.")] = None,
-    sample: Sample = False,
-    temperature: Temperature = 1.0,
-    top_k: TopK = 0,
-    top_p: TopP = 1.0,
-    seed: Seed = None,
-    truncate: Truncate = False,
-    no_split: NoSplit = False,
-    task: TaskFile = None,
-    model: ModelFile = None,
+    sample: shared.Sample = False,
+    temperature: shared.Temperature = 1.0,
+    top_k: shared.TopK = 0,
+    top_p: shared.TopP = 1.0,
+    seed: shared.Seed = None,
+    truncate: shared.Truncate = False,
+    no_split: shared.NoSplit = False,
+    task: shared.TaskFile = None,
+    model: shared.ModelFile = None,
 ) -> None:
     """Write the output for each text, or for each line of --input or of stdin.
 
@@ -238,8 +213,7 @@ def predict(
     if prefix and (n_best or length):
         raise Refused("A result with a --prefix has neither --n-best nor --length; leave them out.")
     share_threads(len(sources))
-    limits = max_length, max_length_ratio
-    options = search_options(beam_size, length_penalty, *limits, shortlist)
+    options = search_options(beam_size, length_penalty, max_length, max_length_ratio, shortlist)
     loaded = opened.load(truncate=True, **options)
     loaded.split = not (no_split or n_best or prefix)
     say_cut(loaded, sources, truncate)
@@ -275,16 +249,13 @@ def _baselines(config: RunConfig, corpus: PairCorpus, model: TextToText) -> dict
         return {}
 
 
-def _best_lines(
-    model: Any, sources: list[Source], prefix: str | None, chunk: int = 1024
-) -> Iterator[str]:
+def _best_lines(model: TextToText, sources: list[Source], prefix: str | None) -> Iterator[str]:
     ended, broken = [], []
-    for start in range(0, len(sources), chunk):
-        some = model.predict(sources[start : start + chunk], prefix=prefix)
-        for number, prediction in enumerate(some, start=start + 1):
-            ended += [number] if prediction.truncated else []
-            broken += [number] if "\n" in prediction.text else []
-            yield prediction.text
+    predict = functools.partial(model.predict, prefix=prefix)
+    for number, prediction in enumerate(in_parts(predict, sources), start=1):
+        ended += [number] if prediction.truncated else []
+        broken += [number] if "\n" in prediction.text else []
+        yield prediction.text
     if broken and len(sources) > 1:
         print(
             f"{len(broken):,} of the outputs have several lines, among them that of text "
@@ -294,14 +265,10 @@ def _best_lines(
     tell_truncated(ended)
 
 
-def _n_best_lines(
-    model: Any, sources: list[Source], count: int, chunk: int = 1024
-) -> Iterator[str]:
+def _n_best_lines(model: TextToText, sources: list[Source], count: int) -> Iterator[str]:
     ended = []
-    for start in range(0, len(sources), chunk):
-        results: Callable = model.n_best
-        for number, row in enumerate(results(sources[start : start + chunk]), start=start + 1):
-            ended += [number] if any(prediction.truncated for prediction in row) else []
-            for prediction in row[:count]:
-                yield f"{number}\t{prediction.score:.4f}\t{prediction.text}"
+    for number, row in enumerate(in_parts(model.n_best, sources), start=1):
+        ended += [number] if any(prediction.truncated for prediction in row) else []
+        for prediction in row[:count]:
+            yield f"{number}\t{prediction.score:.4f}\t{prediction.text}"
     tell_truncated(ended)

@@ -44,7 +44,9 @@ def _classes_of(model: EncoderDecoder) -> dict[str, str]:
             "get_config that returns the arguments of its constructor."
         ) from error
     origins = {}
-    for registered, module, name in _own_classes(config):
+    for registered, module, name in dict.fromkeys(_classes(config)):
+        if module.partition(".")[0] == PACKAGE:
+            continue
         found = keras.saving.get_registered_object(registered)
         origin = origin_of(found or getattr(sys.modules.get(module), name, None))
         if origin is not None:
@@ -145,12 +147,6 @@ def _classes_in_file(path: Path) -> list[Class]:
             return list(dict.fromkeys(_classes(json.loads(archive.read("config.json")))))
     except Exception:
         return []
-
-
-def _own_classes(config: Any) -> Iterator[Class]:
-    for found in dict.fromkeys(_classes(config)):
-        if found[1].partition(".")[0] != PACKAGE:
-            yield found
 
 
 def _classes(config: Any) -> Iterator[Class]:

@@ -17,7 +17,7 @@ from ...zoo.text.sentences import RULES_VERSION, split_sentences
 from ...zoo.text.source_format import PLAIN, Source, SourceFormat
 from ..data.conversation_files import join_turns
 from ..data.corpus import NOT_JSON, PairCorpus, Rows, flaw, spread_rows
-from ..data.pair_files import parse_text, read_rows
+from ..data.pair_files import parse_text, read_pairs, read_rows
 from ..data.prepared import is_prepared
 from ..metrics.metric import METRICS, PERPLEXITIES, Metric, as_metric
 from .config import RunConfig
@@ -159,10 +159,7 @@ class Task:
                 f"{spec} is a prepared corpus, which holds no texts: it is for --train. Give a "
                 "pair file here."
             )
-        rows = Rows(spec)
-        self.read_rows(spec, rows)
-        corpus = rows.finish(min_pairs)
-        return corpus.reversed() if reverse else corpus
+        return read_pairs(spec, reverse=reverse, min_pairs=min_pairs, read=self.read_rows)
 
     def parse_source(self, line: str) -> Source:
         """The source in a line: a JSON object with the inputs by name, or a text.

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from ...zoo.registry import names_from
 
 __all__ = ["Metric", "answer_scores", "reply_scores", "rouge_scores", "translation_scores"]
 
+# A metric is named without the tools that compute it.
 _PUBLIC = {
     "Metric": ".metric",
     "translation_scores": ".scores",
@@ -14,10 +14,4 @@ _PUBLIC = {
     "reply_scores": ".text_scores",
     "rouge_scores": ".text_scores",
 }
-
-
-def __getattr__(name: str) -> Any:
-    # Imported when asked for: a metric is named without the tools that compute it.
-    if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name], __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = names_from(__name__, _PUBLIC)

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -26,8 +25,6 @@ from tensorboard.util.tensor_util import make_tensor_proto
 from ...zoo.visualization.explanation import Explanation
 from ...zoo.visualization.labels import clean_text
 from ...zoo.visualization.plotting import heat_map_bytes
-
-__all__ = ["RunLogger"]
 
 FLUSH_SECONDS = 10
 DOTS_PER_INCH = 100  # TensorBoard shrinks pictures to a card; a finer one becomes harder to read
@@ -181,12 +178,7 @@ class RunLogger:
     def __enter__(self) -> RunLogger:
         return self
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, error_type: type[BaseException] | None, *error: object) -> None:
         self.close(completed=error_type is None)
 
     @staticmethod

@@ -18,9 +18,9 @@ order of their list:
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from ...zoo.registry import names_from
 
+# Importing the package loads no TensorFlow.
 _MODULES = {
     "..core.config": ["Budget"],
     "..core.interruption": ["StopRequest"],
@@ -36,10 +36,4 @@ _MODULES = {
 }
 _PUBLIC = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = list(_PUBLIC)
-
-
-def __getattr__(name: str) -> Any:
-    # Imported when asked for: importing the package loads no TensorFlow.
-    if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name], __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = names_from(__name__, _PUBLIC)

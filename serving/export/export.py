@@ -100,7 +100,8 @@ def export(
     from . import compiled as compiling  # with TensorFlow, which clients need not have
     from .saved_model import write_saved_model
 
-    model_directory = Path(directory) / _check_name(name or _default_name(text_to_text))
+    named = name or getattr(text_to_text, "name", None) or text_to_text.model.name
+    model_directory = Path(directory) / _check_name(named)
     if keep is not None and keep < 1:
         raise ExportError(f"At least the new version has to stay. Received: keep={keep}")
     if version is not None:
@@ -151,22 +152,15 @@ def export(
     return published
 
 
-def _default_name(text_to_text: TextToText) -> str:
-    return getattr(text_to_text, "name", None) or text_to_text.model.name
-
-
 def _check_name(name: str) -> str:
     if not _NAME.fullmatch(name) or name.isdigit():
+        suggested = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.") or "my-model"
         raise ExportError(
             "The name of a model is part of its address and of a folder: letters, digits, '_', "
             "'.' and '-', beginning with a letter, digit or '_'; digits alone are the name of a "
-            f"version. Give one with --name, such as {_suggested(name)}. Received: name={name!r}"
+            f"version. Give one with --name, such as {suggested}. Received: name={name!r}"
         )
     return name
-
-
-def _suggested(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.") or "my-model"
 
 
 def _refuse_existing(model_directory: Path, version: int) -> None:
@@ -220,10 +214,10 @@ def _compressed(
     quality: Callable[[Any], Mapping[str, float]] | None,
 ) -> tuple[TextToText, Sequence[Any], str]:
     """The pipeline in a variant, its weights, and what to say of them."""
-    made = compress(text_to_text, variant)
-    size, full = (sum(map(_num_bytes, w)) for w in (made.weights, text_to_text.model.weights))
-    before, after = (quality(p) if quality else {} for p in (text_to_text, made.pipeline))
-    return made.pipeline, made.weights, describe_variant(variant, size, full, before, after)
+    made, weights = compress(text_to_text, variant)
+    size, full = (sum(map(_num_bytes, w)) for w in (weights, text_to_text.model.weights))
+    before, after = (quality(p) if quality else {} for p in (text_to_text, made))
+    return made, weights, describe_variant(variant, size, full, before, after)
 
 
 def _check(

@@ -7,16 +7,15 @@ the end of the process that loads them. A server that finds a manifest compares 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
 
+from ...zoo.files import sha256_of
 from ..runtime.errors import Code, ServingError
 
 MANIFEST_FILE = Path("assets.extra") / "attention_zoo_manifest.json"
 _EARLIER_FILE = MANIFEST_FILE.with_name("attention_zoo_seal.json")  # of earlier exports
-_CHUNK = 2**20
 
 
 def _listed_files(folder: Path) -> dict[str, Path]:
@@ -27,18 +26,10 @@ def _listed_files(folder: Path) -> dict[str, Path]:
     return {str(file.relative_to(folder)): file for file in files if file.is_file()}
 
 
-def _checksum(file: Path) -> str:
-    digest = hashlib.sha256()
-    with open(file, "rb") as opened:
-        while data := opened.read(_CHUNK):
-            digest.update(data)
-    return digest.hexdigest()
-
-
 def write_manifest(path: str | os.PathLike) -> Path:
     """Writes the checksums of the SavedModel in a folder, and returns their file."""
     folder = Path(path)
-    sums = {name: _checksum(file) for name, file in _listed_files(folder).items()}
+    sums = {name: sha256_of(file) for name, file in _listed_files(folder).items()}
     manifest = folder / MANIFEST_FILE
     manifest.parent.mkdir(exist_ok=True)
     manifest.write_text(json.dumps({"sha256": sums}, indent=1) + "\n", encoding="utf-8")
@@ -72,7 +63,7 @@ def check_manifest(path: str | os.PathLike) -> bool:
     files = _listed_files(folder)
     for name in sorted({*expected, *files}):
         try:
-            same = name in files and _checksum(files[name]) == expected.get(name)
+            same = name in files and sha256_of(files[name]) == expected.get(name)
         except OSError as error:
             raise ServingError(
                 Code.DATA_LOSS, f"{folder / name} cannot be read: {error.strerror or error}"

@@ -23,7 +23,6 @@ def render_card(
     path: str | os.PathLike,
     results: Sequence[CheckResult],
     notes: str = "",
-    published: datetime | None = None,
 ) -> str:
     """The card of a version, in Markdown.
 
@@ -32,9 +31,8 @@ def render_card(
         path: folder with its `saved_model.pb`.
         results: what the checks found.
         notes: what its maker says of data and scores, in Markdown.
-        published: the moment; now if `None`.
     """
-    moment = (published or datetime.now(timezone.utc)).strftime("%Y-%m-%d %H:%M UTC")
+    moment = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     parts = [f"# {name}", f"Published {moment}, as a SavedModel for TensorFlow Serving."]
     if notes.strip():
         parts.append(notes.strip())

@@ -11,7 +11,6 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,25 +32,15 @@ def check_variant(name: str) -> str:
     return name
 
 
-@dataclass(frozen=True)
-class Compressed:
-    """A pipeline with other weights.
-
-    Attributes:
-        pipeline: the same pipeline, calling functions on the stored weights.
-        weights: all that is stored.
-    """
-
-    pipeline: Any
-    weights: Sequence[Any]
-
-
-def compress(pipeline: Any, variant: str) -> Compressed:
+def compress(pipeline: Any, variant: str) -> tuple[Any, Sequence[Any]]:
     """A pipeline whose functions use weights stored in fewer bits.
 
     Args:
         pipeline: as for `export`; it stays as it is.
         variant: "float16" or "int8".
+
+    Returns:
+        The pipeline, and all that is stored.
     """
     restore: list[tuple[Any, Callable[[], Any]]] = []
     stored: list[Any] = []
@@ -62,7 +51,7 @@ def compress(pipeline: Any, variant: str) -> Compressed:
             restore.append((variable, read))
     made = copy.copy(pipeline)
     made.signatures = _Signatures(made, restore)
-    return Compressed(made, stored)
+    return made, stored
 
 
 def _store(variable: Any, variant: str) -> tuple[list[Any], Callable[[], Any] | None]:

@@ -130,15 +130,5 @@ class Metrics:
 
     def page(self) -> str:
         """The page for Prometheus."""
-        parts = (
-            self._requests,
-            self._latency,
-            self._runtime,
-            self._warmup,
-            self._queuing,
-            self._input_size,
-            self._batch_size,
-            self._runs,
-        )
-        lines = [line for part in parts for line in part.lines()]
+        lines = [line for metric in vars(self).values() for line in metric.lines()]
         return "\n".join(lines) + "\n"

@@ -9,6 +9,7 @@ as they are.
 from __future__ import annotations
 
 import copy
+import functools
 import logging
 import threading
 import time
@@ -81,9 +82,8 @@ class ModelManager:
         self._versions: dict[str, dict[int, Version]] = {}
         self._folders = VersionFolders()
         self._stopped = threading.Event()
-        self._poll_seconds = poll_seconds
-        looks = {self._poll: poll_seconds, self._follow: reread_seconds if reread else 0.0}
-        self._poller = Poller(looks)
+        look = functools.partial(self.sync, poll_seconds)
+        self._poller = Poller({look: poll_seconds, self._follow: reread_seconds if reread else 0.0})
         self._unloading: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -116,14 +116,14 @@ class ModelManager:
             # What is served now stays reachable until all of the new models are.
             self._configs = {**before, **{config.name: config for config in configs}}
             try:
-                self._sync_all()
+                self.sync()
                 self._configs = {config.name: config for config in configs}
                 self._check([config for config in configs if before.get(config.name) != config])
             except Exception:
                 self._configs = before
-                self._sync_all()
+                self.sync()
                 raise
-            self._sync_all()
+            self.sync()
         _LOG.info("Serving %s", ", ".join(self._configs) or "no models")
 
     def _check(self, configs: Iterable[ModelConfig]) -> None:
@@ -143,14 +143,12 @@ class ModelManager:
             self.reload(self._told)
             self._told = None
 
-    def sync(self) -> None:
-        """Looks at the disk once and brings every model to what its policy wants."""
-        self._sync_all()
+    def sync(self, patience: float | None = None) -> None:
+        """Looks at the disk once and brings every model to what its policy wants.
 
-    def _poll(self) -> None:
-        self._sync_all(self._poll_seconds)
-
-    def _sync_all(self, patience: float | None = None) -> None:
+        Args:
+            patience: seconds after which a model is left to itself; `None` waits for all.
+        """
         try:
             self._side_by_side(list(self._configs.values()), patience)
         finally:

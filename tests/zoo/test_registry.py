@@ -8,7 +8,6 @@ def test_a_string_is_imported_when_it_is_asked_for():
     registry = Registry("error", {"data": "zoo.errors:DataError", "none": "zoo.missing:Nothing"})
     assert list(registry) == ["data", "none"]
     assert registry["data"].__name__ == "DataError"
-    assert registry.name_of(registry["data"]) == "data"
 
 
 def test_users_register_objects_and_decorate_them():

@@ -6,10 +6,10 @@ All searches are one loop, `decode_loop`. A logits processor changes what may be
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from ..registry import names_from
 
-_PUBLIC = {
+# Importing the package loads no TensorFlow.
+_MODULES = {
     "search": ("generate",),
     "options": ("GenerationOptions", "Hypotheses", "NEG_INF"),
     "candidates": ("Candidates", "LogitsProcessor", "NoRepeatNgram", "Search"),
@@ -18,12 +18,6 @@ _PUBLIC = {
     "beam_search": ("BeamSearch",),
 }
 
-__all__ = [name for names in _PUBLIC.values() for name in names]
-
-
-def __getattr__(name: str) -> Any:
-    # Imported when asked for: importing the package loads no TensorFlow.
-    for module, names in _PUBLIC.items():
-        if name in names:
-            return getattr(importlib.import_module(f".{module}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+_PUBLIC = {name: f".{module}" for module, names in _MODULES.items() for name in names}
+__all__ = list(_PUBLIC)
+__getattr__ = names_from(__name__, _PUBLIC)

@@ -5,7 +5,7 @@ Shapes: B batch, S source length, T target length, D width, V vocabulary.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 from keras import ops
@@ -15,15 +15,9 @@ from ...layers.ops.arguments import positive_int
 from ...layers.ops.dense import Dense, add_bias
 from ...layers.ops.dropout import Dropout
 from ...layers.ops.masks import softmax_dtype
-from ...layers.pointer_generator import (
-    LOG_OF_NOTHING,
-    log_or_nothing,
-)
+from ...layers.pointer_generator import LOG_OF_NOTHING, log_or_nothing
 from ..text.special_ids import UNKNOWN_ID
 from .parts import Output, check_rate, check_vocabulary
-
-if TYPE_CHECKING:
-    pass
 
 
 class OutputWeights(NamedTuple):

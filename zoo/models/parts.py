@@ -259,9 +259,8 @@ class Output(keras.layers.Layer):
         raise NotImplementedError
 
     def get_build_config(self):
-        return (
-            None  # the model makes its weights, when the embedding is there that they are tied to
-        )
+        # The model makes its weights, when the embedding is there that they are tied to.
+        return None
 
     def step_weights(self) -> Nest:
         return ()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import http.client
 import importlib
 import ipaddress
@@ -16,6 +15,7 @@ from typing import BinaryIO
 from urllib.parse import urldefrag, urlsplit
 
 from ..errors import ConfigError
+from ..files import sha256_of
 from .pack import MEMBERS, MOST_BYTES
 
 SECONDS = 30.0  # without an answer
@@ -54,7 +54,7 @@ def fetch(address: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.with_suffix(".part"), "ab+") as part:
         fcntl.flock(part, fcntl.LOCK_EX)  # two that fetch the same wait for each other
-        if path.is_file() and _sha256(path) == expected:
+        if path.is_file() and sha256_of(path) == expected:
             os.unlink(part.name)
             return path
         resumed = part.seek(0, os.SEEK_END) > 0
@@ -147,7 +147,7 @@ def _download(url: str, part: BinaryIO, cache: Path) -> str:
                 "again with a network, or fetch the file elsewhere and give its path."
             ) from error
     part.flush()
-    return _sha256(Path(part.name))
+    return sha256_of(Path(part.name))
 
 
 def _receive(response: http.client.HTTPResponse, part: BinaryIO) -> None:
@@ -162,11 +162,3 @@ def _receive(response: http.client.HTTPResponse, part: BinaryIO) -> None:
     if announced is not None and part.tell() < begin + announced:
         part.flush()
         raise ConnectionError(f"it ended after {part.tell():,} of {begin + announced:,} bytes")
-
-
-def _sha256(path: Path) -> str:
-    found = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(_BLOCK):
-            found.update(block)
-    return found.hexdigest()

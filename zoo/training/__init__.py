@@ -5,10 +5,7 @@ They run on every Keras backend; the fused update of the optimizer is TensorFlow
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
-from ..registry import Registry
+from ..registry import Registry, names_from
 
 _PUBLIC = {
     "SmoothedCrossEntropy": ".loss",
@@ -33,12 +30,7 @@ SCHEDULES = Registry(
     },
 )
 register_schedule = SCHEDULES.register
-
-
-def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name], __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = names_from(__name__, _PUBLIC)
 
 
 def __dir__() -> list[str]:

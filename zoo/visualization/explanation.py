@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["Explanation"]
-
 SUFFIXES = (".png", ".svg", ".html", ".txt")  # of the files that an explanation can be saved as
 
 

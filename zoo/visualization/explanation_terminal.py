@@ -11,8 +11,6 @@ from .labels import display_width, shorten, token_labels
 if TYPE_CHECKING:
     from .explanation import Explanation
 
-__all__ = ["render_lines"]
-
 # Background and foreground of xterm's 256 colors, from nothing to all of the attention. Each
 # background has its own foreground, so that it is readable on dark terminals and on light ones.
 BACKGROUNDS = (231, 195, 153, 111, 69, 26, 25, 18)

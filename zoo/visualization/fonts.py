@@ -7,8 +7,6 @@ from pathlib import Path
 
 from matplotlib import font_manager
 
-__all__ = ["find_families"]
-
 # Matplotlib brings it along: Latin, Greek, Cyrillic, Arabic, Hebrew and most symbols.
 BASE_FAMILY = "DejaVu Sans"
 

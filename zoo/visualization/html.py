@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from .explanation import Explanation
     from .layered_explanation import HeadStatistics
 
-__all__ = ["Maps", "render_frame", "render_page"]
-
 # Name of each kind of attention, and the titles of its columns and rows.
 TITLES = {
     "cross": ("Target over source", "Source", "Target"),

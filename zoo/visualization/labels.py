@@ -5,8 +5,6 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len
 
-__all__ = ["clean_text", "display_width", "is_right_to_left", "shorten", "token_labels"]
-
 SPACE_MARK = "\u2581"  # SentencePiece writes the space before a word as this block
 BARE_SPACE = "\u2423"  # a token which is nothing but a space has to be seen: open box
 CONTINUATION = "\u00b7"  # put before a piece that goes on inside a word: un ·break ·able

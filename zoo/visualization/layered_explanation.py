@@ -14,8 +14,6 @@ import numpy as np
 from . import attention_statistics as statistics
 from .explanation import Explanation
 
-__all__ = ["KINDS", "HeadStatistics", "LayeredExplanation"]
-
 KINDS = ("cross", "encoder", "decoder")
 MEAN, ROLLOUT = "mean", "rollout"
 

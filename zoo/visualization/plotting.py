@@ -21,8 +21,6 @@ from .labels import clean_text, display_width, shorten, token_labels
 if TYPE_CHECKING:
     from .explanation import Explanation
 
-__all__ = ["draw_heat_map", "heat_map", "heat_map_bytes"]
-
 DOTS_PER_INCH = 150
 LONGEST_AXIS = 10.5  # inches, so that no picture is wider or higher than about 2,000 pixels
 LARGEST_CELL = 0.36  # inches

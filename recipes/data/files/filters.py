@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 import unicodedata
 from collections import Counter
@@ -87,13 +88,10 @@ def _scripts(text: str) -> Counter[str]:
     return Counter(_script(sign) for sign in text if sign.isalpha())
 
 
+@functools.cache
 def _script(sign: str) -> str:
-    if sign not in _SCRIPTS:
-        _SCRIPTS[sign] = unicodedata.name(sign, "").partition(" ")[0]
-    return _SCRIPTS[sign]
+    return unicodedata.name(sign, "").partition(" ")[0]
 
-
-_SCRIPTS: dict[str, str] = {}
 
 FILTERS: dict[str, Callable[[Sequence[str], Sequence[str]], list[int]]] = {
     "duplicates": _duplicates,

@@ -12,7 +12,6 @@ from reverse_task import arguments
 
 from attention_zoo.recipes.cli.main import app, run_command
 from attention_zoo.recipes.core import part_writer, preparing
-from attention_zoo.recipes.core.corpora import read_corpora
 from attention_zoo.recipes.core.make_config import make_config
 from attention_zoo.recipes.core.task import task
 from attention_zoo.recipes.data.batching import TokenizedPairs
@@ -30,8 +29,22 @@ def words(tmp_path):
     return write_words(tmp_path / "words.tsv", ROWS, seed=1)
 
 
+@pytest.fixture
+def refusal(refused):
+    """What is said where the command is refused."""
+    return lambda *arguments, **options: refused(prepare(*arguments, **options))
+
+
 def files_of(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def encoded(corpus, tokenizer, *limits_and_format):
+    """The rows that a training on a corpus in memory would have."""
+    limits = limits_and_format or (128, 128)
+    pairs = TokenizedPairs.encode(corpus.sources, corpus.targets, tokenizer, *limits)
+    both = zip(pairs.sources, pairs.targets, strict=True)
+    return [(source.tolist(), target.tolist()) for source, target in both]
 
 
 def test_subwords_and_rows_are_those_of_the_corpus_in_memory(words, tmp_path, monkeypatch, capsys):
@@ -40,13 +53,10 @@ def test_subwords_and_rows_are_those_of_the_corpus_in_memory(words, tmp_path, mo
     pairs = read_pairs(str(words))
     tokenizer = Tokenizer.train([*pairs.sources, *pairs.targets], vocab_size=30)
     assert corpus.tokenizer().model == tokenizer.model
-    expected = TokenizedPairs.encode(pairs.sources, pairs.targets, tokenizer, 128, 128)
-    assert rows_of(corpus) == [
-        (source.tolist(), target.tolist(), row + 1)
-        for row, (source, target) in enumerate(zip(expected.sources, expected.targets, strict=True))
-    ]
+    expected = encoded(pairs, tokenizer)
+    assert rows_of(corpus) == [(*row, line) for line, row in enumerate(expected, start=1)]
     assert len(corpus) == ROWS
-    counts = np.bincount([len(ids) for ids in expected.targets])
+    counts = np.bincount([len(target) for _, target in expected])
     assert corpus.parts[0].target_lengths == counts.tolist()
     printed = capsys.readouterr().out
     assert f"read {ROWS} rows, " in printed and f"encoded {ROWS} rows of {ROWS} (100%)" in printed
@@ -86,9 +96,9 @@ def test_long_rows_are_left_out_and_bad_ones_told(tmp_path, capsys):
         (b"a\tb\n", "only 1 usable row"),
     ],
 )
-def test_bad_files_are_refused_before_there_is_a_folder(content, expected, tmp_path, refused):
+def test_bad_files_are_refused_before_there_is_a_folder(content, expected, tmp_path, refusal):
     (tmp_path / "a.tsv").write_bytes(content)
-    assert expected in refused(prepare(tmp_path / "out", tmp_path / "a.tsv"))
+    assert expected in refusal(tmp_path / "out", tmp_path / "a.tsv")
     assert not (tmp_path / "out").exists()
 
 
@@ -106,11 +116,10 @@ def test_the_subwords_are_learnt_from_no_more_than_the_sample(words, tmp_path, c
     assert set(corpus.sample()) <= set(read_pairs(str(words)))
 
 
-def test_rows_that_are_all_too_long_are_refused(words, tmp_path, refused):
+def test_rows_that_are_all_too_long_are_refused(words, tmp_path, refusal):
     settings = ("vocab_size=30", "max_source_length=2")
-    assert "All 90 rows are longer than 2" in refused(
-        prepare(tmp_path / "out", words, settings=settings)
-    )
+    found = refusal(tmp_path / "out", words, settings=settings)
+    assert "All 90 rows are longer than 2" in found
     with pytest.raises(DataError, match="not whole"):
         is_prepared(str(tmp_path / "out"))
 
@@ -127,24 +136,24 @@ def test_rows_that_are_all_too_long_are_refused(words, tmp_path, refused):
         ({"more": ("--weights", "much")}, "--weights takes numbers"),
     ],
 )
-def test_wrong_options_are_refused(options, expected, words, tmp_path, refused):
-    assert expected in refused(prepare(tmp_path / "out", words, **options))
+def test_wrong_options_are_refused(options, expected, words, tmp_path, refusal):
+    assert expected in refusal(tmp_path / "out", words, **options)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_of_something_else_is_left_alone(words, tmp_path, refused):
+def test_a_folder_of_something_else_is_left_alone(words, tmp_path, refusal):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").touch()
-    assert "is no prepared corpus" in refused(prepare(tmp_path / "photos", words))
+    assert "is no prepared corpus" in refusal(tmp_path / "photos", words)
     assert [path.name for path in (tmp_path / "photos").iterdir()] == ["cat.jpg"]
     for name in ("prepared.json", "preparing.json"):
         for content in ("{}", "[]", "[" * 100_000):
             folder = tmp_path / "other"
             folder.mkdir(exist_ok=True)
             (folder / name).write_text(content)
-            assert f"{folder / name} " in refused(prepare(folder, words))
+            assert f"{folder / name} " in refusal(folder, words)
             (folder / name).unlink()
-    assert "cat.jpg is a file" in refused(prepare(tmp_path / "photos" / "cat.jpg" / "a", words))
+    assert "cat.jpg is a file" in refusal(tmp_path / "photos" / "cat.jpg" / "a", words)
     # But for what a kill leaves of the first file of all.
     (tmp_path / "photos" / "cat.jpg").rename(tmp_path / "photos" / ".preparing.partial.json")
     assert len(prepared(tmp_path / "photos", words)) == ROWS
@@ -169,7 +178,9 @@ def stop_at_block(context, number, error=KeyboardInterrupt):
     context.setattr(PairWriter, "append", append_or_stop)
 
 
-def test_what_was_stopped_goes_on_and_ends_the_same(words, tmp_path, monkeypatch, capsys, refused):
+def test_what_was_stopped_goes_on_and_ends_the_same(
+    words, tmp_path, monkeypatch, capsys, refused, refusal
+):
     other = write_words(tmp_path / "other.tsv", 40, seed=2)
     with small_blocks(monkeypatch):
         prepared(tmp_path / "whole", words, other)
@@ -181,28 +192,26 @@ def test_what_was_stopped_goes_on_and_ends_the_same(words, tmp_path, monkeypatch
             # It is not taken for a whole one, and says what to do.
             command = arguments(tmp_path, tmp_path / "run", "--train", str(tmp_path / "parts"))
             assert "is not whole" in refused(run_command(app, command))
-        assert "vocab_size was 30 and is 29 now" in refused(
-            prepare(tmp_path / "parts", words, other, settings=("vocab_size=29",))
-        )
+        found = refusal(tmp_path / "parts", words, other, settings=("vocab_size=29",))
+        assert "vocab_size was 30 and is 29 now" in found
         assert prepare(tmp_path / "parts", words, other) == 0
         assert "read " not in capsys.readouterr().out  # the first pass was made
     assert files_of(tmp_path / "parts") == files_of(tmp_path / "whole")
 
 
-def test_one_that_is_whole_is_left_as_it_is(words, tmp_path, capsys, refused):
+def test_one_that_is_whole_is_left_as_it_is(words, tmp_path, capsys, refusal):
     prepared(tmp_path / "out", words)
     before = files_of(tmp_path / "out")
     assert prepare(tmp_path / "out", words) == 0
     assert "out is whole" in capsys.readouterr().out
-    assert "weights was None and is [2.0] now" in refused(
-        prepare(tmp_path / "out", words, more=("--weights", "2"))
-    )
+    found = refusal(tmp_path / "out", words, more=("--weights", "2"))
+    assert "weights was None and is [2.0] now" in found
     write_words(words, ROWS + 1, seed=1)
-    assert "files was" in refused(prepare(tmp_path / "out", words))
+    assert "files was" in refusal(tmp_path / "out", words)
     assert files_of(tmp_path / "out") == before
 
 
-def test_a_corpus_that_changes_meanwhile_is_found(words, tmp_path, monkeypatch, refused):
+def test_a_corpus_that_changes_meanwhile_is_found(words, tmp_path, monkeypatch, refusal):
     make = preparing._Preparation._encode_all
 
     def change_and_encode(self):
@@ -210,20 +219,18 @@ def test_a_corpus_that_changes_meanwhile_is_found(words, tmp_path, monkeypatch, 
         make(self)
 
     monkeypatch.setattr(preparing._Preparation, "_encode_all", change_and_encode)
-    assert "changed while it was prepared: it had 90 rows and has 89" in refused(
-        prepare(tmp_path / "out", words)
-    )
+    found = refusal(tmp_path / "out", words)
+    assert "changed while it was prepared: it had 90 rows and has 89" in found
 
 
-def test_rows_that_were_lost_are_told(words, tmp_path, monkeypatch, refused):
+def test_rows_that_were_lost_are_told(words, tmp_path, monkeypatch, refusal):
     with small_blocks(monkeypatch):
         with monkeypatch.context() as context:
             stop_at_block(context, 2)
             assert prepare(tmp_path / "parts", words) == 130
         (tmp_path / "parts" / "pairs.rows").write_bytes(b"few")
-        assert "pairs.rows is damaged: it has less than" in refused(
-            prepare(tmp_path / "parts", words)
-        )
+        found = refusal(tmp_path / "parts", words)
+        assert "pairs.rows is damaged: it has less than" in found
 
 
 # Tasks and sources
@@ -235,22 +242,17 @@ def as_in_memory(name, spec, corpus, seed=1):
     read = chosen.prepare(chosen.read_file(spec), seed)
     limits = corpus.settings["max_source_length"], corpus.settings["max_target_length"]
     turns = chosen.source_format.with_turns(corpus.settings["history_turns"])
-    tokenizer = corpus.tokenizer()
-    pairs = TokenizedPairs.encode(read.sources, read.targets, tokenizer, *limits, turns)
-    both = zip(pairs.sources, pairs.targets, strict=True)
-    return [(source.tolist(), target.tolist()) for source, target in both]
+    return encoded(read, corpus.tokenizer(), *limits, turns)
 
 
 def write_task_file(name, folder):
-    if name == "question-answering":
-        path, rows = folder / "a.tsv", [f"Mary has {i}.\tWhat is it?\t{i}" for i in range(40)]
-    elif name == "dialogue":
-        path = folder / "a.tsv"  # pairs that go on
-        rows = [f"say {i - i % 4 and i}\tsay {i + 1}" for i in range(40)]
-    else:
-        path, rows = folder / "a.tsv", [f"a b c {i} d e f\ta {i}" for i in range(40)]
-    path.write_text("".join(f"{row}\n" for row in rows))
-    return str(path)
+    rows = {
+        "question-answering": [f"Mary has {i}.\tWhat is it?\t{i}" for i in range(40)],
+        "dialogue": [f"say {i - i % 4 and i}\tsay {i + 1}" for i in range(40)],  # pairs that go on
+        "summarization": [f"a b c {i} d e f\ta {i}" for i in range(40)],
+    }
+    (folder / "a.tsv").write_text("".join(f"{row}\n" for row in rows[name]))
+    return str(folder / "a.tsv")
 
 
 @pytest.mark.parametrize("name", ["question-answering", "dialogue", "summarization"])
@@ -285,13 +287,9 @@ def test_sources_may_have_a_vocabulary_of_their_own(words, tmp_path):
     corpus = prepared(tmp_path / "out", words, settings=settings)
     pairs, tokenizer = read_pairs(str(words)), corpus.tokenizer()
     assert not tokenizer.shares_vocabulary
-    expected = TokenizedPairs.encode(pairs.sources, pairs.targets, tokenizer, 128, 128)
-    both = zip(expected.sources, expected.targets, strict=True)
-    assert [row[:2] for row in rows_of(corpus)] == [(s.tolist(), t.tolist()) for s, t in both]
-    assert make_config("translation", "rnn", str(tmp_path / "out")).kinds_of_tokens == (
-        "word",
-        "char",
-    )
+    assert [row[:2] for row in rows_of(corpus)] == encoded(pairs, tokenizer)
+    config = make_config("translation", "rnn", str(tmp_path / "out"))
+    assert config.kinds_of_tokens == ("word", "char")
     (row,) = corpus.origins([7])
     assert (row.line, row.target) == (8, pairs.targets[7])
 
@@ -309,16 +307,14 @@ def test_a_dataset_by_name_is_streamed(tmp_path, monkeypatch):
     assert list(corpus.sample())[29] == ("eins 29", "one 29")
 
 
-def test_a_dataset_that_breaks_off_is_one_line(tmp_path, monkeypatch, refused):
+def test_a_dataset_that_breaks_off_is_one_line(tmp_path, monkeypatch, refusal):
     def load_dataset(path, config, split, streaming):
         yield {"source": "a", "target": "b"}
         raise ConnectionError("the network is down\nmore")
 
-    package = types.SimpleNamespace(load_dataset=load_dataset)
-    monkeypatch.setitem(sys.modules, "datasets", package)
-    assert "hf:data cannot be loaded: the network is down" in refused(
-        prepare(tmp_path / "out", "hf:data")
-    )
+    monkeypatch.setitem(sys.modules, "datasets", types.SimpleNamespace(load_dataset=load_dataset))
+    found = refusal(tmp_path / "out", "hf:data")
+    assert "hf:data cannot be loaded: the network is down" in found
 
 
 # Reading it
@@ -327,10 +323,7 @@ def test_a_dataset_that_breaks_off_is_one_line(tmp_path, monkeypatch, refused):
 @pytest.mark.parametrize(
     ("spoil", "expected"),
     [
-        (
-            lambda values: values.update(format=2),
-            "is of format 2, expected 3; prepare the corpus again",
-        ),
+        (lambda values: values.update(format=2), "is of format 2, expected 3; prepare the corpus"),
         (lambda values: values.pop("parts"), "cannot be read: 'parts'"),
         (lambda values: values.update(settings={"heads": 1}), "settings of something else: heads"),
     ],
@@ -350,22 +343,3 @@ def test_damaged_subwords_are_told(words, tmp_path):
         (corpus.folder / "tokenizer.model").write_bytes(content)
         with pytest.raises(DataError, match=r"tokenizer\.model is damaged"):
             corpus.tokenizer()
-
-
-def test_a_share_is_held_out_to_validate_with(words, tmp_path, monkeypatch, refused):
-    with small_blocks(monkeypatch):
-        corpus = prepared(tmp_path / "out", words, more=("--valid", "0.2"))
-    whole = prepared(tmp_path / "whole", words)
-    held = corpus.held_out()
-    assert len(corpus) + len(held) == ROWS and 8 <= len(held) <= 30
-    assert not set(held.sources) & set(corpus.sample().sources)
-    assert {*held, *corpus.sample()} == set(read_pairs(str(words)))
-    config = make_config("translation", "rnn", str(tmp_path / "out"))
-    train, valid = read_corpora(config)
-    assert (train.checksum, list(valid)) == (corpus.checksum, list(held))
-    for spec, share in (("whole", None), ("out", "0.1")):
-        with pytest.raises(DataError, match=r"held out: give --valid FILE, or prepare it again"):
-            read_corpora(make_config("translation", "rnn", str(tmp_path / spec), share))
-    assert list(whole.sample()) == list(read_pairs(str(words)))
-    other = prepare(tmp_path / "out", words, more=("--valid", "0.1"))
-    assert "held_out was 0.2 and is 0.1 now" in refused(other)

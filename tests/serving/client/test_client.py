@@ -25,9 +25,12 @@ TEXTS = ["the little dog", "", "two dogs and a cat sleep in the house"]
 
 
 @pytest.fixture(params=["rest", "grpc"])
-def client(request, server):
-    address = server.address
-    url = address.rest_url if request.param == "rest" else address.grpc_url
+def url(request, server):
+    return server.address.rest_url if request.param == "rest" else server.address.grpc_url
+
+
+@pytest.fixture
+def client(url):
     with Client(url, model="toy") as made:
         yield made
 
@@ -214,9 +217,7 @@ def test_half_of_a_pair_of_surrogates_is_no_text(ask):
         ),
     ],
 )
-@pytest.mark.parametrize("kind", ["rest", "grpc"])
-def test_errors_of_the_server(settings, code, message, kind, server):
-    url = server.address.rest_url if kind == "rest" else server.address.grpc_url
+def test_errors_of_the_server(settings, code, message, url):
     with Client(url, **settings) as client, pytest.raises(ClientError) as error:
         client.predict(["a"])
     assert (error.value.code, str(error.value)) == (code, message)
@@ -237,9 +238,7 @@ def test_errors_come_whole_from_other_processes(error):
     assert (str(other), other.args) == (str(error), error.args)
 
 
-@pytest.mark.parametrize("kind", ["rest", "grpc"])
-def test_versions_and_labels_reach_the_server(kind, server):
-    url = server.address.rest_url if kind == "rest" else server.address.grpc_url
+def test_versions_and_labels_reach_the_server(url):
     with Client(url, "toy", version=1) as client:
         assert client.predict(["a"])
     with (
@@ -284,10 +283,7 @@ def test_tokens_in_a_reply_are_texts_and_their_number_is_whole():
         requests.explain(["a"]).parse({**row, "source_tokens": [[7]]})
 
 
-@pytest.mark.parametrize("kind", ["rest", "grpc"])
-def test_the_client_for_asyncio_answers_as_the_other(kind, server):
-    url = server.address.rest_url if kind == "rest" else server.address.grpc_url
-
+def test_the_client_for_asyncio_answers_as_the_other(url):
     async def ask():
         async with AsyncClient(url, "toy") as client:
             return await asyncio.gather(
@@ -307,9 +303,7 @@ def test_the_client_for_asyncio_answers_as_the_other(kind, server):
     assert nothing == []
 
 
-@pytest.mark.parametrize("kind", ["rest", "grpc"])
-def test_the_client_for_asyncio_goes_from_one_loop_to_the_next(kind, server):
-    url = server.address.rest_url if kind == "rest" else server.address.grpc_url
+def test_the_client_for_asyncio_goes_from_one_loop_to_the_next(url):
     client = AsyncClient(url, "toy")
     first, second = (asyncio.run(client.predict(TEXTS)) for _ in range(2))
     assert first == second

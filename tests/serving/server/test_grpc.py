@@ -54,6 +54,13 @@ def request(model="calc", signature="", version=None, label=None, filters=(), **
     return made
 
 
+def refusal(call, *arguments, **options):
+    """The code and the words with which a call is refused."""
+    with pytest.raises(grpc.RpcError) as error:
+        call(*arguments, **options)
+    return error.value.code().name, error.value.details()
+
+
 X = np.float32([1.0, 2.0])
 
 
@@ -126,16 +133,8 @@ ERRORS = [
     (predict_pb2.PredictRequest(), "INVALID_ARGUMENT", "Missing ModelSpec"),
     (request(model="", x=X), "INVALID_ARGUMENT", "ModelSpec has no name specified."),
     (request(model="foo", x=X), "NOT_FOUND", "Servable not found for request: Latest(foo)"),
-    (
-        request(version=2, x=X),
-        "NOT_FOUND",
-        "Servable not found for request: Specific(calc, 2)",
-    ),
-    (
-        request(label="nope", x=X),
-        "INVALID_ARGUMENT",
-        "Unrecognized servable version label: nope",
-    ),
+    (request(version=2, x=X), "NOT_FOUND", "Servable not found for request: Specific(calc, 2)"),
+    (request(label="nope", x=X), "INVALID_ARGUMENT", "Unrecognized servable version label: nope"),
     (
         request(signature="foo", x=X),
         "FAILED_PRECONDITION",
@@ -180,18 +179,13 @@ ERRORS = [
 
 @pytest.mark.parametrize(("made", "code", "message"), ERRORS, ids=[e[2][:40] for e in ERRORS])
 def test_what_is_refused(made, code, message, predictions):
-    with pytest.raises(grpc.RpcError) as error:
-        predictions.Predict(made)
-    assert (error.value.code().name, error.value.details()) == (code, message)
+    assert refusal(predictions.Predict, made) == (code, message)
 
 
 def test_long_messages_are_cut(predictions):
-    with pytest.raises(grpc.RpcError) as error:
-        predictions.Predict(request(model="m" * 3000, x=X))
-    assert len(error.value.details()) == 1024 + len("...TRUNCATED")
-    with pytest.raises(grpc.RpcError) as error:
-        predictions.Predict(request(model="\U0001f600" * 3000, x=X))
-    details = error.value.details()
+    _, details = refusal(predictions.Predict, request(model="m" * 3000, x=X))
+    assert len(details) == 1024 + len("...TRUNCATED")
+    _, details = refusal(predictions.Predict, request(model="\U0001f600" * 3000, x=X))
     assert len(details.encode()) <= 1024 + len("...TRUNCATED")  # more is no trailer any more
     assert details.endswith("\U0001f600...TRUNCATED")
 
@@ -213,10 +207,7 @@ def broken_tensors():
 def test_tensors_that_are_none_are_refused(index, predictions):
     made = request()
     made.inputs["x"].CopyFrom(broken_tensors()[index])
-    with pytest.raises(grpc.RpcError) as error:
-        predictions.Predict(made)
-    assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
-    assert error.value.details() == "tensor parsing error: x"
+    assert refusal(predictions.Predict, made) == ("INVALID_ARGUMENT", "tensor parsing error: x")
 
 
 def write_tensor(array):
@@ -226,16 +217,8 @@ def write_tensor(array):
 
 
 def test_tensors_are_read_and_written_as_tensorflow_does():
-    for dtype in (
-        np.float32,
-        np.float64,
-        np.int32,
-        np.int64,
-        np.uint8,
-        np.int8,
-        np.int16,
-        np.bool_,
-    ):
+    floats, integers = (np.float32, np.float64), (np.int8, np.int16, np.int32, np.int64, np.uint8)
+    for dtype in (*floats, *integers, np.bool_):
         array = np.arange(6).reshape(2, 3).astype(dtype)
         np.testing.assert_array_equal(read_tensor(tf.make_tensor_proto(array), 1000), array)
         np.testing.assert_array_equal(tf.make_ndarray(write_tensor(array)), array)
@@ -273,10 +256,7 @@ def test_metadata(predictions):
 def test_metadata_that_is_not_there(fields, message, predictions):
     asked = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=fields)
     asked.model_spec.name = "calc"
-    with pytest.raises(grpc.RpcError) as error:
-        predictions.GetModelMetadata(asked)
-    assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
-    assert error.value.details() == message
+    assert refusal(predictions.GetModelMetadata, asked) == ("INVALID_ARGUMENT", message)
 
 
 def test_status(models):
@@ -291,10 +271,8 @@ def test_status(models):
     asked.model_spec.version.value = 1
     assert [v.version for v in models.GetModelStatus(asked).model_version_status] == [1]
     asked.model_spec.version.value = 2
-    with pytest.raises(grpc.RpcError) as error:
-        models.GetModelStatus(asked)
-    assert error.value.code() == grpc.StatusCode.NOT_FOUND
-    assert error.value.details() == "Could not find version 2 of model calc"
+    not_found = ("NOT_FOUND", "Could not find version 2 of model calc")
+    assert refusal(models.GetModelStatus, asked) == not_found
     with pytest.raises(grpc.RpcError, match="Missing ModelSpec"):
         models.GetModelStatus(get_model_status_pb2.GetModelStatusRequest())
 
@@ -302,19 +280,16 @@ def test_status(models):
 def test_methods_for_other_signatures_are_not_there(predictions):
     asked = classification_pb2.ClassificationRequest()
     asked.model_spec.name = "calc"
-    for call in (
-        lambda: predictions.Classify(asked),
-        lambda: predictions.MultiInference(inference_pb2.MultiInferenceRequest()),
-    ):
-        with pytest.raises(grpc.RpcError) as error:
-            call()
-        assert error.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    code, _ = refusal(predictions.Classify, asked)
+    assert code == "UNIMPLEMENTED"
+    code, _ = refusal(predictions.MultiInference, inference_pb2.MultiInferenceRequest())
+    assert code == "UNIMPLEMENTED"
 
 
 def test_the_deadline_of_the_client_ends_the_run(predictions):
-    with pytest.raises(grpc.RpcError) as error:
-        predictions.Predict(request(signature="slow", x=np.float32([1e6])), timeout=0.3)
-    assert error.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    slow = request(signature="slow", x=np.float32([1e6]))
+    code, _ = refusal(predictions.Predict, slow, timeout=0.3)
+    assert code == "DEADLINE_EXCEEDED"
     assert list(predictions.Predict(request(x=X)).outputs["y"].float_val) == [3.5, 4.0]
 
 
@@ -337,16 +312,14 @@ def test_reload_replaces_the_models_and_refuses_what_cannot_be_served(wire_folde
             with pytest.raises(grpc.RpcError, match="Servable not found"):
                 predict(request(x=X))
             entry.version_labels["stable"] = 9
-            with pytest.raises(grpc.RpcError) as error:
-                stub.HandleReloadConfigRequest(asked)
-            assert error.value.code() == grpc.StatusCode.FAILED_PRECONDITION
-            assert "assign label to version 9 of model renamed" in error.value.details()
+            code, details = refusal(stub.HandleReloadConfigRequest, asked)
+            assert code == "FAILED_PRECONDITION"
+            assert "assign label to version 9 of model renamed" in details
             assert predict(request(model="renamed", label="stable", x=X))
             entry.base_path = str(wire_folder.parent.parent)
-            with pytest.raises(grpc.RpcError) as error:
-                stub.HandleReloadConfigRequest(asked)
-            assert error.value.code() == grpc.StatusCode.PERMISSION_DENIED
-            assert f"({wire_folder.parent}); start the server with" in error.value.details()
+            code, details = refusal(stub.HandleReloadConfigRequest, asked)
+            assert code == "PERMISSION_DENIED"
+            assert f"({wire_folder.parent}); start the server with" in details
             with pytest.raises(grpc.RpcError, match="Only ModelConfigList is currently supported"):
                 stub.HandleReloadConfigRequest(model_management_pb2.ReloadConfigRequest())
 
@@ -361,9 +334,8 @@ def test_health(channel):
         return call(protos.HealthCheckRequest(service=service)).status
 
     assert check("") == check("PredictionService") == check("ModelService") == 1
-    with pytest.raises(grpc.RpcError) as error:
-        check("nope")
-    assert error.value.code() == grpc.StatusCode.NOT_FOUND
+    code, _ = refusal(check, "nope")
+    assert code == "NOT_FOUND"
 
 
 def test_calls_are_counted(predictions, server):

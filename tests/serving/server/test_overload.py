@@ -187,12 +187,6 @@ def test_connections_of_grpc_leave_descriptors_for_rest(wire_folder):
 
 def test_a_server_that_stops_answers_every_request_that_came(wire_folder):
     """Clients that keep their connections never find one closed under a request."""
-    server = ModelServer([ModelConfig("calc", wire_folder)], REST_ONLY)
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    call = lambda c: asyncio.run_coroutine_threadsafe(c, loop).result(60)  # noqa: E731
-    address = call(server.start())
     answered, told, lost = [], [], []
 
     def ask():
@@ -211,21 +205,19 @@ def test_a_server_that_stops_answers_every_request_that_came(wire_folder):
                 told.append(connection)
                 return
 
-    idle = http.client.HTTPConnection(address.host, address.rest_port, timeout=30)
-    idle.connect()
-    clients = [threading.Thread(target=ask) for _ in range(12)]
-    for client in clients:
-        client.start()
-    wait_for(lambda: len(answered) > 50, 30)
-    call(server.stop())
+    with ServerThread(wire_folder, REST_ONLY) as running:
+        address = running.address
+        idle = http.client.HTTPConnection(address.host, address.rest_port, timeout=30)
+        idle.connect()
+        clients = [threading.Thread(target=ask) for _ in range(12)]
+        for client in clients:
+            client.start()
+        wait_for(lambda: len(answered) > 50, 30)
     for client in clients:
         client.join(30)
     assert not lost and len(told) == len(clients)
     assert set(answered) == {200}
     assert idle.sock.recv(1) == b""  # closed
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
 
 
 @pytest.mark.parametrize(

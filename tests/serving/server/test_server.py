@@ -282,7 +282,7 @@ def test_it_can_be_stopped_while_it_loads_models_that_a_client_named(monkeypatch
             asked.exception()  # the call ends with the server
 
     def ready(address):
-        monkeypatch.setattr(server.manager, "_sync_all", load)
+        monkeypatch.setattr(server.manager, "sync", load)
         threading.Thread(target=name_models_and_stop, args=(address,), daemon=True).start()
 
     start = time.monotonic()

@@ -14,8 +14,8 @@ import zipfile
 from collections import OrderedDict
 
 import numpy as np
-import sentencepiece
 from numeric import softmax
+from pieces import pieces_of, train_pieces
 
 from attention_zoo.zoo.tensor_files import write_tensors
 
@@ -28,25 +28,6 @@ TEXTS = [
     "zwei Hunde und eine Katze",
     "die Katze sieht das Haus",
 ] * 4
-
-
-def train_pieces(texts, size, kind="unigram", **options):
-    buffer = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(texts),
-        model_writer=buffer,
-        model_type=kind,
-        vocab_size=size,
-        hard_vocab_limit=False,
-        minloglevel=2,
-        **options,
-    )
-    return buffer.getvalue()
-
-
-def pieces_of(model):
-    processor = sentencepiece.SentencePieceProcessor(model_proto=model)
-    return [processor.id_to_piece(i) for i in range(processor.get_piece_size())]
 
 
 def random_weights(names, seed=0):
@@ -99,9 +80,8 @@ def bart_weights(rows, final_norms):
 
 
 def bart_config(kind, rows, activation, **special):
-    sides = {f"{side}_layers": LAYERS for side in ("encoder", "decoder")}
-    sides |= {f"{side}_attention_heads": HEADS for side in ("encoder", "decoder")}
-    sides |= {f"{side}_ffn_dim": MIDDLE for side in ("encoder", "decoder")}
+    sizes = {"layers": LAYERS, "attention_heads": HEADS, "ffn_dim": MIDDLE}
+    sides = ("encoder", "decoder")
     return {
         "model_type": kind,
         "d_model": WIDTH,
@@ -109,7 +89,7 @@ def bart_config(kind, rows, activation, **special):
         "scale_embedding": True,
         "activation_function": activation,
         "max_position_embeddings": 64,
-        **sides,
+        **{f"{side}_{name}": size for side in sides for name, size in sizes.items()},
         **special,
     }
 

@@ -14,12 +14,11 @@ from checkpoints import (
     bart_weights,
     marian,
     marian_logits,
-    pieces_of,
     t5_logits,
-    train_pieces,
     write_folder,
 )
 from checkpoints import t5 as t5_folder
+from pieces import pieces_of, train_pieces
 
 from attention_zoo.zoo.decoding.options import GenerationOptions
 from attention_zoo.zoo.errors import ConfigError

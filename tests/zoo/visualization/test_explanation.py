@@ -297,11 +297,8 @@ def test_lines_show_what_was_written_and_what_is_covered(copied):
     lines = copied.to_terminal(60).split("\n")
     assert lines[1].split("\x1b")[0].split() == ["word", "7%"]
     assert lines[2].split("\x1b")[0].split() == ["</s>", "100%"]
-    assert [text.strip() for text in re.findall(r"m([^\x1b]*)\x1b\[0m", lines[3])] == [
-        "165",
-        "10",
-        "25",
-    ]
+    covered = re.findall(r"m([^\x1b]*)\x1b\[0m", lines[3])
+    assert [text.strip() for text in covered] == ["165", "10", "25"]
     assert len({line.index("\x1b") for line in lines[1:4]}) == 1
     assert copied.to_terminal(60, color=False).isascii()
 
