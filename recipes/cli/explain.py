@@ -29,10 +29,10 @@ from .app import (
 )
 from .sources import (
     check_file,
+    check_sources,
     given,
     open_run,
     read_lines,
-    say_cut,
     sources_of,
     tell_truncated,
 )
@@ -119,7 +119,7 @@ def explain(
     limits = max_length, max_length_ratio
     options = search_options(beam_size, length_penalty, *limits, shortlist)
     loaded = opened.load(truncate=True, **options)
-    say_cut(loaded, sources, truncate)
+    check_sources(loaded, sources, truncate)
     if output is not None and aligned:
         _write_alignments(loaded, sources, output)
         return
