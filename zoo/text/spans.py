@@ -26,7 +26,8 @@ _PATTERNS = (
     rf"[{_LETTER}._%+-]+@[{_LETTER}-]+(?:\.[{_LETTER}-]+)*\.[{_LETTER}-]*[{_LETTER}]",
     r"\{\{[^{}\n]*\}\}|\{%[^{}\n]*%\}|\$?\{[^{}\s]*\}",
     r"%\([^()\s]*\)[-+#0-9.]*[A-Za-z]",
-    r"%(?:[0-9]+\$)?[-+#0]*[0-9]*(?:\.[0-9]+)?(?:hh?|ll?|[zjtLq])?(?:[diouxXeEfFgGaAcsrpn]\b|@)",
+    # Of "%dx%d" and "%.2fMB" both are; of "100%important" nothing is.
+    r"%(?:[0-9]+\$)?[-+#0]*[0-9]*(?:\.[0-9]+)?(?:hh?|ll?|[zjtLq])?(?:[dsf@]|[iouxXeEgGaAcrpn]\b)",
 )
 _ANY = "|".join(f"(?:{pattern})" for pattern in _PATTERNS)
 

@@ -40,8 +40,8 @@ def test_each_is_found_between_other_text(span):
 
 
 def test_what_looks_like_a_span_is_none():
-    words = " ".join(WORDS) + " 5 %, 100 %d'accord: a<b {two words} http:// me@ @you % s"
-    assert missing([words], [""]) == ["%d"]  # which is one; a word and a sign are not
+    words = " ".join(WORDS) + " 5 %, 100%important a<b {two words} http:// me@ @you % s"
+    assert missing([words, "%dx%d: %.2fMB"], [words[1:], "%d"]) == ["", "%d\n%.2f"]
 
 
 @settings(max_examples=25, deadline=None)
