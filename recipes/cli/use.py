@@ -280,7 +280,8 @@ def _baselines(config: RunConfig, corpus: PairCorpus, model: TextToText) -> dict
 def _best_lines(
     model: Any, sources: list[Source], prefix: str | None, chunk: int = 1024
 ) -> Iterator[str]:
-    ended, broken, missing = [], [], {}
+    ended, broken = [], []
+    missing: dict[int, tuple[str, ...]] = {}
     for start in range(0, len(sources), chunk):
         some = model.predict(sources[start : start + chunk], prefix=prefix)
         for number, prediction in enumerate(some, start=start + 1):
@@ -301,7 +302,8 @@ def _best_lines(
 def _n_best_lines(
     model: Any, sources: list[Source], count: int, chunk: int = 1024
 ) -> Iterator[str]:
-    ended, missing = [], {}
+    ended = []
+    missing: dict[int, tuple[str, ...]] = {}
     for start in range(0, len(sources), chunk):
         results: Callable = model.n_best
         for number, row in enumerate(results(sources[start : start + chunk]), start=start + 1):
