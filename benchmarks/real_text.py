@@ -74,7 +74,7 @@ def measure_peer(
         "length_penalty": options.length_penalty,
         "batch": batch,
         "at_a_time": at_a_time,
-        "max_length": options.max_length,
+        "max_length": options.max_length - 1,  # there without the end
         "sources": [tokenizer.source.pieces(row[:-1]) for row in sources],  # it adds the end
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -120,8 +120,9 @@ def main() -> None:
     texts = chosen.data.read_text(encoding="utf-8").splitlines()
     ids = [np.append(row, END_ID) for row in loaded.tokenizer.source.encode(texts)]
     ids.sort(key=len)
+    # At least one token before the end, which CTranslate2 does not count.
     options = GenerationOptions(
-        chosen.beams, length_penalty=chosen.length_penalty, min_length=1, max_length_ratio=None
+        chosen.beams, length_penalty=chosen.length_penalty, min_length=2, max_length_ratio=None
     )
     ours = measure_zoo(model, ids, chosen.batch, at_a_time, options)
     if chosen.peers:
