@@ -125,6 +125,7 @@ def measure_model(folder: Path, types: list[str]) -> None:
             results = model.translate_batch(
                 rows,
                 beam_size=job["beams"],
+                length_penalty=job["length_penalty"],
                 disable_unk=True,
                 max_decoding_length=job["max_length"],
             )

@@ -7,6 +7,8 @@ batches of like lengths through a SavedModel, and the very same weights through 
 with its usual penalty of length. One batch at a time has all cores; with `--side-by-side` each core
 has a batch of its own, as in `attention-zoo predict`. Tokenization is not counted. Says how many of
 the translations are the same; the penalties differ a little, and so do a few of the translations.
+`--length-penalty 0` is the same for both. With `--beams 1` it also says of how many others the
+first two tokens that differ have the same probability but for rounding.
 """
 
 from __future__ import annotations
@@ -32,9 +34,10 @@ from attention_zoo.zoo.decoding.search import generate
 from attention_zoo.zoo.interchange.ctranslate2_model import missing_parts, write_ctranslate2
 from attention_zoo.zoo.models import EncoderDecoder
 from attention_zoo.zoo.pipeline.text_to_text import TextToText
-from attention_zoo.zoo.text.special_ids import END_ID
+from attention_zoo.zoo.text.special_ids import END_ID, START_ID
 
 HERE = Path(__file__).parent
+TIE = 1e-4  # nats: what float32 leaves of a difference of logits
 
 
 def measure_zoo(
@@ -68,9 +71,10 @@ def measure_peer(
     tokenizer = loaded.tokenizer
     job = {
         "beams": options.beam_size,
+        "length_penalty": options.length_penalty,
         "batch": batch,
         "at_a_time": at_a_time,
-        "max_length": options.max_length,
+        "max_length": options.max_length - 1,  # there without the end
         "sources": [tokenizer.source.pieces(row[:-1]) for row in sources],  # it adds the end
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -82,6 +86,17 @@ def measure_peer(
         return [tokenizer.ids(pieces) for pieces in found]
 
 
+def gap_at_difference(
+    model: EncoderDecoder, source: np.ndarray, ours: list[int], theirs: list[int]
+) -> float:
+    """How much likelier our token is, in nats, than theirs where two translations part."""
+    ours, theirs = [*ours, END_ID], [*theirs, END_ID]
+    same = next(i for i, pair in enumerate(zip(ours, theirs, strict=False)) if len({*pair}) > 1)
+    target = np.array([[START_ID, *ours[:same]]])
+    logits = model({"source": source[None], "target": target}, training=False)[0, -1]
+    return float(logits[ours[same]] - logits[theirs[same]])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("run", type=Path, help="folder of a run of a Transformer")
@@ -89,6 +104,9 @@ def main() -> None:
     parser.add_argument("--peers", help="the Python of the environment with CTranslate2")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--beams", type=int, default=5)
+    parser.add_argument(
+        "--length-penalty", type=float, default=1.0, help="exponent; the forms differ but for 0"
+    )
     parser.add_argument(
         "--side-by-side", action="store_true", help="a batch on each core, in place of one on all"
     )
@@ -102,12 +120,20 @@ def main() -> None:
     texts = chosen.data.read_text(encoding="utf-8").splitlines()
     ids = [np.append(row, END_ID) for row in loaded.tokenizer.source.encode(texts)]
     ids.sort(key=len)
-    options = GenerationOptions(chosen.beams, min_length=1, max_length_ratio=None)
+    # At least one token before the end, which CTranslate2 does not count.
+    options = GenerationOptions(
+        chosen.beams, length_penalty=chosen.length_penalty, min_length=2, max_length_ratio=None
+    )
     ours = measure_zoo(model, ids, chosen.batch, at_a_time, options)
     if chosen.peers:
         theirs = measure_peer(chosen.peers, loaded, ids, chosen.batch, at_a_time, options)
         same = sum(map(list.__eq__, ours, theirs))
-        report("CTranslate2 float32", "same translations", same=same, rows=len(ids))
+        counts = {"same": same, "rows": len(ids)}
+        if chosen.beams == 1:
+            parted = [row for row in zip(ids, ours, theirs, strict=True) if row[1] != row[2]]
+            gaps = [gap_at_difference(model, *row) for row in parted]
+            counts["ties"] = sum(abs(gap) < TIE for gap in gaps)
+        report("CTranslate2 float32", "same translations", **counts)
 
 
 if __name__ == "__main__":

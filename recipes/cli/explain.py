@@ -16,11 +16,11 @@ from . import options as shared
 from .app import Refused, app, local, search_options
 from .sources import (
     check_file,
+    check_sources,
     given,
     in_parts,
     open_run,
     read_lines,
-    say_cut,
     sources_of,
     tell_truncated,
 )
@@ -106,7 +106,7 @@ def explain(
     sources = sources_of(config, lines)
     options = search_options(beam_size, length_penalty, max_length, max_length_ratio, shortlist)
     loaded = opened.load(truncate=True, **options)
-    say_cut(loaded, sources, truncate)
+    check_sources(loaded, sources, truncate)
     if output is not None and aligned:
         _write_alignments(loaded, sources, output)
         return

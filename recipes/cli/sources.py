@@ -164,12 +164,22 @@ def given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def say_cut(model: TextToText, sources: list[Source], truncate: bool) -> None:
-    """Refuses sources that are too long, or says on stderr that a part of them is read."""
+def check_sources(model: TextToText, sources: list[Source], truncate: bool) -> None:
+    """Refuses sources that are too long, or says on stderr that a part of them is read.
+
+    Also says which have no language tag, if the model knows some.
+    """
     long = model.too_long(sources)
     check_cut(model, len(long), truncate, f", among them text {long[0] + 1}" if long else "")
     if long:
         print(cut_line(model, len(long)), file=sys.stderr)
+    if untagged := model.source_format.untagged(sources):
+        begin = "text begins" if len(untagged) == 1 else "texts begin"
+        print(
+            f"{len(untagged):,} {begin} with none of the tags {' '.join(model.source_format.tags)},"
+            f" so the model chooses the direction; among them text {untagged[0] + 1}",
+            file=sys.stderr,
+        )
 
 
 def truncated_line(numbers: list[int]) -> str:
@@ -185,6 +195,20 @@ def tell_truncated(numbers: list[int]) -> None:
     """Says on stderr that some outputs are not those of whole texts, if there are any."""
     if numbers:
         print(truncated_line(numbers), file=sys.stderr)
+
+
+def tell_missing(missing: dict[int, tuple[str, ...]]) -> None:
+    """Says on stderr which outputs lack spans of their texts, by the numbers of the texts."""
+    if not missing:
+        return
+    first, spans = next(iter(missing.items()))
+    numbers = ", ".join(map(str, missing))
+    outputs = "output lacks" if len(missing) == 1 else "outputs lack"
+    print(
+        f"{len(missing):,} {outputs} addresses, placeholders or markup of the text: text {numbers};"
+        f" that of text {first} lacks {' '.join(spans)}",
+        file=sys.stderr,
+    )
 
 
 def check_cut(model: TextToText, count: int, truncate: bool, which: str = "") -> None:

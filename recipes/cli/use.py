@@ -22,12 +22,13 @@ from .app import Refused, app, local, refuse_draws, sampling, search_options
 from .sources import (
     check_cut,
     check_file,
+    check_sources,
     cut_line,
     in_parts,
     open_run,
     read_lines,
-    say_cut,
     sources_of,
+    tell_missing,
     tell_truncated,
     truncated_line,
 )
@@ -186,7 +187,8 @@ def predict(
     between; of dialogue the turns with tabs between. A source of several inputs may also be a JSON
     object, such as `{"context": "...", "question": "..."}`. Texts that begin with - stand after --.
     A text of several lines, or of more sentences than a model knows, is split and put together
-    again, but with --n-best.
+    again, but with --n-best and --prefix. Addresses, placeholders and markup that an output lacks
+    are told on stderr.
     """
     if texts and input:
         raise Refused("Give texts or --input, not both.")
@@ -216,7 +218,7 @@ def predict(
     options = search_options(beam_size, length_penalty, max_length, max_length_ratio, shortlist)
     loaded = opened.load(truncate=True, **options)
     loaded.split = not (no_split or n_best or prefix)
-    say_cut(loaded, sources, truncate)
+    check_sources(loaded, sources, truncate)
     beams = beam_size or max(1 if sample else loaded.generation.beam_size, n_best or 1)
     drawn = sampling(temperature, top_k, top_p, seed) if sample else {}
     loaded = loaded.with_generation(beam_size=beams, **drawn)
@@ -251,10 +253,12 @@ def _baselines(config: RunConfig, corpus: PairCorpus, model: TextToText) -> dict
 
 def _best_lines(model: TextToText, sources: list[Source], prefix: str | None) -> Iterator[str]:
     ended, broken = [], []
+    missing: dict[int, tuple[str, ...]] = {}
     predict = functools.partial(model.predict, prefix=prefix)
     for number, prediction in enumerate(in_parts(predict, sources), start=1):
         ended += [number] if prediction.truncated else []
         broken += [number] if "\n" in prediction.text else []
+        missing |= {number: prediction.missing} if prediction.missing else {}
         yield prediction.text
     if broken and len(sources) > 1:
         print(
@@ -262,13 +266,17 @@ def _best_lines(model: TextToText, sources: list[Source], prefix: str | None) ->
             f"{broken[0]}: lines are not texts",
             file=sys.stderr,
         )
+    tell_missing(missing)
     tell_truncated(ended)
 
 
 def _n_best_lines(model: TextToText, sources: list[Source], count: int) -> Iterator[str]:
     ended = []
+    missing: dict[int, tuple[str, ...]] = {}
     for number, row in enumerate(in_parts(model.n_best, sources), start=1):
         ended += [number] if any(prediction.truncated for prediction in row) else []
+        missing |= {number: row[0].missing} if row[0].missing else {}
         for prediction in row[:count]:
             yield f"{number}\t{prediction.score:.4f}\t{prediction.text}"
+    tell_missing(missing)
     tell_truncated(ended)

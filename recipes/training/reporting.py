@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import keras
 
+from ...zoo.errors import ConfigError
 from ...zoo.files import write_json
 from ...zoo.pipeline.text_to_text import TextToText
 from ...zoo.text.tokenizer import Tokenizer
@@ -111,7 +112,31 @@ def corpora_lines(
         )
     elif len(valid) < FEW_VALID:
         lines.append(f"{len(valid):,} rows to validate with are few: their scores are rough")
-    return lines + chosen_lines(config, budget)
+    return [*lines, *_untagged_lines(config, train, valid), *chosen_lines(config, budget)]
+
+
+def _untagged_lines(
+    config: RunConfig, train: PairCorpus | PreparedCorpus, valid: PairCorpus
+) -> list[str]:
+    """Lines on the sources without a language tag; a corpus that has none of the tags is refused.
+
+    Raises:
+        ConfigError: No source of a corpus begins with a tag.
+    """
+    lines = []
+    for corpus in (train, valid):
+        if not isinstance(corpus, PairCorpus):
+            continue  # the texts of a prepared corpus are not at hand
+        count = len(source_format(config).untagged(corpus.sources))
+        if count == len(corpus) > 0:
+            raise ConfigError(
+                f"No source of {corpus.name} begins with one of tags={config.tags}: write the tag "
+                f"of its direction in front of each, such as {config.tags.split()[0]!r} and a "
+                "space, or leave out tags."
+            )
+        if count:
+            lines.append(f"{corpus.name}: {count:,} sources begin with none of {config.tags}")
+    return lines
 
 
 def chosen_lines(config: RunConfig, budget: Budget) -> list[str]:

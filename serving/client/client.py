@@ -158,7 +158,7 @@ class Client(_Sender):
 
     >>> client = Client("http://127.0.0.1:8501", model="rnn-bahdanau")
     >>> client.translate(["a house"])
-    [Prediction(text='ein Haus', score=-0.31, truncated=False)]
+    [Prediction(text='ein Haus', score=-0.31, truncated=False, missing=())]
 
     A text is a string; for a model that takes other inputs, a mapping from their names:
 

@@ -35,11 +35,13 @@ class Prediction:
         text: the text.
         score: the model's score of it; higher is better.
         truncated: whether a part of the source was not read, or the text is as long as it may be.
+        missing: addresses, placeholders and markup of the source that are not in the text.
     """
 
     text: str
     score: float
     truncated: bool = False
+    missing: tuple[str, ...] = ()
 
 
 Translation = Prediction  # what a translator writes is no other thing
@@ -184,23 +186,29 @@ def document(texts: Sequence[str]) -> Request[Prediction]:
 
 
 def _predictions(_: Columns, outputs: Columns) -> list[Prediction]:
-    rows = zip(outputs["text"], outputs["score"], _truncated(outputs), strict=True)
-    return [Prediction(_text(text), _number(score), cut) for text, score, cut in rows]
+    missing = outputs.get("missing", [""] * len(outputs["text"]))
+    rows = zip(outputs["text"], outputs["score"], _truncated(outputs), missing, strict=True)
+    return [_prediction(*row) for row in rows]
+
+
+def _prediction(text: Any, score: Any, cut: bool, missing: Any) -> Prediction:
+    spans = filter(None, _text(missing).split("\n"))
+    return Prediction(_text(text), _number(score), cut, tuple(spans))
 
 
 def n_best(texts: Sequence[Source]) -> Request[list[Prediction]]:
     """Asks for the best outputs for each text."""
 
     def read(_: Columns, outputs: Columns) -> list[list[Prediction]]:
+        missing = outputs.get("missing", [[""] * len(row) for row in outputs["text"]])
+        columns = outputs["text"], outputs["score"], _truncated(outputs), missing
         return [
             [
-                Prediction(_text(text), _number(score), cut)
-                for text, score in zip(texts, scores, strict=True)
+                _prediction(text, score, cut, spans)
+                for text, score, spans in zip(texts, scores, all_spans, strict=True)
                 if _number(score) > _NO_HYPOTHESIS
             ]
-            for texts, scores, cut in zip(
-                outputs["text"], outputs["score"], _truncated(outputs), strict=True
-            )
+            for texts, scores, cut, all_spans in zip(*columns, strict=True)
         ]
 
     return Request("n_best", _only_texts(_columns(texts)), read)

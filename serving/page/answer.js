@@ -5,6 +5,7 @@ import { element } from "./viewer.js";
 // Below this no hypothesis was found: a model with fewer of them than beams fills up the rest.
 const NO_HYPOTHESIS = -1e6;
 const CUT = "A part of the text was not read, or the answer is as long as it may be.";
+const MISSING = "Not in the answer:";
 const OF_ATTENTION = new Set(["source_tokens", "target_tokens", "attention", "p_gen"]);
 
 /**
@@ -37,6 +38,13 @@ function textOf(text) {
 const pair = (name, value) =>
   element("p", { className: "pair" }, element("span", { className: "soft" }, name), " ", value);
 
+/** The addresses, placeholders and markup of a text that were not carried over, if any. */
+function missingOf(spans) {
+  if (!spans) return [];
+  const shown = spans.split("\n").map((span) => element("bdi", { className: "value" }, span));
+  return [element("p", { className: "cut" }, MISSING, ...shown.flatMap((span) => [" ", span]))];
+}
+
 /**
  * Draws an answer.
  *
@@ -54,9 +62,9 @@ export function drawAnswer(row, withAttention) {
   };
   if (take("truncated") === true) nodes.push(element("p", { className: "cut" }, CUT));
   if (Array.isArray(rest.get("text"))) {
-    nodes.push(alternatives(take("text"), take("score")));
+    nodes.push(alternatives(take("text"), take("score"), take("missing")));
   } else if (typeof rest.get("text") === "string") {
-    nodes.push(textOf(take("text")));
+    nodes.push(textOf(take("text")), ...missingOf(take("missing")));
   }
   for (const [name, value] of rest) {
     if (withAttention && (OF_ATTENTION.has(name) || Array.isArray(value?.[0]))) continue;
@@ -73,13 +81,14 @@ function valueOf(value) {
 }
 
 /** The n best texts, the best first, each with a bar of its share of the best one's chance. */
-function alternatives(texts, scores = []) {
+function alternatives(texts, scores = [], missing = []) {
   const found = texts
-    .map((text, place) => ({ text, score: scores?.[place] }))
+    .map((text, place) => ({ text, score: scores?.[place], spans: missing?.[place] }))
     .filter(({ score }) => typeof score !== "number" || score > NO_HYPOTHESIS);
   const best = Math.max(...found.map(({ score }) => score ?? 0));
-  const items = found.map(({ text, score }) => {
-    const item = element("li", {}, textOf(text), pair("score", number(score)));
+  const items = found.map(({ text, score, spans }) => {
+    const parts = [textOf(text), ...missingOf(spans), pair("score", number(score))];
+    const item = element("li", {}, ...parts);
     if (typeof score === "number") item.style.setProperty("--share", Math.exp(score - best));
     return item;
   });

@@ -15,6 +15,7 @@ from ..decoding.shortlist import Shortlist
 from ..models.encoder_decoder import EncoderDecoder
 from ..text.composing import compose, graph_function, without_tag
 from ..text.source_format import PLAIN, SourceFormat
+from ..text.spans import telling
 from ..text.special_ids import PAD_ID, START_ID
 from ..text.tokenizer import Tokenizer, with_end
 from ..text.unknown import SurfaceReader, decode_tensor, known_ids, may_be_written, pieces_tensor
@@ -52,18 +53,19 @@ class TextFunctions:
         """The graph functions by name, each returning a dictionary of tensors."""
         if (functions := self._functions) is None:
             required = self.source_format.required
+            tell = functools.partial(telling, inputs=self.source_format)
             functions = {
-                "serving_default": graph_function(self._best, required),
-                "n_best": graph_function(self._n_best, required),
-                "explain": graph_function(self._explain, required),
+                "serving_default": graph_function(tell(self._best), required),
+                "n_best": graph_function(tell(self._n_best), required),
+                "explain": graph_function(tell(self._explain), required),
                 "score": graph_function(self._score, required, TARGET),
             }
             if self.source_format.can_be_split:
-                functions["document"] = graph_function(self._document, required)
-            functions["with_prefix"] = graph_function(self._with_prefix, required, PREFIX)
+                functions["document"] = graph_function(tell(self._document), required)
+            functions["with_prefix"] = graph_function(tell(self._with_prefix), required, PREFIX)
             for item in self.source_format.optional:
                 inputs = tuple(x for x in self.source_format.inputs if not x.optional or x is item)
-                functions[f"with_{item.name}"] = graph_function(self._best, inputs)
+                functions[f"with_{item.name}"] = graph_function(tell(self._best), inputs)
             self._functions = functions  # set at once, as other threads may read it
         return functions
 
@@ -71,15 +73,7 @@ class TextFunctions:
         self._functions, self._inner = None, {}
 
     def function(self, name: str) -> tf.types.experimental.PolymorphicFunction:
-        """The graph function behind a signature or a method, made when first asked for.
-
-        Args:
-            name: Of a signature; `"units"`, by which texts are split; or `"score_written"`, by
-                which the pairs of a corpus are scored.
-
-        Returns:
-            The function, which is traced when it is first called.
-        """
+        """A signature by its name; `"units"` splits texts, `"score_written"` scores a corpus."""
         if name in self.signatures():
             return self.signatures()[name]
         if name not in self._inner:
@@ -161,7 +155,9 @@ class TextFunctions:
         most = self.max_document_sentences
         units = split_document(texts, source, room, inputs.max_sentences, most)
         if tags:
-            tagged = tf.strings.join([tf.gather(tag, units.rows), units.texts])
+            own = without_tag(units.texts, tags)[1]  # a line may have another
+            tag = tf.where(own == "", tf.gather(tag, units.rows), "")
+            tagged = tf.strings.join([tag, units.texts])
             units = units._replace(texts=tf.where(units.texts != "", tagged, ""))
         return units._asdict()
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..decoding.options import NEG_INF, GenerationOptions
 from ..decoding.shortlist import Shortlist, checked
+from ..errors import DataError
 from ..models.encoder_decoder import EncoderDecoder
 from ..text.composing import rows_too_long
 from ..text.source_format import PLAIN, Source, SourceFormat
@@ -28,11 +29,18 @@ class Prediction:
         text: The output.
         score: Its log probability over the length penalty.
         truncated: Whether a part of the source was not read, or the output is as long as it may be.
+        missing: Addresses, placeholders and markup of the source that are not in the output.
     """
 
     text: str
     score: float
     truncated: bool = False
+    missing: tuple[str, ...] = ()
+
+    @classmethod
+    def _of(cls, text: bytes, score: float, truncated: bool, missing: bytes = b"") -> Prediction:
+        spans = missing.decode().split("\n") if missing else []
+        return cls(text.decode(), float(score), bool(truncated), tuple(spans))
 
 
 class TextToText(TextFunctions):
@@ -53,27 +61,24 @@ class TextToText(TextFunctions):
     `explain` adds `source_tokens` (B, S), `target_tokens` (B, T) and `attention` (B, T, S); of a
     model with several layers and heads also `attention_heads` (B, L, H, T, S), and of one that
     copies `p_gen` (B, T), the share of each token that was written rather than copied.
-    `score` of the first three is what hypotheses are ranked by, log p over the length penalty; the
-    signature `score` gives log p of the target itself and the number of its tokens, end
-    included. Padding is "" and 0. The signatures cut texts that are longer than `max_source_length`
-    tokens, and targets that are longer than the `max_length` of `generation`: their score is that
-    of what is left, and an end. `truncated` tells that, and also that the best output is as long as
-    the options of the search allow. In Python both are refused unless `truncate` says that they are
-    to be cut.
+    `score` of the first three is log p over the length penalty, by which hypotheses are ranked; the
+    signature `score` gives log p of the target and the number of its tokens, end included. Padding
+    is "" and 0. Texts of more than `max_source_length` tokens are cut, and targets of more than
+    `max_length`: their score is that of what is left, and an end. `truncated` tells that, and that
+    the best output is as long as the search allows. In Python both are refused without `truncate`.
+    `missing`, beside each `text` of a model that reads one text, has the addresses, placeholders
+    and markup of the source that the output has not, one a line.
 
     `n_best` has N different texts, as far as they can be found: one that several hypotheses write,
     in other tokens, counts once, with the best of their scores. Where N beams find fewer, four
-    times as many search again, a hundred at most; the first text is that of `serving_default`.
-    Drawn texts are as they were drawn.
+    times as many search again, a hundred at most. Drawn texts are as they were drawn.
 
-    A blank text, nothing but white space and control characters, has an empty output: score 0, no
-    tokens, attention 0; `n_best` gives it once. Of several inputs that is the main one, the text or
-    the question.
+    A blank text, of several inputs a blank main one, has an empty output: score 0, no tokens,
+    attention 0; `n_best` gives it once. White space and control characters are blank.
 
-    In place of `text` they take the inputs of a task by their names, as its `source_format` says:
-    `context` and `question`, or `history` and `text`. What a task can do without, such as the
-    length of a summary, is taken by a signature of its own: `with_length`. In Python a source with
-    several inputs is a mapping: `{"context": ..., "question": ...}`.
+    In place of `text` they take the inputs of a task as its `source_format` names them: `context`
+    and `question`, or `history` and `text`; in Python a mapping has them. What a task can do
+    without, such as the length of a summary, is taken by a signature of its own, `with_length`.
 
     A model of one text has the signature `document` for any length, and `predict` goes that way.
     Each line is read by itself, and each sentence of a line that has more sentences than the rows
@@ -87,9 +92,8 @@ class TextToText(TextFunctions):
         max_source_length: most tokens of a source, end included.
         name: name under which the model is exported and served.
         source_format: the inputs, and how they become one source; one text if left out.
-        truncate: whether a part of sources that are too long is read, the one that the format
-            keeps, and the start of targets. If `None`, where the format has a rule for them, which
-            one text has not.
+        truncate: whether a part of sources that are too long is read, and the start of targets. If
+            `None`, where the format has a rule for them, which one text has not.
         split: Whether `predict` splits texts that are longer than what the model reads at a time.
         max_document_sentences: The most sentences of a text that are read.
         shortlist: The likely tokens for those of a source, for `generation.shortlist`.
@@ -101,7 +105,7 @@ class TextToText(TextFunctions):
 
     >>> translator = attention_zoo.load("runs/en-de")
     >>> translator.predict(["a house"])
-    [Prediction(text='ein haus', score=-0.31, truncated=False)]
+    [Prediction(text='ein haus', score=-0.31, truncated=False, missing=())]
     """
 
     def __init__(
@@ -180,10 +184,10 @@ class TextToText(TextFunctions):
 
     def _too_long(self, texts: Sequence[Source], parts: Parts | None) -> list[int]:
         """Indices of texts that have too many tokens or parts, or a part with too many tokens."""
-        tokenizer, limit = self.tokenizer.source, self.max_source_length
+        read, limit = texts if parts is None else parts.texts, self.max_source_length
+        long = rows_too_long(self.tokenizer.source, self.source_format, read, limit)
         if parts is None:
-            return rows_too_long(tokenizer, self.source_format, texts, limit)
-        long = rows_too_long(tokenizer, self.source_format, parts.texts, limit)
+            return long
         return sorted({*parts.rows[long].tolist(), *np.flatnonzero(parts.cut).tolist()})
 
     def _parts(self, texts: Sequence[Source]) -> Parts | None:
@@ -240,21 +244,20 @@ class TextToText(TextFunctions):
             chosen = [i for i, own in enumerate(names) if own == name]
             some = {key: [column[i] for i in chosen] for key, column in columns.items()}
             for i, row in zip(chosen, self._rows(name, batch_size, some), strict=True):
-                text, score, cut = row["text"].decode(), float(row["score"]), row["truncated"]
-                found[i] = Prediction(text, score, bool(cut))
+                found[i] = Prediction._of(**row)
         return found
 
     def _prefixes(self, prefix: str | Sequence[str], count: int, given: str | None) -> list[str]:
         prefixes = [prefix] * count if isinstance(prefix, str) else list(prefix)
         if len(prefixes) != count:
-            raise ValueError(
+            raise DataError(
                 f"Each text needs one prefix. Received: {count} texts and {len(prefixes)} prefixes"
             )
         if given:
-            raise ValueError(f"A target with a prefix has no {given}; leave out one of the two.")
+            raise DataError(f"A target with a prefix has no {given}; leave out one of the two.")
         for text, ids in zip(prefixes, self.tokenizer.encode(prefixes), strict=True):
             if UNKNOWN_ID in ids or len(ids) >= self.generation.max_length:
-                raise ValueError(
+                raise DataError(
                     "A prefix is written with the tokens of the model, fewer than the "
                     f"{self.generation.max_length} of a target. Received: prefix={text!r:.60}"
                 )
@@ -272,9 +275,8 @@ class TextToText(TextFunctions):
         """
         return [
             [
-                Prediction(text.decode(), float(score), bool(row["truncated"]))
-                for text, score in zip(row["text"], row["score"], strict=True)
-                if score > NEG_INF / 2
+                Prediction._of(**{k: v[i] if np.ndim(v) else v for k, v in row.items()})
+                for i in np.flatnonzero(row["score"] > NEG_INF / 2)
             ]
             for row in self._rows("n_best", batch_size, self._required_columns(texts))
         ]
@@ -332,8 +334,7 @@ class TextToText(TextFunctions):
         """
         if len(texts) != len(targets):
             raise ValueError(
-                "Each text needs one target. "
-                f"Received: {len(texts)} texts and {len(targets)} targets"
+                f"Each text needs a target. Received: {len(texts)} texts and {len(targets)} targets"
             )
         columns = {**self._required_columns(texts), "target": list(targets)}
         limit, form = self.generation.max_length, self.source_format.targets
@@ -344,7 +345,6 @@ class TextToText(TextFunctions):
                 "the model writes: raise max_length, or with truncate=True the start of each is "
                 f"scored. Received, among them: target {long[0]}"
             )
-        signature = "score_written" if written_only else "score"
-        rows = list(self._rows(signature, batch_size, columns))
+        rows = list(self._rows("score_written" if written_only else "score", batch_size, columns))
         scores = np.array([row["score"] for row in rows], np.float32)
         return scores, np.array([row["tokens"] for row in rows], np.int32)

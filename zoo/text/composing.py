@@ -108,11 +108,17 @@ def compose(
 
 
 def without_tag(texts: tf.Tensor, tags: Sequence[str]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Texts (B,) without the language tag that they begin with, and that tag, or "", (B,)."""
-    pattern = f"^(?:{'|'.join(map(re.escape, tags))})[{SPACE}\n]*"
-    rest = tf.strings.regex_replace(texts, pattern, "", replace_global=False)
-    count = tf.strings.length(texts) - tf.strings.length(rest)
-    return rest, tf.strings.substr(texts, tf.zeros_like(count), count)
+    """Texts (B,) without the language tag that they begin with, and that tag, or "", (B,).
+
+    White space in front of the tag stays with the text, that behind it with the tag.
+    """
+    space, any_tag = f"[{SPACE}\n]*", f"(?:{'|'.join(map(re.escape, tags))})"
+    begun = tf.strings.regex_replace(texts, f"^{space}({any_tag})", r"\1", replace_global=False)
+    rest = tf.strings.regex_replace(begun, f"^{any_tag}{space}", "", replace_global=False)
+    all_of, size, kept = (tf.strings.length(x) for x in (texts, begun, rest))
+    start = tf.zeros_like(size)
+    before = tf.strings.substr(texts, start, all_of - size)
+    return tf.strings.join([before, rest]), tf.strings.substr(begun, start, size - kept)
 
 
 def encode_sources(

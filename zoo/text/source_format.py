@@ -127,6 +127,11 @@ class SourceFormat:
         return len(self.inputs) == 1 and self.inputs[0].kind == "text" and self.leave_out_long
 
     @property
+    def has_one_text(self) -> bool:
+        """True where an output is made of one text, if of some length: there are no others."""
+        return [item.kind for item in self.inputs if item.kind != "length"] == ["text"]
+
+    @property
     def main(self) -> str:
         """The name of the input that a plain string stands for."""
         return [item.name for item in self.inputs if item.kind != "length"][-1]
@@ -188,6 +193,13 @@ class SourceFormat:
                 f"sources that have them in a call of their own. Received: {', '.join(given)}"
             )
         return given[0] if given else None
+
+    def untagged(self, sources: Sequence[Source]) -> list[int]:
+        """The numbers of the sources that begin with none of the tags; none without tags."""
+        if not self.tags:
+            return []
+        texts = self.columns(sources)[self.main]
+        return [row for row, text in enumerate(texts) if not text.lstrip().startswith(self.tags)]
 
     def to_text(self, source: Source) -> str:
         """A source as one text for people."""

@@ -251,7 +251,7 @@ def named_pair(cells: Sequence[str]) -> tuple[int, int] | None:
 
 def _words(cell: str) -> set[str]:
     """The words of a cell that is a name of a column, and of none that is a text."""
-    if len(cell) > 40 or re.search(r"[.?!。？！…]", cell):
+    if len(cell) > 40 or re.search(r"[.?!。？！…<]", cell):  # a text may begin with its tag, <2de>
         return set()
     words = set(re.findall(r"[^\W\d_]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", cell).casefold()))
     known = words & (_ROLES | _BESIDE)
@@ -272,7 +272,7 @@ def _is_name(cell: str) -> bool:
 def _language(cell: str) -> str | None:
     """The code of a language of which a cell is the name or the code."""
     text = cell.strip().casefold()
-    if len(text) > 40 or not text:
+    if len(text) > 40 or not text or "<" in text:
         return None
     parts = [part for part in re.findall(r"[^\W\d_]+", text) if part not in _BESIDE]
     rest = " ".join(parts)

@@ -140,6 +140,11 @@ def test_sources_of_several_inputs_are_columns_by_name():
     }
     # An export of an earlier version does not say that it cut anything.
     assert requests.predict(["Hi"]).parse(outputs) == [Prediction("x", -1.0, truncated=False)]
+    told = requests.predict(["Hi"]).parse({**outputs, "missing": ["{a}\n<b>"]})
+    assert told == [Prediction("x", -1.0, missing=("{a}", "<b>"))]
+    several = {"text": [["x", "y"]], "score": [[-1.0, -2.0]], "missing": [["", "{a}"]]}
+    (found,) = requests.n_best(["Hi"]).parse(several)
+    assert found == [Prediction("x", -1.0), Prediction("y", -2.0, missing=("{a}",))]
     asked = {"history": "a\nb", "text": "Hi"}
     assert requests.explain([asked]).parse(outputs)[0].text == "a / b / Hi"
     assert requests.explain(["a\nb"]).parse(outputs)[0].text == "a\nb"

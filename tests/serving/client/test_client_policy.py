@@ -123,6 +123,7 @@ CASES = [
     ([{"text": ["x"]}], {}, (Code.INTERNAL, "not those of a model from text to text"), 1),
     ([{**GOOD, "text": [5.0]}], {}, (Code.INTERNAL, "5.0 is not a text"), 1),
     ([{**GOOD, "score": ["1"]}], {}, (Code.INTERNAL, "'1' is not a number"), 1),
+    ([{**GOOD, "missing": [5.0]}], {}, (Code.INTERNAL, "5.0 is not a text"), 1),
     ([{**GOOD, "truncated": ["false"]}], {}, (Code.INTERNAL, "'false' is not true or false"), 1),
     ([{name: 2 * column for name, column in GOOD.items()}], {}, (Code.INTERNAL, "2 rows"), 1),
     # A server that says when to ask again is not asked before.

@@ -76,6 +76,11 @@ def test_every_part_of_a_text_has_its_language_tag(pipeline):
     tagged = TextToText(model, tokenizer, options, 24, source_format=inputs)
     parts = tagged._parts(["<2de> Two dogs. Yes.\nx", "<2f>x", "A <2f>. x", "<2de> "]).texts
     assert parts == ["<2de> Two dogs.", "<2de> Yes.", "<2de> x", "<2f>x", "A <2f>.", "x"]
+    parts = tagged._parts(["\n <2de> Two dogs. Yes.\n<2f> x"]).texts
+    assert parts == ["", "<2de> Two dogs.", "<2de> Yes.", "<2f> x"]  # a line may have its own
+    assert inputs.untagged(["<2de> x", " <2f>x", "x <2de>", ""]) == [2, 3]
+    indented, plain = tagged.predict([" <2de> Two dogs\nx", "<2de> Two dogs\nx"])
+    assert indented.text == " " + plain.text
     alone = compose(tokenizer, inputs, {"text": tf.constant(["<2de> ", "<2de> x", "<2f>"])}, 24)
     assert alone.blank.numpy().tolist() == [True, False, True]
     text = "<2de> x {n}{n} ½ <2f>"
