@@ -7,6 +7,7 @@ import json
 import zipfile
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ PROGRESS = "progress.json"
 
 
 class CheckpointError(ValueError):
-    """No usable checkpoint, or one that belongs to another model."""
+    """No usable checkpoint, one that belongs to another model, or no folder for one any more."""
 
 
 class Checkpoints:
@@ -28,7 +29,8 @@ class Checkpoints:
     zip format keeps, so that a file that was cut short or damaged is recognised and the one
     before it is used. It is written aside and renamed.
 
-    As a context, it waits at its end for what is being written.
+    As a context, it waits at its end for what is being written. From the first checkpoint on it
+    holds memory as large as all values, as fresh memory takes longer to get than to fill.
 
     Args:
         folder: where the files are.
@@ -39,6 +41,8 @@ class Checkpoints:
         self.folder = folder
         self.keep = keep
         self._writing: Future[Path] | None = None
+        self._copies: list[np.ndarray] = []
+        self._made = False
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -46,6 +50,12 @@ class Checkpoints:
     def __exit__(self, *error: object) -> None:
         if self._writing is not None:
             self._writing.exception()
+        self._copies = []
+
+    def make_folder(self) -> None:
+        """Makes the folder, as the first checkpoint does; if it goes later, it is not made anew."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._made = True
 
     def paths(self) -> list[Path]:
         """The checkpoints there are, the newest first."""
@@ -60,6 +70,7 @@ class Checkpoints:
 
         Raises:
             OSError: it could not be written, for a full disk say; all files are as they were.
+            CheckpointError: the folder has gone.
         """
         self.begin(step, variables, progress)
         return self.wait()
@@ -68,11 +79,12 @@ class Checkpoints:
         """Copies what `save` writes, and writes it while the caller goes on.
 
         Raises:
-            OSError: what was written before could not be; see `wait`.
+            OSError, CheckpointError: what was written before could not be; see `wait`.
         """
         self.wait()
+        self._copies = _copy(variables, self._copies)
         writer = ThreadPoolExecutor(1, "checkpoint")
-        self._writing = writer.submit(self._write, step, _arrays(variables, progress))
+        self._writing = writer.submit(self._write, step, _arrays(self._copies, progress))
         writer.shutdown(wait=False)
 
     @property
@@ -84,15 +96,23 @@ class Checkpoints:
 
         Raises:
             OSError: it could not be written.
+            CheckpointError: the folder has gone.
         """
         writing, self._writing = self._writing, None
         return None if writing is None else writing.result()
 
     def _write(self, step: int, arrays: dict[str, Any]) -> Path:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self._made:
+            self.make_folder()
         path = self.folder / f"step-{step:09d}.npz"
-        with written_atomically(path) as aside:
-            np.savez(aside, **arrays)
+        try:
+            with written_atomically(path) as aside:
+                np.savez(aside, **arrays)
+        except FileNotFoundError as error:
+            raise CheckpointError(
+                f"{self.folder} has gone while a training wrote its checkpoints there; give the "
+                "same command to begin it anew."
+            ) from error
         for old in self.paths()[self.keep :]:
             old.unlink()
         return path
@@ -133,7 +153,7 @@ class Checkpoints:
 def pack(variables: Sequence[Any], progress: dict[str, Any] | None) -> bytes:
     """The state of a run as bytes, for another process."""
     state = io.BytesIO()
-    np.savez(state, **_arrays(variables if progress else [], progress))
+    np.savez(state, **_arrays(_copy(variables) if progress else [], progress))
     return state.getvalue()
 
 
@@ -149,15 +169,24 @@ def unpack(variables: Sequence[Any], state: bytes) -> dict[str, Any] | None:
     return progress
 
 
-def _arrays(variables: Sequence[Any], progress: dict[str, Any] | None) -> dict[str, Any]:
-    arrays: dict[str, Any] = {f"{i:04d}": _copy(v) for i, v in enumerate(variables)}
+def _arrays(values: Sequence[np.ndarray], progress: dict[str, Any] | None) -> dict[str, Any]:
+    arrays: dict[str, Any] = {f"{i:04d}": value for i, value in enumerate(values)}
     return {**arrays, PROGRESS: np.array(json.dumps(progress))}
 
 
-def _copy(variable: Any) -> np.ndarray:
-    # TensorFlow makes a copy; an array of JAX may be a view of what the next step writes to.
-    array = np.asarray(variable)
-    return array if array.flags.owndata else array.copy()
+def _copy(variables: Sequence[Any], into: Sequence[np.ndarray] = ()) -> list[np.ndarray]:
+    """Copies of the values of variables, in former copies of them where there are some."""
+    copies = []
+    for variable, former in zip_longest(variables, into[: len(variables)]):
+        # Of a variable TensorFlow makes a copy; its tensor is an array as it is.
+        read = getattr(getattr(variable, "value", None), "read_value", None)
+        array = np.asarray(variable if read is None else read())
+        if former is None or (former.shape, former.dtype) != (array.shape, array.dtype):
+            former = np.empty_like(array)
+        # In any case, as it may be a view of what the next step writes to.
+        np.copyto(former, array)
+        copies.append(former)
+    return copies
 
 
 def _read(path: Path | io.BytesIO) -> dict[str, np.ndarray]:

@@ -2,6 +2,8 @@
 
 import io
 import json
+import shutil
+import threading
 import zipfile
 
 import keras
@@ -81,6 +83,34 @@ def test_many_variables_keep_their_order(tmp_path):
     restored = [Variable(-1.0) for _ in saved]
     checkpoints.restore(restored)
     assert [float(v.value) for v in restored] == list(range(123))
+
+
+def test_what_is_written_is_of_its_moment(tmp_path, monkeypatch):
+    """Though the next step writes to the same memory, and the next checkpoint too."""
+    write, go_on = np.savez, threading.Event()
+
+    def write_late(path, **arrays):
+        assert go_on.wait(10)
+        write(path, **arrays)
+
+    monkeypatch.setattr(np, "savez", write_late)
+    array, checkpoints = np.arange(3.0), Checkpoints(tmp_path, keep=3)
+    for step in range(3):
+        go_on.clear()
+        checkpoints.begin(step, [array], {})
+        array += 10
+        go_on.set()
+        checkpoints.wait()
+    written = [np.load(path)["0000"].tolist() for path in reversed(checkpoints.paths())]
+    assert written == [[0, 1, 2], [10, 11, 12], [20, 21, 22]]
+
+
+def test_a_folder_that_is_removed_is_not_made_anew(checkpoints):
+    shutil.rmtree(checkpoints.folder)
+    checkpoints.begin(9, make_variables(9), {})
+    with pytest.raises(CheckpointError, match="checkpoints has gone while a training"):
+        checkpoints.wait()
+    assert not checkpoints.folder.exists()
 
 
 def test_the_newest_are_kept(checkpoints):

@@ -26,7 +26,7 @@ OPTIONS += [part for s in (*SETTINGS, f"evaluate_every={STEPS}") for part in ("-
 MINUTE = 60.0
 SECONDS = 600.0  # most for a start, on a machine that does much else
 
-# In place of ssh and of the command: the one enters a namespace, the other tells how each start ends.
+# In place of ssh and of the command: one enters a namespace, the other tells how each start ends.
 SSH = """#!/bin/sh
 cd {folder}/$1 && exec ip netns exec {prefix}$1 sh -c "$2"
 """
@@ -185,7 +185,7 @@ def test_whatever_happens_to_two_hosts_their_loops_end_as_if_never(start, capsys
         begin, step = time.monotonic(), newest(hosts)
         strike(hosts)
         for host in hosts:
-            wait_until(lambda host=host: len(host.statuses) >= number, SECONDS)
+            wait_until(lambda host=host, ends=number: len(host.statuses) >= ends)
         seconds = time.monotonic() - begin
         ended = tuple(host.statuses[number - 1] for host in hosts)
         with capsys.disabled():

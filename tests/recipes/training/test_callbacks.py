@@ -1,6 +1,7 @@
 """Each callback of a training in the `fit` of a model that is not the zoo's."""
 
 import re
+import shutil
 import signal
 import time
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
+from attention_zoo.recipes.core.checkpoint import CheckpointError
 from attention_zoo.recipes.core.interruption import StopRequest
 from attention_zoo.recipes.distribute.context import DistributionContext
 from attention_zoo.recipes.metrics import Metric
@@ -150,6 +152,15 @@ def test_a_checkpoint_that_cannot_be_written_is_told_and_tried_again(model, tmp_
     model.fit(dataset(), verbose=0, callbacks=[first, again, checkpoint])
     assert "step       1  no checkpoint could be written: File exists" in capsys.readouterr().out
     assert [path.stem for path in (tmp_path / "file").iterdir()] == ["step-000000008"]
+
+
+def test_a_folder_that_is_removed_ends_the_training_at_once(model, tmp_path):
+    checkpoint = TrainingCheckpoint(tmp_path / "run" / "checkpoints")
+    written = [at_step(step, checkpoint.save) for step in (2, 5)]
+    remove = at_step(4, lambda: shutil.rmtree(tmp_path / "run"))
+    with pytest.raises(CheckpointError, match="has gone while a training"):
+        model.fit(dataset(), verbose=0, callbacks=[*written, remove, checkpoint])
+    assert checkpoint.progress.step == 4 and not (tmp_path / "run").exists()
 
 
 # Evaluations
