@@ -23,6 +23,7 @@ from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
+from ...zoo.files import check_local
 from ...zoo.visualization.explanation import Explanation
 from ...zoo.visualization.labels import clean_text
 from ...zoo.visualization.plotting import heat_map_bytes
@@ -69,6 +70,7 @@ class RunLogger:
                 "`purge_step` must be the first step that will be made, 0 in a new run. "
                 f"Received: purge_step={purge_step}"
             )
+        check_local(log_dir)
         self._train = self._open(Path(log_dir) / "train", purge_step)
         self._valid = self._open(Path(log_dir) / "valid", purge_step)
         self._final = self._open(Path(log_dir) / "final", purge_step)

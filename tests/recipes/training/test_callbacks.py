@@ -33,6 +33,7 @@ from attention_zoo.recipes.training import (
 )
 from attention_zoo.recipes.training.nan_guard import TrainingError
 from attention_zoo.recipes.training.progress import Progress
+from attention_zoo.zoo.errors import ConfigError
 from attention_zoo.zoo.training.averaging import LastAverage, WeightAverage
 from attention_zoo.zoo.training.optimizers import FusedAdam
 from attention_zoo.zoo.training.schedules import CosineToZero
@@ -161,6 +162,13 @@ def test_a_folder_that_is_removed_ends_the_training_at_once(model, tmp_path):
     with pytest.raises(CheckpointError, match="has gone while a training"):
         model.fit(dataset(), verbose=0, callbacks=[*written, remove, checkpoint])
     assert checkpoint.progress.step == 4 and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("make", [TrainingCheckpoint, RunLogger])
+def test_no_callback_takes_a_store_for_a_folder(make, tmp_path):
+    with pytest.raises(ConfigError, match=r"written to, not gs://bucket/run\. Mount"):
+        make("gs://bucket/run")
+    assert list(tmp_path.iterdir()) == []
 
 
 # Evaluations
