@@ -7,7 +7,6 @@ import json
 import zipfile
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +28,7 @@ class Checkpoints:
     zip format keeps, so that a file that was cut short or damaged is recognised and the one
     before it is used. It is written aside and renamed.
 
-    As a context, it waits at its end for what is being written. From the first checkpoint on it
-    holds memory as large as all values, as fresh memory takes longer to get than to fill.
+    As a context, it waits at its end for what is being written.
 
     Args:
         folder: where the files are.
@@ -41,7 +39,6 @@ class Checkpoints:
         self.folder = folder
         self.keep = keep
         self._writing: Future[Path] | None = None
-        self._copies: list[np.ndarray] = []
         self._made = False
 
     def __enter__(self) -> Checkpoints:
@@ -50,7 +47,6 @@ class Checkpoints:
     def __exit__(self, *error: object) -> None:
         if self._writing is not None:
             self._writing.exception()
-        self._copies = []
 
     def make_folder(self) -> None:
         """Makes the folder, as the first checkpoint does; if it goes later, it is not made anew."""
@@ -76,15 +72,15 @@ class Checkpoints:
         return self.wait()
 
     def begin(self, step: int, variables: Sequence[Any], progress: dict[str, Any]) -> None:
-        """Copies what `save` writes, and writes it while the caller goes on.
+        """Holds what `save` writes, and writes it while the caller goes on.
 
         Raises:
             OSError, CheckpointError: what was written before could not be; see `wait`.
         """
         self.wait()
-        self._copies = _copy(variables, self._copies)
+        values = [_held(variable) for variable in variables]
         writer = ThreadPoolExecutor(1, "checkpoint")
-        self._writing = writer.submit(self._write, step, _arrays(self._copies, progress))
+        self._writing = writer.submit(self._write, step, values, json.dumps(progress))
         writer.shutdown(wait=False)
 
     @property
@@ -101,13 +97,14 @@ class Checkpoints:
         writing, self._writing = self._writing, None
         return None if writing is None else writing.result()
 
-    def _write(self, step: int, arrays: dict[str, Any]) -> Path:
+    def _write(self, step: int, values: list[np.ndarray], progress: str) -> Path:
+        _release(values)
         if not self._made:
             self.make_folder()
         path = self.folder / f"step-{step:09d}.npz"
         try:
             with written_atomically(path) as aside:
-                np.savez(aside, **arrays)
+                np.savez(aside, **_arrays(values, progress))
         except FileNotFoundError as error:
             raise CheckpointError(
                 f"{self.folder} has gone while a training wrote its checkpoints there; give the "
@@ -153,7 +150,8 @@ class Checkpoints:
 def pack(variables: Sequence[Any], progress: dict[str, Any] | None) -> bytes:
     """The state of a run as bytes, for another process."""
     state = io.BytesIO()
-    np.savez(state, **_arrays(_copy(variables) if progress else [], progress))
+    values = [_held(variable) for variable in variables] if progress else []
+    np.savez(state, **_arrays(values, json.dumps(progress)))
     return state.getvalue()
 
 
@@ -169,24 +167,22 @@ def unpack(variables: Sequence[Any], state: bytes) -> dict[str, Any] | None:
     return progress
 
 
-def _arrays(values: Sequence[np.ndarray], progress: dict[str, Any] | None) -> dict[str, Any]:
-    arrays: dict[str, Any] = {f"{i:04d}": value for i, value in enumerate(values)}
-    return {**arrays, PROGRESS: np.array(json.dumps(progress))}
+def _arrays(values: Sequence[np.ndarray], progress: str) -> dict[str, np.ndarray]:
+    return {**{f"{i:04d}": value for i, value in enumerate(values)}, PROGRESS: np.array(progress)}
 
 
-def _copy(variables: Sequence[Any], into: Sequence[np.ndarray] = ()) -> list[np.ndarray]:
-    """Copies of the values of variables, in former copies of them where there are some."""
-    copies = []
-    for variable, former in zip_longest(variables, into[: len(variables)]):
-        # Of a variable TensorFlow makes a copy; its tensor is an array as it is.
-        read = getattr(getattr(variable, "value", None), "read_value", None)
-        array = np.asarray(variable if read is None else read())
-        if former is None or (former.shape, former.dtype) != (array.shape, array.dtype):
-            former = np.empty_like(array)
-        # In any case, as it may be a view of what the next step writes to.
-        np.copyto(former, array)
-        copies.append(former)
-    return copies
+def _held(variable: Any) -> np.ndarray:
+    """The values of a variable as they are now, whatever is assigned to it later."""
+    read = getattr(getattr(variable, "value", None), "value", None)
+    # A tensor of TensorFlow is the memory of its variable on the CPU, which an update leaves as it
+    # is, and takes other memory, as long as anything holds it.
+    return np.array(variable) if read is None else np.asarray(read())
+
+
+def _release(values: list[np.ndarray]) -> None:
+    """Copies what is held in place of a copy, one after the other, so that updates need no more."""
+    for i, value in enumerate(values):
+        values[i] = value if value.flags.owndata else value.copy()
 
 
 def _read(path: Path | io.BytesIO) -> dict[str, np.ndarray]:
