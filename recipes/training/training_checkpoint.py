@@ -22,7 +22,7 @@ class TrainingCheckpoint(StepCallback):
     """Writes all that a training goes on from: weights, optimizer, average, seeds and counters.
 
     A checkpoint is written every few minutes, and when an earlier callback or `fit` ends the
-    training, so this one is the last of the list. Steps wait only until its values are copied.
+    training, so this one is the last of the list. Steps wait only until its values are held.
     Where one cannot be written, mostly for a full disk, the one before stays, and the next is tried
     later; an error is raised only if it was the last, or if the folder has gone.
 
