@@ -167,7 +167,7 @@ def unpack(variables: Sequence[Any], state: bytes) -> dict[str, Any] | None:
     return progress
 
 
-def _arrays(values: Sequence[np.ndarray], progress: str) -> dict[str, np.ndarray]:
+def _arrays(values: Sequence[np.ndarray], progress: str) -> dict[str, Any]:
     return {**{f"{i:04d}": value for i, value in enumerate(values)}, PROGRESS: np.array(progress)}
 
 
