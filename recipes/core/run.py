@@ -98,7 +98,6 @@ class Run:
         for path in (*self._partial_files(), *self.checkpoints.partial_files()):
             path.unlink(missing_ok=True)
         if begun:
-            self.checkpoints.make_folder()
             if changes := self.changes(config):
                 new = {name: now for name, (_, now) in changes.items()}
                 write_json(self.config_path, {**self.read_values(), **new})
@@ -115,7 +114,6 @@ class Run:
             **({"generation": generation} if generation else {}),
         }
         write_json(self.config_path, values)
-        self.checkpoints.make_folder()
         return False
 
     def check(self, config: RunConfig, texts: Mapping[str, int] | None = None) -> bool:

@@ -27,7 +27,7 @@ def config():
 def test_a_new_folder_is_claimed_and_gone_on_with(tmp_path, config):
     run = Run(tmp_path / "runs" / "mine")
     assert run.open(config) is False
-    assert files(run.folder) == ["checkpoints", "config.json"]
+    assert files(run.folder) == ["config.json"]
     assert run.read_config() == config
     assert Run(run.folder).open(config) is True
 
@@ -56,7 +56,8 @@ def test_what_a_kill_leaves_is_no_obstacle_and_is_removed(tmp_path, config):
     assert "is no run of attention-zoo" in refusal(run.open, config)
     (run.folder / ".photo.partial.jpg").unlink()
     assert run.open(config) is False
-    assert files(run.folder) == ["checkpoints", "config.json"]
+    assert files(run.folder) == ["config.json"]
+    run.checkpoints.folder.mkdir()
     for name in (".step-000000009.partial.npz", "step-000000008.npz"):
         (run.checkpoints.folder / name).touch()
     for name in (".model.partial.keras", ".tokenizer.partial.model", ".note.partial.txt"):
