@@ -20,7 +20,7 @@ def file_above(folder: Path) -> Path | None:
     return next((path for path in folder.parents if path.exists() and not path.is_dir()), None)
 
 
-def check_local(path: str | Path) -> None:
+def check_local(path: str | os.PathLike[str]) -> None:
     """Refuses the address of a store, such as gs://bucket/run, which would be a folder here.
 
     Raises:

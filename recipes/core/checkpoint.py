@@ -18,7 +18,7 @@ PROGRESS = "progress.json"
 
 
 class CheckpointError(ValueError):
-    """No usable checkpoint, or one that belongs to another model."""
+    """No usable checkpoint, one that belongs to another model, or no folder for one any more."""
 
 
 class Checkpoints:
@@ -39,6 +39,7 @@ class Checkpoints:
         self.folder = folder
         self.keep = keep
         self._writing: Future[Path] | None = None
+        self._made = False
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -46,6 +47,11 @@ class Checkpoints:
     def __exit__(self, *error: object) -> None:
         if self._writing is not None:
             self._writing.exception()
+
+    def make_folder(self) -> None:
+        """Makes the folder, as the first checkpoint does; if it goes later, it is not made anew."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._made = True
 
     def paths(self) -> list[Path]:
         """The checkpoints there are, the newest first."""
@@ -60,19 +66,21 @@ class Checkpoints:
 
         Raises:
             OSError: it could not be written, for a full disk say; all files are as they were.
+            CheckpointError: the folder has gone.
         """
         self.begin(step, variables, progress)
         return self.wait()
 
     def begin(self, step: int, variables: Sequence[Any], progress: dict[str, Any]) -> None:
-        """Copies what `save` writes, and writes it while the caller goes on.
+        """Holds what `save` writes, and writes it while the caller goes on.
 
         Raises:
-            OSError: what was written before could not be; see `wait`.
+            OSError, CheckpointError: what was written before could not be; see `wait`.
         """
         self.wait()
+        values = [_held(variable) for variable in variables]
         writer = ThreadPoolExecutor(1, "checkpoint")
-        self._writing = writer.submit(self._write, step, _arrays(variables, progress))
+        self._writing = writer.submit(self._write, step, values, json.dumps(progress))
         writer.shutdown(wait=False)
 
     @property
@@ -84,15 +92,24 @@ class Checkpoints:
 
         Raises:
             OSError: it could not be written.
+            CheckpointError: the folder has gone.
         """
         writing, self._writing = self._writing, None
         return None if writing is None else writing.result()
 
-    def _write(self, step: int, arrays: dict[str, Any]) -> Path:
-        self.folder.mkdir(parents=True, exist_ok=True)
+    def _write(self, step: int, values: list[np.ndarray], progress: str) -> Path:
+        _release(values)
+        if not self._made:
+            self.make_folder()
         path = self.folder / f"step-{step:09d}.npz"
-        with written_atomically(path) as aside:
-            np.savez(aside, **arrays)
+        try:
+            with written_atomically(path) as aside:
+                np.savez(aside, **_arrays(values, progress))
+        except FileNotFoundError as error:
+            raise CheckpointError(
+                f"{self.folder} has gone while a training wrote its checkpoints there; give the "
+                "same command to begin it anew."
+            ) from error
         for old in self.paths()[self.keep :]:
             old.unlink()
         return path
@@ -133,7 +150,8 @@ class Checkpoints:
 def pack(variables: Sequence[Any], progress: dict[str, Any] | None) -> bytes:
     """The state of a run as bytes, for another process."""
     state = io.BytesIO()
-    np.savez(state, **_arrays(variables if progress else [], progress))
+    values = [_held(variable) for variable in variables] if progress else []
+    np.savez(state, **_arrays(values, json.dumps(progress)))
     return state.getvalue()
 
 
@@ -149,15 +167,22 @@ def unpack(variables: Sequence[Any], state: bytes) -> dict[str, Any] | None:
     return progress
 
 
-def _arrays(variables: Sequence[Any], progress: dict[str, Any] | None) -> dict[str, Any]:
-    arrays: dict[str, Any] = {f"{i:04d}": _copy(v) for i, v in enumerate(variables)}
-    return {**arrays, PROGRESS: np.array(json.dumps(progress))}
+def _arrays(values: Sequence[np.ndarray], progress: str) -> dict[str, Any]:
+    return {**{f"{i:04d}": value for i, value in enumerate(values)}, PROGRESS: np.array(progress)}
 
 
-def _copy(variable: Any) -> np.ndarray:
-    # TensorFlow makes a copy; an array of JAX may be a view of what the next step writes to.
-    array = np.asarray(variable)
-    return array if array.flags.owndata else array.copy()
+def _held(variable: Any) -> np.ndarray:
+    """The values of a variable as they are now, whatever is assigned to it later."""
+    read = getattr(getattr(variable, "value", None), "value", None)
+    # A tensor of TensorFlow is the memory of its variable on the CPU, which an update leaves as it
+    # is, and takes other memory, as long as anything holds it.
+    return np.array(variable) if read is None else np.asarray(read())
+
+
+def _release(values: list[np.ndarray]) -> None:
+    """Copies what is held in place of a copy, one after the other, so that updates need no more."""
+    for i, value in enumerate(values):
+        values[i] = value if value.flags.owndata else value.copy()
 
 
 def _read(path: Path | io.BytesIO) -> dict[str, np.ndarray]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+import socket
 import struct
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -19,14 +23,14 @@ from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.image.metadata import create_summary_metadata
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
+from ...zoo.files import check_local
 from ...zoo.visualization.explanation import Explanation
 from ...zoo.visualization.labels import clean_text
 from ...zoo.visualization.plotting import heat_map_bytes
 
-FLUSH_SECONDS = 10
 DOTS_PER_INCH = 100  # TensorBoard shrinks pictures to a card; a finer one becomes harder to read
 PUNCTUATION = {ord(sign): f"&#{ord(sign)};" for sign in "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"}
 
@@ -37,8 +41,7 @@ class RunLogger:
     Two runs appear in TensorBoard, `train` and `valid`, so that a measure of both, such as the
     loss, is drawn into one chart. A third, `final`, has the settings and the scores of the best
     model, so that the HParams tab has columns for these alone. Values are written as event files
-    directly, in a thread of their own: nothing becomes part of a TensorFlow graph or waits for the
-    disk.
+    directly: nothing becomes part of a TensorFlow graph.
 
     A run that was stopped goes on in the same folder: with `purge_step`, TensorBoard forgets what
     the stopped process logged from that step on, and shows one line without a fold in it.
@@ -66,6 +69,7 @@ class RunLogger:
                 "`purge_step` must be the first step that will be made, 0 in a new run. "
                 f"Received: purge_step={purge_step}"
             )
+        check_local(log_dir)
         self._train = self._open(Path(log_dir) / "train", purge_step)
         self._valid = self._open(Path(log_dir) / "valid", purge_step)
         self._final = self._open(Path(log_dir) / "final", purge_step)
@@ -193,13 +197,21 @@ class _EventFile:
         folder: where it is, made if it is not there.
     """
 
+    _number = itertools.count()
+
     def __init__(self, folder: Path) -> None:
-        self._writer = EventFileWriter(str(folder), flush_secs=FLUSH_SECONDS)
+        folder.mkdir(parents=True, exist_ok=True)
+        # TensorBoard reads the files of a folder in the order of their names.
+        name = f"{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}.{next(self._number)}"
+        # Not TensorBoard's own writer: of an error in its thread Python prints a trace.
+        self._writer = RecordWriter(open(folder / f"events.out.tfevents.{name}", "wb"))  # noqa: SIM115
         self._folder = folder
         self._failed = False
+        self.add_event(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        self.flush()
 
     def add_event(self, event: Event) -> None:
-        self._try(lambda: self._writer.add_event(event))
+        self._try(lambda: self._writer.write(event.SerializeToString()))
 
     def flush(self) -> None:
         self._try(self._writer.flush)
@@ -214,6 +226,8 @@ class _EventFile:
             write()
         except Exception as error:  # of another kind with each file system
             self._failed = True
+            with suppress(OSError):  # of what was to be written still
+                self._writer.close()
             warnings.warn(f"The log in {self._folder} ends here: {error}", stacklevel=4)
 
 

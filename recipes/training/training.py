@@ -154,6 +154,7 @@ def train(
             told = (f"{name}={now}, {was} before" for name, (was, now) in changes.items())
             report(f"going on with other settings: {'; '.join(told)}")
         begun = run.open(config, checksums, model, **generation)
+        run.checkpoints.make_folder()
         generation = run.generation() if begun else generation
         if likely is not None:
             run.save_shortlist(likely)

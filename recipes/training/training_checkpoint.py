@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from ...zoo.files import check_local
 from ...zoo.training.averaging import Average
 from ..core.checkpoint import Checkpoints, pack, unpack
 from ..distribute.context import DistributionContext
@@ -21,9 +22,9 @@ class TrainingCheckpoint(StepCallback):
     """Writes all that a training goes on from: weights, optimizer, average, seeds and counters.
 
     A checkpoint is written every few minutes, and when an earlier callback or `fit` ends the
-    training, so this one is the last of the list. Steps wait only until its values are copied.
+    training, so this one is the last of the list. Steps wait only until its values are held.
     Where one cannot be written, mostly for a full disk, the one before stays, and the next is tried
-    later; an error is raised only if it was the last.
+    later; an error is raised only if it was the last, or if the folder has gone.
 
     Args:
         files: Folder of the checkpoints.
@@ -41,6 +42,8 @@ class TrainingCheckpoint(StepCallback):
         self, files: str | Path | Checkpoints, minutes: float = 5.0, average: Average | None = None
     ):
         super().__init__()
+        if not isinstance(files, Checkpoints):
+            check_local(files)
         self.files = files if isinstance(files, Checkpoints) else Checkpoints(Path(files))
         self.minutes, self.average = minutes, average
         self._saved = asdict(Progress())

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ...zoo.files import claimed
+from ...zoo.files import check_local, claimed
 from ...zoo.text.source_format import Source
 from ..runtime.batching_parameters import BatchingParameters
 from ..runtime.config_files import VERSION_BATCHING_FILE, batching_text
@@ -91,6 +91,7 @@ def export(
 
     Raises:
         ExportError: if the version exists, the name cannot be served, or a check fails.
+        ConfigError: if the directory is the address of a store.
 
     Example:
 
@@ -100,6 +101,7 @@ def export(
     from . import compiled as compiling  # with TensorFlow, which clients need not have
     from .saved_model import write_saved_model
 
+    check_local(directory)
     named = name or getattr(text_to_text, "name", None) or text_to_text.model.name
     model_directory = Path(directory) / _check_name(named)
     if keep is not None and keep < 1:

@@ -2,12 +2,16 @@
 
 import io
 import json
+import shutil
+import threading
 import zipfile
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from attention_zoo.recipes.core import checkpoint
 from attention_zoo.recipes.core.checkpoint import CheckpointError, Checkpoints
 from attention_zoo.zoo.files import written_atomically
 
@@ -81,6 +85,42 @@ def test_many_variables_keep_their_order(tmp_path):
     restored = [Variable(-1.0) for _ in saved]
     checkpoints.restore(restored)
     assert [float(v.value) for v in restored] == list(range(123))
+
+
+@pytest.mark.parametrize("kind", ["memory", "variables"])
+def test_what_is_written_is_of_its_moment(tmp_path, monkeypatch, kind):
+    """Though the steps meanwhile write to the same memory, or update the variables in place."""
+    release, go_on = checkpoint._release, threading.Event()
+
+    def release_late(values):
+        assert go_on.wait(10)
+        release(values)
+
+    monkeypatch.setattr(checkpoint, "_release", release_late)
+    values, checkpoints = [np.arange(3.0), np.arange(3.0) + 3], Checkpoints(tmp_path, keep=3)
+    if kind == "variables":
+        values = [keras.Variable(value) for value in values]
+    for step in range(3):
+        go_on.clear()
+        checkpoints.begin(step, values, {})
+        for value in values:
+            if kind == "variables":
+                value.value.assign_add(tf.fill((3,), tf.constant(10, value.dtype)))
+            else:
+                value += 10
+        go_on.set()
+        checkpoints.wait()
+    written = [np.load(path) for path in reversed(checkpoints.paths())]
+    assert [file["0000"].tolist() for file in written] == [[0, 1, 2], [10, 11, 12], [20, 21, 22]]
+    assert [file["0001"].tolist() for file in written] == [[3, 4, 5], [13, 14, 15], [23, 24, 25]]
+
+
+def test_a_folder_that_is_removed_is_not_made_anew(checkpoints):
+    shutil.rmtree(checkpoints.folder)
+    checkpoints.begin(9, make_variables(9), {})
+    with pytest.raises(CheckpointError, match="checkpoints has gone while a training"):
+        checkpoints.wait()
+    assert not checkpoints.folder.exists()
 
 
 def test_the_newest_are_kept(checkpoints):

@@ -1,6 +1,7 @@
 """Each callback of a training in the `fit` of a model that is not the zoo's."""
 
 import re
+import shutil
 import signal
 import time
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
+from attention_zoo.recipes.core.checkpoint import CheckpointError
 from attention_zoo.recipes.core.interruption import StopRequest
 from attention_zoo.recipes.distribute.context import DistributionContext
 from attention_zoo.recipes.metrics import Metric
@@ -31,6 +33,7 @@ from attention_zoo.recipes.training import (
 )
 from attention_zoo.recipes.training.nan_guard import TrainingError
 from attention_zoo.recipes.training.progress import Progress
+from attention_zoo.zoo.errors import ConfigError
 from attention_zoo.zoo.training.averaging import LastAverage, WeightAverage
 from attention_zoo.zoo.training.optimizers import FusedAdam
 from attention_zoo.zoo.training.schedules import CosineToZero
@@ -150,6 +153,22 @@ def test_a_checkpoint_that_cannot_be_written_is_told_and_tried_again(model, tmp_
     model.fit(dataset(), verbose=0, callbacks=[first, again, checkpoint])
     assert "step       1  no checkpoint could be written: File exists" in capsys.readouterr().out
     assert [path.stem for path in (tmp_path / "file").iterdir()] == ["step-000000008"]
+
+
+def test_a_folder_that_is_removed_ends_the_training_at_once(model, tmp_path):
+    checkpoint = TrainingCheckpoint(tmp_path / "run" / "checkpoints")
+    written = [at_step(step, checkpoint.save) for step in (2, 5)]
+    remove = at_step(4, lambda: shutil.rmtree(tmp_path / "run"))
+    with pytest.raises(CheckpointError, match="has gone while a training"):
+        model.fit(dataset(), verbose=0, callbacks=[*written, remove, checkpoint])
+    assert checkpoint.progress.step == 4 and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("make", [TrainingCheckpoint, RunLogger])
+def test_no_callback_takes_a_store_for_a_folder(make, tmp_path):
+    with pytest.raises(ConfigError, match=r"written to, not gs://bucket/run\. Mount"):
+        make("gs://bucket/run")
+    assert list(tmp_path.iterdir()) == []
 
 
 # Evaluations

@@ -1,4 +1,7 @@
-"""A run that is killed at twenty random moments ends like one that was left in peace."""
+"""A run that is killed at twenty random moments ends like one that was left in peace.
+
+Some of the moments are in the middle of the writing of a checkpoint or of the best model.
+"""
 
 import random
 import signal
@@ -9,7 +12,9 @@ import time
 import pytest
 from reverse_task import arguments, assert_same_run, train
 
-KILLS = 20
+import attention_zoo
+
+STARTS, SIGTERM_EVERY = 24, 6  # twenty are killed
 OWN_MODEL = """
 from keras import ops
 
@@ -51,8 +56,20 @@ def newest(output):
     return max((int(path.stem[5:]) for path in output.glob("checkpoints/step-*.npz")), default=0)
 
 
+def unfinished(output):
+    """The files of a run that are not whole yet."""
+    return [*output.glob(".*.partial.*"), *output.glob("checkpoints/.*.partial.*")]
+
+
+def wait_until(condition, process):
+    until = time.monotonic() + SECONDS
+    while not condition() and process.poll() is None:
+        assert time.monotonic() < until
+        time.sleep(0.0005)
+
+
 def kill_at_random(process, output, chance, sent):
-    """Kills while the program starts, while it makes its first steps or in the steps after those.
+    """Kills while the program starts, in its first steps, in those after them or in a write.
 
     Returns:
         The exit status and what was printed.
@@ -60,11 +77,12 @@ def kill_at_random(process, output, chance, sent):
     if chance.random() < 0.25:
         time.sleep(chance.uniform(0, 8))
     else:
-        before, until = newest(output), time.monotonic() + SECONDS
-        while newest(output) <= before and process.poll() is None:
-            assert time.monotonic() < until
-            time.sleep(0.002)
-        time.sleep(chance.uniform(0, 2.5))
+        before = newest(output)
+        wait_until(lambda: newest(output) > before, process)
+        time.sleep(chance.uniform(0, 2.0))
+        if chance.random() < 0.5:
+            before = unfinished(output)
+            wait_until(lambda: set(unfinished(output)) - set(before), process)
     process.send_signal(sent)
     printed, _ = process.communicate(timeout=SECONDS)
     return process.returncode, printed
@@ -75,20 +93,25 @@ def test_killed_at_random_it_ends_as_if_never(reverse_files, tmp_path, capsys):
     assert train(reverse_files, whole, steps=STEPS, settings=SETTINGS) == 0
     chance = random.Random(time.time_ns())
     reached = []
-    for number in range(KILLS):
-        sent = (signal.SIGKILL, signal.SIGTERM)[number % 2]
+    for number in range(1, STARTS + 1):
+        sent = signal.SIGTERM if number % SIGTERM_EVERY == 0 else signal.SIGKILL
         status, printed = kill_at_random(start(reverse_files, parts), parts, chance, sent)
         # SIGTERM ends the program at once while Python still starts, and well from then on.
         assert status in ({-sent} if sent == signal.SIGKILL else {-sent, 75}), printed
         assert "best at step" not in printed, f"It was at its end after {number} kills: {printed}"
         reached.append(newest(parts))
+        left = [path.name for path in unfinished(parts)]
         with capsys.disabled():
-            print(f"{sent.name} {number + 1}: status {status}, newest checkpoint {reached[-1]}")
+            print(f"{sent.name} {number}: status {status}, checkpoint {reached[-1]}, left: {left}")
+        # What there is to ask is whole.
+        if (parts / "model.keras").exists():
+            attention_zoo.load(parts)
     assert sorted(reached) == reached and reached[-1] > 0
     last = start(reverse_files, parts)
     printed, _ = last.communicate(timeout=600)
     assert last.returncode == 0, printed
     assert_same_run(parts, whole, STEPS)
+    assert unfinished(parts) == []
 
 
 def test_killed_with_an_attention_of_ones_own_it_ends_as_if_never(reverse_files, tmp_path):

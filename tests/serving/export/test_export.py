@@ -18,6 +18,7 @@ from attention_zoo.serving.export.export import ExportError, export
 from attention_zoo.serving.export.warmup import WARMUP_FILE, WARMUP_SAMPLES
 from attention_zoo.serving.runtime.session import SavedModelSession
 from attention_zoo.serving.runtime.versions import remove_abandoned
+from attention_zoo.zoo.errors import ConfigError
 from attention_zoo.zoo.files import claimed
 
 export_module = sys.modules["attention_zoo.serving.export.export"]
@@ -246,6 +247,12 @@ def test_names_that_no_address_can_hold_are_refused(name, tmp_path):
     with pytest.raises(ExportError, match=r"part of its address .* Received: name="):
         export(pipeline, tmp_path / "exports")
     assert not (tmp_path / "exports").exists()
+
+
+def test_a_store_is_refused_by_its_address(tmp_path):
+    with pytest.raises(ConfigError, match=r"written to, not gs://bucket/models\. Mount"):
+        export(Lengths(), "gs://bucket/models")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_check_that_fails_leaves_nothing(tmp_path):
