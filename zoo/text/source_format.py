@@ -127,11 +127,6 @@ class SourceFormat:
         return len(self.inputs) == 1 and self.inputs[0].kind == "text" and self.leave_out_long
 
     @property
-    def has_one_text(self) -> bool:
-        """True where an output is made of one text, if of some length: there are no others."""
-        return [item.kind for item in self.inputs if item.kind != "length"] == ["text"]
-
-    @property
     def main(self) -> str:
         """The name of the input that a plain string stands for."""
         return [item.name for item in self.inputs if item.kind != "length"][-1]

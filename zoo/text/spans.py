@@ -74,9 +74,10 @@ def telling(method: Callable, inputs: SourceFormat) -> Callable:
 
     Args:
         method: From the inputs to outputs, with texts (B,) or (B, N) as `text`.
-        inputs: Of one text; of others there is nothing to carry over, and the method stays.
+        inputs: Of a translator, one text of which no part may be lost; the method of another task,
+            such as a summarizer, which chooses what it writes, stays as it is.
     """
-    if not inputs.has_one_text:
+    if not inputs.can_be_split:
         return method
 
     @functools.wraps(method)

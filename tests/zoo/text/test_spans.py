@@ -7,7 +7,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attention_zoo.zoo.text.source_format import PLAIN, SourceFormat, SourceInput
+from attention_zoo.zoo.text.source_format import SourceFormat, SourceInput
 from attention_zoo.zoo.text.spans import missing_spans, telling
 
 SPANS = [
@@ -65,13 +65,12 @@ def test_language_tags_are_no_spans():
     assert missing_spans(source, output, ("<de>", "<fr>")).numpy().tolist() == [b"<b>"]
 
 
-def test_each_of_several_outputs_is_looked_at_and_tasks_of_several_texts_are_not():
+def test_each_of_several_outputs_is_looked_at_and_other_tasks_are_not():
     texts = tf.constant([["{x} y", "y"], ["", "z"]])
-    method = telling(lambda text: {"text": texts}, PLAIN)
+    method = telling(lambda text: {"text": texts}, SourceFormat(leave_out_long=True))
     found = method(text=tf.constant(["{x}", "a"]))["missing"].numpy().tolist()
     assert found == [[b"", b"{x}"], [b"", b""]]
-    length = SourceInput("length", "length", optional=True)
-    assert SourceFormat((SourceInput("text"), length)).has_one_text
-    for inputs in ((SourceInput("a"), SourceInput("b")), (SourceInput("text", "turns"),)):
+    summary = (SourceInput("text"), SourceInput("length", "length", optional=True))
+    for inputs in ((SourceInput("a"), SourceInput("b")), (SourceInput("text", "turns"),), summary):
         method = telling(lambda **columns: {"text": columns}, SourceFormat(inputs))
         assert method(text=1) == {"text": {"text": 1}}
