@@ -7,13 +7,14 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from ...zoo.errors import ConfigError
 from ..core.config import Budget, RunConfig
 from ..core.make_config import make_config
+from ..core.options import SearchOptions
 from ..core.run import Run
 from ..data.files.opening import open_text
 from ..training.launch import run_task
@@ -176,7 +177,15 @@ def _check_run(recipe: PresetRecipe, run: Run, texts: _Texts) -> None:
     theirs, step = run.read_config(), recipe.steps[-1]
     ours = step.config(texts.train, texts.valid, run.folder if theirs.start_from else None)
     files = {name: getattr(theirs, name) for name in ("train", "valid", "start_from")}
-    run.check(replace(ours, **files))
+    ours = replace(ours, **files)
+    run.check(ours)
+    search = {item.name for item in fields(SearchOptions)}
+    for name, (there, here) in run.changes(ours).items():
+        if name in search:  # it may change in a run, but the pack would answer otherwise
+            raise ConfigError(
+                f"{run.folder} is searched otherwise than by the recipe: {name} is {there!r} there "
+                f"and {here!r} here. Train it once more with --set {name}={here}, which scores it."
+            )
 
 
 def _write_texts(recipe: PresetRecipe, data: Path | None, folder: Path) -> _Texts:
