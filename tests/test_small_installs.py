@@ -145,3 +145,15 @@ def test_the_client_of_rest_needs_numpy_and_aiohttp():
         "print(json.dumps([answer.text, answer.score]))\n"
     )
     assert json.loads(output(code)) == ["cba", -0.5]
+
+
+def test_a_client_for_rest_needs_no_tensorflow():
+    code = (
+        "import sys\n"
+        "from attention_zoo.serving import Client\n"
+        "Client('http://127.0.0.1:1', model='m')\n"
+        "heavy = {'tensorflow', 'keras', 'grpc'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

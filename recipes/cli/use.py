@@ -275,7 +275,8 @@ def _n_best_lines(model: TextToText, sources: list[Source], count: int) -> Itera
     missing: dict[int, tuple[str, ...]] = {}
     for number, row in enumerate(in_parts(model.n_best, sources), start=1):
         ended += [number] if any(prediction.truncated for prediction in row) else []
-        missing |= {number: row[0].missing} if row[0].missing else {}
+        if row and row[0].missing:
+            missing[number] = row[0].missing
         for prediction in row[:count]:
             yield f"{number}\t{prediction.score:.4f}\t{prediction.text}"
     tell_missing(missing)

@@ -1,18 +1,15 @@
 """Each callback of a training in the `fit` of a model that is not the zoo's."""
 
 import re
-import shutil
 import signal
-import time
 from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
+from plain_fit import STEPS, X, Y, at_step, dataset, make_model
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
-from attention_zoo.recipes.core.checkpoint import CheckpointError
 from attention_zoo.recipes.core.interruption import StopRequest
 from attention_zoo.recipes.distribute.context import DistributionContext
 from attention_zoo.recipes.metrics import Metric
@@ -33,39 +30,16 @@ from attention_zoo.recipes.training import (
 )
 from attention_zoo.recipes.training.nan_guard import TrainingError
 from attention_zoo.recipes.training.progress import Progress
-from attention_zoo.zoo.errors import ConfigError
 from attention_zoo.zoo.training.averaging import LastAverage, WeightAverage
 from attention_zoo.zoo.training.optimizers import FusedAdam
 from attention_zoo.zoo.training.schedules import CosineToZero
 
-STEPS = 8  # of an epoch
 EXACT = Metric("exact")
-X = np.random.default_rng(0).normal(size=(4 * STEPS, 3)).astype("float32")
-Y = X.sum(axis=1, keepdims=True)
-
-
-def make_model(optimizer="adam", **options):
-    keras.utils.set_random_seed(0)
-    layers = [keras.layers.Dense(4), keras.layers.Dropout(0.5), keras.layers.Dense(1)]
-    model = keras.Sequential([keras.Input((3,)), *layers])
-    model.compile(optimizer, loss="mse", **options)
-    return model
 
 
 @pytest.fixture
 def model():
     return make_model()
-
-
-def dataset(x=X, y=Y):
-    return tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
-
-
-def at_step(number, act):
-    """A callback that acts in the middle of a step."""
-    return keras.callbacks.LambdaCallback(
-        on_train_batch_begin=lambda batch, logs: act() if batch == number - 1 else None
-    )
 
 
 def weights_after_steps(model, *callbacks):
@@ -96,79 +70,6 @@ def test_a_mean_of_the_last(model):
     with average.applied():
         for one, third, sixth in zip(model.get_weights(), course[2], course[5], strict=False):
             np.testing.assert_allclose(one, (third + sixth) / 2, atol=1e-6)
-
-
-# Checkpoints
-
-
-def test_a_training_goes_on_to_the_same_weights(tmp_path):
-    for folder, parts in (("whole", (8,)), ("parts", (3, 5, 8))):
-        for steps in parts:
-            model, checkpoint = make_model(), TrainingCheckpoint(tmp_path / folder)
-            rest = dataset().skip(checkpoint.restore(model))
-            stop = StopAtBudget(Budget(max_steps=steps))
-            model.fit(rest, verbose=0, callbacks=[stop, checkpoint])
-    whole, parts = (np.load(tmp_path / name / "step-000000008.npz") for name in ("whole", "parts"))
-    assert len(whole.files) > 3 * len(model.trainable_variables)  # the optimizer's too
-    for name in set(whole.files) - {"progress.json"}:
-        np.testing.assert_array_equal(whole[name], parts[name])
-
-
-def test_checkpoints_are_written_every_few_minutes_and_where_fit_ends(model, tmp_path):
-    model.fit(dataset(), verbose=0, callbacks=[TrainingCheckpoint(tmp_path / "end")])
-    model.fit(dataset(), verbose=0, callbacks=[TrainingCheckpoint(tmp_path / "all", minutes=0)])
-    assert [path.stem for path in (tmp_path / "end").iterdir()] == ["step-000000008"]
-    assert len(list((tmp_path / "all").iterdir())) == 2  # the older ones are removed
-
-
-def test_steps_go_on_while_a_checkpoint_is_written(tmp_path, monkeypatch):
-    """Its values are those of its step all the same, and the end waits for it."""
-    write, steps_meanwhile = np.savez, []
-
-    def write_late(path, **arrays):
-        until = time.monotonic() + 20
-        while checkpoint.progress.step < 6 and time.monotonic() < until:
-            time.sleep(0.01)
-        steps_meanwhile.append(checkpoint.progress.step)
-        write(path, **arrays)
-
-    for folder in ("whole", "late"):
-        model, checkpoint = make_model(), TrainingCheckpoint(tmp_path / folder)
-        first = at_step(3, lambda c=checkpoint: c.save(last=False))
-        model.fit(dataset(), verbose=0, callbacks=[first, checkpoint])
-        monkeypatch.setattr(np, "savez", write_late)
-    assert steps_meanwhile[0] >= 6
-    for step in (2, 8):
-        name = f"step-{step:09d}.npz"
-        whole, late = (np.load(tmp_path / folder / name) for folder in ("whole", "late"))
-        for array in set(whole.files) - {"progress.json"}:
-            np.testing.assert_array_equal(whole[array], late[array])
-
-
-def test_a_checkpoint_that_cannot_be_written_is_told_and_tried_again(model, tmp_path, capsys):
-    checkpoint = TrainingCheckpoint(tmp_path / "file")
-    (tmp_path / "file").touch()
-    first = at_step(2, lambda: checkpoint.save(last=False))
-    again = at_step(4, (tmp_path / "file").unlink)
-    model.fit(dataset(), verbose=0, callbacks=[first, again, checkpoint])
-    assert "step       1  no checkpoint could be written: File exists" in capsys.readouterr().out
-    assert [path.stem for path in (tmp_path / "file").iterdir()] == ["step-000000008"]
-
-
-def test_a_folder_that_is_removed_ends_the_training_at_once(model, tmp_path):
-    checkpoint = TrainingCheckpoint(tmp_path / "run" / "checkpoints")
-    written = [at_step(step, checkpoint.save) for step in (2, 5)]
-    remove = at_step(4, lambda: shutil.rmtree(tmp_path / "run"))
-    with pytest.raises(CheckpointError, match="has gone while a training"):
-        model.fit(dataset(), verbose=0, callbacks=[*written, remove, checkpoint])
-    assert checkpoint.progress.step == 4 and not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("make", [TrainingCheckpoint, RunLogger])
-def test_no_callback_takes_a_store_for_a_folder(make, tmp_path):
-    with pytest.raises(ConfigError, match=r"written to, not gs://bucket/run\. Mount"):
-        make("gs://bucket/run")
-    assert list(tmp_path.iterdir()) == []
 
 
 # Evaluations

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-import subprocess
-import sys
 import time
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
@@ -340,15 +338,3 @@ def test_a_colon_in_a_label_is_part_of_it(make, server):
 def test_impossible_settings(arguments, message):
     with pytest.raises(ValueError, match=message):
         Client(**arguments)
-
-
-def test_a_client_for_rest_needs_no_tensorflow():
-    code = (
-        "import sys\n"
-        "from attention_zoo.serving import Client\n"
-        "Client('http://127.0.0.1:1', model='m')\n"
-        "heavy = {'tensorflow', 'keras', 'grpc'} & set(sys.modules)\n"
-        "assert not heavy, heavy\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
