@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from ..core.run import Run
 
 Result = TypeVar("Result")
+MISSING_TOLD = 10  # outputs of which each is told
 
 
 def open_run(name: str | Path, task: str | None = None, model: Path | None = None) -> Run:
@@ -198,17 +200,16 @@ def tell_truncated(numbers: list[int]) -> None:
 
 
 def tell_missing(missing: dict[int, tuple[str, ...]]) -> None:
-    """Says on stderr which outputs lack spans of their texts, by the numbers of the texts."""
-    if not missing:
-        return
-    first, spans = next(iter(missing.items()))
-    numbers = ", ".join(map(str, missing))
-    outputs = "output lacks" if len(missing) == 1 else "outputs lack"
-    print(
-        f"{len(missing):,} {outputs} addresses, placeholders or markup of the text: text {numbers};"
-        f" that of text {first} lacks {' '.join(spans)}",
-        file=sys.stderr,
-    )
+    """Says on stderr which outputs lack addresses, placeholders or markup of their texts.
+
+    Args:
+        missing: What the output of a text lacks, by the number of the text.
+    """
+    for number, spans in itertools.islice(missing.items(), MISSING_TOLD):
+        print(f"the output of text {number} lacks {' '.join(spans)}", file=sys.stderr)
+    if (more := len(missing) - MISSING_TOLD) > 0:
+        kinds = "addresses, placeholders or markup"
+        print(f"and the outputs of {more:,} more lack {kinds} of their texts", file=sys.stderr)
 
 
 def check_cut(model: TextToText, count: int, truncate: bool, which: str = "") -> None:

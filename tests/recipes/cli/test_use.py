@@ -190,6 +190,18 @@ def test_blank_lines_stay_blank(trained, capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("more", [[], ["--n-best", "2"]])
+def test_what_outputs_lack_is_told_text_by_text(trained, capsys, more):
+    texts = ["abc", *["{n} ab"] * 12]
+    assert run_command(app, ["predict", str(trained[0]), *texts, *more]) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "lack" in line]
+    assert told == [
+        *(f"the output of text {number} lacks {{n}}" for number in range(2, 12)),
+        "and the outputs of 2 more lack addresses, placeholders or markup of their texts",
+    ]
+
+
 def test_whole_texts_are_split_unless_they_are_not_to_be(trained, capsys, refused):
     run, long = str(trained[0]), "abc. " * 100
     assert Run(run).read_config().parts.source_format.max_sentences == 1
